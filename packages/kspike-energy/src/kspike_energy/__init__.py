@@ -1,0 +1,1 @@
+"""kspike_energy."""
