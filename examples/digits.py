@@ -1,0 +1,173 @@
+"""Train a spiking network on handwritten digits, run it without TensorFlow, estimate its energy.
+
+The whole way in one script: kspike_tf trains the network and saves it, a second process that
+cannot import TensorFlow runs the file with kspike_ref, and kspike_energy estimates what an
+inference costs. Every claim is checked; the exit status is 1 if one of them fails.
+
+Usage: python examples/digits.py [--out FOLDER] [--epochs N]
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+from digits_figures import draw_figures
+from digits_report import Results, print_report
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+import kspike_tf
+from kspike_energy import ModelEnergy
+
+DT = 0.005  # seconds a step
+DURATION = 0.1  # seconds that an image is shown
+TIMESTEPS = round(DURATION / DT)
+MAX_RATE = 100.0  # Hz, of a pixel at full brightness
+SEED = 0
+DEVICES = ("cpu", "gpu", "arm", "loihi", "spinnaker", "spinnaker2")
+
+
+def digits_as_rates() -> list[np.ndarray]:
+    """Return training images, held-out images, and their labels; pixels are rates in Hz."""
+    images, labels = load_digits(return_X_y=True)
+    rates = (images * (MAX_RATE / images.max())).astype("float32")
+    return train_test_split(rates, labels, test_size=450, random_state=SEED, stratify=labels)
+
+
+def show(images: np.ndarray, timesteps: int) -> np.ndarray:
+    """Present each image for a number of steps: (images, pixels) to (images, time, pixels)."""
+    return np.repeat(images[:, None], timesteps, axis=1)
+
+
+def build_model(dt: float = DT) -> keras.Model:
+    """Return Dense → SpikingActivation → Lowpass → Dense, on inputs of any length."""
+    inputs = x = keras.Input((None, 64), name="pixels")
+    x = keras.layers.Dense(128, name="hidden")(x)
+    x = kspike_tf.SpikingActivation(
+        "relu",
+        dt=dt,
+        seed=SEED,
+        # Firing costs energy: keep the busiest neurons near rates that neuromorphic chips like.
+        activity_regularizer=kspike_tf.regularizers.Percentile(
+            percentile=99, axis=(0, 1), target=(0, 200), l2=1e-7
+        ),
+        name="spikes",
+    )(x)
+    x = kspike_tf.Lowpass(0.05, dt=dt, return_sequences=False, name="filtered")(x)
+    scores = keras.layers.Dense(10, kernel_initializer="zeros", name="scores")(x)
+    return keras.Model(inputs, scores, name="digits")
+
+
+def train(model: keras.Model, images: np.ndarray, labels: np.ndarray, epochs: int) -> None:
+    """Train spiking-aware: spikes forward, the gradient of the rates backward."""
+    model.compile(
+        optimizer=keras.optimizers.Adam(1e-3),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    model.fit(show(images, TIMESTEPS), labels, epochs=epochs, batch_size=32, verbose=1)
+
+
+def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Return the fraction of images whose highest score is their label's."""
+    return float(np.mean(scores.argmax(axis=-1) == labels))
+
+
+def run_in_keras(model: keras.Model, images: np.ndarray) -> dict[str, np.ndarray | float]:
+    """Return scores, rates and spikes of the held-out digits, and the time that an image takes."""
+    shown = show(images, TIMESTEPS)
+    model.predict(shown, batch_size=len(shown), verbose=0)  # traces the graph
+    start = time.perf_counter()
+    scores = model.predict(shown, batch_size=len(shown), verbose=0)
+    seconds = time.perf_counter() - start
+    inside = keras.Model(
+        model.inputs, [model.get_layer("hidden").output, model.get_layer("spikes").output]
+    )
+    rates, spikes = inside.predict(shown, batch_size=len(shown), verbose=0)
+    return {
+        "scores": scores,
+        "rates": np.maximum(rates, 0),
+        "spikes": spikes,
+        "seconds_per_image": seconds / len(images),
+    }
+
+
+def run_without_tensorflow(
+    model_path: pathlib.Path, images: np.ndarray, rates: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Run the saved model in a second process, which cannot import TensorFlow."""
+    inputs, results = (model_path.with_name(f"digits-{name}.npz") for name in ("inputs", "results"))
+    np.savez(
+        inputs,
+        images=show(images, TIMESTEPS),
+        rates=rates,
+        timesteps=TIMESTEPS,
+        dt=DT,
+        seed=SEED,
+        devices=DEVICES,
+    )
+    script = pathlib.Path(__file__).with_name("digits_reference.py")
+    subprocess.run([sys.executable, script, model_path, inputs, results], check=True)
+    with np.load(results) as found:
+        return dict(found)
+
+
+def accuracy_by_dt(
+    model: keras.Model, images: np.ndarray, labels: np.ndarray
+) -> dict[float, float]:
+    """Return the accuracy for time steps finer and coarser than the one trained with."""
+    found = {}
+    for dt in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1):
+        other = build_model(dt)
+        other.set_weights(model.get_weights())
+        shown = show(images, round(DURATION / dt))
+        found[dt] = accuracy(other.predict(shown, batch_size=len(shown), verbose=0), labels)
+    return found
+
+
+def main() -> int:
+    """Run the demo; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out"))
+    parser.add_argument("--epochs", type=int, default=20)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+
+    keras.utils.set_random_seed(SEED)
+    images, held_out, labels, held_out_labels = digits_as_rates()
+    model = build_model()
+    train(model, images, labels, arguments.epochs)
+    model_path = arguments.out / "digits.keras"
+    model.save(model_path)
+    print(f"Saved {model_path}")
+
+    in_keras = run_in_keras(model, held_out)
+    print("Running it in a process that cannot import TensorFlow ...")
+    in_reference = run_without_tensorflow(model_path, held_out, in_keras["rates"])
+    energy = ModelEnergy(model, example_data=show(held_out, TIMESTEPS))
+    results = Results(
+        labels=held_out_labels,
+        keras=in_keras,
+        reference=in_reference,
+        keras_joules={
+            device: energy.total_energy(device, timesteps_per_inference=TIMESTEPS, dt=DT)
+            for device in DEVICES
+        },
+        reference_joules=json.loads(str(in_reference["joules"])),
+        dt=DT,
+    )
+    all_hold = print_report(results)
+    for figure in draw_figures(
+        arguments.out, results, held_out, accuracy_by_dt(model, held_out, held_out_labels)
+    ):
+        print(f"Figure: {figure}")
+    return 0 if all_hold else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

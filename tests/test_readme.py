@@ -1,0 +1,44 @@
+"""The README's examples run, and its two commands are those that CI runs."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+BLOCKS = re.findall(
+    r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+)
+
+
+def test_one_example_for_each_package():
+    for package in ("kspike_ref", "kspike_tf", "kspike_energy"):
+        assert any(f"import {package}" in block for block in BLOCKS), package
+
+
+@pytest.mark.parametrize("index", range(len(BLOCKS)))
+def test_example_runs(index, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKS[index]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_ci_runs_the_commands_of_the_readme():
+    readme = (ROOT / "README.md").read_text().splitlines()
+    commands = [line for line in readme if line.startswith("python3 -m venv .hatch")]
+    script = (ROOT / ".ci" / "run").read_text()
+    assert [command.rsplit(" ", 1)[-1] for command in commands] == ["demo", "test"]
+    assert all(f"'{command}'" in script for command in commands)
+
+
+def test_the_figure_of_the_readme_exists():
+    figures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text())
+    assert figures
+    assert all((ROOT / figure).is_file() for figure in figures)
