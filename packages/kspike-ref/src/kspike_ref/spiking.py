@@ -1,0 +1,235 @@
+"""Spikes from firing rates, exactly: the voltage of a neuron lives on a grid of 2⁻³²."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kspike_ref import _kernels, _threads
+from kspike_ref._signal import (
+    Floats,
+    State,
+    frozen,
+    per_unit,
+    seed_words,
+    signal,
+    time_step,
+    unit_shape,
+)
+
+_TICKS = 2.0**32  # grid steps in one spike
+
+
+class SpikingDynamics:
+    """The spiking activation with its coefficients ready, for callers that checked their arrays.
+
+    Parameters
+    ----------
+    dt : float
+        Seconds a step, positive.
+    dtype : dtype
+        Of rates and spikes: float32 or float64. With float32, ``dt`` is rounded to float32 first.
+
+    Attributes
+    ----------
+    gain : float
+        Grid steps of voltage for one Hz: dt·2³².
+    height : float
+        The output of a step with one spike: 1/dt.
+    """
+
+    def __init__(self, dt: float, dtype: Any = np.float32) -> None:
+        seconds = np.float64(np.float32(dt)) if np.dtype(dtype) == np.float32 else np.float64(dt)
+        self.gain = float(seconds * _TICKS)
+        self.height = np.dtype(dtype).type(1.0 / seconds)
+
+    def run(self, rates: Floats, voltage: State, out: Floats) -> None:
+        """Spike over a number of steps.
+
+        Parameters
+        ----------
+        rates : (rows, steps, units) or (rows, 1, units) ndarray
+            Firing rates in Hz, C-contiguous; a single step is presented at all steps of ``out``.
+        voltage : (rows, units) ndarray
+            Float64, C-contiguous, on the grid; updated in place.
+        out : (rows, steps, units) ndarray
+            Filled with the spikes; of the type of ``rates``.
+        """
+        x = frozen(rates)
+        gain, height = self.gain, self.height
+
+        def work(region: _threads.Region) -> None:
+            _kernels.spike(x, gain, height, region, voltage, out)
+
+        _threads.run(work, *out.shape)
+
+    def step(self, rates: Floats, voltage: State, out: Floats) -> None:
+        """Spike for one step, on the calling thread; arrays as in `run`, without the time axis."""
+        rows, units = out.shape
+        _kernels.spike(
+            frozen(rates[:, None]),
+            self.gain,
+            self.height,
+            (0, rows, 0, units),
+            voltage,
+            out[:, None],
+        )
+
+
+def spiking_activation(
+    rates: ArrayLike,
+    dt: float = 0.001,
+    initial_voltage: ArrayLike | None = None,
+    seed: int | None = None,
+    time_major: bool = False,
+) -> tuple[Floats, State]:
+    """Turn firing rates into spikes.
+
+    A neuron integrates its rate and spikes each time the integral crosses a whole number::
+
+        v ← v + r·dt;   n = floor(v);   v ← v − n;   output = n/dt
+
+    There may be several spikes in a step, and negative ones where the rate is negative. The
+    increment r·dt is rounded to a multiple of 2⁻³² (half to even); all else is exact, so the bits
+    do not depend on how time is cut into calls, and after T steps at one rate there have been
+    floor(v0 + T·r·dt) spikes.
+
+    Parameters
+    ----------
+    rates : (batch, time, *units) array_like
+        Firing rates in Hz, float16, float32 or float64; any number of unit axes, also none. Bools
+        and integers of up to 16 bits are taken as float32, wider ones as float64. A rate that is
+        not finite leaves that neuron's voltage NaN.
+    dt : float
+        Seconds a step. Rounded to float32 first, unless the rates are float64.
+    initial_voltage : array_like, optional
+        In spikes; of a shape that broadcasts to ``(batch, *units)``, rounded to the grid. To go
+        on where a call ended, give the voltage that it returned.
+    seed : int, optional
+        Draws the initial voltage by `initial_voltage`, one for a unit, the same for all examples.
+        Without a seed and a voltage, each example and each call has its own.
+    time_major : bool
+        Whether ``rates`` are ``(time, batch, *units)``.
+
+    Returns
+    -------
+    spikes : ndarray
+        Of the shape and type of ``rates``: the number of spikes in a step times 1/dt.
+    voltage : (batch, *units) ndarray
+        The voltage after the last step, float64.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not of the type above.
+    ValueError
+        If ``rates`` have fewer than two axes, ``dt`` is not positive and finite,
+        ``initial_voltage`` does not broadcast or is not finite, ``seed`` is negative or longer than
+        64 bits, or both ``seed`` and ``initial_voltage`` are given.
+
+    Examples
+    --------
+    A neuron at 250 Hz spikes in every fourth millisecond:
+
+    >>> spikes, voltage = spiking_activation(np.full((1, 8), 250.0), initial_voltage=0.0)
+    >>> spikes
+    array([[   0.,    0.,    0., 1000.,    0.,    0.,    0., 1000.]])
+    >>> voltage
+    array([0.])
+    """
+    x = signal("rates", rates, time_major)
+    dynamics = SpikingDynamics(time_step(dt), x.rows.dtype)
+    voltage = _first_voltage(initial_voltage, seed, x.state_shape)
+    out = x.empty()
+    dynamics.run(x.rows, voltage.reshape(out.shape[0], out.shape[2]), out)
+    return x.restore(out), voltage
+
+
+def _first_voltage(given: ArrayLike | None, seed: int | None, shape: tuple[int, ...]) -> State:
+    """Return the voltage to start from, in memory of its own."""
+    if given is None and seed is None:
+        words = np.random.default_rng().integers(0, 2**32, shape, np.uint32)
+        return words / _TICKS
+    if given is None:
+        return np.broadcast_to(initial_voltage(shape[1:], seed), shape).copy()  # type: ignore[arg-type]
+    if seed is not None:
+        seed_words(seed)
+        raise ValueError(
+            f"seed must be None where initial_voltage is given. Received: seed={seed!r}"
+        )
+    return on_grid(per_unit("initial_voltage", given, shape))
+
+
+def on_grid(voltage: State) -> State:
+    """Round voltages to the grid of 2⁻³², half to even.
+
+    Parameters
+    ----------
+    voltage : ndarray
+        In spikes.
+
+    Returns
+    -------
+    ndarray
+        A new, C-contiguous array; zeros are positive.
+    """
+    return np.ascontiguousarray(np.rint(voltage * _TICKS) / _TICKS + 0.0)
+
+
+def initial_voltage(shape: int | Sequence[int], seed: int) -> State:
+    """Draw the voltages that neurons start from, uniform on the grid in [0, 1).
+
+    Parameters
+    ----------
+    shape : int or sequence of int
+        The shape of the units.
+    seed : int
+        0 to 2⁶⁴ − 1.
+
+    Returns
+    -------
+    ndarray
+        ``u·2⁻³²`` as float64, where ``u`` are the words of Philox4x32-10 with the key ``seed`` (low
+        word, high word) and the counter 0, 1, 2, …, four words a counter, in C order.
+
+    Raises
+    ------
+    TypeError
+        If ``seed`` or a length is not an integer.
+    ValueError
+        If ``seed`` is negative or longer than 64 bits, or a length is negative.
+
+    References
+    ----------
+    .. [1] J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as easy
+       as 1, 2, 3", SC '11, section 3.3.
+
+    Examples
+    --------
+    >>> initial_voltage(3, seed=0).round(4)
+    array([0.399 , 0.8805, 0.7357])
+    """
+    axes = unit_shape(shape)
+    return _philox(math.prod(axes), *seed_words(seed)).reshape(axes) / _TICKS
+
+
+def _philox(size: int, low: int, high: int) -> NDArray[np.uint32]:
+    """Return the first words of Philox4x32-10 for a key of two words."""
+    mask, word = np.uint64(0xFFFFFFFF), np.uint64(32)
+    count = np.arange(-(-size // 4), dtype=np.uint64)
+    c0, c1 = count & mask, count >> word
+    c2 = c3 = np.zeros_like(count)
+    for _ in range(10):
+        m0, m1 = np.uint64(0xD2511F53) * c0, np.uint64(0xCD9E8D57) * c2
+        c0, c1, c2, c3 = (
+            (m1 >> word) ^ c1 ^ np.uint64(low),
+            m1 & mask,
+            (m0 >> word) ^ c3 ^ np.uint64(high),
+            m0 & mask,
+        )
+        low, high = (low + 0x9E3779B9) & 0xFFFFFFFF, (high + 0xBB67AE85) & 0xFFFFFFFF
+    return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32).reshape(-1)[:size]

@@ -1,0 +1,273 @@
+"""Synaptic filters, discretised exactly for inputs that are constant within a step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kspike_ref import _kernels, _threads
+from kspike_ref._signal import (
+    Floats,
+    Signal,
+    State,
+    frozen,
+    per_unit,
+    real_array,
+    signal,
+    time_constant,
+    time_step,
+)
+
+SHORTEST_TAU = 1e-8  # seconds; training may have taken a time constant below
+
+
+class LowpassDynamics:
+    """The lowpass filter with its coefficients ready, for callers that checked their arrays.
+
+    Parameters
+    ----------
+    tau : (units,) array_like
+        Time constants in seconds, clipped to at least 1e-8.
+    dt : float
+        Seconds a step, positive.
+
+    Attributes
+    ----------
+    decay : (units,) ndarray
+        exp(−dt/τ).
+    """
+
+    def __init__(self, tau: ArrayLike, dt: float) -> None:
+        clipped = np.maximum(np.asarray(tau, np.float64), SHORTEST_TAU)
+        self.decay: State = np.ascontiguousarray(np.exp(-dt / clipped))
+
+    def run(self, x: Floats, level: State, out: Floats) -> None:
+        """Filter over a number of steps.
+
+        Parameters
+        ----------
+        x : (rows, steps, units) or (rows, 1, units) ndarray
+            C-contiguous, float32 or float64; a single step is presented at all steps of ``out``.
+        level : (rows, units) ndarray
+            The output so far; float64, C-contiguous, updated in place.
+        out : (rows, steps, units) ndarray
+            Filled with the output.
+        """
+        x, decay = frozen(x), self.decay
+
+        def work(region: _threads.Region) -> None:
+            _kernels.lowpass(x, decay, region, level, out)
+
+        _threads.run(work, *out.shape)
+
+    def step(self, x: Floats, level: State, out: Floats) -> None:
+        """Filter one step, on the calling thread; arrays as in `run`, without the time axis."""
+        rows, units = out.shape
+        _kernels.lowpass(frozen(x[:, None]), self.decay, (0, rows, 0, units), level, out[:, None])
+
+
+class AlphaDynamics:
+    """The alpha filter with its coefficients ready, for callers that checked their arrays.
+
+    Parameters
+    ----------
+    tau : (units,) array_like
+        Time constants in seconds, clipped to at least 1e-8.
+    dt : float
+        Seconds a step, positive.
+
+    Attributes
+    ----------
+    decay : (units,) ndarray
+        e = exp(−s), with s = dt/τ.
+    ramp : (units,) ndarray
+        e·s.
+    """
+
+    def __init__(self, tau: ArrayLike, dt: float) -> None:
+        s = dt / np.maximum(np.asarray(tau, np.float64), SHORTEST_TAU)
+        self.decay: State = np.ascontiguousarray(np.exp(-s))
+        self.ramp: State = np.ascontiguousarray(self.decay * s)
+
+    def run(self, x: Floats, state: State, out: Floats) -> None:
+        """Filter over a number of steps.
+
+        Parameters
+        ----------
+        x : (rows, steps, units) or (rows, 1, units) ndarray
+            C-contiguous, float32 or float64; a single step is presented at all steps of ``out``.
+        state : (rows, 2, units) ndarray
+            The output so far, then τ times its derivative; float64, C-contiguous, updated in place.
+        out : (rows, steps, units) ndarray
+            Filled with the output.
+        """
+        x, decay, ramp = frozen(x), self.decay, self.ramp
+
+        def work(region: _threads.Region) -> None:
+            _kernels.alpha(x, decay, ramp, region, state, out)
+
+        _threads.run(work, *out.shape)
+
+    def step(self, x: Floats, state: State, out: Floats) -> None:
+        """Filter one step, on the calling thread; arrays as in `run`, without the time axis."""
+        rows, units = out.shape
+        region = (0, rows, 0, units)
+        _kernels.alpha(frozen(x[:, None]), self.decay, self.ramp, region, state, out[:, None])
+
+
+def lowpass(
+    x: ArrayLike,
+    tau: ArrayLike,
+    dt: float = 0.001,
+    initial_level: ArrayLike = 0.0,
+    time_major: bool = False,
+) -> tuple[Floats, State]:
+    """Filter a signal with an exponential synapse.
+
+    With d = exp(−dt/τ)::
+
+        y ← x + d·(y − x)
+
+    which is 1/(τ·s + 1) under a zero-order hold; the input of a step already acts in that step.
+    The state is float64, and each output is rounded once.
+
+    Parameters
+    ----------
+    x : (batch, time, *units) array_like
+        The signal, float16, float32 or float64; any number of unit axes, also none. Bools and
+        integers of up to 16 bits are taken as float32, wider ones as float64.
+    tau : float or array_like
+        Time constant in seconds, positive; of a shape that broadcasts to ``units`` or
+        ``(1, *units)``. Clipped to at least 1e-8.
+    dt : float
+        Seconds a step.
+    initial_level : float or array_like
+        The output before the first step; of a shape that broadcasts to ``(batch, *units)``. To go
+        on where a call ended, give the level that it returned.
+    time_major : bool
+        Whether ``x`` is ``(time, batch, *units)``.
+
+    Returns
+    -------
+    y : ndarray
+        Of the shape and type of ``x``.
+    level : (batch, *units) ndarray
+        The output after the last step, float64.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not of the type above.
+    ValueError
+        If ``x`` has fewer than two axes, ``tau`` or ``dt`` is not positive and finite,
+        ``initial_level`` is not finite, or a shape does not broadcast.
+
+    Examples
+    --------
+    >>> y, level = lowpass(np.ones((1, 3)), tau=0.01, dt=0.001)
+    >>> y.round(4)
+    array([[0.0952, 0.1813, 0.2592]])
+    >>> lowpass(np.ones((1, 1)), tau=0.01, dt=0.001, initial_level=level)[0].round(4)
+    array([[0.3297]])
+    """
+    signal_, constants, seconds = _arguments(x, tau, dt, time_major)
+    level = np.array(per_unit("initial_level", initial_level, signal_.state_shape), order="C")
+    out = signal_.empty()
+    LowpassDynamics(constants, seconds).run(
+        signal_.rows, level.reshape(out.shape[0], out.shape[2]), out
+    )
+    return signal_.restore(out), level
+
+
+def alpha(
+    x: ArrayLike,
+    tau: ArrayLike,
+    dt: float = 0.001,
+    initial_level: ArrayLike = 0.0,
+    time_major: bool = False,
+) -> tuple[Floats, State]:
+    """Filter a signal with an alpha synapse.
+
+    With s = dt/τ, e = exp(−s), and p = τ·dy/dt::
+
+        w = y − x;   k = e·s·(p + w);   p ← e·p − k;   y ← x + e·w + k
+
+    which is 1/(τ·s + 1)² under a zero-order hold; the input of a step already acts in that step.
+    The state is float64, and each output is rounded once.
+
+    Parameters
+    ----------
+    x : (batch, time, *units) array_like
+        The signal, float16, float32 or float64; any number of unit axes, also none. Bools and
+        integers of up to 16 bits are taken as float32, wider ones as float64.
+    tau : float or array_like
+        Time constant in seconds, positive; of a shape that broadcasts to ``units`` or
+        ``(1, *units)``. Clipped to at least 1e-8.
+    dt : float
+        Seconds a step.
+    initial_level : float or array_like
+        The output before the first step, at rest (p = 0); of a shape that broadcasts to
+        ``(batch, *units)``. Or, to go on where a call ended, the state that it returned.
+    time_major : bool
+        Whether ``x`` is ``(time, batch, *units)``.
+
+    Returns
+    -------
+    y : ndarray
+        Of the shape and type of ``x``.
+    state : (batch, 2, prod(units)) ndarray
+        The state after the last step, float64: ``state[:, 0]`` is y, ``state[:, 1]`` is p.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not of the type above.
+    ValueError
+        If ``x`` has fewer than two axes, ``tau`` or ``dt`` is not positive and finite,
+        ``initial_level`` is not finite, or a shape does not broadcast.
+
+    Examples
+    --------
+    >>> y, state = alpha(np.ones((1, 3)), tau=0.01, dt=0.001)
+    >>> y.round(4)
+    array([[0.0047, 0.0175, 0.0369]])
+    >>> alpha(np.ones((1, 1)), tau=0.01, dt=0.001, initial_level=state)[0].round(4)
+    array([[0.0616]])
+    """
+    signal_, constants, seconds = _arguments(x, tau, dt, time_major)
+    state = _alpha_state(initial_level, signal_)
+    out = signal_.empty()
+    dynamics = AlphaDynamics(constants, seconds)
+    if not time_major:
+        dynamics.run(signal_.rows, state, out)
+    else:
+        # Time is the first axis: examples and units are one long axis, in the state as well.
+        merged = np.ascontiguousarray(state.swapaxes(0, 1)).reshape(1, 2, -1)
+        dynamics.run(signal_.rows, merged, out)
+        state = np.ascontiguousarray(merged.reshape(2, *state[:, 0].shape).swapaxes(0, 1))
+    return signal_.restore(out), state
+
+
+def _arguments(
+    x: ArrayLike, tau: ArrayLike, dt: float, time_major: bool
+) -> tuple[Signal, State, float]:
+    """Check what both filters take; time constants come back for each unit of the rows."""
+    # Float16 is computed in float64, so that each output is rounded once.
+    signal_ = signal("x", x, time_major, half=np.float64)
+    constants = time_constant(tau, signal_.units).reshape(-1)
+    if time_major:
+        constants = np.tile(constants, signal_.batch)
+    return signal_, constants, time_step(dt)
+
+
+def _alpha_state(initial_level: ArrayLike, x: Signal) -> Any:
+    """Return the state to start from, in memory of its own."""
+    shape = (x.batch, 2, x.size)
+    if np.shape(initial_level) == shape and x.state_shape != shape:
+        values = real_array("initial_level", initial_level)
+        return np.array(per_unit("initial_level", values, shape), order="C")
+    state = np.zeros(shape)
+    state[:, 0] = per_unit("initial_level", initial_level, x.state_shape).reshape(x.batch, x.size)
+    return state
