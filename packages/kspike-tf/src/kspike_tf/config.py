@@ -1,0 +1,179 @@
+"""Configuration of the layers, and what a layer keeps as its ``dt``.
+
+`default` and `DefaultManager` are those of `kspike_energy`: one object, so that layers and
+energy estimates cannot disagree on the default time step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kspike_energy.config import DefaultManager, check_dt, default
+
+__all__ = ["DefaultManager", "VariableDt", "default", "dt_config", "read_dt", "resolve_dt"]
+
+
+class VariableDt(float):
+    """A time step that is read from a variable whenever a layer is called.
+
+    It is also a plain number, the variable's value at the moment of its making. So a layer's
+    config holds a number when it is saved, while a clone made in the same process from that
+    config still shares the variable. Keras does not see the variable inside: it would make a
+    trainable weight of it, and cast it to half precision.
+
+    Parameters
+    ----------
+    variable : tf.Variable or keras.Variable
+        Scalar variable that holds a time step, in seconds.
+
+    Attributes
+    ----------
+    variable : tf.Variable or keras.Variable
+        The variable as it was given.
+
+    Raises
+    ------
+    TypeError
+        If the variable does not hold floating point numbers.
+    ValueError
+        If the variable is not a scalar, or its value is not positive and finite.
+
+    Examples
+    --------
+    >>> import tensorflow as tf
+    >>> variable = tf.Variable(0.5)
+    >>> dt = VariableDt(variable)
+    >>> dt, dt.variable is variable
+    (0.5, True)
+    """
+
+    __slots__ = ("variable",)
+
+    variable: Any
+
+    def __new__(cls, variable: Any) -> VariableDt:  # noqa: D102 (the class documents it)
+        if tuple(variable.shape) != ():
+            raise ValueError(
+                f"dt must be a scalar variable. Received a variable of shape {variable.shape}"
+            )
+        dtype = keras.backend.standardize_dtype(variable.dtype)
+        if "float" not in dtype:
+            raise TypeError(
+                f"dt must be a variable of a floating point type. Received a variable of {dtype}"
+            )
+        self = super().__new__(cls, check_dt(_value(variable)))
+        self.variable = variable
+        return self
+
+    @property
+    def storage(self) -> tf.Variable:
+        """TensorFlow's variable: a layer keeps it as an attribute, so that exports find it."""
+        # Not `.value`, which is cast inside a half-precision layer.
+        return self.variable._value if isinstance(self.variable, keras.Variable) else self.variable
+
+    def __copy__(self) -> VariableDt:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> VariableDt:
+        return self
+
+    def __reduce__(self) -> tuple[type[float], tuple[float]]:
+        # Another process cannot share the variable.
+        return float, (float(self),)
+
+
+def _value(variable: Any) -> float:
+    """Return the current value of a variable as the shortest float of its precision."""
+    if isinstance(variable, keras.Variable):
+        variable = variable._value
+    # A float32 variable set to 0.001 is saved as 0.001, not as 0.0010000000474974513; both
+    # are the same float32, and only that is used.
+    return float(str(np.asarray(variable.numpy())))
+
+
+def resolve_dt(dt: Any = None) -> float | VariableDt:
+    """Turn the ``dt`` argument of a layer into what the layer keeps.
+
+    Parameters
+    ----------
+    dt : float, tf.Variable, keras.Variable, VariableDt or None, optional
+        Length of one time step, in seconds; ``None`` takes ``kspike_tf.default.dt``.
+
+    Returns
+    -------
+    float or VariableDt
+        The number, or the holder of the variable.
+
+    Raises
+    ------
+    TypeError
+        If ``dt`` is neither a real number nor a floating point variable.
+    ValueError
+        If ``dt`` is not scalar, positive and finite.
+
+    Examples
+    --------
+    >>> resolve_dt(None), resolve_dt(0.01)
+    (0.001, 0.01)
+    """
+    if dt is None:
+        return default.dt
+    if isinstance(dt, VariableDt):
+        return dt
+    if isinstance(dt, (tf.Variable, keras.Variable)):
+        return VariableDt(dt)
+    return check_dt(dt)
+
+
+def read_dt(dt: float | VariableDt) -> Any:
+    """Return the current length of a time step as a float32 scalar.
+
+    Parameters
+    ----------
+    dt : float or VariableDt
+        What `resolve_dt` returned.
+
+    Returns
+    -------
+    np.float32 or tf.Tensor
+        A constant for a number. For a variable a tensor, which inside a ``tf.function`` follows
+        the variable without retracing.
+
+    Examples
+    --------
+    >>> read_dt(0.5)
+    np.float32(0.5)
+    """
+    if isinstance(dt, VariableDt):
+        return tf.cast(dt.storage, tf.float32)
+    return np.float32(dt)
+
+
+def dt_config(dt: float | VariableDt) -> float:
+    """Return the entry of a layer's config: a number, its variable's current value.
+
+    Parameters
+    ----------
+    dt : float or VariableDt
+        What `resolve_dt` returned.
+
+    Returns
+    -------
+    float
+        The number; for a variable a `VariableDt`, which saves as a number, and which lets a
+        clone share the variable.
+
+    Examples
+    --------
+    >>> import tensorflow as tf
+    >>> variable = tf.Variable(0.5)
+    >>> dt = resolve_dt(variable)
+    >>> _ = variable.assign(0.25)
+    >>> dt_config(dt)
+    0.25
+    """
+    return VariableDt(dt.variable) if isinstance(dt, VariableDt) else dt

@@ -1,0 +1,325 @@
+"""Regularizers for the activity of spiking layers.
+
+Firing rates have a range in which they are useful: these regularizers penalise values outside
+a target range, where those of Keras penalise every value other than zero. All of them compute
+in float32 at least, because the height of a spike (1,000 at a time step of 1 ms), once squared,
+is beyond the largest float16.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any
+
+import keras
+from keras import ops
+
+__all__ = ["L1", "L1L2", "L2", "Percentile", "RangedRegularizer"]
+
+Target = float | tuple[float, float]
+
+_L2 = keras.regularizers.L1L2(l2=0.01)  # stateless, so one serves all
+
+
+def _check_number(value: Any, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a real number. Received: {name}={value!r}")
+    if math.isnan(value):
+        raise ValueError(f"{name} must not be NaN. Received: {name}={value!r}")
+
+
+def _check_target(target: Any) -> Target:
+    """Return the target as a number or a pair ``(min, max)``."""
+    if not isinstance(target, (list, tuple)):
+        _check_number(target, "target")
+        return float(target)
+    if len(target) != 2:
+        raise ValueError(f"target must be a number or (min, max). Received: target={target!r}")
+    for bound in target:
+        _check_number(bound, "target")
+    low, high = (float(bound) for bound in target)
+    if low > high:
+        raise ValueError(f"target (min, max) must have min <= max. Received: target={target!r}")
+    return low, high
+
+
+def _check_weight(value: Any, name: str) -> float:
+    """Return the weight of a penalty as a float."""
+    _check_number(value, name)
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be finite and not negative. Received: {name}={value!r}")
+    return float(value)
+
+
+@keras.saving.register_keras_serializable("kspike_tf")
+class RangedRegularizer(keras.regularizers.Regularizer):
+    """Penalises values that fall outside a range.
+
+    Parameters
+    ----------
+    target : float or tuple of float, optional
+        The value towards which all values are driven, or a range ``(min, max)``: values within
+        it are not penalised, others are driven towards its nearest end.
+    regularizer : keras.regularizers.Regularizer, str or dict, optional
+        Penalty on the signed distance of the values from the target.
+
+    Raises
+    ------
+    TypeError
+        If ``target`` is not made of numbers, or there is no regularizer.
+    ValueError
+        If ``target`` is neither one number nor two in ascending order.
+
+    Examples
+    --------
+    >>> import keras, numpy as np
+    >>> regularizer = RangedRegularizer(target=(5, 10), regularizer=keras.regularizers.L1(0.5))
+    >>> float(regularizer(np.array([1.0, 7.0, 12.0])))
+    3.0
+    """
+
+    def __init__(self, target: Target = 0, regularizer: Any = _L2) -> None:
+        self.target = _check_target(target)
+        self.regularizer = keras.regularizers.get(regularizer)
+        if self.regularizer is None:
+            raise TypeError(f"regularizer must be a regularizer. Received: {regularizer!r}")
+
+    def __call__(self, x: Any) -> Any:
+        """Return the penalty.
+
+        Parameters
+        ----------
+        x : array_like
+            The values, of any shape.
+
+        Returns
+        -------
+        tensor
+            The penalty: a scalar, float32, or float64 for float64 values.
+        """
+        x = ops.convert_to_tensor(x)
+        if keras.backend.standardize_dtype(x.dtype) != "float64":
+            x = ops.cast(x, "float32")
+        return self._penalty(x)
+
+    def _penalty(self, x: Any) -> Any:
+        """Return the penalty of values that are float32 at least."""
+        low, high = self.target if isinstance(self.target, tuple) else (self.target, self.target)
+        return self.regularizer(x - ops.clip(x, low, high))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {
+            "target": self.target,
+            "regularizer": keras.regularizers.serialize(self.regularizer),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> RangedRegularizer:
+        """Make a regularizer from its config."""
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable("kspike_tf")
+class L1L2(RangedRegularizer):
+    """Absolute and squared penalty on the distance from a target.
+
+    Parameters
+    ----------
+    l1 : float, optional
+        Weight of the sum of the distances.
+    l2 : float, optional
+        Weight of the sum of the squared distances.
+    target : float or tuple of float, optional
+        The value towards which all values are driven, or a range ``(min, max)`` within which
+        they are not penalised.
+    **kwargs
+        Passed on to `keras.regularizers.L1L2`.
+
+    Raises
+    ------
+    TypeError
+        If a weight or ``target`` is not a number.
+    ValueError
+        If a weight is negative or not finite, or ``target`` is not a range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(L1L2(l1=1.0, l2=0.5, target=2)(np.array([1.0, 2.0, 4.0])))
+    5.5
+    """
+
+    def __init__(self, l1: float = 0.0, l2: float = 0.0, target: Target = 0, **kwargs: Any) -> None:
+        self.l1 = _check_weight(l1, "l1")
+        self.l2 = _check_weight(l2, "l2")
+        super().__init__(target, keras.regularizers.L1L2(l1=self.l1, l2=self.l2, **kwargs))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {"l1": self.l1, "l2": self.l2, "target": self.target}
+
+
+@keras.saving.register_keras_serializable("kspike_tf")
+class L1(L1L2):
+    """Absolute penalty on the distance from a target.
+
+    Parameters
+    ----------
+    l1 : float, optional
+        Weight of the sum of the distances.
+    target : float or tuple of float, optional
+        The value towards which all values are driven, or a range ``(min, max)`` within which
+        they are not penalised.
+    **kwargs
+        Passed on to `L1L2`.
+
+    Raises
+    ------
+    TypeError
+        If ``l1`` or ``target`` is not a number.
+    ValueError
+        If ``l1`` is negative or not finite, or ``target`` is not a range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(L1(l1=0.5, target=(0, 2))(np.array([-1.0, 1.0, 4.0])))
+    1.5
+    """
+
+    def __init__(self, l1: float = 0.01, target: Target = 0, **kwargs: Any) -> None:
+        super().__init__(l1=l1, l2=0.0, target=target, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {"l1": self.l1, "target": self.target}
+
+
+@keras.saving.register_keras_serializable("kspike_tf")
+class L2(L1L2):
+    """Squared penalty on the distance from a target.
+
+    Parameters
+    ----------
+    l2 : float, optional
+        Weight of the sum of the squared distances.
+    target : float or tuple of float, optional
+        The value towards which all values are driven, or a range ``(min, max)`` within which
+        they are not penalised.
+    **kwargs
+        Passed on to `L1L2`.
+
+    Raises
+    ------
+    TypeError
+        If ``l2`` or ``target`` is not a number.
+    ValueError
+        If ``l2`` is negative or not finite, or ``target`` is not a range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(L2(l2=0.5, target=(0, 2))(np.array([-1.0, 1.0, 4.0])))
+    2.5
+    """
+
+    def __init__(self, l2: float = 0.01, target: Target = 0, **kwargs: Any) -> None:
+        super().__init__(l1=0.0, l2=l2, target=target, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {"l2": self.l2, "target": self.target}
+
+
+@keras.saving.register_keras_serializable("kspike_tf")
+class Percentile(L1L2):
+    """Penalises a percentile of values, which makes the penalty robust against outliers.
+
+    The percentile is interpolated linearly between the two nearest values.
+
+    Parameters
+    ----------
+    percentile : float, optional
+        Percentile, from 0 to 100, to compute over ``axis``; 100 is the maximum.
+    axis : int or tuple of int, optional
+        Axis or axes to take the percentile over. Axis 0 is the batch (or the time, in a
+        time-major layer).
+    target : float or tuple of float, optional
+        The value towards which the percentiles are driven, or a range ``(min, max)`` within
+        which they are not penalised.
+    l1 : float, optional
+        Weight of the sum of the distances of the percentiles from the target.
+    l2 : float, optional
+        Weight of the sum of the squared distances.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not a number, or ``axis`` is not made of integers.
+    ValueError
+        If ``percentile`` is outside 0 to 100, a weight is negative or not finite, ``axis`` is
+        empty, or ``target`` is not a range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rates = np.array([[1.0, 6.0], [3.0, 7.0], [4.0, 20.0]])
+    >>> float(Percentile(percentile=50, target=(5, 10), l1=1.0)(rates))
+    2.0
+    """
+
+    def __init__(
+        self,
+        percentile: float = 100,
+        axis: int | Iterable[int] = 0,
+        target: Target = 0,
+        l1: float = 0,
+        l2: float = 0,
+    ) -> None:
+        _check_number(percentile, "percentile")
+        if not 0 <= percentile <= 100:
+            raise ValueError(
+                f"percentile must be from 0 to 100. Received: percentile={percentile!r}"
+            )
+        super().__init__(l1=l1, l2=l2, target=target)
+        self.percentile = float(percentile)
+        self.axis = _check_axis(axis)
+
+    def _penalty(self, x: Any) -> Any:
+        axes = (self.axis,) if isinstance(self.axis, int) else self.axis
+        rank = len(x.shape)
+        if not all(-rank <= axis < rank for axis in axes):
+            raise ValueError(
+                f"axis must be among the {rank} axes of the regularized values. "
+                f"Received: axis={self.axis} for values of shape {tuple(x.shape)}"
+            )
+        if len({axis % rank for axis in axes}) < len(axes):
+            raise ValueError(f"axis must not repeat an axis. Received: axis={self.axis}")
+        if self.percentile == 100:  # no need to sort
+            return super()._penalty(ops.max(x, axis=axes))
+        # float64, or Keras rounds 0.9 to float32 and finds its place among the values with that.
+        q = ops.convert_to_tensor(self.percentile / 100, "float64")
+        return super()._penalty(ops.quantile(x, q, axis=axes))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {
+            "percentile": self.percentile,
+            "axis": self.axis,
+            "target": self.target,
+            "l1": self.l1,
+            "l2": self.l2,
+        }
+
+
+def _check_axis(axis: Any) -> int | tuple[int, ...]:
+    """Return the axis as an int or a tuple."""
+    axes = tuple(axis) if isinstance(axis, (list, tuple)) else (axis,)
+    if not axes:
+        raise ValueError(f"axis must name at least one axis. Received: axis={axis!r}")
+    if any(isinstance(each, bool) or not isinstance(each, int) for each in axes):
+        raise TypeError(f"axis must be an integer or a tuple of integers. Received: axis={axis!r}")
+    return axes if isinstance(axis, (list, tuple)) else axes[0]

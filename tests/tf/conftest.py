@@ -1,0 +1,20 @@
+"""What the tests of `kspike_tf` share."""
+
+from pathlib import Path
+
+import keras
+import pytest
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Folder of the answers of KerasSpiking 0.3.0 to fixed inputs."""
+    return Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture(autouse=True)
+def _keras_as_found():
+    """Leave no dtype policy behind for the next test."""
+    policy = keras.config.dtype_policy()
+    yield
+    keras.config.set_dtype_policy(policy)

@@ -1,0 +1,131 @@
+"""The default time step, and the ways to give a time step to a layer."""
+
+import copy
+import json
+import pickle
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kspike_energy
+import kspike_tf
+from kspike_tf.config import DefaultManager, VariableDt, dt_config, read_dt, resolve_dt
+
+
+def make_variable(kind, value=0.25, **kwargs):
+    return {"tf": tf.Variable, "keras": keras.Variable}[kind](value, **kwargs)
+
+
+def test_default_is_one_object_for_layers_and_estimates():
+    assert kspike_tf.default is kspike_energy.default
+    assert kspike_tf.config.default is kspike_tf.default
+    assert kspike_tf.default.dt == 0.001
+    assert DefaultManager().dt == 0.001
+
+
+def test_none_takes_the_default_of_the_moment(monkeypatch):
+    monkeypatch.setattr(kspike_tf.default, "dt", 0.02)
+    assert resolve_dt(None) == 0.02
+    assert resolve_dt() == 0.02
+
+
+def test_numbers_stay_numbers():
+    assert type(resolve_dt(0.01)) is float
+    assert resolve_dt(np.float32(0.5)) == 0.5
+    assert resolve_dt(1) == 1.0
+    assert dt_config(resolve_dt(0.01)) == 0.01
+
+
+@pytest.mark.parametrize("dt", [0.001, 0.0007, 1 / 30])
+def test_read_rounds_to_float32(dt):
+    # So that a number and a float32 variable mean the same step.
+    assert read_dt(resolve_dt(dt)) == np.float32(dt)
+    assert read_dt(resolve_dt(tf.Variable(dt))).numpy() == np.float32(dt)
+
+
+@pytest.mark.parametrize("kind", ["tf", "keras"])
+def test_a_variable_is_followed(kind):
+    variable = make_variable(kind)
+    dt = resolve_dt(variable)
+    variable.assign(0.125)
+    assert dt.variable is variable
+    assert resolve_dt(dt) is dt
+    assert float(read_dt(dt)) == 0.125
+    assert dt_config(dt) == 0.125
+    assert dt_config(dt).variable is variable
+
+
+@pytest.mark.parametrize("kind", ["tf", "keras"])
+def test_a_variable_is_followed_without_retracing(kind):
+    variable = make_variable(kind)
+    dt = resolve_dt(variable)
+    traces = []
+
+    @tf.function
+    def double():
+        traces.append(1)
+        return 2 * read_dt(dt)
+
+    before = float(double())
+    variable.assign(0.125)
+    assert (before, float(double()), len(traces)) == (0.5, 0.25, 1)
+
+
+def test_a_keras_variable_is_not_read_in_half_precision():
+    variable = keras.Variable(0.001)
+
+    class Reader(keras.layers.Layer):
+        def call(self, inputs):
+            self.seen = read_dt(resolve_dt(variable))
+            return inputs
+
+    layer = Reader(dtype="mixed_float16")
+    layer(np.ones((1, 1), np.float32))
+    assert layer.seen.numpy() == np.float32(0.001)  # 0.0010004 when cast on the way
+
+
+def test_keras_does_not_track_the_variable_inside():
+    layer = keras.layers.Layer()
+    layer.dt = resolve_dt(keras.Variable(0.001))
+    assert layer.weights == []
+
+
+def test_the_value_is_saved_as_a_plain_number():
+    dt = dt_config(resolve_dt(tf.Variable(0.001)))
+    saved = keras.saving.serialize_keras_object({"dt": dt})
+    assert json.dumps(saved) == '{"dt": 0.001}'
+    assert type(pickle.loads(pickle.dumps(dt))) is float
+
+
+def test_copies_share_the_variable():
+    dt = VariableDt(tf.Variable(0.5))
+    assert copy.copy(dt) is dt
+    assert copy.deepcopy({"dt": dt})["dt"] is dt
+
+
+@pytest.mark.parametrize(
+    ("dt", "error", "message"),
+    [
+        (0, ValueError, r"dt must be positive and finite. Received: dt=0$"),
+        (-0.1, ValueError, r"dt must be positive and finite. Received: dt=-0.1"),
+        (float("nan"), ValueError, r"dt must be positive and finite. Received: dt=nan"),
+        (float("inf"), ValueError, r"dt must be positive and finite. Received: dt=inf"),
+        ("0.1", TypeError, r"dt must be a real number. Received: dt='0.1'"),
+        (True, TypeError, r"dt must be a real number. Received: dt=True"),
+    ],
+)
+def test_bad_numbers_are_rejected(dt, error, message):
+    with pytest.raises(error, match=message):
+        resolve_dt(dt)
+
+
+@pytest.mark.parametrize("kind", ["tf", "keras"])
+def test_bad_variables_are_rejected(kind):
+    with pytest.raises(ValueError, match=r"dt must be a scalar variable. Received .* \(2,\)"):
+        resolve_dt(make_variable(kind, [0.1, 0.2]))
+    with pytest.raises(TypeError, match=r"variable of a floating point type. Received .* int32"):
+        resolve_dt(make_variable(kind, 1, dtype="int32"))
+    with pytest.raises(ValueError, match=r"dt must be positive and finite. Received: dt=-1.0"):
+        resolve_dt(make_variable(kind, -1.0))
