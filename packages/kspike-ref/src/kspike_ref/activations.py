@@ -1,0 +1,332 @@
+"""The activation functions of Keras 3, under their Keras names, in NumPy.
+
+Every function takes ``x``, an array of floats, then the parameters that Keras gives it with Keras'
+defaults, and ``out``: an array of the shape and type of the result to write into, which may be
+``x`` itself. Without ``out`` the result is a new array (`linear` returns ``x``). All compute in
+the type of ``x``, without overflow where the result is finite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from kspike_ref._signal import Floats
+
+Activation = Callable[..., Floats]
+Out = Floats | None
+
+_SELU_ALPHA = 1.6732632423543772
+_SELU_SCALE = 1.0507009873554805
+
+
+def _into(values: Floats, out: Out) -> Floats:
+    """Return ``values``, in ``out`` where one is given."""
+    if out is None:
+        return values
+    out[...] = values
+    return out
+
+
+def linear(x: Floats, out: Out = None) -> Floats:
+    """Return x."""
+    return x if out is x else _into(x, out)
+
+
+def relu(
+    x: Floats,
+    negative_slope: float = 0.0,
+    max_value: float | None = None,
+    threshold: float = 0.0,
+    out: Out = None,
+) -> Floats:
+    """Return x above the threshold, at most ``max_value``; negative_slope·(x − threshold) below."""
+    if threshold == 0.0 and negative_slope == 0.0:
+        y = np.maximum(x, 0, out=out)
+        return y if max_value is None else np.minimum(y, max_value, out=y)
+    below = np.minimum(x - threshold, 0) * negative_slope
+    y = np.where(x > threshold, x, 0).astype(x.dtype, copy=False)
+    if max_value is not None:
+        y = np.clip(y, 0, max_value)
+    return np.add(y, below, out=out)
+
+
+def relu6(x: Floats, out: Out = None) -> Floats:
+    """min(max(x, 0), 6)."""
+    return np.clip(x, 0, 6, out=out)
+
+
+def leaky_relu(x: Floats, negative_slope: float = 0.2, out: Out = None) -> Floats:
+    """Return x above 0; negative_slope·x below."""
+    return _into(np.where(x > 0, x, x * negative_slope), out)
+
+
+def elu(x: Floats, alpha: float = 1.0, out: Out = None) -> Floats:
+    """Return x above 0; alpha·(eˣ − 1) below."""
+    below = np.expm1(np.minimum(x, 0))
+    below *= alpha
+    return _into(np.where(x > 0, x, below), out)
+
+
+def selu(x: Floats, out: Out = None) -> Floats:
+    """1.0507·elu(x, 1.6733): activations keep mean 0 and variance 1."""
+    y = elu(x, _SELU_ALPHA, out=out)
+    return np.multiply(y, _SELU_SCALE, out=y)
+
+
+def celu(x: Floats, alpha: float = 1.0, out: Out = None) -> Floats:
+    """max(x, 0) + alpha·(exp(min(x, 0)/alpha) − 1)."""
+    below = np.expm1(np.minimum(x, 0) / alpha)
+    below *= alpha
+    return np.add(np.maximum(x, 0), below, out=out)
+
+
+def exponential(x: Floats, out: Out = None) -> Floats:
+    """eˣ, infinite where that is out of range."""
+    with np.errstate(over="ignore"):
+        return np.exp(x, out=out)
+
+
+def sigmoid(x: Floats, out: Out = None) -> Floats:
+    """1/(1 + e⁻ˣ)."""
+    # Clipped so that the exponential stays finite; the result is 0 to within the smallest number.
+    largest = math.floor(math.log(float(np.finfo(x.dtype).max)))
+    y = np.negative(x, out=out)
+    np.minimum(y, largest, out=y)
+    np.exp(y, out=y)
+    y += 1
+    return np.reciprocal(y, out=y)
+
+
+def log_sigmoid(x: Floats, out: Out = None) -> Floats:
+    """−softplus(−x)."""
+    y = softplus(np.negative(x), out=out)
+    return np.negative(y, out=y)
+
+
+def hard_sigmoid(x: Floats, out: Out = None) -> Floats:
+    """min(max(x + 3, 0), 6)/6."""
+    y = np.add(x, 3, out=out)
+    np.clip(y, 0, 6, out=y)
+    y *= 1 / 6
+    return y
+
+
+def sparse_sigmoid(x: Floats, out: Out = None) -> Floats:
+    """min(max((x + 1)/2, 0), 1)."""
+    y = np.add(x, 1, out=out)
+    y *= 0.5
+    return np.clip(y, 0, 1, out=y)
+
+
+def silu(x: Floats, out: Out = None) -> Floats:
+    """x·sigmoid(x)."""
+    return np.multiply(x, sigmoid(x), out=out)
+
+
+def hard_silu(x: Floats, out: Out = None) -> Floats:
+    """x·hard_sigmoid(x)."""
+    return np.multiply(x, hard_sigmoid(x), out=out)
+
+
+def gelu(x: Floats, approximate: bool = False, out: Out = None) -> Floats:
+    """x·Φ(x), with Φ the normal distribution; or its approximation by tanh."""
+    if approximate:
+        inner = x * x * x
+        inner *= 0.044715
+        inner += x
+        inner *= math.sqrt(2 / math.pi)
+        np.tanh(inner, out=inner)
+    else:
+        from scipy.special import erf  # 50 ms of import that few models need
+
+        inner = erf(x * math.sqrt(0.5))
+    inner += 1
+    inner *= 0.5
+    return np.multiply(x, inner, out=out)
+
+
+def glu(x: Floats, axis: int = -1, out: Out = None) -> Floats:
+    """a·sigmoid(b), with a and b the halves of x along an axis."""
+    if x.shape[axis] % 2:
+        raise ValueError(
+            f"x must have an even length along axis {axis}. Received: x.shape={x.shape}"
+        )
+    a, b = np.split(x, 2, axis=axis)
+    return np.multiply(a, sigmoid(b), out=out)
+
+
+def tanh(x: Floats, out: Out = None) -> Floats:
+    """tanh(x)."""
+    return np.tanh(x, out=out)
+
+
+def hard_tanh(x: Floats, out: Out = None) -> Floats:
+    """min(max(x, −1), 1)."""
+    return np.clip(x, -1, 1, out=out)
+
+
+def tanh_shrink(x: Floats, out: Out = None) -> Floats:
+    """Return x − tanh(x)."""
+    return np.subtract(x, np.tanh(x), out=out)
+
+
+def hard_shrink(x: Floats, threshold: float = 0.5, out: Out = None) -> Floats:
+    """Return x where its size is above the threshold, else 0."""
+    return np.multiply(x, np.abs(x) > threshold, out=out)
+
+
+def soft_shrink(x: Floats, threshold: float = 0.5, out: Out = None) -> Floats:
+    """Return x drawn towards 0 by the threshold."""
+    return np.subtract(x, np.clip(x, -threshold, threshold), out=out)
+
+
+def threshold(x: Floats, threshold: float, default_value: float, out: Out = None) -> Floats:
+    """Return x above the threshold, else ``default_value``."""
+    return _into(np.where(x > threshold, x, x.dtype.type(default_value)), out)
+
+
+def softplus(x: Floats, out: Out = None) -> Floats:
+    """log(1 + eˣ)."""
+    y = np.abs(x)
+    np.negative(y, out=y)
+    np.exp(y, out=y)
+    np.log1p(y, out=y)
+    return np.add(y, np.maximum(x, 0), out=out)
+
+
+def squareplus(x: Floats, b: float = 4, out: Out = None) -> Floats:
+    """(x + √(x² + b))/2."""
+    y = np.hypot(x, x.dtype.type(math.sqrt(b)))
+    y += x
+    return np.multiply(y, 0.5, out=out)
+
+
+def sparse_plus(x: Floats, out: Out = None) -> Floats:
+    """0 below −1, (x + 1)²/4 up to 1, x above."""
+    between = np.clip(x, -1, 1)
+    between += 1
+    between *= between
+    between *= 0.25
+    return _into(np.where(x < 1, between, x), out)
+
+
+def softsign(x: Floats, out: Out = None) -> Floats:
+    """x/(1 + |x|)."""
+    size = np.abs(x)
+    size += 1
+    return np.divide(x, size, out=out)
+
+
+def mish(x: Floats, out: Out = None) -> Floats:
+    """x·tanh(softplus(x))."""
+    y = softplus(x)
+    np.tanh(y, out=y)
+    return np.multiply(x, y, out=out)
+
+
+def softmax(x: Floats, axis: int = -1, out: Out = None) -> Floats:
+    """eˣ, divided by its sum along an axis."""
+    y = np.subtract(x, x.max(axis=axis, keepdims=True, initial=-np.inf), out=out)
+    np.exp(y, out=y)
+    y /= y.sum(axis=axis, keepdims=True)
+    return y
+
+
+def log_softmax(x: Floats, axis: int = -1, out: Out = None) -> Floats:
+    """log(softmax(x))."""
+    y = np.subtract(x, x.max(axis=axis, keepdims=True, initial=-np.inf), out=out)
+    y -= np.log(np.exp(y).sum(axis=axis, keepdims=True))
+    return y
+
+
+def sparsemax(x: Floats, axis: int = -1, out: Out = None) -> Floats:
+    """Return max(x − τ, 0), with the τ that Keras 3 takes.
+
+    Martins and Astudillo (2016, algorithm 1) take τ = (S − 1)/k, with k the size of the support and
+    S the sum of its k largest values, so that the result adds up to 1. Keras (3.15) adds all partial
+    sums of the support up instead, and its answer adds up to less. Models were trained with that.
+    """
+    z = np.moveaxis(x, axis, -1)
+    descending = -np.sort(-z, axis=-1)
+    partial = descending.cumsum(axis=-1)
+    support = descending - (partial - 1) / np.arange(1, z.shape[-1] + 1, dtype=x.dtype) > 0
+    total = np.where(support, partial, 0).sum(axis=-1, keepdims=True, dtype=x.dtype)
+    with np.errstate(divide="ignore", invalid="ignore"):  # no support where x is out of precision
+        tau = (total - 1) / support.sum(axis=-1, keepdims=True, dtype=x.dtype)
+    return _into(np.moveaxis(np.maximum(z - tau, 0), -1, axis), out)
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "celu": celu,
+    "elu": elu,
+    "exponential": exponential,
+    "gelu": gelu,
+    "glu": glu,
+    "hard_shrink": hard_shrink,
+    "hard_sigmoid": hard_sigmoid,
+    "hard_silu": hard_silu,
+    "hard_swish": hard_silu,
+    "hard_tanh": hard_tanh,
+    "leaky_relu": leaky_relu,
+    "linear": linear,
+    "log_sigmoid": log_sigmoid,
+    "log_softmax": log_softmax,
+    "mish": mish,
+    "relu": relu,
+    "relu6": relu6,
+    "selu": selu,
+    "sigmoid": sigmoid,
+    "silu": silu,
+    "soft_shrink": soft_shrink,
+    "softmax": softmax,
+    "softplus": softplus,
+    "softsign": softsign,
+    "sparse_plus": sparse_plus,
+    "sparse_sigmoid": sparse_sigmoid,
+    "sparsemax": sparsemax,
+    "squareplus": squareplus,
+    "swish": silu,
+    "tanh": tanh,
+    "tanh_shrink": tanh_shrink,
+    "threshold": threshold,
+}
+
+
+def get(identifier: str | Mapping[str, Any] | None) -> Activation:
+    """Find an activation function by what a layer's configuration says.
+
+    Parameters
+    ----------
+    identifier : str, mapping or None
+        A Keras name; what Keras writes for a function, ``{"class_name": "function", "config":
+        name, …}``; or ``None``, which is `linear`.
+
+    Returns
+    -------
+    callable
+        ``f(x, out=None)``, with further parameters at Keras' defaults.
+
+    Raises
+    ------
+    ValueError
+        If there is no such function, or it is a user's own.
+
+    Examples
+    --------
+    >>> get("relu6")(np.array([-1.0, 3.0, 9.0]))
+    array([0., 3., 6.])
+    """
+    if identifier is None:
+        return linear
+    name: object = identifier
+    if isinstance(identifier, Mapping) and identifier.get("class_name") == "function":
+        name = identifier.get("config")
+    if isinstance(name, str) and name in ACTIVATIONS:
+        return ACTIVATIONS[name]
+    raise ValueError(
+        f"activation must be one of {', '.join(ACTIVATIONS)}. Received: activation={identifier!r}"
+    )
