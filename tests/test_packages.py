@@ -1,0 +1,51 @@
+"""What the packages promise of each other: imports, licences, versions."""
+
+import pathlib
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGES = sorted((ROOT / "packages").iterdir())
+
+# What each package must never import (docs: architecture); an adapter may do it later, when it is
+# given a model of that framework.
+FORBIDDEN = {
+    "kspike_ref": ("tensorflow", "keras", "kspike_tf"),
+    "kspike_energy": ("tensorflow", "keras", "kspike_ref", "kspike_tf"),
+    "kspike_tf": ("kspike_ref", "numba"),
+}
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_import_brings_no_forbidden_package(package):
+    code = f"import sys, {package}; print([m for m in {FORBIDDEN[package]} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("package", [p for p in FORBIDDEN if p != "kspike_tf"])
+def test_works_where_tensorflow_cannot_be_imported(package):
+    code = (
+        "import sys; sys.modules.update(tensorflow=None, keras=None, kspike_tf=None)\n"
+        f"from {package} import *"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_sources_of_kspike_tf_never_name_the_reference():
+    # The cross-check would be worth nothing if one implementation called the other.
+    sources = (ROOT / "packages/kspike-tf/src").rglob("*.py")
+    assert not [source for source in sources if "import kspike_ref" in source.read_text()]
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_package_has_what_a_package_needs(package):
+    project = tomllib.loads((package / "pyproject.toml").read_text())
+    assert project["project"]["license"] == "MIT"
+    assert project["tool"]["hatch"]["version"]["path"] == "../../VERSION"
+    version = (ROOT / "VERSION").read_text().strip()
+    assert f"## {version}" in (package / "CHANGELOG.md").read_text()
+    assert "pip install" in (package / "README.md").read_text()
