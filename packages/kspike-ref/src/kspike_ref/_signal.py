@@ -180,7 +180,7 @@ def time_step(dt: float) -> float:
     seconds = float(values)
     if not (math.isfinite(seconds) and seconds > 0):
         raise ValueError(f"dt must be positive and finite. Received: dt={dt!r}")
-    tiny, huge = np.finfo(np.float32).tiny, np.finfo(np.float32).max
+    tiny, huge = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
     if not tiny <= seconds <= huge:
         raise ValueError(
             f"dt must be a normal number in float32, {tiny:.3g} to {huge:.3g}. Received: dt={dt!r}"

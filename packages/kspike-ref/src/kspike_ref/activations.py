@@ -247,8 +247,8 @@ def sparsemax(x: Floats, axis: int = -1, out: Out = None) -> Floats:
     """Return max(x − τ, 0), with the τ that Keras 3 takes.
 
     Martins and Astudillo (2016, algorithm 1) take τ = (S − 1)/k, with k the size of the support and
-    S the sum of its k largest values, so that the result adds up to 1. Keras (3.15) adds all partial
-    sums of the support up instead, and its answer adds up to less. Models were trained with that.
+    S the sum of its k largest values, so that the result adds up to 1. Keras (3.15) adds up all
+    partial sums of the support instead, and its answer adds up to less. Models are trained so.
     """
     z = np.moveaxis(x, axis, -1)
     descending = -np.sort(-z, axis=-1)

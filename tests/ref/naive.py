@@ -1,0 +1,60 @@
+"""Slow, obvious versions of what `kspike_ref` does fast: what the fast ones are compared with."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def spiking(rates, dt, voltage):
+    """`rates` (batch, time, *units), `voltage` (batch, *units); returns spikes and voltage."""
+    wide = rates.dtype == np.float64
+    seconds = np.float64(dt) if wide else np.float64(np.float32(dt))
+    height = 1 / seconds if wide else np.float32(1 / seconds)
+    v = np.array(voltage, np.float64)
+    spikes = np.zeros(rates.shape, rates.dtype)
+    for t in range(rates.shape[1]):
+        q = np.rint(rates[:, t].astype(np.float64) * (seconds * 2.0**32)) * 2.0**-32
+        a = v + q
+        n = np.floor(a)
+        v = a - n
+        spikes[:, t] = (n if wide else n.astype(np.float32)) * height
+    return spikes, v
+
+
+def lowpass(x, tau, dt, level):
+    """`x` (batch, time, *units), `tau` broadcasts to units; returns output and level."""
+    d = np.exp(-dt / np.asarray(tau, np.float64))
+    y = np.array(level, np.float64)
+    out = np.zeros(x.shape, x.dtype)
+    for t in range(x.shape[1]):
+        u = x[:, t].astype(np.float64)
+        y = u + d * (y - u)
+        out[:, t] = y
+    return out, y
+
+
+def alpha(x, tau, dt, y, p):
+    """`x` (batch, time, *units), `tau` broadcasts to units; returns output, y and p."""
+    s = dt / np.asarray(tau, np.float64)
+    e = np.exp(-s)
+    y, p = np.array(y, np.float64), np.array(p, np.float64)
+    out = np.zeros(x.shape, x.dtype)
+    for t in range(x.shape[1]):
+        u = x[:, t].astype(np.float64)
+        w = y - u
+        k = (e * s) * (p + w)
+        p = e * p - k
+        y = u + (e * w + k)
+        out[:, t] = y
+    return out, y, p
+
+
+def philox(counter, key):
+    """Philox4x32-10 of Salmon et al. (2011), one counter of four words, a word at a time."""
+    c, k = list(counter), list(key)
+    for _ in range(10):
+        high0, low0 = divmod(0xD2511F53 * c[0], 2**32)
+        high1, low1 = divmod(0xCD9E8D57 * c[2], 2**32)
+        c = [high1 ^ c[1] ^ k[0], low1, high0 ^ c[3] ^ k[1], low0]
+        k = [(k[0] + 0x9E3779B9) % 2**32, (k[1] + 0xBB67AE85) % 2**32]
+    return c

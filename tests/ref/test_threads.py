@@ -1,0 +1,192 @@
+"""Several threads, pools and forks: always the answer of one thread, and never a deadlock."""
+
+import multiprocessing
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import kspike_ref
+from kspike_ref import _jit, _threads
+from kspike_ref.synapses import LowpassDynamics
+
+
+def answers(seed):
+    """One call of each kernel, large enough for several threads."""
+    x = np.random.default_rng(seed).uniform(-500, 2000, (8, 40, 600)).astype(np.float32)
+    return [
+        kspike_ref.spiking_activation(x, seed=seed)[0],
+        kspike_ref.lowpass(x, 0.01)[0],
+        kspike_ref.alpha(x, 0.01)[0],
+    ]
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.fixture
+def four_cores(monkeypatch):
+    """Threads are used, however few cores there are."""
+    monkeypatch.setattr(_threads, "_CORES", 4)
+    monkeypatch.setattr(_threads, "_pool", None)
+    yield
+    if _threads._pool is not None:
+        _threads._pool.shutdown()
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_the_number_of_threads_does_not_change_the_answer():
+    many = answers(0)
+    for count in (1, 2, 3, None):
+        with _threads.limit_threads(count):
+            assert same(answers(0), many)
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_calls_from_several_threads_at_once():
+    """More callers than helpers, each inside a pool of its own."""
+    expected = [answers(seed) for seed in range(3)]
+    with ThreadPoolExecutor(8) as pool:
+        for seed, result in enumerate(pool.map(answers, [0, 1, 2] * 8)):
+            assert same(result, expected[seed % 3])
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_helpers_work_and_the_limit_holds():
+    seen = set()
+    ready = threading.Barrier(3, timeout=30)
+
+    def work(_region):
+        if threading.get_ident() not in seen:
+            seen.add(threading.get_ident())
+            ready.wait()  # three threads are here at the same time, or this fails
+
+    with _threads.limit_threads(3):
+        _threads.run(work, 64, 100, 100)
+    assert len(seen) == 3
+
+
+def test_small_work_stays_on_the_calling_thread():
+    seen = []
+    _threads.run(lambda region: seen.append((threading.get_ident(), region)), 4, 10, 100)
+    assert seen == [(threading.get_ident(), (0, 4, 0, 100))]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7, 64])
+@pytest.mark.parametrize("units", [1, 15, 16, 17, 1000, 5000, 20_000])
+@pytest.mark.parametrize("parts", [1, 2, 8])
+def test_regions_cover_everything_once(rows, units, parts):
+    covered = np.zeros((rows, units), int)
+    for first_row, last_row, first, last in _threads.split(rows, units, parts):
+        covered[first_row:last_row, first:last] += 1
+    assert (covered == 1).all()
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_an_error_in_a_helper_is_raised():
+    def work(_region):
+        raise ArithmeticError("from a region")
+
+    with pytest.raises(ArithmeticError, match="from a region"):
+        _threads.run(work, 64, 100, 100)
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_without_new_threads_the_caller_does_it_all(monkeypatch):
+    """As at the interpreter's shutdown."""
+
+    class Closed:
+        def submit(self, *_):
+            raise RuntimeError("cannot schedule new futures after shutdown")
+
+        def shutdown(self):
+            pass
+
+    expected = answers(1)
+    monkeypatch.setattr(_threads, "_pool", Closed())
+    assert same(answers(1), expected)
+
+
+def test_limit_is_of_this_thread_and_ends():
+    before = _threads.num_threads()
+    elsewhere = []
+    with _threads.limit_threads(1):
+        assert _threads.num_threads() == 1
+        other = threading.Thread(target=lambda: elsewhere.append(_threads.num_threads()))
+        other.start()
+        other.join()
+    assert elsewhere == [before]
+    assert _threads.num_threads() == before == _threads.cores()
+
+
+@pytest.mark.parametrize("count", [0, -2, 1.5, True, "2"])
+def test_bad_number_of_threads(count):
+    message = rf"num_threads must be a positive integer or None\. Received: {count!r}"
+    with pytest.raises(ValueError, match=message), _threads.limit_threads(count):
+        pass
+
+
+def test_kernels_release_the_gil():
+    """While a kernel runs on one thread, Python runs on another."""
+    x, out = np.ones((1, 1, 16), np.float32), np.empty((1, 500_000, 16), np.float32)
+    counted, done = [0], threading.Event()
+
+    def count():
+        while not done.is_set():
+            counted[0] += 1
+
+    other = threading.Thread(target=count)
+    other.start()
+    most = 0
+    dynamics, level = LowpassDynamics(np.full(16, 0.01), 0.001), np.zeros((1, 16))
+    try:
+        with _threads.limit_threads(1):
+            for _ in range(100):  # the other thread may have to wait for a core
+                before = counted[0]
+                dynamics.run(x, level, out)
+                most = max(most, counted[0] - before)
+                if most > 10_000:
+                    break
+    finally:
+        done.set()
+        other.join()
+    # With the GIL held, it could count only in a switch before or after the kernel.
+    assert most > 10_000
+
+
+def _in_a_child(queue):
+    queue.put(pickle.dumps(answers(2)))
+
+
+@pytest.mark.usefixtures("four_cores")
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_starts_threads_of_its_own():
+    expected = answers(2)  # the parent's pool is running
+    assert _threads._pool is not None
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_in_a_child, args=(queue,))
+    child.start()
+    assert same(pickle.loads(queue.get(timeout=60)), expected)
+    child.join(30)
+    assert child.exitcode == 0
+
+
+def test_kernel_without_a_place_for_the_cache(monkeypatch):
+    """Numba raises where neither the source's folder nor the user's can be written."""
+    calls = []
+
+    def njit(**options):
+        calls.append(options)
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(_jit.numba, "njit", njit)
+    assert _jit.kernel(len) is len
+    assert [bool(options.get("cache")) for options in calls] == [True, False]
+    assert all(options["nogil"] for options in calls)
