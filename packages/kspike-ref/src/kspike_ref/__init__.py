@@ -1,6 +1,20 @@
-"""kspike_ref: exact spike and filter dynamics on a CPU, without TensorFlow."""
+"""kspike_ref: exact spike and filter dynamics, and trained Keras models, without TensorFlow."""
 
+from kspike_ref.archive import ArchiveError
+from kspike_ref.layers.base import Layer, UnsupportedLayerError, register_layer
+from kspike_ref.model import Model, load_model
 from kspike_ref.spiking import initial_voltage, spiking_activation
 from kspike_ref.synapses import alpha, lowpass
 
-__all__ = ["alpha", "initial_voltage", "lowpass", "spiking_activation"]
+__all__ = [
+    "ArchiveError",
+    "Layer",
+    "Model",
+    "UnsupportedLayerError",
+    "alpha",
+    "initial_voltage",
+    "load_model",
+    "lowpass",
+    "register_layer",
+    "spiking_activation",
+]

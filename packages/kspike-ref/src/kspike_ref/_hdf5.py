@@ -1,0 +1,282 @@
+"""Reads the subset of HDF5 that Keras writes, in Python alone, from bytes that nobody vouches for.
+
+Libhdf5 is a large C library that was not made for hostile files: a mutated one may crash the
+process, and links, external storage, virtual datasets and filters reach beyond the file or expand
+without bound. Keras writes none of that: a superblock of version 0, groups as symbol tables, and
+contiguous arrays. Whatever is not on this short list is refused, every offset is checked, and the
+memory used is bounded by the size of the file.
+
+References
+----------
+HDF5 File Format Specification Version 3.0, sections II (superblock), III.A (B-trees),
+III.B to III.D (symbol tables and local heaps), and IV (object headers).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_SUPERBLOCK_SIZE = 96
+_ENTRY_SIZE = 40  # a symbol table entry with 8-byte offsets
+_MAX_RANK = 32  # what HDF5 allows
+
+_DATASPACE, _DATATYPE, _EXTERNAL, _LAYOUT = 0x1, 0x3, 0x7, 0x8
+_FILTERS, _ATTRIBUTE, _CONTINUATION, _SYMBOL_TABLE = 0xB, 0xC, 0x10, 0x11
+_NEW_LINKS = (0x2, 0x6)  # link info and link messages: soft, external and user-defined links
+
+# sign, exponent and mantissa of IEEE 754 and bfloat16 in HDF5's words: size → the eight bytes
+# (bit offset, precision, exponent location and size, mantissa location and size), and NumPy's type
+_FLOATS = {
+    struct.pack("<HHBBBB", 0, 16, 10, 5, 0, 10): "f2",
+    struct.pack("<HHBBBB", 0, 32, 23, 8, 0, 23): "f4",
+    struct.pack("<HHBBBB", 0, 64, 52, 11, 0, 52): "f8",
+}
+_BFLOAT16 = struct.pack("<HHBBBB", 0, 16, 7, 8, 0, 7)
+
+
+class FormatError(ValueError):
+    """Bytes that are not HDF5, or HDF5 that Keras does not write."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An array in the file, not read yet.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Its shape.
+    dtype : str
+        NumPy's name of its type, or ``"bfloat16"``.
+    start, size : int
+        Where its bytes are in the file.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    start: int
+    size: int
+
+
+class File:
+    """The groups and datasets of an HDF5 file.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+
+    Raises
+    ------
+    FormatError
+        If the file is not what Keras writes.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        head = self._bytes(0, _SUPERBLOCK_SIZE)
+        if head[:8] != _SIGNATURE:
+            raise FormatError("not an HDF5 file: the signature is missing")
+        if head[8] != 0 or head[13:15] != b"\x08\x08":
+            raise FormatError(f"a superblock that Keras does not write (version {head[8]})")
+        base, _, end = struct.unpack_from("<QQQ", head, 24)
+        if base != 0 or end > len(data):
+            raise FormatError(f"truncated: {end} bytes are promised, {len(data)} are there")
+        (self._root,) = struct.unpack_from("<Q", head, 64)
+        self._groups: dict[int, dict[str, int]] = {}
+
+    def children(self, path: str) -> dict[str, int] | None:
+        """Return the members of the group at ``path``, or None where there is no such group."""
+        address = self._root
+        for part in filter(None, path.split("/")):
+            member = self._members(address).get(part)
+            if member is None:
+                return None
+            address = member
+        return self._members(address)
+
+    def dataset(self, address: int) -> Dataset:
+        """Return the dataset whose object header is at ``address``.
+
+        Parameters
+        ----------
+        address : int
+            A value of what `children` returned.
+
+        Returns
+        -------
+        Dataset
+            What is there, not read.
+
+        Raises
+        ------
+        FormatError
+            If it is not a contiguous array of plain numbers inside this file.
+        """
+        found: dict[int, bytes] = {}
+        for kind, body in self._messages(address):
+            if kind in (_EXTERNAL, _FILTERS):
+                raise FormatError("a dataset stored in another file or behind a filter")
+            if kind in (_DATASPACE, _DATATYPE, _LAYOUT) and found.setdefault(kind, body) != body:
+                raise FormatError("a dataset described twice")
+        if len(found) != 3:
+            raise FormatError("not a dataset: its shape, type or place is missing")
+        shape = _shape(found[_DATASPACE])
+        dtype, itemsize = _dtype(found[_DATATYPE])
+        size = itemsize
+        for length in shape:
+            size *= length
+        start = self._start(found[_LAYOUT], size)
+        return Dataset(shape, dtype, start, size)
+
+    def read(self, dataset: Dataset) -> np.ndarray[Any, Any]:
+        """Return a copy of a dataset's values in the machine's byte order."""
+        raw = self._data[dataset.start : dataset.start + dataset.size]
+        if dataset.dtype == "bfloat16":
+            high = np.frombuffer(raw, "<u2").astype(np.uint32) << 16
+            return high.view(np.float32).reshape(dataset.shape)
+        values = np.frombuffer(raw, dataset.dtype).reshape(dataset.shape)
+        return values.astype(values.dtype.newbyteorder("="))
+
+    def _bytes(self, start: int, size: int) -> bytes:
+        if start < 0 or size < 0 or start + size > len(self._data):
+            raise FormatError(f"truncated: bytes {start} to {start + size} are not in the file")
+        return self._data[start : start + size]
+
+    def _messages(self, address: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the messages of a version 1 object header, continuations included."""
+        version, _, count, _, size = struct.unpack("<BBHII", self._bytes(address, 12))
+        if version != 1:
+            raise FormatError("an object header that Keras does not write")
+        blocks, seen = [(address + 16, size)], set()
+        for start, length in blocks:
+            if start in seen:
+                raise FormatError("an object header that contains itself")
+            seen.add(start)
+            block, at = self._bytes(start, length), 0
+            while at + 8 <= length and count > 0:
+                kind, body_size, flags = struct.unpack_from("<HHB", block, at)
+                body = block[at + 8 : at + 8 + body_size]
+                if len(body) < body_size:
+                    raise FormatError("a message that is longer than its object header")
+                at, count = at + 8 + body_size, count - 1
+                if kind == _CONTINUATION:
+                    blocks.append(_unpack("<QQ", body))
+                elif flags & 2 and kind != _ATTRIBUTE:
+                    raise FormatError("a shared message")
+                else:
+                    yield kind, body
+
+    def _members(self, address: int) -> dict[str, int]:
+        """Return name → address of what a group holds."""
+        if address in self._groups:
+            return self._groups[address]
+        tables = []
+        for kind, body in self._messages(address):
+            if kind in _NEW_LINKS:
+                raise FormatError("links that Keras does not write (soft, external, or new style)")
+            if kind == _SYMBOL_TABLE:
+                tables.append(_unpack("<QQ", body))
+        if len(tables) != 1:
+            raise FormatError("not a group")
+        (tree, heap), members = tables[0], {}
+        names = self._heap(heap)
+        for offset, target, cache in self._entries(tree):
+            if cache == 2:
+                raise FormatError("a soft link")
+            name = _name(names, offset)
+            if name in members:
+                raise FormatError(f"two members with the same name, {name!r}")
+            members[name] = target
+        self._groups[address] = members
+        return members
+
+    def _heap(self, address: int) -> bytes:
+        head = self._bytes(address, 32)
+        if head[:4] != b"HEAP":
+            raise FormatError("a group without names")
+        size, _, start = struct.unpack_from("<QQQ", head, 8)
+        return self._bytes(start, size)
+
+    def _entries(self, tree: int) -> Iterator[tuple[int, int, int]]:
+        """Yield name offset, address and kind of every entry below a B-tree node."""
+        pending, seen = [tree], set()
+        while pending:
+            at = pending.pop()
+            if at in seen:
+                raise FormatError("a group that contains itself")
+            seen.add(at)
+            head = self._bytes(at, 8)
+            (used,) = struct.unpack_from("<H", head, 6)
+            if head[:4] == b"SNOD":
+                table = self._bytes(at + 8, used * _ENTRY_SIZE)
+                for i in range(used):
+                    yield struct.unpack_from("<QQI", table, i * _ENTRY_SIZE)
+            elif head[:5] == b"TREE\0":
+                keys = self._bytes(at + 24, (2 * used + 1) * 8)
+                pending += struct.unpack(f"<{2 * used + 1}Q", keys)[1::2]
+            else:
+                raise FormatError("a group whose index is damaged")
+
+    def _start(self, layout: bytes, size: int) -> int:
+        """Return where a dataset of ``size`` bytes starts."""
+        version, kind = layout[:1], layout[1:2]
+        if version != b"\x03" or kind not in (b"\0", b"\1"):
+            raise FormatError("a chunked or virtual dataset")
+        if kind == b"\0":
+            raise FormatError("a compact dataset")
+        start, stored = _unpack("<QQ", layout[2:])
+        if size == 0:
+            return 0
+        if stored != size:
+            raise FormatError(f"a dataset of {size} bytes with {stored} bytes of storage")
+        self._bytes(start, size)
+        return int(start)
+
+
+def _unpack(form: str, body: bytes) -> tuple[Any, ...]:
+    if len(body) < struct.calcsize(form):
+        raise FormatError("a message that is too short")
+    return struct.unpack_from(form, body)
+
+
+def _name(names: bytes, offset: int) -> str:
+    end = names.find(b"\0", offset)
+    if end < 0:
+        raise FormatError("a name outside its heap")
+    try:
+        return names[offset:end].decode("utf-8")
+    except UnicodeDecodeError:
+        raise FormatError("a name that is not UTF-8") from None
+
+
+def _shape(body: bytes) -> tuple[int, ...]:
+    version, rank = _unpack("<BB", body)
+    if version not in (1, 2) or rank > _MAX_RANK:
+        raise FormatError("a shape that Keras does not write")
+    if version == 2 and body[3:4] == b"\2":
+        raise FormatError("a dataset without values")
+    return _unpack(f"<{rank}Q", body[8 if version == 1 else 4 :])
+
+
+def _dtype(body: bytes) -> tuple[str, int]:
+    kind, bits, _, _, size = _unpack("<BBBBI", body)
+    if kind & 15 == 8 and body[-2:] == b"\0\1" and size == 1:  # h5py's booleans: an enumeration
+        return "u1", 1
+    order = ">" if bits & 1 else "<"
+    if kind & 15 == 0 and size in (1, 2, 4, 8):
+        return f"{order}{'i' if bits & 8 else 'u'}{size}", size
+    if kind & 15 == 1:
+        layout = body[8:16]
+        if layout == _BFLOAT16 and size == 2 and order == "<":
+            return "bfloat16", 2
+        name = _FLOATS.get(layout)
+        if name and int(name[1]) == size:
+            return order + name, size
+    raise FormatError("values that are not plain numbers")

@@ -1,0 +1,227 @@
+"""Parses a serialised model into members: layers and nested models, and where their weights are."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kspike_ref.archive import ArchiveError
+from kspike_ref.layers.base import Layer, UnsupportedLayerError, UnsupportedUseError, create, key_of
+
+MODELS = ("Sequential", "Functional", "Model")
+MAX_NESTING = 40  # models within models, and lists within arguments
+
+Leaf = tuple[str, int, int]  # which layer, which application of it, which of its outputs
+
+
+@dataclass
+class Member:
+    """A layer or a nested model within a model.
+
+    Attributes
+    ----------
+    name : str
+        Its name there.
+    path : str
+        Where Keras saved its weights.
+    applications : list
+        Keras' ``inbound_nodes``.
+    layer, model : Layer or ModelSpec, optional
+        What it is.
+    """
+
+    name: str
+    path: str
+    applications: list[Any]
+    layer: Layer | None = None
+    model: ModelSpec | None = None
+
+
+@dataclass
+class ModelSpec:
+    """A serialised model.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    members : dict of str to Member
+        In the order of the configuration.
+    inputs, outputs : Leaf, list or dict
+        Which tensors go in and come out, in the model's own structure.
+    """
+
+    name: str
+    members: dict[str, Member] = field(default_factory=dict)
+    inputs: Any = None
+    outputs: Any = None
+
+
+def parse(config: Mapping[str, Any]) -> ModelSpec:
+    """Parse the configuration of a whole model.
+
+    Parameters
+    ----------
+    config : dict
+        What ``config.json`` holds.
+
+    Returns
+    -------
+    ModelSpec
+        The same, with layers in place of their configurations.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        If there are layers that nobody registered; it lists all of them.
+    ArchiveError
+        If the configuration does not make sense.
+    """
+    if key_of(config) not in MODELS:
+        raise UnsupportedLayerError(
+            [
+                f"{config.get('class_name')}: a subclassed model is Python code, which the file "
+                "does not hold; build it as a Functional model"
+            ]
+        )
+    parser = _Parser()
+    spec = parser.model(config, "", "", 0)
+    if parser.unsupported:
+        raise UnsupportedLayerError(parser.unsupported)
+    return spec
+
+
+class _Parser:
+    def __init__(self) -> None:
+        self.unsupported: list[str] = []
+        self.shared: dict[int, Member] = {}  # by Keras' identity of objects that occur twice
+
+    def model(self, config: Mapping[str, Any], path: str, prefix: str, depth: int) -> ModelSpec:
+        """Parse a model whose weights are at ``path``."""
+        if depth > MAX_NESTING:
+            raise ArchiveError("models are nested too deeply")
+        own = config["config"] if isinstance(config.get("config"), Mapping) else {}
+        items = own.get("layers")
+        if not isinstance(items, list) or not items:
+            raise ArchiveError("a model must hold a list of layers")
+        spec = ModelSpec(str(own.get("name", "model")))
+        sequential = key_of(config) == "Sequential"
+        if sequential and key_of(_serialised(items[0])) != "InputLayer":
+            items = [_input_layer(own.get("build_input_shape")), *items]
+        used: dict[str, int] = {}
+        for item in items:
+            key = key_of(_serialised(item))
+            name = str(item.get("name") or item["config"].get("name"))
+            if name in spec.members:
+                raise ArchiveError(f"two layers are named {name!r}")
+            saved = not key.startswith("ops:") and not (sequential and key == "InputLayer")
+            place = _unique(str(item.get("class_name")), used) if saved else "-"
+            inner = f"{path}/layers/{place}" if path else f"layers/{place}"
+            spec.members[name] = self.member(item, name, inner, prefix, depth)
+        if sequential:
+            _chain(spec)
+        else:
+            spec.inputs = _leaves_of(own.get("input_layers"))
+            spec.outputs = _leaves_of(own.get("output_layers"))
+        return spec
+
+    def member(
+        self, item: Mapping[str, Any], name: str, path: str, prefix: str, depth: int
+    ) -> Member:
+        """Parse one entry of a model's list of layers."""
+        applications = item.get("inbound_nodes") or []
+        if not isinstance(applications, list):
+            raise ArchiveError(f"layer {name!r}: inbound_nodes must be a list")
+        identity = item.get("shared_object_id")
+        if isinstance(identity, int) and identity in self.shared:
+            first = self.shared[identity]
+            return Member(name, first.path, applications, first.layer, first.model)
+        member = Member(name, path, applications)
+        try:
+            if key_of(item) in MODELS:
+                member.model = self.model(item, path, f"{prefix}{name}/", depth + 1)
+            else:
+                member.layer = create(item, f"{prefix}{name}")
+        except UnsupportedUseError as error:
+            self.unsupported.append(str(error))
+        if isinstance(identity, int):
+            self.shared[identity] = member
+        return member
+
+
+def _serialised(item: Any) -> Mapping[str, Any]:
+    if not isinstance(item, Mapping) or not isinstance(item.get("config"), Mapping):
+        raise ArchiveError(f"a layer must be a serialised object. Received: {item!r:.80}")
+    return item
+
+
+def _input_layer(shape: Any) -> dict[str, Any]:
+    if not isinstance(shape, list):
+        raise ArchiveError("a Sequential model must have been built before it was saved")
+    config = {"name": "input", "batch_shape": shape}
+    return {"module": "keras.layers", "class_name": "InputLayer", "config": config}
+
+
+def _chain(spec: ModelSpec) -> None:
+    """Connect the members of a Sequential model one after another."""
+    names = list(spec.members)
+    for before, name in itertools.pairwise(names):
+        tensor = {"class_name": "__keras_tensor__", "config": {"keras_history": [before, 0, 0]}}
+        spec.members[name].applications = [{"args": [tensor], "kwargs": {}}]
+    spec.inputs, spec.outputs = (names[0], 0, 0), (names[-1], 0, 0)
+
+
+def leaf_of(value: Any) -> Leaf | None:
+    """Return ``[name, application, output]`` as a tuple, or None if it is none."""
+    if not isinstance(value, list | tuple) or len(value) != 3 or not isinstance(value[0], str):
+        return None
+    if not all(type(number) is int and number >= 0 for number in value[1:]):
+        raise ArchiveError(f"not a tensor of the model: {value!r:.80}")
+    return (value[0], value[1], value[2])
+
+
+def _leaves_of(value: Any, depth: int = 0) -> Any:
+    """Return nested inputs or outputs with a `Leaf` for each tensor."""
+    if depth > MAX_NESTING:
+        raise ArchiveError("inputs or outputs are nested too deeply")
+    leaf = leaf_of(value)
+    if leaf is not None:
+        return leaf
+    if isinstance(value, list) and value:
+        return [_leaves_of(item, depth + 1) for item in value]
+    if isinstance(value, dict) and value:
+        return {key: _leaves_of(item, depth + 1) for key, item in value.items()}
+    raise ArchiveError(f"a model must have inputs and outputs. Received: {value!r:.80}")
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """Yield what is at the ends of nested lists and dicts, in Keras' order: keys are sorted."""
+    if isinstance(value, list):
+        for item in value:
+            yield from leaves(item)
+    elif isinstance(value, dict):
+        for key in sorted(value):
+            yield from leaves(value[key])
+    else:
+        yield value
+
+
+def map_leaves(value: Any, function: Callable[[Any], Any]) -> Any:
+    """Return nested lists and dicts with each end replaced."""
+    if isinstance(value, list):
+        return [map_leaves(item, function) for item in value]
+    if isinstance(value, dict):
+        return {key: map_leaves(item, function) for key, item in value.items()}
+    return function(value)
+
+
+def _unique(class_name: str, used: dict[str, int]) -> str:
+    """Return the name under which Keras saves the next layer of a class."""
+    name = re.sub(r"\W+", "", class_name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    name = re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+    used[name] = used.get(name, -1) + 1
+    return f"{name}_{used[name]}" if used[name] else name

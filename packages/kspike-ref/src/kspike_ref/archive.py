@@ -1,0 +1,248 @@
+"""Reads a ``.keras`` archive, or the same unzipped to a folder: the only module that touches files.
+
+An archive comes from a stranger. Nothing in it is executed or imported, nothing is written to disk,
+only three members are looked at, and what they may expand to is bounded before they are read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kspike_ref import _hdf5
+
+_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+_MAX_JSON = 32 << 20  # bytes; the largest model of keras.applications needs 2 MB
+_MAX_MEMBERS = 10_000  # files in an archive; Keras writes three, and assets for some layers
+_MAX_DIRECTORY = 4 << 20  # bytes of the list of files
+# Keras stores without compression. A recompressed file is accepted while it expands to no more
+# than this, or no more than so many times its size.
+_MAX_EXPANDED, _MAX_RATIO = 64 << 20, 100
+
+
+class ArchiveError(ValueError):
+    """A ``.keras`` file that is damaged, hostile, or not what Keras writes."""
+
+
+class Archive(NamedTuple):
+    """What a ``.keras`` file holds.
+
+    Attributes
+    ----------
+    config : dict
+        The serialised model.
+    weights : Weights
+        The values of its variables.
+    keras_version : str
+        The version of Keras that wrote it.
+    """
+
+    config: dict[str, Any]
+    weights: Weights
+    keras_version: str
+
+
+class Weights:
+    """The variables in an archive, found by path.
+
+    Parameters
+    ----------
+    data : bytes
+        The contents of ``model.weights.h5``.
+
+    Raises
+    ------
+    ArchiveError
+        If they cannot be read.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._file = _guard(_hdf5.File, data)
+
+    def names(self, path: str) -> list[str]:
+        """Return the names of the variables at ``path``, in the order Keras numbers them."""
+        members = _guard(self._file.children, f"{path}/vars") or {}
+        return sorted(members, key=lambda name: (len(name), name))
+
+    def holds(self, path: str) -> bool:
+        """Return whether there is a group at ``path``."""
+        return _guard(self._file.children, path) is not None
+
+    def read(
+        self, path: str, name: str, shape: tuple[int, ...], layer: str
+    ) -> np.ndarray[Any, Any]:
+        """Return one variable.
+
+        Parameters
+        ----------
+        path, name : str
+            The group and the variable's name in it.
+        shape : tuple of int
+            What the model's configuration makes of it.
+        layer : str
+            Whose variable it is, for messages.
+
+        Returns
+        -------
+        ndarray
+            Its values.
+
+        Raises
+        ------
+        ArchiveError
+            If it is missing, has another shape, or holds NaN or infinite values.
+        """
+        address = (_guard(self._file.children, f"{path}/vars") or {}).get(name)
+        if address is None:
+            raise ArchiveError(f"layer {layer!r}: the weight {path}/vars/{name} is missing")
+        dataset = _guard(self._file.dataset, address)
+        if dataset.shape != shape:
+            raise ArchiveError(
+                f"layer {layer!r}: the weight {path}/vars/{name} must have shape {shape}, as the "
+                f"configuration says. Received: {dataset.shape}"
+            )
+        values = self._file.read(dataset)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ArchiveError(
+                f"layer {layer!r}: the weight {path}/vars/{name} holds NaN or infinite values"
+            )
+        return values
+
+
+def read_archive(path: str | os.PathLike[str]) -> Archive:
+    """Read a model file.
+
+    Parameters
+    ----------
+    path : path_like
+        A ``.keras`` file, or a folder with the same contents.
+
+    Returns
+    -------
+    Archive
+        Its configuration and weights.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is there.
+    ArchiveError
+        If it is not a model that Keras saved.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise FileNotFoundError(f"no model file at {str(place)!r}")
+    members = _read_folder(place) if place.is_dir() else _read_zip(place)
+    config = _json(members[_CONFIG], _CONFIG)
+    metadata = _json(members[_METADATA], _METADATA)
+    return Archive(config, Weights(members[_WEIGHTS]), str(metadata.get("keras_version", "?")))
+
+
+def _read_folder(folder: Path) -> dict[str, bytes]:
+    members = {}
+    for name in (_CONFIG, _METADATA, _WEIGHTS):
+        place = folder / name
+        try:
+            status = place.lstat()
+        except OSError:
+            raise ArchiveError(f"{name} is missing in the folder {str(folder)!r}") from None
+        if not stat.S_ISREG(status.st_mode):  # a link leads elsewhere, a pipe never ends
+            raise ArchiveError(f"{name} must be a regular file in the folder {str(folder)!r}")
+        if name != _WEIGHTS and status.st_size > _MAX_JSON:
+            raise ArchiveError(f"{name} has {status.st_size} bytes, more than {_MAX_JSON}")
+        members[name] = place.read_bytes()
+    return members
+
+
+def _read_zip(place: Path) -> dict[str, bytes]:
+    if not stat.S_ISREG(place.stat().st_mode):
+        raise ArchiveError(f"the model must be a file or a folder. Received: {str(place)!r}")
+    try:
+        with place.open("rb") as file:
+            _check_directory(file.read, file.seek, place.stat().st_size)
+            with zipfile.ZipFile(file) as archive:
+                names = [info.filename for info in archive.infolist()]
+                _check_names(names)
+                size = place.stat().st_size
+                return {
+                    name: _read_member(archive, name, size)
+                    for name in (_CONFIG, _METADATA, _WEIGHTS)
+                }
+    # NotImplementedError: another compression; RuntimeError: encrypted; the rest: damaged
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise ArchiveError(f"not a readable .keras file: {error}") from None
+    except (RuntimeError, ValueError, OverflowError, OSError, UnicodeError) as error:
+        if isinstance(error, ArchiveError):
+            raise
+        raise ArchiveError(f"not a readable .keras file: {error}") from None
+
+
+def _check_directory(
+    read: Callable[[int], bytes], seek: Callable[[int], int], file_size: int
+) -> None:
+    """Refuse a list of files that is too long, before `zipfile` builds an object for each."""
+    tail_size = min(file_size, 22 + 0xFFFF)
+    seek(file_size - tail_size)
+    tail = read(tail_size)
+    at = tail.rfind(b"PK\5\6")
+    if at < 0 or at + 22 > len(tail):
+        raise ArchiveError("not a .keras file: the list of files at the end of a zip is missing")
+    count = int.from_bytes(tail[at + 10 : at + 12], "little")
+    size = int.from_bytes(tail[at + 12 : at + 16], "little")
+    if count > _MAX_MEMBERS or size > _MAX_DIRECTORY:
+        raise ArchiveError(f"an archive of {count} files, whose list has {size} bytes: too many")
+    seek(0)
+
+
+def _check_names(names: list[str]) -> None:
+    for name in names:
+        parts = name.replace("\\", "/").split("/")
+        if ".." in parts or name[:1] in ("/", "\\") or ":" in parts[0]:
+            raise ArchiveError(f"a name that leaves the archive: {name!r}")
+    for name in (_CONFIG, _METADATA, _WEIGHTS):
+        if names.count(name) != 1:
+            found = "missing" if name not in names else "there more than once"
+            raise ArchiveError(f"{name} is {found} in the archive")
+
+
+def _read_member(archive: zipfile.ZipFile, name: str, file_size: int) -> bytes:
+    info = archive.getinfo(name)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ArchiveError(f"{name} is compressed in a way that Keras does not use")
+    limit = _MAX_JSON if name != _WEIGHTS else max(_MAX_EXPANDED, _MAX_RATIO * info.compress_size)
+    if info.compress_size > file_size or info.file_size > limit:
+        raise ArchiveError(
+            f"{name} claims to expand from {info.compress_size} to {info.file_size} bytes, "
+            f"more than an archive of {file_size} bytes may"
+        )
+    with archive.open(info) as member:
+        data = member.read(info.file_size + 1)  # never more than that, whatever the stream says
+    if len(data) != info.file_size:
+        raise ArchiveError(f"{name} is truncated: {len(data)} of {info.file_size} bytes")
+    return data
+
+
+def _json(data: bytes, name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ArchiveError(f"{name} is not readable JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ArchiveError(f"{name} must hold an object. Received: {type(value).__name__}")
+    return value
+
+
+def _guard(function: Callable[..., Any], argument: Any) -> Any:
+    """Call the HDF5 reader; what it refuses is the archive's fault."""
+    try:
+        return function(argument)
+    except _hdf5.FormatError as error:
+        raise ArchiveError(f"{_WEIGHTS}: {error}") from None

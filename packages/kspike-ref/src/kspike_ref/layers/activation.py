@@ -1,0 +1,144 @@
+# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+"""Activation functions as layers, and the functions that other layers carry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from kspike_ref import activations
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, create, known
+
+Function = Callable[[Array], Array]
+
+# The same over each unit of an axis, or over the last axis alone: one time step at a time is safe.
+_OVER_LAST_AXIS = ("softmax", "log_softmax", "sparsemax", "glu")
+
+
+def activation(config: Any) -> Function:
+    """Return the function that a layer's configuration names.
+
+    Parameters
+    ----------
+    config : str, dict or None
+        A name, a serialised function, or a serialised layer.
+
+    Returns
+    -------
+    callable
+        From array to array.
+
+    Raises
+    ------
+    UnsupportedUseError
+        If it is a user's own.
+    """
+    if isinstance(config, Mapping) and isinstance(config.get("config"), Mapping):
+        layer = create(config)
+        if not isinstance(layer, Pointwise):
+            raise UnsupportedUseError(f"activation {config.get('class_name')}")
+        return layer.call
+    try:
+        return activations.get(config)
+    except ValueError as error:
+        raise UnsupportedUseError(f"activation {config!r:.80}") from error
+
+
+class Pointwise(Layer):
+    """A layer that treats each element alone."""
+
+    pointwise_from = 2
+
+
+@known("Activation")
+class Activation(Pointwise):
+    """A named function."""
+
+    pointwise_from = 3
+
+    def setup(self) -> None:
+        self.function = activation(self.config.get("activation"))
+
+    def call(self, x: Array) -> Array:
+        return self.function(x)
+
+
+@known("ReLU")
+class ReLU(Pointwise):
+    """``max(x, 0)``, with a slope below and a limit above."""
+
+    def call(self, x: Array) -> Array:
+        config = self.config
+        return activations.relu(
+            x,
+            negative_slope=float(config.get("negative_slope") or 0.0),
+            max_value=config.get("max_value"),
+            threshold=float(config.get("threshold") or 0.0),
+        )
+
+
+@known("LeakyReLU")
+class LeakyReLU(Pointwise):
+    """``x`` above 0, a slope below."""
+
+    def call(self, x: Array) -> Array:
+        return activations.leaky_relu(x, float(self.config.get("negative_slope", 0.3)))
+
+
+@known("ELU")
+class ELU(Pointwise):
+    """Exponential below 0."""
+
+    def call(self, x: Array) -> Array:
+        return activations.elu(x, float(self.config.get("alpha", 1.0)))
+
+
+@known("Softmax")
+class Softmax(Layer):
+    """Softmax over one axis or several."""
+
+    def setup(self) -> None:
+        axis = self.config.get("axis", -1)
+        self.axis = tuple(int(a) for a in axis) if isinstance(axis, list) else (int(axis),)
+
+    def pointwise(self, shape: Shape) -> bool:
+        return all(a % len(shape) > 1 for a in self.axis)
+
+    def call(self, x: Array) -> Array:
+        y = np.exp(x - x.max(axis=self.axis, keepdims=True))
+        y /= y.sum(axis=self.axis, keepdims=True)
+        return y
+
+
+@known("PReLU")
+class PReLU(Layer):
+    """``x`` above 0, a trained slope below."""
+
+    def setup(self) -> None:
+        shared = self.config.get("shared_axes") or []
+        self.shared = [int(a) for a in (shared if isinstance(shared, list) else [shared])]
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        slopes: list[Any] = list(shape[1:])
+        for axis in self.shared:
+            slopes[axis - 1] = 1
+        return {"alpha": tuple(slopes)}
+
+    def pointwise(self, shape: Shape) -> bool:
+        return len(shape) > 2 and 1 in self.shared
+
+    def call(self, x: Array) -> Array:
+        return np.maximum(x, 0) + self.weights["alpha"] * np.minimum(x, 0)
+
+
+@known(
+    "Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise", "ActivityRegularization",
+    "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D",
+)  # fmt: skip
+class Identity(Pointwise):
+    """What acts in training only."""
+
+    def call(self, x: Array) -> Array:
+        return x

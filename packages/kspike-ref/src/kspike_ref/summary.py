@@ -1,0 +1,47 @@
+"""A model as a table of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kspike_ref.graph import Node
+from kspike_ref.layers.base import Shape
+
+
+def summary(name: str, nodes: Sequence[Node]) -> str:
+    """Return a table with one row for each node.
+
+    Parameters
+    ----------
+    name : str
+        The model's name.
+    nodes : sequence of Node
+        Its nodes.
+
+    Returns
+    -------
+    str
+        The layer, its class, its output shape, and how many weights it has.
+    """
+    rows = [("layer", "class", "output shape", "weights")]
+    total = 0
+    for node in nodes:
+        count = sum(w.size for w in node.layer.weights.values()) if node.node_index == 0 else 0
+        total += count
+        shapes = ", ".join(_shown(shape) for shape in node.output_shapes)
+        again = f" (use {node.node_index + 1})" if node.node_index else ""
+        rows.append((node.name + again, node.layer.class_name, shapes, f"{count:,}"))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = [
+        "  ".join(
+            [cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)]
+            + [row[3].rjust(widths[3])]
+        ).rstrip()
+        for row in rows
+    ]
+    rule = "─" * max(len(line) for line in lines)
+    return "\n".join([f"model {name!r}", lines[0], rule, *lines[1:], rule, f"{total:,} weights"])
+
+
+def _shown(shape: Shape) -> str:
+    return "(" + ", ".join("?" if n is None else str(n) for n in shape) + ")"
