@@ -26,7 +26,7 @@ def loop(step: Step, inputs: Tensor, states: States, mask: Tensor | None = None)
         return t + 1, states, outputs.write(t, y)
 
     _, states, outputs = tf.while_loop(
-        lambda t, *_: t < steps, body, (tf.constant(0), states, outputs), maximum_iterations=steps
+        lambda t, *_: t < steps, body, (tf.constant(0), states, outputs)
     )
     y = outputs.stack()
     return tf.transpose(y, [1, 0, *range(2, y.shape.rank)]), states

@@ -1,0 +1,211 @@
+"""Export of trained models to ONNX.
+
+(TensorFlow's SavedModel needs no help: ``model.export("folder")`` works as it does for any Keras
+model.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
+from keras.layers import TimeDistributed
+
+from kspike_tf.tracing import plain_operations
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["to_onnx"]
+
+OPSET = 18
+
+
+def to_onnx(
+    model: keras.Model,
+    path: str | Path | None = None,
+    *,
+    input_signature: Any = None,
+    opset: int = OPSET,
+) -> onnx.ModelProto:
+    """Convert a model to ONNX, as it behaves in inference.
+
+    The time loop of each layer becomes an ONNX ``Loop`` over a state in float64, so the spikes
+    are bit for bit those of Keras wherever the inputs of the spiking layers are. Batch and time
+    stay dynamic where the model leaves them open. A variable ``dt`` becomes a constant, its
+    value at the time of the export. A spiking layer without a seed draws fresh initial voltages
+    in ONNX too, from the runtime's own generator.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A built model: Sequential, Functional or subclassed.
+    path : str or pathlib.Path, optional
+        File to write.
+    input_signature : tf.TensorSpec or structure of them, optional
+        Shapes and types of the inputs, in the structure in which the model takes them; needed
+        for a subclassed model only.
+    opset : int, optional
+        Version of the ONNX operator set.
+
+    Returns
+    -------
+    onnx.ModelProto
+        The converted model. Its inputs have the names of the model's inputs; its outputs those
+        of the model's output layers, or the keys of a dictionary of outputs (``output_0``, … for
+        a subclassed model).
+
+    Raises
+    ------
+    ImportError
+        If tf2onnx is not installed.
+    TypeError
+        If ``model`` is not a Keras model.
+    ValueError
+        If the model is not built, has a stateful layer, needs an ``input_signature``, or has an
+        operation that ONNX lacks.
+
+    Examples
+    --------
+    >>> import keras, kspike_tf
+    >>> model = keras.Sequential(
+    ...     [keras.Input((None, 3), name="rates"), kspike_tf.SpikingActivation("relu", seed=0)]
+    ... )
+    >>> proto = to_onnx(model)
+    >>> [each.name for each in proto.graph.input]
+    ['rates']
+    """
+    try:
+        import tf2onnx
+    except ImportError as error:
+        raise ImportError(
+            "to_onnx needs tf2onnx. Install it by: pip install 'kspike-tf[onnx]'"
+        ) from error
+
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"model must be a keras.Model. Received: model={model!r}")
+    _check_no_state(model)
+    structure = _input_structure(model, input_signature)
+    specs = [_spec(each, index) for index, each in enumerate(keras.tree.flatten(structure))]
+
+    names: list[str] = []
+
+    def infer(*inputs: Any) -> list[Any]:
+        outputs = model(keras.tree.pack_sequence_as(structure, list(inputs)), training=False)
+        flat = keras.tree.flatten(outputs)
+        names[:] = _output_names(model, outputs, len(flat))
+        return flat
+
+    with plain_operations(), _time_in_batch(model):
+        traced = tf.function(infer, input_signature=specs, autograph=False)
+        proto, _ = tf2onnx.convert.from_function(traced, input_signature=specs, opset=opset)
+    _check_operations(proto)
+    _name_outputs(proto, names)
+    if path is not None:
+        Path(path).write_bytes(proto.SerializeToString())
+    return proto
+
+
+def _check_no_state(model: keras.Model) -> None:
+    for layer in model._flatten_layers():
+        if getattr(layer, "stateful", False) and not isinstance(layer, keras.Model):
+            raise ValueError(
+                "to_onnx cannot export a stateful layer: ONNX models keep no state between "
+                f"calls. Received: {type(layer).__name__} {layer.name!r} with stateful=True"
+            )
+
+
+def _input_structure(model: keras.Model, input_signature: Any) -> Any:
+    """Return the structure of the model's inputs, with shapes and types at its leaves."""
+    if input_signature is not None:
+        return input_signature
+    if isinstance(model, keras.Sequential):
+        if not model.built:
+            raise ValueError(f"model must be built before its export. Received: {model.name!r}")
+        return model.inputs[0]
+    if not getattr(model, "inputs", None):
+        raise ValueError(
+            "input_signature must be given for a subclassed model. "
+            f"Received: input_signature=None for {type(model).__name__} {model.name!r}"
+        )
+    return model.input
+
+
+def _spec(tensor: Any, index: int) -> tf.TensorSpec:
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    return tf.TensorSpec(tuple(tensor.shape), dtype, name=tensor.name or f"input_{index}")
+
+
+def _output_names(model: keras.Model, outputs: Any, count: int) -> list[str]:
+    if isinstance(outputs, dict):
+        names = sorted(outputs)  # the order in which Keras flattens
+    elif isinstance(model, keras.Sequential):
+        names = [model.layers[-1].name]
+    else:
+        names = getattr(model, "output_names", [])
+    return list(names) if len(names) == count else [f"output_{n}" for n in range(count)]
+
+
+@contextmanager
+def _time_in_batch(model: keras.Model) -> Iterator[None]:
+    """Let `TimeDistributed` layers apply their layer once, to all steps as one batch.
+
+    Their own vectorized map makes a graph that tf2onnx converts without complaint, and wrongly.
+    """
+    layers = [each for each in model._flatten_layers() if isinstance(each, TimeDistributed)]
+    try:
+        for layer in layers:
+            # Not through Keras, which would track it.
+            object.__setattr__(layer, "call", _folded(layer.layer))
+        yield
+    finally:
+        for layer in layers:
+            object.__delattr__(layer, "call")
+
+
+def _folded(layer: keras.layers.Layer) -> Callable[..., Any]:
+    def call(inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        shape = tf.shape(inputs)
+        kwargs = {}
+        if mask is not None and layer._call_has_mask_arg:
+            kwargs["mask"] = tf.reshape(mask, tf.concat([[-1], tf.shape(mask)[2:]], 0))
+        if layer._call_has_training_arg:
+            kwargs["training"] = training
+        x = tf.reshape(inputs, tf.concat([[-1], shape[2:]], 0))
+        y = layer.call(tf.ensure_shape(x, [None, *inputs.shape[2:]]), **kwargs)
+        folded = tf.reshape(y, tf.concat([shape[:2], tf.shape(y)[1:]], 0))
+        return tf.ensure_shape(folded, [*inputs.shape[:2], *y.shape[1:]])
+
+    return call
+
+
+def _check_operations(proto: onnx.ModelProto) -> None:
+    """Refuse what tf2onnx only logs: operations that it left as they were."""
+    from onnx import AttributeProto, defs
+
+    graphs, unknown = [proto.graph], set()
+    while graphs:
+        for node in graphs.pop().node:
+            if not defs.has(node.op_type, node.domain):
+                unknown.add(node.op_type)
+            graphs += [each.g for each in node.attribute if each.type == AttributeProto.GRAPH]
+    if unknown:
+        raise ValueError(f"model has operations that ONNX lacks: {', '.join(sorted(unknown))}")
+
+
+def _name_outputs(proto: onnx.ModelProto, names: list[str]) -> None:
+    """Give the outputs names that mean something."""
+    from onnx import helper
+
+    taken = {name for node in proto.graph.node for name in node.output}
+    taken |= {each.name for each in proto.graph.input}
+    for output, name in zip(proto.graph.output, names, strict=True):
+        if name in taken:
+            name = f"{name}_output"
+        proto.graph.node.append(helper.make_node("Identity", [output.name], [name]))
+        output.name = name
+        taken.add(name)
