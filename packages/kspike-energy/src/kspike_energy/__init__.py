@@ -1,5 +1,27 @@
 """Energy estimates for spiking and ordinary networks that say what they count."""
 
+from kspike_energy import model_energy
+from kspike_energy.adapters import Adapter, register_adapter
+from kspike_energy.compare import Comparison
 from kspike_energy.config import DefaultManager, default
+from kspike_energy.devices import Device
+from kspike_energy.estimate import ModelEnergy
+from kspike_energy.graph import Application
+from kspike_energy.network import Layer, Network
+from kspike_energy.nodes import LayerSpec, Node
 
-__all__ = ["DefaultManager", "default"]
+__all__ = [
+    "Adapter",
+    "Application",
+    "Comparison",
+    "DefaultManager",
+    "Device",
+    "Layer",
+    "LayerSpec",
+    "ModelEnergy",
+    "Network",
+    "Node",
+    "default",
+    "model_energy",
+    "register_adapter",
+]

@@ -1,0 +1,97 @@
+"""What the signals of a network did on data, accumulated batch by batch.
+
+Kept for each element of a signal is the sum of its absolute values and how often it was not
+zero, over batch and time. That is all that both counts need: the mean count takes the average,
+the exact count weighs each element with its fan-out.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Activity"]
+
+
+@dataclass
+class Activity:
+    """Sums over batch and time of one signal.
+
+    Parameters
+    ----------
+    absolute : ndarray
+        For each element, the sum of its absolute values.
+    active : ndarray
+        For each element, how often it was not zero.
+    samples : int
+        How many values of each element were seen: batch × time.
+    sequences : int
+        How many examples were seen.
+    """
+
+    absolute: NDArray[np.float64]
+    active: NDArray[np.int64]
+    samples: int
+    sequences: int
+
+    @classmethod
+    def measure(cls, values: Any, *, timed: bool, name: str) -> "Activity | None":
+        """Return the activity of one batch.
+
+        Parameters
+        ----------
+        values : (batch, time, ...) or (batch, ...) array_like
+            The signal.
+        timed : bool
+            Whether axis 1 is time.
+        name : str
+            Name of the layer, for messages.
+
+        Raises
+        ------
+        ValueError
+            If a value is not a number.
+
+        Returns
+        -------
+        Activity or None
+            None for values that are no numbers, such as text.
+        """
+        array = np.asarray(values)
+        if array.dtype.kind not in "biuf":
+            return None
+        axes = (0, 1) if timed else (0,)
+        absolute = np.abs(array).sum(axis=axes, dtype=np.float64)
+        if np.isnan(absolute).any():
+            raise ValueError(f"the activity at the input of layer {name!r} contains NaN")
+        samples = int(np.prod(array.shape[: len(axes)]))
+        return cls(absolute, np.count_nonzero(array, axis=axes), samples, len(array))
+
+    def add(self, other: "Activity", name: str) -> None:
+        """Add another batch.
+
+        Raises
+        ------
+        ValueError
+            If its elements are others.
+        """
+        if np.shape(self.absolute) != np.shape(other.absolute):
+            raise ValueError(
+                f"example_data changes the shape of layer {name!r} from batch to batch: "
+                f"{np.shape(self.absolute)}, then {np.shape(other.absolute)}"
+            )
+        self.absolute = self.absolute + other.absolute
+        self.active = self.active + other.active
+        self.samples += other.samples
+        self.sequences += other.sequences
+
+    @property
+    def rate(self) -> float:
+        """Mean absolute value: spikes a second, where values are rates or spikes of height 1/dt."""
+        return float(np.sum(self.absolute)) / max(self.samples * np.size(self.absolute), 1)
+
+    @property
+    def active_fraction(self) -> float:
+        """Mean of being not zero: events a time step."""
+        return int(np.sum(self.active)) / max(self.samples * np.size(self.active), 1)

@@ -1,0 +1,6 @@
+"""Adapters by framework; each is imported when a model of its framework is given."""
+
+from kspike_energy.adapters.base import Adapter
+from kspike_energy.adapters.find import find_adapter, register_adapter
+
+__all__ = ["Adapter", "find_adapter", "register_adapter"]

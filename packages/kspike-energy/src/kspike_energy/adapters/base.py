@@ -1,0 +1,54 @@
+"""What an adapter has to do for its framework."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+from kspike_energy.graph import Application
+
+__all__ = ["Adapter"]
+
+
+class Adapter(ABC):
+    """Shows the models of one framework to `ModelEnergy`.
+
+    Subclass it, and register the subclass with `kspike_energy.register_adapter`. An adapter lists
+    applications of layers with kinds that a rule is known for (see `kspike_energy.rules`), or
+    with ``statistics`` of its own, and runs the model on one batch.
+
+    Examples
+    --------
+    See ``tests/energy/test_adapters.py`` for an adapter of a framework of 20 lines.
+    """
+
+    @abstractmethod
+    def applications(self, model: Any) -> list[Application]:
+        """Return every application of a layer, in order of execution."""
+
+    @abstractmethod
+    def run(self, model: Any, batch: Any) -> Iterator[list[Any]]:
+        """Yield the inputs of every application on one batch, in the order of `applications`.
+
+        Parameters
+        ----------
+        model : object
+            The model.
+        batch : object
+            One batch, in the structure of the model's inputs.
+        """
+
+    def input_shapes(self, model: Any) -> Any:
+        """Return the shapes of the model's inputs with None for batch, or None if unknown."""
+        return None
+
+    def params(self, model: Any, layer: Any = None) -> int:
+        """Return the number of weights of the model, or of one layer."""
+        return 0
+
+    def layer_dt(self, layer: Any) -> float | None:
+        """Return the time step of a layer in seconds, if it has one of its own."""
+        return None
+
+    def name(self, model: Any) -> str:
+        """Return the model's name, for reports."""
+        return type(model).__name__

@@ -1,0 +1,72 @@
+"""Which adapter takes a model. A framework is never imported for asking."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from kspike_energy.adapters.base import Adapter
+
+__all__ = ["find_adapter", "register_adapter"]
+
+
+def _load(path: str) -> Adapter:
+    module, name = path.split(":")
+    adapter: Adapter = getattr(importlib.import_module(module), name)()
+    return adapter
+
+
+# By the type of the model, or the module and name of that type, so that it need not be imported.
+_ADAPTERS: dict[type | str, Callable[[], Adapter]] = {
+    "keras.src.models.model.Model": lambda: _load("kspike_energy.adapters.keras:KerasAdapter"),
+    "kspike_ref.model.Model": lambda: _load("kspike_energy.adapters.ref:RefAdapter"),
+}
+
+
+def register_adapter(model_type: type | str, adapter: type[Adapter]) -> None:
+    """Make `ModelEnergy` take the models of another framework.
+
+    Parameters
+    ----------
+    model_type : type or str
+        Class of the models, or its dotted name (such as ``"myframework.core.Model"``), which
+        lets an adapter be registered before its framework is imported. Subclasses count.
+    adapter : type
+        Subclass of `Adapter`; it is made anew for each model.
+
+    Raises
+    ------
+    TypeError
+        If either is of another type.
+
+    Examples
+    --------
+    >>> class Net: ...
+    >>> class NetAdapter(Adapter):
+    ...     def applications(self, model): return []
+    ...     def run(self, model, batch): return iter(())
+    >>> register_adapter(Net, NetAdapter)
+    """
+    if not isinstance(model_type, (type, str)):
+        raise TypeError(f"model_type must be a class or its dotted name. Received: {model_type!r}")
+    if not (isinstance(adapter, type) and issubclass(adapter, Adapter)):
+        raise TypeError(f"adapter must be a subclass of Adapter. Received: {adapter!r}")
+    _ADAPTERS[model_type] = adapter
+
+
+def find_adapter(model: Any) -> Adapter:
+    """Return an adapter for a model.
+
+    Raises
+    ------
+    TypeError
+        If none takes it.
+    """
+    for cls in type(model).__mro__:
+        for key in (cls, f"{cls.__module__}.{cls.__qualname__}"):
+            if key in _ADAPTERS:
+                return _ADAPTERS[key]()
+    raise TypeError(
+        "model must be a Keras model, a kspike_ref.Model, a kspike_energy.Network, or one that "
+        f"register_adapter was told about. Received: {type(model).__module__}."
+        f"{type(model).__qualname__}"
+    )

@@ -1,0 +1,316 @@
+"""Keras models, seen as applications of layers; the only module that knows Keras.
+
+It is imported when a Keras model is given, so Keras is loaded already. The model is only read:
+its graph is walked with stand-ins for its tensors, and measured by calling its operations one
+after the other on data, in a scope that throws state updates away. No layer, node or weight is
+added to it.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+
+from kspike_energy.adapters.base import Adapter
+from kspike_energy.graph import Application
+from kspike_energy.nodes import LayerSpec, Node, Shape
+from kspike_energy.registry import find_statistics
+from kspike_energy.rules import RULES
+
+__all__ = ["KerasAdapter", "layer_spec", "nodes_of_layer"]
+
+Graph: TypeAlias = Any  # keras.Model of the Functional kind
+_GRAPH_TYPES = ("Functional", "Sequential")
+_APPLICATION_LAYERS = ("LayerScale", "StochasticDepth")  # defined beside keras.applications
+
+
+def _class_kind(cls: type) -> str | None:
+    """Return the name of the rule for exactly this class, if there can be one."""
+    module = cls.__module__
+    if module.startswith(("keras.src.layers", "keras.layers")):
+        return cls.__name__
+    if module.startswith(("keras.src.ops", "keras.src.backend")):
+        return f"ops>{cls.__name__}"
+    if module.startswith("keras.src.applications") and cls.__name__ in _APPLICATION_LAYERS:
+        return cls.__name__
+    registered = keras.saving.get_registered_name(cls)
+    return registered if ">" in registered else None
+
+
+def _resolve(layer: Any) -> tuple[str | None, Callable[[Node], Mapping[str, Any]] | None]:
+    """Return the kind of a layer's class, and the statistics that a user registered.
+
+    A subclass counts as its base as long as it does not compute something else, that is, as long
+    as it has no ``call`` of its own.
+    """
+    for cls in type(layer).__mro__:
+        kind = _class_kind(cls)
+        statistics = find_statistics(cls, kind)
+        if statistics is not None:
+            return kind, statistics
+        if kind in RULES:
+            return kind, None
+        if "call" in vars(cls):
+            return kind, None
+    return None, None
+
+
+def layer_spec(layer: Any, name: str | None = None) -> LayerSpec:
+    """Return what the rules need to know of a Keras layer, cell or operation.
+
+    Parameters
+    ----------
+    layer : keras.Operation
+        The layer, cell or operation.
+    name : str, optional
+        Its name in reports; its own by default.
+    """
+    kind, statistics = _resolve(layer)
+
+    def wrap(key: str) -> LayerSpec | list[LayerSpec]:
+        wrapped = getattr(layer, "forward_layer" if _is_bidirectional(layer, key) else key)
+        if isinstance(wrapped, (list, tuple)):
+            return [layer_spec(one) for one in wrapped]
+        return layer_spec(wrapped)
+
+    def config() -> Mapping[str, Any]:
+        if isinstance(layer, keras.layers.Layer):
+            return _config_of(layer)
+        attributes: dict[str, Any] = vars(layer)
+        return attributes  # an operation keeps its arguments as attributes
+
+    return LayerSpec(
+        layer=layer,
+        name=name or layer.name,
+        kind=kind,
+        type_name=type(layer).__name__,
+        read_config=config,
+        wrap=wrap,
+        statistics=statistics,
+    )
+
+
+def _is_bidirectional(layer: Any, key: str) -> bool:
+    return key == "layer" and isinstance(layer, keras.layers.Bidirectional)
+
+
+def _config_of(layer: Any) -> Mapping[str, Any]:
+    config: dict[str, Any] = layer.get_config()
+    if isinstance(layer, keras.layers.Dot):
+        # Negative axes mean the same as their positive twins, but Dot saves what it was given.
+        axes = config["axes"]
+        config["axes"] = [axes, axes] if isinstance(axes, int) else list(axes)
+    return config
+
+
+def _shape(tensor: Any) -> Shape:
+    return tuple(None if length is None else int(length) for length in tensor.shape)
+
+
+class _Stand:
+    """Stands for values while only shapes are wanted: makes fresh symbolic tensors."""
+
+    def call(self, operation: Any, node: Any, args: Any, kwargs: Any) -> Any:
+        given = [_shape(t) for t in keras.tree.flatten((args, kwargs)) if _is_symbolic(t)]
+        if given == [_shape(t) for t in node.input_tensors]:
+            outputs = keras.tree.pack_sequence_as(
+                node.outputs, list(keras.tree.flatten(node.outputs))
+            )
+        else:  # a nested model that is applied to another shape than it was built for
+            outputs = operation.compute_output_spec(*args, **kwargs)
+        return keras.tree.map_structure(
+            lambda t: keras.KerasTensor(t.shape, dtype=t.dtype), outputs
+        )
+
+    def enter_time(self, value: Any) -> Any:
+        return keras.KerasTensor((None, *value.shape[2:]), dtype=value.dtype)
+
+    def leave_time(self, value: Any, like: Any) -> Any:
+        return keras.KerasTensor((*like.shape[:2], *value.shape[1:]), dtype=value.dtype)
+
+
+class _Run:
+    """Calls the operations on data."""
+
+    def call(self, operation: Any, node: Any, args: Any, kwargs: Any) -> Any:
+        if getattr(operation, "_call_has_training_arg", False):
+            kwargs = {**kwargs, "training": False}
+        return operation(*args, **kwargs)
+
+    def enter_time(self, value: Any) -> Any:
+        return keras.ops.reshape(value, (-1, *value.shape[2:]))
+
+    def leave_time(self, value: Any, like: Any) -> Any:
+        return keras.ops.reshape(value, (*like.shape[:2], *value.shape[1:]))
+
+
+def _is_symbolic(value: Any) -> bool:
+    return isinstance(value, keras.KerasTensor)
+
+
+def _graph(model: Any) -> Graph:
+    """Return the Functional model behind a model."""
+    return model._functional if isinstance(model, keras.Sequential) else model
+
+
+def _is_graph(layer: Any) -> bool:
+    return isinstance(layer, keras.Model) and (
+        isinstance(layer, keras.Sequential)
+        or type(layer).__name__ == "Functional"
+        or any(cls.__name__ == "Functional" for cls in type(layer).__mro__)
+    )
+
+
+_Visit: TypeAlias = tuple[str, Any, Any, list[Any], list[Any], bool]
+
+
+def _walk(
+    model: Any, inputs: Sequence[Any], how: _Stand | _Run, prefix: str = "", inside: bool = False
+) -> Generator[_Visit, None, Any]:
+    """Yield each operation in order: name, operation, node, inputs, outputs, inside time.
+
+    Returns the outputs of the model, in its structure.
+    """
+    graph = _graph(model)
+    values = {id(t): value for t, value in zip(graph._inputs, inputs, strict=True)}
+    for depth in sorted(graph._nodes_by_depth, reverse=True):
+        for node in graph._nodes_by_depth[depth]:
+            operation = node.operation
+            name = f"{prefix}{operation.name}"
+            if node.is_input:
+                if not prefix:
+                    given = [values[id(t)] for t in keras.tree.flatten(node.outputs)]
+                    yield name, operation, node, given, given, False
+                continue
+            args, kwargs = node.arguments.fill_in(values)
+            given = [values[id(t)] for t in node.input_tensors]
+            inner = operation
+            over_time = isinstance(operation, keras.layers.TimeDistributed) and _is_graph(
+                operation.layer
+            )
+            if over_time:
+                inner = operation.layer
+            if _is_graph(inner):
+                tensors = [how.enter_time(t) for t in given] if over_time else given
+                outputs = yield from _walk(inner, tensors, how, f"{name}/", inside or over_time)
+                if over_time:
+                    outputs = keras.tree.map_structure(
+                        lambda t, like=given[0]: how.leave_time(t, like), outputs
+                    )
+            else:
+                outputs = how.call(operation, node, args, kwargs)
+                yield name, operation, node, given, keras.tree.flatten(outputs), inside
+            for tensor, value in zip(
+                keras.tree.flatten(node.outputs), keras.tree.flatten(outputs), strict=True
+            ):
+                values[id(tensor)] = value
+    flat = [values[id(t)] for t in graph._outputs]
+    return keras.tree.pack_sequence_as(graph._outputs_struct, flat)
+
+
+def _operands(node: Any) -> tuple[Shape, ...]:
+    """Return the shapes of every argument that has one."""
+    flat = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
+    return tuple(_shape(t) for t in flat if hasattr(t, "shape"))
+
+
+class KerasAdapter(Adapter):
+    """Functional and Sequential Keras models."""
+
+    def check(self, model: Any) -> None:
+        """Raise if the model has no graph to read."""
+        if isinstance(model, keras.Sequential) and not model.built:
+            raise ValueError(
+                f"model {model.name!r} has no shapes yet: give it an Input, or call build()"
+            )
+        if not _is_graph(model):
+            raise TypeError(
+                f"model must be a Functional or Sequential Keras model; a subclassed one has no "
+                f"graph to read (describe it with kspike_energy.Network). Received: {model!r}"
+            )
+
+    def applications(self, model: Any) -> list[Application]:
+        """Return every application of a layer, in order."""
+        self.check(model)
+        found: list[Application] = []
+        specs: dict[tuple[int, str], LayerSpec] = {}
+        alive: list[Any] = []  # identities hold only as long as the tensors live
+        inputs = [keras.KerasTensor(t.shape, dtype=t.dtype) for t in _graph(model)._inputs]
+        for name, operation, node, given, outputs, inside in _walk(model, inputs, _Stand()):
+            alive += [*given, *outputs]
+            spec = specs.setdefault((id(operation), name), layer_spec(operation, name))
+            found.append(
+                Application(
+                    spec=spec,
+                    inputs=tuple(_shape(t) for t in given),
+                    outputs=tuple(_shape(t) for t in outputs),
+                    input_ids=tuple(id(t) for t in given),
+                    output_ids=tuple(id(t) for t in outputs),
+                    input_tensors=tuple(node.input_tensors),
+                    output_tensors=tuple(keras.tree.flatten(node.outputs)),
+                    operands=_operands(node),
+                    inside_time=inside,
+                )
+            )
+        del alive
+        return found
+
+    def run(self, model: Any, batch: Any) -> Iterator[list[Any]]:
+        """Yield the inputs of every application on one batch, in the same order."""
+        graph = _graph(model)
+        with keras.StatelessScope():
+            tensors = graph._standardize_inputs(_as_tensors(batch))
+            for _, _, _, given, _, _ in _walk(model, tensors, _Run()):
+                yield [keras.ops.convert_to_numpy(t) for t in given]
+
+    def input_shapes(self, model: Any) -> Any:
+        """Return shapes of the model's inputs, in its own structure."""
+        return keras.tree.map_structure(_shape, _graph(model)._inputs_struct)
+
+    def params(self, model: Any, layer: Any = None) -> int:
+        """Return the number of weights of the model or of one layer."""
+        target = model if layer is None else layer
+        return int(target.count_params()) if isinstance(target, keras.layers.Layer) else 0
+
+    def layer_dt(self, layer: Any) -> float | None:
+        """Return the time step of a layer that has one, such as those of kspike_tf."""
+        dt = getattr(layer, "dt", None)
+        if dt is None:
+            return None
+        try:
+            return float(np.asarray(keras.ops.convert_to_numpy(dt)))
+        except (TypeError, ValueError):
+            return None
+
+    def name(self, model: Any) -> str:
+        """Return the model's name."""
+        return str(model.name)
+
+
+def _as_tensors(batch: Any) -> Any:
+    return keras.tree.map_structure(
+        lambda a: a if keras.ops.is_tensor(a) else keras.ops.convert_to_tensor(a), batch
+    )
+
+
+def nodes_of_layer(layer: Any) -> list[Application]:
+    """Return every application of one layer, whatever model it belongs to."""
+    found = []
+    for node in layer._inbound_nodes:
+        given, outputs = list(node.input_tensors), keras.tree.flatten(node.outputs)
+        if node.is_input:
+            given = outputs
+        found.append(
+            Application(
+                spec=layer_spec(layer),
+                inputs=tuple(_shape(t) for t in given),
+                outputs=tuple(_shape(t) for t in outputs),
+                input_ids=tuple(id(t) for t in given),
+                output_ids=tuple(id(t) for t in outputs),
+                input_tensors=tuple(given),
+                output_tensors=tuple(outputs),
+                operands=_operands(node),
+            )
+        )
+    return found

@@ -1,0 +1,311 @@
+"""A network as energy estimates see it: layers with connections, neurons and rates.
+
+Adapters build it from a framework's model. For any other framework, write it by hand:
+
+>>> network = Network([
+...     Layer("hidden", connections=100_352, neurons=128, rate=20.0),
+...     Layer("readout", connections=1_280, rate=12.5),
+... ])
+>>> network.connections
+101632
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any
+
+from kspike_energy.activity import Activity
+from kspike_energy.nodes import Shape, Term
+
+__all__ = ["Layer", "Network", "Synapses"]
+
+
+@dataclass(frozen=True, eq=False)
+class Synapses:
+    """Connections that leave one signal, and what the signal did.
+
+    Parameters
+    ----------
+    connections : int
+        Their number.
+    rate : float or None, optional
+        Mean of the signal's absolute value in Hz; None if it was not measured.
+    active : float or None, optional
+        Mean number of events of an element in a time step: 0 where the signal was zero.
+    coding : {"rate", "events", "dense"}, optional
+        How the signal is presented to a spiking device.
+    weighted_rate : float or None, optional
+        Sum over the elements of fan-out × mean absolute value.
+    operations : int or float or None, optional
+        Synaptic operations counted over the whole data: events × fan-out.
+    samples : int, optional
+        Time steps × examples that ``operations`` covers.
+    """
+
+    connections: int
+    rate: float | None = None
+    active: float | None = None
+    coding: str = "rate"
+    weighted_rate: float | None = None
+    operations: int | float | None = None
+    samples: int = 0
+
+    @classmethod
+    def from_activity(cls, term: Term, activity: Activity | None, coding: str) -> "Synapses":
+        """Return the synapses of one counted term, given the activity of its signal.
+
+        ``coding`` is that of the signal: the network's own ``input_coding``, or ``"signal"``
+        for one that a layer of the network puts out.
+        """
+        connections = term.fan_out.connections
+        if term.every_step:
+            coding = "dense"
+        if activity is None:
+            return cls(connections, coding=coding)
+        operations: int | float | None = None
+        weighted: float | None = None
+        if term.source is not None:
+            if coding == "dense":
+                operations = connections * activity.samples
+            else:
+                operations = term.fan_out.weigh(activity.active)
+            weighted = term.fan_out.weigh(activity.absolute) / max(activity.samples, 1)
+        return cls(
+            connections,
+            rate=activity.rate,
+            active=activity.active_fraction,
+            coding=coding,
+            weighted_rate=weighted,
+            operations=operations,
+            samples=activity.samples,
+        )
+
+    def rate_at(self, dt: float) -> float | None:
+        """Return the rate in Hz that the mean count uses on a device with time step ``dt``."""
+        if self.coding == "dense":
+            return 1 / dt
+        if self.coding == "events":
+            return None if self.active is None else self.active / dt
+        return self.rate
+
+    def synops(self, dt: float, events: str) -> float | None:
+        """Return synaptic operations in a time step; None where the data for it is missing.
+
+        Parameters
+        ----------
+        dt : float
+            Time step of the device, in seconds.
+        events : {"mean", "exact"}
+            The mean count is connections × rate × dt. The exact one is what was counted; a
+            signal coded as a rate emits |value| × dt events on average. A signal inside a layer,
+            which nobody measured, is taken as present at every element and step.
+        """
+        if self.connections == 0:
+            return 0.0
+        if events == "mean" or (self.operations is None and self.coding == "dense"):
+            rate = self.rate_at(dt)
+            return None if rate is None else self.connections * rate * dt
+        if self.rate is None:
+            return None
+        if self.operations is None:
+            return float(self.connections)
+        if self.coding == "rate":
+            return None if self.weighted_rate is None else self.weighted_rate * dt
+        return self.operations / max(self.samples, 1)
+
+
+def _whole(name: str, value: object, layer: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} of layer {layer!r} must be a whole number. Received: {value!r}")
+    if int(value) < 0:
+        raise ValueError(f"{name} of layer {layer!r} must not be negative. Received: {value!r}")
+    return int(value)
+
+
+class Layer:
+    """A layer of a `Network`.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    connections : int, optional
+        Connections from its inputs to its units, at each time step.
+    neurons : int, optional
+        Unit updates at each time step.
+    rate : float, optional
+        Mean firing rate of its input in Hz; spiking devices need it.
+    spiking : bool, optional
+        Whether a spiking device could run it as it is.
+    type_name : str, optional
+        Its type, for reports.
+    output_shape : tuple, optional
+        With None for batch and time.
+    params : int, optional
+        Number of weights.
+    dt : float, optional
+        Its own time step in seconds, if it has one.
+    synapses : sequence of sequence of Synapses, optional
+        For each application, its connections by signal; in place of ``connections`` and ``rate``.
+    problem : str, optional
+        Why it could not be counted; such a layer is a gap in every total.
+    layer : object, optional
+        The framework's own layer.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a count is no whole number or negative, or the rate not a finite number of Hz.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        connections: int = 0,
+        neurons: int = 0,
+        rate: float | None = None,
+        spiking: bool = True,
+        *,
+        type_name: str = "Layer",
+        output_shape: Any = None,
+        params: int = 0,
+        dt: float | None = None,
+        synapses: Sequence[Sequence[Synapses]] | None = None,
+        problem: str = "",
+        layer: Any = None,
+        once: bool = False,
+    ) -> None:
+        self.name = str(name)
+        self.neurons = _whole("neurons", neurons, self.name)
+        self.params = _whole("params", params, self.name)
+        if synapses is None:
+            count = _whole("connections", connections, self.name)
+            if rate is not None:
+                rate = _check_rate(rate, self.name)
+            synapses = [[Synapses(count, rate)]]
+        self.synapses = [list(terms) for terms in synapses]
+        self.spiking = bool(spiking)
+        self.type_name = type_name
+        self.output_shape: Shape | list[Shape] | None = output_shape
+        self.dt = dt
+        self.problem = problem
+        self.layer = layer
+        self.once = once
+
+    def __repr__(self) -> str:
+        return (
+            f"Layer({self.name!r}, connections={self.connections}, neurons={self.neurons}, "
+            f"spiking={self.spiking})"
+        )
+
+    @property
+    def connections(self) -> int:
+        """Connections of all its applications."""
+        return sum(s.connections for terms in self.synapses for s in terms)
+
+    def rate(self, dt: float) -> float | None:
+        """Return the mean firing rate of its inputs in Hz, weighted by their connections.
+
+        So ``connections × rate × dt`` is the number of synaptic operations in a time step.
+        """
+        known = [
+            (s.connections, rate)
+            for terms in self.synapses
+            for s in terms
+            if (rate := s.rate_at(dt)) is not None
+        ]
+        if not known:
+            return None
+        weights = [connections for connections, _ in known]
+        if not sum(weights):
+            return math.fsum(rate for _, rate in known) / len(known)
+        return math.fsum(c * r for c, r in known) / sum(weights)
+
+    def synops(self, dt: float, events: str = "mean") -> float | None:
+        """Return synaptic operations in a time step, summed application by application."""
+        parts = [s.synops(dt, events) for terms in self.synapses for s in terms]
+        known = [part for part in parts if part is not None]
+        return math.fsum(known) if len(known) == len(parts) else None
+
+    @property
+    def operations(self) -> int | float | None:
+        """Synaptic operations counted over the whole data; None where it was not measured."""
+        parts = [s.operations for terms in self.synapses for s in terms if s.connections]
+        known = [part for part in parts if part is not None]
+        return sum(known) if len(known) == len(parts) else None
+
+
+def _check_rate(rate: object, layer: str) -> float:
+    if isinstance(rate, bool) or not isinstance(rate, Real):
+        raise TypeError(f"rate of layer {layer!r} must be a number of Hz. Received: {rate!r}")
+    if not (math.isfinite(float(rate)) and float(rate) >= 0):
+        raise ValueError(
+            f"rate of layer {layer!r} must be finite and not negative. Received: {rate!r}"
+        )
+    return float(rate)
+
+
+@dataclass(frozen=True)
+class Network:
+    """Layers in order of execution.
+
+    Parameters
+    ----------
+    layers : iterable of Layer
+        The layers; names must differ.
+    name : str, optional
+        Name for reports.
+    params : int or None, optional
+        Number of weights of the whole network; the sum over the layers if not given.
+    time_axis : str, optional
+        What was taken as time, for reports.
+
+    Raises
+    ------
+    TypeError
+        If a layer is no `Layer`.
+    ValueError
+        If two layers have the same name.
+    """
+
+    layers: Sequence[Layer] = field(default_factory=list)
+    name: str = "network"
+    params: int | None = None
+    time_axis: str = ""
+
+    def __init__(
+        self,
+        layers: Iterable[Layer],
+        name: str = "network",
+        params: int | None = None,
+        time_axis: str = "",
+    ) -> None:
+        layers = list(layers)
+        seen: set[str] = set()
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                raise TypeError(f"layers must be kspike_energy.Layer objects. Received: {layer!r}")
+            if layer.name in seen:
+                raise ValueError(f"two layers are called {layer.name!r}; names must differ")
+            seen.add(layer.name)
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "params", params)
+        object.__setattr__(self, "time_axis", time_axis)
+
+    @property
+    def connections(self) -> int:
+        """Connections of all layers that could be counted."""
+        return sum(layer.connections for layer in self.layers if not layer.problem)
+
+    @property
+    def neurons(self) -> int:
+        """Unit updates at each time step of all layers that could be counted."""
+        return sum(layer.neurons for layer in self.layers if not layer.problem)
+
+    @property
+    def gaps(self) -> list[Layer]:
+        """Layers that could not be counted."""
+        return [layer for layer in self.layers if layer.problem]
