@@ -21,7 +21,7 @@ def draw_figures(
     )
     figures = {
         "raster": draw_raster(results, images),
-        "accuracy_by_dt": draw_accuracy(accuracies, results.dt),
+        "accuracy_by_dt": draw_accuracy(accuracies, results.dt, len(images)),
         "energy_by_device": draw_energy(results),
     }
     paths = []
@@ -44,7 +44,7 @@ def draw_raster(results: Results, images: np.ndarray) -> plt.Figure:
         digit.set_axis_off()
         digit.set_title(f"a {results.labels[index]}")
         steps, neurons = np.nonzero(results.reference["spikes"][index])
-        raster.scatter(1000 * results.dt * steps, neurons, s=2, c=BLUE, marker="|", linewidths=1)
+        raster.scatter(1000 * results.dt * steps, neurons, s=9, c=BLUE, marker="|", linewidths=1.2)
         raster.set_xlabel("time (ms)")
         values = results.reference["scores"][index]
         colours = [RED if digit == values.argmax() else GREY for digit in range(10)]
@@ -56,19 +56,18 @@ def draw_raster(results: Results, images: np.ndarray) -> plt.Figure:
     return figure
 
 
-def draw_accuracy(accuracies: dict[float, float], trained: float) -> plt.Figure:
-    """Draw the accuracy on held-out digits against the time step."""
+def draw_accuracy(accuracies: dict[float, float], trained: float, images: int) -> plt.Figure:
+    """Draw the accuracy on held-out digits against the time step, with its standard error."""
     figure, axes = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
     steps = [1000 * dt for dt in accuracies]
-    axes.semilogx(steps, list(accuracies.values()), "o-", color=BLUE)
+    values = np.array(list(accuracies.values()))
+    # Binomial: so many images tell the accuracy no better than this.
+    errors = np.sqrt(values * (1 - values) / images)
+    axes.errorbar(steps, values, errors, fmt="o-", color=BLUE, capsize=3)
+    axes.set_xscale("log")
+    axes.set_ylim(0.9, 1)
     axes.axvline(1000 * trained, color=GREY, linestyle=":")
-    axes.annotate(
-        "trained here",
-        (1000 * trained, axes.get_ylim()[0]),
-        xytext=(4, 6),
-        textcoords="offset points",
-        color=GREY,
-    )
+    axes.text(1000 * trained * 1.05, 0.905, "trained here", color=GREY)
     axes.set_xticks(steps, [f"{step:g}" for step in steps])
     axes.minorticks_off()
     axes.set_xlabel("time step (ms), each image shown for 100 ms")
@@ -79,14 +78,19 @@ def draw_accuracy(accuracies: dict[float, float], trained: float) -> plt.Figure:
 def draw_energy(results: Results) -> plt.Figure:
     """Draw the estimated energy of an inference on each device."""
     figure, axes = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
-    devices = list(results.reference_joules)
-    joules = [results.reference_joules[device] for device in devices]
     spiking = ("loihi", "spinnaker", "spinnaker2")
-    bars = axes.barh(devices, joules, color=[BLUE if d in spiking else GREY for d in devices])
-    axes.bar_label(bars, [f"{value:.1e} J" for value in joules], padding=3)
+    # Points, not bars: a logarithmic axis has no zero for a bar to start from.
+    for row, (device, joules) in enumerate(results.reference_joules.items()):
+        axes.plot(joules, row, "o", color=BLUE if device in spiking else GREY, markersize=9)
+        axes.annotate(
+            f"{joules:.1e} J", (joules, row), (9, 0), textcoords="offset points", va="center"
+        )
+    axes.set_yticks(range(len(results.reference_joules)), results.reference_joules)
     axes.set_xscale("log")
-    axes.set_xlim(right=max(joules) * 8)
+    axes.set_xlim(right=max(results.reference_joules.values()) * 10)
+    axes.margins(y=0.1)
     axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel("estimated energy per inference (J)")
-    axes.set_title("spiking devices blue, others (non-spiking, one step) grey", fontsize=9)
+    axes.set_title("blue: spiking devices; grey: others, as an ordinary network", fontsize=9)
     return figure
