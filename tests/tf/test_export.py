@@ -1,0 +1,216 @@
+"""SavedModel and ONNX exports give what Keras gives."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import tensorflow as tf
+
+import kspike_tf
+from kspike_tf.export import to_onnx
+from kspike_tf.tracing import is_plain, plain_operations
+
+
+def random_rates(*shape, seed=0):
+    return np.random.default_rng(seed).normal(0, 300, shape).astype(np.float32)
+
+
+def run_onnx(proto, *inputs):
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    names = [each.name for each in session.get_inputs()]
+    return session.run(None, dict(zip(names, inputs, strict=True)))
+
+
+def network(steps=None):
+    """Spikes straight from the input, so that no matrix product blurs the comparison."""
+    inputs = keras.Input((steps, 6), name="rates")
+    spikes = kspike_tf.SpikingActivation("relu", seed=3, name="spikes")(inputs)
+    low = kspike_tf.Lowpass(0.01, dt=0.0007, name="low")(spikes)
+    alpha = kspike_tf.Alpha(0.02, name="alpha")(low)
+    return keras.Model(inputs, [spikes, low, alpha])
+
+
+@pytest.mark.parametrize("steps", [None, 50])
+def test_onnx_gives_the_same_spikes(steps):
+    model = network(steps)
+    proto = to_onnx(model)
+    for batch, time in [(3, 50), (1, steps or 7)]:
+        x = random_rates(batch, time, 6)
+        expected = [np.asarray(each) for each in model(x)]
+        assert np.count_nonzero(expected[0]) > 0.1 * x.size / 10
+        spikes, low, alpha = run_onnx(proto, x)
+        np.testing.assert_array_equal(spikes, expected[0])
+        # exp is another implementation: 1 ulp of float64, far below that of the float32 output
+        np.testing.assert_allclose(low, expected[1], rtol=3e-7, atol=1e-6)
+        np.testing.assert_allclose(alpha, expected[2], rtol=3e-7, atol=1e-6)
+
+
+def test_onnx_names_and_file(tmp_path):
+    proto = to_onnx(network(), tmp_path / "model.onnx", opset=17)
+    loaded = onnx.load(tmp_path / "model.onnx")
+    onnx.checker.check_model(loaded)
+    assert loaded == proto
+    assert [each.name for each in proto.graph.input] == ["rates"]
+    assert [each.name for each in proto.graph.output] == ["spikes", "low", "alpha"]
+    assert [each.version for each in proto.opset_import if each.domain == ""] == [17]
+
+
+def test_onnx_of_several_inputs_in_a_dictionary():
+    left, right = keras.Input((None, 2), name="left"), keras.Input((None, 2), name="right")
+    spikes = kspike_tf.SpikingActivation("linear", seed=1)(left - right)
+    model = keras.Model({"left": left, "right": right}, {"spikes": spikes, "input": left})
+    proto = to_onnx(model)
+    a, b = random_rates(2, 9, 2), random_rates(2, 9, 2, seed=1)
+    assert [each.name for each in proto.graph.input] == ["left", "right"]
+    assert [each.name for each in proto.graph.output] == ["input", "spikes"]
+    copied, spikes = run_onnx(proto, a, b)
+    np.testing.assert_array_equal(copied, a)
+    np.testing.assert_array_equal(spikes, model({"left": a, "right": b})["spikes"])
+
+
+@pytest.mark.parametrize("steps", [None, 5])
+def test_onnx_of_convolutions_in_time(steps):
+    model = keras.Sequential(
+        [
+            keras.Input((steps, 6, 6, 2)),
+            keras.layers.TimeDistributed(keras.layers.Conv2D(3, 3)),
+            kspike_tf.SpikingActivation("relu", seed=0),
+            keras.layers.TimeDistributed(keras.layers.Flatten()),
+            kspike_tf.Alpha(0.1, return_sequences=False),
+        ]
+    )
+    x = random_rates(2, 5, 6, 6, 2)
+    expected = np.asarray(model(x))
+    assert np.abs(expected).max() > 0
+    (y,) = run_onnx(to_onnx(model), x)
+    np.testing.assert_allclose(y, expected, rtol=3e-7, atol=1e-6)  # see above
+    layer = model.layers[0]
+    assert layer.call.__func__ is keras.layers.TimeDistributed.call  # as it was
+
+
+def test_onnx_of_a_subclassed_model():
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.spiking = kspike_tf.SpikingActivation("relu", seed=0)
+
+        def call(self, inputs):
+            return self.spiking(inputs)
+
+    model = Model()
+    x = random_rates(2, 6, 3)
+    expected = model(x)
+    with pytest.raises(ValueError, match="input_signature must be given for a subclassed model"):
+        to_onnx(model)
+    proto = to_onnx(model, input_signature=tf.TensorSpec((None, None, 3)))
+    np.testing.assert_array_equal(run_onnx(proto, x)[0], expected)
+    assert [each.name for each in proto.graph.output] == ["output_0"]
+
+
+def test_onnx_without_a_seed_draws_fresh_voltages():
+    model = keras.Sequential([keras.Input((None, 500)), kspike_tf.SpikingActivation("relu")])
+    session = onnxruntime.InferenceSession(to_onnx(model).SerializeToString())
+    x = np.full((2, 1, 500), 300.0, np.float32)
+    first, second = (session.run(None, {session.get_inputs()[0].name: x})[0] for _ in range(2))
+    assert set(np.unique(first)) == {0.0, np.float32(1 / np.float32(0.001))}
+    # 1,000 neurons spike with probability 0.3: six standard deviations are 87
+    assert abs(np.count_nonzero(first) - 300) < 87
+    assert (first != second).any()
+    assert (first[0] != first[1]).any()
+
+
+def test_onnx_keeps_the_current_dt():
+    dt = tf.Variable(0.001)
+    model = keras.Sequential(
+        [keras.Input((None, 3)), kspike_tf.SpikingActivation("relu", dt=dt, seed=0)]
+    )
+    dt.assign(0.25)
+    (spikes,) = run_onnx(to_onnx(model), np.full((1, 40, 3), 2, np.float32))
+    assert set(np.unique(spikes)) == {0, 4}
+
+
+def test_onnx_of_half_precision():
+    model = keras.Sequential(
+        [
+            keras.Input((None, 4)),
+            kspike_tf.SpikingActivation("relu", seed=0, dtype="mixed_float16"),
+        ]
+    )
+    x = random_rates(2, 30, 4)
+    (spikes,) = run_onnx(to_onnx(model), x)
+    assert spikes.dtype == np.float16
+    np.testing.assert_array_equal(spikes, model(x))
+
+
+def test_bad_models_are_rejected(monkeypatch):
+    with pytest.raises(TypeError, match=r"model must be a keras.Model. Received: model=3"):
+        to_onnx(3)
+    unbuilt = keras.Sequential([kspike_tf.Lowpass(0.1)], name="unbuilt")
+    with pytest.raises(ValueError, match=r"model must be built .* Received: 'unbuilt'"):
+        to_onnx(unbuilt)
+    inputs = keras.Input((None, 3), batch_size=1)
+    stateful = keras.Model(inputs, kspike_tf.Lowpass(0.1, stateful=True, name="low")(inputs))
+    with pytest.raises(ValueError, match=r"cannot export a stateful layer.*Lowpass 'low'"):
+        to_onnx(stateful)
+
+
+def test_operations_that_onnx_lacks_are_named():
+    class Odd(keras.layers.Layer):
+        def call(self, inputs):
+            return tf.math.igamma(inputs, inputs)
+
+    with pytest.raises(ValueError, match="model has operations that ONNX lacks: Igamma"):
+        to_onnx(keras.Sequential([keras.Input((None, 3)), Odd()]))
+
+
+def test_tf2onnx_is_optional(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(ImportError, match=r"pip install 'kspike-tf\[onnx\]'"):
+        to_onnx(network())
+
+
+def test_plain_operations_end_with_the_block():
+    with pytest.raises(RuntimeError), plain_operations():
+        assert is_plain()
+        raise RuntimeError
+    assert not is_plain()
+
+
+SERVE = """
+import sys
+import numpy as np
+import tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+outputs = model.serve(tf.constant(np.load(sys.argv[2])))
+np.savez(sys.argv[3], *[np.asarray(each) for each in outputs])
+assert "kspike_tf" not in sys.modules
+"""
+
+
+def test_saved_model_serves_without_kspike(tmp_path):
+    model = network()
+    x = random_rates(2, 20, 6)
+    np.save(tmp_path / "x.npy", x)
+    model.export(tmp_path / "saved", verbose=False)
+    paths = [str(tmp_path / name) for name in ("saved", "x.npy", "y.npz")]
+    subprocess.run([sys.executable, "-c", SERVE, *paths], check=True)
+    with np.load(tmp_path / "y.npz") as outputs:
+        for expected, name in zip(model(x), sorted(outputs), strict=True):
+            np.testing.assert_array_equal(outputs[name], expected)
+
+
+@pytest.mark.parametrize("make_variable", [tf.Variable, keras.Variable])
+def test_saved_model_of_a_variable_dt(tmp_path, make_variable):
+    dt = make_variable(0.001)
+    model = keras.Sequential(
+        [keras.Input((None, 3)), kspike_tf.SpikingActivation("relu", dt=dt, seed=0)]
+    )
+    dt.assign(0.25)
+    model.export(tmp_path, verbose=False)
+    loaded = tf.saved_model.load(tmp_path)
+    spikes = loaded.serve(tf.fill((1, 40, 3), 2.0))
+    assert set(np.unique(spikes)) == {0, 4}

@@ -1,0 +1,98 @@
+"""Half precision: the same spikes, given the same rates."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kspike_tf
+
+POLICIES = ["mixed_float16", "mixed_bfloat16", "float16", "bfloat16"]
+DTYPES = {"mixed_float16": tf.float16, "mixed_bfloat16": tf.bfloat16}
+DTYPES |= {"float16": tf.float16, "bfloat16": tf.bfloat16}
+
+
+def half_rates(dtype, shape=(3, 400, 6)):
+    """Rates that half precision holds exactly, down to a spike in four seconds."""
+    rng = np.random.default_rng(0)
+    rates = np.exp(rng.uniform(np.log(0.25), np.log(2000), shape)).astype(np.float32)
+    return tf.cast(rates, dtype)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("dt", [0.001, 0.0007, 1 / 30])
+def test_the_same_spikes_as_in_single_precision(policy, dt):
+    rates = half_rates(DTYPES[policy])
+    layer = kspike_tf.SpikingActivation("linear", dt=dt, seed=0, dtype=policy)
+    single = kspike_tf.SpikingActivation("linear", dt=dt, seed=0)
+    expected = single(tf.cast(rates, tf.float32))
+    height = np.float32(1 / np.float64(np.float32(dt)))
+    for y in (layer(rates), tf.function(layer)(rates)):
+        assert y.dtype == DTYPES[policy]
+        # the height of a spike may round: its number does not
+        np.testing.assert_array_equal(np.rint(tf.cast(y, tf.float32) / height), expected / height)
+        np.testing.assert_array_equal(y, tf.cast(expected, y.dtype))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_slow_neurons_fire(policy):
+    # a voltage in half precision stops at 0.25 Hz: 0.00025 is lost beside 0.5
+    layer = kspike_tf.SpikingActivation("linear", seed=0, dtype=policy)
+    spikes = layer(tf.fill((1, 40_000, 2), tf.constant(0.25, DTYPES[policy])))
+    np.testing.assert_array_equal(tf.math.count_nonzero(spikes, axis=1), 10)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("name", ["Lowpass", "Alpha"])
+def test_filters_round_once(policy, name):
+    x = half_rates(DTYPES[policy])
+    make = getattr(kspike_tf, name)
+    layer = make(0.125, dtype=policy)  # a time constant that every type holds
+    expected = make(0.125)(tf.cast(x, tf.float32))
+    y = layer(x)
+    assert y.dtype == DTYPES[policy]
+    # The state is float64: the output differs by its own rounding, half a unit in the last
+    # place, and by that of the single precision before it.
+    unit = {tf.float16: 2.0**-10, tf.bfloat16: 2.0**-7}[y.dtype]
+    np.testing.assert_allclose(tf.cast(y, tf.float32), expected, rtol=0.51 * unit, atol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_weights_stay_in_single_precision_and_train(policy):
+    keras.config.set_dtype_policy(policy)
+    model = keras.Sequential(
+        [
+            keras.Input((None, 5)),
+            keras.layers.Dense(6),
+            kspike_tf.SpikingActivation("relu", seed=0),
+            kspike_tf.Lowpass(0.02),
+            kspike_tf.Alpha(0.03),
+            keras.layers.Dense(2, dtype="float32"),
+        ]
+    )
+    assert {each.dtype for each in model.weights} == {"float32"}
+    model.compile(keras.optimizers.SGD(1e-4), "mse")
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(0, 100, (8, 20, 5)), rng.normal(0, 1, (8, 20, 2))
+    before = [np.array(each) for each in model.get_weights()]
+    losses = model.fit(x, y, epochs=3, verbose=0).history["loss"]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+    for old, new, weight in zip(before, model.get_weights(), model.weights, strict=True):
+        assert (old != new).any(), weight.path
+
+
+def test_double_precision_stays_double():
+    x = np.random.default_rng(2).normal(0, 300, (2, 50, 4))
+    single = x.astype(np.float32)
+    for make in (
+        lambda **kwargs: kspike_tf.SpikingActivation("linear", dt=0.25, seed=0, **kwargs),
+        lambda **kwargs: kspike_tf.Lowpass(0.125, dt=0.25, **kwargs),
+        lambda **kwargs: kspike_tf.Alpha(0.125, dt=0.25, **kwargs),
+    ):
+        y = make(dtype="float64")(x)
+        assert y.dtype == tf.float64
+        # agrees with single precision where that is exact, to its rounding elsewhere
+        np.testing.assert_allclose(
+            make(dtype="float64")(single.astype(np.float64)), make()(single), rtol=1e-6, atol=1e-4
+        )
