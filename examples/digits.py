@@ -12,12 +12,12 @@ import json
 import pathlib
 import subprocess
 import sys
-import time
 
 import keras
 import numpy as np
 from digits_figures import draw_figures
 from digits_report import Results, print_report
+from digits_timing import timed
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -81,10 +81,7 @@ def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
 def run_in_keras(model: keras.Model, images: np.ndarray) -> dict[str, np.ndarray | float]:
     """Return scores, rates and spikes of the held-out digits, and the time that an image takes."""
     shown = show(images, TIMESTEPS)
-    model.predict(shown, batch_size=len(shown), verbose=0)  # traces the graph
-    start = time.perf_counter()
-    scores = model.predict(shown, batch_size=len(shown), verbose=0)
-    seconds = time.perf_counter() - start
+    scores, seconds = timed(lambda: model.predict(shown, batch_size=len(shown), verbose=0))
     inside = keras.Model(
         model.inputs, [model.get_layer("hidden").output, model.get_layer("spikes").output]
     )
