@@ -16,6 +16,19 @@ from kspike_energy.registry import find_statistics
 __all__ = ["RefAdapter"]
 
 
+# kspike_ref names layers by their class; no layer of Keras has one of these names.
+_OF_KSPIKE_TF = frozenset(
+    f"{name}{suffix}"
+    for name in ("SpikingActivation", "Lowpass", "Alpha")
+    for suffix in ("", "Cell")
+)
+
+
+def _kind(class_name: str) -> str:
+    """Return the name under which Keras saves a class."""
+    return f"kspike_tf>{class_name}" if class_name in _OF_KSPIKE_TF else class_name
+
+
 def _spec(layer: Any, name: str, kind: str, config: Mapping[str, Any]) -> LayerSpec:
     """Return what the rules need to know of a layer, or of one saved inside another."""
     statistics = find_statistics(type(layer), kind)
@@ -33,9 +46,7 @@ def _spec(layer: Any, name: str, kind: str, config: Mapping[str, Any]) -> LayerS
 def _inner(saved: Mapping[str, Any]) -> LayerSpec:
     """Return the spec of a layer that is saved in another one's configuration."""
     config = saved.get("config", {})
-    kind = str(saved.get("registered_name") or saved["class_name"])
-    if saved.get("module", "").startswith("keras"):
-        kind = str(saved["class_name"])
+    kind = _kind(str(saved["class_name"]))
     return _spec(None, str(config.get("name", kind)), kind, config)
 
 
@@ -59,7 +70,7 @@ class RefAdapter(Adapter):
             layer = node.layer
             found.append(
                 Application(
-                    spec=_spec(layer, node.name, layer.class_name, layer.config),
+                    spec=_spec(layer, node.name, _kind(layer.class_name), layer.config),
                     inputs=shapes,
                     outputs=tuple(tuple(shape) for shape in node.output_shapes),
                     input_ids=inputs,

@@ -217,3 +217,24 @@ def separable(node: Node) -> Counts:
     pointwise = Term(FanOut.uniform(between, filters), source=None)
     neurons, spiking = activation_units(node, math.prod(outputs))
     return Counts((Term(convolution(node, plan)), pointwise), neurons, spiking)
+
+
+@rule("STFTSpectrogram", "MelSpectrogram")
+def spectrogram(node: Node) -> Counts:
+    """Count the matrix products that define it, and one magnitude an output.
+
+    Each frame is multiplied by cosines and sines (Keras computes the first as a convolution with
+    fixed kernels); a mel spectrogram multiplies the magnitudes by one more matrix. An FFT needs
+    fewer operations.
+    """
+    config, outputs = node.config, node.units_out()
+    mel = "num_mel_bins" in config
+    fft = int(config.get("fft_length") or config["frame_length"])
+    length = int(config.get("sequence_length" if mel else "frame_length") or fft)
+    frames = math.prod(outputs) // int(config["num_mel_bins"] if mel else fft // 2 + 1)
+    bins = fft // 2 + 1
+    terms = [Term(FanOut.spread(node.units_in(), frames * bins * length * 2))]
+    if mel:
+        projected = FanOut.uniform((frames, bins), int(config["num_mel_bins"]))
+        terms.append(Term(projected, source=None))
+    return Counts(tuple(terms), frames * bins, spiking=False)

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from kspike_energy.counts import FanOut, Windows, windows_fan_out
 from kspike_energy.nodes import Counts, LayerSpec, Node, Term
-from kspike_energy.rules._table import RULES, is_linear, rule
+from kspike_energy.rules._table import is_linear, rule
 from kspike_energy.rules.linear import as_tuple
 
 __all__ = ["cell_counts"]
@@ -116,15 +116,15 @@ def _cells(node: Node, spec: LayerSpec | list[LayerSpec], inputs: tuple[int, ...
 @rule("Bidirectional")
 def bidirectional(node: Node) -> Counts:
     """Count both directions, and one operation an element where their outputs are combined."""
+    from kspike_energy.rules import count  # the table is complete only now
+
     terms: list[Term] = []
     neurons, spiking = 0, True
     for key in ("layer", "backward_layer"):
         spec = node.spec.wrap(key)
-        if isinstance(spec, list) or spec.kind is None or spec.kind not in RULES:
-            from kspike_energy.rules import UnknownLayerError
-
-            raise UnknownLayerError(f"layer {node.spec.name!r} wraps a layer that has no rule")
-        counts = RULES[spec.kind](_one_direction(node, spec))
+        if isinstance(spec, list):
+            raise TypeError(f"{key} of layer {node.spec.name!r} is a list of layers, not one")
+        counts = count(_one_direction(node, spec))
         terms += counts.terms
         neurons += counts.neurons
         spiking = spiking and counts.spiking

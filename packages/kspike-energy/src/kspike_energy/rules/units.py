@@ -25,7 +25,7 @@ def activation(node: Node) -> Counts:
     return Counts((), neurons, spiking)
 
 
-@rule("ReLU", "LeakyReLU", "ELU", "PReLU", "Softmax", "ThresholdedReLU")
+@rule("ReLU", "LeakyReLU", "ELU", "PReLU", "Softmax")
 def nonlinearity(node: Node) -> Counts:
     """Count one update a unit; a spiking device would have to replace them by neurons."""
     return Counts((), math.prod(node.units_out()), spiking=False)
@@ -98,6 +98,12 @@ def rms_normalization(node: Node) -> Counts:
 def unit_normalization(node: Node) -> Counts:
     """Count two operations an element: square and division."""
     return elementwise(node, 2, spiking=False)
+
+
+@rule("Solarization", "Equalization", "ContrastLimitedAdaptiveHistogramEqualization")
+def pixel_function(node: Node) -> Counts:
+    """Count one update an element, as for an activation: each maps pixels to pixels."""
+    return Counts((), math.prod(node.units_out()), spiking=False)
 
 
 def is_plain_linear(node: Node) -> bool:

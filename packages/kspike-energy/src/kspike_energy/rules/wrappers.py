@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -18,6 +19,21 @@ def time_distributed(node: Node) -> Counts:
     from kspike_energy.rules import count  # the table is complete only now
 
     return count(node.inner("layer", drop_time=True))
+
+
+@rule("Pipeline")
+def pipeline(node: Node) -> Counts:
+    """Count the layers that it applies one after the other; augmentations cost nothing."""
+    from kspike_energy.rules import count
+
+    wrapped = node.spec.wrap("layers")
+    inner = wrapped if isinstance(wrapped, list) else [wrapped]
+    every = [count(replace(node, spec=spec)) for spec in inner]
+    return Counts(
+        tuple(term for counts in every for term in counts.terms),
+        sum(counts.neurons for counts in every),
+        all(counts.spiking for counts in every),
+    )
 
 
 @rule("SpectralNormalization")
