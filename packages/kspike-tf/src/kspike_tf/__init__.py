@@ -1,6 +1,14 @@
 """Trainable spiking layers and synaptic filters for Keras 3."""
 
-from kspike_tf import callbacks, config, constraints, layers, regularizers
+from kspike_tf import (
+    callbacks,
+    config,
+    constraints,
+    export,
+    layers,
+    model_energy,
+    regularizers,
+)
 from kspike_tf.config import default
 from kspike_tf.layers import (
     Alpha,
@@ -10,18 +18,22 @@ from kspike_tf.layers import (
     SpikingActivation,
     SpikingActivationCell,
 )
+from kspike_tf.model_energy import ModelEnergy
 
 __all__ = [
     "Alpha",
     "AlphaCell",
     "Lowpass",
     "LowpassCell",
+    "ModelEnergy",
     "SpikingActivation",
     "SpikingActivationCell",
     "callbacks",
     "config",
     "constraints",
     "default",
+    "export",
     "layers",
+    "model_energy",
     "regularizers",
 ]

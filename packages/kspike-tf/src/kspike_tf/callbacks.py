@@ -79,7 +79,8 @@ class DtScheduler(keras.callbacks.Callback):
             # With mixed_float16, the wrapped optimizer does the counting.
             optimizer = getattr(optimizer, "inner_optimizer", optimizer)
             batches_per_step = optimizer.gradient_accumulation_steps or 1
-            self._seen = int(optimizer.iterations) * batches_per_step
+            iterations = keras.ops.convert_to_numpy(optimizer.iterations)
+            self._seen = int(iterations) * batches_per_step
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Go on counting from the last epoch."""

@@ -1,0 +1,21 @@
+"""Energy estimates of `kspike_energy`, where code for KerasSpiking expects them."""
+
+from kspike_energy.model_energy import (
+    ModelEnergy,
+    act_stats,
+    conv_stats,
+    dense_stats,
+    layer_stats,
+    spikingactivation_stats,
+    timedistributed_stats,
+)
+
+__all__ = [
+    "ModelEnergy",
+    "act_stats",
+    "conv_stats",
+    "dense_stats",
+    "layer_stats",
+    "spikingactivation_stats",
+    "timedistributed_stats",
+]
