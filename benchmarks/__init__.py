@@ -1,0 +1,1 @@
+"""Side-by-side benchmarks: the same work through kspike and through what people use today."""

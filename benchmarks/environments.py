@@ -1,0 +1,164 @@
+"""An environment for every contestant, built from the package index by pip."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FOLDER = ROOT / ".bench"
+
+
+@dataclasses.dataclass(frozen=True)
+class Environment:
+    """What is installed together.
+
+    Parameters
+    ----------
+    name : str
+        The name of its folder.
+    packages : tuple of str
+        Arguments of ``pip install``, which have to succeed together.
+    apart : tuple of str
+        More packages, each tried alone, so that one failure does not take the others with it.
+    python : str, optional
+        The Python version that is needed, as "3.10"; that of the driver by default.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    apart: tuple[str, ...] = ()
+    python: str = ""
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Where it is."""
+        return FOLDER / self.name
+
+    @property
+    def interpreter(self) -> pathlib.Path:
+        """Its Python."""
+        scripts = "Scripts/python.exe" if os.name == "nt" else "bin/python"
+        return self.folder / scripts
+
+    @property
+    def ready(self) -> bool:
+        """Whether it was built to the end."""
+        return (self.folder / "built.json").exists()
+
+    def commands(self) -> list[str]:
+        """Return the commands that build it, as a person would type them."""
+        python = f"python{self.python}" if self.python else "python3"
+        pip = f"{self.name}/bin/pip install"
+        installs = [" ".join([pip, *map(_quoted, self.packages)])] if self.packages else []
+        return [
+            f"{python} -m venv {self.name}",
+            *installs,
+            *(f"{pip} {_quoted(package)}" for package in self.apart),
+        ]
+
+
+def _quoted(argument: str) -> str:
+    return f'"{argument}"' if any(sign in argument for sign in "<>") else argument
+
+
+ENVIRONMENTS = {
+    environment.name: environment
+    for environment in (
+        Environment("kspike-ref", ("-e", "packages/kspike-ref", "-e", "packages/kspike-energy")),
+        Environment("kspike-tf", ("-e", "packages/kspike-energy", "-e", "packages/kspike-tf")),
+        Environment(
+            "keras-spiking",
+            ("keras-spiking==0.3.0", "tensorflow==2.10.1", "numpy<1.24", "protobuf<3.20"),
+            python="3.10",
+        ),
+        Environment("onnx", ("onnxruntime>=1.20", "onnx>=1.17", "numpy<2.5")),
+        Environment("filters", ("scipy>=1.13", "nengo>=4.0", "numpy<2.5")),
+        Environment(
+            "torch",
+            ("torch==2.13.0", "numpy<2.5"),
+            apart=("snntorch", "norse", "spikingjelly", "sinabs"),
+        ),
+        Environment("empty", ()),
+    )
+}
+
+
+def find_python(version: str) -> str | None:
+    """Return an interpreter of that version (``"3.10"``), or ``None`` if there is none here.
+
+    Looks at this interpreter, on the ``PATH`` and among the versions that pyenv has installed.
+    """
+    pyenv = pathlib.Path(os.environ.get("PYENV_ROOT", pathlib.Path.home() / ".pyenv"))
+    found = shutil.which(f"python{version}")
+    candidates = [
+        sys.executable,
+        *([found] if found else []),
+        *map(str, sorted(pyenv.glob(f"versions/{version}*/bin/python"))),
+    ]
+    asks = "import sys; print('%d.%d' % sys.version_info[:2])"
+    for candidate in candidates:
+        said = subprocess.run(  # noqa: S603
+            [candidate, "-c", asks], capture_output=True, text=True, check=False
+        )
+        if said.stdout.strip() == version:
+            return candidate
+    return None
+
+
+def build(environment: Environment, rebuild: bool = False) -> dict[str, str]:
+    """Build an environment, if it is not there yet.
+
+    Parameters
+    ----------
+    environment : Environment
+        What to build.
+    rebuild : bool
+        Begin from nothing.
+
+    Returns
+    -------
+    dict
+        What failed ("python", or what was to be installed), and why.
+    """
+    record = environment.folder / "built.json"
+    if record.exists() and not rebuild:
+        return dict(json.loads(record.read_text()))
+    version = environment.python or "{}.{}".format(*sys.version_info[:2])
+    python = find_python(version)
+    if python is None:
+        return {"python": f"no Python {version} was found on this machine"}
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / ".gitignore").write_text("*\n")
+    if rebuild or not environment.folder.exists():
+        venv = [python, "-m", "venv", "--clear", str(environment.folder)]
+        subprocess.run(venv, check=True)  # noqa: S603
+    failures = {}
+    for packages in (environment.packages, *((package,) for package in environment.apart)):
+        if packages and (error := _install(environment, packages)):
+            failures[packages[0] if packages in environment.apart else " ".join(packages)] = error
+    if not (failures and not environment.apart):
+        record.write_text(json.dumps(failures))
+    return failures
+
+
+def build_failures(environment: Environment) -> dict[str, str]:
+    """Return what failed when it was built; empty if nothing did, or nobody tried."""
+    record = environment.folder / "built.json"
+    return dict(json.loads(record.read_text())) if record.exists() else {}
+
+
+def _install(environment: Environment, packages: tuple[str, ...]) -> str:
+    command = [str(environment.interpreter), "-m", "pip", "install", "--quiet", *packages]
+    done = subprocess.run(  # noqa: S603
+        command, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode == 0:
+        return ""
+    lines = [line for line in done.stderr.splitlines() if line.strip().startswith("ERROR")]
+    return (lines or done.stderr.splitlines() or ["pip failed"])[-1].strip()[:200]

@@ -1,0 +1,57 @@
+"""Worker of what a porter would write: Keras 3 RNN cells, line by line, with autodiff.
+
+It also holds what a Keras user has without spikes: a ReLU in their place, a convolution.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+import keras
+import tensorflow as tf
+
+from benchmarks import works
+from benchmarks.peers import _keras
+from benchmarks.peers.plain_cells import PlainAlphaCell, PlainLowpassCell, PlainSpikingCell
+from benchmarks.worker import Job, serve
+
+LAYERS = _keras.Layers(
+    spiking=lambda dt, units: keras.layers.RNN(PlainSpikingCell(units, dt), return_sequences=True),
+    lowpass=lambda tau, dt, sequences, units: keras.layers.RNN(
+        PlainLowpassCell(units, tau, dt), return_sequences=sequences
+    ),
+    alpha=lambda tau, dt, sequences, units: keras.layers.RNN(
+        PlainAlphaCell(units, tau, dt), return_sequences=sequences
+    ),
+)
+
+
+class LastStep(keras.layers.Layer):
+    """Keep the last step of a sequence."""
+
+    def call(self, inputs):
+        """Return ``inputs`` at the last step."""
+        return inputs[:, -1]
+
+
+WITHOUT_SPIKES = _keras.Layers(
+    spiking=lambda dt, units: keras.layers.ReLU(),
+    lowpass=lambda tau, dt, sequences, units: LastStep(),
+    alpha=lambda tau, dt, sequences, units: LastStep(),
+)
+
+
+def convolution(work: works.Work, _: pathlib.Path) -> Job:
+    """TensorFlow's convolution alone, on spikes that are there already."""
+    spikes = tf.constant(works.conv_spikes(work))
+    kernel = tf.random.normal((3, 3, work.units, works.CONV_FILTERS))
+    run = tf.function(lambda x: tf.nn.conv2d(x, kernel, 1, "VALID"))
+    return Job(lambda: run(spikes))
+
+
+OFFERS = _keras.offers(LAYERS)
+OFFERS["fit"]["a ReLU instead of spikes and filter"] = _keras.fit(WITHOUT_SPIKES, False)
+OFFERS |= {kind: {"tf.nn.conv2d alone": convolution} for kind in works.CONVOLUTIONS}
+
+if __name__ == "__main__":
+    serve(OFFERS, ["keras", "tensorflow", "numpy"])

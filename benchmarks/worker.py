@@ -1,0 +1,195 @@
+"""The worker's side: a process that prepares a piece of work and runs it when told.
+
+One line of JSON comes in, one goes out. The driver holds a worker of every contestant at once and
+lets them run in turns, so that all of them see the same machine at nearly the same time.
+
+Needs nothing but NumPy and Python 3.10: it runs in the environments of all contestants.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Any
+
+import numpy as np
+
+from benchmarks import works
+
+Result = Any
+Array = np.ndarray
+
+
+@dataclasses.dataclass
+class Job:
+    """A prepared piece of work.
+
+    Parameters
+    ----------
+    call : callable
+        What is timed; takes nothing.
+    check : callable, optional
+        Takes what ``call`` returned and says how right it is: numbers by name.
+    per : int
+        How many units of work (training steps, …) a call does: times are divided by it.
+    """
+
+    call: Callable[[], Result]
+    check: Callable[[Result], Mapping[str, Any]] = lambda _: {}
+    per: int = 1
+
+
+Builder = Callable[[works.Work, pathlib.Path], Job]
+Offers = Mapping[str, Mapping[str, Builder]]  # kind → mode → builder
+
+
+def resident() -> int:
+    """Return the resident memory of this process in bytes, or 0 where it cannot be known."""
+    return _status("VmRSS")
+
+
+def peak() -> int:
+    """Return the peak of the resident memory since ``forget_peak``, or 0."""
+    return _status("VmHWM")
+
+
+def forget_peak() -> None:
+    """Begin to look for the peak again (Linux)."""
+    with contextlib.suppress(OSError):
+        pathlib.Path("/proc/self/clear_refs").write_text("5")
+
+
+def _status(field: str) -> int:
+    status = pathlib.Path("/proc/self/status")
+    if not status.exists():
+        return 0
+    lines = (line.split() for line in status.read_text().splitlines())
+    return next((int(line[1]) * 1024 for line in lines if line[0] == f"{field}:"), 0)
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Return the version of Python and of each distribution that is installed here."""
+    found = {"python": platform.python_version()}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+class Worker:
+    """Answers the driver's requests.
+
+    Parameters
+    ----------
+    offers : mapping
+        What can be done here: ``{kind: {mode: builder}}``.
+    packages : sequence of str
+        Whose versions the report names.
+    data : pathlib.Path
+        The folder with prepared images, weights and models.
+    """
+
+    def __init__(self, offers: Offers, packages: Sequence[str], data: pathlib.Path) -> None:
+        self.offers, self.packages, self.data = offers, packages, data
+        self.jobs: dict[str, Job] = {}
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Do what one request asks for; an error becomes an answer, too."""
+        try:
+            return getattr(self, f"do_{request.pop('do')}")(**request)
+        except Exception as error:  # whatever a contestant raises is its result
+            return {
+                "failed": f"{type(error).__name__}: {str(error).strip()[:300]}".replace("\n", " ")
+            }
+
+    def do_hello(self) -> dict[str, Any]:
+        """Say which versions are here and which kinds of work can be done."""
+        kinds = {kind: list(modes) for kind, modes in self.offers.items()}
+        return {"versions": versions(self.packages), "offers": kinds}
+
+    def do_prepare(self, work: dict[str, Any], mode: str) -> dict[str, Any]:
+        """Build the inputs, run twice to warm up, and check the answer."""
+        todo = works.Work.read(work)
+        job = self.offers[todo.kind][mode](todo, self.data)
+        start = time.perf_counter()
+        result = job.call()
+        first = time.perf_counter() - start
+        checked = {name: _plain(value) for name, value in job.check(result).items()}
+        del result
+        if not todo.once:
+            job.call()
+        self.jobs[mode] = job
+        return {"first": first, "check": checked}
+
+    def do_run(self, mode: str, seconds: float, least: int = 1) -> dict[str, Any]:
+        """Call for about ``seconds``; return the median time of a call."""
+        job = self.jobs[mode]
+        times: list[float] = []
+        end = time.perf_counter() + seconds
+        while len(times) < least or (time.perf_counter() < end and len(times) < 10_000):
+            start = time.perf_counter()
+            job.call()
+            times.append((time.perf_counter() - start) / job.per)
+        return {"seconds": statistics.median(times), "calls": len(times)}
+
+    def do_memory(self, mode: str) -> dict[str, Any]:
+        """Return the memory before a call, and the peak within it."""
+        before = resident()
+        forget_peak()
+        self.jobs[mode].call()
+        return {"before": before, "peak": peak()}
+
+    def do_forget(self) -> dict[str, Any]:
+        """Let go of everything that was prepared."""
+        self.jobs.clear()
+        return {}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def private_output() -> IO[str]:
+    """Keep the standard output for answers: what a library prints goes to the error output."""
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return channel
+
+
+def serve(offers: Offers, packages: Sequence[str]) -> None:
+    """Answer requests until the input ends.
+
+    Parameters
+    ----------
+    offers : mapping
+        What can be done here: ``{kind: {mode: builder}}``.
+    packages : sequence of str
+        Whose versions the report names.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=pathlib.Path, required=True)
+    parser.add_argument("--once", nargs=2, metavar=("WORK", "MODE"))
+    arguments = parser.parse_args()
+    channel = private_output()
+    worker = Worker(offers, packages, arguments.data)
+    if arguments.once:  # a process that does one thing once, to see how long that takes
+        work = works.Work.read(json.loads(arguments.once[0]))
+        offers[work.kind][arguments.once[1]](work, arguments.data).call()
+        channel.write("done\n")
+        channel.flush()
+        return
+    for line in sys.stdin:
+        channel.write(json.dumps(worker.answer(json.loads(line))) + "\n")
+        channel.flush()

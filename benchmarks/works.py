@@ -1,0 +1,236 @@
+"""What is computed: every piece of work, its inputs, and what its answer has to be.
+
+Read by the driver and by every worker, so it needs nothing but NumPy and Python 3.10.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+DT = 0.001  # seconds a step
+TAU = 0.02  # seconds, of both filters
+MAX_RATE = 200.0  # Hz; below 1/dt, so that no library has to emit two spikes in a step
+DYNAMICS = ("spiking", "lowpass", "alpha")
+
+SHAPES = ((32, 100, 128), (32, 1000, 128), (128, 100, 1024))
+QUICK_SHAPES = ((4, 20, 16),)
+STATIC_STEPS = 10  # steps that an image is shown
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """One thing to compute, by everybody who can.
+
+    Parameters
+    ----------
+    group : str
+        The section of the report.
+    kind : str
+        What a worker looks up among its offers.
+    batch, steps, units : int
+        The size; what they mean depends on the kind.
+    peers : tuple of str
+        Who takes part; empty for everybody who offers the kind.
+    once : bool
+        One call and one turn: what counts is the answer, not the time.
+    """
+
+    group: str
+    kind: str
+    batch: int
+    steps: int
+    units: int
+    peers: tuple[str, ...] = ()
+    once: bool = False
+
+    @property
+    def name(self) -> str:
+        """A name that is also the name of the file with its results."""
+        return f"{self.group}.{self.kind}.{self.batch}x{self.steps}x{self.units}"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(batch, steps, units)``."""
+        return self.batch, self.steps, self.units
+
+    @classmethod
+    def read(cls, fields: dict[str, Any]) -> Work:
+        """Return the work that ``dataclasses.asdict`` and JSON have taken apart."""
+        return cls(**{**fields, "peers": tuple(fields["peers"])})
+
+
+GROWTH_PEERS = ("kspike_ref", "kspike_tf", "plain_keras", "keras_spiking")
+_GROWTH_BASE = {"batch": 10, "steps": 10, "units": 100}
+
+
+def growth(quick: bool) -> Iterator[Work]:
+    """Vary steps, batch and units, each alone, from 10⁴ to 10⁸ neuron steps."""
+    for axis, base in _GROWTH_BASE.items():
+        for exponent in range(2 if quick else 5):
+            size = {**_GROWTH_BASE, axis: base * 10**exponent}
+            yield Work(f"growth-{axis}", "spiking", **size, peers=GROWTH_PEERS)
+
+
+def every_work(quick: bool = False) -> list[Work]:
+    """Return all work, in the order of the report.
+
+    Parameters
+    ----------
+    quick : bool
+        Tiny sizes, to see that everything runs.
+    """
+    shapes = QUICK_SHAPES if quick else SHAPES
+    images = 50 if quick else 10_000
+    trained = 64 if quick else 3_200
+    works = [Work("forward", kind, *shape) for kind in DYNAMICS for shape in shapes]
+    works += [Work("gradient", f"{kind}-gradient", *s) for kind in DYNAMICS for s in shapes]
+    works += [
+        Work("model", "predict-static", images, STATIC_STEPS, 784),
+        Work("model", "predict-varying", images, STATIC_STEPS, 784),
+        Work("model", "one-image", 1, STATIC_STEPS, 784),
+        Work("model", "stream-step", 1, 1, 784),
+        Work("model", "fit", trained, STATIC_STEPS, 784),
+        Work("convolution", "conv-1%", 8 if quick else 100, 4, 32),
+        Work("convolution", "conv-2%", 8 if quick else 100, 4, 32),
+        Work("convolution", "conv-20%", 8 if quick else 100, 4, 32),
+        Work("energy", "energy", 8 if quick else 450, STATIC_STEPS, 784),
+        Work("accuracy", "recipe", 1 if quick else 5, 5 if quick else 20, 64, once=True),
+    ]
+    return [*works, *growth(quick)]
+
+
+def chosen(works: Iterable[Work], patterns: Iterable[str]) -> list[Work]:
+    """Return the works whose name contains one of the patterns; all, if there is none."""
+    patterns = list(patterns)
+    return [w for w in works if not patterns or any(pattern in w.name for pattern in patterns)]
+
+
+def rates(work: Work) -> np.ndarray:
+    """Return firing rates in Hz, ``(batch, steps, units)``, float32, the same everywhere."""
+    generator = np.random.default_rng(work.batch * 7 + work.units)
+    return generator.random(work.shape, dtype=np.float32) * np.float32(MAX_RATE)
+
+
+def reference_filter(x: np.ndarray, kind: str) -> np.ndarray:
+    """Filter along axis 1 in float64, step by step: the recursion of a textbook."""
+    s = DT / TAU
+    e = np.exp(-s)
+    x = x.astype(np.float64)
+    y = np.zeros((x.shape[0], x.shape[2]))
+    p = np.zeros_like(y)
+    out = np.empty(x.shape)
+    for t in range(x.shape[1]):
+        if kind == "lowpass":
+            y = e * y + (1 - e) * x[:, t]
+        else:
+            y, p = (
+                e * (s * p + (1 + s) * y) + (1 - e * (1 + s)) * x[:, t],
+                e * ((1 - s) * p - s * y + s * x[:, t]),
+            )
+        out[:, t] = y
+    return out
+
+
+def check_forward(work: Work, answer: np.ndarray) -> dict[str, float]:
+    """Say how far an answer of a layer is from the equations.
+
+    Returns
+    -------
+    dict
+        ``spikes_off``: the largest difference between the number of spikes of a neuron and the
+        integral of its rate (below 1 for an exact integrate-and-fire neuron). Or ``error``: the
+        largest error of a filter as a fraction of its largest output.
+    """
+    x = rates(work)
+    if work.kind == "spiking":
+        expected = (x.astype(np.float64) * DT).sum(axis=1)
+        counted = np.rint(answer.astype(np.float64) * DT).sum(axis=1)
+        return {"spikes_off": float(np.abs(counted - expected).max())}
+    expected = reference_filter(x, work.kind)
+    return {"error": float(np.abs(answer - expected).max() / np.abs(expected).max())}
+
+
+def check_gradient(work: Work, gradient: np.ndarray) -> dict[str, float]:
+    """Say how far d Σ y² / d x of a filter is from the filter run backwards over 2y."""
+    if work.kind.startswith("spiking"):
+        return {"finite": float(np.isfinite(gradient).all())}
+    kind = work.kind.removesuffix("-gradient")
+    y = reference_filter(rates(work), kind)
+    expected = reference_filter(2 * y[:, ::-1], kind)[:, ::-1]
+    return {"error": float(np.abs(gradient - expected).max() / np.abs(expected).max())}
+
+
+def digits(folder: pathlib.Path, work: Work) -> dict[str, np.ndarray]:
+    """Return the prepared images and weights (see data.py), cut or repeated to ``work.batch``."""
+    with np.load(folder / "digits.npz") as stored:
+        found = dict(stored)
+    for name in ("images", "labels"):
+        found[name] = np.resize(found[name], (work.batch, *found[name].shape[1:]))
+    return found
+
+
+def shown(images: np.ndarray, steps: int) -> np.ndarray:
+    """Present every image for a number of steps, in memory of its own."""
+    return np.repeat(images[:, None], steps, axis=1)
+
+
+def flickering(images: np.ndarray, steps: int) -> np.ndarray:
+    """Present every image with a brightness that changes from step to step."""
+    brightness = np.linspace(0.5, 1.5, steps, dtype=np.float32)
+    return images[:, None] * brightness[:, None]
+
+
+MODEL_DT = 0.005  # seconds a step, of the trained models
+RECIPE_EPOCHS = 5
+CONVOLUTIONS = {"conv-1%": 0.01, "conv-2%": 0.02, "conv-20%": 0.2}  # kind → activity
+CONV_SIDE, CONV_FILTERS = 16, 64  # pixels of an image; output channels of the 3×3 kernels
+
+
+def conv_rates(work: Work) -> np.ndarray:
+    """Return rates that make the wanted fraction of neurons fire in a step, float32."""
+    generator = np.random.default_rng(3)
+    size = (work.batch, work.steps, CONV_SIDE, CONV_SIDE, work.units)
+    mean = CONVOLUTIONS[work.kind] / DT
+    return generator.random(size, dtype=np.float32) * np.float32(2 * mean)
+
+
+def conv_spikes(work: Work) -> np.ndarray:
+    """Return the spikes that such rates cause, ``(batch · steps, side, side, channels)``."""
+    generator = np.random.default_rng(4)
+    fires = generator.random(conv_rates(work).shape, dtype=np.float32) * np.float32(1 / DT)
+    spikes = np.where(fires < conv_rates(work), np.float32(1 / DT), np.float32(0))
+    return spikes.reshape(-1, CONV_SIDE, CONV_SIDE, work.units)
+
+
+def reference_scores(found: dict[str, np.ndarray], frames: np.ndarray) -> np.ndarray:
+    """Run the trained model step by step in float64: the textbook again."""
+    rates_ = np.maximum(frames @ found["hidden_kernel"] + found["hidden_bias"], 0)
+    decay = np.exp(-MODEL_DT / TAU)
+    voltage = np.repeat(found["voltage"][None], len(frames), axis=0)
+    level = np.zeros_like(voltage)
+    for t in range(frames.shape[1]):
+        voltage = voltage + rates_[:, t] * MODEL_DT
+        counts = np.floor(voltage)
+        voltage -= counts
+        level = decay * level + (1 - decay) * counts / MODEL_DT
+    return level @ found["scores_kernel"] + found["scores_bias"]
+
+
+def check_scores(work: Work, folder: pathlib.Path, scores: np.ndarray) -> dict[str, float]:
+    """Say how often the answers are the textbook's, and how often they are right."""
+    found = digits(folder, work)
+    some = slice(0, min(work.batch, 500))
+    present = flickering if work.kind == "predict-varying" else shown
+    expected = reference_scores(found, present(found["images"][some], work.steps))
+    answers = np.asarray(scores).reshape(work.batch, -1)
+    same = answers[some].argmax(axis=-1) == expected.argmax(axis=-1)
+    right = answers.argmax(axis=-1) == found["labels"]
+    return {"agreement": float(same.mean()), "accuracy": float(right.mean())}
+
+
+DEVICES = ("cpu", "gpu", "arm", "loihi", "spinnaker", "spinnaker2")
