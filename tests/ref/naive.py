@@ -34,17 +34,14 @@ def lowpass(x, tau, dt, level):
 
 
 def alpha(x, tau, dt, y, p):
-    """`x` (batch, time, *units), `tau` broadcasts to units; returns output, y and p."""
+    """`x` (batch, time, *units), `tau` broadcasts to units, p = τ·dy/dt; gives output, y, p."""
     s = dt / np.asarray(tau, np.float64)
     e = np.exp(-s)
     y, p = np.array(y, np.float64), np.array(p, np.float64)
     out = np.zeros(x.shape, x.dtype)
     for t in range(x.shape[1]):
         u = x[:, t].astype(np.float64)
-        w = y - u
-        k = (e * s) * (p + w)
-        p = e * p - k
-        y = u + (e * w + k)
+        y, p = e * (s * p + (1 + s) * y) + (1 - e * (1 + s)) * u, e * ((1 - s) * p - s * y + s * u)
         out[:, t] = y
     return out, y, p
 

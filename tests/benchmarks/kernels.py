@@ -1,0 +1,75 @@
+"""The kernels' speed as a ratio to a parallel copy of the same arrays; run it for a table.
+
+python tests/benchmarks/kernels.py
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+# The copy's threads are not to spin on the cores while the next function is measured.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import numba  # noqa: E402
+import numpy as np  # noqa: E402
+
+from kspike_ref.spiking import SpikingDynamics  # noqa: E402
+from kspike_ref.synapses import AlphaDynamics, LowpassDynamics  # noqa: E402
+
+SHAPES = [(128, 100, 1024), (32, 1000, 128), (32, 100, 128)]
+NAMES = ["spiking", "lowpass", "alpha"]
+
+
+@numba.njit(parallel=True)
+def copy(x, out):
+    """What the memory allows: the same bytes read and written, on all cores."""
+    for row in numba.prange(x.shape[0]):
+        for t in range(x.shape[1]):
+            for i in range(x.shape[2]):
+                out[row, t, i] = x[row, t, i]
+
+
+def calls(shape, dtype=np.float32):
+    """For each name, a function without arguments that runs over arrays of that shape."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-500, 2000, shape).astype(dtype)
+    out = np.empty_like(x)
+    level = np.zeros((shape[0], shape[2]))
+    state = np.zeros((shape[0], 2, shape[2]))
+    tau = rng.uniform(0.01, 0.1, shape[2])
+    spiking, lowpass = SpikingDynamics(0.001, dtype), LowpassDynamics(tau, 0.001)
+    alpha = AlphaDynamics(tau, 0.001)
+    return {
+        "copy": lambda: copy(x, out),
+        "spiking": lambda: spiking.run(x, level, out),
+        "lowpass": lambda: lowpass.run(x, level, out),
+        "alpha": lambda: alpha.run(x, state, out),
+    }
+
+
+def medians(functions, rounds):
+    """Seconds of each function: in turns, so that the machine's moods meet them all alike."""
+    times = {name: [] for name in functions}
+    for function in functions.values():
+        function()  # compiles, and touches the memory
+    for _ in range(rounds):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            times[name].append(time.perf_counter() - start)
+    return {name: float(np.median(seconds)) for name, seconds in times.items()}
+
+
+def main():
+    """Print the table."""
+    print("| batch, steps, units | copy, ms | " + " | ".join(NAMES) + " |")
+    print("|---|---|" + "---|" * len(NAMES))
+    for shape in SHAPES:
+        seconds = medians(calls(shape), 41 if np.prod(shape) > 1e7 else 101)
+        ratios = " | ".join(f"{seconds['copy'] / seconds[name]:.2f}" for name in NAMES)
+        print(f"| {', '.join(map(str, shape))} | {seconds['copy'] * 1e3:.3f} | {ratios} |")
+
+
+if __name__ == "__main__":
+    main()
