@@ -237,7 +237,7 @@ class Session:
         """
         entries = self._prepare(work)
         with quietly():
-            for turn in range(1 if work.once else rounds):
+            for turn in range(0 if work.once else rounds):
                 order = list(entries) if turn % 2 == 0 else list(entries)[::-1]
                 for key in order:
                     self._turn(entries[key], seconds)
@@ -265,6 +265,8 @@ class Session:
             for mode in process.offers.get(work.kind, [])[self._modes]:
                 entry = {"peer": name, "mode": mode, "rounds": []}
                 entry |= self._ask(entry, do="prepare", work=fields, mode=mode)
+                if work.once and "failed" not in entry:
+                    entry["rounds"].append(entry["first"])
                 entries[name, mode] = entry
         return entries
 
