@@ -174,9 +174,13 @@ def test_tf2onnx_is_optional(monkeypatch):
 
 
 def test_plain_operations_end_with_the_block():
-    with pytest.raises(RuntimeError), plain_operations():
-        assert is_plain()
-        raise RuntimeError
+    def fail():
+        with plain_operations():
+            assert is_plain()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert not is_plain()
 
 

@@ -38,8 +38,8 @@ def test_the_same_spikes_as_in_single_precision(policy, dt):
 def test_slow_neurons_fire(policy):
     # a voltage in half precision stops at 0.25 Hz: 0.00025 is lost beside 0.5
     layer = kspike_tf.SpikingActivation("linear", seed=0, dtype=policy)
-    spikes = layer(tf.fill((1, 40_000, 2), tf.constant(0.25, DTYPES[policy])))
-    np.testing.assert_array_equal(tf.math.count_nonzero(spikes, axis=1), 10)
+    spikes = tf.function(layer)(tf.fill((1, 12_000, 2), tf.constant(0.25, DTYPES[policy])))
+    np.testing.assert_array_equal(tf.math.count_nonzero(spikes, axis=1), 3)
 
 
 @pytest.mark.parametrize("policy", POLICIES)

@@ -44,7 +44,7 @@ def rates(*shape):
     return np.random.default_rng(0).normal(0, 200, shape).astype(np.float32)
 
 
-def make_model(dt=None, **kwargs):
+def make_model(dt=None):
     inputs = keras.Input((None, 5))
     x = keras.layers.Dense(6)(inputs)
     x = kspike_tf.SpikingActivation(
