@@ -47,13 +47,8 @@ def rates(*shape):
 def make_model(dt=None):
     inputs = keras.Input((None, 5))
     x = keras.layers.Dense(6)(inputs)
-    x = kspike_tf.SpikingActivation(
-        "relu",
-        dt=dt,
-        seed=1,
-        activity_regularizer=kspike_tf.regularizers.L2(1e-9, (1, 9)),
-        **kwargs,
-    )(x)
+    regularizer = kspike_tf.regularizers.L2(1e-9, (1, 9))
+    x = kspike_tf.SpikingActivation("relu", dt=dt, seed=1, activity_regularizer=regularizer)(x)
     x = kspike_tf.Lowpass(0.02, dt=dt, tau_constraint=kspike_tf.constraints.Mean())(x)
     x = kspike_tf.Alpha(0.03, dt=dt)(x)
     return keras.Model(inputs, x)
