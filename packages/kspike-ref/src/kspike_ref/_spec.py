@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Layer, UnsupportedLayerError, UnsupportedUseError, create, key_of
+from kspike_ref.layers.base import (
+    Layer,
+    UnsupportedLayerError,
+    UnsupportedUseError,
+    create,
+    key_of,
+    saved_name,
+)
 
 MODELS = ("Sequential", "Functional", "Model")
 MAX_NESTING = 40  # models within models, and lists within arguments
@@ -31,6 +37,8 @@ class Member:
         Keras' ``inbound_nodes``.
     layer, model : Layer or ModelSpec, optional
         What it is.
+    folds : bool
+        Whether time is folded into the batch around the model: a TimeDistributed one.
     """
 
     name: str
@@ -38,6 +46,7 @@ class Member:
     applications: list[Any]
     layer: Layer | None = None
     model: ModelSpec | None = None
+    folds: bool = False
 
 
 @dataclass
@@ -118,7 +127,7 @@ class _Parser:
             if name in spec.members:
                 raise ArchiveError(f"two layers are named {name!r}")
             saved = not key.startswith("ops:") and not (sequential and key == "InputLayer")
-            place = _unique(str(item.get("class_name")), used) if saved else "-"
+            place = saved_name(str(item.get("class_name")), used) if saved else "-"
             inner = f"{path}/layers/{place}" if path else f"layers/{place}"
             spec.members[name] = self.member(item, name, inner, prefix, depth)
         if sequential:
@@ -138,11 +147,15 @@ class _Parser:
         identity = item.get("shared_object_id")
         if isinstance(identity, int) and identity in self.shared:
             first = self.shared[identity]
-            return Member(name, first.path, applications, first.layer, first.model)
+            return Member(name, first.path, applications, first.layer, first.model, first.folds)
         member = Member(name, path, applications)
         try:
             if key_of(item) in MODELS:
                 member.model = self.model(item, path, f"{prefix}{name}/", depth + 1)
+            elif _is_distributed_model(item):
+                inner = item["config"]["layer"]
+                member.model = self.model(inner, f"{path}/layer", f"{prefix}{name}/", depth + 1)
+                member.folds = True
             else:
                 member.layer = create(item, f"{prefix}{name}")
         except UnsupportedUseError as error:
@@ -150,6 +163,13 @@ class _Parser:
         if isinstance(identity, int):
             self.shared[identity] = member
         return member
+
+
+def _is_distributed_model(item: Mapping[str, Any]) -> bool:
+    inner = item["config"].get("layer")
+    return (
+        key_of(item) == "TimeDistributed" and isinstance(inner, Mapping) and key_of(inner) in MODELS
+    )
 
 
 def _serialised(item: Any) -> Mapping[str, Any]:
@@ -216,12 +236,3 @@ def map_leaves(value: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(value, dict):
         return {key: map_leaves(item, function) for key, item in value.items()}
     return function(value)
-
-
-def _unique(class_name: str, used: dict[str, int]) -> str:
-    """Return the name under which Keras saves the next layer of a class."""
-    name = re.sub(r"\W+", "", class_name)
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    name = re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
-    used[name] = used.get(name, -1) + 1
-    return f"{name}_{used[name]}" if used[name] else name

@@ -22,6 +22,7 @@ from kspike_ref.layers.base import (
     check_size,
 )
 from kspike_ref.layers.shape import InputLayer
+from kspike_ref.layers.wrapper import Fold, Unfold
 
 _MAX_NODES = 50_000  # models that apply each other twice, many levels deep, grow exponentially
 _IGNORED = ("training", "mask")  # arguments of a call that are checked and dropped
@@ -186,9 +187,21 @@ class _Builder:
             if keywords or len(arguments) != 1:
                 raise ArchiveError(f"model {member.name!r} must be called with its inputs only")
             tensors = list(leaves(map_leaves(arguments[0], _tensor_only)))
+            if member.folds:
+                return self._distributed(member, member.model, tensors)
             return list(leaves(self.expand(member.model, tensors)))
         assert member.layer is not None  # noqa: S101 (the parser has listed the others)
         return self.apply(member, member.layer, arguments, keywords)
+
+    def _distributed(self, member: Member, model: ModelSpec, tensors: list[Ref]) -> list[Ref]:
+        """Apply a model to every time step: fold time into the batch, and unfold it."""
+        fold, unfold = (
+            kind(f"{member.name}/{kind.verb}", "Reshape", {}) for kind in (Fold, Unfold)
+        )
+        place = Member(member.name, "-", [])
+        folded = [self.apply(place, fold, (tensor,), {})[0] for tensor in tensors]
+        outputs = leaves(self.expand(model, folded))
+        return [self.apply(place, unfold, (y, tensors[0]), {})[0] for y in outputs]
 
     def apply(
         self, member: Member, layer: Layer, arguments: tuple[Any, ...], keywords: dict[str, Any]

@@ -15,7 +15,7 @@ from kspike_ref.archive import read_archive
 from kspike_ref.graph import Graph, Node, Ref, build, substitute
 from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer
 from kspike_ref.run import Runner, States
-from kspike_ref.streaming import check_streaming, outputs_with_time, time_tensors
+from kspike_ref.streaming import check_streaming, time_tensors
 from kspike_ref.summary import summary
 
 
@@ -194,7 +194,7 @@ class Model:
         """
         inputs = self._inputs(x, 1)
         outputs, _, after = self._runner.run(self._cast(inputs), state)
-        timed = outputs_with_time(self._graph, self._timed)
+        timed = [ref in self._timed for ref in self._runner.outputs]
         return self._structured(
             [y[:, 0] if t else y for y, t in zip(outputs, timed, strict=True)]
         ), after

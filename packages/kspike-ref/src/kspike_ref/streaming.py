@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kspike_ref.graph import Graph, Node, Ref, refs
+from typing import Any
+
+from kspike_ref.graph import Graph, Node, Ref, substitute
 from kspike_ref.layers.base import StatefulLayer
-from kspike_ref.layers.shape import InputLayer
-from kspike_ref.layers.wrapper import TimeDistributed
 from kspike_ref.run import pointwise
 
 
@@ -25,12 +25,14 @@ def time_tensors(graph: Graph) -> set[Ref]:
     set of Ref
         The tensors.
     """
-    timed = {ref for i, node in enumerate(graph.nodes) for ref in _seeds(i, node)}
-    linked = [
-        {*node.inputs, *(Ref(i, k) for k in range(len(node.output_shapes)))}
-        for i, node in enumerate(graph.nodes)
-        if node.inputs and not isinstance(node.layer, StatefulLayer) and pointwise(node)
-    ]
+    timed: set[Ref] = set()
+    linked: list[set[Ref]] = []
+    for i, node in enumerate(graph.nodes):
+        inputs, outputs = node.layer.timed()
+        timed |= {node.inputs[k] for k in inputs if k < len(node.inputs)}
+        timed |= {Ref(i, k) for k in outputs}
+        if node.inputs and not isinstance(node.layer, StatefulLayer) and pointwise(node):
+            linked.append({*node.inputs, *(Ref(i, k) for k in range(len(node.output_shapes)))})
     before = -1
     while before < len(timed):
         before = len(timed)
@@ -38,18 +40,6 @@ def time_tensors(graph: Graph) -> set[Ref]:
             if timed & tensors:
                 timed |= tensors
     return timed
-
-
-def _seeds(index: int, node: Node) -> list[Ref]:
-    if isinstance(node.layer, InputLayer):
-        shape = node.output_shapes[0]
-        unknown = len(shape) > 2 and shape[1] is None and None not in shape[2:]
-        return [Ref(index, 0)] if unknown else []
-    if isinstance(node.layer, StatefulLayer):
-        return [node.inputs[0]] + ([] if node.layer.reduces else [Ref(index, 0)])
-    if isinstance(node.layer, TimeDistributed):
-        return [node.inputs[0], Ref(index, 0)]
-    return []
 
 
 def check_streaming(graph: Graph, timed: set[Ref]) -> None:
@@ -67,24 +57,17 @@ def check_streaming(graph: Graph, timed: set[Ref]) -> None:
     ValueError
         If there is no time axis, or a layer mixes time steps; it is named.
     """
-    if not timed & {Ref(i, 0) for i, n in enumerate(graph.nodes) if not n.inputs}:
+    if not any(Ref(i, 0) in timed for i, node in enumerate(graph.nodes) if not node.inputs):
         raise ValueError("this model has no time axis, so it cannot run step by step")
     for node in graph.nodes:
-        if timed.isdisjoint(node.inputs):
-            continue
-        if isinstance(node.layer, StatefulLayer):
-            if node.keywords or len(node.inputs) > 1:
-                raise ValueError(
-                    f"layer {node.name!r} takes its initial state from the model, so the model "
-                    "cannot run step by step"
-                )
-        elif not pointwise(node):
+        if not timed.isdisjoint(node.inputs) and not _streams(node):
             raise ValueError(
-                f"layer {node.name!r} ({node.layer.class_name}) mixes time steps, so the model "
-                "cannot run step by step"
+                f"layer {node.name!r} ({node.layer.class_name}) mixes time steps, or takes its "
+                "initial state from the model, so the model cannot run step by step"
             )
 
 
-def outputs_with_time(graph: Graph, timed: set[Ref]) -> list[bool]:
-    """Return for each output whether it has a time axis."""
-    return [ref in timed for ref in refs(graph.outputs)]
+def _streams(node: Node) -> bool:
+    shapes: dict[Ref, Any] = dict(zip(node.inputs, node.input_shapes, strict=True))
+    arguments = substitute(node.arguments, shapes.__getitem__)
+    return not node.keywords and node.layer.streams(*arguments)

@@ -1,5 +1,29 @@
 """The layers that models are made of, one module a family."""
 
-from kspike_ref.layers import activation, dense, pooling, shape, temporal, wrapper
+from kspike_ref.layers import (
+    activation,
+    conv,
+    dense,
+    merge,
+    normalization,
+    operations,
+    pooling,
+    recurrent,
+    shape,
+    temporal,
+    wrapper,
+)
 
-__all__ = ["activation", "dense", "pooling", "shape", "temporal", "wrapper"]
+__all__ = [
+    "activation",
+    "conv",
+    "dense",
+    "merge",
+    "normalization",
+    "operations",
+    "pooling",
+    "recurrent",
+    "shape",
+    "temporal",
+    "wrapper",
+]

@@ -13,9 +13,6 @@ from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, cre
 
 Function = Callable[[Array], Array]
 
-# The same over each unit of an axis, or over the last axis alone: one time step at a time is safe.
-_OVER_LAST_AXIS = ("softmax", "log_softmax", "sparsemax", "glu")
-
 
 def activation(config: Any) -> Function:
     """Return the function that a layer's configuration names.
@@ -37,7 +34,7 @@ def activation(config: Any) -> Function:
     """
     if isinstance(config, Mapping) and isinstance(config.get("config"), Mapping):
         layer = create(config)
-        if not isinstance(layer, Pointwise):
+        if not isinstance(layer, Pointwise | PReLU | Softmax):
             raise UnsupportedUseError(f"activation {config.get('class_name')}")
         return layer.call
     try:
@@ -134,7 +131,8 @@ class PReLU(Layer):
 
 
 @known(
-    "Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise", "ActivityRegularization",
+    "Dropout", "AlphaDropout", "Identity",
+    "GaussianDropout", "GaussianNoise", "ActivityRegularization",
     "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D",
 )  # fmt: skip
 class Identity(Pointwise):

@@ -1,8 +1,10 @@
+# ruff: noqa: D102 (methods of subclasses in this file are documented in Layer)
 """What a layer is, and the table of those that are known."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -122,6 +124,14 @@ class Layer:
         axes = [len(shape) for shape in shapes if isinstance(shape, tuple)]
         return 0 < self.pointwise_from <= min(axes, default=0)
 
+    def streams(self, *shapes: Any) -> bool:
+        """Return whether it can run one time step at a time, given inputs with a time axis."""
+        return self.pointwise(*shapes)
+
+    def timed(self) -> tuple[list[int], list[int]]:
+        """Return which inputs and which outputs have a time axis by definition."""
+        return [], []
+
     def integer(self, key: str, default: int | None = None) -> int:
         """Return a non-negative integer of the configuration."""
         value = self.config.get(key, default)
@@ -174,6 +184,12 @@ class StatefulLayer(Layer):
     """
 
     reduces: bool = False
+
+    def streams(self, *shapes: Any) -> bool:
+        return len(shapes) == 1
+
+    def timed(self) -> tuple[list[int], list[int]]:
+        return [0], [] if self.reduces else [0]
 
     def initial_state(self, batch: int, *shapes: Any) -> State:
         """Return the state before the first step.
@@ -313,6 +329,28 @@ def create(config: Any, name: str | None = None) -> Layer:
             raise
         detail = f"{type(error).__name__}: {error}"
         raise ArchiveError(f"layer {name!r} has a configuration without sense: {detail}") from error
+
+
+def saved_name(class_name: str, used: dict[str, int]) -> str:
+    """Return the name under which Keras saves the next layer of a class in a list.
+
+    Parameters
+    ----------
+    class_name : str
+        The name of its class.
+    used : dict
+        How often each name was used so far; updated.
+
+    Returns
+    -------
+    str
+        In snake case, with a number from the second on.
+    """
+    name = re.sub(r"\W+", "", class_name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    name = re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+    used[name] = used.get(name, -1) + 1
+    return f"{name}_{used[name]}" if used[name] else name
 
 
 def check_size(name: str, shape: Any) -> None:

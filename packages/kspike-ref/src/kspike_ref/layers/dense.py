@@ -1,14 +1,28 @@
 # ruff: noqa: D102 (what the methods do is documented in base.Layer)
-"""Layers that multiply the last axis by a matrix."""
+"""Layers that multiply with a matrix, or look up its rows."""
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 import numpy as np
 
+from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.activation import activation
-from kspike_ref.layers.base import Array, Layer, Shape, known
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, known
+from kspike_ref.layers.product import Product
+
+
+def refuse_variants(config: dict[str, Any]) -> None:
+    """Refuse layers whose weights are not what the configuration's shapes say."""
+    for key in ("lora_rank", "quantization_config", "quantization_mode"):
+        if config.get(key) is not None:
+            raise UnsupportedUseError(f"{config.get('name')}: {key}")
+    policy = config.get("dtype")
+    if isinstance(policy, dict) and "Quantized" in str(policy.get("class_name")):
+        raise UnsupportedUseError(f"{config.get('name')}: a quantised layer")
 
 
 @known("Dense")
@@ -18,6 +32,7 @@ class Dense(Layer):
     pointwise_from = 3
 
     def setup(self) -> None:
+        refuse_variants(self.config)
         self.units = self.integer("units")
         self.use_bias = bool(self.config.get("use_bias", True))
         self.activation = activation(self.config.get("activation"))
@@ -26,11 +41,157 @@ class Dense(Layer):
         shapes: dict[str, Any] = {"kernel": (shape[-1], self.units)}
         return shapes | ({"bias": (self.units,)} if self.use_bias else {})
 
+    def parts(self, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
+        return activation_parts(self.activation, self.output_shape(shape))
+
     def output_shape(self, shape: Shape) -> Shape:
+        if "kernel" in self.weights and shape[-1] != self.weights["kernel"].shape[0]:
+            raise ArchiveError(f"layer {self.name!r} was built for other inputs than {shape}")
         return (*shape[:-1], self.units)
 
+    def prepare(self) -> None:
+        self.product = Product(self.weights["kernel"])
+
     def call(self, x: Array) -> Array:
-        y = np.matmul(x.reshape(-1, x.shape[-1]), self.weights["kernel"])
-        if self.use_bias:
-            y += self.weights["bias"]
-        return self.activation(y.reshape(*x.shape[:-1], self.units))
+        y: Array = self.activation(self.product.over_last_axis(x, self.weights.get("bias")))
+        return y
+
+
+def activation_parts(
+    function: Any, shape: Shape, place: str = "activation"
+) -> list[tuple[str, Layer, tuple[Any, ...]]]:
+    """Return the layer that a layer carries as its activation, if it is one."""
+    owner = getattr(function, "__self__", None)
+    return [(place, owner, (shape,))] if isinstance(owner, Layer) else []
+
+
+@known("EinsumDense")
+class EinsumDense(Layer):
+    """A product over the axes that an equation names."""
+
+    def setup(self) -> None:
+        refuse_variants(self.config)
+        equation = str(self.config["equation"])
+        match = re.fullmatch(
+            r"(\.\.\.)?([a-zA-Z]+)(\.\.\.)?,([a-zA-Z]+)->(\.\.\.)?([a-zA-Z]+)(\.\.\.)?", equation
+        )
+        if match is None:
+            raise ArchiveError(f"equation must be a product of two factors. Received: {equation}")
+        left, self.x_axes, right, self.kernel_axes, out_left, self.y_axes, out_right = (
+            match.groups()
+        )
+        if (left, right) != (out_left, out_right) or (left and right):
+            raise ArchiveError(f"equation must keep its dots in place. Received: {equation}")
+        for axes in (self.x_axes, self.kernel_axes, self.y_axes):
+            if len(set(axes)) < len(axes):
+                raise ArchiveError(f"equation must name each axis once. Received: {equation}")
+        if set(self.y_axes) - set(self.x_axes) - set(self.kernel_axes):
+            raise ArchiveError(f"equation must make no axis of nothing. Received: {equation}")
+        self.dots_first, self.dots_last = bool(left), bool(right)
+        given = self.config["output_shape"]
+        self.given = list(given) if isinstance(given, list) else [given]
+        self.activation = activation(self.config.get("activation"))
+        self.bias_axes = str(self.config.get("bias_axes") or "")
+
+    def _named(self, shape: Shape) -> tuple[str, str]:
+        """Return the axes of input and output, the dots written out."""
+        extra = len(shape) - len(self.x_axes)
+        if extra < 0 or (extra and not (self.dots_first or self.dots_last)):
+            raise ArchiveError(f"layer {self.name!r} needs other axes than {shape} has")
+        unused = [
+            c for c in "zyxwvutsrqponmlkjihgfedcba" if c not in self.x_axes + self.kernel_axes
+        ]
+        dots = "".join(unused[:extra])
+        if self.dots_first:
+            return dots + self.x_axes, dots + self.y_axes
+        return self.x_axes + dots, self.y_axes + dots
+
+    def lengths(self, shape: Shape) -> dict[str, Any]:
+        """Return the length of each axis."""
+        x, y = self._named(shape)
+        lengths: dict[str, Any] = dict(zip(x, shape, strict=True))
+        extra = [c for c in y if c not in self.y_axes]
+        own = [c for c in y if c not in extra]
+        # the configured output shape leaves out the batch axis, and whatever the dots stand for
+        wanted = own[1:] if not (self.dots_first and extra) else own
+        given = self.given
+        if len(given) == len(wanted) + len(extra) - (1 if self.dots_first and extra else 0):
+            wanted = list(y[1:])
+        if len(given) != len(wanted):
+            raise ArchiveError(f"output_shape must have {len(wanted)} axes. Received: {given}")
+        for c, length in zip(wanted, given, strict=True):
+            if lengths.get(c) is None:
+                lengths[c] = length
+        return lengths
+
+    def output_shape(self, shape: Shape) -> Shape:
+        lengths = self.lengths(shape)
+        return tuple(lengths[c] for c in self._named(shape)[1])
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        lengths = self.lengths(shape)
+        shapes = {"kernel": tuple(lengths[c] for c in self.kernel_axes)}
+        if self.bias_axes:
+            y = self._named(shape)[1]
+            first = min(y.index(c) for c in self.bias_axes)
+            shapes["bias"] = tuple(lengths[c] if c in self.bias_axes else 1 for c in y[first:])
+        return shapes
+
+    def prepare(self) -> None:
+        kernel = self.weights["kernel"]
+        self.summed = [c for c in self.kernel_axes if c in self.x_axes and c not in self.y_axes]
+        self.made = [c for c in self.kernel_axes if c not in self.x_axes]
+        self.product = None
+        if len(self.summed) + len(self.made) == len(self.kernel_axes):
+            order = [self.kernel_axes.index(c) for c in self.summed + self.made]
+            depth = math.prod(kernel.shape[i] for i in order[: len(self.summed)])
+            self.product = Product(kernel.transpose(order).reshape(depth, -1))
+
+    def pointwise(self, shape: Shape) -> bool:
+        x, y = self._named(shape)
+        return len(x) > 2 and len(y) > 1 and x[1] == y[1] and x[1] not in self.kernel_axes
+
+    def call(self, x: Array) -> Array:
+        names, out_names = self._named(x.shape)
+        kernel, bias = self.weights["kernel"], self.weights.get("bias", 0)
+        if self.product is None:
+            equation = f"{names},{self.kernel_axes}->{out_names}"
+            y: Array = np.einsum(equation, x, kernel)
+        else:
+            free = [c for c in names if c not in self.summed]
+            rows = x.transpose([names.index(c) for c in free + self.summed])
+            lengths = [rows.shape[i] for i in range(len(free))]
+            flat = np.ascontiguousarray(rows).reshape(-1, self.product.depth)
+            made = [kernel.shape[self.kernel_axes.index(c)] for c in self.made]
+            y = self.product(flat).reshape(*lengths, *made)
+            y = y.transpose([(free + self.made).index(c) for c in out_names])
+        result: Array = self.activation(np.ascontiguousarray(y + bias))
+        return result
+
+
+@known("Embedding")
+class Embedding(Layer):
+    """Rows of a matrix, chosen by integers."""
+
+    pointwise_from = 2
+
+    def setup(self) -> None:
+        refuse_variants(self.config)
+        self.rows, self.units = self.integer("input_dim"), self.integer("output_dim")
+        self.masks = bool(self.config.get("mask_zero", False))
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        return {"embeddings": (self.rows, self.units)}
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return (*shape, self.units)
+
+    def call(self, x: Array) -> Array:
+        index = x.astype(np.int64)
+        if index.size and not 0 <= int(index.min()) <= int(index.max()) < self.rows:
+            raise ValueError(
+                f"x must hold integers from 0 to {self.rows - 1} at {self.name!r}. "
+                f"Received: {int(index.min())} to {int(index.max())}"
+            )
+        y: Array = self.weights["embeddings"][index]
+        return y

@@ -7,42 +7,120 @@ from typing import Any
 
 import numpy as np
 
+from kspike_ref import _convolve
+from kspike_ref._signal import frozen
 from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer, known
+from kspike_ref.layers.window import Window
 
 
-@known("GlobalAveragePooling1D")
-class GlobalAveragePooling1D(StatefulLayer):
-    """The mean over all steps; while streaming, over the steps so far."""
+@known(
+    "AveragePooling1D", "AveragePooling2D", "AveragePooling3D",
+    "MaxPooling1D", "MaxPooling2D", "MaxPooling3D",
+)  # fmt: skip
+class Pooling(Layer):
+    """The maximum or the mean in each window; padding does not count."""
 
-    reduces = True
+    def setup(self) -> None:
+        rank = next(int(c) for c in self.class_name if c.isdigit())
+        self.window = Window(self.config, rank, "pool_size")
+        self.is_maximum = self.class_name.startswith("Max")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        spatial = self.window.extents(self.window.spatial(shape))
+        return self.window.shape(shape[0], spatial, self.window.channels(shape))
+
+    def call(self, x: Array) -> Array:
+        window = self.window
+        entered = window.enter(x)
+        geometry = window.geometry(entered.shape[4 - window.rank : 4])
+        out = np.empty((len(x), *geometry[4], entered.shape[4]), x.dtype)
+        _convolve.pool(frozen(entered), geometry, self.is_maximum, out)
+        return window.leave(out, geometry[4, 3 - window.rank :].tolist())
+
+
+@known(
+    "GlobalAveragePooling2D", "GlobalAveragePooling3D",
+    "GlobalMaxPooling2D", "GlobalMaxPooling3D",
+)  # fmt: skip
+class GlobalPooling(Layer):
+    """The maximum or the mean over space."""
+
+    def setup(self) -> None:
+        rank = next(int(c) for c in self.class_name if c.isdigit())
+        first = 2 if self.config.get("data_format") == "channels_first" else 1
+        self.axes = tuple(range(first, first + rank))
+        self.keepdims = bool(self.config.get("keepdims", False))
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return pooled_shape(shape, self.axes, self.keepdims)
+
+    def call(self, x: Array) -> Array:
+        y: Array
+        if "Max" in self.class_name:
+            y = x.max(axis=self.axes, keepdims=self.keepdims)
+        else:
+            y = x.mean(axis=self.axes, keepdims=self.keepdims, dtype=np.float64).astype(x.dtype)
+        return y
+
+
+def pooled_shape(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
+    """Return a shape with some axes left out, or of length 1."""
+    if len(shape) <= max(axes):
+        raise ValueError(f"an input of {max(axes) + 1} axes or more is needed")
+    if keepdims:
+        return tuple(1 if i in axes else n for i, n in enumerate(shape))
+    return tuple(n for i, n in enumerate(shape) if i not in axes)
+
+
+class GlobalPooling1D(StatefulLayer):
+    """Over all steps; while streaming, over the steps so far."""
 
     def setup(self) -> None:
         self.axis = 2 if self.config.get("data_format") == "channels_first" else 1
         self.keepdims = bool(self.config.get("keepdims", False))
-        self.reduces = not self.keepdims
-
-    def pointwise(self, *shapes: Any) -> bool:
-        return self.axis == 1
+        self.reduces = True
 
     def output_shape(self, shape: Shape) -> Shape:
-        if self.keepdims:
-            return tuple(1 if i == self.axis else n for i, n in enumerate(shape))
-        return tuple(n for i, n in enumerate(shape) if i != self.axis)
+        return pooled_shape(shape, (self.axis,), self.keepdims)
 
-    def initial_state(self, batch: int, shape: Shape) -> State:
-        rest = tuple(n or 0 for i, n in enumerate(shape) if i not in (0, self.axis))
-        return (np.zeros((batch, *rest)), np.zeros((batch, 1)))
+    def streams(self, *shapes: Any) -> bool:
+        return self.axis == 1 and not self.keepdims
+
+    def timed(self) -> tuple[list[int], list[int]]:
+        return [0] if self.axis == 1 else [], []
+
+    def rest(self, shape: Shape) -> tuple[int, ...]:
+        """Return the axes that are left, without the batch."""
+        return tuple(n or 0 for i, n in enumerate(shape) if i not in (0, self.axis))
 
     def call(self, x: Array) -> Array:
         y: Array = self.scan(self.initial_state(len(x), x.shape), x)[0]
         return y
 
-    def scan(self, state: State, x: Array) -> tuple[Array, State]:
-        total, count = state[0].copy(), state[1] + x.shape[self.axis]
-        for t in range(x.shape[self.axis]):  # in order and in float64: streaming gives these bits
-            total += x[:, t] if self.axis == 1 else x[:, :, t]
-        y = (total / count).astype(x.dtype)
+
+@known("GlobalAveragePooling1D")
+class GlobalAveragePooling1D(GlobalPooling1D):
+    """The mean over time."""
+
+    def initial_state(self, batch: int, *shapes: Any) -> State:
+        return (np.zeros((batch, *self.rest(shapes[0]))), np.zeros(batch))
+
+    def scan(self, state: State, *inputs: Any) -> tuple[Array, State]:
+        x = np.moveaxis(inputs[0], self.axis, 1)
+        total, count = state[0].copy(), state[1] + x.shape[1]
+        for t in range(x.shape[1]):  # in order and in float64, so that streaming gives these bits
+            total += x[:, t]
+        y = (total / count.reshape(-1, *[1] * (total.ndim - 1))).astype(x.dtype)
         return (np.expand_dims(y, self.axis) if self.keepdims else y), (total, count)
 
 
-__all__ = ["GlobalAveragePooling1D", "Layer"]
+@known("GlobalMaxPooling1D")
+class GlobalMaxPooling1D(GlobalPooling1D):
+    """The maximum over time."""
+
+    def initial_state(self, batch: int, *shapes: Any) -> State:
+        return (np.full((batch, *self.rest(shapes[0])), -np.inf, self.dtype),)
+
+    def scan(self, state: State, *inputs: Any) -> tuple[Array, State]:
+        y: Array = np.maximum(state[0], inputs[0].max(axis=self.axis, initial=-np.inf))
+        return (np.expand_dims(y, self.axis) if self.keepdims else y), (y,)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Array, Layer, Shape, known
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, known
 
 
 @known("InputLayer")
@@ -28,6 +28,11 @@ class InputLayer(Layer):
 
     def output_shape(self, *shapes: Any) -> Shape:
         return self.shape
+
+    def timed(self) -> tuple[list[int], list[int]]:
+        shape = self.shape
+        unknown = len(shape) > 2 and shape[1] is None and None not in shape[2:]
+        return [], [0] if unknown else []
 
 
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
@@ -77,3 +82,147 @@ def resolve(given: Shape, target: tuple[int, ...]) -> Shape:
     if size != rest:
         raise ArchiveError(f"{given} cannot be reshaped to {target}")
     return target
+
+
+@known("Permute")
+class Permute(Layer):
+    """The axes in another order."""
+
+    def setup(self) -> None:
+        self.dims = [int(d) for d in self.config["dims"]]
+        if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
+            raise ArchiveError(f"dims must be a permutation. Received: {self.dims}")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if len(self.dims) != len(shape) - 1:
+            raise ArchiveError(f"dims must be {len(shape) - 1} axes. Received: {self.dims}")
+        return (shape[0], *(shape[d] for d in self.dims))
+
+    def pointwise(self, shape: Shape) -> bool:
+        return len(shape) > 2 and self.dims[0] == 1
+
+    def call(self, x: Array) -> Array:
+        return x.transpose(0, *self.dims)
+
+
+@known("RepeatVector")
+class RepeatVector(Layer):
+    """One vector at every step."""
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if len(shape) != 2:
+            raise ArchiveError(f"layer {self.name!r} needs an input of 2 axes. Received: {shape}")
+        return (shape[0], self.integer("n"), shape[1])
+
+    def call(self, x: Array) -> Array:
+        return np.broadcast_to(x[:, None], (x.shape[0], self.integer("n"), x.shape[1]))
+
+
+class _Edges(Layer):
+    """What padding and cropping share: so much before and after each spatial axis."""
+
+    key = ""
+
+    def setup(self) -> None:
+        given = self.config[self.key]
+        pairs = [given] if isinstance(given, int) else list(given)
+        if "1D" in self.class_name and not (pairs and isinstance(pairs[0], list)):
+            pairs = [pairs * 2 if len(pairs) == 1 else pairs]
+        self.edges = [tuple(p) if isinstance(p, list) else (p, p) for p in pairs]
+        counts = [n for pair in self.edges for n in pair]
+        if not all(type(n) is int and 0 <= n < 1 << 24 for n in counts):
+            raise ArchiveError(f"{self.key} must hold small integers. Received: {given!r:.80}")
+        if any(len(pair) != 2 for pair in self.edges):
+            raise ArchiveError(f"{self.key} must hold pairs. Received: {given!r:.80}")
+        self.first = 2 if self.config.get("data_format") == "channels_first" else 1
+
+    def each(self, shape: Shape, sign: int) -> Shape:
+        """Return a shape with edges added to, or taken from, its spatial axes."""
+        if len(shape) != len(self.edges) + 2:
+            raise ArchiveError(f"layer {self.name!r} does not fit an input of shape {shape}")
+        result = list(shape)
+        for i, pair in enumerate(self.edges):
+            length = shape[self.first + i]
+            result[self.first + i] = None if length is None else length + sign * sum(pair)
+        return tuple(result)
+
+    def pointwise(self, shape: Shape) -> bool:
+        return self.first == 2 or self.edges[0] == (0, 0)
+
+
+@known("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D")
+class ZeroPadding(_Edges):
+    """Zeros around."""
+
+    key = "padding"
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return self.each(shape, 1)
+
+    def call(self, x: Array) -> Array:
+        edges = [(0, 0)] * x.ndim
+        edges[self.first : self.first + len(self.edges)] = self.edges
+        return np.pad(x, edges)
+
+
+@known("Cropping1D", "Cropping2D", "Cropping3D")
+class Cropping(_Edges):
+    """The edges cut off."""
+
+    key = "cropping"
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return self.each(shape, -1)
+
+    def call(self, x: Array) -> Array:
+        cut = [slice(None)] * x.ndim
+        for i, (before, after) in enumerate(self.edges):
+            cut[self.first + i] = slice(before, x.shape[self.first + i] - after)
+        return x[tuple(cut)]
+
+
+@known("UpSampling1D", "UpSampling2D", "UpSampling3D")
+class UpSampling(Layer):
+    """Each element several times, or interpolated."""
+
+    def setup(self) -> None:
+        rank = next(int(c) for c in self.class_name if c.isdigit())
+        given = self.config["size"]
+        self.factors = [int(n) for n in (given if isinstance(given, list) else [given] * rank)]
+        if len(self.factors) != rank or not all(0 < n < 1 << 16 for n in self.factors):
+            raise ArchiveError(f"size must be {rank} small integers. Received: {given!r:.80}")
+        self.first = 2 if self.config.get("data_format") == "channels_first" else 1
+        self.interpolation = self.config.get("interpolation", "nearest")
+        if self.interpolation not in ("nearest", "bilinear"):
+            raise UnsupportedUseError(f"{self.name}: interpolation {self.interpolation!r}")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if len(shape) != len(self.factors) + 2:
+            raise ArchiveError(f"layer {self.name!r} does not fit an input of shape {shape}")
+        result = list(shape)
+        for i, factor in enumerate(self.factors):
+            length = shape[self.first + i]
+            result[self.first + i] = None if length is None else length * factor
+        return tuple(result)
+
+    def call(self, x: Array) -> Array:
+        for i, factor in enumerate(self.factors):
+            if self.interpolation == "bilinear":
+                x = _interpolated(x, self.first + i, factor)
+            else:
+                x = np.repeat(x, factor, axis=self.first + i)
+        return x
+
+
+def _interpolated(x: Array, axis: int, factor: int) -> Array:
+    """Interpolate linearly between the centres of elements; the edges continue."""
+    length = x.shape[axis]
+    at = np.clip((np.arange(length * factor) + 0.5) / factor - 0.5, 0, length - 1)
+    below = np.floor(at).astype(np.intp)
+    above = np.minimum(below + 1, length - 1)
+    shape = [1] * x.ndim
+    shape[axis] = -1
+    weight = (at - below).astype(x.dtype).reshape(shape)
+    low, high = np.take(x, below, axis), np.take(x, above, axis)
+    y: Array = low + (high - low) * weight
+    return y

@@ -1,17 +1,19 @@
 # ruff: noqa: D102 (what the methods do is documented in base.Layer)
-"""The layers of kspike_tf: spikes and synaptic filters over time."""
+"""The layers and cells of kspike_tf: spikes and synaptic filters over time."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from kspike_ref.archive import ArchiveError, Weights
+from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.activation import activation
-from kspike_ref.layers.base import Array, Shape, State, StatefulLayer, known
+from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer, known
+from kspike_ref.layers.dense import activation_parts
+from kspike_ref.layers.recurrent import Cell, flat
 from kspike_ref.spiking import SpikingDynamics, initial_voltage
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
 
@@ -27,78 +29,54 @@ def read_dt(value: Any) -> float:
     Returns
     -------
     float
-        Seconds.
+        Seconds, rounded to float32, as the layers do it in every precision.
 
     Raises
     ------
     ArchiveError
         If it is not positive and finite.
     """
-    while isinstance(value, Mapping):
-        inner = value.get("config", value.get("value"))
-        value = inner.get("value") if isinstance(inner, Mapping) else inner
-    if value is None:
-        value = 0.001
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ArchiveError(f"dt must be a number of seconds. Received: {value!r}")
-    if not (math.isfinite(value) and value > 0 and float(np.float32(value)) > 0):
+    for _ in range(4):  # a serialised object within a serialised object
+        if not isinstance(value, Mapping):
+            break
+        value = value.get("value", value.get("config"))
+    seconds = 0.001 if value is None else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise ArchiveError(f"dt must be a number of seconds. Received: {value!r:.80}")
+    if not (0 < seconds < 1e30 and float(np.float32(seconds)) > 0):
         raise ArchiveError(f"dt must be positive and finite. Received: {value!r}")
-    return float(value)
+    return float(np.float32(seconds))
 
 
-class KerasSpikingLayer(StatefulLayer):
-    """What the three layers share: a time axis, and sequences or the last value as output."""
+class SpikingCell(Cell):
+    """What the three cells share: a size, a time step, and a loop over time in one piece."""
 
-    pointwise_from = 2
+    is_owned = False  # by a layer, which loads what the cell carries
 
     def setup(self) -> None:
         self.dt = read_dt(self.config.get("dt"))
-        self.reduces = not self.config.get("return_sequences", True)
-        self.returns_state = bool(self.config.get("return_state", False))
-        self.time_major = bool(self.config.get("time_major", False))
+        size = self.config.get("size", 1)
+        self.size = tuple(size) if isinstance(size, list) else (size,)
+        if not all(type(n) is int and n >= 0 for n in self.size):
+            raise ArchiveError(f"size must hold lengths. Received: {size!r:.80}")
 
-    def units(self, shape: Shape) -> tuple[int, ...]:
-        """Return the shape of the units, which must be known."""
-        units = tuple(n for n in shape[2:] if n is not None)
-        if len(shape) < 2 or len(units) != len(shape) - 2:
-            raise ArchiveError(f"layer {self.name!r} needs known units. Received: {shape}")
-        return units
+    def output_units(self, shape: Shape) -> Shape:
+        if shape[1:] != self.size:
+            raise ArchiveError(f"layer {self.name!r} has {self.size} units. Received: {shape}")
+        return self.size
 
-    def output_shape(self, shape: Shape) -> Any:
-        self.units(shape)
-        batch = shape[1] if self.time_major else shape[0]
-        y = (batch, *shape[2:]) if self.reduces else shape
-        return [y, (batch, *self.state_units(shape))] if self.returns_state else y
+    def state_shapes(self, shape: Shape) -> list[Shape]:
+        return [self.size]
 
-    def state_units(self, shape: Shape) -> Shape:
-        """Return the shape of one example's state."""
-        return shape[2:]
-
-    def call(self, x: Array, initial_state: Any = None) -> Any:
-        batch = x.shape[1 if self.time_major else 0]
-        if initial_state is None:
-            state = self.initial_state(batch, x.shape)
-        else:
-            first = initial_state[0] if isinstance(initial_state, list | tuple) else initial_state
-            state = (np.array(first, np.float64),)
-        return self.scan(state, x)[0]
-
-    def scan(self, state: State, x: Array) -> tuple[Any, State]:
-        if self.time_major:
-            x = np.moveaxis(x, 0, 1)
+    def scan(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
         batch, steps = x.shape[:2]
-        size = math.prod(x.shape[2:])
+        units = math.prod(self.size)
         given = self.rates(x[:, :1] if steps > 1 and x.strides[1] == 0 else x)
-        rows = np.ascontiguousarray(given).reshape(batch, given.shape[1], size)
-        out = np.empty((batch, steps, size), rows.dtype)
-        carried = state[0].copy()
-        self.run(rows, carried, out)
-        y = out.reshape(x.shape)
-        if self.reduces:
-            y = y[:, -1]
-        elif self.time_major:
-            y = np.moveaxis(y, 1, 0)
-        return ([y, carried] if self.returns_state else y), (carried,)
+        rows = np.ascontiguousarray(given, self.dtype).reshape(batch, given.shape[1], units)
+        out = np.empty((batch, steps, units), self.dtype)
+        state = np.array(states[0], np.float64, order="C")
+        self.run(rows, state, out)
+        return out.reshape(batch, steps, *self.size), [state]
 
     def rates(self, x: Array) -> Array:
         """Return what goes into the time loop."""
@@ -109,79 +87,153 @@ class KerasSpikingLayer(StatefulLayer):
         raise NotImplementedError
 
 
-@known("custom:kspike_tf>SpikingActivation")
-class SpikingActivation(KerasSpikingLayer):
+@known("custom:kspike_tf>SpikingActivationCell")
+class SpikingActivationCell(SpikingCell):
     """Firing rates to spikes."""
 
     def setup(self) -> None:
         super().setup()
         self.function = activation(self.config.get("activation"))
         seed = self.config.get("seed")
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-            raise ArchiveError(f"seed must be an integer or null. Received: {seed!r}")
+        if seed is not None and (type(seed) is not int or not 0 <= seed < 2**64):
+            raise ArchiveError(f"seed must be 0 to 2**64 - 1, or null. Received: {seed!r}")
         self.seed = seed
         self.dynamics = SpikingDynamics(self.dt, self.dtype)
 
-    def initial_state(self, batch: int, shape: Shape) -> State:
-        units = self.units(shape)
+    def parts(self, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
+        return [] if self.is_owned else activation_parts(self.function, shape)
+
+    def initial(self, batch: int, shape: Shape) -> list[Array]:
         if self.seed is None:
-            words = np.random.default_rng().integers(0, 2**32, (batch, *units), np.uint32)
-            return (words * 2.0**-32,)
-        voltage = initial_voltage(units, self.seed)
-        return (np.broadcast_to(voltage, (batch, *units)).copy(),)
+            words = np.random.default_rng().integers(0, 2**32, (batch, *self.size), np.uint32)
+            return [words * 2.0**-32]
+        voltage = initial_voltage(self.size, self.seed)
+        return [np.broadcast_to(voltage, (batch, *self.size))]
 
     def rates(self, x: Array) -> Array:
-        return self.function(x)
+        y: Array = self.function(x)
+        return y
 
     def run(self, rows: Array, state: Array, out: Array) -> None:
         self.dynamics.run(rows, state.reshape(len(state), -1), out)
 
 
-class Filter(KerasSpikingLayer):
-    """What the two filters share: trained time constants and initial levels."""
-
-    def load(self, store: Weights, path: str, *shapes: Any) -> None:
-        super().load(store, f"{path}/layer/cell", *shapes)
-
-
-@known("custom:kspike_tf>Lowpass")
-class Lowpass(Filter):
+@known("custom:kspike_tf>LowpassCell")
+class LowpassCell(SpikingCell):
     """An exponential synapse."""
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
-        units = (1, *self.units(shape))
-        return {"initial_level": units, "tau": units}
+        return dict.fromkeys(["initial_level", "tau"], (1, *self.size))
 
     def prepare(self) -> None:
         self.dynamics = LowpassDynamics(self.weights["tau"].reshape(-1), self.dt)
 
-    def initial_state(self, batch: int, shape: Shape) -> State:
+    def initial(self, batch: int, shape: Shape) -> list[Array]:
         level = self.weights["initial_level"].astype(np.float64)
-        return (np.broadcast_to(level, (batch, *level.shape[1:])).copy(),)
+        return [np.broadcast_to(level, (batch, *self.size))]
 
     def run(self, rows: Array, state: Array, out: Array) -> None:
         self.dynamics.run(rows, state.reshape(len(state), -1), out)
 
 
-@known("custom:kspike_tf>Alpha")
-class Alpha(Filter):
+@known("custom:kspike_tf>AlphaCell")
+class AlphaCell(SpikingCell):
     """An alpha synapse."""
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
-        size = (math.prod(self.units(shape)),)
-        return {"initial_level": size, "tau": size}
+        return dict.fromkeys(["initial_level", "tau"], (math.prod(self.size),))
 
-    def state_units(self, shape: Shape) -> Shape:
-        return (2, math.prod(self.units(shape)))
+    def state_shapes(self, shape: Shape) -> list[Shape]:
+        return [(2, math.prod(self.size))]
 
     def prepare(self) -> None:
         self.dynamics = AlphaDynamics(self.weights["tau"], self.dt)
 
-    def initial_state(self, batch: int, shape: Shape) -> State:
+    def initial(self, batch: int, shape: Shape) -> list[Array]:
         level = self.weights["initial_level"].astype(np.float64)
         state = np.zeros((batch, 2, level.size))
         state[:, 0] = level
-        return (state,)
+        return [state]
 
     def run(self, rows: Array, state: Array, out: Array) -> None:
         self.dynamics.run(rows, state, out)
+
+
+class KerasSpikingLayer(StatefulLayer):
+    """A cell over time, made for the units of the input."""
+
+    pointwise_from = 2
+    cell_class: ClassVar[type[SpikingCell]]
+
+    def setup(self) -> None:
+        self.reduces = not self.config.get("return_sequences", True)
+        self.returns_state = bool(self.config.get("return_state", False))
+        self.time_major = bool(self.config.get("time_major", False))
+        self.cell = self._cell([1])  # checks the configuration, before shapes are known
+
+    def _cell(self, size: list[Any]) -> SpikingCell:
+        return self.cell_class(self.name, self.class_name, {**self.config, "size": size})
+
+    def _step_shape(self, shape: Shape) -> Shape:
+        if len(shape) < 2 or None in shape[2:]:
+            raise ArchiveError(f"layer {self.name!r} needs known units. Received: {shape}")
+        return (shape[1] if self.time_major else shape[0], *shape[2:])
+
+    def parts(self, *shapes: Any) -> list[tuple[str, Layer, tuple[Any, ...]]]:
+        step = self._step_shape(shapes[0])
+        self.cell = self._cell(list(step[1:]))
+        # Keras saves an activation with weights of its own with the first that holds it: the layer
+        inner = self.cell.parts(step)
+        self.cell.is_owned = True
+        return [*inner, ("layer/cell", self.cell, (step,))]
+
+    def output_shape(self, *shapes: Any, initial_state: Any = None, constants: Any = None) -> Any:
+        shape = shapes[0]
+        step = self._step_shape(shape)
+        y = step if self.reduces else shape
+        cell = self._cell(list(step[1:]))
+        states = [(step[0], *units) for units in cell.state_shapes(step)]
+        return [y, *states] if self.returns_state else y
+
+    def streams(self, *shapes: Any) -> bool:
+        return len(shapes) == 1 and not self.time_major
+
+    def initial_state(self, batch: int, *shapes: Any) -> State:
+        return tuple(self.cell.initial(batch, self._step_shape(shapes[0])))
+
+    def call(self, x: Array, initial_state: Any = None, constants: Any = None) -> Any:
+        batch = x.shape[1 if self.time_major else 0]
+        given = None if initial_state is None else flat(initial_state)
+        state = self.initial_state(batch, x.shape) if given is None else tuple(given)
+        return self.scan(state, x)[0]
+
+    def scan(self, state: State, *inputs: Any) -> tuple[Any, State]:
+        x = np.moveaxis(inputs[0], 0, 1) if self.time_major else inputs[0]
+        y, after = self.cell.scan(x, list(state))
+        if self.reduces:
+            y = y[:, -1].copy()
+        elif self.time_major:
+            y = np.moveaxis(y, 1, 0)
+        states = [s.astype(self.dtype) for s in after] if self.returns_state else []
+        return ([y, *states] if self.returns_state else y), tuple(after)
+
+
+@known("custom:kspike_tf>SpikingActivation")
+class SpikingActivation(KerasSpikingLayer):
+    """Firing rates to spikes."""
+
+    cell_class = SpikingActivationCell
+
+
+@known("custom:kspike_tf>Lowpass")
+class Lowpass(KerasSpikingLayer):
+    """An exponential synapse."""
+
+    cell_class = LowpassCell
+
+
+@known("custom:kspike_tf>Alpha")
+class Alpha(KerasSpikingLayer):
+    """An alpha synapse."""
+
+    cell_class = AlphaCell

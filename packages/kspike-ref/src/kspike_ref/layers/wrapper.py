@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Layer, Shape, create, known
 
 
@@ -15,6 +16,9 @@ class TimeDistributed(Layer):
     """A layer applied to every time step: time is folded into the batch."""
 
     pointwise_from = 2
+
+    def timed(self) -> tuple[list[int], list[int]]:
+        return [0], [0]
 
     def setup(self) -> None:
         self.layer = create(self.config["layer"], self.name)
@@ -34,4 +38,45 @@ class TimeDistributed(Layer):
 
 
 def _one_step(shape: Shape) -> Shape:
+    if len(shape) < 3:
+        raise ArchiveError(f"an input of 3 axes or more is needed. Received: {shape}")
     return (shape[0], *shape[2:])
+
+
+class Fold(Layer):
+    """Time becomes part of the batch."""
+
+    verb: ClassVar[str] = "fold"
+
+    def streams(self, *shapes: Any) -> bool:
+        return True
+
+    def timed(self) -> tuple[list[int], list[int]]:
+        return [0], []
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return (None, *_one_step(shape)[1:])
+
+    def call(self, x: Array) -> Array:
+        return np.ascontiguousarray(x).reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+
+
+class Unfold(Layer):
+    """Time becomes an axis again, as long as in the second input."""
+
+    verb: ClassVar[str] = "unfold"
+
+    def streams(self, *shapes: Any) -> bool:
+        return True
+
+    def timed(self) -> tuple[list[int], list[int]]:
+        return [1], [0]
+
+    def output_shape(self, *shapes: Any) -> Shape:
+        y, x = shapes
+        return (x[0], x[1], *y[1:])
+
+    def call(self, *inputs: Any) -> Array:
+        y, x = inputs
+        folded: Array = y.reshape(x.shape[0], x.shape[1], *y.shape[1:])
+        return folded

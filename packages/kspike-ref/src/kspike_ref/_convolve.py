@@ -1,0 +1,166 @@
+"""Convolution, its transpose, and pooling over 1 to 3 axes: loops and nothing else.
+
+Arrays are ``(batch, depth, height, width, channels)``; fewer axes have length 1 in front.
+``geometry`` is 5 rows of 3: kernel size, stride, dilation, padding before, output size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kspike_ref._jit import kernel
+from kspike_ref._matmul import multiply
+
+Array = Any
+
+_ROWS = 240  # positions gathered at once, as many as a product takes at once
+
+
+@kernel
+def gather(
+    x: Array, geometry: Array, first: int, last: int, channel: int, channels: int, rows: Array
+) -> None:
+    """Copy what output positions ``first`` to ``last`` see of one example, a row each."""
+    size, stride, rate, pad, out = geometry
+    for position in range(first, last):
+        ow = position % out[2]
+        oh = (position // out[2]) % out[1]
+        od = position // (out[2] * out[1])
+        row = rows[position - first]
+        at = 0
+        for kd in range(size[0]):
+            d = od * stride[0] + kd * rate[0] - pad[0]
+            for kh in range(size[1]):
+                h = oh * stride[1] + kh * rate[1] - pad[1]
+                inside = 0 <= d < x.shape[0] and 0 <= h < x.shape[1]
+                for kw in range(size[2]):
+                    w = ow * stride[2] + kw * rate[2] - pad[2]
+                    if inside and 0 <= w < x.shape[2]:
+                        for c in range(channels):
+                            row[at + c] = x[d, h, w, channel + c]
+                    else:
+                        for c in range(channels):
+                            row[at + c] = 0
+                    at += channels
+
+
+@kernel
+def convolve(
+    x: Array, geometry: Array, packed: Array, width: int, groups: int, rows: Array, out: Array
+) -> None:
+    """Add a convolution to ``out``, ``(batch, positions, filters)``.
+
+    ``packed`` holds one packed matrix for each group; ``rows`` is room for gathered positions.
+    """
+    channels = x.shape[4] // groups
+    filters = out.shape[2] // groups
+    for b in range(x.shape[0]):
+        for first in range(0, out.shape[1], _ROWS):
+            last = min(first + _ROWS, out.shape[1])
+            for group in range(groups):
+                gather(x[b], geometry, first, last, group * channels, channels, rows)
+                part = out[b, first:last, group * filters : (group + 1) * filters]
+                multiply(rows[: last - first], packed[group], width, part)
+
+
+@kernel
+def inside(first: int, rate: int, size: int, length: int) -> tuple[int, int]:
+    """Return the range of taps that see no padding, if tap 0 is at ``first``."""
+    low = max(0, -(first // rate))
+    high = min(size, (length - 1 - first) // rate + 1)
+    return low, high
+
+
+@kernel
+def add_each_channel(seen: Array, weights: Array, sums: Array) -> None:
+    """Add ``seen`` times its weights, ``(channels, multiplier)``, to ``sums``."""
+    channels, multiplier = weights.shape
+    if multiplier == 1:
+        for c in range(channels):
+            sums[c, 0] += seen[c] * weights[c, 0]
+        return
+    for c in range(channels):
+        for m in range(multiplier):
+            sums[c, m] += seen[c] * weights[c, m]
+
+
+@kernel
+def depthwise(x: Array, geometry: Array, weights: Array, out: Array) -> None:
+    """Add to ``out``, ``(batch, positions, channels, multiplier)``, each channel on its own.
+
+    ``weights`` are ``(taps, channels, multiplier)``.
+    """
+    size, stride, rate, pad, extent = geometry
+    for b in range(x.shape[0]):
+        for position in range(out.shape[1]):
+            w = (position % extent[2]) * stride[2] - pad[2]
+            h = (position // extent[2]) % extent[1] * stride[1] - pad[1]
+            d = position // (extent[2] * extent[1]) * stride[0] - pad[0]
+            d_low, d_high = inside(d, rate[0], size[0], x.shape[1])
+            h_low, h_high = inside(h, rate[1], size[1], x.shape[2])
+            w_low, w_high = inside(w, rate[2], size[2], x.shape[3])
+            for i in range(d_low, d_high):
+                for j in range(h_low, h_high):
+                    for k in range(w_low, w_high):
+                        seen = x[b, d + i * rate[0], h + j * rate[1], w + k * rate[2]]
+                        tap = (i * size[1] + j) * size[2] + k
+                        add_each_channel(seen, weights[tap], out[b, position])
+
+
+@kernel
+def scatter(columns: Array, geometry: Array, out: Array) -> None:
+    """Add what each input position sends, ``(batch, d, h, w, taps, filters)``, to the outputs."""
+    size, stride, rate, crop, extent = geometry
+    _, depth, height, width, _, filters = columns.shape
+    for b in range(columns.shape[0]):
+        for position in range(depth * height * width):
+            iw = position % width
+            ih = (position // width) % height
+            id_ = position // (width * height)
+            d, h, w = id_ * stride[0] - crop[0], ih * stride[1] - crop[1], iw * stride[2] - crop[2]
+            d_low, d_high = inside(d, rate[0], size[0], extent[0])
+            h_low, h_high = inside(h, rate[1], size[1], extent[1])
+            w_low, w_high = inside(w, rate[2], size[2], extent[2])
+            for i in range(d_low, d_high):
+                for j in range(h_low, h_high):
+                    for k in range(w_low, w_high):
+                        sent = columns[b, id_, ih, iw, (i * size[1] + j) * size[2] + k]
+                        sums = out[b, d + i * rate[0], h + j * rate[1], w + k * rate[2]]
+                        for f in range(filters):
+                            sums[f] += sent[f]
+
+
+@kernel
+def pool_one(seen: Array, is_maximum: bool, y: Array) -> None:
+    """Take one position of a window into its maximum or its sum."""
+    if is_maximum:
+        for c in range(y.size):
+            y[c] = seen[c] if seen[c] > y[c] else y[c]
+    else:
+        for c in range(y.size):
+            y[c] += seen[c]
+
+
+@kernel
+def pool(x: Array, geometry: Array, is_maximum: bool, out: Array) -> None:
+    """Fill ``out`` with the maximum or the mean of what is inside each window."""
+    size, stride, _, pad, extent = geometry
+    for b in range(x.shape[0]):
+        for position in range(extent[0] * extent[1] * extent[2]):
+            ow = position % extent[2]
+            oh = (position // extent[2]) % extent[1]
+            od = position // (extent[2] * extent[1])
+            d, h, w = od * stride[0] - pad[0], oh * stride[1] - pad[1], ow * stride[2] - pad[2]
+            d_low, d_high = inside(d, 1, size[0], x.shape[1])
+            h_low, h_high = inside(h, 1, size[1], x.shape[2])
+            w_low, w_high = inside(w, 1, size[2], x.shape[3])
+            y = out[b, od, oh, ow]
+            y[:] = -np.inf if is_maximum else 0
+            for i in range(d_low, d_high):
+                for j in range(h_low, h_high):
+                    for k in range(w_low, w_high):
+                        pool_one(x[b, d + i, h + j, w + k], is_maximum, y)
+            if not is_maximum:
+                y /= (d_high - d_low) * (h_high - h_low) * (w_high - w_low)

@@ -1,0 +1,219 @@
+# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+"""Convolutions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from kspike_ref import _convolve, _matmul
+from kspike_ref._signal import frozen
+from kspike_ref.archive import ArchiveError
+from kspike_ref.layers.activation import activation
+from kspike_ref.layers.base import Array, Layer, Shape, known
+from kspike_ref.layers.dense import activation_parts, refuse_variants
+from kspike_ref.layers.product import Product, counter
+from kspike_ref.layers.window import Window, lengths
+
+
+class ConvLayer(Layer):
+    """What all convolutions share."""
+
+    def setup(self) -> None:
+        refuse_variants(self.config)
+        rank = next((int(c) for c in self.class_name if c.isdigit()), 0)
+        self.window = Window(self.config, rank, "kernel_size")
+        self.use_bias = bool(self.config.get("use_bias", True))
+        self.activation = activation(self.config.get("activation"))
+
+    def filters(self, channels: int) -> int:
+        """Return the number of output channels."""
+        return self.integer("filters")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        spatial = self.window.extents(self.window.spatial(shape))
+        return self.window.shape(shape[0], spatial, self.filters(self.window.channels(shape)))
+
+    def parts(self, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
+        return activation_parts(self.activation, self.output_shape(shape))
+
+    def started(self, batch: int, extents: Any, filters: int) -> Array:
+        """Return outputs that hold the bias."""
+        out = np.empty((batch, math.prod(extents), filters), self.dtype)
+        out[...] = self.weights["bias"] if self.use_bias else 0
+        return out
+
+    def finished(self, out: Array, extents: Any) -> Array:
+        """Return outputs in the layer's form, through its activation."""
+        y: Array = self.activation(self.window.leave(out, extents))
+        return y
+
+
+@known("Conv1D", "Conv2D", "Conv3D")
+class Conv(ConvLayer):
+    """A convolution, of groups of channels each on its own."""
+
+    def setup(self) -> None:
+        super().setup()
+        self.groups = self.integer("groups", 1)
+        if self.groups < 1 or self.integer("filters") % self.groups:
+            raise ArchiveError(f"groups must divide the filters. Received: {self.groups}")
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        channels, filters = self.window.channels(shape), self.integer("filters")
+        if channels % self.groups:
+            raise ArchiveError(f"groups must divide {channels} channels. Received: {self.groups}")
+        kernel = (*self.window.size, channels // self.groups, filters)
+        return {"kernel": kernel} | ({"bias": (filters,)} if self.use_bias else {})
+
+    def prepare(self) -> None:
+        kernel = self.weights["kernel"]
+        self.depth = math.prod(kernel.shape[:-1])
+        matrix = kernel.reshape(self.depth, kernel.shape[-1])
+        parts = np.split(matrix, self.groups, axis=1)
+        self.width = _matmul.panel_width(kernel.dtype)
+        self.packed = frozen(np.stack([_matmul.pack(np.ascontiguousarray(p)) for p in parts]))
+
+    def call(self, x: Array) -> Array:
+        window = self.window
+        entered = window.enter(x)
+        geometry = window.geometry(entered.shape[4 - window.rank : 4])
+        extents = geometry[4, 3 - window.rank :].tolist()
+        out = self.started(len(x), extents, self.integer("filters"))
+        if out.size:
+            rows = np.empty((min(out.shape[1], 240), self.depth), self.dtype)
+            _convolve.convolve(
+                frozen(entered), geometry, self.packed, self.width, self.groups, rows, out
+            )
+        counter.operations += out.size * self.depth
+        return self.finished(out, extents)
+
+
+@known("DepthwiseConv1D", "DepthwiseConv2D")
+class DepthwiseConv(ConvLayer):
+    """A convolution of each channel on its own."""
+
+    def filters(self, channels: int) -> int:
+        return channels * self.integer("depth_multiplier", 1)
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        channels, multiplier = self.window.channels(shape), self.integer("depth_multiplier", 1)
+        kernel = (*self.window.size, channels, multiplier)
+        bias = {"bias": (channels * multiplier,)} if self.use_bias else {}
+        return {"kernel": kernel} | bias
+
+    def call(self, x: Array) -> Array:
+        out, extents = self.each_channel(x, self.weights["kernel"], self.use_bias)
+        return self.finished(out, extents)
+
+    def each_channel(self, x: Array, kernel: Array, use_bias: bool) -> tuple[Array, list[int]]:
+        """Return the convolution, ``(batch, positions, channels·multiplier)``, and its extents."""
+        entered = self.window.enter(x)
+        geometry = self.window.geometry(entered.shape[4 - self.window.rank : 4])
+        extents = geometry[4, 3 - self.window.rank :].tolist()
+        channels, multiplier = kernel.shape[-2:]
+        out = np.zeros((len(x), math.prod(extents), channels, multiplier), self.dtype)
+        taps = frozen(kernel.reshape(-1, channels, multiplier))
+        _convolve.depthwise(frozen(entered), geometry, taps, out)
+        counter.operations += out.size * len(taps)
+        flat = out.reshape(*out.shape[:2], channels * multiplier)
+        if use_bias:
+            flat += self.weights["bias"]
+        return flat, extents
+
+
+@known("SeparableConv1D", "SeparableConv2D")
+class SeparableConv(DepthwiseConv):
+    """A convolution of each channel on its own, then a product over channels."""
+
+    def filters(self, channels: int) -> int:
+        return self.integer("filters")
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        channels, multiplier = self.window.channels(shape), self.integer("depth_multiplier", 1)
+        filters = self.integer("filters")
+        return {
+            "depthwise_kernel": (*self.window.size, channels, multiplier),
+            "pointwise_kernel": (*[1] * self.window.rank, channels * multiplier, filters),
+        } | ({"bias": (filters,)} if self.use_bias else {})
+
+    def prepare(self) -> None:
+        kernel = self.weights["pointwise_kernel"]
+        self.product = Product(kernel.reshape(kernel.shape[-2:]))
+
+    def call(self, x: Array) -> Array:
+        middle, extents = self.each_channel(x, self.weights["depthwise_kernel"], use_bias=False)
+        return self.finished(self.product.over_last_axis(middle, self.weights.get("bias")), extents)
+
+
+@known("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
+class ConvTranspose(ConvLayer):
+    """What a convolution's gradient does: each input is spread over a window of outputs."""
+
+    def setup(self) -> None:
+        super().setup()
+        if self.window.padding == "causal":
+            raise ArchiveError("padding must be valid or same. Received: causal")
+        given = self.config.get("output_padding")
+        rank = self.window.rank
+        self.output_padding: list[Any] = [None] * rank
+        if given is not None:
+            values = given if isinstance(given, list) else [given] * rank
+            self.output_padding = [n - 1 for n in lengths([v + 1 for v in values], rank, "padding")]
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        filters = self.integer("filters")
+        kernel = (*self.window.size, filters, self.window.channels(shape))
+        return {"kernel": kernel} | ({"bias": (filters,)} if self.use_bias else {})
+
+    def _place(self, i: int, length: int) -> tuple[int, int]:
+        """Return how many outputs there are, and how many are cut off in front."""
+        window, extra = self.window, self.output_padding[i]
+        reach = (window.size[i] - 1) * window.dilation[i] + 1
+        stride = window.stride[i]
+        full = (length - 1) * stride + reach
+        if window.padding == "valid":
+            return full + (max(0, stride - reach) if extra is None else extra), 0
+        extent = length * stride if extra is None else full - 2 * (reach // 2) + extra
+        if stride > reach and extra is None:
+            return extent, 0
+        return extent, max(0, (full - extent) // 2)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        spatial = self.window.spatial(shape)
+        extents = [None if n is None else self._place(i, n)[0] for i, n in enumerate(spatial)]
+        self.window.channels(shape)
+        return self.window.shape(shape[0], tuple(extents), self.integer("filters"))
+
+    def prepare(self) -> None:
+        kernel = self.weights["kernel"]
+        self.product = Product(
+            np.ascontiguousarray(np.moveaxis(kernel, -1, 0).reshape(kernel.shape[-1], -1))
+        )
+
+    def call(self, x: Array) -> Array:
+        window = self.window
+        entered = window.enter(x)
+        spatial = entered.shape[4 - window.rank : 4]
+        places = [self._place(i, n) for i, n in enumerate(spatial)]
+        extents, crops = [p[0] for p in places], [p[1] for p in places]
+        lead = 3 - window.rank
+        geometry = np.array(
+            [
+                [1] * lead + list(window.size),
+                [1] * lead + list(window.stride),
+                [1] * lead + list(window.dilation),
+                [0] * lead + crops,
+                [1] * lead + extents,
+            ],
+            np.intp,
+        )
+        sent = self.product.over_last_axis(entered)
+        filters = self.integer("filters")
+        columns = sent.reshape(*entered.shape[:4], -1, filters)
+        out = self.started(len(x), extents, filters)
+        room = out.reshape(len(x), *geometry[4], filters)
+        _convolve.scatter(columns, geometry, room)
+        return self.finished(out, extents)

@@ -1,0 +1,230 @@
+# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+"""Layers that make one of several inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from kspike_ref.archive import ArchiveError
+from kspike_ref.layers.base import Array, Layer, Shape, known
+
+
+def broadcast(shapes: list[Shape]) -> Shape:
+    """Return the shape that shapes of the same rank broadcast to; unknown lengths stay unknown.
+
+    Parameters
+    ----------
+    shapes : list of tuple
+        With None for unknown lengths.
+
+    Returns
+    -------
+    tuple
+        The common shape.
+
+    Raises
+    ------
+    ArchiveError
+        If there is none.
+    """
+    rank = max(len(shape) for shape in shapes)
+    padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
+    result: list[int | None] = []
+    for column in zip(*padded, strict=True):
+        known_lengths = {n for n in column if n not in (None, 1)}
+        if len(known_lengths) > 1:
+            raise ArchiveError(f"shapes that do not fit together: {shapes}")
+        if known_lengths:
+            result.append(known_lengths.pop())
+        else:
+            result.append(None if None in column else 1)
+    return tuple(result)
+
+
+class Merge(Layer):
+    """Element by element; inputs with fewer axes get axes of length 1 after the batch."""
+
+    def output_shape(self, shapes: Any) -> Shape:
+        self._check(shapes)
+        rank = max(len(shape) for shape in shapes)
+        return broadcast([(s[0], *[1] * (rank - len(s)), *s[1:]) for s in shapes])
+
+    def _check(self, shapes: Any) -> None:
+        if not isinstance(shapes, list) or not shapes:
+            raise ArchiveError(f"layer {self.name!r} needs a list of inputs")
+
+    def pointwise(self, shapes: Any) -> bool:
+        ranks = {len(shape) for shape in shapes}
+        return len(ranks) == 1 and ranks.pop() > 2 and len({shape[1] for shape in shapes}) == 1
+
+    def call(self, inputs: list[Array]) -> Array:
+        rank = max(x.ndim for x in inputs)
+        return self.merge(
+            [x.reshape(x.shape[0], *[1] * (rank - x.ndim), *x.shape[1:]) for x in inputs]
+        )
+
+    def merge(self, inputs: list[Array]) -> Array:
+        """Return one array for several of the same rank."""
+        raise NotImplementedError
+
+
+class _Pairwise(Merge):
+    function: Callable[[Array, Array], Array]
+
+    def merge(self, inputs: list[Array]) -> Array:
+        return reduce(type(self).function, inputs)
+
+
+@known("Add")
+class Add(_Pairwise):
+    """The sum."""
+
+    function = np.add
+
+
+@known("Subtract")
+class Subtract(_Pairwise):
+    """The first without the second."""
+
+    function = np.subtract
+
+    def _check(self, shapes: Any) -> None:
+        super()._check(shapes)
+        if len(shapes) != 2:
+            raise ArchiveError(f"layer {self.name!r} needs two inputs. Received: {len(shapes)}")
+
+
+@known("Multiply")
+class Multiply(_Pairwise):
+    """The product."""
+
+    function = np.multiply
+
+
+@known("Maximum")
+class Maximum(_Pairwise):
+    """The largest."""
+
+    function = np.maximum
+
+
+@known("Minimum")
+class Minimum(_Pairwise):
+    """The smallest."""
+
+    function = np.minimum
+
+
+@known("Average")
+class Average(Merge):
+    """The mean."""
+
+    def merge(self, inputs: list[Array]) -> Array:
+        y: Array = reduce(np.add, inputs) / inputs[0].dtype.type(len(inputs))
+        return y
+
+
+@known("Concatenate")
+class Concatenate(Merge):
+    """One after another along an axis."""
+
+    def setup(self) -> None:
+        axis = self.config.get("axis", -1)
+        if type(axis) is not int:
+            raise ArchiveError(f"axis must be an integer. Received: {axis!r}")
+        self.axis = axis
+
+    def output_shape(self, shapes: Any) -> Shape:
+        self._check(shapes)
+        return concatenated(shapes, self.axis)
+
+    def pointwise(self, shapes: Any) -> bool:
+        return super().pointwise(shapes) and self.axis % len(shapes[0]) > 1
+
+    def call(self, inputs: list[Array]) -> Array:
+        return np.concatenate(inputs, axis=self.axis)
+
+
+def concatenated(shapes: list[Shape], axis: int) -> Shape:
+    """Return the shape of arrays put one after another along an axis.
+
+    Parameters
+    ----------
+    shapes : list of tuple
+        With None for unknown lengths.
+    axis : int
+        Which axis.
+
+    Returns
+    -------
+    tuple
+        The shape.
+
+    Raises
+    ------
+    ArchiveError
+        If they differ along another axis.
+    """
+    rank = len(shapes[0])
+    if any(len(shape) != rank for shape in shapes) or not -rank <= axis < rank:
+        raise ArchiveError(f"shapes that cannot be put together along axis {axis}: {shapes}")
+    result: list[int | None] = []
+    for i in range(rank):
+        column = [shape[i] for shape in shapes]
+        known_lengths = {n for n in column if n is not None}
+        if i == axis % rank:
+            result.append(None if None in column else sum(n for n in column if n is not None))
+        elif len(known_lengths) > 1:
+            raise ArchiveError(f"shapes that cannot be put together along axis {axis}: {shapes}")
+        else:
+            result.append(known_lengths.pop() if known_lengths else None)
+    return tuple(result)
+
+
+@known("Dot")
+class Dot(Merge):
+    """The product over an axis of each of two inputs, example by example."""
+
+    def _axes(self, shapes: Any) -> tuple[int, int]:
+        given = self.config["axes"]
+        axes = given if isinstance(given, list) else [given, given]
+        if len(axes) != 2 or len(shapes) != 2:
+            raise ArchiveError(f"layer {self.name!r} needs two inputs and axes. Received: {axes}")
+        a, b = (int(axis) % len(shape) for axis, shape in zip(axes, shapes, strict=True))
+        if 0 in (a, b):
+            raise ArchiveError(f"axes must not be the batch axis. Received: {axes}")
+        return a, b
+
+    def output_shape(self, shapes: Any) -> Shape:
+        self._check(shapes)
+        a, b = self._axes(shapes)
+        first, second = list(shapes[0]), list(shapes[1])
+        if None not in (first[a], second[b]) and first[a] != second[b]:
+            raise ArchiveError(f"layer {self.name!r}: axes of different lengths in {shapes}")
+        del first[a], second[b], second[0]
+        result = (*first, *second)
+        return (*result, 1) if len(result) == 1 else result
+
+    def pointwise(self, shapes: Any) -> bool:
+        return False
+
+    def call(self, inputs: list[Array]) -> Array:
+        a, b = self._axes([x.shape for x in inputs])
+        x, y = np.moveaxis(inputs[0], a, -1), np.moveaxis(inputs[1], b, -1)
+        if self.config.get("normalize", False):
+            x, y = _unit(x), _unit(y)
+        free, other = x.shape[1:-1], y.shape[1:-1]
+        product = np.matmul(
+            x.reshape(len(x), -1, x.shape[-1]), y.reshape(len(y), -1, y.shape[-1]).swapaxes(1, 2)
+        )
+        return product.reshape(len(x), *(free + other or (1,)))
+
+
+def _unit(x: Array) -> Array:
+    square = np.square(x).sum(axis=-1, keepdims=True)
+    y: Array = x / np.sqrt(np.maximum(square, x.dtype.type(1e-12)))
+    return y

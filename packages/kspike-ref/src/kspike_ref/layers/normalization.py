@@ -1,0 +1,255 @@
+# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+"""Layers that shift and scale."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kspike_ref.archive import ArchiveError
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, known
+
+
+def axes_of(config: dict[str, Any], rank: int, default: Any = -1) -> tuple[int, ...]:
+    """Return a configuration's ``axis`` as sorted positive numbers."""
+    given = config.get("axis", default)
+    axes = given if isinstance(given, list) else [given]
+    if not all(type(axis) is int and -rank <= axis < rank for axis in axes):
+        raise ArchiveError(f"axis must be within {rank} axes. Received: {given}")
+    return tuple(sorted(axis % rank for axis in axes))
+
+
+@known("BatchNormalization")
+class BatchNormalization(Layer):
+    """With the means and variances of training."""
+
+    def setup(self) -> None:
+        if self.config.get("renorm"):
+            raise UnsupportedUseError(f"{self.name}: BatchNormalization with renorm=True")
+        self.epsilon = float(self.config.get("epsilon", 1e-3))
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        (axis,) = axes_of(self.config, len(shape))
+        self.rank, self.axis = len(shape), axis
+        names = [
+            n for n, key in (("gamma", "scale"), ("beta", "center")) if self.config.get(key, 1)
+        ]
+        size: Any = (shape[axis],)
+        return dict.fromkeys([*names, "moving_mean", "moving_variance"], size)
+
+    def pointwise(self, shape: Shape) -> bool:
+        return len(shape) > 2 and axes_of(self.config, len(shape)) != (1,)
+
+    def prepare(self) -> None:
+        weights = {name: w.astype(np.float64) for name, w in self.weights.items()}
+        variance = weights["moving_variance"] + self.epsilon
+        if not (variance > 0).all():
+            raise ArchiveError(f"layer {self.name!r} has a negative variance")
+        scale = weights.get("gamma", 1.0) / np.sqrt(variance)
+        shift = weights.get("beta", 0.0) - weights["moving_mean"] * scale
+        shape = [1] * self.rank
+        shape[self.axis] = -1
+        self.scale = scale.astype(self.dtype).reshape(shape)
+        self.shift = shift.astype(self.dtype).reshape(shape)
+
+    def call(self, x: Array) -> Array:
+        y: Array = x * self.scale
+        y += self.shift
+        return y
+
+
+@known("LayerNormalization")
+class LayerNormalization(Layer):
+    """To mean 0 and variance 1 over some axes of each example."""
+
+    def setup(self) -> None:
+        self.epsilon = float(self.config.get("epsilon", 1e-3))
+        self.rms = bool(self.config.get("rms_scaling", False))
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        size: Any = tuple(shape[axis] for axis in axes_of(self.config, len(shape)))
+        names = ["gamma"] if self.config.get("scale", True) or self.rms else []
+        names += ["beta"] if self.config.get("center", True) and not self.rms else []
+        return dict.fromkeys(names, size)
+
+    def pointwise(self, shape: Shape) -> bool:
+        return len(shape) > 2 and min(axes_of(self.config, len(shape))) > 1
+
+    def call(self, x: Array) -> Array:
+        axes = axes_of(self.config, x.ndim)
+        shape = [n if i in axes else 1 for i, n in enumerate(x.shape)]
+        if self.rms:
+            # Keras' layer_normalization scales by the deviation from the mean here, not by the RMS
+            deviation = np.sqrt(x.var(axis=axes, keepdims=True) + self.epsilon)
+            scaled: Array = x / deviation.astype(x.dtype) * self.weights["gamma"].reshape(shape)
+            return scaled
+        mean = x.mean(axis=axes, keepdims=True, dtype=np.float64)
+        y: Array = x - mean.astype(x.dtype)
+        variance = np.square(y).mean(axis=axes, keepdims=True, dtype=np.float64)
+        y *= (1 / np.sqrt(variance + self.epsilon)).astype(x.dtype)
+        if "gamma" in self.weights:
+            y *= self.weights["gamma"].reshape(shape)
+        if "beta" in self.weights:
+            y += self.weights["beta"].reshape(shape)
+        return y
+
+
+@known("RMSNormalization")
+class RMSNormalization(Layer):
+    """Divided by the root of the mean square over some axes."""
+
+    def setup(self) -> None:
+        self.epsilon = float(self.config.get("epsilon", 1e-6))
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        size: Any = tuple(shape[axis] for axis in axes_of(self.config, len(shape)))
+        return {"scale": size}
+
+    def pointwise(self, shape: Shape) -> bool:
+        return len(shape) > 2 and min(axes_of(self.config, len(shape))) > 1
+
+    def call(self, x: Array) -> Array:
+        axes = axes_of(self.config, x.ndim)
+        square = np.square(x).mean(axis=axes, keepdims=True, dtype=np.float64)
+        y: Array = x * (1 / np.sqrt(square + self.epsilon)).astype(x.dtype)
+        return y * self.weights["scale"].reshape(
+            [x.shape[a] if a in axes else 1 for a in range(x.ndim)]
+        )
+
+
+@known("GroupNormalization")
+class GroupNormalization(Layer):
+    """To mean 0 and variance 1 over groups of channels."""
+
+    def setup(self) -> None:
+        self.epsilon = float(self.config.get("epsilon", 1e-3))
+        self.groups = self.config.get("groups", 32)
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        (axis,) = axes_of(self.config, len(shape))
+        channels: Any = shape[axis]
+        groups = channels if self.groups == -1 else self.groups
+        if channels % groups:
+            raise ArchiveError(f"groups must divide {channels} channels. Received: {groups}")
+        names = [
+            n for n, key in (("gamma", "scale"), ("beta", "center")) if self.config.get(key, 1)
+        ]
+        return dict.fromkeys(names, (channels,))
+
+    def call(self, x: Array) -> Array:
+        (axis,) = axes_of(self.config, x.ndim)
+        channels = x.shape[axis]
+        groups = channels if self.groups == -1 else self.groups
+        grouped = x.reshape(*x.shape[:axis], groups, channels // groups, *x.shape[axis + 1 :])
+        axes = tuple(a for a in range(1, grouped.ndim) if a != axis)
+        mean = grouped.mean(axis=axes, keepdims=True, dtype=np.float64)
+        centred = grouped - mean.astype(x.dtype)
+        variance = np.square(centred).mean(axis=axes, keepdims=True, dtype=np.float64)
+        centred *= (1 / np.sqrt(variance + self.epsilon)).astype(x.dtype)
+        y: Array = centred.reshape(x.shape)
+        shape = [channels if a == axis else 1 for a in range(x.ndim)]
+        y = y * self.weights["gamma"].reshape(shape) if "gamma" in self.weights else y
+        return y + self.weights["beta"].reshape(shape) if "beta" in self.weights else y
+
+
+@known("UnitNormalization")
+class UnitNormalization(Layer):
+    """To length 1 along some axes."""
+
+    def pointwise(self, shape: Shape) -> bool:
+        return len(shape) > 2 and min(axes_of(self.config, len(shape))) > 1
+
+    def call(self, x: Array) -> Array:
+        axes = axes_of(self.config, x.ndim)
+        square = np.square(x).sum(axis=axes, keepdims=True)
+        y: Array = x / np.sqrt(np.maximum(square, x.dtype.type(1e-12)))
+        return y
+
+
+@known("Normalization")
+class Normalization(Layer):
+    """By means and variances of the data, adapted before training or given."""
+
+    def _axes(self, rank: int) -> tuple[int, ...]:
+        return () if self.config.get("axis", -1) is None else axes_of(self.config, rank)
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        axes = self._axes(len(shape))
+        size: Any = tuple(shape[axis] for axis in axes)
+        self.kept: Any = [n if i in axes else 1 for i, n in enumerate(shape)]
+        self.axes = axes
+        given = self.config.get("mean") is not None
+        return {} if given else {"mean": size, "variance": size, "count": ()}
+
+    def pointwise(self, shape: Shape) -> bool:
+        return len(shape) > 2 and 1 not in self._axes(len(shape))
+
+    def prepare(self) -> None:
+        if "mean" in self.weights:
+            mean, variance = self.weights["mean"], self.weights["variance"]
+        else:
+            mean, variance = (
+                np.asarray(_value(self.config.get(key)), np.float64) for key in ("mean", "variance")
+            )
+        mean, variance = self._spread(mean), self._spread(variance)
+        self.mean = mean.astype(self.dtype)
+        # 1e-7 is Keras' backend.epsilon()
+        self.deviation = np.maximum(np.sqrt(variance), 1e-7).astype(self.dtype)
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.deviation).all()):
+            raise ArchiveError(f"layer {self.name!r} has a mean or variance that is no number")
+
+    def _spread(self, values: Array) -> Array:
+        """Align values with the kept axes, from the right."""
+        shape = [1] * len(self.kept)
+        for i in range(1, values.ndim + 1):
+            shape[self.axes[-i]] = values.shape[-i]
+        return np.broadcast_to(values.reshape(shape), self.kept)
+
+    def call(self, x: Array) -> Array:
+        y: Array
+        if self.config.get("invert", False):
+            y = self.mean + x * self.deviation
+        else:
+            y = (x - self.mean) / self.deviation
+        return y
+
+
+def _value(given: Any) -> Any:
+    """Return numbers that a configuration holds plainly or as a serialised array."""
+    if isinstance(given, dict) and isinstance(given.get("config"), dict):
+        return given["config"].get("value")
+    return given
+
+
+@known("Rescaling")
+class Rescaling(Layer):
+    """``x·scale + offset``."""
+
+    def setup(self) -> None:
+        self.scale = np.asarray(_value(self.config.get("scale", 1.0)), self.dtype)
+        self.offset = np.asarray(_value(self.config.get("offset", 0.0)), self.dtype)
+
+    def pointwise(self, shape: Shape) -> bool:
+        return len(shape) > 2 + max(0, self.scale.ndim - 1, self.offset.ndim - 1)
+
+    def call(self, x: Array) -> Array:
+        scale, offset = self.scale, self.offset
+        if self.config.get("data_format") == "channels_first" and scale.ndim == 1 and x.ndim == 4:
+            scale, offset = scale.reshape(-1, 1, 1), offset.reshape(-1, 1, 1)
+        y: Array = x * scale + offset
+        return y
+
+
+@known("LayerScale", "custom:LayerScale")
+class LayerScale(Layer):
+    """ConvNeXt's trained factor for each channel."""
+
+    pointwise_from = 3
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        return {"gamma": (self.integer("projection_dim"),)}
+
+    def call(self, x: Array) -> Array:
+        y: Array = x * self.weights["gamma"]
+        return y

@@ -1,0 +1,310 @@
+# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+"""``keras.ops`` in Functional models: arithmetic, reductions, and changes of shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from kspike_ref import activations
+from kspike_ref.archive import ArchiveError
+from kspike_ref.layers.base import Array, Layer, Shape, known
+from kspike_ref.layers.merge import broadcast, concatenated
+from kspike_ref.layers.shape import resolve
+
+Function = Callable[..., Any]
+
+_ELEMENTWISE: dict[str, Function] = {
+    "Add": np.add,
+    "Subtract": np.subtract,
+    "Multiply": np.multiply,
+    "TrueDivide": np.true_divide,
+    "Divide": np.true_divide,
+    "FloorDivide": np.floor_divide,
+    "Mod": np.mod,
+    "Power": np.power,
+    "Maximum": np.maximum,
+    "Minimum": np.minimum,
+    "Negative": np.negative,
+    "Absolute": np.absolute,
+    "Abs": np.absolute,
+    "Square": np.square,
+    "Sqrt": np.sqrt,
+    "Exp": np.exp,
+    "Expm1": np.expm1,
+    "Log": np.log,
+    "Log1p": np.log1p,
+    "Sin": np.sin,
+    "Cos": np.cos,
+    "Tanh": np.tanh,
+    "Sign": np.sign,
+    "Floor": np.floor,
+    "Ceil": np.ceil,
+    "Rsqrt": lambda x: 1 / np.sqrt(x),
+    "Reciprocal": np.reciprocal,
+    "Relu": activations.relu,
+    "Relu6": activations.relu6,
+    "Sigmoid": activations.sigmoid,
+    "Silu": activations.silu,
+    "Softplus": activations.softplus,
+    "Softsign": activations.softsign,
+    "HardSigmoid": activations.hard_sigmoid,
+    "HardSilu": activations.hard_silu,
+    "Selu": activations.selu,
+}
+_REDUCTIONS: dict[str, Function] = {
+    "Mean": np.mean, "Sum": np.sum, "Max": np.max, "Min": np.min, "Prod": np.prod,
+}  # fmt: skip
+
+
+def _each(names: dict[str, Function] | tuple[str, ...]) -> list[str]:
+    return [f"ops:{name}" for name in names]
+
+
+def _shape_of(value: Any) -> Shape:
+    """Return the shape of an argument: a tensor's shape, an array, or a number."""
+    return value if isinstance(value, tuple) else np.shape(value)
+
+
+@known(*_each(_ELEMENTWISE))
+class Elementwise(Layer):
+    """A function of each element."""
+
+    def output_shape(self, *shapes: Any) -> Shape:
+        return broadcast([_shape_of(value) for value in shapes])
+
+    def pointwise(self, *shapes: Any) -> bool:
+        tensors = [shape for shape in shapes if isinstance(shape, tuple)]
+        constants = [np.ndim(value) for value in shapes if not isinstance(value, tuple)]
+        rank = len(tensors[0])
+        same = all(len(shape) == rank and shape[1:2] == tensors[0][1:2] for shape in tensors)
+        return same and rank > 2 and max(constants, default=0) < rank - 1
+
+    def call(self, *inputs: Any) -> Array:
+        # a Python number takes the tensor's type, and an array constant as well: as Keras does it
+        dtype = next(x.dtype for x in inputs if isinstance(x, np.ndarray) and x.dtype.kind == "f")
+        values = [x.astype(dtype) if isinstance(x, np.ndarray) else dtype.type(x) for x in inputs]
+        with np.errstate(all="ignore"):
+            y: Array = _ELEMENTWISE[self.class_name](*values)
+        return y
+
+
+@known(*_each(_REDUCTIONS))
+class Reduction(Layer):
+    """One value for all elements along some axes."""
+
+    def setup(self) -> None:
+        axis = self.config.get("axis")
+        self.axes = None if axis is None else axis if isinstance(axis, list) else [axis]
+        if self.axes is not None and not all(type(a) is int for a in self.axes):
+            raise ArchiveError(f"axis must hold integers. Received: {axis!r:.80}")
+        self.keepdims = bool(self.config.get("keepdims", False))
+
+    def positive(self, rank: int) -> tuple[int, ...]:
+        """Return the axes as positive numbers."""
+        axes = range(rank) if self.axes is None else self.axes
+        if not all(-rank <= axis < rank for axis in axes):
+            raise ArchiveError(f"axis must be within {rank} axes. Received: {self.axes}")
+        return tuple(axis % rank for axis in axes)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        axes = self.positive(len(shape))
+        if 0 in axes:
+            raise ArchiveError(f"layer {self.name!r} mixes the examples of a batch")
+        if self.keepdims:
+            return tuple(1 if i in axes else n for i, n in enumerate(shape))
+        return tuple(n for i, n in enumerate(shape) if i not in axes)
+
+    def pointwise(self, shape: Shape) -> bool:
+        return len(shape) > 2 and 1 not in self.positive(len(shape))
+
+    def call(self, x: Array) -> Array:
+        axes = self.positive(x.ndim)
+        y: Array = _REDUCTIONS[self.class_name](x, axis=axes, keepdims=self.keepdims)
+        return y.astype(x.dtype, copy=False)
+
+
+@known("ops:Reshape")
+class Reshape(Layer):
+    """The same elements in another shape, the batch axis included."""
+
+    def setup(self) -> None:
+        self.target = tuple(-1 if n is None else int(n) for n in self.config["newshape"])
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if not self.target or (self.target[0] != -1 and self.target[0] != shape[0]):
+            raise ArchiveError(f"newshape must keep the batch axis. Received: {self.target}")
+        rest = self.target[1:]
+        if rest.count(-1) > 1 or min(rest, default=0) < -1:
+            raise ArchiveError(f"newshape must have one unknown length. Received: {self.target}")
+        return (shape[0], *resolve(shape[1:], rest))
+
+    def call(self, x: Array) -> Array:
+        return np.ascontiguousarray(x).reshape(len(x), *self.target[1:])
+
+
+@known("ops:Transpose")
+class Transpose(Layer):
+    """The axes in another order; the batch stays first."""
+
+    def output_shape(self, shape: Shape) -> Shape:
+        axes = self._axes(len(shape))
+        return tuple(shape[axis] for axis in axes)
+
+    def _axes(self, rank: int) -> list[int]:
+        given = self.config.get("axes")
+        axes = list(range(rank))[::-1] if given is None else [int(a) % rank for a in given]
+        if sorted(axes) != list(range(rank)) or axes[0] != 0:
+            raise ArchiveError(f"axes must keep the batch first. Received: {given}")
+        return axes
+
+    def pointwise(self, shape: Shape) -> bool:
+        return len(shape) > 2 and self._axes(len(shape))[1] == 1
+
+    def call(self, x: Array) -> Array:
+        return x.transpose(self._axes(x.ndim))
+
+
+@known("ops:ExpandDims", "ops:Squeeze")
+class Dims(Layer):
+    """Axes of length 1, added or removed."""
+
+    function: ClassVar[Function]
+
+    def _axes(self, rank: int) -> tuple[int, ...]:
+        given = self.config.get("axis")
+        if given is None:
+            raise ArchiveError("axis must be given")
+        axes = [int(a) for a in (given if isinstance(given, list) else [given])]
+        total = rank + len(axes) if self.class_name == "ExpandDims" else rank
+        if not all(-total <= a < total and a % total for a in axes):
+            raise ArchiveError(f"axis must be after the batch. Received: {given}")
+        return tuple(a % total for a in axes)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        axes = self._axes(len(shape))
+        if self.class_name == "ExpandDims":
+            rest = iter(shape)
+            return tuple(1 if i in axes else next(rest) for i in range(len(shape) + len(axes)))
+        if any(shape[a] != 1 for a in axes):
+            raise ArchiveError(f"only axes of length 1 can be removed from {shape}")
+        return tuple(n for i, n in enumerate(shape) if i not in axes)
+
+    def pointwise(self, shape: Shape) -> bool:
+        return len(shape) > 2 and min(self._axes(len(shape))) > 1
+
+    def call(self, x: Array) -> Array:
+        function = np.expand_dims if self.class_name == "ExpandDims" else np.squeeze
+        y: Array = function(x, axis=self._axes(x.ndim))
+        return y
+
+
+@known("ops:GetItem")
+class GetItem(Layer):
+    """A slice."""
+
+    def _key(self, key: Any) -> tuple[Any, ...]:
+        items = tuple(key) if isinstance(key, list) else (key,)
+        for item in items:
+            parts = (item.start, item.stop, item.step) if isinstance(item, slice) else (item,)
+            if not all(n is None or n is Ellipsis or type(n) is int for n in parts):
+                raise ArchiveError(f"a slice must be made of integers. Received: {key!r:.80}")
+        if items[:1] not in ((slice(None),), (Ellipsis,)):
+            raise ArchiveError(f"a slice must keep the whole batch. Received: {key!r:.80}")
+        return items
+
+    def output_shape(self, shape: Shape, key: Any) -> Shape:
+        items = self._key(key)
+        # a view of one number in two sizes: lengths that follow an unknown one are unknown too
+        sizes = [
+            np.broadcast_to(np.int8(0), [probe if n is None else n for n in shape])[items].shape
+            for probe in (97, 101)
+        ]
+        if len(sizes[0]) == 0 or sizes[0][0] != 97:
+            raise ArchiveError(f"a slice must keep the whole batch. Received: {key!r:.80}")
+        return tuple(a if a == b else None for a, b in zip(*sizes, strict=True))
+
+    def pointwise(self, shape: Shape, key: Any) -> bool:
+        items = self._key(key)
+        whole = items[1:2] == (slice(None),) or items[0] is Ellipsis
+        return (
+            len(shape) > 2 and whole and (items[0] is not Ellipsis or len(items) < len(shape) - 1)
+        )
+
+    def call(self, x: Array, key: Any) -> Array:
+        y: Array = x[self._key(key)]
+        return y
+
+
+@known("ops:Concatenate")
+class Concatenate(Layer):
+    """One after another along an axis."""
+
+    def _axis(self, rank: int) -> int:
+        axis = self.config.get("axis", 0)
+        if type(axis) is not int or not -rank <= axis < rank or axis % rank == 0:
+            raise ArchiveError(f"axis must be an axis after the batch. Received: {axis}")
+        return axis % rank
+
+    def output_shape(self, shapes: Any) -> Shape:
+        return concatenated(shapes, self._axis(len(shapes[0])))
+
+    def pointwise(self, shapes: Any) -> bool:
+        same = len({shape[1:2] for shape in shapes}) == 1
+        return same and len(shapes[0]) > 2 and self._axis(len(shapes[0])) > 1
+
+    def call(self, inputs: list[Array]) -> Array:
+        return np.concatenate(inputs, axis=self._axis(inputs[0].ndim))
+
+
+@known("ops:Stack")
+class Stack(Layer):
+    """One beside another along a new axis."""
+
+    def _axis(self, rank: int) -> int:
+        axis = self.config.get("axis", 0)
+        if type(axis) is not int or axis % (rank + 1) == 0:
+            raise ArchiveError(f"axis must be an axis after the batch. Received: {axis}")
+        return axis % (rank + 1)
+
+    def output_shape(self, shapes: Any) -> Shape:
+        axis = self._axis(len(shapes[0]))
+        return concatenated([(*s[:axis], 1, *s[axis:]) for s in shapes], axis)
+
+    def pointwise(self, shapes: Any) -> bool:
+        same = len({shape[1:2] for shape in shapes}) == 1
+        return same and len(shapes[0]) > 2 and self._axis(len(shapes[0])) > 1
+
+    def call(self, inputs: list[Array]) -> Array:
+        return np.stack(inputs, axis=self._axis(inputs[0].ndim))
+
+
+@known("ops:Clip")
+class Clip(Layer):
+    """Limited to a range."""
+
+    pointwise_from = 3
+
+    def call(self, x: Array) -> Array:
+        low, high = float(self.config["x_min"]), float(self.config["x_max"])
+        y: Array = np.clip(x, x.dtype.type(low), x.dtype.type(high))
+        return y
+
+
+@known("ops:Softmax")
+class Softmax(Layer):
+    """Softmax over one axis."""
+
+    def _axis(self, rank: int) -> int:
+        axis = self.config.get("axis", -1)
+        if type(axis) is not int or not -rank <= axis < rank or axis % rank == 0:
+            raise ArchiveError(f"axis must be an axis after the batch. Received: {axis}")
+        return axis % rank
+
+    def pointwise(self, shape: Shape) -> bool:
+        return self._axis(len(shape)) > 1
+
+    def call(self, x: Array) -> Array:
+        return activations.softmax(x, axis=self._axis(x.ndim))

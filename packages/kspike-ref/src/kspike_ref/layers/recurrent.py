@@ -1,0 +1,349 @@
+# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+"""Recurrent cells, and the layers that run them over time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kspike_ref.archive import ArchiveError
+from kspike_ref.layers.activation import activation
+from kspike_ref.layers.base import (
+    Array,
+    Layer,
+    Shape,
+    State,
+    StatefulLayer,
+    create,
+    known,
+    saved_name,
+)
+from kspike_ref.layers.product import Product
+
+
+class Cell(Layer):
+    """One step of a recurrent layer.
+
+    A cell does what does not depend on its state for all steps at once, in `project`.
+    """
+
+    def setup(self) -> None:
+        self.units = self.integer("units")
+        self.use_bias = bool(self.config.get("use_bias", True))
+        self.activation = activation(self.config.get("activation", "tanh"))
+        if "recurrent_activation" in self.config:
+            self.gate = activation(self.config["recurrent_activation"])
+
+    def output_units(self, shape: Shape) -> Shape:
+        """Return the shape of one example's output."""
+        return (self.units,)
+
+    def state_shapes(self, shape: Shape) -> list[Shape]:
+        """Return the shape of each of one example's states."""
+        return [(self.units,)]
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return (shape[0], *self.output_units(shape))
+
+    def initial(self, batch: int, shape: Shape) -> list[Array]:
+        """Return the states before the first step."""
+        shapes: Any = self.state_shapes(shape)
+        return [np.zeros((batch, *units), self.dtype) for units in shapes]
+
+    def project(self, x: Array) -> Array:
+        """Return what the inputs of all steps, ``(batch, time, …)``, contribute."""
+        return x
+
+    def step(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+        """Return the output of one step and the new states."""
+        raise NotImplementedError
+
+    def scan(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+        """Return the outputs of all steps, ``(batch, time, …)``, and the states after them."""
+        projected = self.project(x)
+        units: Any = self.output_units(x.shape[:1] + x.shape[2:])
+        out = np.empty((*x.shape[:2], *units), self.dtype)
+        for t in range(x.shape[1]):
+            out[:, t], states = self.step(projected[:, t], states)
+        return out, states
+
+
+class GatedCell(Cell):
+    """A cell with one matrix for the input and one for its own output."""
+
+    gates = 1
+
+    def bias_shape(self) -> tuple[int, ...]:
+        """Return the shape of the biases."""
+        return (self.gates * self.units,)
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        width = self.gates * self.units
+        shapes: dict[str, Any] = {
+            "kernel": (shape[-1], width),
+            "recurrent_kernel": (self.units, width),
+        }
+        return shapes | ({"bias": self.bias_shape()} if self.use_bias else {})
+
+    def prepare(self) -> None:
+        self.inward = Product(self.weights["kernel"])
+        self.recurrent = Product(self.weights["recurrent_kernel"])
+
+    def project(self, x: Array) -> Array:
+        return self.inward.over_last_axis(x, self.weights.get("bias"))
+
+
+@known("SimpleRNNCell")
+class SimpleRNNCell(GatedCell):
+    """``h ← f(W·x + U·h + b)``."""
+
+    def step(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+        h = self.activation(self.recurrent.add(states[0], x.copy()))
+        return h, [h]
+
+
+@known("LSTMCell")
+class LSTMCell(GatedCell):
+    """Long short-term memory: gates i, f, candidate c, and o."""
+
+    gates = 4
+
+    def state_shapes(self, shape: Shape) -> list[Shape]:
+        return [(self.units,), (self.units,)]
+
+    def step(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+        z = self.recurrent.add(states[0], x.copy())
+        i, f, c, o = (z[:, k * self.units : (k + 1) * self.units] for k in range(4))
+        carry = self.gate(f) * states[1] + self.gate(i) * self.activation(c)
+        h = self.gate(o) * self.activation(carry)
+        return h, [h, carry]
+
+
+@known("GRUCell")
+class GRUCell(GatedCell):
+    """Gated recurrent unit: gates z and r, and a candidate reset before or after the product."""
+
+    gates = 3
+
+    def setup(self) -> None:
+        super().setup()
+        self.reset_after = bool(self.config.get("reset_after", True))
+
+    def bias_shape(self) -> tuple[int, ...]:
+        return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
+
+    def prepare(self) -> None:
+        super().prepare()
+        bias = self.weights.get("bias")
+        self.inner_bias = bias[1] if bias is not None and self.reset_after else None
+        kernel = self.weights["recurrent_kernel"]
+        self.both = Product(kernel[:, : 2 * self.units])
+        self.candidate = Product(kernel[:, 2 * self.units :])
+
+    def project(self, x: Array) -> Array:
+        bias = self.weights.get("bias")
+        if bias is not None and self.reset_after:
+            bias = bias[0]
+        return self.inward.over_last_axis(x, bias)
+
+    def step(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+        h, n = states[0], self.units
+        if self.reset_after:
+            inner = self.recurrent(h, self.inner_bias)
+            gates = self.gate(x[:, : 2 * n] + inner[:, : 2 * n])
+            recurrent = gates[:, n:] * inner[:, 2 * n :]
+        else:
+            gates = self.gate(x[:, : 2 * n] + self.both(h))
+            recurrent = self.candidate(gates[:, n:] * h)
+        z = gates[:, :n]
+        h = z * h + (1 - z) * self.activation(x[:, 2 * n :] + recurrent)
+        return h, [h]
+
+
+@known("StackedRNNCells")
+class StackedRNNCells(Cell):
+    """Cells one after another."""
+
+    def setup(self) -> None:
+        self.cells: list[Any] = []
+        for i, config in enumerate(self.config["cells"]):
+            cell = create(config, f"{self.name}/{i}")
+            if not isinstance(cell, Cell):
+                raise ArchiveError(f"a cell is needed. Received: {cell.class_name}")
+            self.cells.append(cell)
+        if not self.cells:
+            raise ArchiveError("cells must not be empty")
+
+    def _shapes(self, shape: Shape) -> list[Shape]:
+        """Return the input shape of each cell, and the last one's output shape."""
+        shapes = [shape]
+        for cell in self.cells:
+            shapes.append((shape[0], *cell.output_units(shapes[-1])))
+        return shapes
+
+    def parts(self, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
+        used: dict[str, int] = {}
+        places = []
+        for cell, cell_shape in zip(self.cells, self._shapes(shape), strict=False):
+            name = saved_name(cell.class_name, used)
+            places.append((f"cells/{name}", cell, (cell_shape,)))
+        return places
+
+    def output_units(self, shape: Shape) -> Shape:
+        return self._shapes(shape)[-1][1:]
+
+    def state_shapes(self, shape: Shape) -> list[Shape]:
+        pairs = zip(self.cells, self._shapes(shape), strict=False)
+        return [state for cell, s in pairs for state in cell.state_shapes(s)]
+
+    def initial(self, batch: int, shape: Shape) -> list[Array]:
+        pairs = zip(self.cells, self._shapes(shape), strict=False)
+        return [state for cell, s in pairs for state in cell.initial(batch, s)]
+
+    def scan(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+        after = []
+        for cell in self.cells:
+            count = len(cell.state_shapes(x.shape[:1] + x.shape[2:]))
+            x, new = cell.scan(x, states[:count])
+            states = states[count:]
+            after += new
+        return x, after
+
+
+@known("RNN", "SimpleRNN", "LSTM", "GRU")
+class RNN(StatefulLayer):
+    """A cell, run over time."""
+
+    def setup(self) -> None:
+        config = self.config
+        self.returns_sequences = bool(config.get("return_sequences", False))
+        self.reduces = not self.returns_sequences
+        self.returns_state = bool(config.get("return_state", False))
+        self.backwards = bool(config.get("go_backwards", False))
+        if self.class_name == "RNN":
+            cell = create(config["cell"], self.name)
+        else:
+            inner = {k: v for k, v in config.items() if k != "name"}
+            kind = {"module": "keras.layers", "class_name": f"{self.class_name}Cell"}
+            cell = create({**kind, "config": inner}, self.name)
+        if not isinstance(cell, Cell):
+            raise ArchiveError(f"a cell is needed. Received: {cell.class_name}")
+        self.cell = cell
+
+    def _step_shape(self, shape: Shape) -> Shape:
+        if len(shape) < 3:
+            raise ArchiveError(f"layer {self.name!r} needs a time axis. Received: {shape}")
+        return (shape[0], *shape[2:])
+
+    def parts(self, *shapes: Any) -> list[tuple[str, Layer, tuple[Any, ...]]]:
+        return [("cell", self.cell, (self._step_shape(shapes[0]),))]
+
+    def output_shape(self, *shapes: Any, initial_state: Any = None) -> Any:
+        shape = shapes[0]
+        step = self._step_shape(shape)
+        units = self.cell.output_units(step)
+        y = (shape[0], shape[1], *units) if self.returns_sequences else (shape[0], *units)
+        states = [(shape[0], *units) for units in self.cell.state_shapes(step)]
+        return [y, *states] if self.returns_state else y
+
+    def streams(self, *shapes: Any) -> bool:
+        return not self.backwards and len(shapes) == 1
+
+    def initial_state(self, batch: int, *shapes: Any) -> State:
+        shape = self._step_shape(shapes[0])
+        states = self.cell.initial(batch, shape)
+        if self.reduces:  # the output so far, for a run of no steps
+            units: Any = self.cell.output_units(shape)
+            states = [*states, np.zeros((batch, *units), self.dtype)]
+        return tuple(states)
+
+    def call(self, x: Array, initial_state: Any = None) -> Any:
+        state = self.initial_state(len(x), x.shape)
+        if initial_state is not None:
+            given = initial_state if isinstance(initial_state, list | tuple) else [initial_state]
+            state = (*flat(given), *state[len(flat(given)) :])
+        return self.scan(state, x)[0]
+
+    def scan(self, state: State, *inputs: Any) -> tuple[Any, State]:
+        x = inputs[0][:, ::-1] if self.backwards else inputs[0]
+        states = list(state)
+        if self.reduces:
+            last = states.pop()
+        out, states = self.cell.scan(x, states)
+        if self.reduces:
+            y = out[:, -1].copy() if out.shape[1] else last
+            return ([y, *states] if self.returns_state else y), (*states, y)
+        return ([out, *states] if self.returns_state else out), tuple(states)
+
+
+def flat(values: Any) -> list[Array]:
+    """Return nested states as a flat list."""
+    if isinstance(values, list | tuple):
+        return [array for value in values for array in flat(value)]
+    return [values]
+
+
+@known("Bidirectional")
+class Bidirectional(Layer):
+    """A recurrent layer forwards and one backwards."""
+
+    def setup(self) -> None:
+        self.forward = create(self.config["layer"], self.name)
+        config = self.config.get("backward_layer") or self._reversed()
+        self.backward = create(config, self.name)
+        for layer in (self.forward, self.backward):
+            if not isinstance(layer, RNN):
+                raise ArchiveError(f"a recurrent layer is needed. Received: {layer.class_name}")
+        self.mode = self.config.get("merge_mode", "concat")
+        if self.mode not in ("concat", "sum", "mul", "ave", None):
+            raise ArchiveError(f"merge_mode must be one of Keras'. Received: {self.mode!r}")
+
+    def _reversed(self) -> dict[str, Any]:
+        forward = self.config["layer"]
+        backwards = not forward["config"].get("go_backwards", False)
+        return {**forward, "config": {**forward["config"], "go_backwards": backwards}}
+
+    def timed(self) -> tuple[list[int], list[int]]:
+        sequences = self.config["layer"]["config"].get("return_sequences", False)
+        return [0], [0] if sequences else []
+
+    def parts(self, *shapes: Any) -> list[tuple[str, Layer, tuple[Any, ...]]]:
+        return [
+            ("forward_layer", self.forward, shapes[:1]),
+            ("backward_layer", self.backward, shapes[:1]),
+        ]
+
+    def output_shape(self, *shapes: Any, initial_state: Any = None) -> Any:
+        one, other = (_listed(r.output_shape(shapes[0])) for r in (self.forward, self.backward))
+        if self.mode == "concat":
+            merged = [(*one[0][:-1], one[0][-1] + other[0][-1])]
+        else:
+            merged = [one[0]] if self.mode else [one[0], other[0]]
+        outputs = [*merged, *one[1:], *other[1:]]
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def call(self, x: Array, initial_state: Any = None) -> Any:
+        halves: list[Any] = [None, None]
+        if initial_state is not None:
+            given = flat(initial_state)
+            halves = [given[: len(given) // 2], given[len(given) // 2 :]]
+        one = _listed(self.forward.call(x, halves[0]))
+        other = _listed(self.backward.call(x, halves[1]))
+        y = other[0]
+        if self.config["layer"]["config"].get("return_sequences", False):
+            y = y[:, ::-1]
+        outputs = [*self._merged(one[0], y), *one[1:], *other[1:]]
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _merged(self, x: Array, y: Array) -> list[Array]:
+        if self.mode == "concat":
+            return [np.concatenate([x, y], axis=-1)]
+        if self.mode is None:
+            return [x, np.ascontiguousarray(y)]
+        merged = x * y if self.mode == "mul" else x + y
+        return [merged / 2 if self.mode == "ave" else merged]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

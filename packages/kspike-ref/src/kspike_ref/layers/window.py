@@ -1,0 +1,150 @@
+"""Windows that slide: sizes, strides, padding, and arrays in the one form that the loops take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from kspike_ref.archive import ArchiveError
+from kspike_ref.layers.base import Array, Shape
+
+_MAX_LENGTH = 1 << 16  # of a kernel, stride or dilation: a limit for configurations of strangers
+
+
+class Window:
+    """A window over the spatial axes of an input.
+
+    Parameters
+    ----------
+    config : dict
+        The layer's configuration.
+    rank : int
+        The number of spatial axes.
+    size_key : str
+        What the configuration calls the window's size.
+
+    Attributes
+    ----------
+    size, stride, dilation : tuple of int
+        Per axis.
+    padding : str
+        ``"valid"``, ``"same"`` or ``"causal"``.
+    channels_first : bool
+        Whether channels come before space.
+    """
+
+    def __init__(self, config: Mapping[str, Any], rank: int, size_key: str) -> None:
+        self.rank = rank
+        self.size = lengths(config.get(size_key), rank, size_key)
+        strides = config.get("strides")
+        self.stride = self.size if strides is None else lengths(strides, rank, "strides")
+        self.dilation = lengths(config.get("dilation_rate", 1), rank, "dilation_rate")
+        self.padding = str(config.get("padding", "valid")).lower()
+        if self.padding not in ("valid", "same", "causal"):
+            raise ArchiveError(f"padding must be valid, same or causal. Received: {self.padding}")
+        self.channels_first = config.get("data_format") == "channels_first"
+
+    def spatial(self, shape: Shape) -> Shape:
+        """Return the lengths of the spatial axes of a shape."""
+        if len(shape) != self.rank + 2:
+            raise ArchiveError(f"an input of {self.rank + 2} axes is needed. Received: {shape}")
+        return shape[2:] if self.channels_first else shape[1:-1]
+
+    def channels(self, shape: Shape) -> int:
+        """Return the number of channels of a shape."""
+        self.spatial(shape)
+        channels = shape[1 if self.channels_first else -1]
+        if channels is None:
+            raise ArchiveError(f"the number of channels must be known. Received: {shape}")
+        return channels
+
+    def shape(self, batch: Any, spatial: Shape, channels: int) -> Shape:
+        """Return a shape with the axes in the layer's order."""
+        return (batch, channels, *spatial) if self.channels_first else (batch, *spatial, channels)
+
+    def extents(self, spatial: Shape) -> Shape:
+        """Return how many positions the window has along each axis."""
+        return tuple(self._extent(n, i) for i, n in enumerate(spatial))
+
+    def _extent(self, length: int | None, i: int) -> int | None:
+        if length is None:
+            return None
+        if self.padding != "valid":
+            return -(-length // self.stride[i])
+        count = (length - self._reach(i)) // self.stride[i] + 1
+        if count < 1:
+            raise ArchiveError(f"a window of {self._reach(i)} does not fit into {length}")
+        return count
+
+    def _reach(self, i: int) -> int:
+        return (self.size[i] - 1) * self.dilation[i] + 1
+
+    def geometry(self, spatial: tuple[int, ...]) -> Array:
+        """Return what the loops take: size, stride, dilation, padding and extent of 3 axes."""
+        extents = self.extents(spatial)
+        rows: list[Any] = [
+            self.size,
+            self.stride,
+            self.dilation,
+            self._before(spatial, extents),
+            extents,
+        ]
+        neutral = (1, 1, 1, 0, 1)
+        lead = 3 - self.rank
+        table = [[fill] * lead + list(row) for fill, row in zip(neutral, rows, strict=True)]
+        return np.array(table, np.intp)
+
+    def _before(self, spatial: tuple[int, ...], extents: Shape) -> list[int]:
+        if self.padding == "valid":
+            return [0] * self.rank
+        if self.padding == "causal":
+            return [self._reach(i) - 1 for i in range(self.rank)]
+        total = [
+            max(0, ((extents[i] or 0) - 1) * self.stride[i] + self._reach(i) - spatial[i])
+            for i in range(self.rank)
+        ]
+        return [n // 2 for n in total]
+
+    def enter(self, x: Array) -> Array:
+        """Return an input as ``(batch, depth, height, width, channels)``."""
+        if self.channels_first:
+            x = np.moveaxis(x, 1, -1)
+        x = np.ascontiguousarray(x)
+        return x.reshape(x.shape[0], *[1] * (3 - self.rank), *x.shape[1:])
+
+    def leave(self, y: Array, extents: Any) -> Array:
+        """Return an output in the layer's own form."""
+        y = y.reshape(y.shape[0], *extents, y.shape[-1])
+        return np.ascontiguousarray(np.moveaxis(y, -1, 1)) if self.channels_first else y
+
+
+def lengths(value: Any, rank: int, name: str) -> tuple[int, ...]:
+    """Return a configuration's lengths, one for each axis.
+
+    Parameters
+    ----------
+    value : int or list of int
+        What the configuration says.
+    rank : int
+        The number of axes.
+    name : str
+        The name in the configuration.
+
+    Returns
+    -------
+    tuple of int
+        Positive lengths.
+
+    Raises
+    ------
+    ArchiveError
+        If there are others.
+    """
+    given = list(value) if isinstance(value, list | tuple) else [value] * rank
+    fits = len(given) == rank and all(type(n) is int and 0 < n <= _MAX_LENGTH for n in given)
+    if not fits or math.prod(given) > _MAX_LENGTH**2:
+        raise ArchiveError(f"{name} must be {rank} positive integers. Received: {value!r:.80}")
+    return tuple(given)
