@@ -97,7 +97,10 @@ def test_convolution(data):
 def test_convolution_in_three_dimensions(window, channels, filters):
     size, kernel, stride, dilation, padding = window
     size = tuple(min(length, 4) for length in size)
-    assume(padding == "same" or all(s >= (k - 1) * dilation + 1 for s, k in zip(size, kernel)))
+    assume(
+        padding == "same"
+        or all(s >= (k - 1) * dilation + 1 for s, k in zip(size, kernel, strict=True))
+    )
     layer = keras.layers.Conv3D(
         filters, kernel, strides=stride, dilation_rate=dilation, padding=padding
     )

@@ -4,12 +4,12 @@ Arrays (memory-mapped ones too) are sliced, never copied as a whole; data sets a
 taken batch by batch as they come.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["batches"]
+__all__ = ["batches", "flat_shapes", "shapes_of_data"]
 
 
 def batches(data: Any, shapes: Any = None, batch_size: int = 32) -> Iterator[Any]:
@@ -142,16 +142,62 @@ def _wanted(arrays: Any, shapes: Any) -> list[Any]:
                 f"example_data must have the keys {sorted(shapes)}. Received: {sorted(arrays)}"
             )
         return [shapes[key] for key in arrays]
-    flat = _flat(shapes)
+    flat = flat_shapes(shapes)
     given = len(_named(arrays))
     if len(flat) != given:
         raise ValueError(f"example_data must hold {len(flat)} arrays. Received: {given}")
     return flat
 
 
-def _flat(shapes: Any) -> list[Any]:
+def flat_shapes(shapes: Any, names: Sequence[str] = ()) -> list[tuple[int | None, ...]]:
+    """Return the shapes in a structure of inputs as a list.
+
+    Parameters
+    ----------
+    shapes : tuple, or list or dict of tuple
+        The structure.
+    names : sequence of str, optional
+        Order of the keys of a dictionary; sorted, as Keras does, if it does not hold them.
+    """
     if isinstance(shapes, Mapping):
-        return [shape for key in sorted(shapes) for shape in _flat(shapes[key])]
-    if isinstance(shapes, list) or (shapes and isinstance(shapes[0], (tuple, list))):
-        return [shape for part in shapes for shape in _flat(part)]
-    return [shapes]
+        order = names if names and set(names) == set(shapes) else sorted(shapes)
+        return [shape for key in order for shape in flat_shapes(shapes[key])]
+    if shapes and isinstance(shapes[0], (tuple, list)):
+        return [shape for part in shapes for shape in flat_shapes(part)]
+    return [tuple(shapes)]
+
+
+def shapes_of_data(data: Any, shapes: Any) -> Any:
+    """Return the inputs' shapes with what they leave open filled in from arrays of data.
+
+    Batch stays open, and so does axis 1 where it is the only other open one: that is time.
+
+    Parameters
+    ----------
+    data : object
+        As in `batches`; nothing is taken from generators and data sets.
+    shapes : object
+        Shapes of the model's inputs.
+
+    Returns
+    -------
+    object
+        None if there is nothing to fill in.
+    """
+    if data is None or shapes is None or _is_stream(data) or isinstance(data, (str, bytes)):
+        return None
+    arrays = _arrays(data)
+    _check(arrays, shapes)
+    filled = [
+        _fill(shape, tuple(array.shape))
+        for (_, array), shape in zip(_named(arrays), _wanted(arrays, shapes), strict=True)
+    ]
+    if isinstance(arrays, Mapping):
+        return dict(zip(arrays, filled, strict=True))
+    return filled if isinstance(arrays, list) else filled[0]
+
+
+def _fill(shape: tuple[int | None, ...], given: tuple[int, ...]) -> tuple[int | None, ...]:
+    if all(length is not None for length in shape[2:]):
+        return shape
+    return (None, *given[1:])

@@ -67,6 +67,9 @@ class ModelEnergy:
     time_axis : {"auto", 1, None}, optional
         Which axis is time, which counts leave out. ``"auto"``: axis 1, where its length is
         unknown or a temporal layer is connected to it.
+    input_shape : tuple, or list or dict of tuple, optional
+        Shapes of the network's inputs, with None for batch and unknown time, where the model
+        leaves more than that open; by default as in ``example_data``.
     batch_size : int, optional
         Examples that the model runs on at once.
     progress : bool, optional
@@ -113,6 +116,7 @@ class ModelEnergy:
         events: str = "mean",
         input_coding: str = "rate",
         time_axis: str | int | None = "auto",
+        input_shape: Any = None,
         batch_size: int = 32,
         progress: bool = False,
     ) -> None:
@@ -127,7 +131,9 @@ class ModelEnergy:
         batch_size = _check_count("batch_size", batch_size)
         self.model = model
         self.events = events
-        self._settings = Settings(options, time_axis, input_coding, batch_size, bool(progress))
+        self._settings = Settings(
+            options, time_axis, input_shape, input_coding, batch_size, bool(progress)
+        )
         if isinstance(model, Network):
             if example_data is not None:
                 raise ValueError(
@@ -359,12 +365,18 @@ class ModelEnergy:
         """
         figures = DEVICES.get_device(device)
         steps = _check_count("timesteps_per_inference", timesteps_per_inference)
-        low = high = 0.0
-        for layer in self.network.layers:
-            if not layer.problem:
-                synops, updates = self._operations(layer, figures, steps, _dt(dt))
-                low += synops * figures.synop_low_high[0] + updates * figures.neuron_low_high[0]
-                high += synops * figures.synop_low_high[1] + updates * figures.neuron_low_high[1]
+        step = _dt(dt)
+        bounds = []
+        for synop, neuron in zip(figures.synop_low_high, figures.neuron_low_high, strict=True):
+            operations = (
+                self._operations(layer, figures, steps, step)
+                for layer in self.network.layers
+                if not layer.problem
+            )
+            bounds.append(
+                math.fsum(part for s, n in operations for part in (s * synop, n * neuron))
+            )
+        low, high = bounds
         return low, high
 
     def compare(

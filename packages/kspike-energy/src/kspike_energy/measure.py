@@ -1,13 +1,13 @@
 """From a model and data to a `Network`: counts what layers cost and measures what signals do."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kspike_energy.activity import Activity
 from kspike_energy.adapters import Adapter
-from kspike_energy.batches import batches
+from kspike_energy.batches import batches, shapes_of_data
 from kspike_energy.graph import build_nodes
 from kspike_energy.network import Layer, Network, Synapses
 from kspike_energy.nodes import Counts, Node, Options, UndefinedShapeError
@@ -22,6 +22,7 @@ class Settings:
 
     options: Options
     time_axis: str | int | None = "auto"
+    input_shape: Any = None
     input_coding: str = "rate"
     batch_size: int = 32
     progress: bool = False
@@ -54,11 +55,13 @@ def build_network(model: Any, adapter: Adapter, data: Any, settings: Settings) -
     Network
         One layer for each layer of the model that is applied, in order of execution.
     """
-    nodes = build_nodes(adapter.applications(model), settings.options, settings.time_axis)
+    shapes = settings.input_shape
+    if shapes is None:
+        shapes = shapes_of_data(data, adapter.input_shapes(model))
+    applications = adapter.applications(model, shapes)
+    nodes = build_nodes(applications, settings.options, settings.time_axis)
     counted = [count_or_explain(node) for node in nodes]
-    for name in dict.fromkeys(n.spec.name for n, c in zip(nodes, counted, strict=True) if c[1]):
-        problem = next(c[1] for n, c in zip(nodes, counted, strict=True) if n.spec.name == name)
-        warnings.warn(f"{problem}; it is left out of every total", stacklevel=4)
+    _warn_about_gaps({n.spec.name: c[1] for n, c in zip(nodes, counted, strict=True) if c[1]})
     activities: list[list[Activity | None]] = [[None] * len(n.full_inputs) for n in nodes]
     if data is not None:
         activities = _measure(model, adapter, nodes, data, settings)
@@ -78,6 +81,17 @@ def build_network(model: Any, adapter: Adapter, data: Any, settings: Settings) -
         for group in groups.values()
     ]
     return Network(layers, adapter.name(model), adapter.params(model), _time_text(nodes, settings))
+
+
+def _warn_about_gaps(problems: Mapping[str, str]) -> None:
+    """Warn once of all layers that cannot be counted, with the first few reasons."""
+    if problems:
+        shown = list(problems.values())[:5]
+        more = len(problems) - len(shown)
+        text = "; ".join(shown) + (f"; and {more} more layers" if more else "")
+        if "undefined" in text:
+            text += " (input_shape= or example_data gives shapes that the model leaves open)"
+        warnings.warn(f"{text}: left out of every total", stacklevel=4)
 
 
 def _time_text(nodes: Sequence[Node], settings: Settings) -> str:

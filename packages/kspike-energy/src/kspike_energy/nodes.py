@@ -246,8 +246,5 @@ def _units(shape: Shape, timed: bool, name: str, which: str) -> tuple[int, ...]:
     units = _without_time(shape, timed)[1:]
     known = tuple(length for length in units if length is not None)
     if len(known) != len(units):
-        raise UndefinedShapeError(
-            f"layer {name!r} has an {which} of undefined shape {shape}: "
-            "give every axis but batch and time a length"
-        )
+        raise UndefinedShapeError(f"layer {name!r} has an {which} of undefined shape {shape}")
     return known

@@ -57,8 +57,9 @@ def summary_text(
     parsed = [_column(energy, column, timesteps, dt) for column in columns]
     headers = [header for header, _ in parsed]
     rows = [[cell(layer) for _, cell in parsed] for layer in energy.network.layers]
-    table = text_table(headers, rows, line_length)
-    width = len(table[1])
+    words = [i for i, column in enumerate(columns) if column in ("name", "output_shape")]
+    table = text_table(headers, rows, line_length, words)
+    width = len(table[0])
     lines = [*table, "=" * width]
     devices = list(dict.fromkeys(c.split(" ", 1)[1] for c in columns if " " in c))
     lines += [_total_line(energy, name, timesteps, dt) for name in devices]
@@ -182,36 +183,57 @@ def _notes(energy: "ModelEnergy", devices: Sequence[str], timesteps: int, dt: fl
 
 
 def text_table(
-    headers: Sequence[str], rows: Sequence[Sequence[str]], line_length: int
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    line_length: int,
+    breakable: Sequence[int] = (0,),
 ) -> list[str]:
     """Return the lines of a table: header, rule, rows.
 
-    The first column is aligned to the left, others to the right. Where a row would be longer than
-    ``line_length``, the widest columns are narrowed and their cells continue on further lines.
+    Parameters
+    ----------
+    headers : sequence of str
+        One for each column.
+    rows : sequence of sequence of str
+        Cells. The first column is aligned to the left, others to the right.
+    line_length : int
+        Longest line. Where the table is wider, headers continue on further lines between words,
+        and cells of ``breakable`` columns anywhere; numbers are never broken.
+    breakable : sequence of int, optional
+        Columns of text.
     """
-    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
-    floors = [max(min(len(word), 12) for word in (header, "")) for header in headers]
+    columns = list(zip(headers, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    floors = [max(map(len, (*header.split(), *cells))) for header, *cells in columns]
+    for index in breakable:
+        floors[index] = min(floors[index], _NARROWEST_TEXT)
     while sum(widths) + len(widths) - 1 > line_length:
-        spare = [width - floor for width, floor in zip(widths, floors, strict=True)]
-        widest = max(range(len(widths)), key=lambda i: (spare[i] > 0, widths[i]))
-        if spare[widest] <= 0:
+        spare = [index for index, width in enumerate(widths) if width > floors[index]]
+        if not spare:
             break
+        # A header continues between words; a name that is cut is harder to read, so it comes last.
+        widest = max(spare, key=lambda index: (index not in breakable, widths[index]))
         widths[widest] -= 1
-    lines = _row(headers, widths)
+    wrapped = [textwrap.wrap(header, width) for header, width in zip(headers, widths, strict=True)]
+    lines = _lines(wrapped, widths)
     lines.append("|".join("-" * width for width in widths))
     for row in rows:
-        lines += _row(row, widths)
+        lines += _lines([_pieces(c, w) for c, w in zip(row, widths, strict=True)], widths)
     return lines
 
 
-def _row(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-    wrapped = [
-        [cell[i : i + width] for i in range(0, len(cell), width)] or [""]
-        for cell, width in zip(cells, widths, strict=True)
-    ]
+_NARROWEST_TEXT = 12
+
+
+def _pieces(cell: str, width: int) -> list[str]:
+    return [cell[start : start + width] for start in range(0, len(cell), width)]
+
+
+def _lines(cells: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:
+    """Return the lines of one row, of which each cell is a list of pieces."""
     lines = []
-    for index in range(max(map(len, wrapped))):
-        parts = [part[index] if index < len(part) else "" for part in wrapped]
+    for index in range(max(map(len, cells), default=0)):
+        parts = [cell[index] if index < len(cell) else "" for cell in cells]
         padded = [
             part.ljust(width) if column == 0 else part.rjust(width)
             for column, (part, width) in enumerate(zip(parts, widths, strict=True))

@@ -22,8 +22,17 @@ class Adapter(ABC):
     """
 
     @abstractmethod
-    def applications(self, model: Any) -> list[Application]:
-        """Return every application of a layer, in order of execution."""
+    def applications(self, model: Any, shapes: Any = None) -> list[Application]:
+        """Return every application of a layer, in order of execution.
+
+        Parameters
+        ----------
+        model : object
+            The model.
+        shapes : tuple, or list or dict of tuple, optional
+            Shapes of its inputs, with None for batch and unknown time, where the model leaves
+            more than that open.
+        """
 
     @abstractmethod
     def run(self, model: Any, batch: Any) -> Iterator[list[Any]]:

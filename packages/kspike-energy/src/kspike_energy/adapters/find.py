@@ -42,7 +42,7 @@ def register_adapter(model_type: type | str, adapter: type[Adapter]) -> None:
     --------
     >>> class Net: ...
     >>> class NetAdapter(Adapter):
-    ...     def applications(self, model): return []
+    ...     def applications(self, model, shapes=None): return []
     ...     def run(self, model, batch): return iter(())
     >>> register_adapter(Net, NetAdapter)
     """

@@ -13,10 +13,12 @@ import keras
 import numpy as np
 
 from kspike_energy.adapters.base import Adapter
+from kspike_energy.batches import flat_shapes
 from kspike_energy.graph import Application
 from kspike_energy.nodes import LayerSpec, Node, Shape
 from kspike_energy.registry import find_statistics
 from kspike_energy.rules import RULES
+from kspike_energy.rules.linear import einsum_output
 
 __all__ = ["KerasAdapter", "layer_spec", "nodes_of_layer"]
 
@@ -108,20 +110,28 @@ def _shape(tensor: Any) -> Shape:
     return tuple(None if length is None else int(length) for length in tensor.shape)
 
 
+def _output_shapes(operation: Any, inputs: list[Shape], outputs: list[Any]) -> list[Shape]:
+    """Return the outputs' shapes; EinsumDense forgets lengths that it could know."""
+    if isinstance(operation, keras.layers.EinsumDense):
+        return [einsum_output(operation.equation, inputs[0], outputs[0].shape)]
+    return [_shape(tensor) for tensor in outputs]
+
+
 class _Stand:
     """Stands for values while only shapes are wanted: makes fresh symbolic tensors."""
 
     def call(self, operation: Any, node: Any, args: Any, kwargs: Any) -> Any:
         given = [_shape(t) for t in keras.tree.flatten((args, kwargs)) if _is_symbolic(t)]
-        if given == [_shape(t) for t in node.input_tensors]:
-            outputs = keras.tree.pack_sequence_as(
-                node.outputs, list(keras.tree.flatten(node.outputs))
-            )
-        else:  # a nested model that is applied to another shape than it was built for
+        outputs = node.outputs
+        if given != [_shape(t) for t in node.input_tensors]:
+            # A nested model on another shape than it was built for, or a shape that was left open.
             outputs = operation.compute_output_spec(*args, **kwargs)
-        return keras.tree.map_structure(
-            lambda t: keras.KerasTensor(t.shape, dtype=t.dtype), outputs
-        )
+        made = keras.tree.flatten(outputs)
+        shapes = _output_shapes(operation, given, made)
+        return [
+            keras.KerasTensor(shape, dtype=tensor.dtype)
+            for shape, tensor in zip(shapes, made, strict=True)
+        ]
 
     def enter_time(self, value: Any) -> Any:
         return keras.KerasTensor((None, *value.shape[2:]), dtype=value.dtype)
@@ -162,13 +172,14 @@ def _is_graph(layer: Any) -> bool:
     )
 
 
-_Visit: TypeAlias = tuple[str, Any, Any, list[Any], list[Any], bool]
+# Name, operation, node, inputs, outputs, all arguments, whether it is applied at each time step.
+_Visit: TypeAlias = tuple[str, Any, Any, list[Any], list[Any], Any, bool]
 
 
 def _walk(
     model: Any, inputs: Sequence[Any], how: _Stand | _Run, prefix: str = "", inside: bool = False
 ) -> Generator[_Visit, None, Any]:
-    """Yield each operation in order: name, operation, node, inputs, outputs, inside time.
+    """Yield each operation in order.
 
     Returns the outputs of the model, in its structure.
     """
@@ -181,7 +192,7 @@ def _walk(
             if node.is_input:
                 if not prefix:
                     given = [values[id(t)] for t in keras.tree.flatten(node.outputs)]
-                    yield name, operation, node, given, given, False
+                    yield name, operation, node, given, given, (), False
                 continue
             args, kwargs = node.arguments.fill_in(values)
             given = [values[id(t)] for t in node.input_tensors]
@@ -200,7 +211,8 @@ def _walk(
                     )
             else:
                 outputs = how.call(operation, node, args, kwargs)
-                yield name, operation, node, given, keras.tree.flatten(outputs), inside
+                made = keras.tree.flatten(outputs)
+                yield name, operation, node, given, made, (args, kwargs), inside
             for tensor, value in zip(
                 keras.tree.flatten(node.outputs), keras.tree.flatten(outputs), strict=True
             ):
@@ -209,10 +221,9 @@ def _walk(
     return keras.tree.pack_sequence_as(graph._outputs_struct, flat)
 
 
-def _operands(node: Any) -> tuple[Shape, ...]:
+def _operands(arguments: Any) -> tuple[Shape, ...]:
     """Return the shapes of every argument that has one."""
-    flat = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
-    return tuple(_shape(t) for t in flat if hasattr(t, "shape"))
+    return tuple(_shape(t) for t in keras.tree.flatten(arguments) if hasattr(t, "shape"))
 
 
 class KerasAdapter(Adapter):
@@ -220,9 +231,10 @@ class KerasAdapter(Adapter):
 
     def check(self, model: Any) -> None:
         """Raise if the model has no graph to read."""
-        if isinstance(model, keras.Sequential) and not model.built:
+        if isinstance(model, keras.Sequential) and model._functional is None:
             raise ValueError(
-                f"model {model.name!r} has no shapes yet: give it an Input, or call build()"
+                f"model {model.name!r} has no shapes yet: give it an Input, and layers of your own "
+                "a compute_output_shape"
             )
         if not _is_graph(model):
             raise TypeError(
@@ -230,14 +242,15 @@ class KerasAdapter(Adapter):
                 f"graph to read (describe it with kspike_energy.Network). Received: {model!r}"
             )
 
-    def applications(self, model: Any) -> list[Application]:
+    def applications(self, model: Any, shapes: Any = None) -> list[Application]:
         """Return every application of a layer, in order."""
         self.check(model)
         found: list[Application] = []
         specs: dict[tuple[int, str], LayerSpec] = {}
         alive: list[Any] = []  # identities hold only as long as the tensors live
-        inputs = [keras.KerasTensor(t.shape, dtype=t.dtype) for t in _graph(model)._inputs]
-        for name, operation, node, given, outputs, inside in _walk(model, inputs, _Stand()):
+        inputs = self._stand_ins(model, shapes)
+        for visit in _walk(model, inputs, _Stand()):
+            name, operation, node, given, outputs, arguments, inside = visit
             alive += [*given, *outputs]
             spec = specs.setdefault((id(operation), name), layer_spec(operation, name))
             found.append(
@@ -249,23 +262,49 @@ class KerasAdapter(Adapter):
                     output_ids=tuple(id(t) for t in outputs),
                     input_tensors=tuple(node.input_tensors),
                     output_tensors=tuple(keras.tree.flatten(node.outputs)),
-                    operands=_operands(node),
+                    operands=_operands(arguments),
                     inside_time=inside,
                 )
             )
         del alive
         return found
 
+    def _stand_ins(self, model: Any, shapes: Any) -> list[Any]:
+        """Return a symbolic tensor for each input, of the given shapes if there are any."""
+        own = _graph(model)._inputs
+        wanted = [_shape(t) for t in own]
+        if shapes is not None:
+            names = [t.name for t in own]
+            wanted = flat_shapes(shapes, names)
+            if len(wanted) != len(own):
+                raise ValueError(
+                    f"input_shape must hold {len(own)} shapes. Received: input_shape={shapes!r}"
+                )
+        for tensor, shape in zip(own, wanted, strict=True):
+            fits = len(shape) == len(tensor.shape) and all(
+                had is None or had == got for had, got in zip(tensor.shape, shape, strict=True)
+            )
+            if not fits:
+                raise ValueError(
+                    f"input_shape must fit {tuple(tensor.shape)}, which is that of input "
+                    f"{tensor.name!r}. Received: {tuple(shape)}"
+                )
+        return [
+            keras.KerasTensor(shape, dtype=tensor.dtype)
+            for tensor, shape in zip(own, wanted, strict=True)
+        ]
+
     def run(self, model: Any, batch: Any) -> Iterator[list[Any]]:
         """Yield the inputs of every application on one batch, in the same order."""
         graph = _graph(model)
         with keras.StatelessScope():
             tensors = graph._standardize_inputs(_as_tensors(batch))
-            for _, _, _, given, _, _ in _walk(model, tensors, _Run()):
+            for _, _, _, given, *_ in _walk(model, tensors, _Run()):
                 yield [keras.ops.convert_to_numpy(t) for t in given]
 
     def input_shapes(self, model: Any) -> Any:
         """Return shapes of the model's inputs, in its own structure."""
+        self.check(model)
         return keras.tree.map_structure(_shape, _graph(model)._inputs_struct)
 
     def params(self, model: Any, layer: Any = None) -> int:
@@ -305,12 +344,12 @@ def nodes_of_layer(layer: Any) -> list[Application]:
             Application(
                 spec=layer_spec(layer),
                 inputs=tuple(_shape(t) for t in given),
-                outputs=tuple(_shape(t) for t in outputs),
+                outputs=tuple(_output_shapes(layer, [_shape(t) for t in given], outputs)),
                 input_ids=tuple(id(t) for t in given),
                 output_ids=tuple(id(t) for t in outputs),
                 input_tensors=tuple(given),
                 output_tensors=tuple(outputs),
-                operands=_operands(node),
+                operands=_operands((node.arguments.args, node.arguments.kwargs)),
             )
         )
     return found

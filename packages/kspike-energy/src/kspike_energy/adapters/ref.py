@@ -53,8 +53,8 @@ def _inner(saved: Mapping[str, Any]) -> LayerSpec:
 class RefAdapter(Adapter):
     """Models that `kspike_ref.load_model` returns."""
 
-    def applications(self, model: Any) -> list[Application]:
-        """Return every application of a layer, in order."""
+    def applications(self, model: Any, shapes: Any = None) -> list[Application]:
+        """Return every application of a layer, in order; the shapes are those it was saved with."""
         found: list[Application] = []
         identities: dict[tuple[int, int], int] = {}
 
@@ -64,14 +64,14 @@ class RefAdapter(Adapter):
         for index, node in enumerate(model.nodes):
             outputs = tuple(identity(index, i) for i in range(len(node.output_shapes)))
             inputs = tuple(identity(ref.node, ref.output) for ref in node.inputs)
-            shapes: tuple[Shape, ...] = tuple(tuple(shape) for shape in node.input_shapes)
+            given: tuple[Shape, ...] = tuple(tuple(shape) for shape in node.input_shapes)
             if not inputs:  # an input of the model
-                inputs, shapes = outputs, tuple(tuple(shape) for shape in node.output_shapes)
+                inputs, given = outputs, tuple(tuple(shape) for shape in node.output_shapes)
             layer = node.layer
             found.append(
                 Application(
                     spec=_spec(layer, node.name, _kind(layer.class_name), layer.config),
-                    inputs=shapes,
+                    inputs=given,
                     outputs=tuple(tuple(shape) for shape in node.output_shapes),
                     input_ids=inputs,
                     output_ids=outputs,

@@ -24,7 +24,7 @@ def _sizes(node: Node, index: int) -> tuple[tuple[int, ...], int]:
     if len(known) != len(shape):
         raise UndefinedShapeError(
             f"layer {node.spec.name!r} attends over an input of undefined shape "
-            f"{node.full_inputs[min(index, len(node.full_inputs) - 1)]}: give its axes a length"
+            f"{node.full_inputs[min(index, len(node.full_inputs) - 1)]}"
         )
     return known[:-1], known[-1]
 

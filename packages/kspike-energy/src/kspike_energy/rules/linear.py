@@ -14,7 +14,7 @@ from kspike_energy.counts import FanOut, Number, Windows, windows_fan_out
 from kspike_energy.nodes import Counts, Node, Term, UndefinedShapeError
 from kspike_energy.rules._table import activation_units, rule
 
-__all__ = ["ConvolutionPlan", "as_tuple", "convolution", "einsum_fan_out"]
+__all__ = ["ConvolutionPlan", "as_tuple", "convolution", "einsum_fan_out", "einsum_output"]
 
 
 @rule("Dense", linear=True)
@@ -60,6 +60,19 @@ def einsum_fan_out(
     if any(length is None for length in fresh):
         raise UndefinedShapeError(f"equation {equation!r} has an output of undefined shape")
     return FanOut.uniform(units, math.prod(length for length in fresh if length is not None))
+
+
+def einsum_output(
+    equation: str, inputs: Sequence[int | None], outputs: Sequence[int | None]
+) -> tuple[int | None, ...]:
+    """Return the result's shape, with axes of unknown length taken from the first operand."""
+    left, right = equation.replace(" ", "").split("->")
+    labels, _ = _letters(right, outputs)
+    known = dict(zip(*_letters(left.split(",")[0], inputs), strict=True))
+    return tuple(
+        known.get(label) if length is None else length
+        for label, length in zip(labels, outputs, strict=True)
+    )
 
 
 def _letters(term: str, shape: Sequence[int | None]) -> tuple[list[str], Sequence[int | None]]:
@@ -157,8 +170,7 @@ def convolution(node: Node, plan: ConvolutionPlan, index: int = 0) -> FanOut:
         inputs, outputs = full_in[axis], full_out[axis]
         if inputs is None or outputs is None:
             raise UndefinedShapeError(
-                f"layer {node.spec.name!r} has an input of undefined shape {full_in}: "
-                "give every axis but batch and time a length"
+                f"layer {node.spec.name!r} has an input of undefined shape {full_in}"
             )
         windows.append(
             Windows(
