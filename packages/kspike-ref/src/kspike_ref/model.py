@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kspike_ref import layers as layers  # enters the layers in the table
-from kspike_ref._spec import leaves, map_leaves, parse
+from kspike_ref._spec import leaves, parse
+from kspike_ref._threads import limit_threads, num_threads
 from kspike_ref.archive import read_archive
+from kspike_ref.batches import Outputs, block_size, forget, progress_bar, run_blocks
+from kspike_ref.counting import LayerRun
 from kspike_ref.graph import Graph, Node, Ref, build, substitute
-from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer
+from kspike_ref.layers.base import Array, Layer, Shape, StatefulLayer
 from kspike_ref.run import Runner, States
 from kspike_ref.streaming import check_streaming, time_tensors
 from kspike_ref.summary import summary
@@ -66,12 +70,20 @@ class Model:
         The layers, each once.
     inputs, outputs : tuple of str
         The names of the input layers, and of the nodes that make the outputs.
+    last_run : dict of str to LayerRun
+        What the layers with products did in the last `predict`, `activity` or `step`: operations
+        performed, and where inputs are spikes, events and synaptic operations.
+    num_threads : int or None
+        How many threads to use; None, the default, for all cores.
     """
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._runner = Runner(graph)
         self._timed = time_tensors(graph)
+        self._num_threads: int | None = None
+        self._is_time_major = any(getattr(n.layer, "time_major", False) for n in graph.nodes)
+        self.last_run: dict[str, LayerRun] = {}
         self.name = graph.name
         self.nodes: tuple[Node, ...] = tuple(graph.nodes)
         self.layers: tuple[Layer, ...] = tuple(
@@ -112,9 +124,37 @@ class Model:
         ValueError
             If the inputs do not fit the model.
         """
+        if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+            raise ValueError(f"batch_size must be a positive integer. Received: {batch_size!r}")
         inputs = self._inputs(x, timesteps)
-        outputs, _, _ = self._runner.run(self._cast(inputs))
-        return self._structured(outputs)
+        count, threads = len(inputs[0]), self._threads()
+        if self._is_time_major or len({len(array) for array in inputs}) > 1:
+            size = max(1, count)
+        else:
+            size = batch_size or block_size(self.nodes, inputs, threads)
+        given, outputs, lock = _flat(x, self._graph.inputs), Outputs(count), Lock()
+        bar = progress_bar(count) if progress else None
+        total: dict[int, LayerRun] = {}
+
+        def work(first: int, last: int) -> None:
+            record: dict[int, LayerRun] = {}
+            block = self._cast([array[first:last] for array in inputs])
+            outputs.put(first, last, self._runner.run(block, record=record)[0])
+            for array in given:
+                forget(array, first, last)
+            with lock:
+                for index, run in record.items():
+                    total[index] = total[index] + run if index in total else run
+                if bar is not None:
+                    bar.update(last - first)
+
+        try:
+            run_blocks(work, count, size, threads)
+        finally:
+            if bar is not None:
+                bar.close()
+        self._keep_record(total)
+        return self._structured(outputs.arrays)
 
     def activity(
         self, x: Any, timesteps: int | None = None, layers: Iterable[str] | None = None
@@ -147,7 +187,11 @@ class Model:
             unknown = ", ".join(sorted(wanted - set(keys)))
             raise ValueError(f"layers must be names of the model's layers. Received: {unknown}")
         keep = [i for i, key in enumerate(keys) if wanted is None or key in wanted]
-        _, kept, _ = self._runner.run(self._cast(self._inputs(x, timesteps)), keep=keep)
+        record: dict[int, LayerRun] = {}
+        inputs = self._cast(self._inputs(x, timesteps))
+        with limit_threads(self._threads()):
+            _, kept, _ = self._runner.run(inputs, keep=keep, record=record)
+        self._keep_record(record)
         return {keys[i]: kept[i] for i in keep}
 
     def initial_state(self, batch_size: int) -> States:
@@ -193,7 +237,10 @@ class Model:
             The state after this step.
         """
         inputs = self._inputs(x, 1)
-        outputs, _, after = self._runner.run(self._cast(inputs), state)
+        record: dict[int, LayerRun] = {}
+        with limit_threads(self._threads()):
+            outputs, _, after = self._runner.run(self._cast(inputs), state, record=record)
+        self._keep_record(record)
         timed = [ref in self._timed for ref in self._runner.outputs]
         return self._structured(
             [y[:, 0] if t else y for y, t in zip(outputs, timed, strict=True)]
@@ -202,6 +249,24 @@ class Model:
     def summary(self) -> str:
         """Return a table of the model's layers, shapes and weights."""
         return summary(self.name, self.nodes)
+
+    @property
+    def num_threads(self) -> int | None:
+        """How many threads to use; None for all cores."""
+        return self._num_threads
+
+    @num_threads.setter
+    def num_threads(self, count: int | None) -> None:
+        with limit_threads(count):  # checks it
+            self._num_threads = count
+
+    def _threads(self) -> int:
+        allowed = num_threads()
+        return allowed if self._num_threads is None else min(allowed, self._num_threads)
+
+    def _keep_record(self, record: dict[int, LayerRun]) -> None:
+        names = self._activity_names()
+        self.last_run = {names[i]: record[i] for i in sorted(record)}
 
     def __repr__(self) -> str:
         return f"<kspike_ref.Model {self.name!r}, {len(self.layers)} layers>"
@@ -272,6 +337,3 @@ def _check_input(name: str, x: Array, shape: Shape) -> None:
         raise ValueError(f"x must have the shape ({wanted}) at {name!r}. Received: {x.shape}")
     if x.dtype.kind not in "fiub":
         raise TypeError(f"x must hold real numbers at {name!r}. Received: dtype={x.dtype}")
-
-
-__all__ = ["Model", "State", "load_model", "map_leaves"]

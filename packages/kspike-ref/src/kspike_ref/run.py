@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from kspike_ref.counting import LayerRun, tally
 from kspike_ref.graph import Graph, Node, Ref, refs, substitute
 from kspike_ref.layers.base import Array, State, StatefulLayer
+from kspike_ref.layers.recurrent import RNN
 from kspike_ref.layers.shape import InputLayer
+from kspike_ref.layers.temporal import SpikingActivation, SpikingActivationCell
 
 States = dict[int, State]
 
@@ -25,6 +28,7 @@ class _Task:
     is_simple: bool  # one tensor in, and nothing else
     is_pointwise: bool
     is_stateful: bool
+    takes_spikes: bool
     frees: tuple[Ref, ...]
 
 
@@ -45,6 +49,7 @@ class Runner:
             last |= dict.fromkeys(node.inputs, index)
         for ref in self.outputs:
             last.pop(ref, None)
+        spikes = _spikes(graph)
         self._tasks = [
             _Task(
                 index,
@@ -55,6 +60,7 @@ class Runner:
                 and not node.keywords,
                 pointwise(node),
                 isinstance(node.layer, StatefulLayer),
+                not spikes.isdisjoint(node.inputs),
                 tuple(dict.fromkeys(ref for ref in node.inputs if last.get(ref) == index)),
             )
             for index, node in enumerate(graph.nodes)
@@ -62,7 +68,11 @@ class Runner:
         ]
 
     def run(
-        self, inputs: list[Array], states: States | None = None, keep: Collection[int] | None = ()
+        self,
+        inputs: list[Array],
+        states: States | None = None,
+        keep: Collection[int] | None = (),
+        record: dict[int, LayerRun] | None = None,
     ) -> tuple[list[Array], dict[int, Any], States]:
         """Run all nodes.
 
@@ -74,6 +84,8 @@ class Runner:
             The states of the stateful nodes before the first step; fresh ones without.
         keep : collection of int or None
             The nodes whose outputs to return; None for all.
+        record : dict, optional
+            Filled with what the nodes did.
 
         Returns
         -------
@@ -88,7 +100,11 @@ class Runner:
         kept: dict[int, Any] = {i: x for i, x in enumerate(inputs) if keep is None or i in keep}
         after: States = {}
         for task in self._tasks:
+            tally.spikes = task.takes_spikes
             y = self._apply(task, values, states, after)
+            done = tally.take()
+            if done is not None and record is not None:
+                record[task.index] = done
             if keep is None or task.index in keep:
                 kept[task.index] = y
             for i, output in enumerate(y if isinstance(y, list | tuple) else (y,)):
@@ -114,6 +130,20 @@ class Runner:
         if task.is_pointwise and not task.is_stateful:
             return _once_if_static(task, arguments, keywords, values)
         return layer.call(*arguments, **keywords)
+
+
+def _spikes(graph: Graph) -> set[Ref]:
+    """Return the tensors that hold spikes, mostly zero."""
+    spikes: set[Ref] = set()
+    for i, node in enumerate(graph.nodes):
+        layer = node.layer
+        fires = isinstance(layer, SpikingActivation) or (
+            isinstance(layer, RNN) and isinstance(layer.cell, SpikingActivationCell)
+        )
+        inner = getattr(layer, "layer", layer)  # of TimeDistributed
+        if fires or (inner.keeps_zeros and not spikes.isdisjoint(node.inputs)):
+            spikes.add(Ref(i, 0))
+    return spikes
 
 
 def pointwise(node: Node) -> bool:

@@ -66,6 +66,8 @@ class Activation(Pointwise):
 class ReLU(Pointwise):
     """``max(x, 0)``, with a slope below and a limit above."""
 
+    keeps_zeros = True
+
     def call(self, x: Array) -> Array:
         config = self.config
         return activations.relu(
@@ -79,6 +81,8 @@ class ReLU(Pointwise):
 @known("LeakyReLU")
 class LeakyReLU(Pointwise):
     """``x`` above 0, a slope below."""
+
+    keeps_zeros = True
 
     def call(self, x: Array) -> Array:
         return activations.leaky_relu(x, float(self.config.get("negative_slope", 0.3)))
@@ -137,6 +141,8 @@ class PReLU(Layer):
 )  # fmt: skip
 class Identity(Pointwise):
     """What acts in training only."""
+
+    keeps_zeros = True
 
     def call(self, x: Array) -> Array:
         return x

@@ -74,9 +74,12 @@ class Layer:
     pointwise_from : int
         The smallest number of axes an input needs for axis 1 to be one along which the layer treats
         each position alone and alike (so that time may be there). 0 says that it never does.
+    keeps_zeros : bool
+        Whether zeros stay zeros, so that spikes that come in are mostly zero when they go out.
     """
 
     pointwise_from: ClassVar[int] = 0
+    keeps_zeros: ClassVar[bool] = False
 
     def __init__(self, name: str, class_name: str, config: Mapping[str, Any]) -> None:
         self.name = name

@@ -11,10 +11,12 @@ import numpy as np
 from kspike_ref import _convolve, _matmul
 from kspike_ref._signal import frozen
 from kspike_ref.archive import ArchiveError
+from kspike_ref.counting import tally
+from kspike_ref.events import EventConvolution
 from kspike_ref.layers.activation import activation
 from kspike_ref.layers.base import Array, Layer, Shape, known
 from kspike_ref.layers.dense import activation_parts, refuse_variants
-from kspike_ref.layers.product import Product, counter
+from kspike_ref.layers.product import Product
 from kspike_ref.layers.window import Window, lengths
 
 
@@ -75,6 +77,9 @@ class Conv(ConvLayer):
         parts = np.split(matrix, self.groups, axis=1)
         self.width = _matmul.panel_width(kernel.dtype)
         self.packed = frozen(np.stack([_matmul.pack(np.ascontiguousarray(p)) for p in parts]))
+        taps = math.prod(self.window.size)
+        channels, filters = kernel.shape[-2], kernel.shape[-1] // self.groups
+        self.events = EventConvolution(self.packed, taps, channels, filters)
 
     def call(self, x: Array) -> Array:
         window = self.window
@@ -82,13 +87,23 @@ class Conv(ConvLayer):
         geometry = window.geometry(entered.shape[4 - window.rank : 4])
         extents = geometry[4, 3 - window.rank :].tolist()
         out = self.started(len(x), extents, self.integer("filters"))
-        if out.size:
+        if out.size and not self._by_events(entered, geometry, out):
             rows = np.empty((min(out.shape[1], 240), self.depth), self.dtype)
             _convolve.convolve(
                 frozen(entered), geometry, self.packed, self.width, self.groups, rows, out
             )
-        counter.operations += out.size * self.depth
         return self.finished(out, extents)
+
+    def _by_events(self, x: Array, geometry: Array, out: Array) -> bool:
+        """Add the convolution event by event where that is faster; return whether it was."""
+        if not tally.spikes:
+            tally.add(out.size * self.depth)
+            return False
+        activity = self.events.activity(x, geometry)
+        pays = self.events.pays(activity, out.size)
+        done = self.events.add(x, geometry, out, activity.synops) if pays else out.size * self.depth
+        tally.add(done, activity.events, activity.synops)
+        return pays
 
 
 @known("DepthwiseConv1D", "DepthwiseConv2D")
@@ -117,7 +132,7 @@ class DepthwiseConv(ConvLayer):
         out = np.zeros((len(x), math.prod(extents), channels, multiplier), self.dtype)
         taps = frozen(kernel.reshape(-1, channels, multiplier))
         _convolve.depthwise(frozen(entered), geometry, taps, out)
-        counter.operations += out.size * len(taps)
+        tally.add(out.size * len(taps))
         flat = out.reshape(*out.shape[:2], channels * multiplier)
         if use_bias:
             flat += self.weights["bias"]

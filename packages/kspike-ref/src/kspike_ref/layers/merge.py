@@ -132,6 +132,8 @@ class Average(Merge):
 class Concatenate(Merge):
     """One after another along an axis."""
 
+    keeps_zeros = True
+
     def setup(self) -> None:
         axis = self.config.get("axis", -1)
         if type(axis) is not int:

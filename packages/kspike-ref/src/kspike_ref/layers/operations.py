@@ -130,6 +130,8 @@ class Reduction(Layer):
 class Reshape(Layer):
     """The same elements in another shape, the batch axis included."""
 
+    keeps_zeros = True
+
     def setup(self) -> None:
         self.target = tuple(-1 if n is None else int(n) for n in self.config["newshape"])
 
@@ -148,6 +150,8 @@ class Reshape(Layer):
 @known("ops:Transpose")
 class Transpose(Layer):
     """The axes in another order; the batch stays first."""
+
+    keeps_zeros = True
 
     def output_shape(self, shape: Shape) -> Shape:
         axes = self._axes(len(shape))
@@ -171,6 +175,7 @@ class Transpose(Layer):
 class Dims(Layer):
     """Axes of length 1, added or removed."""
 
+    keeps_zeros = True
     function: ClassVar[Function]
 
     def _axes(self, rank: int) -> tuple[int, ...]:
@@ -204,6 +209,8 @@ class Dims(Layer):
 @known("ops:GetItem")
 class GetItem(Layer):
     """A slice."""
+
+    keeps_zeros = True
 
     def _key(self, key: Any) -> tuple[Any, ...]:
         items = tuple(key) if isinstance(key, list) else (key,)
@@ -241,6 +248,8 @@ class GetItem(Layer):
 @known("ops:Concatenate")
 class Concatenate(Layer):
     """One after another along an axis."""
+
+    keeps_zeros = True
 
     def _axis(self, rank: int) -> int:
         axis = self.config.get("axis", 0)

@@ -20,6 +20,8 @@ from kspike_ref.layers.window import Window
 class Pooling(Layer):
     """The maximum or the mean in each window; padding does not count."""
 
+    keeps_zeros = True
+
     def setup(self) -> None:
         rank = next(int(c) for c in self.class_name if c.isdigit())
         self.window = Window(self.config, rank, "pool_size")

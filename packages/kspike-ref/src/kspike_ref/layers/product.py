@@ -1,38 +1,14 @@
-"""Products of inputs with a trained matrix, and a count of what they really did."""
+"""Products of inputs with a trained matrix: dense, or event by event where inputs are spikes."""
 
 from __future__ import annotations
-
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 
 from kspike_ref import _matmul
 from kspike_ref._signal import frozen
+from kspike_ref.counting import tally
+from kspike_ref.events import dense_activity, dense_pays
 from kspike_ref.layers.base import Array
-
-
-class Counter(threading.local):
-    """Adds up what the products of a layer did, in one thread.
-
-    Attributes
-    ----------
-    operations : int
-        Multiply-adds performed.
-    """
-
-    operations = 0
-
-
-counter = Counter()
-
-
-@contextmanager
-def counted() -> Iterator[Counter]:
-    """Count what happens within the block, in this thread."""
-    counter.operations = 0
-    yield counter
 
 
 class Product:
@@ -58,11 +34,23 @@ class Product:
 
     def add(self, x: Array, out: Array) -> Array:
         """Add ``x @ kernel`` to ``out``, and return it."""
-        if x.dtype != self.dtype:
-            x = x.astype(self.dtype)
-        if self.depth and out.size:
-            _matmul.multiply(frozen(np.ascontiguousarray(x)), self.packed, self.width, out)
-        counter.operations += x.shape[0] * self.depth * self.columns
+        x = frozen(np.ascontiguousarray(x, self.dtype))
+        everything = x.shape[0] * self.depth * self.columns
+        if everything == 0:
+            return out
+        if tally.spikes:
+            activity = dense_activity(x, self.columns)
+            if dense_pays(activity, self.columns):
+                index, values = np.empty(self.depth, np.intp), np.empty(self.depth, self.dtype)
+                events = _matmul.multiply_events(
+                    x, self.packed, self.width, self.depth, out, index, values
+                )
+                tally.add(events * self.columns, activity.events, activity.synops)
+                return out
+            tally.add(everything, activity.events, activity.synops)
+        else:
+            tally.add(everything)
+        _matmul.multiply(x, self.packed, self.width, out)
         return out
 
     def over_last_axis(self, x: Array, bias: Array | None = None) -> Array:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.archive import ArchiveError
+from kspike_ref.counting import tally
 from kspike_ref.layers.activation import activation
 from kspike_ref.layers.base import (
     Array,
@@ -27,6 +28,8 @@ class Cell(Layer):
 
     A cell does what does not depend on its state for all steps at once, in `project`.
     """
+
+    state_count = 1
 
     def setup(self) -> None:
         self.units = self.integer("units")
@@ -51,6 +54,14 @@ class Cell(Layer):
         shapes: Any = self.state_shapes(shape)
         return [np.zeros((batch, *units), self.dtype) for units in shapes]
 
+    def entered(self, states: list[Array]) -> list[Array]:
+        """Return states that a model gives, as Keras has them, in the form of this cell."""
+        return states
+
+    def returned(self, states: list[Array]) -> list[Array]:
+        """Return states as Keras has them."""
+        return states
+
     def project(self, x: Array) -> Array:
         """Return what the inputs of all steps, ``(batch, time, …)``, contribute."""
         return x
@@ -62,6 +73,7 @@ class Cell(Layer):
     def scan(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
         """Return the outputs of all steps, ``(batch, time, …)``, and the states after them."""
         projected = self.project(x)
+        tally.spikes = False  # the cell's own output is not
         units: Any = self.output_units(x.shape[:1] + x.shape[2:])
         out = np.empty((*x.shape[:2], *units), self.dtype)
         for t in range(x.shape[1]):
@@ -108,6 +120,7 @@ class LSTMCell(GatedCell):
     """Long short-term memory: gates i, f, candidate c, and o."""
 
     gates = 4
+    state_count = 2
 
     def state_shapes(self, shape: Shape) -> list[Shape]:
         return [(self.units,), (self.units,)]
@@ -174,6 +187,7 @@ class StackedRNNCells(Cell):
             self.cells.append(cell)
         if not self.cells:
             raise ArchiveError("cells must not be empty")
+        self.state_count = sum(cell.state_count for cell in self.cells)
 
     def _shapes(self, shape: Shape) -> list[Shape]:
         """Return the input shape of each cell, and the last one's output shape."""
@@ -201,10 +215,24 @@ class StackedRNNCells(Cell):
         pairs = zip(self.cells, self._shapes(shape), strict=False)
         return [state for cell, s in pairs for state in cell.initial(batch, s)]
 
+    def entered(self, states: list[Array]) -> list[Array]:
+        return self._each("entered", states)
+
+    def returned(self, states: list[Array]) -> list[Array]:
+        return self._each("returned", states)
+
+    def _each(self, form: str, states: list[Array]) -> list[Array]:
+        changed = []
+        for cell in self.cells:
+            count = cell.state_count
+            changed += getattr(cell, form)(states[:count])
+            states = states[count:]
+        return changed
+
     def scan(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
         after = []
         for cell in self.cells:
-            count = len(cell.state_shapes(x.shape[:1] + x.shape[2:]))
+            count = cell.state_count
             x, new = cell.scan(x, states[:count])
             states = states[count:]
             after += new
@@ -261,8 +289,8 @@ class RNN(StatefulLayer):
     def call(self, x: Array, initial_state: Any = None) -> Any:
         state = self.initial_state(len(x), x.shape)
         if initial_state is not None:
-            given = initial_state if isinstance(initial_state, list | tuple) else [initial_state]
-            state = (*flat(given), *state[len(flat(given)) :])
+            given = self.cell.entered(flat(initial_state))
+            state = (*given, *state[len(given) :])
         return self.scan(state, x)[0]
 
     def scan(self, state: State, *inputs: Any) -> tuple[Any, State]:
@@ -273,8 +301,12 @@ class RNN(StatefulLayer):
         out, states = self.cell.scan(x, states)
         if self.reduces:
             y = out[:, -1].copy() if out.shape[1] else last
-            return ([y, *states] if self.returns_state else y), (*states, y)
-        return ([out, *states] if self.returns_state else out), tuple(states)
+        else:
+            y = out
+        kept = (*states, y) if self.reduces else tuple(states)
+        if not self.returns_state:
+            return y, kept
+        return [y, *(s.astype(self.dtype) for s in self.cell.returned(states))], kept
 
 
 def flat(values: Any) -> list[Array]:

@@ -42,6 +42,8 @@ _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "ui
 class Flatten(Layer):
     """All axes after the batch, as one."""
 
+    keeps_zeros = True
+
     def output_shape(self, shape: Shape) -> Shape:
         rest = shape[1:]
         return (shape[0], None if None in rest else math.prod(n for n in rest if n is not None))
@@ -55,6 +57,8 @@ class Flatten(Layer):
 @known("Reshape")
 class Reshape(Layer):
     """The same elements in another shape."""
+
+    keeps_zeros = True
 
     def setup(self) -> None:
         target = self.config["target_shape"]
@@ -88,6 +92,8 @@ def resolve(given: Shape, target: tuple[int, ...]) -> Shape:
 class Permute(Layer):
     """The axes in another order."""
 
+    keeps_zeros = True
+
     def setup(self) -> None:
         self.dims = [int(d) for d in self.config["dims"]]
         if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
@@ -108,6 +114,8 @@ class Permute(Layer):
 @known("RepeatVector")
 class RepeatVector(Layer):
     """One vector at every step."""
+
+    keeps_zeros = True
 
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != 2:
@@ -154,6 +162,7 @@ class _Edges(Layer):
 class ZeroPadding(_Edges):
     """Zeros around."""
 
+    keeps_zeros = True
     key = "padding"
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -169,6 +178,7 @@ class ZeroPadding(_Edges):
 class Cropping(_Edges):
     """The edges cut off."""
 
+    keeps_zeros = True
     key = "cropping"
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -184,6 +194,8 @@ class Cropping(_Edges):
 @known("UpSampling1D", "UpSampling2D", "UpSampling3D")
 class UpSampling(Layer):
     """Each element several times, or interpolated."""
+
+    keeps_zeros = True
 
     def setup(self) -> None:
         rank = next(int(c) for c in self.class_name if c.isdigit())

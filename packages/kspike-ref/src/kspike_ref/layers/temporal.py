@@ -138,7 +138,10 @@ class LowpassCell(SpikingCell):
 
 @known("custom:kspike_tf>AlphaCell")
 class AlphaCell(SpikingCell):
-    """An alpha synapse."""
+    """An alpha synapse: its state is the output and the first of two filters.
+
+    In Keras it is the output y and its slope, p = τ·dy/dt, which is the first filter minus y.
+    """
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         return dict.fromkeys(["initial_level", "tau"], (math.prod(self.size),))
@@ -151,9 +154,15 @@ class AlphaCell(SpikingCell):
 
     def initial(self, batch: int, shape: Shape) -> list[Array]:
         level = self.weights["initial_level"].astype(np.float64)
-        state = np.zeros((batch, 2, level.size))
-        state[:, 0] = level
-        return [state]
+        return [np.broadcast_to(level, (batch, 2, level.size))]
+
+    def entered(self, states: list[Array]) -> list[Array]:
+        y, slope = states[0][:, 0], states[0][:, 1]
+        return [np.stack([y, y + slope], axis=1)]
+
+    def returned(self, states: list[Array]) -> list[Array]:
+        y, first = states[0][:, 0], states[0][:, 1]
+        return [np.stack([y, first - y], axis=1)]
 
     def run(self, rows: Array, state: Array, out: Array) -> None:
         self.dynamics.run(rows, state, out)
@@ -203,9 +212,10 @@ class KerasSpikingLayer(StatefulLayer):
 
     def call(self, x: Array, initial_state: Any = None, constants: Any = None) -> Any:
         batch = x.shape[1 if self.time_major else 0]
-        given = None if initial_state is None else flat(initial_state)
-        state = self.initial_state(batch, x.shape) if given is None else tuple(given)
-        return self.scan(state, x)[0]
+        if initial_state is None:
+            return self.scan(self.initial_state(batch, x.shape), x)[0]
+        given = [np.asarray(state, np.float64) for state in flat(initial_state)]
+        return self.scan(tuple(self.cell.entered(given)), x)[0]
 
     def scan(self, state: State, *inputs: Any) -> tuple[Any, State]:
         x = np.moveaxis(inputs[0], 0, 1) if self.time_major else inputs[0]
@@ -214,7 +224,7 @@ class KerasSpikingLayer(StatefulLayer):
             y = y[:, -1].copy()
         elif self.time_major:
             y = np.moveaxis(y, 1, 0)
-        states = [s.astype(self.dtype) for s in after] if self.returns_state else []
+        states = [s.astype(self.dtype) for s in self.cell.returned(after)]
         return ([y, *states] if self.returns_state else y), tuple(after)
 
 

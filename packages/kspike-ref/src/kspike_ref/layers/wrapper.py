@@ -46,6 +46,7 @@ def _one_step(shape: Shape) -> Shape:
 class Fold(Layer):
     """Time becomes part of the batch."""
 
+    keeps_zeros = True
     verb: ClassVar[str] = "fold"
 
     def streams(self, *shapes: Any) -> bool:
@@ -64,6 +65,7 @@ class Fold(Layer):
 class Unfold(Layer):
     """Time becomes an axis again, as long as in the second input."""
 
+    keeps_zeros = True
     verb: ClassVar[str] = "unfold"
 
     def streams(self, *shapes: Any) -> bool:

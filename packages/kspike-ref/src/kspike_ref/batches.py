@@ -1,0 +1,177 @@
+"""Cuts a batch into blocks that fit the cache, and runs them on several cores."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from kspike_ref import _threads
+from kspike_ref.graph import Node
+from kspike_ref.layers.base import Array, Shape
+
+# What a block's widest layer may fill: its input and output then stay in a core's L2 cache.
+_CACHE = 1 << 20
+_LARGEST = 1024  # examples of a block; more gain nothing
+_WORTH_THREADS = 1 << 20  # bytes of activations below which a thread costs more than it does
+
+
+def block_size(nodes: Sequence[Node], inputs: Sequence[Array], threads: int) -> int:
+    """Return how many examples to run at once.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+        The model's nodes.
+    inputs : sequence of ndarray
+        The inputs of all examples.
+    threads : int
+        How many threads there are to share the work.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    count = len(inputs[0])
+    steps = max((x.shape[1] for x in inputs if x.ndim > 2), default=1)
+    widest = max((_bytes(node, steps, inputs) for node in nodes), default=1)
+    size = max(1, min(_LARGEST, _CACHE // max(1, widest)))
+    if count * widest > _WORTH_THREADS:
+        size = min(size, -(-count // threads))
+    return max(1, min(size, count))
+
+
+def _bytes(node: Node, steps: int, inputs: Sequence[Array]) -> int:
+    """Return about how many bytes a node reads and writes for one example."""
+    longest = max((n for x in inputs for n in x.shape[2:]), default=1)
+
+    def size(shape: Shape) -> int:
+        lengths = [(steps if i == 1 else longest) if n is None else n for i, n in enumerate(shape)]
+        return math.prod(lengths[1:])
+
+    shapes = [*node.input_shapes, *node.output_shapes]
+    return int(node.layer.dtype.itemsize) * sum(size(shape) for shape in shapes)
+
+
+class Outputs:
+    """Room for the outputs of all blocks, made when the first is there.
+
+    Parameters
+    ----------
+    count : int
+        The number of examples.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.arrays: list[Array] = []
+        self._lock = Lock()
+
+    def put(self, first: int, last: int, outputs: Sequence[Array]) -> None:
+        """Store what a block made of the examples ``first`` to ``last``."""
+        if (first, last) == (0, self.count):
+            self.arrays = [np.ascontiguousarray(y) for y in outputs]
+            return
+        with self._lock:
+            if not self.arrays:
+                self.arrays = [np.empty((self.count, *y.shape[1:]), y.dtype) for y in outputs]
+        for array, y in zip(self.arrays, outputs, strict=True):
+            array[first:last] = y
+
+
+def run_blocks(work: Callable[[int, int], None], count: int, size: int, threads: int) -> None:
+    """Call ``work(first, last)`` for all blocks of a batch.
+
+    Parameters
+    ----------
+    work : callable
+        Runs the examples from ``first`` to before ``last``; called from several threads.
+    count, size : int
+        How many examples there are, and how many a block has.
+    threads : int
+        How many blocks to run at the same time.
+    """
+    starts = deque(range(0, count, size)) or deque([0])
+    helpers = min(threads, len(starts)) - 1
+    alone = helpers > 0  # each block on one core, as there are blocks for all of them
+
+    def drain() -> None:
+        with _threads.limit_threads(1 if alone else threads):
+            while True:
+                try:
+                    first = starts.popleft()
+                except IndexError:
+                    return
+                work(first, min(count, first + size))
+
+    futures: list[Future[None]] = []
+    try:
+        if helpers > 0:
+            pool = _threads._helpers()
+            futures.extend(pool.submit(drain) for _ in range(helpers))
+    except RuntimeError:  # the interpreter is shutting down: no new threads, so do it all here
+        pass
+    try:
+        drain()
+    finally:
+        starts.clear()
+        for future in futures:
+            if not future.cancel():
+                future.result()
+
+
+def forget(x: Any, first: int, last: int) -> None:
+    """Let go of the pages of a memory map that were read, so that they do not fill the memory.
+
+    Parameters
+    ----------
+    x : array_like
+        Any input; only memory maps of files that nobody changes privately are affected.
+    first, last : int
+        The examples that were read.
+    """
+    if not isinstance(x, np.memmap) or x.mode not in ("r", "r+") or not x.flags.c_contiguous:
+        return
+    pages = x._mmap  # type: ignore[attr-defined]
+    if pages is None or not hasattr(mmap, "MADV_DONTNEED") or last <= first or x.size == 0:
+        return
+    start = x.ctypes.data - np.frombuffer(pages, np.uint8).ctypes.data
+    row = x.nbytes // len(x)
+    low = (start + first * row) // mmap.PAGESIZE * mmap.PAGESIZE
+    high = (start + last * row) // mmap.PAGESIZE * mmap.PAGESIZE
+    if high > low:
+        pages.madvise(mmap.MADV_DONTNEED, low, high - low)
+
+
+def progress_bar(count: int) -> Any:
+    """Return a progress bar over examples.
+
+    Parameters
+    ----------
+    count : int
+        How many there are.
+
+    Returns
+    -------
+    tqdm
+        With ``update`` and ``close``.
+
+    Raises
+    ------
+    ImportError
+        If tqdm is not installed.
+    """
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        raise ImportError(
+            "progress=True needs tqdm: install kspike-ref[progress], or leave progress at False"
+        ) from error
+    return tqdm(total=count, unit="example")
