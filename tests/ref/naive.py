@@ -55,3 +55,27 @@ def philox(counter, key):
         c = [high1 ^ c[1] ^ k[0], low1, high0 ^ c[3] ^ k[1], low0]
         k = [(k[0] + 0x9E3779B9) % 2**32, (k[1] + 0xBB67AE85) % 2**32]
     return c
+
+
+def convolve(x, weights, geometry, groups):
+    """`x` (batch, d, h, w, channels), `weights` (taps, channels of a group, filters).
+
+    Returns the output (batch, positions, filters), computed in float64, and the multiply-adds of
+    inputs that are not zero, counted one by one. Each output looks at its inputs.
+    """
+    size, stride, rate, pad, extent = geometry
+    per_group, filters = weights.shape[1], weights.shape[2] // groups
+    out = np.zeros((len(x), *extent, weights.shape[2]))
+    synops = 0
+    for at in np.ndindex(*extent):
+        for tap, k in enumerate(np.ndindex(*size)):
+            place = np.array(at) * stride + np.array(k) * rate - pad
+            if (place < 0).any() or (place >= x.shape[1:4]).any():
+                continue
+            seen = x[:, place[0], place[1], place[2]].astype(np.float64)
+            for group in range(groups):
+                own = seen[:, group * per_group : (group + 1) * per_group]
+                columns = slice(group * filters, (group + 1) * filters)
+                out[:, *at, columns] += own @ weights[tap, :, columns].astype(np.float64)
+                synops += np.count_nonzero(own) * filters
+    return out.reshape(len(x), int(np.prod(extent)), weights.shape[2]), synops

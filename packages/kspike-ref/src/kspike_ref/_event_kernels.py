@@ -1,0 +1,134 @@
+"""The loops of event-driven layers: what is zero costs nothing but being looked at.
+
+Inputs are ``(batch, depth, height, width, channels)``, C-contiguous; fewer axes have length 1 in
+front. For each of the three axes there is a table of what sees a position: ``reach``, how many of
+the kernel's taps; ``taps``, which ones; ``places``, as part of which output positions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kspike_ref._jit import kernel
+from kspike_ref._matmul import _events_1, _events_2
+
+Array = Any
+
+
+@kernel
+def count(x: Array) -> int:
+    """Return how many values of a flat array are not zero."""
+    events = 0
+    for i in range(x.size):
+        events += x[i] != 0
+    return events
+
+
+@kernel
+def count_reached(x: Array, depths: Array, heights: Array, widths: Array, total: Array) -> None:
+    """Set ``total`` to the events of ``x``, and to the sum of the taps that see each of them."""
+    total[:] = 0
+    for b in range(x.shape[0]):
+        for d in range(x.shape[1]):
+            for h in range(x.shape[2]):
+                for w in range(x.shape[3]):
+                    events = count(x[b, d, h, w])
+                    total[0] += events
+                    total[1] += events * depths[d] * heights[h] * widths[w]
+
+
+@kernel
+def list_events(x: Array, index: Array, values: Array) -> int:
+    """Write where ``x`` is not zero, and what is there; return how often."""
+    events = 0
+    for c in range(x.size):
+        index[events] = c
+        values[events] = x[c]
+        events += x[c] != 0
+    return events
+
+
+@kernel
+def targets(d: int, h: int, w: int, axes: Array, taps: Array, places: Array) -> int:
+    """List the taps that see a position, and for which output positions; return how many."""
+    (d_reach, d_taps, d_places), (h_reach, h_taps, h_places), (w_reach, w_taps, w_places) = axes
+    found = 0
+    for i in range(d_reach[d]):
+        for j in range(h_reach[h]):
+            tap = d_taps[d, i] + h_taps[h, j]
+            place = d_places[d, i] + h_places[h, j]
+            for k in range(w_reach[w]):
+                taps[found] = tap + w_taps[w, k]
+                places[found] = place + w_places[w, k]
+                found += 1
+    return found
+
+
+@kernel
+def send(
+    events: int, index: Array, values: Array, packed: Array, shape: Array, part: Array, met: int,
+    taps: Array, places: Array, groups: int, group: int, scratch: Array, out: Array,
+) -> None:  # fmt: skip
+    """Add what the events of a group at one position send to each of ``met`` output positions."""
+    all_taps, channels, filters, width = shape
+    half = width // 2
+    for panel in range(part[0], part[1]):
+        first = panel * width
+        left = filters - first
+        wide = left > half
+        taken = width if wide else half
+        base = first * all_taps * channels
+        for i in range(met):
+            start = base + taps[i] * channels * taken
+            to = (places[i] * groups + group) * filters + first
+            if left >= taken:
+                if wide:
+                    _events_2(values, 0, 0, packed, start, out, to, 0, events, index)
+                else:
+                    _events_1(values, 0, 0, packed, start, out, to, 0, events, index)
+                continue
+            for f in range(width):
+                scratch[f] = out[to + f] if f < left else 0
+            if wide:
+                _events_2(values, 0, 0, packed, start, scratch, 0, 0, events, index)
+            else:
+                _events_1(values, 0, 0, packed, start, scratch, 0, 0, events, index)
+            for f in range(left):
+                out[to + f] = scratch[f]
+
+
+@kernel
+def convolve_events(
+    x: Array, axes: Array, packed: Array, shape: Array, example: int, part: Array, out: Array
+) -> int:
+    """Add the convolution of one example to ``out``, ``(positions, all filters)``, flat.
+
+    ``packed`` holds `_matmul.pack` of the matrix ``(taps·channels, filters)`` of each group;
+    ``shape`` its taps, channels, filters and the width of its panels; ``part`` is a range of
+    panels. Inputs come in C order, so each output takes its terms in the order of taps and
+    channels, as a matrix product does. How often events meet a tap is returned.
+    """
+    channels, groups = shape[1], packed.shape[0]
+    index, values = np.empty(channels + 1, np.intp), np.empty(channels + 1, x.dtype)
+    taps, places = np.empty(shape[0], np.intp), np.empty(shape[0], np.intp)
+    scratch = np.empty(shape[3], x.dtype)
+    total = 0
+    for d in range(x.shape[1]):
+        for h in range(x.shape[2]):
+            for w in range(x.shape[3]):
+                seen = x[example, d, h, w]
+                if count(seen) == 0:
+                    continue
+                met = targets(d, h, w, axes, taps, places)
+                for group in range(groups):
+                    own = seen[group * channels : (group + 1) * channels]
+                    events = list_events(own, index, values)
+                    total += events * met
+                    if events * met > 0:
+                        send(
+                            events, index, values, packed[group], shape, part, met,
+                            taps, places, groups, group, scratch, out,
+                        )  # fmt: skip
+    return total

@@ -1,0 +1,164 @@
+"""Event-driven layers: the bits of the dense product, the operations of a count by hand."""
+
+import naive
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kspike_ref import _convolve, _event_kernels, _matmul, _threads, events
+from kspike_ref._signal import frozen
+from kspike_ref.events import Activity, EventConvolution
+
+
+def spikes(shape, density, dtype=np.float32, seed=0):
+    """Mostly zeros; where not, one to three spikes of either sign."""
+    rng = np.random.default_rng(seed)
+    height = rng.integers(1, 4, shape) * rng.choice([-1000.0, 1000.0], shape)
+    return (height * (rng.random(shape) < density)).astype(dtype)
+
+
+def geometry_of(spatial, size, stride, rate, padding):
+    """Kernel size, stride, dilation, padding before, output size, by Keras' rules."""
+    reach = (size - 1) * rate + 1
+    if padding == "valid":
+        extent = (spatial - reach) // stride + 1
+        return np.stack([size, stride, rate, 0 * size, extent]).astype(np.intp)
+    extent = -(-spatial // stride)
+    before = np.maximum(0, (extent - 1) * stride + reach - spatial) // 2
+    if padding == "causal":
+        before = reach - 1
+    return np.stack([size, stride, rate, before, extent]).astype(np.intp)
+
+
+def packed_of(weights, groups):
+    """The matrices of the groups, as the dense product reads them."""
+    matrix = weights.reshape(-1, weights.shape[-1])
+    parts = np.split(matrix, groups, axis=1)
+    return frozen(np.stack([_matmul.pack(np.ascontiguousarray(part)) for part in parts]))
+
+
+def dense(x, geometry, packed, groups, bias):
+    """The dense convolution of the same."""
+    out = bias.copy()
+    depth = int(np.prod(geometry[0])) * (x.shape[-1] // groups)
+    width = _matmul.panel_width(x.dtype)
+    rows = np.empty((min(out.shape[1], 240), depth), x.dtype)
+    _convolve.convolve(frozen(x), geometry, packed, width, groups, rows, out)
+    return out
+
+
+@settings(deadline=None, max_examples=80)
+@given(data=st.data())
+def test_convolution(data):
+    rank = data.draw(st.integers(1, 3), "rank")
+    dtype = data.draw(st.sampled_from([np.float32, np.float64]), "dtype")
+    groups = data.draw(st.sampled_from([1, 1, 2, 3]), "groups")
+    channels = groups * data.draw(st.integers(1, 5), "channels of a group")
+    filters = groups * data.draw(st.sampled_from([1, 2, 8, 16, 17, 33, 70]), "filters of a group")
+    axes = [np.ones(3, int) for _ in range(4)]
+    for i in range(3 - rank, 3):
+        axes[1][i] = data.draw(st.integers(1, 3), "size")
+        axes[2][i] = data.draw(st.integers(1, 3), "stride")
+        axes[3][i] = data.draw(st.integers(1, 3), "dilation")
+        axes[0][i] = (axes[1][i] - 1) * axes[3][i] + data.draw(st.integers(1, 5), "room")
+    padding = data.draw(st.sampled_from(["valid", "same", "causal"]), "padding")
+    geometry = geometry_of(*axes, padding)
+    density = data.draw(st.sampled_from([0.0, 0.05, 0.3, 1.0]), "density")
+    x = spikes((data.draw(st.integers(0, 3), "batch"), *axes[0], channels), density, dtype)
+    rng = np.random.default_rng(1)
+    taps = int(np.prod(axes[1]))
+    weights = rng.normal(size=(taps, channels // groups, filters)).astype(dtype)
+    packed = packed_of(weights, groups)
+    bias = rng.normal(size=(len(x), int(np.prod(geometry[4])), filters)).astype(dtype)
+
+    convolution = EventConvolution(packed, taps, channels // groups, filters // groups)
+    activity = convolution.activity(x, geometry)
+    out = bias.copy()
+    done = convolution.add(x, geometry, out, activity.synops)
+
+    expected, synops = naive.convolve(x, weights, geometry, groups)
+    assert activity == Activity(x.size, np.count_nonzero(x), synops)
+    assert done == synops
+    # Up to 135 terms of 3000 times some normal numbers, each rounded once.
+    scale = 3000 * np.finfo(dtype).eps * 135
+    np.testing.assert_allclose(out, expected + bias, rtol=1e-5, atol=scale)
+    np.testing.assert_array_equal(out, dense(x, geometry, packed, groups, bias))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 9])
+@pytest.mark.parametrize("filters", [20, 64, 100])
+def test_threads_share_examples_or_filters(monkeypatch, batch, filters):
+    monkeypatch.setattr(_threads, "_CORES", 4)
+    monkeypatch.setattr(_threads, "_WORTH_THREADS", 0)
+    x = spikes((batch, 1, 12, 12, 8), 0.2)
+    geometry = geometry_of(
+        *(np.array(v) for v in ([1, 12, 12], [1, 3, 3], [1, 1, 1], [1, 1, 1])), "same"
+    )
+    weights = np.random.default_rng(1).normal(size=(9, 8, filters)).astype(np.float32)
+    packed = packed_of(weights, 1)
+    convolution = EventConvolution(packed, 9, 8, filters)
+    out = np.zeros((batch, 144, filters), np.float32)
+    done = convolution.add(x, geometry, out, 10**9)
+    assert done == convolution.activity(x, geometry).synops
+    np.testing.assert_array_equal(out, dense(x, geometry, packed, 1, np.zeros_like(out)))
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (3, 0), (5, 7), (2, 3, 4)])
+def test_dense_activity(shape):
+    x = spikes(shape, 0.4)
+    found = events.dense_activity(x, 10)
+    assert found == Activity(x.size, np.count_nonzero(x), np.count_nonzero(x) * 10)
+    assert found.density == (np.count_nonzero(x) / x.size if x.size else 0)
+
+
+def test_not_a_number_is_an_event():
+    x = np.array([0.0, np.nan, -0.0, np.inf, 1e-45], np.float32)
+    assert _event_kernels.count(frozen(x)) == 3
+
+
+def test_dense_product_of_events():
+    """The same bits as the dense product, and as many operations as events."""
+    for columns in (1, 10, 16, 33, 128):
+        x = spikes((20, 50), 0.1, seed=columns)
+        kernel = np.random.default_rng(0).normal(size=(50, columns)).astype(np.float32)
+        packed, width = frozen(_matmul.pack(kernel)), _matmul.panel_width(np.float32)
+        by_events, product = (np.ones((20, columns), np.float32) for _ in range(2))
+        index, values = np.empty(50, np.intp), np.empty(50, np.float32)
+        count = _matmul.multiply_events(frozen(x), packed, width, 50, by_events, index, values)
+        _matmul.multiply(frozen(x), packed, width, product)
+        assert count == np.count_nonzero(x)
+        np.testing.assert_array_equal(by_events, product)
+
+
+def test_the_choice_follows_the_density():
+    size = 100 * 1024
+    chosen = [
+        events.dense_pays(Activity(size, int(size * density), 0), 256)
+        for density in (0.0, 0.01, 0.9, 1.0)
+    ]
+    assert chosen == [True, True, False, False]
+    # Ten columns are done at once: it costs more to look for events than to multiply by zeros.
+    assert not events.dense_pays(Activity(size, 0, 0), 10)
+    weights = np.zeros((9, 32, 64), np.float32)
+    convolution = EventConvolution(packed_of(weights, 1), 9, 32, 64)
+    size = 28 * 28 * 32
+    chosen = [
+        convolution.pays(Activity(size, n, n * 9 * 64), 28 * 28 * 64)
+        for n in (0, size // 50, size // 2, size)
+    ]
+    assert chosen == [True, True, False, False]
+
+
+def test_kernels_without_the_jit():
+    x = spikes((2, 2, 3, 4, 5), 0.3)
+    total, ones = np.zeros(2, np.int64), [np.arange(n) for n in (2, 3, 4)]
+    count = _event_kernels.count.py_func
+    assert count(x.reshape(-1)) == np.count_nonzero(x)
+    _event_kernels.count_reached.py_func(x, *ones, total)
+    reach = ones[0][:, None, None] * ones[1][:, None] * ones[2]
+    assert total.tolist() == [np.count_nonzero(x), int((np.count_nonzero(x, axis=4) * reach).sum())]
+    index, values = np.empty(6, np.intp), np.empty(6, np.float32)
+    found = _event_kernels.list_events.py_func(x[0, 0, 0, 0], index, values)
+    np.testing.assert_array_equal(index[:found], np.flatnonzero(x[0, 0, 0, 0]))
+    np.testing.assert_array_equal(values[:found], x[0, 0, 0, 0][x[0, 0, 0, 0] != 0])
