@@ -201,7 +201,7 @@ def test_a_variable_dt_is_no_weight(make_variable):
 @pytest.mark.parametrize(
     "activation",
     [tf.nn.softplus, keras.activations.gelu, "selu", None, keras.layers.LeakyReLU(0.3)],
-    ids=str,
+    ids=["tensorflow", "keras", "name", "none", "layer"],
 )
 def test_activations_survive(tmp_path, activation):
     model = keras.Sequential(
