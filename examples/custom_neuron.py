@@ -24,7 +24,7 @@ SLOPE = 10.0
 
 @tf.custom_gradient
 def threshold(excess):
-    """A spike where the voltage is past the threshold, and a smooth stand-in for its gradient.
+    """Return spikes where the voltage is past the threshold, with a stand-in for their gradient.
 
     The stand-in is the fast sigmoid's, 1 / (1 + slope·|excess|)² (Zenke and Ganguli, SuperSpike,
     Neural Computation 30(6), 2018).
