@@ -230,7 +230,11 @@ def memory(data: pathlib.Path, quick: bool) -> list[dict[str, Any]]:
                 if mode not in process.offers.get(of, []):
                     continue
                 said = process.ask(do="prepare", work=dataclasses.asdict(work), mode=mode)
-                said = said if "failed" in said else process.ask(do="memory", mode=mode)
+                said = (
+                    said
+                    if "failed" in said
+                    else process.ask(do="memory", name=work.name, mode=mode)
+                )
             except WorkerError as error:
                 said = {"failed": str(error)}
             finally:

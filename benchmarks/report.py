@@ -56,7 +56,7 @@ def sections(store: Store) -> Iterator[str]:
             + tables.side_by_side(results, "kspike_ref", lambda r: r["work"]["kind"])
         )
     if any(store.group(f"growth-{axis}") for axis in ("steps", "batch", "units")):
-        yield "## Growth\n\nThe spiking layer's forward pass.\n\n![](images/benchmark-growth.png)"
+        yield "## Growth\n\nThe spiking layer's forward pass.\n\n![](figures/benchmark-growth.png)"
         for axis in ("steps", "batch", "units"):
             yield f"{axis} varied alone:\n\n" + tables.growth(store.group(f"growth-{axis}"))
     for result in store.group("accuracy"):
@@ -75,7 +75,7 @@ def _layers(store: Store, group: str, ours: str, title: str) -> Iterator[str]:
     results = store.group(group)
     if not results:
         return
-    yield f"## {title}\n\n![](images/benchmark-{group}.png)"
+    yield f"## {title}\n\n![](figures/benchmark-{group}.png)"
     for kind in DYNAMICS:
         of_kind = [r for r in results if r["work"]["kind"].split("-")[0] == kind]
         if of_kind:
@@ -161,7 +161,7 @@ def installation() -> str:
 
 
 def write(store: Store, docs: pathlib.Path) -> pathlib.Path:
-    """Write `benchmarks.md`, `benchmarks.json` and `images/benchmark-*.png` into a folder.
+    """Write `benchmarks.md`, `benchmarks.json` and `figures/benchmark-*.png` into a folder.
 
     Parameters
     ----------
@@ -174,14 +174,21 @@ def write(store: Store, docs: pathlib.Path) -> pathlib.Path:
     -------
     pathlib.Path
         The page.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no results.
     """
-    docs.mkdir(parents=True, exist_ok=True)
-    figures.draw(store, docs / "images")
     everything = store.everything()
     results = [result for result in everything.values() if "work" in result]
+    if not results:
+        raise FileNotFoundError(f"no results in {store.folder}: run the benchmarks first")
+    docs.mkdir(parents=True, exist_ok=True)
+    figures.draw(store, docs / "figures")
     commits = sorted({result["commit"] for result in results})
     dates = sorted({result["when"][:10] for result in results})
-    protocol = results[0]["protocol"] if results else {"rounds": 0, "seconds": 0, "threads": 0}
+    protocol = results[0]["protocol"]
     how = HOW.format(
         machine=machine.describe(),
         when=" and ".join(dates),

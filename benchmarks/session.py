@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from benchmarks import environments, machine
@@ -210,13 +210,7 @@ class Session:
         for process in self.processes.values():
             process.end()
 
-    def measure(
-        self,
-        work: Work,
-        rounds: int,
-        seconds: float,
-        quietly: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
-    ) -> dict[str, Any]:
+    def measure(self, work: Work, rounds: int, seconds: float) -> dict[str, Any]:
         """Prepare a piece of work everywhere; then let the contestants run in turns.
 
         Parameters
@@ -227,37 +221,20 @@ class Session:
             How many turns each contestant gets.
         seconds : float
             How long a turn is; a turn has one call at least, and reports the median of its calls.
-        quietly : callable
-            Returns a context in which the turns run; e.g. one that holds other work off.
 
         Returns
         -------
         dict
             The raw result: contestants with ``rounds`` (seconds a turn), ``check``, ``first``.
         """
-        entries = self._prepare(work)
-        with quietly():
-            for turn in range(0 if work.once else rounds):
-                order = list(entries) if turn % 2 == 0 else list(entries)[::-1]
-                for key in order:
-                    self._turn(entries[key], seconds)
-            for entry in entries.values():
-                if "failed" not in entry and not work.once:
-                    entry["memory"] = self._ask(entry, do="memory", mode=entry["mode"])
-        for process in self.processes.values():
-            process.ask(do="forget")
-        return {
-            "work": dataclasses.asdict(work),
-            "when": time.strftime("%Y-%m-%d %H:%M"),
-            "commit": machine.commit(),
-            "protocol": {"rounds": rounds, "seconds": seconds, "threads": os.cpu_count()},
-            "versions": {name: process.versions for name, process in self.processes.items()},
-            "missing": self.missing,
-            "entries": list(entries.values()),
-        }
+        entries = self.prepare(work)
+        self.take_turns(work, entries, rounds, seconds)
+        self.forget()
+        return self.result(work, entries, rounds, seconds)
 
-    def _prepare(self, work: Work) -> dict[tuple[str, str], dict[str, Any]]:
-        entries: dict[tuple[str, str], dict[str, Any]] = {}
+    def prepare(self, work: Work) -> list[dict[str, Any]]:
+        """Build inputs, warm up and check the answers; return an entry for each contestant."""
+        entries: list[dict[str, Any]] = []
         fields = dataclasses.asdict(work)
         for name, process in list(self.processes.items()):
             if work.peers and name not in work.peers:
@@ -267,14 +244,45 @@ class Session:
                 entry |= self._ask(entry, do="prepare", work=fields, mode=mode)
                 if work.once and "failed" not in entry:
                     entry["rounds"].append(entry["first"])
-                entries[name, mode] = entry
+                entries.append(entry)
         return entries
 
-    def _turn(self, entry: dict[str, Any], seconds: float) -> None:
-        if "failed" in entry:
+    def take_turns(
+        self, work: Work, entries: list[dict[str, Any]], rounds: int, seconds: float
+    ) -> None:
+        """Let the contestants of prepared work run in turns, forwards and backwards."""
+        if work.once:
             return
+        for turn in range(rounds):
+            for entry in entries[:: 1 if turn % 2 == 0 else -1]:
+                if "failed" not in entry:
+                    self._turn(work, entry, seconds)
+        for entry in entries:
+            if "failed" not in entry:
+                entry["memory"] = self._ask(entry, do="memory", name=work.name, mode=entry["mode"])
+
+    def forget(self) -> None:
+        """Let all workers drop what they prepared."""
+        for process in self.processes.values():
+            process.ask(do="forget")
+
+    def result(
+        self, work: Work, entries: list[dict[str, Any]], rounds: int, seconds: float
+    ) -> dict[str, Any]:
+        """Return the raw result of work that is done, with everything needed to judge it."""
+        return {
+            "work": dataclasses.asdict(work),
+            "when": time.strftime("%Y-%m-%d %H:%M"),
+            "commit": machine.commit(),
+            "protocol": {"rounds": rounds, "seconds": seconds, "threads": os.cpu_count()},
+            "versions": {name: process.versions for name, process in self.processes.items()},
+            "missing": self.missing,
+            "entries": entries,
+        }
+
+    def _turn(self, work: Work, entry: dict[str, Any], seconds: float) -> None:
         time.sleep(PAUSE)
-        said = self._ask(entry, do="run", mode=entry["mode"], seconds=seconds)
+        said = self._ask(entry, do="run", name=work.name, mode=entry["mode"], seconds=seconds)
         if "failed" in said:
             entry |= said
         else:

@@ -101,7 +101,7 @@ class Worker:
 
     def __init__(self, offers: Offers, packages: Sequence[str], data: pathlib.Path) -> None:
         self.offers, self.packages, self.data = offers, packages, data
-        self.jobs: dict[str, Job] = {}
+        self.jobs: dict[tuple[str, str], Job] = {}
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Do what one request asks for; an error becomes an answer, too."""
@@ -128,12 +128,12 @@ class Worker:
         del result
         if not todo.once:
             job.call()
-        self.jobs[mode] = job
+        self.jobs[todo.name, mode] = job
         return {"first": first, "check": checked}
 
-    def do_run(self, mode: str, seconds: float, least: int = 1) -> dict[str, Any]:
+    def do_run(self, name: str, mode: str, seconds: float, least: int = 1) -> dict[str, Any]:
         """Call for about ``seconds``; return the median time of a call."""
-        job = self.jobs[mode]
+        job = self.jobs[name, mode]
         times: list[float] = []
         end = time.perf_counter() + seconds
         while len(times) < least or (time.perf_counter() < end and len(times) < 10_000):
@@ -142,11 +142,11 @@ class Worker:
             times.append((time.perf_counter() - start) / job.per)
         return {"seconds": statistics.median(times), "calls": len(times)}
 
-    def do_memory(self, mode: str) -> dict[str, Any]:
+    def do_memory(self, name: str, mode: str) -> dict[str, Any]:
         """Return the memory before a call, and the peak within it."""
         before = resident()
         forget_peak()
-        self.jobs[mode].call()
+        self.jobs[name, mode].call()
         return {"before": before, "peak": peak()}
 
     def do_forget(self) -> dict[str, Any]:

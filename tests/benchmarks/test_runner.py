@@ -100,13 +100,13 @@ class TestWorker:
         assert json.loads(json.dumps(said))["check"]["mean"] == pytest.approx(
             2 * works.rates(TINY).mean(), rel=1e-6
         )
-        ran = worker.answer({"do": "run", "mode": "", "seconds": 0, "least": 3})
+        ran = worker.answer({"do": "run", "name": TINY.name, "mode": "", "seconds": 0, "least": 3})
         assert ran["calls"] == 3
         assert ran["seconds"] > 0
 
     def test_memory_is_measured_where_linux_tells(self, worker):
         worker.answer({"do": "prepare", "work": {**TINY.__dict__}, "mode": ""})
-        said = worker.answer({"do": "memory", "mode": ""})
+        said = worker.answer({"do": "memory", "name": TINY.name, "mode": ""})
         if pathlib.Path("/proc/self/status").exists():
             assert said["peak"] >= said["before"] > 0
 
@@ -139,7 +139,7 @@ class TestSession:
         assert "### integrate-and-fire" in page
         assert "**kspike_ref**" in page
         assert "SciPy lfilter (float" in page
-        assert (tmp_path / "docs" / "images" / "benchmark-forward.png").stat().st_size > 1000
+        assert (tmp_path / "docs" / "figures" / "benchmark-forward.png").stat().st_size > 1000
         raw = json.loads((tmp_path / "docs" / "benchmarks.json").read_text(encoding="utf-8"))
         assert set(raw) == {work.name for work in (TINY, *filters)}
 
@@ -179,6 +179,13 @@ class TestResults:
     )
     def test_times_have_units(self, value, text):
         assert results.seconds(value) == text
+
+
+def test_a_report_of_nothing_is_refused(tmp_path):
+    store = results.Store(tmp_path / "empty")
+    with pytest.raises(FileNotFoundError, match=r"no results in .*empty: run the benchmarks first"):
+        report.write(store, tmp_path / "docs")
+    assert not (tmp_path / "docs").exists()
 
 
 class TestEnvironments:
