@@ -1,144 +1,156 @@
-"""Alpha filter: cell and layer."""
+"""Alpha filter: an alpha-function synapse."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from kspike_tf import scan
-from kspike_tf.layers.base import KerasSpikingCell, KerasSpikingLayer, seconds
+from kspike_tf.layers.base import batch_of
+from kspike_tf.layers.filters import FilterCell, FilterLayer
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
-class AlphaCell(KerasSpikingCell):
-    """RNN cell of a alpha filter."""
+class AlphaCell(FilterCell):
+    """RNN cell of an alpha filter.
 
-    def __init__(
-        self,
-        size: Any,
-        tau_initializer: Any,
-        *,
-        dt: Any = None,
-        apply_during_training: bool = True,
-        level_initializer: Any = "zeros",
-        initial_level_constraint: Any = None,
-        tau_constraint: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(size=size, dt=dt, always_use_inference=apply_during_training, **kwargs)
-        self.state_size = (2, math.prod(self.size))
-        if isinstance(tau_initializer, float | int):
-            tau_initializer = keras.initializers.Constant(tau_initializer)
-        self.tau_initializer = keras.initializers.get(tau_initializer)
-        self.apply_during_training = apply_during_training
-        self.level_initializer = keras.initializers.get(level_initializer)
-        self.initial_level_constraint = keras.constraints.get(initial_level_constraint)
-        self.tau_constraint = keras.constraints.get(tau_constraint)
+    The impulse response is t·exp(−t/τ)/τ², the transfer function 1/(τ·s + 1)²;
+    discretised exactly for inputs
+    that are constant within a step. Time constants and initial level are trained, one a unit.
+    States are float64, whatever the dtype policy.
 
-    @property
-    def compute_dtype(self) -> str:
-        """Float64: Keras' RNN casts the filter state to this."""
-        return "float64"
+    Parameters
+    ----------
+    size : int or sequence of int
+        Shape of a time step, without the batch axis.
+    tau_initializer : float, str or keras.initializers.Initializer
+        Time constants in seconds: a number for all units, or an initializer. They are clipped to
+        at least 1e-8 when they are used.
+    dt : float, tf.Variable, keras.Variable or None, optional
+        Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
+    apply_during_training : bool, optional
+        Whether training filters too; otherwise inputs pass unchanged in training, and the weights
+        are not trained.
+    level_initializer : str or keras.initializers.Initializer, optional
+        Outputs before the first step.
+    initial_level_constraint : str or keras.constraints.Constraint, optional
+        Constraint of the initial level.
+    tau_constraint : str or keras.constraints.Constraint, optional
+        Constraint of the time constants; ``kspike_tf.constraints.Mean()`` gives all units the same.
+    **kwargs
+        For ``keras.layers.Layer``.
 
-    def build(self, input_shape: Any) -> None:
-        """Create the weights."""
-        shape = (math.prod(self.size),)
-        self.initial_level = self.add_weight(
-            shape=shape,
-            initializer=self.level_initializer,
-            constraint=self.initial_level_constraint,
-            autocast=False,
-            name="initial_level",
-        )
-        self.tau = self.add_weight(
-            shape=shape,
-            initializer=self.tau_initializer,
-            constraint=self.tau_constraint,
-            autocast=False,
-            name="tau",
-        )
+    Attributes
+    ----------
+    tau, initial_level : keras.Variable
+        The trainable weights, ``(prod(size),)``.
 
-    def call_training(self, inputs: Tensor, states: Any) -> Any:
-        """Return the input; the state stays."""
-        return inputs, states
+    Raises
+    ------
+    TypeError
+        If ``dt`` is neither number nor variable, or ``size`` not made of integers.
+    ValueError
+        If a number for ``tau_initializer``, or ``dt``, is not positive and finite.
 
-    def call_inference(self, inputs: Tensor, states: Any) -> Any:
-        """Return the filtered input."""
-        shape = tf.shape(inputs)
-        x = tf.reshape(inputs, [shape[0], math.prod(self.size)])
-        state = scan.alpha_step(x, states[0], self.tau.value, seconds(self))
-        return tf.reshape(tf.cast(state[:, 0], inputs.dtype), shape), [state]
+    Examples
+    --------
+    >>> layer = keras.layers.RNN(AlphaCell(1, 0.01), return_sequences=True)
+    >>> print(layer(tf.ones([1, 3, 1])).numpy().ravel().round(4))
+    [0.0047 0.0175 0.0369]
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: Output, and τ times its derivative.
+        self.state_size = (2, self.units)
+
+    def _weight_shape(self) -> tuple[int, ...]:
+        return (self.units,)
 
     def get_initial_state(
         self, inputs: Any = None, batch_size: Any = None, dtype: Any = None
-    ) -> Any:
-        """Return the initial level at rest, for every example."""
-        level = tf.cast(self.initial_level.value, tf.float64)
+    ) -> list[Tensor]:
+        """Return the initial level of every example, at rest.
+
+        Parameters
+        ----------
+        inputs : tf.Tensor, optional
+            Gives the batch size, if ``batch_size`` is not given.
+        batch_size : int or tf.Tensor, optional
+            Number of examples.
+        dtype : str, optional
+            Float64 if not given.
+
+        Returns
+        -------
+        list of tf.Tensor
+            One, ``(batch, 2, prod(size))``: the output, and τ times its derivative.
+        """
+        level = tf.cast(self.initial_level.value, dtype or "float64")
         state = tf.stack([level, tf.zeros_like(level)])
-        return tf.broadcast_to(state, [batch_size, 2, math.prod(self.size)])
+        return [tf.broadcast_to(state, [batch_of(inputs, batch_size), 2, self.units])]
 
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.update(_config(self))
-        return config
+    def call_inference(self, inputs: Tensor, states: Any) -> Any:
+        """Take one time step of the filter."""
+        x = self._cast(inputs)
+        state = scan.alpha_step(self._flat(x), states[0], self.tau.value, self._seconds())
+        return tf.cast(tf.reshape(state[:, 0], tf.shape(x)), x.dtype), [state]
 
-
-def _config(self: Any) -> dict[str, Any]:
-    return {
-        "tau_initializer": keras.initializers.serialize(self.tau_initializer),
-        "apply_during_training": self.apply_during_training,
-        "level_initializer": keras.initializers.serialize(self.level_initializer),
-        "initial_level_constraint": keras.constraints.serialize(self.initial_level_constraint),
-        "tau_constraint": keras.constraints.serialize(self.tau_constraint),
-    }
+    def call_sequence(self, inputs: Tensor, states: Any, training: Any = None) -> Any:
+        """Take all time steps at once; inputs and outputs are ``(batch, time, *size)``."""
+        return self._sequence(scan.alpha, inputs, states, training)
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
-class Alpha(KerasSpikingLayer):
-    """Layer of alpha filters."""
+class Alpha(FilterLayer):
+    """Layer of alpha filters.
 
-    def __init__(
-        self,
-        tau_initializer: Any,
-        *,
-        dt: Any = None,
-        apply_during_training: bool = True,
-        level_initializer: Any = "zeros",
-        initial_level_constraint: Any = None,
-        tau_constraint: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(dt=dt, **kwargs)
-        if isinstance(tau_initializer, float | int):
-            tau_initializer = keras.initializers.Constant(tau_initializer)
-        self.tau_initializer = keras.initializers.get(tau_initializer)
-        self.apply_during_training = apply_during_training
-        self.level_initializer = keras.initializers.get(level_initializer)
-        self.initial_level_constraint = keras.constraints.get(initial_level_constraint)
-        self.tau_constraint = keras.constraints.get(tau_constraint)
+    The impulse response is t·exp(−t/τ)/τ², the transfer function 1/(τ·s + 1)²;
+    discretised exactly for inputs
+    that are constant within a step. Time constants and initial level are trained, one a unit.
 
-    def build_cell(self, input_shape: Any) -> AlphaCell:
-        """Make the cell for inputs of a shape."""
-        return AlphaCell(
-            tuple(input_shape[1:]),
-            self.tau_initializer,
-            dt=self.dt,
-            apply_during_training=self.apply_during_training,
-            level_initializer=self.level_initializer,
-            initial_level_constraint=self.initial_level_constraint,
-            tau_constraint=self.tau_constraint,
-            dtype=self.dtype_policy,
-        )
+    The input needs a time axis.
 
-    def _state_shape(self, units: tuple[int, ...]) -> tuple[int, ...]:
-        return 2, math.prod(units)
+    Parameters
+    ----------
+    tau_initializer : float, str or keras.initializers.Initializer
+        Time constants in seconds: a number for all units, or an initializer. They are clipped to
+        at least 1e-8 when they are used.
+    dt : float, tf.Variable, keras.Variable or None, optional
+        Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
+    apply_during_training : bool, optional
+        Whether training filters too; otherwise inputs pass unchanged in training, and the weights
+        are not trained.
+    level_initializer : str or keras.initializers.Initializer, optional
+        Outputs before the first step.
+    initial_level_constraint : str or keras.constraints.Constraint, optional
+        Constraint of the initial level.
+    tau_constraint : str or keras.constraints.Constraint, optional
+        Constraint of the time constants; ``kspike_tf.constraints.Mean()`` gives all units the same.
+    **kwargs
+        The options of `KerasSpikingLayer` and of ``keras.layers.Layer``.
 
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.update(_config(self))
-        return config
+    Attributes
+    ----------
+    layer.cell.tau, layer.cell.initial_level : keras.Variable
+        The trainable weights, ``(prod(size),)``.
+
+    Raises
+    ------
+    TypeError
+        If ``dt`` is neither number nor variable.
+    ValueError
+        If a number for ``tau_initializer``, or ``dt``, is not positive and finite.
+
+    Examples
+    --------
+    >>> layer = Alpha(0.01)
+    >>> print(layer(tf.ones([1, 3, 1])).numpy().ravel().round(4))
+    [0.0047 0.0175 0.0369]
+    """
+
+    _cell_class = AlphaCell

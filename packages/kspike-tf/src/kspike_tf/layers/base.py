@@ -1,22 +1,68 @@
-"""Base classes of the cells and of the layers that run a cell over time."""
+"""Base classes: a cell, which takes one time step, and a layer, which runs a cell over time."""
 
 from __future__ import annotations
 
-import math
+import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from kspike_tf import scan
-from kspike_tf.config import dt_config, read_dt, resolve_dt
+from kspike_tf.config import VariableDt, dt_config, read_dt, resolve_dt
+from kspike_tf.layers.sequence import SequenceOptions
 
 Tensor = Any
+Shape = tuple[int | None, ...]
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
 class KerasSpikingCell(keras.layers.Layer):
-    """Base class of RNN cells."""
+    """Base class of cells, with a behaviour for training and another for inference.
+
+    Subclass it for a neuron of your own: implement `call_inference`, and `call_training` where
+    training is to differ. Both are differentiated by TensorFlow. A `KerasSpikingLayer` or Keras'
+    own ``keras.layers.RNN`` runs the cell over time.
+
+    Parameters
+    ----------
+    size : int or sequence of int
+        Shape of input and output of a time step, without the batch axis.
+    state_size : int, sequence of int or list of these, optional
+        Shape of the state; a list of shapes for several states. As ``size`` if not given.
+    dt : float, tf.Variable, keras.Variable or None, optional
+        Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
+    always_use_inference : bool, optional
+        Whether training uses `call_inference` too.
+    **kwargs
+        For ``keras.layers.Layer``.
+
+    Raises
+    ------
+    TypeError
+        If a size is not made of integers, or ``dt`` is neither number nor variable.
+    ValueError
+        If a size is not positive, or ``dt`` is not positive and finite.
+
+    Examples
+    --------
+    A leaky integrate-and-fire neuron, whose spikes pass gradients through a smooth stand-in:
+
+    >>> class LIFCell(KerasSpikingCell):
+    ...     def __init__(self, size, tau=0.02, **kwargs):
+    ...         super().__init__(size=size, **kwargs)
+    ...         self.tau = tau
+    ...
+    ...     def call_inference(self, inputs, states):
+    ...         voltage = states[0] + (inputs - states[0]) * (self.step_length() / self.tau)
+    ...         soft = tf.sigmoid(10 * (voltage - 1))
+    ...         spikes = soft + tf.stop_gradient(tf.cast(voltage >= 1, soft.dtype) - soft)
+    ...         return spikes / self.step_length(), [voltage * (1 - tf.stop_gradient(spikes))]
+    >>> layer = keras.layers.RNN(LIFCell(3), return_sequences=True)
+    >>> layer(tf.fill([1, 40, 3], 2.0)).numpy()[0, :, 0].nonzero()[0]
+    array([13, 27])
+    """
 
     def __init__(
         self,
@@ -26,44 +72,177 @@ class KerasSpikingCell(keras.layers.Layer):
         always_use_inference: bool = True,
         **kwargs: Any,
     ) -> None:
+        # Rates, states and dt keep their precision: cells cast what they use themselves.
         kwargs.setdefault("autocast", False)
         super().__init__(**kwargs)
-        self.size = _as_shape(size)
-        self.state_size = self.size if state_size is None else _as_shape(state_size)
-        if len(self.state_size) == 1:
-            self.state_size = self.state_size[0]
-        self.output_size = math.prod(self.size)
+        self.size = _shape("size", size)
+        #: What Keras' RNN reads: it takes only an integer in symbolic shapes.
+        self.output_size = self.size[0] if len(self.size) == 1 else self.size
+        self.state_size = _state_size(self.size if state_size is None else state_size)
         self.dt = resolve_dt(dt)
+        self._dt_variable = _tracked(self.dt)
         self.always_use_inference = always_use_inference
 
+    @property
+    def state_shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of the states, without the batch axis."""
+        several = self.state_size if isinstance(self.state_size, list) else [self.state_size]
+        return [(size,) if isinstance(size, int) else tuple(size) for size in several]
+
+    @property
+    def sequence_dtype(self) -> str:
+        """Type in which a layer hands inputs to the cell."""
+        return self.compute_dtype
+
+    def step_length(self, dtype: str = "float32") -> Any:
+        """Return dt in seconds, as it is now: a NumPy number, or a tensor for a variable dt."""
+        if isinstance(self.dt, VariableDt):
+            return tf.cast(self.dt.storage, dtype)
+        return np.dtype(dtype).type(self.dt if dtype == "float64" else read_dt(self.dt))
+
     def call(self, inputs: Tensor, states: Any, training: Any = None) -> Any:
-        """Apply the cell for one time step."""
-        if self.always_use_inference or not training:
-            return self.call_inference(inputs, states)
-        return self.call_training(inputs, states)
+        """Take one time step.
+
+        Parameters
+        ----------
+        inputs : (batch, *size) tf.Tensor
+            Input at this step.
+        states : list of tf.Tensor
+            States after the step before.
+        training : bool or tf.Tensor, optional
+            Whether the model is being trained.
+
+        Returns
+        -------
+        outputs : (batch, *size) tf.Tensor
+            Output at this step.
+        states : list of tf.Tensor
+            States after this step.
+        """
+        return self.choose(training, self.call_training, self.call_inference)(inputs, states)
+
+    def choose(self, training: Any, in_training: Any, in_inference: Any) -> Any:
+        """Return the function that applies: one of two, or a choice when the graph runs."""
+        if self.always_use_inference or training is None:
+            return in_inference
+        if not tf.is_tensor(training):
+            return in_training if training else in_inference
+
+        def either(*args: Any) -> Any:
+            flag = tf.cast(training, tf.bool)
+            return tf.cond(flag, lambda: in_training(*args), lambda: in_inference(*args))
+
+        return either
 
     def call_training(self, inputs: Tensor, states: Any) -> Any:
-        raise NotImplementedError
+        """Take one time step in training, unless ``always_use_inference``."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has always_use_inference=False, so it must implement "
+            "call_training(inputs, states)"
+        )
 
     def call_inference(self, inputs: Tensor, states: Any) -> Any:
+        """Take one time step in inference, and in training with ``always_use_inference``."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must implement call_inference(inputs, states)"
+        )
+
+    def call_sequence(self, inputs: Tensor, states: Any, training: Any = None) -> Any:
+        """Take all time steps at once, where a cell knows a faster way than step by step.
+
+        A `KerasSpikingLayer` uses it, unless a subclass changes what a step does. `inputs` and the
+        outputs are ``(batch, time, *size)``.
+        """
         raise NotImplementedError
+
+    @property
+    def has_sequence(self) -> bool:
+        """Whether `call_sequence` does what steps would do."""
+        cls = type(self)
+        owner = next(each for each in cls.__mro__ if "call_sequence" in vars(each))
+        steps = ("call", "call_training", "call_inference", "choose")
+        return owner is not KerasSpikingCell and all(
+            getattr(cls, name) is getattr(owner, name) for name in steps
+        )
 
     def get_initial_state(
         self, inputs: Any = None, batch_size: Any = None, dtype: Any = None
     ) -> Any:
-        size = [self.state_size] if isinstance(self.state_size, int) else self.state_size
-        return tf.zeros([batch_size, *size], dtype or self.compute_dtype)
+        """Return the states before the first step: zeros, unless a subclass says otherwise.
+
+        Parameters
+        ----------
+        inputs : tf.Tensor, optional
+            Gives the batch size, if ``batch_size`` is not given.
+        batch_size : int or tf.Tensor, optional
+            Number of examples.
+        dtype : str, optional
+            Of the states; the cell's compute dtype if not given.
+
+        Returns
+        -------
+        list of tf.Tensor
+            One for each state.
+        """
+        batch = batch_of(inputs, batch_size)
+        dtype = dtype or self.compute_dtype
+        return [tf.zeros([batch, *shape], dtype) for shape in self.state_shapes]
 
     def get_config(self) -> dict[str, Any]:
+        """Return what `from_config` needs to make the cell again."""
         config = super().get_config()
-        size = self.size[0] if len(self.size) == 1 else self.size
-        config.update(size=size, dt=dt_config(self.dt))
+        config.update(size=_plain_size(self.size), dt=dt_config(self.dt))
+        # Subclasses that fix these do not take them as arguments.
+        if self.state_shapes != [self.size]:
+            config["state_size"] = self.state_size
+        if not self.always_use_inference:
+            config["always_use_inference"] = False
         return config
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
-class KerasSpikingLayer(keras.layers.Layer):
-    """Base class of layers that run a cell over time."""
+class KerasSpikingLayer(SequenceOptions):
+    """Base class of layers that run a `KerasSpikingCell` over time.
+
+    Subclass it for a neuron of your own and implement `build_cell`. The wrapped cell is
+    ``layer.layer.cell``.
+
+    Parameters
+    ----------
+    dt : float, tf.Variable, keras.Variable or None, optional
+        Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
+    return_sequences : bool, optional
+        Whether to return the outputs of all steps, or only that of the last.
+    return_state : bool, optional
+        Whether to return the final states too.
+    stateful : bool, optional
+        Whether a call goes on where the one before ended; see `reset_states`.
+    unroll : bool, optional
+        Whether a cell without a way of its own over sequences is unrolled rather than looped.
+    time_major : bool, optional
+        Whether inputs, masks and outputs are ``(time, batch, *units)``.
+    **kwargs
+        For ``keras.layers.Layer``.
+
+    Raises
+    ------
+    TypeError
+        If ``dt`` is neither number nor variable.
+    ValueError
+        If ``dt`` is not positive and finite.
+
+    Examples
+    --------
+    >>> class Leak(KerasSpikingCell):
+    ...     def call_inference(self, inputs, states):
+    ...         level = 0.9 * states[0] + 0.1 * inputs
+    ...         return level, [level]
+    >>> class LeakLayer(KerasSpikingLayer):
+    ...     def build_cell(self, input_shape):
+    ...         return Leak(input_shape[2:], dt=self.dt)
+    >>> LeakLayer()(tf.ones([1, 3, 1])).numpy().ravel().round(3)
+    array([0.1  , 0.19 , 0.271], dtype=float32)
+    """
 
     def __init__(
         self,
@@ -75,78 +254,54 @@ class KerasSpikingLayer(keras.layers.Layer):
         time_major: bool = False,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("autocast", False)
-        super().__init__(**kwargs)
+        super().__init__(
+            return_sequences=return_sequences,
+            return_state=return_state,
+            stateful=stateful,
+            unroll=unroll,
+            time_major=time_major,
+            **kwargs,
+        )
         self.dt = resolve_dt(dt)
-        self.return_sequences = return_sequences
-        self.return_state = return_state
-        self.stateful = stateful
-        self.unroll = unroll
-        self.time_major = time_major
-        self.supports_masking = True
-        self.layer: Any = None
-
-    def build_cell(self, input_shape: Any) -> Any:
-        raise NotImplementedError
-
-    def build(self, input_shape: Any) -> None:
-        batch, time = input_shape[:2]
-        if self.time_major:
-            batch, time = time, batch
-        cell = self.build_cell((batch, *input_shape[2:]))
-        self.layer = keras.layers.RNN(cell, dtype=self.dtype_policy, return_sequences=True)
-        self.layer.build((batch, time, *input_shape[2:]))
-
-    def call(
-        self, inputs: Tensor, training: Any = None, initial_state: Any = None, constants: Any = None
-    ) -> Any:
-        cell = self.layer.cell
-        dtype = "float64" if self.compute_dtype == "float64" else "float32"
-        x = tf.cast(inputs, dtype)
-        if self.time_major:
-            x = tf.transpose(x, [1, 0, *range(2, x.shape.rank)])
-        states = initial_state
-        if states is None:
-            states = cell.get_initial_state(batch_size=tf.shape(x)[0])
-        if not isinstance(states, list | tuple):
-            states = [states]
-        y, states = scan.loop(lambda x_t, s: cell(x_t, s, training=training), x, list(states))
-        y = tf.cast(y, self.compute_dtype)
-        if not self.return_sequences:
-            y = y[:, -1]
-        elif self.time_major:
-            y = tf.transpose(y, [1, 0, *range(2, y.shape.rank)])
-        return (y, *states) if self.return_state else y
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        batch, time = input_shape[:2]
-        if self.time_major:
-            batch, time = time, batch
-        units = tuple(input_shape[2:])
-        y = tuple(input_shape) if self.return_sequences else (batch, *units)
-        return (y, (batch, *self._state_shape(units))) if self.return_state else y
-
-    def _state_shape(self, units: tuple[int, ...]) -> tuple[int, ...]:
-        return units
+        self._dt_variable = _tracked(self.dt)
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.update(
-            dt=dt_config(self.dt),
-            return_sequences=self.return_sequences,
-            return_state=self.return_state,
-            stateful=self.stateful,
-            unroll=self.unroll,
-            time_major=self.time_major,
-        )
-        return config
+        """Return what `from_config` needs to make the layer again."""
+        return {**super().get_config(), "dt": dt_config(self.dt)}
 
 
-def seconds(cell: Any) -> Any:
-    return tf.cast(read_dt(cell.dt), tf.float64)
+def batch_of(inputs: Any, batch_size: Any) -> Any:
+    """Return the batch size, given directly or by a tensor."""
+    if batch_size is not None:
+        return batch_size
+    if inputs is None:
+        raise ValueError("batch_size or inputs must be given. Received: batch_size=None")
+    return tf.shape(inputs)[0]
 
 
-def _as_shape(size: Any) -> tuple[int, ...]:
-    if isinstance(size, int):
-        return (size,)
-    return tuple(int(n) for n in size)
+def _tracked(dt: Any) -> Any:
+    """Return the variable that a SavedModel must contain, if any."""
+    # TensorFlow follows attributes to it; Keras does not take it for a weight.
+    return dt.storage if isinstance(dt, VariableDt) else None
+
+
+def _shape(name: str, size: Any) -> tuple[int, ...]:
+    if isinstance(size, tf.TensorShape):
+        size = tuple(size)
+    values = tuple(size) if isinstance(size, Sequence | np.ndarray) else (size,)
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            raise TypeError(f"{name} must be an integer or a tuple of integers. Received: {size!r}")
+        if value < 1:
+            raise ValueError(f"{name} must be positive. Received: {name}={size!r}")
+    return tuple(int(value) for value in values)
+
+
+def _state_size(size: Any) -> Any:
+    if isinstance(size, list) and any(isinstance(each, Sequence) for each in size):
+        return [_plain_size(_shape("state_size", each)) for each in size]
+    return _plain_size(_shape("state_size", size))
+
+
+def _plain_size(shape: tuple[int, ...]) -> Any:
+    return shape[0] if len(shape) == 1 else shape

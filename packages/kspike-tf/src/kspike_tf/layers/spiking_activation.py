@@ -1,21 +1,61 @@
-"""Spiking activation: firing rates to spikes."""
+"""Spiking activation: from firing rates to spikes."""
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from kspike_tf import scan
-from kspike_tf.layers.base import KerasSpikingCell, KerasSpikingLayer, seconds
+from kspike_tf.layers.base import KerasSpikingLayer, batch_of
+from kspike_tf.layers.precise import PreciseCell
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
-class SpikingActivationCell(KerasSpikingCell):
-    """RNN cell that turns any activation function into a spiking one."""
+class SpikingActivationCell(PreciseCell):
+    """RNN cell that turns any activation function into a spiking one.
+
+    The output of the activation function is a firing rate in Hz: an output of 10 becomes 10
+    spikes a second, that is in 1/dt steps. A spike has the height 1/dt, so that the integral over
+    time stays that of the activation. There may be several spikes in a step, and negative ones
+    where the rate is negative. Voltages are float64, on a grid of 2⁻³²: spikes do not depend on
+    compiler, device, dtype policy or how time is cut into calls.
+
+    Parameters
+    ----------
+    size : int or sequence of int
+        Shape of a time step, without the batch axis.
+    activation : str, callable or keras.layers.Layer
+        Activation function; a layer's own weights are trained.
+    dt : float, tf.Variable, keras.Variable or None, optional
+        Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
+    seed : int, optional
+        Draws the initial voltages, one for a unit, the same for all examples. Without it each
+        example and each call has its own.
+    spiking_aware_training : bool, optional
+        Whether training spikes too, with the gradient of the activation function; otherwise
+        training uses the activation function alone.
+    **kwargs
+        For ``keras.layers.Layer``.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not of the type above.
+    ValueError
+        If ``seed`` is negative or longer than 64 bits, or ``size`` or ``dt`` not positive.
+
+    Examples
+    --------
+    >>> layer = keras.layers.RNN(SpikingActivationCell(1, "relu", seed=0), return_sequences=True)
+    >>> layer(tf.fill([1, 8, 1], 300.0)).numpy().ravel()
+    array([   0.,    0., 1000.,    0.,    0., 1000.,    0.,    0.],
+          dtype=float32)
+    """
 
     def __init__(
         self,
@@ -28,60 +68,130 @@ class SpikingActivationCell(KerasSpikingCell):
         **kwargs: Any,
     ) -> None:
         super().__init__(size=size, dt=dt, always_use_inference=spiking_aware_training, **kwargs)
-        self.activation = keras.activations.get(activation)
-        self.seed = seed
-        self.spiking_aware_training = spiking_aware_training
+        self.activation = activation_function(activation)
+        self.seed = checked_seed(seed)
+        self.spiking_aware_training = bool(spiking_aware_training)
 
-    @property
-    def compute_dtype(self) -> str:
-        """Float64: Keras' RNN casts the voltage to this."""
-        return "float64"
+    def build(self, input_shape: Any) -> None:
+        """Build an activation with weights of its own; Keras calls this at the first use."""
+        check_units(self, input_shape)
+        if isinstance(self.activation, keras.layers.Layer) and not self.activation.built:
+            self.activation.build((input_shape[0], *self.size))
 
     def get_initial_state(
         self, inputs: Any = None, batch_size: Any = None, dtype: Any = None
-    ) -> Any:
-        """Draw the initial voltage, uniform on the grid in [0, 1)."""
+    ) -> list[Tensor]:
+        """Draw the initial voltages, uniform in [0, 1).
+
+        Parameters
+        ----------
+        inputs : tf.Tensor, optional
+            Gives the batch size, if ``batch_size`` is not given.
+        batch_size : int or tf.Tensor, optional
+            Number of examples.
+        dtype : str, optional
+            Float64 if not given; less precision loses the voltage grid.
+
+        Returns
+        -------
+        list of tf.Tensor
+            One, ``(batch, *size)``.
+        """
+        shape = [batch_of(inputs, batch_size), *self.size]
         if self.seed is None:
-            word = tf.random.uniform([1], tf.int64.min, tf.int64.max, tf.int64)
-            return _voltage([batch_size, *self.size], tf.bitcast(word, tf.uint64))
-        voltage = _voltage(list(self.size), tf.constant([self.seed], tf.uint64))
-        return tf.broadcast_to(voltage, [batch_size, *self.size])
+            voltage = scan.uniform_voltage(shape, None)
+        else:
+            voltage = tf.broadcast_to(scan.uniform_voltage(list(self.size), self.seed), shape)
+        return [tf.cast(voltage, dtype or "float64")]
 
     def call_training(self, inputs: Tensor, states: Any) -> Any:
-        """Return the base activation; the voltage stays."""
-        return self.activation(inputs), states
+        """Return the activation function's output; the voltages stay."""
+        return self._rates(self._cast(inputs)), states
 
     def call_inference(self, inputs: Tensor, states: Any) -> Any:
-        """Return spikes, and the gradient of the base activation."""
-        spikes, voltage = scan.spike_step(self.activation(inputs), states[0], seconds(self))
+        """Return spikes, with the gradient of the activation function."""
+        rates = self._rates(self._cast(inputs))
+        spikes, voltage = scan.spike_step(rates, states[0], self._seconds())
         return spikes, [voltage]
 
+    def call_sequence(self, inputs: Tensor, states: Any, training: Any = None) -> Any:
+        """Take all time steps at once; inputs and outputs are ``(batch, time, *size)``."""
+        # The activation takes time as more of the batch: it may know nothing of time.
+        shape = tf.shape(inputs)
+        merged = tf.reshape(inputs, tf.concat([[-1], shape[2:]], 0))
+        rates = self._rates(tf.ensure_shape(merged, [None, *self.size]))
+
+        def spiking(rates: Tensor, voltage: Tensor) -> Any:
+            flat = tf.reshape(rates, tf.stack([shape[0], shape[1], self.units]))
+            flat = tf.ensure_shape(flat, [*inputs.shape[:2], self.units])
+            start = self._flat(scan.on_grid(voltage))
+            spikes, end = scan.spikes(flat, start, self._seconds())
+            return restored(spikes), [tf.reshape(end, tf.shape(voltage))]
+
+        def resting(rates: Tensor, voltage: Tensor) -> Any:
+            return restored(rates), [voltage]
+
+        def restored(x: Tensor) -> Tensor:
+            return tf.ensure_shape(tf.reshape(x, shape), inputs.shape)
+
+        return self.choose(training, resting, spiking)(rates, states[0])
+
+    def _rates(self, inputs: Tensor) -> Tensor:
+        return self._cast(self.activation(inputs))
+
+    def _seconds(self) -> Any:
+        # Rounded to float32: a number and a float32 variable give the same spikes.
+        return tf.cast(self.step_length(self.sequence_dtype), tf.float64)
+
     def get_config(self) -> dict[str, Any]:
+        """Return what `from_config` needs to make the cell again."""
         config = super().get_config()
-        config.update(
-            activation=_activation_config(self.activation),
-            seed=self.seed,
-            spiking_aware_training=self.spiking_aware_training,
-        )
-        return config
-
-
-def _voltage(shape: Any, key: Tensor) -> Tensor:
-    words = tf.raw_ops.StatelessRandomUniformFullIntV2(
-        shape=shape, key=key, counter=tf.zeros([2], tf.uint64), alg=1, dtype=tf.uint32
-    )
-    return tf.cast(words, tf.float64) * (1 / scan.TICKS)
-
-
-def _activation_config(activation: Any) -> Any:
-    if isinstance(activation, keras.layers.Layer):
-        return keras.saving.serialize_keras_object(activation)
-    return keras.activations.serialize(activation)
+        config.pop("always_use_inference", None)
+        return {**config, **spiking_config(self)}
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
 class SpikingActivation(KerasSpikingLayer):
-    """Layer that turns any activation function into a spiking one."""
+    """Layer that turns any activation function into a spiking one.
+
+    The output of the activation function is a firing rate in Hz: an output of 10 becomes 10
+    spikes a second, that is in 1/dt steps. A spike has the height 1/dt, so that the integral over
+    time stays that of the activation. There may be several spikes in a step, and negative ones
+    where the rate is negative.
+
+    The input needs a time axis. Its length may differ between training and inference: one step in
+    training and many in inference is often efficient, with ``spiking_aware_training=False``, and
+    ``apply_during_training=False`` on filters.
+
+    Parameters
+    ----------
+    activation : str, callable or keras.layers.Layer
+        Activation function; a layer's own weights are trained.
+    dt : float, tf.Variable, keras.Variable or None, optional
+        Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
+    seed : int, optional
+        Draws the initial voltages, one for a unit, the same for all examples. Without it each
+        example and each call has its own.
+    spiking_aware_training : bool, optional
+        Whether training spikes too, with the gradient of the activation function; otherwise
+        training uses the activation function alone.
+    **kwargs
+        The options of `KerasSpikingLayer` and of ``keras.layers.Layer``.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not of the type above.
+    ValueError
+        If ``seed`` is negative or longer than 64 bits, or ``dt`` not positive and finite.
+
+    Examples
+    --------
+    >>> layer = SpikingActivation("relu", seed=0)
+    >>> layer(tf.fill([1, 8, 1], 300.0)).numpy().ravel()
+    array([   0.,    0., 1000.,    0.,    0., 1000.,    0.,    0.],
+          dtype=float32)
+    """
 
     def __init__(
         self,
@@ -93,26 +203,66 @@ class SpikingActivation(KerasSpikingLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(dt=dt, **kwargs)
-        self.activation = keras.activations.get(activation)
-        self.seed = seed
-        self.spiking_aware_training = spiking_aware_training
+        self.activation = activation_function(activation)
+        self.seed = checked_seed(seed)
+        self.spiking_aware_training = bool(spiking_aware_training)
 
     def build_cell(self, input_shape: Any) -> SpikingActivationCell:
-        """Make the cell for inputs of a shape."""
+        """Make the cell for inputs ``(batch, time, *units)``."""
         return SpikingActivationCell(
-            tuple(input_shape[1:]),
+            tuple(input_shape[2:]),
             self.activation,
             dt=self.dt,
             seed=self.seed,
             spiking_aware_training=self.spiking_aware_training,
             dtype=self.dtype_policy,
+            name="cell",
         )
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.update(
-            activation=_activation_config(self.activation),
-            seed=self.seed,
-            spiking_aware_training=self.spiking_aware_training,
+        """Return what `from_config` needs to make the layer again."""
+        return {**super().get_config(), **spiking_config(self)}
+
+
+def activation_function(activation: Any) -> Any:
+    """Return the function or layer that an ``activation`` argument stands for."""
+    function = keras.activations.get(activation)
+    if not callable(function):
+        raise TypeError(
+            f"activation must be a name, a function or a layer. Received: {activation!r}"
         )
-        return config
+    return function
+
+
+def checked_seed(seed: Any) -> int | None:
+    """Return the seed as an int, or None."""
+    if seed is None:
+        return None
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
+        raise TypeError(f"seed must be an integer or None. Received: seed={seed!r}")
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed must be from 0 to 2**64 - 1. Received: seed={seed}")
+    return int(seed)
+
+
+def check_units(cell: Any, input_shape: Any) -> None:
+    """Raise where a cell meets inputs of another size."""
+    if tuple(input_shape[1:]) != cell.size:
+        raise ValueError(
+            f"inputs of {type(cell).__name__} must have the size {cell.size} that it was made for. "
+            f"Received: {tuple(input_shape[1:])}"
+        )
+
+
+def spiking_config(owner: Any) -> dict[str, Any]:
+    """Return the part of the configuration that cell and layer share."""
+    activation = owner.activation
+    if isinstance(activation, keras.layers.Layer):
+        saved = keras.saving.serialize_keras_object(activation)
+    else:
+        saved = keras.activations.serialize(activation)
+    return {
+        "activation": saved,
+        "seed": owner.seed,
+        "spiking_aware_training": owner.spiking_aware_training,
+    }

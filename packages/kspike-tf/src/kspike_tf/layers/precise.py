@@ -1,0 +1,40 @@
+"""What the cells of this package share: states in float64, whatever the dtype policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from kspike_tf.layers.base import KerasSpikingCell
+
+Tensor = Any
+
+
+class PreciseCell(KerasSpikingCell):
+    """A cell whose states are float64, and whose inputs and outputs are at least float32."""
+
+    @property
+    def compute_dtype(self) -> str:
+        """Float64: Keras' RNN casts the states to this."""
+        return "float64"
+
+    @property
+    def sequence_dtype(self) -> str:
+        """Type in which a layer hands inputs to the cell."""
+        return "float64" if self.dtype_policy.compute_dtype == "float64" else "float32"
+
+    def _cast(self, inputs: Tensor) -> Tensor:
+        return tf.cast(inputs, self.sequence_dtype)
+
+    def _flat(self, x: Tensor) -> Tensor:
+        """Merge the unit axes of a time step."""
+        return tf.reshape(x, [-1, self.units])
+
+    @property
+    def units(self) -> int:
+        """Number of units."""
+        count = 1
+        for length in self.size:
+            count *= length
+        return count

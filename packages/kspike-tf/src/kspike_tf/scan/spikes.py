@@ -1,0 +1,119 @@
+"""Spikes from firing rates, on a voltage grid of 2⁻³²."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from kspike_tf.scan import blocks, loops
+from kspike_tf.scan.compiled import uses_blocks
+from kspike_tf.tracing import is_plain
+
+Tensor = Any
+
+TICKS = 2.0**32  # steps of the voltage grid in one spike
+PHILOX = 1  # TensorFlow's number for the generator Philox4x32-10
+
+
+def spikes(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
+    """Integrate firing rates to spikes.
+
+    The gradient is straight through: that of the spikes is that of the rates, and none goes
+    through the voltage. So the backward pass needs nothing from the loop over time.
+
+    Parameters
+    ----------
+    rates : (batch, time, units) tf.Tensor
+        Firing rates in Hz, float32 or float64.
+    voltage : (batch, units) tf.Tensor
+        Float64, on the grid, in [0, 1).
+    dt : float or tf.Tensor
+        Seconds a step, float64.
+
+    Returns
+    -------
+    spikes : (batch, time, units) tf.Tensor
+        Number of spikes in a step times 1/dt.
+    voltage : (batch, units) tf.Tensor
+        The voltage after the last step.
+    """
+
+    @tf.custom_gradient
+    def forward(rates: Tensor) -> Any:
+        # A tape would otherwise look into the compiled scan, which it cannot differentiate.
+        still = tf.stop_gradient(rates)
+        args = still, tf.stop_gradient(voltage), tf.stop_gradient(tf.cast(dt, tf.float64))
+        outputs = blocks.spikes(*args) if uses_blocks(rates) else _loop(*args)
+        return outputs, lambda d_spikes, _d_voltage: d_spikes
+
+    spikes, voltage = forward(rates)
+    return spikes, voltage
+
+
+def spike_step(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
+    """Take one step of `spikes`, on arrays without the time axis."""
+
+    @tf.custom_gradient
+    def forward(rates: Tensor) -> Any:
+        outputs = _step(tf.stop_gradient(rates), tf.stop_gradient(voltage), tf.cast(dt, tf.float64))
+        return outputs, lambda d_spikes, _d_voltage: d_spikes
+
+    spikes, voltage = forward(rates)
+    return spikes, voltage
+
+
+def _step(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
+    # The product is the only rounding, half to even; the sum is exact while below 2²⁰.
+    a = voltage + tf.round(tf.cast(rates, tf.float64) * (dt * TICKS)) * (1 / TICKS)
+    count = tf.floor(a)
+    # The height is rounded, not n/dt: compilers divide by constants in ways of their own.
+    height = tf.cast(1 / dt, rates.dtype)
+    return tf.cast(count, rates.dtype) * height, a - count
+
+
+def _loop(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
+    def step(rates: Tensor, voltage: Tensor) -> Any:
+        spikes, voltage = _step(rates, voltage, dt)
+        return spikes, [voltage]
+
+    spikes, (voltage,) = loops.scan(step, [rates], [voltage])
+    return spikes, voltage
+
+
+def on_grid(voltage: Tensor) -> Tensor:
+    """Round voltages to the grid, as float64."""
+    return tf.round(tf.cast(voltage, tf.float64) * TICKS) * (1 / TICKS)
+
+
+def uniform_voltage(shape: Any, seed: int | None) -> Tensor:
+    """Draw initial voltages, uniform on the grid in [0, 1).
+
+    Parameters
+    ----------
+    shape : list of int or tf.Tensor
+        Shape of the voltages.
+    seed : int or None
+        Key of the generator, 0 to 2⁶⁴ − 1; None takes a new one at each call, from TensorFlow's
+        global generator.
+
+    Returns
+    -------
+    tf.Tensor
+        Float64.
+
+    References
+    ----------
+    .. [1] J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as easy
+       as 1, 2, 3", SC '11, section 3.3.
+    """
+    if seed is None and is_plain():
+        return tf.floor(tf.random.uniform(shape, dtype=tf.float64) * TICKS) * (1 / TICKS)
+    if seed is None:
+        key = tf.bitcast(tf.random.uniform([1], tf.int64.min, tf.int64.max, tf.int64), tf.uint64)
+    else:
+        key = tf.constant([seed], tf.uint64)
+    words = tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=shape, key=key, counter=tf.zeros([2], tf.uint64), alg=PHILOX, dtype=tf.uint32
+    )
+    return tf.cast(words, tf.float64) * (1 / TICKS)
