@@ -9,15 +9,19 @@ import pathlib
 from benchmarks.results import Store, best, ratio
 from benchmarks.session import PEERS
 from benchmarks.tables import contestants
+from benchmarks.works import DYNAMICS
 
-OURS = {"kspike_ref": "#2a6f97", "kspike_tf": "#61a5c2"}
-OTHERS = ("#c1121f", "#6c757d", "#e09f3e", "#9e2a2b", "#540b0e", "#7f5539", "#344e41", "#b5838d")
+COLOURS = {
+    "kspike_ref": "#2a6f97",
+    "kspike_tf": "#61a5c2",
+    "keras_spiking": "#c1121f",
+    "plain_keras": "#e09f3e",
+}
 
 
-def colours(peers: list[str]) -> dict[str, str]:
-    """Return a colour for each contestant; kspike is blue."""
-    rest = iter(OTHERS * 3)
-    return {peer: OURS.get(peer) or next(rest) for peer in peers}
+def colour(peer: str) -> str:
+    """Return the colour of a contestant: kspike is blue."""
+    return COLOURS.get(peer, "#6c757d")
 
 
 def draw(store: Store, folder: pathlib.Path) -> list[pathlib.Path]:
@@ -27,7 +31,9 @@ def draw(store: Store, folder: pathlib.Path) -> list[pathlib.Path]:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 120})
+    plt.rcParams.update(
+        {"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 120, "font.size": 9}
+    )
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {
         "growth": draw_growth(store, plt),
@@ -59,7 +65,6 @@ def draw_growth(store: Store, plt):
         layout="constrained",
     )
     everybody = contestants([r for results in groups.values() for r in results])
-    colour = colours(everybody)
     for panel, (axis, results) in zip(axes[0], groups.items(), strict=True):
         for peer in everybody:
             points = [
@@ -69,7 +74,7 @@ def draw_growth(store: Store, plt):
             ]
             if points:
                 panel.loglog(
-                    *zip(*points, strict=True), "o-", color=colour[peer], label=PEERS[peer].title
+                    *zip(*points, strict=True), "o-", color=colour(peer), label=PEERS[peer].title
                 )
         panel.set_title(f"{axis} varied alone")
         panel.set_xlabel("neuron steps")
@@ -81,32 +86,32 @@ def draw_growth(store: Store, plt):
 
 def draw_ratios(store: Store, plt, group: str, ours: str):
     """Draw how many times as long everybody takes, at the largest shape of each kind."""
-    results = {}
-    for result in store.group(group):
-        if best(result, ours):
-            results[result["work"]["kind"]] = result
+    largest = {r["work"]["kind"]: r for r in store.group(group) if best(r, ours)}
+    results = [largest[kind] for kind in sorted(largest, key=_place)]
     if not results:
         return None
     figure, axes = plt.subplots(
         1, len(results), figsize=(4.2 * len(results), 3.2), squeeze=False, layout="constrained"
     )
-    for panel, (kind, result) in zip(axes[0], results.items(), strict=True):
-        peers = contestants([result])
-        colour = colours(peers)
+    for panel, result in zip(axes[0], results, strict=True):
         reference = best(result, ours)
-        found = [ratio(best(result, peer), reference) for peer in peers]
-        middles = [r.median for r in found]
-        spread = [
-            [r.median - r.low for r in found],
-            [r.high - r.median for r in found],
-        ]
-        titles = [PEERS[peer].title for peer in peers]
-        bars = panel.barh(titles, middles, xerr=spread, color=[colour[p] for p in peers])
-        panel.bar_label(bars, [f"{m:.2g}×" for m in middles], padding=4, fontsize=8)
+        peers = contestants([result])
+        for row, peer in enumerate(peers):
+            found = ratio(best(result, peer), reference)
+            panel.plot([found.low, found.high], [row, row], color=colour(peer), linewidth=2)
+            panel.plot([found.median], [row], "o", color=colour(peer))
+            text, at = f"{found.median:.2g}×", (found.high, row)
+            panel.annotate(text, at, (5, 0), textcoords="offset points", va="center", fontsize=8)
+        panel.axvline(1, color="#cccccc", linewidth=1, zorder=0)
         panel.set_xscale("log")
-        panel.set_xlim(right=max(middles) * 3)
+        panel.margins(x=0.2)
+        panel.set_yticks(range(len(peers)), [PEERS[peer].title for peer in peers])
         panel.invert_yaxis()
         work = result["work"]
-        panel.set_title(f"{kind}, {work['batch']}×{work['steps']}×{work['units']}", fontsize=10)
-        panel.set_xlabel(f"time, {PEERS[ours].title} = 1")
+        panel.set_title(f"{work['kind']}, {work['batch']}×{work['steps']}×{work['units']}")
+        panel.set_xlabel(f"time, {PEERS[ours].title} = 1; range over the rounds")
     return figure
+
+
+def _place(kind: str) -> int:
+    return DYNAMICS.index(kind.split("-")[0])

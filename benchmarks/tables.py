@@ -30,7 +30,7 @@ def cell(timing: Timing | None, ours: Timing | None) -> str:
     """Return a time, and how many times as long it is as ours, with its range over the rounds."""
     if timing is None:
         return "–"
-    if ours is None or timing is ours:
+    if ours is None or timing == ours:
         return seconds(timing.median)
     return f"{seconds(timing.median)} · {ratio(timing, ours)}"
 

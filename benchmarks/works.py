@@ -136,8 +136,17 @@ def reference_filter(x: np.ndarray, kind: str) -> np.ndarray:
     return out
 
 
-def check_forward(work: Work, answer: np.ndarray) -> dict[str, float]:
+def check_forward(work: Work, answer: np.ndarray, delay: int = 0) -> dict[str, float]:
     """Say how far an answer of a layer is from the equations.
+
+    Parameters
+    ----------
+    work : Work
+        What was computed.
+    answer : ndarray
+        ``(batch, steps, units)``.
+    delay : int
+        By how many steps a filter answers late, because its library defines it so.
 
     Returns
     -------
@@ -152,6 +161,7 @@ def check_forward(work: Work, answer: np.ndarray) -> dict[str, float]:
         counted = np.rint(answer.astype(np.float64) * DT).sum(axis=1)
         return {"spikes_off": float(np.abs(counted - expected).max())}
     expected = reference_filter(x, work.kind)
+    answer, expected = answer[:, delay:], expected[:, : work.steps - delay]
     return {"error": float(np.abs(answer - expected).max() / np.abs(expected).max())}
 
 

@@ -19,13 +19,13 @@ def _time_major(work: works.Work) -> np.ndarray:
     return np.ascontiguousarray(x).reshape(work.steps, -1)
 
 
-def _check(work: works.Work, y: np.ndarray) -> dict[str, float]:
+def _check(work: works.Work, y: np.ndarray, delay: int = 0) -> dict[str, float]:
     batch_major = np.swapaxes(y.reshape(work.steps, work.batch, work.units), 0, 1)
-    return works.check_forward(work, batch_major)
+    return works.check_forward(work, batch_major, delay)
 
 
 def simulated(work: works.Work, _: pathlib.Path) -> Job:
-    """Simulate a network of one node and one filtered probe."""
+    """Simulate a network of one node and one filtered probe, which sees it a step later."""
     x = _time_major(work)
     with nengo.Network() as network:
         node = nengo.Node(lambda t: x[min(round(t / works.DT), work.steps) - 1])
@@ -37,7 +37,7 @@ def simulated(work: works.Work, _: pathlib.Path) -> Job:
         simulator.run_steps(work.steps, progress_bar=False)
         return simulator.data[probe]
 
-    return Job(call, lambda y: _check(work, y))
+    return Job(call, lambda y: _check(work, y, delay=1))
 
 
 def filtered(work: works.Work, _: pathlib.Path) -> Job:
