@@ -25,6 +25,8 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SUPERBLOCK_SIZE = 96
 _ENTRY_SIZE = 40  # a symbol table entry with 8-byte offsets
 _MAX_RANK = 32  # what HDF5 allows
+_MAX_NAME = 1024  # bytes; names may overlap in the heap, so without a limit they grow quadratically
+_MAX_HEADER = 64  # blocks of an object header; they may overlap too
 
 _DATASPACE, _DATATYPE, _EXTERNAL, _LAYOUT = 0x1, 0x3, 0x7, 0x8
 _FILTERS, _ATTRIBUTE, _CONTINUATION, _SYMBOL_TABLE = 0xB, 0xC, 0x10, 0x11
@@ -154,8 +156,11 @@ class File:
         version, _, count, _, size = struct.unpack("<BBHII", self._bytes(address, 12))
         if version != 1:
             raise FormatError("an object header that Keras does not write")
-        blocks, seen = [(address + 16, size)], set()
+        blocks: list[Any] = [(address + 16, size)]
+        seen: set[int] = set()
         for start, length in blocks:
+            if len(seen) == _MAX_HEADER:
+                raise FormatError("an object header in too many pieces")
             if start in seen:
                 raise FormatError("an object header that contains itself")
             seen.add(start)
@@ -190,19 +195,32 @@ class File:
         for offset, target, cache in self._entries(tree):
             if cache == 2:
                 raise FormatError("a soft link")
-            name = _name(names, offset)
+            name = self._name(names, offset)
             if name in members:
                 raise FormatError(f"two members with the same name, {name!r}")
             members[name] = target
         self._groups[address] = members
         return members
 
-    def _heap(self, address: int) -> bytes:
+    def _heap(self, address: int) -> tuple[int, int]:
+        """Return where a group's names start and end."""
         head = self._bytes(address, 32)
         if head[:4] != b"HEAP":
             raise FormatError("a group without names")
         size, _, start = struct.unpack_from("<QQQ", head, 8)
-        return self._bytes(start, size)
+        if start + size > len(self._data):
+            raise FormatError(f"truncated: bytes {start} to {start + size} are not in the file")
+        return start, start + size
+
+    def _name(self, names: tuple[int, int], offset: int) -> str:
+        start = names[0] + offset
+        end = self._data.find(b"\0", start, min(names[1], start + _MAX_NAME + 1))
+        if end < 0:
+            raise FormatError("a name that is too long, or outside its heap")
+        try:
+            return self._data[start:end].decode("utf-8")
+        except UnicodeDecodeError:
+            raise FormatError("a name that is not UTF-8") from None
 
     def _entries(self, tree: int) -> Iterator[tuple[int, int, int]]:
         """Yield name offset, address and kind of every entry below a B-tree node."""
@@ -244,16 +262,6 @@ def _unpack(form: str, body: bytes) -> tuple[Any, ...]:
     if len(body) < struct.calcsize(form):
         raise FormatError("a message that is too short")
     return struct.unpack_from(form, body)
-
-
-def _name(names: bytes, offset: int) -> str:
-    end = names.find(b"\0", offset)
-    if end < 0:
-        raise FormatError("a name outside its heap")
-    try:
-        return names[offset:end].decode("utf-8")
-    except UnicodeDecodeError:
-        raise FormatError("a name that is not UTF-8") from None
 
 
 def _shape(body: bytes) -> tuple[int, ...]:

@@ -161,6 +161,7 @@ class _Builder:
         self.graph = Graph(name)
         self.store = store
         self.unsupported: list[str] = []
+        self.masked: set[Ref] = set()  # tensors that carry a mask in Keras
         self.applied: dict[int, int] = {}  # how often each layer was applied, by identity
 
     def expand(self, spec: ModelSpec, inputs: list[Ref]) -> Any:
@@ -230,7 +231,12 @@ class _Builder:
             tuple(outputs), tuple(t.node for t in taken), first,
         )  # fmt: skip
         nodes.append(node)
-        return [Ref(len(nodes) - 1, i) for i in range(len(outputs))]
+        made = [Ref(len(nodes) - 1, i) for i in range(len(outputs))]
+        if not self.masked.isdisjoint(taken) or layer.makes_mask:
+            if layer.uses_mask:
+                self.unsupported.append(f"{layer.name}: {layer.class_name} of inputs with a mask")
+            self.masked.update(made)
+        return made
 
     def _shape_of(self, tensor: Ref) -> Shape:
         return self.graph.nodes[tensor.node].output_shapes[tensor.output]

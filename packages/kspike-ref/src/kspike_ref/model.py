@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from threading import Lock
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from kspike_ref import layers as layers  # enters the layers in the table
-from kspike_ref._spec import leaves, parse
+from kspike_ref._spec import parse
 from kspike_ref._threads import limit_threads, num_threads
 from kspike_ref.archive import read_archive
 from kspike_ref.batches import Outputs, block_size, forget, progress_bar, run_blocks
+from kspike_ref.chain import Chain
 from kspike_ref.counting import LayerRun
-from kspike_ref.graph import Graph, Node, Ref, build, substitute
-from kspike_ref.layers.base import Array, Layer, Shape, StatefulLayer
-from kspike_ref.run import Runner, States
+from kspike_ref.graph import Graph, Node, build, substitute
+from kspike_ref.inputs import Inputs
+from kspike_ref.layers.base import Array, Layer, StatefulLayer
+from kspike_ref.run import Runner
 from kspike_ref.streaming import check_streaming, time_tensors
 from kspike_ref.summary import summary
+
+State = Any  # what `initial_state` and `step` return: opaque to callers
 
 
 def load_model(path: str | os.PathLike[str]) -> Model:
@@ -78,12 +81,16 @@ class Model:
     """
 
     def __init__(self, graph: Graph) -> None:
+        timed = time_tensors(graph)
         self._graph = graph
         self._runner = Runner(graph)
-        self._timed = time_tensors(graph)
-        self._num_threads: int | None = None
+        self._inputs = Inputs(graph, timed)
+        self._chain = Chain.of(graph, timed)
+        self._timed = timed
+        self._timed_outputs = [ref in timed for ref in self._runner.outputs]
         self._is_time_major = any(getattr(n.layer, "time_major", False) for n in graph.nodes)
-        self.last_run: dict[str, LayerRun] = {}
+        self._num_threads: int | None = None
+        self._record: dict[int, LayerRun] | Array = {}
         self.name = graph.name
         self.nodes: tuple[Node, ...] = tuple(graph.nodes)
         self.layers: tuple[Layer, ...] = tuple(
@@ -126,22 +133,38 @@ class Model:
         """
         if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
             raise ValueError(f"batch_size must be a positive integer. Received: {batch_size!r}")
-        inputs = self._inputs(x, timesteps)
+        chain = self._chain
+        if chain is not None and not progress and chain.takes(x, timesteps):
+            y, self._record = chain.predict(x, timesteps)
+            return y
+        inputs = self._inputs.checked(x, timesteps)
         count, threads = len(inputs[0]), self._threads()
         if self._is_time_major or len({len(array) for array in inputs}) > 1:
             size = max(1, count)
+        elif chain is not None:
+            size = batch_size or chain.block_size(count, inputs[0].shape[1], threads)
         else:
             size = batch_size or block_size(self.nodes, inputs, threads)
-        given, outputs, lock = _flat(x, self._graph.inputs), Outputs(count), Lock()
-        bar = progress_bar(count) if progress else None
+        return self._run_all(x, inputs, size, threads, progress_bar(count) if progress else None)
+
+    def _run_all(self, x: Any, inputs: list[Array], size: int, threads: int, bar: Any) -> Any:
+        """Run the model on blocks of examples, from several threads."""
+        count = len(inputs[0])
+        outputs, lock = Outputs(count), Lock()
         total: dict[int, LayerRun] = {}
+        maps = self._inputs.listed(x)
 
         def work(first: int, last: int) -> None:
+            block = self._inputs.cast([array[first:last] for array in inputs])
             record: dict[int, LayerRun] = {}
-            block = self._cast([array[first:last] for array in inputs])
-            outputs.put(first, last, self._runner.run(block, record=record)[0])
-            for array in given:
-                forget(array, first, last)
+            if self._chain is not None:
+                y, counts = self._chain.predict(block[0], None)
+                outputs.put(first, last, [y])
+                record = self._chain.record(counts)
+            else:
+                outputs.put(first, last, self._runner.run(block, record=record)[0])
+            for values in maps:
+                forget(values, first, last)
             with lock:
                 for index, run in record.items():
                     total[index] = total[index] + run if index in total else run
@@ -153,7 +176,7 @@ class Model:
         finally:
             if bar is not None:
                 bar.close()
-        self._keep_record(total)
+        self._record = total
         return self._structured(outputs.arrays)
 
     def activity(
@@ -188,13 +211,13 @@ class Model:
             raise ValueError(f"layers must be names of the model's layers. Received: {unknown}")
         keep = [i for i, key in enumerate(keys) if wanted is None or key in wanted]
         record: dict[int, LayerRun] = {}
-        inputs = self._cast(self._inputs(x, timesteps))
+        inputs = self._inputs.cast(self._inputs.checked(x, timesteps))
         with limit_threads(self._threads()):
             _, kept, _ = self._runner.run(inputs, keep=keep, record=record)
-        self._keep_record(record)
+        self._record = record
         return {keys[i]: kept[i] for i in keep}
 
-    def initial_state(self, batch_size: int) -> States:
+    def initial_state(self, batch_size: int) -> State:
         """Return the state before the first step of streaming.
 
         Parameters
@@ -213,13 +236,15 @@ class Model:
             If the model has no time axis, or a layer that mixes time steps.
         """
         check_streaming(self._graph, self._timed)
+        if self._chain is not None:
+            return self._chain.initial_state(batch_size)
         return {
             i: node.layer.initial_state(batch_size, *node.input_shapes)
             for i, node in enumerate(self.nodes)
             if isinstance(node.layer, StatefulLayer)
         }
 
-    def step(self, x: Any, state: States) -> tuple[Any, States]:
+    def step(self, x: Any, state: State) -> tuple[Any, State]:
         """Run one time step.
 
         Parameters
@@ -236,15 +261,19 @@ class Model:
         state : State
             The state after this step.
         """
-        inputs = self._inputs(x, 1)
+        chain = self._chain
+        if chain is not None:
+            if not chain.takes(x, 1):
+                x = self._inputs.cast(self._inputs.checked(x, 1, is_step=True))[0][:, 0]
+            y, after, self._record = chain.step(x, state)
+            return y, after
+        inputs = self._inputs.cast(self._inputs.checked(x, 1, is_step=True))
         record: dict[int, LayerRun] = {}
         with limit_threads(self._threads()):
-            outputs, _, after = self._runner.run(self._cast(inputs), state, record=record)
-        self._keep_record(record)
-        timed = [ref in self._timed for ref in self._runner.outputs]
-        return self._structured(
-            [y[:, 0] if t else y for y, t in zip(outputs, timed, strict=True)]
-        ), after
+            outputs, _, new = self._runner.run(inputs, state, record=record)
+        self._record = record
+        pairs = zip(outputs, self._timed_outputs, strict=True)
+        return self._structured([y[:, 0] if is_timed else y for y, is_timed in pairs]), new
 
     def summary(self) -> str:
         """Return a table of the model's layers, shapes and weights."""
@@ -264,9 +293,13 @@ class Model:
         allowed = num_threads()
         return allowed if self._num_threads is None else min(allowed, self._num_threads)
 
-    def _keep_record(self, record: dict[int, LayerRun]) -> None:
-        names = self._activity_names()
-        self.last_run = {names[i]: record[i] for i in sorted(record)}
+    @property
+    def last_run(self) -> dict[str, LayerRun]:
+        """What the layers with products did in the last run, by name."""
+        record, names = self._record, self._activity_names()
+        if self._chain is not None and isinstance(record, np.ndarray):
+            record = self._chain.record(record)
+        return {names[i]: record[i] for i in sorted(record)}
 
     def __repr__(self) -> str:
         return f"<kspike_ref.Model {self.name!r}, {len(self.layers)} layers>"
@@ -277,63 +310,6 @@ class Model:
             for node in self.nodes
         ]
 
-    def _inputs(self, x: Any, timesteps: int | None) -> list[Array]:
-        """Return the inputs as a list of arrays that fit the model, with a time axis."""
-        given = _flat(x, self._graph.inputs)
-        if len(given) != len(self.inputs):
-            raise ValueError(f"x must be {len(self.inputs)} arrays. Received: {len(given)}")
-        if timesteps is not None and not any(Ref(i, 0) in self._timed for i in range(len(given))):
-            raise ValueError(
-                f"timesteps must be None: this model has no time axis. Received: {timesteps}"
-            )
-        arrays = []
-        for i, values in enumerate(given):
-            array = np.asarray(values)
-            if timesteps is not None and Ref(i, 0) in self._timed:
-                shape = (array.shape[0], timesteps, *array.shape[1:])
-                array = np.broadcast_to(array[:, None], shape)
-            _check_input(self.inputs[i], array, self.nodes[i].output_shapes[0])
-            arrays.append(array)
-        return arrays
-
-    def _cast(self, inputs: list[Array]) -> list[Array]:
-        cast = []
-        for node, x in zip(self.nodes, inputs, strict=False):
-            dtype = getattr(node.layer, "input_dtype", np.float32)
-            if x.dtype == dtype:
-                cast.append(x)
-            elif x.ndim > 1 and x.strides[1] == 0:
-                cast.append(np.broadcast_to(x[:, :1].astype(dtype), x.shape))
-            else:
-                cast.append(x.astype(dtype))
-        return cast
-
     def _structured(self, outputs: list[Array]) -> Any:
         values = iter(outputs)
         return substitute(self._graph.outputs, lambda _: next(values))
-
-
-def _flat(x: Any, structure: Any) -> list[ArrayLike]:
-    """Return inputs in the model's order."""
-    names = list(leaves(structure))
-    if isinstance(x, Mapping):
-        missing = [name for name in names if name not in x]
-        if missing and isinstance(structure, dict) and set(structure) == set(x):
-            return [x[key] for key in sorted(structure)]
-        if missing:
-            raise ValueError(f"x must hold {', '.join(names)}. Received: {', '.join(map(str, x))}")
-        return [x[name] for name in names]
-    if isinstance(x, list | tuple) and (len(names) > 1 or isinstance(structure, list)):
-        return list(x)
-    return [x]
-
-
-def _check_input(name: str, x: Array, shape: Shape) -> None:
-    fits = x.ndim == len(shape) and all(
-        n is None or n == m for n, m in zip(shape, x.shape, strict=True)
-    )
-    if not fits:
-        wanted = ", ".join("any" if n is None else str(n) for n in shape)
-        raise ValueError(f"x must have the shape ({wanted}) at {name!r}. Received: {x.shape}")
-    if x.dtype.kind not in "fiub":
-        raise TypeError(f"x must hold real numbers at {name!r}. Received: dtype={x.dtype}")

@@ -100,6 +100,8 @@ class ELU(Pointwise):
 class Softmax(Layer):
     """Softmax over one axis or several."""
 
+    uses_mask = True
+
     def setup(self) -> None:
         axis = self.config.get("axis", -1)
         self.axis = tuple(int(a) for a in axis) if isinstance(axis, list) else (int(axis),)
@@ -146,3 +148,18 @@ class Identity(Pointwise):
 
     def call(self, x: Array) -> Array:
         return x
+
+
+@known("Masking")
+class Masking(Layer):
+    """Zeros at steps whose values are all a given one; the mask itself is not passed on."""
+
+    pointwise_from = 3
+    keeps_zeros = True
+
+    def setup(self) -> None:
+        self.makes_mask = True
+
+    def call(self, x: Array) -> Array:
+        y: Array = x * (x != self.config.get("mask_value", 0.0)).any(axis=-1, keepdims=True)
+        return y

@@ -74,11 +74,15 @@ class Layer:
     pointwise_from : int
         The smallest number of axes an input needs for axis 1 to be one along which the layer treats
         each position alone and alike (so that time may be there). 0 says that it never does.
+    makes_mask, uses_mask : bool
+        Whether it tells later layers which steps to leave out, and whether it would listen.
     keeps_zeros : bool
         Whether zeros stay zeros, so that spikes that come in are mostly zero when they go out.
     """
 
     pointwise_from: ClassVar[int] = 0
+    makes_mask: bool = False
+    uses_mask: ClassVar[bool] = False
     keeps_zeros: ClassVar[bool] = False
 
     def __init__(self, name: str, class_name: str, config: Mapping[str, Any]) -> None:
@@ -168,9 +172,7 @@ class Layer:
             )
         for number, (name, shape) in enumerate(wanted.items()):
             values = store.read(path, str(number), shape, self.name)
-            if values.dtype.kind == "f":
-                values = values.astype(self.dtype)
-            self.weights[name] = values
+            self.weights[name] = values.astype(self.dtype)
         for place, part, part_shapes in self.parts(*shapes):
             part.load(store, f"{path}/{place}", *part_shapes)
             self.weights |= {f"{place}/{name}": w for name, w in part.weights.items()}
@@ -186,6 +188,7 @@ class StatefulLayer(Layer):
         Whether the output has no time axis: it is the value over all steps so far.
     """
 
+    uses_mask = True
     reduces: bool = False
 
     def streams(self, *shapes: Any) -> bool:
@@ -327,6 +330,9 @@ def create(config: Any, name: str | None = None) -> Layer:
         raise UnsupportedUseError(f"{name}: {kind} (module {config.get('module')})")
     try:
         return cls(name, str(config["class_name"]), own)
+    except UnsupportedUseError as error:
+        text = str(error)
+        raise UnsupportedUseError(text if name in text else f"{name}: {text}") from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
         if isinstance(error, ArchiveError):
             raise
@@ -359,8 +365,9 @@ def saved_name(class_name: str, used: dict[str, int]) -> str:
 def check_size(name: str, shape: Any) -> None:
     """Refuse an output that no real model has."""
     for one in shape if isinstance(shape, list) else [shape]:
-        lengths = [length for length in one if length is not None]
-        if min(lengths, default=0) < 0 or math.prod(lengths) > _MAX_ELEMENTS:
+        lengths = [length for length in one if length is not None] if type(one) is tuple else [-1]
+        is_shape = all(isinstance(length, int) and length >= 0 for length in lengths)
+        if not is_shape or math.prod(lengths) > _MAX_ELEMENTS:
             raise ArchiveError(f"layer {name!r} has an impossible output shape: {one}")
 
 

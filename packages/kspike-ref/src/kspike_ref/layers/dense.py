@@ -178,7 +178,7 @@ class Embedding(Layer):
     def setup(self) -> None:
         refuse_variants(self.config)
         self.rows, self.units = self.integer("input_dim"), self.integer("output_dim")
-        self.masks = bool(self.config.get("mask_zero", False))
+        self.makes_mask = bool(self.config.get("mask_zero", False))
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         return {"embeddings": (self.rows, self.units)}

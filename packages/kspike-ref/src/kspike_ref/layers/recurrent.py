@@ -35,8 +35,7 @@ class Cell(Layer):
         self.units = self.integer("units")
         self.use_bias = bool(self.config.get("use_bias", True))
         self.activation = activation(self.config.get("activation", "tanh"))
-        if "recurrent_activation" in self.config:
-            self.gate = activation(self.config["recurrent_activation"])
+        self.gate = activation(self.config.get("recurrent_activation", "sigmoid"))
 
     def output_units(self, shape: Shape) -> Shape:
         """Return the shape of one example's output."""
@@ -299,11 +298,10 @@ class RNN(StatefulLayer):
         if self.reduces:
             last = states.pop()
         out, states = self.cell.scan(x, states)
+        y, kept = out, tuple(states)
         if self.reduces:
             y = out[:, -1].copy() if out.shape[1] else last
-        else:
-            y = out
-        kept = (*states, y) if self.reduces else tuple(states)
+            kept = (*states, y)
         if not self.returns_state:
             return y, kept
         return [y, *(s.astype(self.dtype) for s in self.cell.returned(states))], kept
@@ -319,6 +317,8 @@ def flat(values: Any) -> list[Array]:
 @known("Bidirectional")
 class Bidirectional(Layer):
     """A recurrent layer forwards and one backwards."""
+
+    uses_mask = True
 
     def setup(self) -> None:
         self.forward = create(self.config["layer"], self.name)

@@ -1,0 +1,312 @@
+"""Finds models that are a chain of dense, spiking and filter layers, and runs them in one loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kspike_ref import _chain, _matmul, activations
+from kspike_ref._chain import ALPHA, DENSE, LAST, LOWPASS, MEAN, RECTIFY, SPIKE
+from kspike_ref.counting import LayerRun
+from kspike_ref.graph import Graph, Node, Ref
+from kspike_ref.layers.activation import Activation, Identity, ReLU
+from kspike_ref.layers.base import Array, Layer
+from kspike_ref.layers.dense import Dense
+from kspike_ref.layers.pooling import GlobalAveragePooling1D
+from kspike_ref.layers.shape import InputLayer
+from kspike_ref.layers.temporal import (
+    Alpha,
+    AlphaCell,
+    KerasSpikingLayer,
+    Lowpass,
+    LowpassCell,
+    SpikingActivation,
+    SpikingActivationCell,
+)
+from kspike_ref.layers.wrapper import TimeDistributed
+
+_CACHE = 1 << 18  # bytes of a block's activations: with the weights they stay in the L2 cache
+_FEW = 16  # examples that one thread is done with before another one wakes up
+_MOST = 4096  # examples at once, so that a memory map is read piece by piece
+_WORTH_THREADS = 1 << 17  # unit steps
+_PLAIN_RELU = ("max_value", "negative_slope", "threshold")
+
+
+@dataclass
+class _Program:
+    """A program while it is written."""
+
+    rows: list[list[int]] = field(default_factory=list)
+    nodes: list[int] = field(default_factory=list)
+    weights: list[Array] = field(default_factory=list)
+    constants: list[Array] = field(default_factory=list)
+    cells: list[Any] = field(default_factory=list)
+    kept: int = 0
+    spikes: bool = False
+
+    def add(self, node: int, kind: int, inputs: int, units: int, **fields: int) -> None:
+        """Add a row."""
+        row = dict.fromkeys(range(_chain.FIELDS), 0)
+        row |= {_chain.KIND: kind, _chain.INPUTS: inputs, _chain.UNITS: units, _chain.BIAS: -1}
+        row |= {getattr(_chain, name.upper()): value for name, value in fields.items()}
+        self.rows.append([row[i] for i in range(_chain.FIELDS)])
+        self.nodes.append(node)
+
+    def place(self, pieces: list[Array], piece: Array) -> int:
+        """Append a piece of a flat array, and return where it starts."""
+        at = sum(p.size for p in pieces)
+        pieces.append(np.pad(piece.reshape(-1), (0, -piece.size % 16)))  # on a cache line
+        return at
+
+    def keep(self, node: int, kind: int, units: int, kept: int, cell: Any, constants: int) -> None:
+        """Add a row that keeps a state."""
+        self.add(node, kind, units, units, state=self.kept, kept=kept, constants=constants)
+        self.kept += kept
+        self.cells.append((cell, kept))
+
+
+class Chain:
+    """A model that is a chain of layers over time.
+
+    Parameters
+    ----------
+    program : _Program
+        What `Chain.of` wrote.
+    length : int or None
+        How many time steps the model was made for, if it says.
+    """
+
+    def __init__(self, program: _Program, length: int | None) -> None:
+        self._length = length
+        self._rows = np.array(program.rows, np.intp)
+        self._weights = _matmul.aligned(_joined(program.weights, np.float32))
+        self._constants = _joined(program.constants, np.float64)
+        self._width = _matmul.panel_width(np.float32)
+        self._kept = program.kept
+        self._cells = program.cells
+        self.nodes = program.nodes
+        self.inputs = int(self._rows[0, _chain.INPUTS])
+        self.units = int(self._rows[-1, _chain.UNITS])
+        kinds = self._rows[:, _chain.KIND]
+        self.reduces = bool(np.isin(kinds, (MEAN, LAST)).any())
+        self._widest = int(self._rows[:, [_chain.INPUTS, _chain.UNITS]].max())
+        self._starts = [_start(cell, kept) for cell, kept in self._cells]
+        self._start = None if any(s is None for s in self._starts) else _joined(self._starts, float)
+
+    @staticmethod
+    def of(graph: Graph, timed: set[Ref]) -> Chain | None:
+        """Return a graph as a chain, or None if it is something else."""
+        nodes = graph.nodes
+        if not isinstance(graph.outputs, Ref) or graph.outputs != Ref(len(nodes) - 1, 0):
+            return None
+        first = nodes[0]
+        if not isinstance(first.layer, InputLayer) or Ref(0, 0) not in timed or len(nodes) < 2:
+            return None
+        if len(first.output_shapes[0]) != 3 or first.layer.input_dtype != np.float32:
+            return None
+        program = _Program()
+        for i, node in enumerate(nodes[1:], 1):
+            follows = node.arguments == (Ref(i - 1, 0),) and not node.keywords
+            if not follows or node.layer.dtype != np.float32 or len(node.output_shapes) > 1:
+                return None
+            if not _write(program, i, node):
+                return None
+        return Chain(program, first.output_shapes[0][1]) if program.cells else None
+
+    def initial_state(self, rows: int) -> Array:
+        """Return the state of all layers before the first step, as one flat array."""
+        if rows == 1 and self._start is not None:
+            return self._start.copy()
+        state = np.empty(rows * self._kept)
+        at = 0
+        for (cell, kept), start in zip(self._cells, self._starts, strict=True):
+            piece = state[at : at + rows * kept].reshape(rows, kept)
+            piece[...] = cell.initial(rows, ())[0].reshape(rows, kept) if start is None else start
+            at += rows * kept
+        return state
+
+    def run(self, x: Array, steps: int, state: Array, out: Array) -> Array:
+        """Run over steps.
+
+        Parameters
+        ----------
+        x : (rows, steps or 1, inputs) ndarray
+            Float32, C-contiguous, writable (but not written).
+        steps : int
+            How many steps.
+        state : ndarray
+            From `initial_state`; changed to what it is after the steps.
+        out : (rows, outputs) ndarray
+            Filled; with all steps where time is left.
+
+        Returns
+        -------
+        ndarray
+            For each row of the program: operations, events, synaptic operations.
+        """
+        row = self._widest * steps
+        block = max(6, min(len(x), _CACHE // (8 * row)))
+        scratch = np.empty((2, min(block, max(1, len(x))) * row), np.float32)
+        counts = np.zeros((len(self._rows), _chain.COUNTS), np.int64)
+        _chain.run_chain(
+            x, steps, self._rows, self._weights, self._width, self._constants, state, block,
+            scratch, counts, out,
+        )  # fmt: skip
+        return counts
+
+    def takes(self, x: Any, timesteps: int | None) -> bool:
+        """Return whether an input can be given to `predict` or `step` as it is."""
+        return (
+            type(x) is np.ndarray
+            and x.dtype == np.float32
+            and x.ndim == (3 if timesteps is None else 2)
+            and 0 < len(x) <= _FEW
+            and x.shape[-1] == self.inputs
+            and x.flags.carray
+            and (self._length is None or self._length == (timesteps or x.shape[1]))
+        )
+
+    def block_size(self, count: int, steps: int, threads: int) -> int:
+        """Return how many examples to give to `predict` at once: a few rounds for each thread."""
+        rounds = 4 * threads if count * steps * self._widest > _WORTH_THREADS else 1
+        return max(1, min(_MOST, -(-count // rounds)))
+
+    def predict(self, x: Array, timesteps: int | None) -> tuple[Array, Array]:
+        """Run from the initial state; return the outputs, and what `run` returns.
+
+        Parameters
+        ----------
+        x : ndarray
+            Float32, ``(rows, steps, inputs)``, or ``(rows, inputs)`` to be presented for
+            ``timesteps``.
+        timesteps : int or None
+            How many steps.
+
+        Returns
+        -------
+        tuple of ndarray
+            The outputs in the model's shape, and the counts.
+        """
+        rows = len(x)
+        if timesteps is not None:
+            steps, given = timesteps, x.reshape(rows, 1, self.inputs)
+        else:
+            steps = x.shape[1]
+            given = x[:, :1] if steps > 1 and x.strides[1] == 0 else x
+            if not given.flags.carray:
+                given = np.array(given, order="C")
+        kept = 1 if self.reduces else steps
+        out = np.empty((rows, kept * self.units), np.float32)
+        counts = self.run(given, steps, self.initial_state(rows), out)
+        return (out if self.reduces else out.reshape(rows, steps, self.units)), counts
+
+    def step(self, x: Array, state: Array) -> tuple[Array, Array, Array]:
+        """Run one step; return the outputs, the new state, and the counts."""
+        rows = len(x)
+        if not isinstance(state, np.ndarray) or state.shape != (rows * self._kept,):
+            raise ValueError(f"state must be of {rows} examples, as x is")
+        given = np.array(x, order="C") if not x.flags.carray else x
+        out = np.empty((rows, self.units), np.float32)
+        after = state.copy()
+        counts = self.run(given.reshape(rows, 1, self.inputs), 1, after, out)
+        return out, after, counts
+
+    def record(self, counts: Array) -> dict[int, LayerRun]:
+        """Return what `run` counted, by node."""
+        record = {}
+        for row, node, done in zip(self._rows, self.nodes, counts.tolist(), strict=True):
+            if row[_chain.KIND] == DENSE:
+                operations, events, synops = done
+                seen = bool(row[_chain.EVENTS])
+                record[node] = LayerRun(
+                    operations, events if seen else None, synops if seen else None
+                )
+        return record
+
+
+def _joined(pieces: list[Any], dtype: Any) -> Array:
+    return np.concatenate([*pieces, np.zeros(0)]).astype(dtype)
+
+
+def _start(cell: Any, kept: int) -> Array | None:
+    """Return what one example starts from, or None where each example draws its own."""
+    if cell is None:
+        return np.zeros(kept)
+    if getattr(cell, "seed", 0) is None:
+        return None
+    return np.array(cell.initial(1, ())[0], np.float64).reshape(-1)
+
+
+def _write(program: _Program, i: int, node: Node) -> bool:
+    """Add a node to a program; return whether that is possible."""
+    layer: Layer = node.layer
+    if isinstance(layer, TimeDistributed):
+        layer = layer.layer
+        if not isinstance(layer, Dense | Identity | Activation | ReLU):
+            return False
+    if isinstance(layer, Identity):
+        return True
+    units = node.input_shapes[0][-1] or 0
+    if isinstance(layer, Dense):
+        return _write_dense(program, i, layer, units)
+    if _is_relu(layer):
+        program.add(i, RECTIFY, units, units)
+        return True
+    if isinstance(layer, GlobalAveragePooling1D):
+        if layer.keepdims or layer.axis != 1 or len(node.input_shapes[0]) != 3:
+            return False
+        program.keep(i, MEAN, units, units + 1, None, 0)
+        program.spikes = False
+        return True
+    if isinstance(layer, KerasSpikingLayer) and len(node.input_shapes[0]) == 3:
+        return _write_temporal(program, i, layer, units)
+    return False
+
+
+def _is_relu(layer: Layer) -> bool:
+    if isinstance(layer, ReLU):
+        return not any(layer.config.get(key) for key in _PLAIN_RELU) and (
+            layer.config.get("max_value") is None
+        )
+    return isinstance(layer, Activation) and layer.function is activations.relu
+
+
+def _write_dense(program: _Program, i: int, layer: Dense, inputs: int) -> bool:
+    if layer.activation not in (activations.linear, activations.relu):
+        return False
+    at = program.place(program.weights, layer.product.packed)
+    bias = program.place(program.weights, layer.weights["bias"]) if layer.use_bias else -1
+    relu = int(layer.activation is activations.relu)
+    program.add(
+        i, DENSE, inputs, layer.units, weights=at, bias=bias, relu=relu, events=int(program.spikes)
+    )
+    program.spikes = False
+    return True
+
+
+def _write_temporal(program: _Program, i: int, layer: KerasSpikingLayer, units: int) -> bool:
+    if layer.time_major or layer.returns_state:
+        return False
+    cell = layer.cell
+    if isinstance(layer, SpikingActivation) and isinstance(cell, SpikingActivationCell):
+        if cell.function not in (activations.linear, activations.relu):
+            return False
+        if cell.function is activations.relu:
+            program.add(i, RECTIFY, units, units)
+        values = np.array([cell.dynamics.gain, float(cell.dynamics.height)])
+        at = program.place(program.constants, values)
+        program.keep(i, SPIKE, units, units, cell, at)
+    elif isinstance(layer, Lowpass) and isinstance(cell, LowpassCell):
+        at = program.place(program.constants, cell.dynamics.decay)
+        program.keep(i, LOWPASS, units, units, cell, at)
+    elif isinstance(layer, Alpha) and isinstance(cell, AlphaCell):
+        values = np.concatenate([cell.dynamics.decay, cell.dynamics.ramp])
+        program.keep(i, ALPHA, units, 2 * units, cell, program.place(program.constants, values))
+    else:
+        return False
+    program.spikes = isinstance(layer, SpikingActivation)
+    if layer.reduces:
+        program.add(i, LAST, units, units)
+    return True
