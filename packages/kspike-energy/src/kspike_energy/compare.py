@@ -9,7 +9,7 @@ from kspike_energy.network import Layer
 from kspike_energy.registry import DEVICES
 
 if TYPE_CHECKING:
-    from kspike_energy.estimate import ModelEnergy
+    from kspike_energy.energies import Energies
 
 __all__ = ["QUANTISED_SPIKES", "BreakEven", "Comparison", "DeviceEnergy", "compare_devices"]
 
@@ -131,7 +131,7 @@ class Comparison:
 
 
 def compare_devices(
-    energy: "ModelEnergy", names: Sequence[str], timesteps: int, dt: float, baseline: str
+    energy: "Energies", names: Sequence[str], timesteps: int, dt: float, baseline: str
 ) -> Comparison:
     """Return the comparison that `ModelEnergy.compare` describes."""
     base = DEVICES.get_device(baseline)
@@ -175,7 +175,7 @@ def compare_devices(
 
 
 def _break_even(
-    energy: "ModelEnergy", layer: Layer, name: str, baseline: str, timesteps: int, dt: float
+    energy: "Energies", layer: Layer, name: str, baseline: str, timesteps: int, dt: float
 ) -> BreakEven:
     """Return where a layer costs the same on both devices.
 

@@ -1,20 +1,15 @@
 """`ModelEnergy`: what a network would cost in energy on a device."""
 
-import json
-import math
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from numbers import Integral
 from typing import Any, ClassVar
 
 from kspike_energy.adapters import find_adapter
-from kspike_energy.compare import Comparison, compare_devices
-from kspike_energy.config import check_dt, default
+from kspike_energy.checks import check_choice, check_count, dt_or_default
 from kspike_energy.devices import Device, DeviceTable
+from kspike_energy.export import Export
 from kspike_energy.layer_stats import compute_stats
 from kspike_energy.measure import Settings, build_network
-from kspike_energy.network import Layer, Network
+from kspike_energy.network import Network
 from kspike_energy.nodes import Options
 from kspike_energy.registry import DEVICES, STATISTICS, Statistics
 
@@ -23,7 +18,7 @@ __all__ = ["ModelEnergy"]
 DEFAULT_COLUMNS = ("name", "output_shape", "params", "connections", "neurons", "energy cpu")
 
 
-class ModelEnergy:
+class ModelEnergy(Export):
     """Count what a network does, and estimate the energy that devices would need for it.
 
     Counted for each layer, at each time step:
@@ -121,28 +116,28 @@ class ModelEnergy:
         progress: bool = False,
     ) -> None:
         options = Options(padding, normalization)
-        _check_choice("events", events, ("mean", "exact"))
-        _check_choice("input_coding", input_coding, ("rate", "events", "dense"))
+        check_choice("events", events, ("mean", "exact"))
+        check_choice("input_coding", input_coding, ("rate", "events", "dense"))
         if events == "exact" and padding == "counted":
             raise ValueError(
                 "events='exact' counts real connections, so padding must be 'excluded'. "
                 "Received: padding='counted'"
             )
-        batch_size = _check_count("batch_size", batch_size)
-        self.model = model
-        self.events = events
-        self._settings = Settings(
+        batch_size = check_count("batch_size", batch_size)
+        settings = Settings(
             options, time_axis, input_shape, input_coding, batch_size, bool(progress)
         )
-        if isinstance(model, Network):
-            if example_data is not None:
-                raise ValueError(
-                    "example_data must be None for a Network: its layers state their rates. "
-                    f"Received: {type(example_data).__name__}"
-                )
-            self.network = model
+        if not isinstance(model, Network):
+            network = build_network(model, find_adapter(model), example_data, settings)
+        elif example_data is None:
+            network = model
         else:
-            self.network = build_network(model, find_adapter(model), example_data, self._settings)
+            raise ValueError(
+                "example_data must be None for a Network: its layers state their rates. "
+                f"Received: {type(example_data).__name__}"
+            )
+        super().__init__(network, settings, events)
+        self.model = model
 
     # What users can add ---------------------------------------------------------------------
 
@@ -272,142 +267,6 @@ class ModelEnergy:
         )
         DEVICES.add(device, replace=replace)
 
-    # Energies -------------------------------------------------------------------------------
-
-    def layer_energy(
-        self,
-        layer: Any,
-        device: str,
-        timesteps_per_inference: int = 1,
-        dt: float | None = None,
-    ) -> tuple[float, float]:
-        """Estimate the energy of one layer, summed over all its applications.
-
-        Parameters
-        ----------
-        layer : layer of the model, or str
-            The layer or its name.
-        device : str
-            Name of a device.
-        timesteps_per_inference : int, optional
-            Time steps in an inference.
-        dt : float, optional
-            Length of a time step on the device, in seconds; ``kspike_energy.default.dt`` if not
-            given.
-
-        Returns
-        -------
-        synop_energy, neuron_energy : float
-            Joules an inference.
-
-        Raises
-        ------
-        ValueError
-            If the layer, the device or the rates that it needs are missing.
-        """
-        figures = DEVICES.get_device(device)
-        steps = _check_count("timesteps_per_inference", timesteps_per_inference)
-        return self._layer_energy(self._find(layer), figures, steps, _dt(dt))
-
-    def total_energy(
-        self, device: str, timesteps_per_inference: int = 1, dt: float | None = None
-    ) -> float:
-        """Estimate the energy of the whole network.
-
-        Layers that could not be counted are left out, with a warning when the network was read;
-        a device without a figure per neuron gives synaptic operations only.
-
-        Parameters
-        ----------
-        device : str
-            Name of a device.
-        timesteps_per_inference : int, optional
-            Time steps in an inference.
-        dt : float, optional
-            Length of a time step on the device, in seconds.
-
-        Returns
-        -------
-        float
-            Joules an inference.
-
-        Raises
-        ------
-        ValueError
-            If the device or the rates that it needs are missing.
-        """
-        figures = DEVICES.get_device(device)
-        steps = _check_count("timesteps_per_inference", timesteps_per_inference)
-        step = _dt(dt)
-        if figures.spiking:
-            self._warn_about_dt(step)
-        return math.fsum(
-            part
-            for layer in self.network.layers
-            if not layer.problem
-            for part in self._layer_energy(layer, figures, steps, step)
-        )
-
-    def energy_range(
-        self, device: str, timesteps_per_inference: int = 1, dt: float | None = None
-    ) -> tuple[float, float]:
-        """Estimate the energy with the lowest and the highest figures published for a device.
-
-        Parameters
-        ----------
-        device, timesteps_per_inference, dt
-            As in `total_energy`.
-
-        Returns
-        -------
-        low, high : float
-            Joules an inference.
-        """
-        figures = DEVICES.get_device(device)
-        steps = _check_count("timesteps_per_inference", timesteps_per_inference)
-        step = _dt(dt)
-        bounds = []
-        for synop, neuron in zip(figures.synop_low_high, figures.neuron_low_high, strict=True):
-            operations = (
-                self._operations(layer, figures, steps, step)
-                for layer in self.network.layers
-                if not layer.problem
-            )
-            bounds.append(
-                math.fsum(part for s, n in operations for part in (s * synop, n * neuron))
-            )
-        low, high = bounds
-        return low, high
-
-    def compare(
-        self,
-        devices: Sequence[str] | None = None,
-        timesteps: int = 1,
-        dt: float | None = None,
-        baseline: str = "cpu",
-    ) -> Comparison:
-        """Compare devices on this network.
-
-        Parameters
-        ----------
-        devices : sequence of str, optional
-            Names of devices; KerasSpiking's six if not given.
-        timesteps : int, optional
-            Time steps in an inference on a spiking device.
-        dt : float, optional
-            Length of a time step on the device, in seconds.
-        baseline : str, optional
-            The device that others are divided by, and that spiking ones have to beat.
-
-        Returns
-        -------
-        Comparison
-            Prints as a table; see there for what it holds.
-        """
-        names = list(devices) if devices is not None else list(DEVICES)[:6]
-        steps = _check_count("timesteps", timesteps)
-        return compare_devices(self, names, steps, _dt(dt), baseline)
-
     # Reports --------------------------------------------------------------------------------
 
     def summary(
@@ -466,253 +325,8 @@ class ModelEnergy:
         """
         from kspike_energy.report import summary_text  # presentation stays apart
 
-        steps = _check_count("timesteps_per_inference", timesteps_per_inference)
-        _check_count("line_length", line_length)
-        return summary_text(self, columns, steps, _dt(dt), line_length, notes=print_warnings)
-
-    def to_records(
-        self,
-        devices: Sequence[str] | None = None,
-        timesteps_per_inference: int = 1,
-        dt: float | None = None,
-    ) -> list[dict[str, Any]]:
-        """Return one flat dictionary a layer and device, ready for ``pandas.DataFrame``.
-
-        Parameters
-        ----------
-        devices : sequence of str, optional
-            Names of devices; by default all that can be estimated without rates, and the spiking
-            ones too where rates are known.
-        timesteps_per_inference : int, optional
-            Time steps in an inference.
-        dt : float, optional
-            Length of a time step on the device, in seconds.
-
-        Returns
-        -------
-        list of dict
-            With counts, energies and every assumption behind them.
-        """
-        names = self._devices(devices)
-        steps = _check_count("timesteps_per_inference", timesteps_per_inference)
-        step = _dt(dt)
-        shared = self.assumptions(steps, step)
-        records = []
-        for name in names:
-            figures = DEVICES.get_device(name)
-            for layer in self.network.layers:
-                record: dict[str, Any] = {**self._layer_dict(layer, step), "device": name}
-                synop, neuron = (None, None)
-                if not layer.problem:
-                    synop, neuron = self._layer_energy(layer, figures, steps, step)
-                    record["energy"] = synop + neuron
-                else:
-                    record["energy"] = None
-                records.append({**record, "synop_energy": synop, "neuron_energy": neuron, **shared})
-        return records
-
-    def to_dict(
-        self,
-        devices: Sequence[str] | None = None,
-        timesteps_per_inference: int = 1,
-        dt: float | None = None,
-    ) -> dict[str, Any]:
-        """Return the whole estimate as plain data.
-
-        Parameters
-        ----------
-        devices, timesteps_per_inference, dt
-            As in `to_records`.
-
-        Returns
-        -------
-        dict
-            "model", "assumptions", "devices" (with sources), "layers" (counts, rate, and energy
-            by device), "totals" and "left_out".
-        """
-        names = self._devices(devices)
-        steps = _check_count("timesteps_per_inference", timesteps_per_inference)
-        step = _dt(dt)
-        layers = []
-        for layer in self.network.layers:
-            energies = {}
-            for name in names:
-                pair = None
-                if not layer.problem:
-                    pair = self._layer_energy(layer, DEVICES[name], steps, step)
-                energies[name] = pair and {"synop": pair[0], "neuron": pair[1], "total": sum(pair)}
-            layers.append({**self._layer_dict(layer, step), "energy": energies})
-        totals = {}
-        for name in names:
-            low, high = self.energy_range(name, steps, step)
-            totals[name] = {
-                "energy": self.total_energy(name, steps, step),
-                "low": low,
-                "high": high,
-                "neurons_included": DEVICES[name].energy_per_neuron is not None,
-            }
-        return {
-            "model": self.network.name,
-            "assumptions": self.assumptions(steps, step),
-            "devices": {name: DEVICES[name].to_dict() for name in names},
-            "layers": layers,
-            "totals": totals,
-            "connections": self.network.connections,
-            "neurons": self.network.neurons,
-            "left_out": [layer.name for layer in self.network.gaps],
-        }
-
-    def to_json(
-        self,
-        devices: Sequence[str] | None = None,
-        timesteps_per_inference: int = 1,
-        dt: float | None = None,
-        indent: int | None = 2,
-    ) -> str:
-        """Return `to_dict` as JSON.
-
-        Parameters
-        ----------
-        devices, timesteps_per_inference, dt
-            As in `to_records`.
-        indent : int or None, optional
-            Spaces of indentation.
-
-        Returns
-        -------
-        str
-            JSON.
-        """
-        return json.dumps(self.to_dict(devices, timesteps_per_inference, dt), indent=indent)
-
-    def assumptions(self, timesteps_per_inference: int, dt: float) -> dict[str, Any]:
-        """Return everything that an estimate assumes, as plain data.
-
-        Parameters
-        ----------
-        timesteps_per_inference : int
-            Time steps in an inference.
-        dt : float
-            Length of a time step on the device, in seconds.
-        """
-        return {
-            "dt": dt,
-            "timesteps_per_inference": timesteps_per_inference,
-            "events": self.events,
-            "input_coding": self._settings.input_coding,
-            **asdict(self._settings.options),
-            "time_axis": self.network.time_axis,
-        }
-
-    def _repr_html_(self) -> str:
-        from kspike_energy.report import html_table
-
-        rows = [self._layer_dict(layer, default.dt) for layer in self.network.layers]
-        return html_table(rows)
-
-    def __repr__(self) -> str:
-        return (
-            f"<ModelEnergy of {self.network.name!r}: {len(self.network.layers)} layers, "
-            f"{self.network.connections} connections, {self.network.neurons} neurons>"
+        steps = check_count("timesteps_per_inference", timesteps_per_inference)
+        check_count("line_length", line_length)
+        return summary_text(
+            self, columns, steps, dt_or_default(dt), line_length, notes=print_warnings
         )
-
-    # Inner workings -------------------------------------------------------------------------
-
-    def _devices(self, devices: Sequence[str] | None) -> list[str]:
-        if devices is not None:
-            return [DEVICES.get_device(name).name for name in devices]
-        known = all(
-            layer.synops(default.dt, self.events) is not None
-            for layer in self.network.layers
-            if not layer.problem
-        )
-        return [name for name in DEVICES if known or not DEVICES[name].spiking]
-
-    def _layer_dict(self, layer: Layer, dt: float) -> dict[str, Any]:
-        counted = not layer.problem
-        return {
-            "name": layer.name,
-            "type": layer.type_name,
-            "output_shape": layer.output_shape,
-            "params": layer.params,
-            "connections": layer.connections if counted else None,
-            "neurons": layer.neurons if counted else None,
-            "spiking": layer.spiking if counted else None,
-            "rate": layer.rate(dt),
-            "synops_per_timestep": layer.synops(dt, self.events) if counted else None,
-            "counted_operations": layer.operations if counted else None,
-            "layer_dt": layer.dt,
-            "problem": layer.problem or None,
-        }
-
-    def _find(self, layer: Any) -> Layer:
-        found = [
-            known
-            for known in self.network.layers
-            if known is layer or known.layer is layer or known.name == layer
-        ]
-        if layer is None or not found:
-            name = layer if isinstance(layer, str) else getattr(layer, "name", layer)
-            raise ValueError(
-                f"layer must be a layer of {self.network.name!r}, or its name. Received: {name!r}"
-            )
-        if found[0].problem:
-            raise ValueError(f"layer {found[0].name!r} cannot be estimated: {found[0].problem}")
-        return found[0]
-
-    def _operations(
-        self, layer: Layer, device: Device, steps: int, dt: float
-    ) -> tuple[float, float]:
-        """Return synaptic operations and unit updates an inference."""
-        if not device.spiking:
-            return float(layer.connections), float(layer.neurons)
-        synops = layer.synops(dt, self.events)
-        if synops is None:
-            raise ValueError(
-                f"example_data must be given to estimate energy on the spiking device "
-                f"{device.name!r}: the firing rate of layer {layer.name!r} is unknown"
-            )
-        if self.events == "exact" and layer.once:
-            steps = 1
-        return synops * steps, float(layer.neurons * steps)
-
-    def _layer_energy(
-        self, layer: Layer, device: Device, steps: int, dt: float
-    ) -> tuple[float, float]:
-        synops, updates = self._operations(layer, device, steps, dt)
-        return synops * device.energy_per_synop, updates * (device.energy_per_neuron or 0.0)
-
-    def other_dt(self, dt: float) -> list[Layer]:
-        """Return the layers whose own time step is not ``dt``."""
-        return [
-            layer
-            for layer in self.network.layers
-            if layer.dt is not None and not math.isclose(layer.dt, dt, rel_tol=1e-6)
-        ]
-
-    def _warn_about_dt(self, dt: float) -> None:
-        others = self.other_dt(dt)
-        if others:
-            names = ", ".join(f"{layer.name} ({layer.dt:g} s)" for layer in others)
-            warnings.warn(
-                f"the estimate uses dt={dt:g} s, but layers have a time step of their own: "
-                f"{names}; their spikes have a height of 1/dt of that step",
-                stacklevel=3,
-            )
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {choices}. Received: {name}={value!r}")
-
-
-def _check_count(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be a whole number. Received: {name}={value!r}")
-    if int(value) < 1:
-        raise ValueError(f"{name} must be at least 1. Received: {name}={value!r}")
-    return int(value)
-
-
-def _dt(dt: float | None) -> float:
-    return default.dt if dt is None else check_dt(dt)

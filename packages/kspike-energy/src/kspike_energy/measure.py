@@ -58,7 +58,7 @@ def build_network(model: Any, adapter: Adapter, data: Any, settings: Settings) -
     shapes = settings.input_shape
     if shapes is None:
         shapes = shapes_of_data(data, adapter.input_shapes(model))
-    applications = adapter.applications(model, shapes)
+    applications = list(adapter.applications(model, shapes))
     nodes = build_nodes(applications, settings.options, settings.time_axis)
     counted = [count_or_explain(node) for node in nodes]
     _warn_about_gaps({n.spec.name: c[1] for n, c in zip(nodes, counted, strict=True) if c[1]})

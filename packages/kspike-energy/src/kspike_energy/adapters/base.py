@@ -1,7 +1,7 @@
 """What an adapter has to do for its framework."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kspike_energy.graph import Application
@@ -18,11 +18,11 @@ class Adapter(ABC):
 
     Examples
     --------
-    See ``tests/energy/test_adapters.py`` for an adapter of a framework of 20 lines.
+    See ``docs/guides/energy.md`` for a complete one of 20 lines.
     """
 
     @abstractmethod
-    def applications(self, model: Any, shapes: Any = None) -> list[Application]:
+    def applications(self, model: Any, shapes: Any = None) -> Iterable[Application]:
         """Return every application of a layer, in order of execution.
 
         Parameters

@@ -24,9 +24,23 @@ _OF_KSPIKE_TF = frozenset(
 )
 
 
-def _kind(class_name: str) -> str:
-    """Return the name under which Keras saves a class."""
-    return f"kspike_tf>{class_name}" if class_name in _OF_KSPIKE_TF else class_name
+def _kind(class_name: str, config: Mapping[str, Any]) -> str:
+    """Return the name of the rule for a saved object."""
+    if class_name in _OF_KSPIKE_TF:
+        return f"kspike_tf>{class_name}"
+    # Keras saves of every layer a dtype policy, and of no operation.
+    return class_name if "dtype" in config else f"ops>{class_name}"
+
+
+def _operands(node: Any) -> tuple[Shape, ...]:
+    """Return the shapes of every argument that has one, constants included."""
+    shapes = iter(node.input_shapes)
+    given = [*node.arguments, *node.keywords.values()]
+    return tuple(
+        tuple(next(shapes)) if hasattr(value, "node") else np.shape(value)
+        for value in given
+        if hasattr(value, "node") or isinstance(value, np.ndarray)
+    )
 
 
 def _spec(layer: Any, name: str, kind: str, config: Mapping[str, Any]) -> LayerSpec:
@@ -46,7 +60,7 @@ def _spec(layer: Any, name: str, kind: str, config: Mapping[str, Any]) -> LayerS
 def _inner(saved: Mapping[str, Any]) -> LayerSpec:
     """Return the spec of a layer that is saved in another one's configuration."""
     config = saved.get("config", {})
-    kind = _kind(str(saved["class_name"]))
+    kind = _kind(str(saved["class_name"]), config)
     return _spec(None, str(config.get("name", kind)), kind, config)
 
 
@@ -70,11 +84,14 @@ class RefAdapter(Adapter):
             layer = node.layer
             found.append(
                 Application(
-                    spec=_spec(layer, node.name, _kind(layer.class_name), layer.config),
+                    spec=_spec(
+                        layer, node.name, _kind(layer.class_name, layer.config), layer.config
+                    ),
                     inputs=given,
                     outputs=tuple(tuple(shape) for shape in node.output_shapes),
                     input_ids=inputs,
                     output_ids=outputs,
+                    operands=_operands(node),
                 )
             )
         return found

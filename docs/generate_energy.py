@@ -1,0 +1,173 @@
+"""Generate the tables of guides/energy.md: run it after a change of devices, rules or counts.
+
+``python docs/generate_energy.py`` rewrites what stands between the markers of the guide;
+``--check`` only tells whether it is up to date.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+from kspike_energy import Layer, ModelEnergy, Network
+from kspike_energy.registry import DEVICES
+from kspike_energy.rules import RULES
+
+GUIDE = Path(__file__).parent / "guides" / "energy.md"
+
+# Blouw et al., "Benchmarking keyword spotting efficiency on neuromorphic hardware",
+# arXiv 1812.01739: joules an inference, from dynamic power and inferences a second.
+MEASURED = [
+    ("GPU", 0.0298, "gpu"),
+    ("CPU", 0.0063, "cpu"),
+    ("Jetson TX1", 0.0056, None),
+    ("Movidius", 0.0015, None),
+    ("Loihi", 0.00027, "loihi"),
+]
+SIZES = (390, 256, 256, 29)
+LOIHI_STEPS = 10
+
+PUBLISHED = [
+    ("MobileNetV2", 300e6, "Sandler et al., CVPR 2018, table 4"),
+    ("MobileNetV3Small", 56e6, "Howard et al., ICCV 2019, table 3"),
+    ("MobileNetV3Large", 219e6, "Howard et al., ICCV 2019, table 3"),
+    ("ResNet50", 3.8e9, "He et al., CVPR 2016, table 1"),
+    ("EfficientNetB0", 0.39e9, "Tan and Le, ICML 2019, table 2"),
+    ("ConvNeXtTiny", 4.5e9, "Liu et al., CVPR 2022, table 1"),
+]
+
+
+def table(headers: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def keyword_spotter() -> ModelEnergy:
+    """Return the network that Blouw et al. measured; every unit spikes at every step."""
+    layers = [
+        Layer(f"dense {n}", connections=a * b, neurons=b, rate=1 / 0.001)
+        for n, (a, b) in enumerate(pairwise(SIZES), start=1)
+    ]
+    return ModelEnergy(Network(layers))
+
+
+def validation() -> str:
+    """Return estimates beside measurements."""
+    energy = keyword_spotter()
+    rows = []
+    for hardware, joules, device in MEASURED:
+        if device is None:
+            rows.append([hardware, f"{joules:.2g}", "none of ours", "", ""])
+            continue
+        steps = LOIHI_STEPS if DEVICES[device].spiking else 1
+        estimate = energy.total_energy(device, steps)
+        note = f" ({steps} steps, every unit spiking at each: assumed)" if steps > 1 else ""
+        rows.append(
+            [
+                hardware,
+                f"{joules:.2g}",
+                f"`{device}`{note}",
+                f"{estimate:.2g}",
+                f"{joules / estimate:.3g} times more",
+            ]
+        )
+    return table(
+        ["measured on", "measured [J/inf]", "device", "estimate [J/inf]", "measurement is"], rows
+    )
+
+
+def devices() -> str:
+    """Return the devices with their sources."""
+    rows = []
+    for device in DEVICES.values():
+        low, high = device.synop_low_high
+        neuron = device.energy_per_neuron
+        rows.append(
+            [
+                f"`{device.name}`",
+                "yes" if device.spiking else "no",
+                f"{device.energy_per_synop:.3g}",
+                "" if low == high else f"{low:.3g} to {high:.3g}",
+                "not published" if neuron is None else f"{neuron:.3g}",
+                device.description,
+                device.source,
+            ]
+        )
+    headers = ["device", "spiking", "J/synop", "published range", "J/neuron", "what", "source"]
+    return table(headers, rows)
+
+
+def conventions() -> str:
+    """Return the convention of each rule, from its docstring."""
+    by_rule: dict[Callable[..., object], list[str]] = {}
+    for kind, rule in RULES.items():
+        by_rule.setdefault(rule, []).append(kind)
+    rows = []
+    for rule, kinds in sorted(by_rule.items(), key=lambda item: min(item[1])):
+        text = " ".join((rule.__doc__ or "").split("\n\n")[0].split())
+        names = ", ".join(f"`{kind.replace('ops>', 'ops.')}`" for kind in sorted(kinds))
+        rows.append([names, text])
+    return table(["layers and operations", "what is counted"], rows)
+
+
+def published() -> str:
+    """Return counts of whole models beside published ones."""
+    import keras
+
+    rows = []
+    for name, wanted, source in PUBLISHED:
+        model = getattr(keras.applications, name)(weights=None)
+        energy = ModelEnergy(model, padding="counted", input_shape=(None, 224, 224, 3))
+        layers = energy.network.layers
+        kinds = ("Conv2D", "DepthwiseConv2D", "Dense")
+        counted = sum(layer.connections for layer in layers if layer.type_name in kinds)
+        real = ModelEnergy(model, input_shape=(None, 224, 224, 3)).network.connections
+        rows.append([name, f"{wanted:.3g}", f"{counted:,}", f"{real:,}", source])
+    headers = [
+        "model",
+        "published",
+        "counted the same way",
+        "all layers, without padding",
+        "source",
+    ]
+    return table(headers, rows)
+
+
+GENERATED = {
+    "validation": validation,
+    "devices": devices,
+    "conventions": conventions,
+    "published": published,
+}
+
+
+def render(text: str) -> str:
+    """Return the guide with its tables generated anew."""
+    for name, generate in GENERATED.items():
+        pattern = rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)"
+        content = generate().replace("\\", r"\\") + "\n"
+        text, found = re.subn(pattern, rf"\g<1>{content}\g<2>", text, flags=re.DOTALL)
+        if found != 1:
+            raise ValueError(f"the guide must have one place for the table {name!r}")
+    return text
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Rewrite the guide, or check it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only tell whether it is up to date")
+    check = parser.parse_args(arguments).check
+    old = GUIDE.read_text()
+    new = render(old)
+    if check:
+        print("up to date" if new == old else "out of date: run python docs/generate_energy.py")
+        return int(new != old)
+    GUIDE.write_text(new)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

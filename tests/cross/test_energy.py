@@ -1,0 +1,152 @@
+"""`kspike_energy` through both of its adapters, and against what kspike_ref's kernels really did.
+
+The two counts share no code: kspike_energy weighs measured events with the fan-out of its formulas;
+kspike_ref counts while it multiplies.
+"""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+import kspike_ref
+import kspike_tf
+from kspike_energy import ModelEnergy
+
+L = keras.layers
+
+
+def spiking(name, **kwargs):
+    return kspike_tf.SpikingActivation("relu", seed=3, name=name, **kwargs)
+
+
+def digits():
+    inp = keras.Input((None, 24))
+    firing = keras.initializers.Constant(80.0)  # Hz: spikes even where the input is weak
+    x = spiking("spikes")(L.Dense(16, bias_initializer=firing, name="hidden")(inp))
+    x = kspike_tf.Lowpass(0.01, name="filter")(L.Dense(8, name="second")(x))
+    x = kspike_tf.Alpha(0.01, return_sequences=False, name="alpha")(x)
+    return keras.Model(inp, L.Dense(5, name="scores")(x)), (6, 15, 24)
+
+
+def convolutional():
+    inp = keras.Input((None, 9, 8, 2))
+    firing = {"bias_initializer": keras.initializers.Constant(80.0)}  # Hz: no layer is silent
+    each = L.TimeDistributed
+    x = spiking("s1")(each(L.Conv2D(4, 3, padding="same", strides=2, **firing), name="c1")(inp))
+    x = each(L.Conv2D(6, (3, 2), padding="same", groups=2, **firing), name="c2")(x)
+    x = each(L.Conv2D(4, 2, dilation_rate=2, **firing), name="c3")(spiking("s2")(x))
+    x = each(L.DepthwiseConv2D(2, depth_multiplier=2, **firing), name="c4")(spiking("s3")(x))
+    x = each(L.Conv2DTranspose(3, 3, strides=2, **firing), name="c5")(spiking("s4")(x))
+    x = each(L.Flatten(), name="flat")(spiking("s5")(x))
+    return keras.Model(inp, L.Dense(3, name="scores")(x)), (3, 15, 9, 8, 2)
+
+
+def ordinary():
+    inp = keras.Input((12, 10, 3))
+    x = L.Conv2D(4, 3, padding="same", activation="relu", name="c1")(inp)
+    x = L.BatchNormalization(name="n1")(L.Conv2D(4, 3, padding="same", name="c2")(x))
+    x = L.ReLU(name="r")(L.Add(name="sum")([x, inp[..., :1]]))
+    x = L.SeparableConv2D(6, 3, padding="same", name="sep")(L.MaxPooling2D(name="max")(x))
+    x = L.Conv2DTranspose(2, 3, strides=2, name="up")(L.LayerNormalization(name="n2")(x))
+    x = L.GlobalAveragePooling2D(name="mean")(L.UpSampling2D(name="twice")(x) + 1.0)
+    return keras.Model(inp, L.Dense(3, "softmax", name="out")(x)), (2, 12, 10, 3)
+
+
+def recurrent():
+    inp = keras.Input((7, 5))
+    x = L.Bidirectional(L.LSTM(4, return_sequences=True), name="both")(inp)
+    x = L.GRU(6, return_sequences=True, name="gru")(x)
+    x = L.RNN([L.SimpleRNNCell(3), L.SimpleRNNCell(2)], name="stack")(x)
+    return keras.Model(inp, x), (3, 7, 5)
+
+
+def shared_and_nested():
+    inner_in = keras.Input((6,))
+    inner = keras.Model(inner_in, L.Dense(6, "relu", name="d")(inner_in), name="inner")
+    inp = keras.Input((6,))
+    shared = L.Dense(6, name="shared")
+    x = inner(shared(inner(shared(inp))))
+    return keras.Model(inp, L.EinsumDense("ab,bc->ac", 2, name="einsum")(x)), (4, 6)
+
+
+def words():
+    inp = keras.Input((7,), dtype="int32")
+    x = L.Embedding(20, 5, name="embed")(inp)
+    x = L.Conv1D(4, 3, padding="causal", name="conv")(x)
+    return keras.Model(inp, L.GlobalMaxPooling1D(name="max")(x)), (4, 7)
+
+
+MODELS = [digits, convolutional, ordinary, recurrent, shared_and_nested, words]
+
+
+@pytest.fixture(params=MODELS, ids=lambda build: build.__name__)
+def case(request, tmp_path):
+    keras.utils.set_random_seed(5)
+    model, shape = request.param()
+    model.save(tmp_path / "model.keras")
+    reference = kspike_ref.load_model(tmp_path / "model.keras")
+    rng = np.random.default_rng(7)
+    if model.inputs[0].dtype == "int32":
+        data = rng.integers(0, 20, shape)
+    else:
+        # Rates high enough that spiking layers spike, and values that saturate no recurrent one:
+        # there the last bits decide whether a value is zero, and so an event.
+        largest = 1 if request.param is recurrent else 300
+        data = rng.uniform(0, largest, shape).astype("float32") * (rng.random(shape) < 0.4)
+    return model, reference, data
+
+
+def rows(energy):
+    return [
+        (layer.name, layer.connections, layer.neurons, layer.spiking, layer.params, layer.dt)
+        for layer in energy.network.layers
+        if layer.type_name != "GetItem"
+    ]
+
+
+@pytest.mark.parametrize("padding", ["excluded", "counted"])
+def test_both_adapters_count_the_same(case, padding):
+    model, reference, _ = case
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # no gap in either
+        counts = [rows(ModelEnergy(m, padding=padding)) for m in (model, reference)]
+    assert sorted(map(str, counts[0])) == sorted(map(str, counts[1]))
+
+
+@pytest.mark.parametrize("events", ["mean", "exact"])
+def test_both_adapters_estimate_the_same(case, events):
+    model, reference, data = case
+    through_keras, through_reference = (
+        ModelEnergy(m, data, events=events, batch_size=2) for m in (model, reference)
+    )
+    for layer in through_keras.network.layers:
+        # 1e-6: given the same spikes, only the last bits of float32 products differ. Rates that
+        # are sums of such bits around zero are compared with the largest.
+        got = through_reference.layer_energy(layer.name, "loihi", 10)
+        assert got == pytest.approx(through_keras.layer_energy(layer, "loihi", 10), rel=1e-6)
+    for device in ("cpu", "loihi", "spinnaker2"):
+        assert through_reference.total_energy(device, 10) == pytest.approx(
+            through_keras.total_energy(device, 10), rel=1e-6
+        )
+
+
+@pytest.mark.parametrize("build", [digits, convolutional], ids=lambda build: build.__name__)
+@pytest.mark.parametrize("scale", [1.0, 0.05], ids=["busy", "calm"])  # dense and event-driven
+def test_exact_events_are_what_the_kernels_counted(build, scale, tmp_path):
+    keras.utils.set_random_seed(5)
+    model, shape = build()
+    model.save(tmp_path / "model.keras")
+    reference = kspike_ref.load_model(tmp_path / "model.keras")
+    data = np.random.default_rng(7).uniform(0, 300 * scale, shape).astype("float32")
+    reference.predict(data)
+    counted = {name: run for name, run in reference.last_run.items() if run.synops is not None}
+    assert set(counted) >= ({"second"} if build is digits else {"c2", "c3", "scores"})
+    assert all(run.synops for run in counted.values())  # none of them is silent
+    for source in (reference, model):
+        energy = ModelEnergy(source, data, events="exact", batch_size=2)
+        for name, run in counted.items():
+            layer = next(x for x in energy.network.layers if x.name == name)
+            assert isinstance(layer.operations, int)
+            assert layer.operations == run.synops
