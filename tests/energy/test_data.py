@@ -1,5 +1,6 @@
 """Estimates as data."""
 
+import io
 import json
 
 import keras
@@ -103,3 +104,14 @@ def test_unknown_layer(energy, layer):
 def test_numpy_counts_are_plain_numbers(energy):
     assert all(type(layer.connections) is int for layer in energy.network.layers)
     assert type(energy.total_energy("loihi", np.int64(3))) is float
+
+
+def test_tables_in_a_console_with_rich(energy):
+    from rich.console import Console
+
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(energy.compare(["cpu", "loihi"], timesteps=10))
+    console.print(ModelEnergy.devices)
+    text = console.export_text()
+    assert "loihi" in text
+    assert "Degnan" in text

@@ -151,7 +151,15 @@ def test_exact_events_over_padding_make_no_sense():
         ModelEnergy(spiking_model(), events="exact", padding="counted")
 
 
+def test_layers_run_as_at_inference(rng):
+    model = keras.Sequential([keras.Input((50,)), L.Dropout(0.9), L.GaussianNoise(0.9), L.Dense(2)])
+    energy = ModelEnergy(model, np.ones((4, 50)))
+    assert energy.network.layers[-1].rate(DT) == 1
+
+
 def test_bad_input_shapes():
+    with pytest.raises(TypeError, match=r"input_shape must be a tuple of lengths.*input_shape=5"):
+        ModelEnergy(spiking_model(), input_shape=5)
     with pytest.raises(ValueError, match=r"input_shape must hold 1 shapes"):
         ModelEnergy(spiking_model(), input_shape=[(None, 3, 6), (None, 3, 6)])
     with pytest.raises(ValueError, match=r"input_shape must fit \(None, None, 6\).*'in'"):

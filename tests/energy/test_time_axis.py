@@ -103,9 +103,17 @@ def test_rates_are_means_over_time_too(rng):
     assert energy.network.layers[1].rate(0.001) == pytest.approx(np.abs(data).mean(), rel=1e-6)
 
 
-def test_time_major_layers_count_the_same():
-    model = keras.Sequential([keras.Input((None, 6)), spiking(time_major=True)])
-    assert ModelEnergy(model).network.neurons == 6
+def test_time_major_layers_count_the_same(rng):
+    data = rng.uniform(0, 500, (9, 2, 6)).astype("float32")  # time, batch, units
+    counted = []
+    for time_major in (True, False):
+        layers = [keras.Input((None, 6)), spiking(time_major=time_major, seed=1), L.Dense(3)]
+        given = data if time_major else data.transpose(1, 0, 2)
+        # Batches of two would cut the sequences in pieces if they were taken along time.
+        energy = ModelEnergy(keras.Sequential(layers), given, events="exact", batch_size=2)
+        counted.append(energy.network.layers[2].operations)
+        assert energy.network.neurons == 6
+    assert counted[0] == counted[1] > 0
 
 
 def test_transformer_lengths_that_einsum_forgets():

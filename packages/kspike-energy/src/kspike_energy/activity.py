@@ -26,14 +26,11 @@ class Activity:
         For each element, how often it was not zero.
     samples : int
         How many values of each element were seen: batch × time.
-    sequences : int
-        How many examples were seen.
     """
 
     absolute: NDArray[np.float64]
     active: NDArray[np.int64]
     samples: int
-    sequences: int
 
     @classmethod
     def measure(cls, values: Any, *, timed: bool, name: str) -> "Activity | None":
@@ -66,7 +63,7 @@ class Activity:
         if np.isnan(absolute).any():
             raise ValueError(f"the activity at the input of layer {name!r} contains NaN")
         samples = int(np.prod(array.shape[: len(axes)]))
-        return cls(absolute, np.count_nonzero(array, axis=axes), samples, len(array))
+        return cls(absolute, np.count_nonzero(array, axis=axes), samples)
 
     def add(self, other: "Activity", name: str) -> None:
         """Add another batch.
@@ -84,7 +81,6 @@ class Activity:
         self.absolute = self.absolute + other.absolute
         self.active = self.active + other.active
         self.samples += other.samples
-        self.sequences += other.sequences
 
     @property
     def rate(self) -> float:

@@ -162,6 +162,8 @@ def flat_shapes(shapes: Any, names: Sequence[str] = ()) -> list[tuple[int | None
     if isinstance(shapes, Mapping):
         order = names if names and set(names) == set(shapes) else sorted(shapes)
         return [shape for key in order for shape in flat_shapes(shapes[key])]
+    if not isinstance(shapes, (tuple, list)):
+        raise TypeError(f"input_shape must be a tuple of lengths. Received: input_shape={shapes!r}")
     if shapes and isinstance(shapes[0], (tuple, list)):
         return [shape for part in shapes for shape in flat_shapes(part)]
     return [tuple(shapes)]

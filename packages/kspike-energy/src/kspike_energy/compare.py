@@ -124,6 +124,11 @@ class Comparison:
 
         return comparison_text(self)
 
+    def __rich__(self) -> Any:
+        from kspike_energy.report import rich_table
+
+        return rich_table([asdict(device) for device in self.devices])
+
     def _repr_html_(self) -> str:
         from kspike_energy.report import html_table
 

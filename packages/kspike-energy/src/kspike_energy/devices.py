@@ -190,6 +190,11 @@ class DeviceTable(Mapping[str, Device]):
 
     __repr__ = __str__
 
+    def __rich__(self) -> Any:
+        from kspike_energy.report import rich_table
+
+        return rich_table(self.to_records())
+
     def _repr_html_(self) -> str:
         from kspike_energy.report import html_table
 

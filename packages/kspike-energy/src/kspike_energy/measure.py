@@ -1,5 +1,6 @@
 """From a model and data to a `Network`: counts what layers cost and measures what signals do."""
 
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,7 +106,9 @@ def _measure(
     """Run the model batch by batch and add up what goes into every node."""
     totals: list[list[Activity | None]] = [[None] * len(n.full_inputs) for n in nodes]
     seen = 0
-    stream = batches(data, adapter.input_shapes(model), settings.batch_size)
+    # Where time comes first, batches would cut sequences: such data is run as it is.
+    size = sys.maxsize if any(map(_time_first, nodes)) else settings.batch_size
+    stream = batches(data, adapter.input_shapes(model), size)
     for batch in _with_progress(stream, settings.progress):
         seen += 1
         for index, signals in enumerate(adapter.run(model, batch)):
@@ -122,6 +125,11 @@ def _measure(
     if not seen:
         raise ValueError("example_data is empty: rates cannot be measured on no examples")
     return totals
+
+
+def _time_first(node: Node) -> bool:
+    """Return whether a layer takes (time, batch, …)."""
+    return (node.spec.kind or "").startswith("kspike_tf>") and bool(node.config.get("time_major"))
 
 
 def _with_progress(stream: Iterable[Any], progress: bool) -> Iterator[Any]:

@@ -153,6 +153,8 @@ class Layer:
         Why it could not be counted; such a layer is a gap in every total.
     layer : object, optional
         The framework's own layer.
+    once : bool, optional
+        Whether it runs once an inference, behind the end of the time axis; the exact count uses it.
 
     Raises
     ------

@@ -13,7 +13,14 @@ from kspike_energy.registry import DEVICES
 if TYPE_CHECKING:
     from kspike_energy.estimate import ModelEnergy
 
-__all__ = ["comparison_text", "devices_table", "html_table", "summary_text", "text_table"]
+__all__ = [
+    "comparison_text",
+    "devices_table",
+    "html_table",
+    "rich_table",
+    "summary_text",
+    "text_table",
+]
 
 _PLAIN = {
     "name": "Layer (type)",
@@ -356,3 +363,17 @@ def html_table(records: Sequence[Mapping[str, Any]]) -> str:
         for record in records
     )
     return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+
+
+def rich_table(records: Sequence[Mapping[str, Any]]) -> Any:
+    """Return records as a table of ``rich``, for consoles (``kspike-energy[report]``)."""
+    from rich.table import Table
+
+    table = Table(*(records[0] if records else ()))
+    for record in records:
+        table.add_row(*("" if value is None else _short(value) for value in record.values()))
+    return table
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
