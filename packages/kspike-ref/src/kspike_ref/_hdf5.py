@@ -275,7 +275,9 @@ def _shape(body: bytes) -> tuple[int, ...]:
 
 def _dtype(body: bytes) -> tuple[str, int]:
     kind, bits, _, _, size = _unpack("<BBBBI", body)
-    if kind & 15 == 8 and body[-2:] == b"\0\1" and size == 1:  # h5py's booleans: an enumeration
+    if (
+        kind & 15 == 8 and b"FALSE\0" in body and b"TRUE\0" in body and size == 1
+    ):  # h5py's booleans: an enumeration
         return "u1", 1
     order = ">" if bits & 1 else "<"
     if kind & 15 == 0 and size in (1, 2, 4, 8):
