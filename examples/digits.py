@@ -29,6 +29,7 @@ DURATION = 0.1  # seconds that an image is shown
 TIMESTEPS = round(DURATION / DT)
 MAX_RATE = 100.0  # Hz, of a pixel at full brightness
 SEED = 0
+BATCH = 32
 DEVICES = ("cpu", "gpu", "arm", "loihi", "spinnaker", "spinnaker2")
 
 
@@ -65,12 +66,13 @@ def build_model(dt: float = DT) -> keras.Model:
 
 def train(model: keras.Model, images: np.ndarray, labels: np.ndarray, epochs: int) -> None:
     """Train spiking-aware: spikes forward, the gradient of the rates backward."""
+    steps = epochs * -(-len(images) // BATCH)
     model.compile(
-        optimizer=keras.optimizers.Adam(1e-3),
+        optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps)),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    model.fit(show(images, TIMESTEPS), labels, epochs=epochs, batch_size=32, verbose=1)
+    model.fit(show(images, TIMESTEPS), labels, epochs=epochs, batch_size=BATCH)
 
 
 def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
