@@ -29,6 +29,26 @@ def memory() -> str:
     return f"{size / 2**30:.0f} GiB of memory"
 
 
+def busy_seconds() -> float | None:
+    """Return for how long the cores have worked since the start, in sum; ``None`` if unknown."""
+    try:
+        words = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    except OSError:
+        return None
+    user, nice, system, _idle, _waiting, *interrupts = (int(word) for word in words[1:9])
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+
+
+def process_seconds(process: int | str) -> float:
+    """Return for how long a process (its number, or "self") has worked; 0 if unknown."""
+    try:
+        status = pathlib.Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return 0.0
+    user, system = status.rpartition(")")[2].split()[11:13]  # fields 14 and 15: see proc(5)
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def describe() -> str:
     """Return one line about the machine."""
     cores = f"{os.cpu_count()} cores"

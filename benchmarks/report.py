@@ -25,7 +25,8 @@ All contestants are held open at once, each in a process and an environment of i
 turns: {rounds} rounds, forwards and backwards through the list, so that all see the same machine at
 nearly the same time. A turn is repeated calls for {seconds}; it reports the median call. Warm-up
 (tracing, compiling, two calls) is excluded and shown apart. Everybody gets the same float32 inputs
-and {cores} threads.
+and {cores} threads. During the turns, everything else on the machine kept {others} cores busy on
+average (at most, over all pieces of work).
 
 - A cell is the median over the rounds, then how many times as long it is as **the contestant in
   bold**: median of the ratios within a round, and their range. Above 1, the one in bold is faster.
@@ -196,6 +197,7 @@ def write(store: Store, docs: pathlib.Path) -> pathlib.Path:
         rounds=protocol["rounds"],
         seconds=f"{protocol['seconds']:g} s",
         cores=protocol["threads"],
+        others=f"{max(result['others'] for result in results):.2f}",
     )
     parts = ["# Benchmarks", how, "## Versions\n\n" + versions(results), *sections(store)]
     failures = tables.failures(everything.values())

@@ -112,6 +112,7 @@ class Process:
             cwd=environments.ROOT,
             env={**os.environ, **threads, "TF_CPP_MIN_LOG_LEVEL": "3"},
         )
+        self.pid = self._process.pid
         self.versions: dict[str, str] = {}
         self.offers: dict[str, list[str]] = {}
 
@@ -172,6 +173,8 @@ class Session:
     ----------
     missing : dict
         Who could not be started, and why.
+    others : float
+        How many cores were busy with something else during the last turns, on average.
     """
 
     def __init__(
@@ -181,6 +184,7 @@ class Session:
         here: bool = False,
         first_modes: bool = False,
     ) -> None:
+        self.others = 0.0
         self._modes = slice(0, 1) if first_modes else slice(None)
         self.missing: dict[str, str] = {}
         self.processes: dict[str, Process] = {}
@@ -253,13 +257,24 @@ class Session:
         """Let the contestants of prepared work run in turns, forwards and backwards."""
         if work.once:
             return
+        start, foreign = time.perf_counter(), self._foreign_seconds()
         for turn in range(rounds):
             for entry in entries[:: 1 if turn % 2 == 0 else -1]:
                 if "failed" not in entry:
                     self._turn(work, entry, seconds)
+        foreign = max(0.0, self._foreign_seconds() - foreign)
+        self.others = round(foreign / (time.perf_counter() - start), 3)
         for entry in entries:
             if "failed" not in entry:
                 entry["memory"] = self._ask(entry, do="memory", name=work.name, mode=entry["mode"])
+
+    def _foreign_seconds(self) -> float:
+        """Return for how long the cores have worked on anything but this session."""
+        busy = machine.busy_seconds()
+        if busy is None:
+            return 0.0
+        ours = [process.pid for process in self.processes.values()]
+        return busy - sum(map(machine.process_seconds, [*ours, "self"]))
 
     def forget(self) -> None:
         """Let all workers drop what they prepared."""
@@ -277,6 +292,7 @@ class Session:
             "protocol": {"rounds": rounds, "seconds": seconds, "threads": os.cpu_count()},
             "versions": {name: process.versions for name, process in self.processes.items()},
             "missing": self.missing,
+            "others": self.others,
             "entries": entries,
         }
 

@@ -10,7 +10,7 @@ from scipy.signal import lfilter
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-from benchmarks import environments, report, results, session, works
+from benchmarks import environments, machine, report, results, session, works
 from benchmarks.peers import onnx_runtime, scipy_filters
 from benchmarks.worker import Job, Worker
 
@@ -134,6 +134,7 @@ class TestSession:
             # faster mode also accumulates in float32.
             assert errors["kspike_ref"] < 2e-7
             assert errors["scipy_filters"] < 1e-4
+        assert spiking["others"] >= 0
         page = report.write(store, tmp_path / "docs").read_text(encoding="utf-8")
         assert "do not edit" in page
         assert "### integrate-and-fire" in page
@@ -157,6 +158,16 @@ class TestSession:
         monkeypatch.setattr(environments, "FOLDER", tmp_path / "nothing")
         with pytest.raises(session.WorkerError, match="its environment was not built"):
             session.Process(session.PEERS["kspike_ref"], tmp_path)
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/stat").exists(), reason="Linux tells, others do not")
+def test_the_load_of_the_machine_and_of_a_process_grows_with_work():
+    busy, own = machine.busy_seconds(), machine.process_seconds("self")
+    while machine.process_seconds("self") < own + 0.1:
+        sum(range(100_000))
+    # Both count in ticks of 10 ms, the first over all processes.
+    assert machine.busy_seconds() - busy > 0.05
+    assert machine.process_seconds(2**22 + 1) == 0  # above the largest number of a process
 
 
 class TestResults:
