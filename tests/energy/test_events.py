@@ -123,6 +123,13 @@ def test_a_layer_of_another_dt_is_named():
     assert "another time step than dt = 0.001 s: spikes (0.01 s)" in report
 
 
+def test_the_dt_of_a_cell_counts_too():
+    cell = kspike_tf.LowpassCell(6, 0.1, dt=0.02)
+    model = keras.Sequential([keras.Input((None, 6)), L.RNN(cell, name="filter")])
+    with pytest.warns(UserWarning, match=r"filter \(0.02 s\)"):
+        ModelEnergy(model, np.ones((1, 2, 6))).total_energy("loihi")
+
+
 @pytest.mark.filterwarnings("error")
 def test_no_warning_where_every_dt_is_the_same():
     energy = ModelEnergy(spiking_model(dt=0.01), np.ones((2, 3, 6)))

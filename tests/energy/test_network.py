@@ -92,3 +92,10 @@ def test_bad_networks():
         Network([Layer("a"), Layer("a")])
     with pytest.raises(ValueError, match=r"example_data must be None for a Network.*list"):
         ModelEnergy(by_hand(), [1.0])
+
+
+def test_reports_claim_nothing_about_what_was_described_by_hand():
+    text = ModelEnergy(by_hand()).summary_string(("name", "energy loihi"), line_length=200)
+    assert "those that the network was described with" in text
+    assert "coded as" not in text
+    assert "padding" not in text

@@ -19,7 +19,9 @@ from typing import Any
 from kspike_energy.activity import Activity
 from kspike_energy.nodes import Shape, Term
 
-__all__ = ["Layer", "Network", "Synapses"]
+__all__ = ["BY_HAND", "Layer", "Network", "Synapses"]
+
+BY_HAND = "as described by hand"
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,14 +277,14 @@ class Network:
     layers: Sequence[Layer] = field(default_factory=list)
     name: str = "network"
     params: int | None = None
-    time_axis: str = ""
+    time_axis: str = BY_HAND
 
     def __init__(
         self,
         layers: Iterable[Layer],
         name: str = "network",
         params: int | None = None,
-        time_axis: str = "",
+        time_axis: str = BY_HAND,
     ) -> None:
         layers = list(layers)
         seen: set[str] = set()

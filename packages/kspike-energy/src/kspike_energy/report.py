@@ -1,13 +1,14 @@
 """Tables as text and HTML. Presentation only: nothing is computed here."""
 
 import html
+import importlib
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kspike_energy.compare import QUANTISED_SPIKES, QUANTISED_STEPS, Comparison
 from kspike_energy.devices import Device, DeviceTable
-from kspike_energy.network import Layer
+from kspike_energy.network import BY_HAND, Layer
 from kspike_energy.registry import DEVICES
 
 if TYPE_CHECKING:
@@ -158,10 +159,10 @@ def _notes(energy: "ModelEnergy", devices: Sequence[str], timesteps: int, dt: fl
     ordinary = [d.name for d in figures if not d.spiking]
     facts = energy.assumptions(timesteps, dt)
     if spiking:
+        coding = f"; the network's input is coded as {facts['input_coding']!r}"
         notes.append(
             f"{', '.join(spiking)}: {timesteps} time steps of dt = {dt:g} s an inference; "
-            f"events = {facts['events']!r}; the network's input is coded as "
-            f"{facts['input_coding']!r}."
+            f"events = {facts['events']!r}{'' if energy.network.time_axis == BY_HAND else coding}."
         )
         unfit = [layer.name for layer in energy.network.layers if not layer.spiking]
         if unfit:
@@ -178,10 +179,13 @@ def _notes(energy: "ModelEnergy", devices: Sequence[str], timesteps: int, dt: fl
             f"{', '.join(ordinary)}: every connection is computed once an inference, as in an "
             "ordinary network."
         )
-    notes.append(
-        f"Time axis: {facts['time_axis']}. Connections over padding: {facts['padding']}. "
-        f"Batch normalisation behind linear layers: {facts['normalization']}."
-    )
+    if energy.network.time_axis == BY_HAND:
+        notes.append("Counts and rates are those that the network was described with.")
+    else:
+        notes.append(
+            f"Time axis: {facts['time_axis']}. Connections over padding: {facts['padding']}. "
+            f"Batch normalisation behind linear layers: {facts['normalization']}."
+        )
     notes.append(
         "Only arithmetic is estimated: moving data, memory, static power and overhead are left "
         "out, and are often the larger part."
@@ -367,9 +371,7 @@ def html_table(records: Sequence[Mapping[str, Any]]) -> str:
 
 def rich_table(records: Sequence[Mapping[str, Any]]) -> Any:
     """Return records as a table of ``rich``, for consoles (``kspike-energy[report]``)."""
-    from rich.table import Table
-
-    table = Table(*(records[0] if records else ()))
+    table = importlib.import_module("rich.table").Table(*(records[0] if records else ()))
     for record in records:
         table.add_row(*("" if value is None else _short(value) for value in record.values()))
     return table

@@ -314,7 +314,7 @@ class KerasAdapter(Adapter):
 
     def layer_dt(self, layer: Any) -> float | None:
         """Return the time step of a layer that has one, such as those of kspike_tf."""
-        dt = getattr(layer, "dt", None)
+        dt = getattr(layer, "dt", getattr(getattr(layer, "cell", None), "dt", None))
         if dt is None:
             return None
         try:

@@ -123,7 +123,11 @@ class RefAdapter(Adapter):
 
     def layer_dt(self, layer: Any) -> float | None:
         """Return the time step of a layer that saved one."""
-        dt = layer.config.get("dt")
+        config = layer.config
+        cell = config.get("cell")  # of an RNN, saved as an object of its own
+        if isinstance(cell, Mapping):
+            config = cell.get("config", {})
+        dt = config.get("dt")
         return float(dt) if isinstance(dt, (int, float)) and not isinstance(dt, bool) else None
 
     def name(self, model: Any) -> str:
