@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kspike_ref
-from kspike_ref import _jit, _threads
+from kspike_ref import _threads
 from kspike_ref.synapses import LowpassDynamics
 
 
@@ -31,10 +31,6 @@ def same(a, b):
 def four_cores(monkeypatch):
     """Threads are used, however few cores there are."""
     monkeypatch.setattr(_threads, "_CORES", 4)
-    monkeypatch.setattr(_threads, "_pool", None)
-    yield
-    if _threads._pool is not None:
-        _threads._pool.shutdown()
 
 
 @pytest.mark.usefixtures("four_cores")
@@ -95,18 +91,41 @@ def test_an_error_in_a_helper_is_raised():
 
 
 @pytest.mark.usefixtures("four_cores")
+@pytest.mark.parametrize("at_fault", ["caller", "helper"])
+def test_an_error_waits_for_what_has_begun(at_fault):
+    """And nothing more is begun by the caller; helpers stay usable."""
+    caller, running = threading.get_ident(), []
+
+    def work(_item):
+        running.append(1)
+        try:
+            if (threading.get_ident() == caller) == (at_fault == "caller"):
+                raise ArithmeticError(at_fault)
+        finally:
+            running.pop()
+
+    def until_both_have_had_an_item():
+        while True:
+            _threads.share(work, range(50), 3)
+
+    with pytest.raises(ArithmeticError, match=at_fault):
+        until_both_have_had_an_item()
+    assert not running
+    seen = []
+    _threads.share(seen.append, range(50), 3)
+    assert sorted(seen) == list(range(50))
+
+
+@pytest.mark.usefixtures("four_cores")
 def test_without_new_threads_the_caller_does_it_all(monkeypatch):
     """As at the interpreter's shutdown."""
 
-    class Closed:
-        def submit(self, *_):
-            raise RuntimeError("cannot schedule new futures after shutdown")
-
-        def shutdown(self):
-            pass
+    def no_thread(*_, **__):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
 
     expected = answers(1)
-    monkeypatch.setattr(_threads, "_pool", Closed())
+    monkeypatch.setattr(_threads, "_helpers", _threads.Helpers())
+    monkeypatch.setattr(_threads, "Thread", no_thread)
     assert same(answers(1), expected)
 
 
@@ -165,7 +184,7 @@ def _in_a_child(queue):
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_starts_threads_of_its_own():
     expected = answers(2)  # the parent's pool is running
-    assert _threads._pool is not None
+    assert _threads._helpers._count
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     child = context.Process(target=_in_a_child, args=(queue,))
@@ -173,19 +192,3 @@ def test_a_forked_child_starts_threads_of_its_own():
     assert same(pickle.loads(queue.get(timeout=60)), expected)
     child.join(30)
     assert child.exitcode == 0
-
-
-def test_kernel_without_a_place_for_the_cache(monkeypatch):
-    """Numba raises where neither the source's folder nor the user's can be written."""
-    calls = []
-
-    def njit(**options):
-        calls.append(options)
-        if options.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available")
-        return lambda function: function
-
-    monkeypatch.setattr(_jit.numba, "njit", njit)
-    assert _jit.kernel(len) is len
-    assert [bool(options.get("cache")) for options in calls] == [True, False]
-    assert all(options["nogil"] for options in calls)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from threading import Lock
 from typing import Any
 
@@ -98,33 +96,14 @@ def run_blocks(work: Callable[[int, int], None], count: int, size: int, threads:
     threads : int
         How many blocks to run at the same time.
     """
-    starts = deque(range(0, count, size)) or deque([0])
-    helpers = min(threads, len(starts)) - 1
-    alone = helpers > 0  # each block on one core, as there are blocks for all of them
+    starts = range(0, count, size) or [0]
+    alone = min(threads, len(starts)) > 1  # a block a core, as there are blocks for all of them
 
-    def drain() -> None:
+    def run(first: int) -> None:
         with _threads.limit_threads(1 if alone else threads):
-            while True:
-                try:
-                    first = starts.popleft()
-                except IndexError:
-                    return
-                work(first, min(count, first + size))
+            work(first, min(count, first + size))
 
-    futures: list[Future[None]] = []
-    try:
-        if helpers > 0:
-            pool = _threads._helpers()
-            futures.extend(pool.submit(drain) for _ in range(helpers))
-    except RuntimeError:  # the interpreter is shutting down: no new threads, so do it all here
-        pass
-    try:
-        drain()
-    finally:
-        starts.clear()
-        for future in futures:
-            if not future.cancel():
-                future.result()
+    _threads.share(run, starts, threads)
 
 
 def forget(x: Any, first: int, last: int) -> None:
