@@ -203,7 +203,8 @@ _UNARY = [
     lambda: L.TimeDistributed(L.Dense(4)), lambda: L.BatchNormalization(),
     lambda: L.Conv1D(3, 3, padding="causal"),
     lambda: (lambda x: x * 0.5 - 1.0), lambda: (lambda x: x[:, :, :2]),
-    lambda: (lambda x: ops.mean(x, axis=-1, keepdims=True)), lambda: L.GRU(3, return_sequences=True),
+    lambda: (lambda x: ops.mean(x, axis=-1, keepdims=True)),
+    lambda: L.GRU(3, return_sequences=True),
 ]  # fmt: skip
 _BINARY = [
     lambda: L.Concatenate(), lambda: (lambda xs: ops.concatenate(xs, axis=-1)),
@@ -217,9 +218,10 @@ _BINARY = [
 @st.composite
 def _plans(draw):
     size = draw(st.integers(2, 7))
+    kinds = len(_UNARY) + len(_BINARY)
     return [
         (
-            draw(st.integers(0, len(_UNARY) + len(_BINARY) - 1)),
+            draw(st.integers(0, kinds - 1)),
             draw(st.integers(0, 20)),
             draw(st.integers(0, 20)),
         )

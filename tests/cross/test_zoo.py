@@ -290,12 +290,15 @@ SPIKING = {
         [(None, 6)],
         lambda: _sequence(
             L.RNN(
-                [
-                    kspike_tf.SpikingActivationCell(6, "relu", seed=3, dt=0.2),
-                    kspike_tf.LowpassCell(6, 0.5, dt=0.2),
-                    kspike_tf.AlphaCell(6, 0.5, dt=0.2),
-                    L.SimpleRNNCell(4),
-                ],
+                L.StackedRNNCells(
+                    [
+                        kspike_tf.SpikingActivationCell(6, "relu", seed=3, dt=0.2),
+                        kspike_tf.LowpassCell(6, 0.5, dt=0.2),
+                        kspike_tf.AlphaCell(6, 0.5, dt=0.2),
+                        L.SimpleRNNCell(4),
+                    ],
+                    dtype="float64",
+                ),  # or Keras would cast the voltage
                 return_sequences=True,
             )
         ),

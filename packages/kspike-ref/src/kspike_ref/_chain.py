@@ -18,10 +18,9 @@ from kspike_ref._matmul import multiply, multiply_events
 Array = Any
 
 DENSE, RECTIFY, SPIKE, LOWPASS, ALPHA, MEAN, LAST = range(7)
-KIND, INPUTS, UNITS, WEIGHTS, BIAS, RELU, STATE, KEPT, CONSTANTS, EVENTS, FIELDS = range(11)
+KIND, INPUTS, UNITS, WEIGHTS, BIAS, RELU, STATE, KEPT, CONSTANTS, EVENTS, SHARE, FIELDS = range(12)
 OPERATIONS, NONZERO, SYNOPS, COUNTS = range(4)  # what `counts` holds for each layer
-
-EVENT_SHARE = 0.15  # of inputs, below which a product goes event by event
+WHOLE = 1 << 20  # `SHARE` of so many inputs are events, below which a product goes by events
 
 
 @kernel
@@ -38,7 +37,8 @@ def dense(op: Array, x: Array, weights: Array, width: int, out: Array, counts: A
     if op[BIAS] >= 0:
         bias = weights[op[BIAS] : op[BIAS] + units]
         for row in range(out.shape[0]):
-            out[row, :] = bias
+            for i in range(units):
+                out[row, i] = bias[i]
     else:
         out[:, :] = 0
     packed = weights[op[WEIGHTS] :]
@@ -47,7 +47,7 @@ def dense(op: Array, x: Array, weights: Array, width: int, out: Array, counts: A
         nonzero = count(x.reshape(-1))
         counts[NONZERO] += nonzero
         counts[SYNOPS] += nonzero * units
-        if nonzero < EVENT_SHARE * x.size:
+        if nonzero * WHOLE < op[SHARE] * x.size:
             index, values = np.empty(depth, np.intp), np.empty(depth, x.dtype)
             multiply_events(x, packed, width, depth, out, index, values)
             counts[OPERATIONS] += nonzero * units
@@ -111,7 +111,9 @@ def run_layer(
         for i in range(x.size):
             out[i] = max(x[i], np.float32(0))
     elif kind == LAST:
-        out.reshape((size, units))[:, :] = sequence[:, given - 1]
+        for row in range(size):
+            for i in range(units):
+                out[row * units + i] = sequence[row, given - 1, i]
     else:
         spread(op, sequence, constants, state, out.reshape((size, steps, units)))
 

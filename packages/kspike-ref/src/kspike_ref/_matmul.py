@@ -19,11 +19,8 @@ from typing import Any
 import llvmlite.binding as llvm  # type: ignore[import-not-found]
 import numpy as np
 from llvmlite import ir  # type: ignore[import-not-found]
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
-from kspike_ref._jit import kernel
+from kspike_ref._jit import Deferred, kernel
 
 Array = Any
 
@@ -40,6 +37,8 @@ def _tile(rows: int, vectors: int, gathered: bool = False) -> Any:
     It takes the rows' array, where to start and how far rows are apart; a packed panel and where to
     start; the results, likewise; the number of terms; and where terms are gathered, their indices.
     """
+    from numba import types  # two seconds of import, needed only to compile
+    from numba.extending import intrinsic
 
     def tile(
         _: Any, a: Any, at: Any, step: Any, b: Any, bt: Any, c: Any, ct: Any, far: Any, depth: Any,
@@ -65,6 +64,8 @@ class _Emitter:
     def __init__(
         self, context: Any, builder: Any, sig: Any, args: Any, rows: int, vectors: int
     ) -> None:
+        from numba.core import cgutils
+
         def data(i: int) -> Any:
             return context.make_array(sig.args[i])(context, builder, args[i]).data
 
@@ -145,9 +146,10 @@ class _Emitter:
         return self.builder.shuffle_vector(first, undefined, lanes)
 
 
-_tall_2, _four_2, _one_2 = _tile(_TALL, 2), _tile(4, 2), _tile(1, 2)
-_tall_1, _four_1, _one_1 = _tile(_TALL, 1), _tile(4, 1), _tile(1, 1)
-_events_2, _events_1 = _tile(1, 2, gathered=True), _tile(1, 1, gathered=True)
+_tall_2, _tall_1 = Deferred(_tile, _TALL, 2), Deferred(_tile, _TALL, 1)
+_four_2, _four_1 = Deferred(_tile, 4, 2), Deferred(_tile, 4, 1)
+_one_2, _one_1 = Deferred(_tile, 1, 2), Deferred(_tile, 1, 1)
+_events_2, _events_1 = Deferred(_tile, 1, 2, True), Deferred(_tile, 1, 1, True)
 
 
 @kernel
@@ -181,6 +183,14 @@ def _panel(
 
 
 @kernel
+def _copy(source: Array, target: Array, rows: int, columns: int) -> None:
+    """Copy a corner of a matrix: a loop, because Numba's own assignment needs its runtime."""
+    for i in range(rows):
+        for j in range(columns):
+            target[i, j] = source[i, j]
+
+
+@kernel
 def multiply(a: Array, packed: Array, width: int, out: Array) -> None:
     """Add ``a @ b`` to ``out``; ``packed`` is `pack` of b, ``width`` a panel's columns."""
     rows, depth = a.shape
@@ -203,10 +213,10 @@ def multiply(a: Array, packed: Array, width: int, out: Array) -> None:
                     _panel(a, at, step, count, packed, bt, out, top * far + first, far, terms, wide)
                     continue
                 part = out[top : top + count, first:columns]
-                scratch[:count, :left] = part
-                scratch[:count, left:] = 0
+                scratch[:, left:] = 0
+                _copy(part, scratch, count, left)
                 _panel(a, at, step, count, packed, bt, scratch, 0, width, terms, wide)
-                part[:, :] = scratch[:count, :left]
+                _copy(scratch, part, count, left)
 
 
 @kernel
@@ -244,13 +254,14 @@ def multiply_events(
                 else:
                     _events_1(values, 0, 0, packed, bt, out, to, far, count, index)
                 continue
-            scratch[0, :left] = out[row, first:columns]
-            scratch[0, left:] = 0
+            part = out[row : row + 1, first:columns]
+            scratch[:, left:] = 0
+            _copy(part, scratch, 1, left)
             if wide:
                 _events_2(values, 0, 0, packed, bt, scratch, 0, width, count, index)
             else:
                 _events_1(values, 0, 0, packed, bt, scratch, 0, width, count, index)
-            out[row, first:columns] = scratch[0, :left]
+            _copy(scratch, part, 1, left)
     return total
 
 

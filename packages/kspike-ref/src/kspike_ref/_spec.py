@@ -61,12 +61,15 @@ class ModelSpec:
         In the order of the configuration.
     inputs, outputs : Leaf, list or dict
         Which tensors go in and come out, in the model's own structure.
+    order : list, optional
+        Its applications in the order in which they run, once somebody found it.
     """
 
     name: str
     members: dict[str, Member] = field(default_factory=dict)
     inputs: Any = None
     outputs: Any = None
+    order: list[tuple[str, int]] | None = None
 
 
 def parse(config: Mapping[str, Any]) -> ModelSpec:

@@ -10,6 +10,7 @@ import numpy as np
 from kspike_ref import _chain, _matmul, activations
 from kspike_ref._chain import ALPHA, DENSE, LAST, LOWPASS, MEAN, RECTIFY, SPIKE
 from kspike_ref.counting import LayerRun
+from kspike_ref.events import Activity, dense_pays
 from kspike_ref.graph import Graph, Node, Ref
 from kspike_ref.layers.activation import Activation, Identity, ReLU
 from kspike_ref.layers.base import Array, Layer
@@ -146,7 +147,7 @@ class Chain:
         ndarray
             For each row of the program: operations, events, synaptic operations.
         """
-        row = self._widest * steps
+        row = max(1, self._widest * steps)
         block = max(6, min(len(x), _CACHE // (8 * row)))
         scratch = np.empty((2, min(block, max(1, len(x))) * row), np.float32)
         counts = np.zeros((len(self._rows), _chain.COUNTS), np.int64)
@@ -161,6 +162,7 @@ class Chain:
         return (
             type(x) is np.ndarray
             and x.dtype == np.float32
+            and (timesteps is None or (type(timesteps) is int and timesteps > 0))
             and x.ndim == (3 if timesteps is None else 2)
             and 0 < len(x) <= _FEW
             and x.shape[-1] == self.inputs
@@ -280,10 +282,23 @@ def _write_dense(program: _Program, i: int, layer: Dense, inputs: int) -> bool:
     bias = program.place(program.weights, layer.weights["bias"]) if layer.use_bias else -1
     relu = int(layer.activation is activations.relu)
     program.add(
-        i, DENSE, inputs, layer.units, weights=at, bias=bias, relu=relu, events=int(program.spikes)
-    )
+        i, DENSE, inputs, layer.units, weights=at, bias=bias, relu=relu,
+        events=int(program.spikes), share=_share(layer.units),
+    )  # fmt: skip
     program.spikes = False
     return True
+
+
+def _share(units: int) -> int:
+    """Return below how many events of `WHOLE` inputs a layer is faster event by event."""
+    low, high = 0, _chain.WHOLE
+    while low < high:
+        events = (low + high + 1) // 2
+        if dense_pays(Activity(_chain.WHOLE, events, 0), units):
+            low = events
+        else:
+            high = events - 1
+    return low
 
 
 def _write_temporal(program: _Program, i: int, layer: KerasSpikingLayer, units: int) -> bool:

@@ -24,7 +24,7 @@ from kspike_ref.layers.base import (
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.layers.wrapper import Fold, Unfold
 
-_MAX_NODES = 50_000  # models that apply each other twice, many levels deep, grow exponentially
+_MAX_NODES = 10_000  # models that apply each other twice, many levels deep, grow exponentially
 _IGNORED = ("training", "mask")  # arguments of a call that are checked and dropped
 
 
@@ -335,6 +335,8 @@ def _dependencies(value: Any, depth: int = 0) -> Iterator[tuple[str, int]]:
 
 def _order(spec: ModelSpec) -> list[tuple[str, int]]:
     """Return the applications that the outputs need, each after those it depends on."""
+    if spec.order is not None:
+        return spec.order
     given = {(leaf[0], 0) for leaf in leaves(spec.inputs)}
     needs: dict[tuple[str, int], list[tuple[str, int]]] = {}
     pending = [leaf[:2] for leaf in leaves(spec.outputs)]
@@ -350,7 +352,8 @@ def _order(spec: ModelSpec) -> list[tuple[str, int]]:
         pending += needs[at]
     position = {name: i for i, name in enumerate(spec.members)}
     waiting = sorted(needs, key=lambda at: (position[at[0]], at[1]))
-    return _sorted_by_need(waiting, needs, given)
+    spec.order = _sorted_by_need(waiting, needs, given)
+    return spec.order
 
 
 def _sorted_by_need(

@@ -115,7 +115,7 @@ class SpikingActivationCell(SpikingCell):
         return y
 
     def run(self, rows: Array, state: Array, out: Array) -> None:
-        self.dynamics.run(rows, state.reshape(len(state), -1), out)
+        self.dynamics.run(rows, state.reshape(len(state), out.shape[2]), out)
 
 
 @known("custom:kspike_tf>LowpassCell")
@@ -133,7 +133,7 @@ class LowpassCell(SpikingCell):
         return [np.broadcast_to(level, (batch, *self.size))]
 
     def run(self, rows: Array, state: Array, out: Array) -> None:
-        self.dynamics.run(rows, state.reshape(len(state), -1), out)
+        self.dynamics.run(rows, state.reshape(len(state), out.shape[2]), out)
 
 
 @known("custom:kspike_tf>AlphaCell")

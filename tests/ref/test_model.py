@@ -1,0 +1,411 @@
+"""Running a model: inputs, batches, streaming, threads, what is told about a run."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from archives import SPIKING, archive, dense, digits, input_layer, layer, sequential
+
+import kspike_ref
+from kspike_ref import load_model
+from kspike_ref.batches import forget
+from kspike_ref.layers.base import key_of
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Dense → SpikingActivation → Lowpass → Dense: a chain, which runs in one compiled loop."""
+    return load_model(archive(tmp_path_factory.mktemp("m") / "m.keras", *digits()))
+
+
+@pytest.fixture(scope="module")
+def softplus(tmp_path_factory):
+    """The same with another activation: not a chain, so it runs layer by layer."""
+    config, weights = digits()
+    config["config"]["layers"][2]["config"]["activation"] = "softplus"
+    return load_model(archive(tmp_path_factory.mktemp("m") / "m.keras", config, weights))
+
+
+@pytest.fixture(params=["model", "softplus"])
+def either(request):
+    return request.getfixturevalue(request.param)
+
+
+def _x(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def _by_hand(x, activation):
+    """The model in a few lines, from the public functions."""
+    (kernel, bias), _, (_, tau), (last, last_bias) = digits()[1].values()
+    rates = activation(x @ kernel + bias)
+    spikes, _ = kspike_ref.spiking_activation(rates, dt=0.01, seed=SPIKING["seed"])
+    filtered, _ = kspike_ref.lowpass(spikes, tau, dt=0.01)
+    return filtered @ last + last_bias
+
+
+def test_predict_is_what_the_layers_say(model, softplus):
+    x = _x(5, 30, 4)
+    # float32 products add in another order than NumPy's: no spike flips with these numbers
+    relu = _by_hand(x, lambda r: np.maximum(r, 0))
+    np.testing.assert_allclose(model.predict(x), relu, rtol=1e-5, atol=1e-4)
+    soft = _by_hand(x, lambda r: np.logaddexp(r, 0))
+    np.testing.assert_allclose(softplus.predict(x), soft, rtol=1e-5, atol=1e-4)
+
+
+def test_a_chain_has_the_bits_of_its_layers(model):
+    assert model._chain is not None
+    x = _x(70, 11, 4)
+    np.testing.assert_array_equal(model.predict(x), model.activity(x)["last"])
+
+
+def test_the_other_one_is_no_chain(softplus):
+    assert softplus._chain is None
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 1000])
+def test_batches_do_not_show(either, batch_size):
+    x = _x(50, 6, 4)
+    np.testing.assert_array_equal(either.predict(x, batch_size=batch_size), either.predict(x))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 400])
+def test_timesteps_equal_the_tiled_input(either, count):
+    x = _x(count, 4)
+    tiled = either.predict(np.repeat(x[:, None], 9, axis=1))
+    assert tiled.shape == (count, 9, 3)
+    np.testing.assert_array_equal(either.predict(x, timesteps=9), tiled)
+    np.testing.assert_array_equal(either.predict(np.broadcast_to(x[:, None], (count, 9, 4))), tiled)
+
+
+def test_static_work_is_done_once(softplus):
+    x = _x(5, 4)
+    softplus.predict(x, timesteps=10)
+    assert softplus.last_run["first"].operations == 5 * 4 * 6
+    assert softplus.last_run["last"].operations == 5 * 10 * 6 * 3
+
+
+def test_static_work_of_a_chain_is_done_once(model):
+    model.predict(_x(5, 4), timesteps=10)
+    assert model.last_run["first"].operations == 5 * 4 * 6
+    model.predict(_x(5, 10, 4))
+    assert model.last_run["first"].operations == 5 * 10 * 4 * 6
+
+
+def test_streaming_has_the_bits_of_one_run(either):
+    x = _x(3, 40, 4)
+    whole = either.predict(x)
+    state = either.initial_state(3)
+    for t in range(40):
+        y, new = either.step(x[:, t], state)
+        again, _ = either.step(x[:, t], state)  # the state that was given is as it was
+        np.testing.assert_array_equal(y, again)
+        np.testing.assert_array_equal(y, whole[:, t])
+        state = new
+
+
+@pytest.mark.parametrize("kind", ["chain", "layers"])
+@pytest.mark.parametrize(
+    "reduction",
+    [
+        layer("GlobalAveragePooling1D", "mean", data_format="channels_last"),
+        layer("Lowpass", "last level", "kspike_tf", dt=0.01, return_sequences=False),
+    ],
+)
+def test_streaming_what_reduces_over_time(tmp_path, kind, reduction):
+    config, weights = digits()
+    activation = "relu" if kind == "chain" else "softplus"
+    config["config"]["layers"][2]["config"]["activation"] = activation
+    config["config"]["layers"][3] = reduction
+    if reduction["class_name"].startswith("Global"):
+        del weights["layers/lowpass/layer/cell"]
+    model = load_model(archive(tmp_path / "m.keras", config, weights))
+    assert (model._chain is not None) == (kind == "chain")
+    x = _x(3, 20, 4)
+    state = model.initial_state(3)
+    for t in range(20):
+        y, state = model.step(x[:, t], state)
+        np.testing.assert_array_equal(y, model.predict(x[:, : t + 1]))
+    assert y.shape == (3, 3)
+
+
+def test_mean_over_time(tmp_path):
+    config = sequential(input_layer(None, 2), layer("GlobalAveragePooling1D", "mean"), name="pool")
+    model = load_model(archive(tmp_path / "m.keras", config, {}))
+    x = _x(3, 7, 2)
+    np.testing.assert_allclose(model.predict(x), x.mean(axis=1), rtol=1e-6)
+
+
+def test_unseeded_neurons_differ_between_examples(tmp_path):
+    config, weights = digits()
+    config["config"]["layers"][2]["config"]["seed"] = None
+    model = load_model(archive(tmp_path / "m.keras", config, weights))
+    x = np.repeat(_x(1, 4, seed=5), 50, axis=0)
+    first, second = model.predict(x, timesteps=20), model.predict(x, timesteps=20)
+    assert len(np.unique(first[:, -1, 0])) > 10
+    assert (first != second).any()
+
+
+def test_activity(either):
+    x = _x(5, 6, 4)
+    acts = either.activity(x)
+    assert list(acts) == ["input", "first", "spikes", "filter", "last"]
+    np.testing.assert_array_equal(acts["last"], either.predict(x))
+    assert set(np.unique(acts["spikes"] * 0.01).round(6)) <= set(range(50))
+    some = either.activity(x, layers=["spikes", "first"])
+    assert list(some) == ["first", "spikes"]
+    np.testing.assert_array_equal(some["spikes"], acts["spikes"])
+    assert list(either.activity(x, layers="first")) == ["first"]
+    with pytest.raises(ValueError, match=r"names of the model's layers. Received: nobody"):
+        either.activity(x, layers=["nobody"])
+
+
+def test_nodes_tell_how_they_are_connected(model):
+    first = model.nodes[1]
+    assert first.layer.class_name == "Dense"
+    assert first.layer.config["units"] == 6
+    assert first.layer.weights["kernel"].shape == (4, 6)
+    assert first.input_shapes == ((None, None, 4),)
+    assert first.output_shapes == ((None, None, 6),)
+    assert first.sources == (0,)
+    assert first.node_index == 0
+    assert model.inputs == ("input",)
+    assert model.outputs == ("last",)
+    assert len(model.layers) == 5
+
+
+def test_summary(model):
+    lines = model.summary().splitlines()
+    counts = [int(line.split()[-1]) for line in lines[3:-2]]
+    assert sum(counts) == int(lines[-1].split()[0]) == 4 * 6 + 6 + 2 * 6 + 6 * 3 + 3
+    assert "(?, ?, 6)" in model.summary()
+    assert "5 layers" in repr(model)
+
+
+def test_events_are_counted(tmp_path):
+    rng = np.random.default_rng(0)
+    config = sequential(
+        input_layer(None, 40),
+        layer("SpikingActivation", "spikes", "kspike_tf", activation="relu", dt=0.001, seed=0),
+        dense("after", 128),
+        layer("SpikingActivation", "more", "kspike_tf", activation="tanh", dt=0.1, seed=0),
+        dense("last", 2),
+    )
+    weights = {
+        "layers/spiking_activation": [], "layers/spiking_activation_1": [],
+        "layers/dense": [rng.normal(0, 1, (40, 128)).astype("f4"), np.zeros(128, "f4")],
+        "layers/dense_1": [rng.normal(0, 1, (128, 2)).astype("f4"), np.zeros(2, "f4")],
+    }  # fmt: skip
+    layers = load_model(archive(tmp_path / "m.keras", config, weights))
+    config["config"]["layers"][3]["config"]["activation"] = "relu"
+    chain = load_model(archive(tmp_path / "c.keras", config, weights))
+    assert layers._chain is None
+    assert chain._chain is not None
+    for rate in (5.0, 900.0):  # sparse: event by event; dense: all of it
+        x = np.full((20, 50, 40), rate, np.float32)
+        for model in (layers, chain):
+            spikes = model.activity(x)["spikes"]
+            events = np.count_nonzero(spikes)
+            by_activity = dict(model.last_run)
+            model.predict(x)
+            run = model.last_run["after"]
+            assert (run.events, run.synops) == (events, events * 128)
+            everything = 20 * 50 * 40 * 128
+            assert run.operations in (run.synops, everything)
+            # a threshold may fall between a block's density and that of all
+            assert (run.operations == run.synops) == (rate == 5.0)
+            assert by_activity["after"].events == events
+            np.testing.assert_array_equal(model.predict(x), model.activity(x)["last"])
+
+
+def test_inputs_that_do_not_fit(either):
+    for x, timesteps, match in [
+        (_x(2, 6, 5), None, r"shape \(any, any, 4\) at 'input'. Received: \(2, 6, 5\)"),
+        (_x(2, 4), None, r"Received: \(2, 4\)"),
+        (_x(2, 6, 4), 3, r"Received: \(2, 3, 6, 4\)"),
+        ([_x(2, 6, 4)] * 2, None, "shape|x must be"),
+        ({"other": _x(2, 6, 4)}, None, "x must hold input. Received: other"),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            either.predict(x, timesteps=timesteps)
+    with pytest.raises(TypeError, match="x must hold real numbers at 'input'"):
+        either.predict(_x(2, 6, 4).astype(complex))
+    for bad in (0, -1, 1.5, True):
+        with pytest.raises(ValueError, match="timesteps must be a positive integer"):
+            either.predict(_x(2, 4), timesteps=bad)
+        with pytest.raises(ValueError, match="batch_size must be a positive integer"):
+            either.predict(_x(2, 6, 4), batch_size=bad)
+
+
+def test_states_that_do_not_fit(model):
+    with pytest.raises(ValueError, match="state must be of 2 examples"):
+        model.step(_x(2, 4), model.initial_state(3))
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f2", "u1", "i4", ">f4", "bool"])
+def test_any_real_type_is_taken(either, dtype):
+    x = np.abs(_x(5, 6, 4) * 3).astype(dtype)
+    expected = either.predict(x.astype(np.float32))
+    np.testing.assert_array_equal(either.predict(x), expected)
+    np.testing.assert_array_equal(either.predict(x.tolist()), expected)
+
+
+@pytest.mark.parametrize("change", [np.asfortranarray, lambda x: x[::-1][::-1], "readonly"])
+def test_any_layout_is_taken(either, change):
+    x = _x(5, 6, 4)
+    expected = either.predict(x)
+    if change == "readonly":
+        x.flags.writeable = False
+    else:
+        x = change(x)
+    before = x.copy()
+    np.testing.assert_array_equal(either.predict(x), expected)
+    np.testing.assert_array_equal(x, before)
+
+
+def test_no_time_axis(tmp_path):
+    weights = {"layers/dense": [np.ones((4, 2), "f4"), np.zeros(2, "f4")]}
+    config = sequential(input_layer(4), dense("d", 2))
+    model = load_model(archive(tmp_path / "m.keras", config, weights))
+    np.testing.assert_allclose(model.predict(np.ones((3, 4))), np.full((3, 2), 4.0))
+    with pytest.raises(ValueError, match="timesteps must be None"):
+        model.predict(np.ones((3, 4)), timesteps=3)
+    with pytest.raises(ValueError, match="no time axis"):
+        model.initial_state(3)
+
+
+def test_layers_that_mix_time_cannot_stream(tmp_path):
+    config = sequential(
+        input_layer(6, 2), layer("Flatten", "flat"), layer("Reshape", "back", target_shape=[6, 2]),
+        layer("SpikingActivation", "spikes", "kspike_tf", **SPIKING),
+    )  # fmt: skip
+    model = load_model(archive(tmp_path / "m.keras", config, {}))
+    assert model.predict(_x(3, 6, 2)).shape == (3, 6, 2)
+    with pytest.raises(ValueError, match="no time axis"):
+        model.initial_state(3)
+    config["config"]["layers"][1:1] = [layer("Lowpass", "low", "kspike_tf")]
+    weights = {"layers/lowpass/layer/cell": [np.zeros((1, 2), "f4"), np.ones((1, 2), "f4")]}
+    model = load_model(archive(tmp_path / "m.keras", config, weights))
+    with pytest.raises(ValueError, match=r"'flat' .Flatten. mixes time steps"):
+        model.initial_state(3)
+
+
+def test_memory_maps(either, tmp_path):
+    x = _x(300, 5, 4)
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    np.testing.assert_array_equal(either.predict(mapped), either.predict(x))
+    np.testing.assert_array_equal(mapped, x)
+
+
+def test_private_changes_to_a_memory_map_stay(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((5000, 4), np.float32))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="c")
+    mapped[:] = 1
+    forget(mapped, 0, 5000)
+    assert (mapped == 1).all()
+
+
+def test_progress(either, monkeypatch, capsys):
+    x = _x(30, 5, 4)
+    np.testing.assert_array_equal(either.predict(x, progress=True), either.predict(x))
+    assert "30/30" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with pytest.raises(ImportError, match="progress=True needs tqdm"):
+        either.predict(x, progress=True)
+
+
+def test_threads(either):
+    x = _x(3000, 10, 4)
+    expected = either.predict(x)
+    either.num_threads = 1
+    try:
+        np.testing.assert_array_equal(either.predict(x), expected)
+    finally:
+        either.num_threads = None
+    with pytest.raises(ValueError, match="num_threads must be a positive integer"):
+        either.num_threads = 0
+
+
+def test_one_thread_starts_no_other(tmp_path):
+    archive(tmp_path / "m.keras", *digits())
+    code = (
+        "import sys, threading, numpy as np, kspike_ref\n"
+        "model = kspike_ref.load_model(sys.argv[1])\n"
+        "model.num_threads = 1\n"
+        "model.predict(np.zeros((5000, 20, 4), np.float32))\n"
+        "assert threading.active_count() == 1, threading.enumerate()\n"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "m.keras"], check=True, timeout=300)
+
+
+def test_calls_from_several_threads(either):
+    inputs = [_x(300, 8, 4, seed=i) for i in range(6)]
+    expected = [either.predict(x) for x in inputs]
+    results = [None] * len(inputs)
+
+    def work(i):
+        results[i] = [either.predict(inputs[i]) for _ in range(5)]
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(inputs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for got, wanted in zip(results, expected, strict=True):
+        for one in got:
+            np.testing.assert_array_equal(one, wanted)
+
+
+def test_pickled(either):
+    x = _x(5, 6, 4)
+    copy = pickle.loads(pickle.dumps(either))
+    np.testing.assert_array_equal(copy.predict(x), either.predict(x))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_other_processes(model, method):
+    x = _x(2000, 8, 4)
+    expected = model.predict(x)  # threads are running when the process forks
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        np.testing.assert_array_equal(pool.apply(model.predict, (x,)), expected)
+
+
+def test_a_layer_of_ones_own(tmp_path):
+    @kspike_ref.register_layer("mine>Scale")
+    class Scale(kspike_ref.Layer):
+        pointwise_from = 3
+
+        def weight_shapes(self, shape):
+            return {"scale": (shape[-1],)}
+
+        def call(self, x):
+            return x * self.weights["scale"]
+
+    config = sequential(input_layer(None, 2), layer("Scale", "scale", "mine"))
+    weights = {"layers/scale": [np.array([2, 3], "f4")]}
+    model = load_model(archive(tmp_path / "m.keras", config, weights))
+    np.testing.assert_array_equal(model.predict(np.ones((1, 2, 2))), [[[2, 3], [2, 3]]])
+    y, _ = model.step(np.ones((1, 2)), model.initial_state(1))
+    np.testing.assert_array_equal(y, [[2, 3]])
+
+
+def test_registering_what_is_no_layer():
+    with pytest.raises(TypeError, match="name must be a string such as 'package>Class'"):
+        kspike_ref.register_layer(3)
+    with pytest.raises(TypeError, match=r"subclass of kspike_ref.Layer must be registered"):
+        kspike_ref.register_layer("mine>Thing")(dict)
+
+
+def test_a_strangers_class_is_not_taken_for_keras_own():
+    assert key_of({"module": "builtins", "class_name": "Dense", "registered_name": "Dense"}) == (
+        "custom:Dense"
+    )
+    assert key_of({"module": "keras.layers", "class_name": "Dense"}) == "Dense"
