@@ -97,8 +97,10 @@ class AlphaCell(FilterCell):
     def call_inference(self, inputs: Tensor, states: Any) -> Any:
         """Take one time step of the filter."""
         x = self._cast(inputs)
-        state = scan.alpha_step(self._flat(x), states[0], self.tau.value, self._seconds())
-        return tf.cast(tf.reshape(state[:, 0], tf.shape(x)), x.dtype), [state]
+        before = tf.cast(states[0], "float64")  # float32 where Keras' RNN runs several cells
+        state = scan.alpha_step(self._flat(x), before, self.tau.value, self._seconds())
+        y = tf.cast(tf.reshape(state[:, 0], tf.shape(x)), x.dtype)
+        return y, [tf.cast(state, states[0].dtype)]
 
     def call_sequence(self, inputs: Tensor, states: Any, training: Any = None) -> Any:
         """Take all time steps at once; inputs and outputs are ``(batch, time, *size)``."""

@@ -91,8 +91,9 @@ class LowpassCell(FilterCell):
     def call_inference(self, inputs: Tensor, states: Any) -> Any:
         """Take one time step of the filter."""
         x = self._cast(inputs)
-        y = scan.lowpass_step(x, states[0], self.tau.value, self._seconds())
-        return tf.cast(y, x.dtype), [y]
+        level = states[0]  # float32 where Keras' RNN runs several cells
+        y = scan.lowpass_step(x, tf.cast(level, "float64"), self.tau.value, self._seconds())
+        return tf.cast(y, x.dtype), [tf.cast(y, level.dtype)]
 
     def call_sequence(self, inputs: Tensor, states: Any, training: Any = None) -> Any:
         """Take all time steps at once; inputs and outputs are ``(batch, time, *size)``."""

@@ -51,10 +51,10 @@ class SpikingActivationCell(PreciseCell):
 
     Examples
     --------
-    >>> layer = keras.layers.RNN(SpikingActivationCell(1, "relu", seed=0), return_sequences=True)
-    >>> layer(tf.fill([1, 8, 1], 300.0)).numpy().ravel()
-    array([   0.,    0., 1000.,    0.,    0., 1000.,    0.,    0.],
-          dtype=float32)
+    >>> cell = SpikingActivationCell(1, "relu", dt=0.25, seed=0)
+    >>> layer = keras.layers.RNN(cell, return_sequences=True)
+    >>> layer(tf.fill([1, 8, 1], 1.2)).numpy().ravel()
+    array([0., 0., 4., 0., 0., 4., 0., 0.], dtype=float32)
     """
 
     def __init__(
@@ -111,8 +111,9 @@ class SpikingActivationCell(PreciseCell):
     def call_inference(self, inputs: Tensor, states: Any) -> Any:
         """Return spikes, with the gradient of the activation function."""
         rates = self._rates(self._cast(inputs))
-        spikes, voltage = scan.spike_step(rates, states[0], self._seconds())
-        return spikes, [voltage]
+        state = states[0]  # float32 where Keras' RNN runs several cells
+        spikes, voltage = scan.spike_step(rates, tf.cast(state, "float64"), self._seconds())
+        return spikes, [tf.cast(voltage, state.dtype)]
 
     def call_sequence(self, inputs: Tensor, states: Any, training: Any = None) -> Any:
         """Take all time steps at once; inputs and outputs are ``(batch, time, *size)``."""
@@ -187,10 +188,9 @@ class SpikingActivation(KerasSpikingLayer):
 
     Examples
     --------
-    >>> layer = SpikingActivation("relu", seed=0)
-    >>> layer(tf.fill([1, 8, 1], 300.0)).numpy().ravel()
-    array([   0.,    0., 1000.,    0.,    0., 1000.,    0.,    0.],
-          dtype=float32)
+    >>> layer = SpikingActivation("relu", dt=0.25, seed=0)
+    >>> layer(tf.fill([1, 8, 1], 1.2)).numpy().ravel()
+    array([0., 0., 4., 0., 0., 4., 0., 0.], dtype=float32)
     """
 
     def __init__(
@@ -257,6 +257,11 @@ def check_units(cell: Any, input_shape: Any) -> None:
 def spiking_config(owner: Any) -> dict[str, Any]:
     """Return the part of the configuration that cell and layer share."""
     activation = owner.activation
+    if getattr(activation, "__name__", None) == "<lambda>":
+        raise ValueError(
+            "activation cannot be serialized: give a name, a named function or a layer. "
+            f"Received: {activation!r} in {type(owner).__name__} {owner.name!r}"
+        )
     if isinstance(activation, keras.layers.Layer):
         saved = keras.saving.serialize_keras_object(activation)
     else:

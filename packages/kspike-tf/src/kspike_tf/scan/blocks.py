@@ -6,8 +6,9 @@ and the outputs of a block follow from the state before it and a sum over its ow
 T steps take a tree of about log T levels, each an elementwise pass over all blocks at once, instead
 of a loop of T iterations. The levels shrink quickly: time and memory are those of the first one.
 
-XLA would merge all levels into one pass, and compute the upper ones again for each step. It does
-not merge a sum over an axis into its consumer, so the levels are separated by such sums.
+XLA would merge all levels into one pass, and compute the upper ones again for each step; so the
+passes over all steps are compiled apart (`kspike_tf.scan.compiled.stage`), and get their weights
+ready made.
 
 References
 ----------
@@ -17,22 +18,21 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from kspike_tf.scan.compiled import compiled
-from kspike_tf.scan.systems import System
+from kspike_tf.scan.compiled import stage
 
 Tensor = Any
-MakeSystem = Callable[[Tensor], System]
-MakeSlope = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 FIRST = 4  # steps in a block
 REST = 5  # blocks in a block of blocks
-TICKS = 2.0**32
+STAGE = 8  # steps summed in a first stage
+TICKS = 2.0**32  # steps of the voltage grid in one spike
+SHIFT = 1.5 * 2.0**52
+SHIFT_BITS = np.float64(SHIFT).view(np.int64)
 
 
 class Level(NamedTuple):
@@ -43,12 +43,14 @@ class Level(NamedTuple):
     stride: int  # time steps in each of them
 
 
-def levels(steps: int) -> list[Level]:
-    """Return the levels from the steps up, until one block holds all."""
-    tree = [Level(steps, min(steps, FIRST), 1)]
-    while (size := -(-tree[-1].size // tree[-1].block)) > 1:
-        block = size if size <= 2 * REST else REST
-        tree.append(Level(size, block, tree[-1].stride * tree[-1].block))
+def levels(size: int, most: int = FIRST) -> list[Level]:
+    """Return the levels over a number of steps or blocks, until one block holds all."""
+    tree: list[Level] = []
+    stride = 1
+    while size > 1 or not (tree or most == REST):
+        block = size if size <= 2 * REST and most == REST else min(size, most)
+        tree.append(Level(size, block, stride))
+        size, stride, most = -(-size // block), stride * block, REST
     return tree
 
 
@@ -74,146 +76,210 @@ def _earlier(block: int) -> Tensor:
 # Spikes
 
 
-@compiled
 def spikes(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     """Scan as `kspike_tf.scan.spikes`.
 
     Modulo one spike, the voltage is a sum of the increments' lower 32 bits: integers that wrap
-    around, exact in any order. Whole spikes are the differences of the sum's floor.
+    around, exact in any order. What the wrapping loses are the spikes.
     """
-    tree = levels(rates.shape[1])
-    block = tree[0].block
+    start = tf.cast(tf.cast(voltage * TICKS, tf.int64), tf.int32)
+    before, end = _wrapped_sums(_ticks_added(rates, dt), start)
+    final = tf.cast(_unsigned(end), tf.float64) * (1 / TICKS)
+    return _spikes(rates, before, dt, tf.cast(1 / dt, rates.dtype)), final
+
+
+@stage
+def _ticks_added(rates: Tensor, dt: Tensor) -> Tensor:
+    """Return what each block adds to the voltage, as int32 that wraps around."""
+    block = levels(rates.shape[1])[0].block
+    return tf.reduce_sum(tf.cast(_increments(_blocks(rates, block), dt)[1], tf.int32), 2)
+
+
+@stage
+def _spikes(rates: Tensor, before: Tensor, dt: Tensor, height: Tensor) -> Tensor:
+    """Return the spikes, from the rates and the voltage before each block."""
+    block = levels(rates.shape[1])[0].block
     whole, ticks = _increments(_blocks(rates, block), dt)
-    start = _low_bits(voltage * TICKS)
-    sums = tf.reduce_sum(_low_bits(ticks), 2)
-    before, end = _wrapped_sums(sums, start, tree[1:])
-    a = tf.cast(before, tf.float64)[:, :, None]
+    low = tf.cast(ticks, tf.int32)
+    voltage = before[:, :, None]
     steps = np.arange(block)[:, None]
     for other in range(block - 1):
-        a += tf.where(tf.constant(steps > other), ticks[:, :, other : other + 1], np.float64(0))
-    count = whole + tf.floor((a + ticks) * (1 / TICKS)) - tf.floor(a * (1 / TICKS))
-    out = tf.cast(count, rates.dtype) * tf.cast(1 / dt, rates.dtype)
-    final = tf.cast(tf.bitcast(end, tf.uint32), tf.float64) * (1 / TICKS)
-    return _joined(out, rates.shape[1]), final
+        voltage += tf.where(tf.constant(steps > other), low[:, :, other : other + 1], 0)
+    carried = tf.bitwise.right_shift(_unsigned(voltage) + ticks, np.int64(32))
+    count = whole + tf.cast(tf.cast(carried, tf.int32), rates.dtype)
+    return _joined(count * height, rates.shape[1])
 
 
 def _increments(rates: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the voltage that a step adds, as whole spikes and grid steps in [0, 2³²)."""
-    ticks = tf.round(tf.cast(rates, tf.float64) * (dt * TICKS))
-    whole = tf.floor(ticks * (1 / TICKS))
-    return whole, ticks - whole * TICKS
+    """Return what a step adds to the voltage: whole spikes, and grid steps of up to half a spike.
+
+    The whole spikes are of the type of the rates, the grid steps int64.
+    """
+    spikes = tf.cast(rates, tf.float64) * dt
+    whole = tf.round(spikes)
+    # From 2⁵² to 2⁵³ float64 holds just the integers, so the sum rounds to them, half to even, and
+    # its last bits are the result.
+    shifted = tf.bitcast((spikes - whole) * TICKS + SHIFT, tf.int64)
+    return tf.cast(whole, rates.dtype), shifted - SHIFT_BITS
 
 
-def _low_bits(ticks: Tensor) -> Tensor:
-    """Return integers in [0, 2³²] as int32, wrapped around."""
-    # At 2⁵² the last bits of a float64 are its integer value.
-    return tf.cast(tf.bitcast(ticks + 2.0**52, tf.int64), tf.int32)
+def _unsigned(ticks: Tensor) -> Tensor:
+    """Return wrapped integers as those in [0, 2³²)."""
+    return tf.bitwise.bitwise_and(tf.cast(ticks, tf.int64), np.int64(2**32 - 1))
 
 
-def _wrapped_sums(sums: Tensor, start: Tensor, tree: list[Level]) -> tuple[Tensor, Tensor]:
+@stage
+def _wrapped_sums(sums: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     """Return the integer sums before each block, and after the last."""
+    tree = levels(sums.shape[1], REST)
+    end = start + tf.reduce_sum(sums, 1)
+    return _sums_before(sums, start, tree), end
+
+
+def _sums_before(sums: Tensor, start: Tensor, tree: list[Level]) -> Tensor:
     if not tree:
-        return start[:, None], start + tf.reduce_sum(sums, 1)
+        return start[:, None]
     (size, block, _), *rest = tree
     view = _blocks(sums, block)
-    upper, end = _wrapped_sums(tf.reduce_sum(view, 2), start, rest)
+    upper = _sums_before(tf.reduce_sum(view, 2), start, rest)
     within = tf.reduce_sum(tf.where(_earlier(block), view[:, :, None], 0), 3)
-    return _joined(upper[:, :, None] + within, size), end
+    return _joined(upper[:, :, None] + within, size)
 
 
 # Filters
 
-Parts = list[Tensor]  # the n numbers of a state, each (batch, steps, units)
-Matrix = list[list[Tensor]]
-
 
 class Weights(NamedTuple):
-    """What a level multiplies by, from F to its powers."""
+    """What a system s ← exp(−ratio)·s + enter·u multiplies by, for an output leave·s + direct·u.
 
-    total: Matrix  # of each member, in what the block adds: (block, units)
-    carry: Matrix  # of the state before the block, in that before each member
-    within: Matrix  # of each earlier member: (block, block, units)
+    Each is ``(units,)``, float64. The output takes the state before the step.
+    """
 
+    ratio: Tensor
+    enter: Tensor
+    leave: Tensor
+    direct: Tensor
 
-@compiled
-def respond(system: MakeSystem, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the outputs of a system for a sequence from a state, and the state at the end."""
-    return _respond(system(ratio), x, state)
-
-
-@compiled
-def gradients(
-    system: MakeSystem,
-    slope: MakeSlope,
-    x: Tensor,
-    state: Tensor,
-    ratio: Tensor,
-    d_y: Tensor,
-    d_state: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of the sequence, the state and the ratio."""
-    forth = system(ratio)
-    back = forth.adjoint
-    d_y = tf.reverse(d_y, [1])
-    d_x, d_start = _respond(back, d_y, d_state)
-    adjoint = [tf.reverse(each, [1]) for each in _states(back, d_y, d_state)]
-    g = tf.cast(tf.reverse(d_y, [1]), tf.float64)
-    adjoint[0] += g
-    before = _states(forth, x, state)
-    d_step, d_enter = slope(ratio)
-    u = tf.cast(x, tf.float64)
-    n = len(before)
-    total = sum(
-        adjoint[i] * (sum(d_step[i, j] * before[j] for j in range(n)) + d_enter[i] * u)
-        for i in range(n)
-    )
-    return tf.reverse(d_x, [1]), d_start, tf.reduce_sum(tf.reduce_sum(total, 1), 0)
+    @property
+    def adjoint(self) -> Weights:
+        """The weights that take gradients back, step after step from the last."""
+        return Weights(self.ratio, self.leave, self.enter, self.direct)
 
 
-def _respond(system: System, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    before = _states(system, x, state)
-    u = tf.cast(x, tf.float64)
-    y = (
-        sum(w * s for w, s in zip(tf.unstack(system.leave), before, strict=True))
-        + system.direct * u
-    )
-    final = tf.reduce_sum(system.step * tf.stack([s[:, -1] for s in before], 1)[:, None], 2)
-    return tf.cast(y, x.dtype), final + system.enter * u[:, -1][:, None]
+def respond(
+    weights: Weights, u: Tensor, state: Tensor, reverse: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Run a system over a sequence.
+
+    Parameters
+    ----------
+    weights : Weights
+        The system.
+    u : (batch, time, units) tf.Tensor
+        Input, float32 or float64.
+    state : (batch, units) tf.Tensor
+        Before the first step, float64.
+    reverse : bool
+        Whether to run from the last step to the first.
+
+    Returns
+    -------
+    output : (batch, time, units) tf.Tensor
+        Of the type of ``u``.
+    state : (batch, units) tf.Tensor
+        After the step taken last, float64.
+    """
+    steps = u.shape[1]
+    block = levels(steps)[0].block
+    members = np.arange(block)
+    decay = _decay(weights.ratio, members)
+    total = weights.enter * decay[::-1]
+    sums, last = (_sums_back if reverse else _sums)(u, total)
+    upper = [_level_weights(weights.ratio, level, block) for level in levels(sums.shape[1], REST)]
+    before = _carried(sums, state, upper)
+    rest = (steps - 1) % block + 1
+    final = _decay(weights.ratio, np.asarray([rest])) * before[:, -1] + last
+    lag = weights.enter * weights.leave * decay
+    later = [
+        tf.concat([tf.zeros_like(lag[: n + 1]), lag[: block - 1 - n]], 0) for n in range(block - 1)
+    ]
+    parts = weights.leave * decay, weights.direct, later
+    return (_outputs_back if reverse else _outputs)(u, before, *parts), final
 
 
-def _states(system: System, x: Tensor, state: Tensor) -> Parts:
-    n = system.enter.shape[0]
-    u = tf.cast(x, tf.float64)
-    sums = [system.enter[i] * u for i in range(n)]
-    return _carried(system, sums, tf.unstack(state, axis=1), levels(x.shape[1]))
+def _added(u: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what each block adds to the state, and the last one up to the last step."""
+    steps, block = u.shape[1], total.shape[0]
+    view = tf.cast(_blocks(u, block), tf.float64)
+    rest = (steps - 1) % block + 1
+    last = tf.reduce_sum(total[block - rest :] * view[:, -1, :rest], 1)
+    return tf.reduce_sum(total * view, 2), last
 
 
-def _carried(system: System, sums: Parts, start: Parts, tree: list[Level]) -> Parts:
-    if not tree:
-        return [s[:, None] for s in start]
-    (size, block, stride), *rest = tree
-    n = len(sums)
-    steps = np.arange(block)
-    views = [_blocks(s, block) for s in sums]
-    total = _separate(system.power(stride * (block - 1 - steps)))
-    carry = _separate(system.power(stride * steps))
-    lag = np.maximum(steps[:, None] - 1 - steps, 0)
-    within = _separate(system.power(stride * lag))
-    upper = _carried(
-        system,
-        [tf.reduce_sum(sum(total[:, i, j] * views[j] for j in range(n)), 2) for i in range(n)],
-        start,
-        rest,
-    )
-    out = []
-    for i in range(n):
-        inside = sum(within[:, :, i, j] * views[j][:, :, None] for j in range(n))
-        inside = tf.reduce_sum(tf.where(_earlier(block), inside, np.float64(0)), 3)
-        out.append(inside + sum(carry[:, i, j] * upper[j][:, :, None] for j in range(n)))
-    return [_joined(each, size) for each in out]
+def _answered(
+    u: Tensor, before: Tensor, carry: Tensor, direct: Tensor, later: list[Tensor]
+) -> Tensor:
+    """Return the outputs, from the inputs and the states before each block."""
+    block = carry.shape[0]
+    view = tf.cast(_blocks(u, block), tf.float64)
+    members = np.arange(block)[:, None]
+    out = direct * view + carry * before[:, :, None]
+    for other, weight in enumerate(later):
+        term = weight * view[:, :, other : other + 1]
+        out += tf.where(tf.constant(members > other), term, np.float64(0))
+    return _joined(tf.cast(out, u.dtype), u.shape[1])
 
 
-def _separate(x: Tensor) -> Tensor:
-    """Keep XLA from computing a small array again wherever it is used."""
-    mask = np.array([True, False]).reshape(2, *[1] * x.shape.rank)
-    return tf.reduce_sum(tf.where(tf.constant(mask), x, np.float64(0)), 0)
+@stage
+def _sums(u: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+    return _added(u, total)
+
+
+@stage
+def _sums_back(u: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+    return _added(tf.reverse(u, [1]), total)
+
+
+@stage
+def _outputs(u: Tensor, *args: Any) -> Tensor:
+    return _answered(u, *args)
+
+
+@stage
+def _outputs_back(u: Tensor, *args: Any) -> Tensor:
+    return tf.reverse(_answered(tf.reverse(u, [1]), *args), [1])
+
+
+def _level_weights(ratio: Tensor, level: Level, stride: int) -> list[Tensor]:
+    """Return a level's weights: in what a block adds, of the state before, of each member."""
+    members = np.arange(level.block)
+    decay = _decay(ratio, stride * level.stride * members)
+    lag = np.maximum(members[:, None] - 1 - members, 0)
+    return [decay[::-1], decay, _decay(ratio, stride * level.stride * lag)]
+
+
+@stage
+def _carried(sums: Tensor, start: Tensor, weights: list[list[Tensor]]) -> Tensor:
+    """Return the states before each block, from what each adds."""
+    return _states_before(sums, start, weights)
+
+
+def _states_before(sums: Tensor, start: Tensor, weights: list[list[Tensor]]) -> Tensor:
+    if not weights:
+        return start[:, None]
+    (total, carry, lagged), *rest = weights
+    size, block = sums.shape[1], total.shape[0]
+    view = _blocks(sums, block)
+    upper = _states_before(tf.reduce_sum(total * view, 2), start, rest)
+    within = tf.where(_earlier(block), lagged * view[:, :, None], np.float64(0))
+    return _joined(carry * upper[:, :, None] + tf.reduce_sum(within, 3), size)
+
+
+def _decay(ratio: Tensor, steps: np.ndarray) -> Tensor:
+    """Return exp(−ratio·steps), ``(*steps.shape, units)``."""
+    return tf.exp(-ratio * steps[..., None].astype(np.float64))
+
+
+def total(terms: Tensor) -> Tensor:
+    """Sum (batch, time, units) over batch and time, in stages that XLA runs in parallel."""
+    return tf.reduce_sum(tf.reduce_sum(_blocks(terms, STAGE), 2), [0, 1])

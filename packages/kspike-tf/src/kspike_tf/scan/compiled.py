@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from typing import Any
 
 import tensorflow as tf
@@ -30,15 +30,17 @@ def uses_blocks(sequence: Tensor) -> bool:
     return bool(sequence.shape[1]) and not is_plain()
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function with XLA, once for each shape of its arguments.
+def stage(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a part of a scan with XLA, apart from other parts, once for each shape.
 
-    Inside a function that XLA compiles as a whole, the function becomes part of that.
+    XLA would merge an elementwise part into the next, and compute it again for each of its
+    uses. So parts are compiled one by one. Inside a function that XLA compiles as a whole, a part
+    is a branch that is always taken: branches are not merged with what is around them.
 
     Parameters
     ----------
     function : callable
-        Takes and returns tensors and Python values.
+        Takes structures of tensors, a non-empty floating tensor first; returns tensors.
 
     Returns
     -------
@@ -48,17 +50,31 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @cache
     def alone(key: Any) -> Any:
-        # One for each shape: TensorFlow would warn of a function that is traced for many.
+        # One for each shape, and under a name of its own: TensorFlow would warn of a function
+        # that is traced for many.
         del key
-        return tf.function(function, jit_compile=True, autograph=False)
+        return tf.function(partial(function), jit_compile=True, autograph=False)
 
     @wraps(function)
     def call(*args: Any) -> Any:
-        if not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
-            tf.compat.v1.get_default_graph()
-        ):
-            return function(*args)
-        shapes = [tuple(x.shape) if tf.is_tensor(x) else None for x in args]
-        return alone(tuple(shapes))(*args)
+        if _in_xla():
+            return _branch(function, args)
+        return alone(tuple(tuple(x.shape) for x in tf.nest.flatten(args)))(*args)
 
     return call
+
+
+def _in_xla() -> bool:
+    return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
+        tf.compat.v1.get_default_graph()
+    )
+
+
+def _branch(function: Callable[..., Any], args: Any) -> Any:
+    some = tf.cast(tf.reshape(tf.nest.flatten(args)[0], [-1])[0], tf.float32)
+    impossible = tf.square(some) < -1  # not even for NaN; the compiler does not know
+
+    def otherwise() -> Any:
+        return tf.nest.map_structure(tf.zeros_like, function(*args))
+
+    return tf.cond(impossible, otherwise, lambda: function(*args))

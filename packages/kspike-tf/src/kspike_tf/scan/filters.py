@@ -1,25 +1,21 @@
-"""Filters over time, with analytic gradients."""
+"""Filters over time, with analytic gradients.
+
+Both filters are made of first-order systems s ← e·s + …, with e = exp(−r) and r = dt/τ: the lowpass
+filter is one, the alpha filter two in a row. The adjoint of such a system, which takes gradients
+from its outputs to its inputs, is again such a system, run backwards in time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from kspike_tf.scan import blocks, loops
-from kspike_tf.scan.compiled import uses_blocks
-from kspike_tf.scan.systems import (
-    System,
-    alpha_slope,
-    alpha_system,
-    lowpass_slope,
-    lowpass_system,
-)
+from kspike_tf.scan.blocks import Weights
+from kspike_tf.scan.compiled import stage, uses_blocks
 
 Tensor = Any
-MakeSystem = Callable[[Tensor], System]
-MakeSlope = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 SHORTEST_TAU = 1e-8  # seconds; training may take a time constant below
 
@@ -45,7 +41,20 @@ def lowpass(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, 
     state : (batch, 1, units) tf.Tensor
         The state after the last step.
     """
-    return _filtered(x, state, ratio(tau, dt), lowpass_system, lowpass_slope)
+
+    @tf.custom_gradient
+    def forward(x: Tensor, state: Tensor, ratio: Tensor) -> Any:
+        # A tape would otherwise look into the compiled scan, which it cannot differentiate.
+        args = [tf.stop_gradient(each) for each in (x, state, ratio)]
+        y, end = _run(_lowpass, *args)
+
+        def backward(d_y: Tensor, d_end: Tensor) -> Any:
+            return _run(_lowpass_gradients, *args, tf.stop_gradient(y), d_y, d_end)
+
+        return (y, end), backward
+
+    y, end = forward(x, state, ratio(tau, dt))
+    return y, end
 
 
 def alpha(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,7 +78,20 @@ def alpha(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, Te
     state : (batch, 2, units) tf.Tensor
         The state after the last step.
     """
-    return _filtered(x, state, ratio(tau, dt), alpha_system, alpha_slope)
+
+    @tf.custom_gradient
+    def forward(x: Tensor, state: Tensor, ratio: Tensor) -> Any:
+        args = [tf.stop_gradient(each) for each in (x, state, ratio)]
+        y, end, middle = _run(_alpha, *args)
+
+        def backward(d_y: Tensor, d_end: Tensor) -> Any:
+            known = tf.stop_gradient(y), tf.stop_gradient(middle)
+            return _run(_alpha_gradients, *args, *known, d_y, d_end)
+
+        return (y, end), backward
+
+    y, end = forward(x, state, ratio(tau, dt))
+    return y, end
 
 
 def lowpass_step(x: Tensor, y: Tensor, tau: Tensor, dt: Tensor) -> Tensor:
@@ -94,90 +116,128 @@ def ratio(tau: Tensor, dt: Tensor) -> Tensor:
     return tf.cast(dt, tf.float64) / tf.maximum(tf.cast(tau, tf.float64), SHORTEST_TAU)
 
 
-def _filtered(
+def _run(function: Any, x: Tensor, *args: Tensor) -> Any:
+    """Apply one of the functions below, in blocks or in a loop."""
+    return function(blocks.respond if uses_blocks(x) else loops.respond, x, *args)
+
+
+# The lowpass filter: y ← e·y + (1 − e)·x.
+
+
+def _lowpass_weights(ratio: Tensor) -> Weights:
+    gain = -tf.math.expm1(-ratio)
+    return Weights(ratio, gain, tf.exp(-ratio), gain)
+
+
+def _lowpass(respond: Any, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+    y, end = respond(_lowpass_weights(ratio), x, state[:, 0])
+    return y, tf.expand_dims(end, 1)
+
+
+def _lowpass_gradients(
+    respond: Any,
     x: Tensor,
     state: Tensor,
     ratio: Tensor,
-    system: MakeSystem,
-    slope: MakeSlope,
-) -> tuple[Tensor, Tensor]:
-    mechanism = blocks if uses_blocks(x) else _Loop
-
-    @tf.custom_gradient
-    def forward(x: Tensor, state: Tensor, ratio: Tensor) -> Any:
-        # A tape would otherwise look into the compiled scan, which it cannot differentiate.
-        args = [tf.stop_gradient(each) for each in (x, state, ratio)]
-
-        def backward(d_y: Tensor, d_state: Tensor) -> Any:
-            return mechanism.gradients(system, slope, *args, d_y, d_state)
-
-        return mechanism.respond(system, *args), backward
-
-    y, final = forward(x, state, ratio)
-    return y, final
+    y: Tensor,
+    d_y: Tensor,
+    d_end: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    weights = _lowpass_weights(ratio)
+    d_x, d_start = respond(weights.adjoint, d_y, d_end[:, 0], reverse=True)
+    change = _total(_lowpass_terms, x, y, state[:, 0], d_x)
+    # dy/dr = −e·(y before − x), times the gradient of y, which is d_x/(1 − e).
+    return d_x, tf.expand_dims(d_start, 1), -tf.exp(-ratio) / weights.enter * change
 
 
-class _Loop:
-    """The mechanism of ordinary operations, step after step."""
-
-    @staticmethod
-    def respond(
-        system: MakeSystem, x: Tensor, state: Tensor, ratio: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        return _respond(system(ratio), x, state)
-
-    @staticmethod
-    def gradients(
-        system: MakeSystem,
-        slope: MakeSlope,
-        x: Tensor,
-        state: Tensor,
-        ratio: Tensor,
-        d_y: Tensor,
-        d_state: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        forth, back = system(ratio), system(ratio).adjoint
-        d_step, d_enter = slope(ratio)
-
-        forward_step, backward_step = forth.step, back.step
-
-        def record(u: Tensor, s: Tensor) -> Any:
-            return s, [_next(forth, forward_step, u, s)]
-
-        before, _ = loops.scan(record, [x], [state], output=state)
-
-        def step(g: Tensor, u: Tensor, s: Tensor, carry: Tensor, total: Tensor) -> Any:
-            # The output is the state's first number: its gradient joins that number's.
-            adjoint = carry + tf.pad(g[:, None], [[0, 0], [0, before.shape[2] - 1], [0, 0]])
-            total += tf.reduce_sum(adjoint * (_product(d_step, s) + d_enter * u[:, None]), [0, 1])
-            return _output(back, g, carry), [_next(back, backward_step, g, carry), total]
-
-        g, u = tf.cast(d_y, tf.float64), tf.cast(x, tf.float64)
-        d_x, (d_start, d_ratio) = loops.scan(
-            step, [g, u, before], [d_state, tf.zeros_like(ratio)], reverse=True
-        )
-        return tf.cast(d_x, x.dtype), d_start, d_ratio
+def _lowpass_terms(x: Tensor, y: Tensor, start: Tensor, d_x: Tensor) -> Tensor:
+    return _double(d_x) * (_double(_shifted(y, start)) - _double(x))
 
 
-def _respond(system: System, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    matrix = system.step  # outside the loop
-
-    def step(u: Tensor, s: Tensor) -> Any:
-        u = tf.cast(u, tf.float64)
-        return tf.cast(_output(system, u, s), x.dtype), [_next(system, matrix, u, s)]
-
-    y, (state,) = loops.scan(step, [x], [state])
-    return y, state
+# The alpha filter: z ← e·z + (1 − e)·x and y ← e·y + m, where z is y + τ·dy/dt and m is
+# e·r·z + (1 − e·(1 + r))·x, with z from the step before.
 
 
-def _output(system: System, u: Tensor, s: Tensor) -> Tensor:
-    return tf.reduce_sum(system.leave * s, 1) + system.direct * u
+def _alpha_weights(ratio: Tensor) -> tuple[Weights, Weights]:
+    e = tf.exp(-ratio)
+    gain = -tf.math.expm1(-ratio)
+    one = tf.ones_like(ratio)
+    # Not 1 − e·(1 + r), which loses the digits of small steps.
+    return Weights(ratio, gain, e * ratio, _alpha_gain(ratio)), Weights(ratio, one, e, one)
 
 
-def _next(system: System, matrix: Tensor, u: Tensor, s: Tensor) -> Tensor:
-    return _product(matrix, s) + system.enter * tf.expand_dims(tf.cast(u, tf.float64), 1)
+def _alpha_gain(ratio: Tensor) -> Tensor:
+    """Return 1 − e·(1 + r), by its series where that cancels."""
+    closed = -tf.math.expm1(-ratio) - tf.exp(-ratio) * ratio
+    # r²/2 − r³/3 + r⁴/8 − r⁵/30: the next term is r⁶/144, 1e-20 of the first at the limit.
+    series = ratio**2 * (1 / 2 - ratio * (1 / 3 - ratio * (1 / 8 - ratio / 30)))
+    return tf.where(ratio < 1e-4, series, closed)
 
 
-def _product(matrix: Tensor, s: Tensor) -> Tensor:
-    """Multiply (n, n, units) by (batch, n, units)."""
-    return tf.reduce_sum(matrix * tf.expand_dims(s, 1), 2)
+def _alpha(respond: Any, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    first, second = _alpha_weights(ratio)
+    middle, z = respond(first, x, state[:, 0] + state[:, 1])
+    y, end = respond(second, middle, state[:, 0])
+    return y, tf.stack([end, z - end], 1), middle
+
+
+def _alpha_gradients(
+    respond: Any,
+    x: Tensor,
+    state: Tensor,
+    ratio: Tensor,
+    y: Tensor,
+    middle: Tensor,
+    d_y: Tensor,
+    d_end: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    first, second = _alpha_weights(ratio)
+    # The state holds y and z − y.
+    d_m, d_start = respond(second.adjoint, d_y, d_end[:, 0] - d_end[:, 1], reverse=True)
+    d_x, d_z = respond(first.adjoint, d_m, d_end[:, 1], reverse=True)
+
+    weights = ratio, tf.exp(-ratio), first.direct, first.enter
+    change = _total(_alpha_terms, x, y, middle, state[:, 0], d_m, d_x, *weights)
+    return d_x, tf.stack([d_start + d_z, d_z], 1), change
+
+
+def _alpha_terms(
+    x: Tensor,
+    y: Tensor,
+    middle: Tensor,
+    start: Tensor,
+    d_m: Tensor,
+    d_x: Tensor,
+    ratio: Tensor,
+    e: Tensor,
+    direct: Tensor,
+    enter: Tensor,
+) -> Tensor:
+    u, g = _double(x), _double(d_m)
+    e_z = (_double(middle) - direct * u) / ratio  # e times z before the step
+    g_z = (_double(d_x) - direct * g) / enter  # gradient of z after it
+    change_y = e * (ratio * u - _double(_shifted(y, start))) + (1 - ratio) * e_z
+    return g * change_y + g_z * (e * u - e_z)
+
+
+def _total(terms: Any, x: Tensor, *args: Tensor) -> Tensor:
+    """Sum terms of each step over batch and time."""
+    if uses_blocks(x):
+        return _IN_BLOCKS[terms](x, *args)
+    return tf.reduce_sum(terms(x, *args), [0, 1])
+
+
+def _double(x: Tensor) -> Tensor:
+    return tf.cast(x, tf.float64)
+
+
+def _shifted(y: Tensor, start: Tensor) -> Tensor:
+    """Return the values of a step before."""
+    return tf.concat([tf.cast(start, y.dtype)[:, None], y[:, :-1]], 1)
+
+
+def _summed(terms: Any) -> Any:
+    return stage(lambda *args: blocks.total(terms(*args)))
+
+
+_IN_BLOCKS = {terms: _summed(terms) for terms in (_lowpass_terms, _alpha_terms)}

@@ -15,23 +15,20 @@ def scan(
     sequences: list[Tensor],
     states: list[Tensor],
     reverse: bool = False,
-    output: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Apply a step over the second axis.
 
     Parameters
     ----------
     step : callable
-        Takes the sequences' values at one step and the states; returns the output and the states
-        after the step.
+        Takes the sequences' values at one step and the states; returns the output, like the first
+        value, and the states after the step.
     sequences : list of (batch, time, ...) tf.Tensor
         Read step by step.
     states : list of tf.Tensor
         The states before the first step.
     reverse : bool
         Whether to go from the last step to the first; outputs stay where their inputs are.
-    output : (batch, ...) tf.Tensor, optional
-        Has the type and shape of an output; those of the first sequence without it.
 
     Returns
     -------
@@ -46,10 +43,7 @@ def scan(
         tf.TensorArray(x.dtype, steps, element_shape=_without_time(x)).unstack(_swapped(x))
         for x in sequences
     ]
-    dtype, shape = (
-        (first.dtype, _without_time(first)) if output is None else (output.dtype, output.shape)
-    )
-    outputs = tf.TensorArray(dtype, steps, element_shape=shape)
+    outputs = tf.TensorArray(first.dtype, steps, element_shape=_without_time(first))
 
     def body(count: Tensor, states: list[Tensor], outputs: Any) -> Any:
         t = steps - 1 - count if reverse else count
@@ -60,8 +54,7 @@ def scan(
     _, states, outputs = tf.while_loop(
         lambda count, *_: count < steps, body, (tf.constant(0), states, outputs)
     )
-    stacked = _swapped(outputs.stack())
-    return tf.ensure_shape(stacked, [shape[0], first.shape[1], *shape[1:]]), states
+    return tf.ensure_shape(_swapped(outputs.stack()), first.shape), states
 
 
 def _without_time(x: Tensor) -> tf.TensorShape:
@@ -70,3 +63,16 @@ def _without_time(x: Tensor) -> tf.TensorShape:
 
 def _swapped(x: Tensor) -> Tensor:
     return tf.transpose(x, [1, 0, *range(2, x.shape.rank)])
+
+
+def respond(weights: Any, u: Tensor, state: Tensor, reverse: bool = False) -> tuple[Tensor, Tensor]:
+    """Run a system over a sequence, as `kspike_tf.scan.blocks.respond`."""
+    decay = tf.exp(-weights.ratio)
+
+    def step(u_t: Tensor, s: Tensor) -> Any:
+        u_t = tf.cast(u_t, tf.float64)
+        out = weights.leave * s + weights.direct * u_t
+        return tf.cast(out, u.dtype), [decay * s + weights.enter * u_t]
+
+    out, (state,) = scan(step, [u], [state], reverse)
+    return out, state
