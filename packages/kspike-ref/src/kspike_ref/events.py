@@ -23,9 +23,9 @@ Indices = NDArray[np.intp]
 # Costs in multiply-adds of a dense product, measured by tests/benchmarks/events.py. They choose
 # between two ways to the same bits: on another machine a wrong choice costs time, nothing else.
 _LOOK = 36.0  # at an input of a dense layer, to list the events of a row
-_PANEL = 50.0  # to add one event to a panel of a dense layer's results
+_PANEL = 75.0  # to add one event to a panel of a dense layer's results
 _VISIT = 250.0  # of an active position, for each tap and panel of a convolution
-_MEETING = 1.5  # of an event and a weight of a convolution
+_MEETING = 2.2  # of an event and a weight of a convolution
 
 
 @dataclass(frozen=True)

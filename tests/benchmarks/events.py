@@ -1,0 +1,104 @@
+"""Event-driven against dense work by density, and TensorFlow's convolution; run it for a table.
+
+python tests/benchmarks/events.py
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from kspike_ref import _convolve, _matmul
+from kspike_ref._signal import frozen
+from kspike_ref.events import EventConvolution, dense_activity, dense_pays
+
+DENSITIES = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4]
+BATCH, SIDE, CHANNELS, FILTERS = 32, 28, 32, 64
+ROWS, DEPTH, COLUMNS = 1000, 1024, 256
+
+
+def best(function, rounds=15):
+    """Milliseconds of the fastest of some calls."""
+    function()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times) * 1e3
+
+
+def spikes(shape, density):
+    """Zeros, and spikes of 1000."""
+    x = np.random.default_rng(0).random(shape) < density
+    return frozen((x * 1000.0).astype(np.float32))
+
+
+def convolution(density):
+    """3×3, same padding: milliseconds of dense, of events with the choice; the choice; arrays."""
+    x = spikes((BATCH, 1, SIDE, SIDE, CHANNELS), density)
+    weights = np.random.default_rng(1).normal(size=(9 * CHANNELS, FILTERS)).astype(np.float32)
+    packed = frozen(_matmul.pack(weights)[None])
+    geometry = np.array([[1, 3, 3], [1, 1, 1], [1, 1, 1], [0, 1, 1], [1, SIDE, SIDE]], np.intp)
+    rows = np.empty((240, 9 * CHANNELS), np.float32)
+    out = np.zeros((BATCH, SIDE * SIDE, FILTERS), np.float32)
+    width = _matmul.panel_width(np.float32)
+    events = EventConvolution(packed, 9, CHANNELS, FILTERS)
+
+    def by_events():
+        activity = events.activity(x, geometry)
+        events.add(x, geometry, out, activity.synops)
+        return events.pays(activity, out.size)
+
+    dense = best(lambda: _convolve.convolve(x, geometry, packed, width, 1, rows, out))
+    return dense, best(by_events), by_events(), x[:, 0], weights.reshape(3, 3, CHANNELS, FILTERS)
+
+
+def product(density):
+    """The same for a dense layer."""
+    x = spikes((ROWS, DEPTH), density)
+    kernel = np.random.default_rng(1).normal(size=(DEPTH, COLUMNS)).astype(np.float32)
+    packed, width = frozen(_matmul.pack(kernel)), _matmul.panel_width(np.float32)
+    out = np.zeros((ROWS, COLUMNS), np.float32)
+    index, values = np.empty(DEPTH, np.intp), np.empty(DEPTH, np.float32)
+
+    def by_events():
+        activity = dense_activity(x, COLUMNS)
+        _matmul.multiply_events(x, packed, width, DEPTH, out, index, values)
+        return dense_pays(activity, COLUMNS)
+
+    return best(lambda: _matmul.multiply(x, packed, width, out)), best(by_events), by_events()
+
+
+def tensorflow_convolution(x, kernel):
+    """Milliseconds of TensorFlow's conv2d on the same arrays, or NaN without TensorFlow."""
+    try:
+        import tensorflow as tf
+    except ImportError:
+        return float("nan")
+    run = tf.function(lambda a, b: tf.nn.conv2d(a, b, 1, "SAME"))
+    a, b = tf.constant(x), tf.constant(kernel)
+    return best(lambda: run(a, b).numpy())
+
+
+def main():
+    """Print the tables."""
+    print("convolution: dense on one core, events on all, TensorFlow's conv2d on all; ms")
+    print("| density | dense | events | TensorFlow | TensorFlow / events | events chosen |")
+    print("|---|---|---|---|---|---|")
+    for density in DENSITIES:
+        dense, events, chosen, x, kernel = convolution(density)
+        theirs = tensorflow_convolution(x, kernel)
+        print(f"| {density} | {dense:.2f} | {events:.2f} | {theirs:.2f} | ", end="")
+        print(f"{theirs / events:.1f} | {chosen} |")
+    print("\ndense layer, both on one core; ms")
+    print("| density | dense | events | dense / events | events chosen |")
+    print("|---|---|---|---|---|")
+    for density in DENSITIES:
+        dense, events, chosen = product(density)
+        print(f"| {density} | {dense:.2f} | {events:.2f} | {dense / events:.1f} | {chosen} |")
+
+
+if __name__ == "__main__":
+    main()
