@@ -1,0 +1,204 @@
+"""The speed of whole models, as a ratio to Keras in the same run; run it for a table.
+
+python tests/benchmarks/predict.py [static|varying|one|conv|memory|start]
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+IMAGES, STEPS, PIXELS = 10_000, 10, 784
+BATCHES = (500, 2000, 10_000)  # Keras is fastest with one of these
+
+
+def median(function, rounds):
+    """Seconds of a call."""
+    function()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return sorted(times)[rounds // 2]
+
+
+def saved(folder):
+    """784→128→spiking→lowpass→10 in Keras, and the file it is saved in."""
+    import keras
+
+    import kspike_tf
+
+    model = keras.Sequential(
+        [
+            keras.Input((None, PIXELS)),
+            keras.layers.Dense(128),
+            kspike_tf.SpikingActivation("relu", seed=0),
+            kspike_tf.Lowpass(0.1),
+            keras.layers.Dense(10),
+        ]
+    )
+    rng = np.random.default_rng(0)
+    model.layers[0].kernel.assign(rng.normal(0, 3, (PIXELS, 128)))  # some 50 Hz
+    path = Path(folder) / "m.keras"
+    model.save(path)
+    return model, path
+
+
+def images(count=IMAGES):
+    """Random images."""
+    return np.random.default_rng(1).random((count, PIXELS), np.float32)
+
+
+def best_of_keras(model, x, rounds=3):
+    """Seconds of Keras' predict at its best batch size."""
+    return min(
+        median(lambda size=size: model.predict(x, batch_size=size, verbose=0), rounds)
+        for size in BATCHES
+    )
+
+
+def measure_static(keras_model, model):
+    """10,000 images, each presented for 10 steps."""
+    x = images()
+    ours = median(lambda: model.predict(x, timesteps=STEPS), 9)
+    tiled = np.repeat(x[:, None], STEPS, axis=1)
+    return ours, best_of_keras(keras_model, tiled)
+
+
+def measure_varying(keras_model, model):
+    """The same, with an image of its own for every step."""
+    x = np.random.default_rng(1).random((IMAGES, STEPS, PIXELS), np.float32)
+    ours = median(lambda: model.predict(x), 5)
+    return ours, best_of_keras(keras_model, x)
+
+
+def measure_one(keras_model, model):
+    """One image for 10 steps, in Keras as a `tf.function`."""
+    import tensorflow as tf
+
+    x = images(1)
+    function = tf.function(keras_model)
+    tensor = tf.constant(np.repeat(x[:, None], STEPS, axis=1))
+    return (
+        median(lambda: model.predict(x, timesteps=STEPS), 300),
+        median(lambda: function(tensor).numpy(), 100),
+    )
+
+
+def measure_step(model):
+    """One streaming step; seconds."""
+    x, states = images(1), [model.initial_state(1)]
+
+    def step():
+        _, states[0] = model.step(x, states[0])
+
+    return median(step, 500)
+
+
+def measure_conv(activity=0.02):
+    """A 3×3 convolution of spikes, 32→64 channels on 32×32 positions."""
+    import tensorflow as tf
+
+    from kspike_ref.counting import tally
+    from kspike_ref.layers.conv import Conv
+
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random((32, 32, 32, 32)) < activity, 1000, 0).astype(np.float32)
+    kernel, bias = rng.normal(size=(3, 3, 32, 64)).astype(np.float32), np.zeros(64, np.float32)
+    layer = Conv("c", "Conv2D", {"filters": 64, "kernel_size": [3, 3], "padding": "same"})
+    layer.weights = {"kernel": kernel, "bias": bias}
+    layer.prepare()
+
+    def ours():
+        tally.spikes = True
+        layer.call(x)
+
+    tensor, filters = tf.constant(x), tf.constant(kernel)
+    function = tf.function(lambda t: tf.nn.conv2d(t, filters, 1, "SAME") + bias)
+    return median(ours, 15), median(lambda: function(tensor), 15)
+
+
+def peak_memory(path, count=1_000_000):
+    """Bytes that `predict` on a memory map adds, beside its output; and one block's activations."""
+    code = f"""
+import resource, sys
+import numpy as np, kspike_ref
+from kspike_ref import chain
+model = kspike_ref.load_model(sys.argv[1])
+x = np.load(sys.argv[2], mmap_mode="r")
+model.predict(x[:20_000], timesteps={STEPS})
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+y = model.predict(x, timesteps={STEPS})
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print((after - before) * 1024 - y.nbytes, chain._MOST)
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        x = np.lib.format.open_memmap(Path(folder) / "x.npy", "w+", np.float32, (count, PIXELS))
+        for first in range(0, count, 10_000):
+            x[first : first + 10_000] = images()[: count - first]
+        x.flush()
+        del x
+        out = subprocess.run(
+            [sys.executable, "-c", code, path, Path(folder) / "x.npy"],
+            check=True, capture_output=True, text=True,
+        ).stdout.split()  # fmt: skip
+    batch = int(out[1]) * (PIXELS + 128 * (1 + 2 * STEPS) + 10 * STEPS) * 4
+    return int(out[0]), batch
+
+
+def start(path):
+    """Seconds from the start of a process to its first prediction, here and with TensorFlow."""
+    ours = (
+        "import sys, numpy as np, kspike_ref\n"
+        "kspike_ref.load_model(sys.argv[1]).predict(np.ones((1, 784), 'f4'), timesteps=10)\n"
+    )
+    theirs = (
+        "import sys, numpy as np, keras, kspike_tf\n"
+        "model = keras.saving.load_model(sys.argv[1])\n"
+        "model(np.ones((1, 10, 784), 'f4'))\n"
+    )
+
+    def run(code):
+        subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True)
+
+    return median(lambda: run(ours), 5), median(lambda: run(theirs), 3)
+
+
+def main():
+    """Print the table."""
+    wanted = sys.argv[1:] or ["static", "varying", "one", "step", "conv", "memory", "start"]
+    import kspike_ref
+
+    with tempfile.TemporaryDirectory() as folder:
+        keras_model, path = saved(folder)
+        model = kspike_ref.load_model(path)
+        rows = {
+            "static": lambda: measure_static(keras_model, model),
+            "varying": lambda: measure_varying(keras_model, model),
+            "one": lambda: measure_one(keras_model, model),
+            "conv": measure_conv,
+            "start": lambda: start(path),
+        }
+        for name in wanted:
+            if name == "step":
+                print(f"one step: {measure_step(model) * 1e6:.1f} µs")
+            elif name == "memory":
+                ours, batch = peak_memory(path)
+                print(f"memory: {ours / 1e6:.0f} MB added, {ours / batch:.2f} times one batch's")
+            else:
+                ours, theirs = rows[name]()
+                times = f"{ours * 1e3:.3f} ms, Keras {theirs * 1e3:.2f} ms"
+                print(f"{name}: {times}, ratio {theirs / ours:.1f}")
+
+
+if __name__ == "__main__":
+    main()
