@@ -88,6 +88,6 @@ def test_spiking(spiking, case):
         np.testing.assert_allclose(
             counts[:, -1] + voltage, theirs[:, -1] + expected["voltage"], atol=60 * 2.0**-23
         )
-    # products with 1 − tanh², whose rounding is that of numbers near 1
-    atol = 4 * 2.0**-23 * np.abs(spiking["x"]).max()
+    # products with 1 − tanh²: tanh is good for a few units in the last place of numbers near 1
+    atol = 8 * 2.0**-23 * np.abs(spiking["x"]).max()
     np.testing.assert_allclose(to_x, expected["grad_x"], rtol=1e-6, atol=atol)
