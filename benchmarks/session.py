@@ -184,6 +184,7 @@ class Session:
         here: bool = False,
         first_modes: bool = False,
     ) -> None:
+        self.commit = machine.commit()  # of what the workers import now
         self.others = 0.0
         self._modes = slice(0, 1) if first_modes else slice(None)
         self.missing: dict[str, str] = {}
@@ -288,7 +289,7 @@ class Session:
         return {
             "work": dataclasses.asdict(work),
             "when": time.strftime("%Y-%m-%d %H:%M"),
-            "commit": machine.commit(),
+            "commit": self.commit,
             "protocol": {"rounds": rounds, "seconds": seconds, "threads": os.cpu_count()},
             "versions": {name: process.versions for name, process in self.processes.items()},
             "missing": self.missing,
