@@ -31,8 +31,8 @@ LOIHI_STEPS = 10
 
 PUBLISHED = [
     ("MobileNetV2", 300e6, "Sandler et al., CVPR 2018, table 4"),
-    ("MobileNetV3Small", 56e6, "Howard et al., ICCV 2019, table 3"),
-    ("MobileNetV3Large", 219e6, "Howard et al., ICCV 2019, table 3"),
+    ("MobileNetV3Small", 56e6, "Howard et al., ICCV 2019 (arXiv 1905.02244v5), table 3"),
+    ("MobileNetV3Large", 219e6, "Howard et al., ICCV 2019 (arXiv 1905.02244v5), table 3"),
     ("ResNet50", 3.8e9, "He et al., CVPR 2016, table 1"),
     ("EfficientNetB0", 0.39e9, "Tan and Le, ICML 2019, table 2"),
     ("ConvNeXtTiny", 4.5e9, "Liu et al., CVPR 2022, table 1"),

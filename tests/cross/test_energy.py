@@ -78,7 +78,32 @@ def words():
     return keras.Model(inp, L.GlobalMaxPooling1D(name="max")(x)), (4, 7)
 
 
-MODELS = [digits, convolutional, ordinary, recurrent, shared_and_nested, words]
+def at_each_step():
+    inner = keras.Sequential([keras.Input((6, 6, 1)), L.Conv2D(2, 3, name="c"), L.Flatten()])
+    inp = keras.Input((5, 6, 6, 1))  # a fixed number of steps
+    x = L.TimeDistributed(inner, name="each")(spiking("spikes")(inp))
+    return keras.Model(inp, L.Dense(3, name="scores")(x)), (3, 5, 6, 6, 1)
+
+
+def operations():
+    ops = keras.ops
+    inp = keras.Input((4, 6))
+    x = ops.multiply(ops.relu(inp - 0.5), ops.clip(inp, 0.0, 0.8)) + np.arange(6, dtype="float32")
+    x = ops.concatenate([ops.square(x), ops.prod(inp, axis=-1, keepdims=True)], axis=-1)
+    x = ops.softmax(ops.mean(ops.transpose(x, (0, 2, 1)), axis=-1))
+    return keras.Model(inp, L.Dense(3, name="out")(x)), (3, 4, 6)
+
+
+MODELS = [
+    digits,
+    convolutional,
+    ordinary,
+    recurrent,
+    shared_and_nested,
+    words,
+    at_each_step,
+    operations,
+]
 
 
 @pytest.fixture(params=MODELS, ids=lambda build: build.__name__)
@@ -91,9 +116,9 @@ def case(request, tmp_path):
     if model.inputs[0].dtype == "int32":
         data = rng.integers(0, 20, shape)
     else:
-        # Rates high enough that spiking layers spike, and values that saturate no recurrent one:
-        # there the last bits decide whether a value is zero, and so an event.
-        largest = 1 if request.param is recurrent else 300
+        # Rates high enough that spiking layers spike, and values that saturate no sigmoid: there
+        # the last bits decide whether a value is zero, and so an event.
+        largest = 1 if request.param in (recurrent, operations) else 300
         data = rng.uniform(0, largest, shape).astype("float32") * (rng.random(shape) < 0.4)
     return model, reference, data
 
@@ -102,7 +127,6 @@ def rows(energy):
     return [
         (layer.name, layer.connections, layer.neurons, layer.spiking, layer.params, layer.dt)
         for layer in energy.network.layers
-        if layer.type_name != "GetItem"
     ]
 
 
@@ -150,3 +174,72 @@ def test_exact_events_are_what_the_kernels_counted(build, scale, tmp_path):
             layer = next(x for x in energy.network.layers if x.name == name)
             assert isinstance(layer.operations, int)
             assert layer.operations == run.synops
+
+
+def every_operation():
+    """Return a model with each operation of ``keras.ops`` that kspike_ref knows."""
+    ops = keras.ops
+    inp, other = keras.Input((4, 6)), keras.Input((4, 6))
+    pairs = "add subtract multiply true_divide divide floor_divide mod power maximum minimum"
+    single = """
+        negative absolute abs square sqrt exp expm1 log log1p sin cos tanh sign floor ceil rsqrt
+        reciprocal relu relu6 sigmoid silu softplus softsign hard_sigmoid hard_silu selu
+    """
+    outputs = [getattr(ops, name)(inp) for name in single.split()]
+    for function in (getattr(ops, name) for name in pairs.split()):
+        outputs += [function(inp, other), function(inp, 2.0), function(2.0, inp)]
+    for function in (getattr(ops, name) for name in ("mean", "sum", "max", "min", "prod")):
+        outputs += [function(inp, axis=-1), function(inp, axis=(1, 2), keepdims=True)]
+    outputs += [
+        ops.reshape(inp, (-1, 24)),
+        ops.transpose(inp, (0, 2, 1)),
+        ops.squeeze(ops.expand_dims(inp, 1), 1),
+        ops.concatenate([inp, other], axis=1),
+        ops.stack([inp, other], axis=1),
+        ops.clip(inp, 0.0, 1.0),
+        ops.softmax(inp, axis=-1),
+        inp[:, 1:3],
+    ]
+    return keras.Model([inp, other], outputs)
+
+
+def test_every_operation_counts_the_same(tmp_path):
+    from kspike_ref.layers.base import _registry
+
+    model = every_operation()
+    model.save(tmp_path / "model.keras")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # no gap in either
+        through_keras = rows(ModelEnergy(model))
+        through_reference = rows(ModelEnergy(kspike_ref.load_model(tmp_path / "model.keras")))
+    assert sorted(map(str, through_keras)) == sorted(map(str, through_reference))
+    # None is forgotten here; Keras saves "Abs" as "Absolute".
+    used = {"Abs"} | {layer.__class__.__name__ for layer in model.operations}
+    assert used >= {key.removeprefix("ops:") for key in _registry if key.startswith("ops:")}
+
+
+@keras.saving.register_keras_serializable("energy_test")
+class Twice(L.Layer):
+    def call(self, x):
+        return 2 * x
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+def test_statistics_registered_by_the_saved_name_serve_both(tmp_path):
+    @kspike_ref.register_layer("energy_test>Twice")
+    class _(kspike_ref.Layer):
+        pointwise_from = 2
+
+        def call(self, x):
+            return 2 * x
+
+    saved = "energy_test>Twice"
+    ModelEnergy.register_layer(saved)(lambda node: {"connections": node.input_shapes[-1]})
+    inp = keras.Input((None, 4))
+    model = keras.Model(inp, L.TimeDistributed(Twice(), name="inside")(Twice(name="alone")(inp)))
+    model.save(tmp_path / "model.keras")
+    for source in (model, kspike_ref.load_model(tmp_path / "model.keras")):
+        counted = {layer.name: layer.connections for layer in ModelEnergy(source).network.layers}
+        assert counted["alone"] == counted["inside"] == 4

@@ -3,11 +3,16 @@
 Published counts hold convolutions and dense layers, padded positions included. The sources:
 
 - ResNet-50: 3.8·10⁹, He et al., "Deep residual learning for image recognition", CVPR 2016, table 1
+  and section 4.1 (arXiv 1512.03385; FLOPs there are multiply-adds). The variant with strides in the
+  3 × 3 convolutions, which other libraries build, has 4.1·10⁹.
 - MobileNetV2: 300 M, Sandler et al., CVPR 2018, table 4; also the docstring of
   ``keras.applications.mobilenet_v2``
-- MobileNetV3: 56 M and 219 M, Howard et al., "Searching for MobileNetV3", ICCV 2019, table 3
-- EfficientNet-B0: 0.39 B, Tan and Le, ICML 2019, table 2
-- ConvNeXt-T: 4.5 G, Liu et al., "A ConvNet for the 2020s", CVPR 2022, table 1
+- MobileNetV3: 56 M and 219 M, Howard et al., "Searching for MobileNetV3", ICCV 2019, table 3 (arXiv
+  1905.02244v5). Keras' documentation has the 66 M of an earlier version of the small model, which
+  had 2.9 M weights; what Keras builds has the 2.5 M of the published one.
+- EfficientNet-B0: 0.39 B, Tan and Le, "EfficientNet", ICML 2019, table 2 (arXiv 1905.11946)
+- ConvNeXt-T: 4.5 G, Liu et al., "A ConvNet for the 2020s", CVPR 2022, table 1 (arXiv 2201.03545);
+  also the table in the README of the authors' code
 
 They are rounded, so a count may differ by 2.5 %.
 """

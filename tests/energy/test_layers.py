@@ -8,7 +8,9 @@ import pytest
 
 import kspike_tf
 from kspike_energy import ModelEnergy
-from kspike_energy.rules import RULES
+from kspike_energy.nodes import LayerSpec, Node, UndefinedShapeError
+from kspike_energy.rules import RULES, count
+from kspike_energy.rules.linear import einsum_fan_out
 
 L = keras.layers
 
@@ -307,6 +309,7 @@ def test_a_registered_layer_counts_in_models_and_inside_others(rng):
         (None, TypeError, "must be a dictionary"),
         ({"connections": -1}, ValueError, "connections of layer 'd' must not be negative"),
         ({"neurons": 0.5}, TypeError, "neurons of layer 'd' must be a whole number"),
+        ({"neurons": "many"}, TypeError, "neurons of layer 'd' must be a whole number.*'many'"),
         ({"synapses": 1}, ValueError, "may have the keys .*Received: 'synapses'"),
     ],
 )
@@ -336,3 +339,71 @@ def test_attention_over_a_sequence_of_unknown_length_is_a_gap():
     model = keras.Model(inp, L.MultiHeadAttention(2, 3, name="look")(inp, inp))
     with pytest.warns(UserWarning, match=r"layer 'look' attends over an input of undefined shape"):
         assert ModelEnergy(model).network.gaps[0].name == "look"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "function", "message"),
+    [
+        (
+            [(8, None, 3)],
+            L.MaxPooling2D(2, name="c"),
+            r"layer 'c' has an input of undefined shape \(None, 8, None, 3\)",
+        ),
+        ([(4, None), (None, 5)], keras.ops.matmul, "operation 'matmul.*' contracts an undefined"),
+        (
+            [(4, None), (5, None)],
+            lambda x, y: keras.ops.einsum("abc,adc->abd", x, y),
+            "operation 'einsum.*' has an input of undefined shape",
+        ),
+        (
+            [(4, 6), (4, 6)],
+            lambda x, y: keras.ops.einsum("...a,...a->...", x, y),
+            "operation 'einsum.*': einsum of several signals with an ellipsis",
+        ),
+    ],
+    ids=["window", "matmul", "einsum", "ellipsis"],
+)
+def test_undefined_shapes_are_gaps_that_are_named(shapes, function, message):
+    inputs = [keras.Input(shape) for shape in shapes]
+    model = keras.Model(inputs, function(*inputs))
+    with pytest.warns(UserWarning, match=message):
+        energy = ModelEnergy(model)
+    assert len(energy.network.gaps) == 1
+
+
+def test_an_einsum_onto_an_axis_of_undefined_length():
+    with pytest.raises(UndefinedShapeError, match=r"equation 'ab,bc->ac' has an output of undef"):
+        einsum_fan_out("ab,bc->ac", (None, 4), (None, None), (4,))
+
+
+def spec_of(kind, wrapped=None):
+    return LayerSpec(None, "one", kind, kind, dict, lambda key: wrapped)
+
+
+def test_a_convolution_whose_kernel_nobody_sees():
+    node = Node(spec_of("ops>Conv"), ((None, 5, 3),), ((None, 5, 2),))
+    with pytest.raises(UndefinedShapeError, match=r"operation 'one' has a kernel of unknown shape"):
+        count(node)
+
+
+@pytest.mark.parametrize("kind", ["TimeDistributed", "SpectralNormalization", "Bidirectional"])
+def test_a_wrapper_of_several_layers(kind):
+    node = Node(spec_of(kind, [spec_of("Dense")]), ((None, 5, 3),), ((None, 5, 2),))
+    with pytest.raises(TypeError, match=r"layer of layer 'one' must be one layer. Received: \["):
+        count(node)
+
+
+def test_a_model_at_each_step_knows_what_is_around_it(rng):
+    inner = keras.Sequential([keras.Input((4,)), L.Dense(3, name="d")], name="inner")
+    inp = keras.Input((7, 5))  # a fixed number of steps
+    x = kspike_tf.SpikingActivation("relu", name="spikes")(L.Dense(4, name="first")(inp))
+    x = L.TimeDistributed(inner, name="each")(x)
+    model = keras.Model(inp, L.Dense(2, name="last")(x))
+    energy = ModelEnergy(model, rng.random((2, 7, 5)), input_coding="dense")
+    counted = {layer.name: layer for layer in energy.network.layers}
+    assert counted["each/d"].connections == 12
+    assert counted["last"].connections == 6  # a step, not 7 of them
+    # Only the network's own input is dense: neither what goes into the inner model nor out of it.
+    codings = {name: layer.synapses[0][0].coding for name, layer in counted.items()}
+    assert codings["first"] == "dense"
+    assert codings["each/d"] == codings["last"] == "signal"

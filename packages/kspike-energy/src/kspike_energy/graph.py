@@ -53,7 +53,8 @@ class Application:
     inputs, outputs : tuple of tuple
         Shapes with batch.
     input_ids, output_ids : tuple of int
-        Identities of the tensors; a tensor that goes from one layer to the next has one identity.
+        Identities of the tensors; a tensor that goes from one layer to the next has one identity,
+        and so has one that goes into a model at each time step or comes out of it.
     input_tensors, output_tensors : tuple, optional
         The framework's symbolic tensors.
     operands : tuple of tuple, optional
@@ -123,8 +124,8 @@ def build_nodes(
                 spec=app.spec,
                 full_inputs=app.inputs,
                 full_outputs=app.outputs,
-                timed_inputs=tuple(tensor in timed for tensor in app.input_ids),
-                timed_outputs=tuple(tensor in timed for tensor in app.output_ids),
+                timed_inputs=tuple(not app.inside_time and t in timed for t in app.input_ids),
+                timed_outputs=tuple(not app.inside_time and t in timed for t in app.output_ids),
                 sources=sources,
                 input_tensors=app.input_tensors,
                 output_tensors=app.output_tensors,
@@ -158,11 +159,10 @@ def _input_tensors(applications: Sequence[Application]) -> set[int]:
         found |= outside
         if app.spec.kind == "InputLayer":
             found |= set(app.input_ids) | set(app.output_ids)
-        elif app.spec.kind in FREE and app.input_ids and set(app.input_ids) <= found:
-            found |= set(app.output_ids)
-        elif app.spec.kind == "TimeDistributed" and set(app.input_ids) <= found:
-            inner = app.spec.wrap("layer")
-            if isinstance(inner, LayerSpec) and inner.kind in FREE:
+        elif app.input_ids and set(app.input_ids) <= found:
+            timed = app.spec.kind == "TimeDistributed"
+            kind = app.spec.inner("layer").kind if timed else app.spec.kind
+            if kind in FREE:
                 found |= set(app.output_ids)
     return found
 
@@ -171,7 +171,12 @@ def _timed_tensors(
     applications: Sequence[Application], time_axis: str | int | None
 ) -> frozenset[int]:
     """Return the identities of the tensors whose axis 1 is time."""
-    timed: set[int] = set()
+    # What goes into a model at each time step, or comes out of it, has time.
+    inside, outside = (
+        {t for app in applications if app.inside_time is where for t, _ in _tensors(app)}
+        for where in (True, False)
+    )
+    timed = inside & outside
     for app in applications:
         if app.inside_time:
             continue
@@ -206,11 +211,8 @@ def _timed_by_itself(app: Application, *, unknown: bool) -> Iterator[int]:
     yield app.input_ids[0]
     sequences = kind == "TimeDistributed"
     if not sequences:
-        config = app.spec.config
-        if kind == "Bidirectional":
-            inner = app.spec.wrap("layer")
-            config = inner.config if isinstance(inner, LayerSpec) else config
-        sequences = bool(config.get("return_sequences", kind in _SEQUENCES_BY_DEFAULT))
+        spec = app.spec.inner("layer") if kind == "Bidirectional" else app.spec
+        sequences = bool(spec.config.get("return_sequences", kind in _SEQUENCES_BY_DEFAULT))
     if sequences:
         yield app.output_ids[0]
 

@@ -3,7 +3,7 @@
 import warnings
 from typing import Any
 
-from kspike_energy.nodes import Counts, Node, UndefinedShapeError
+from kspike_energy.nodes import Counts, Node
 from kspike_energy.rules import UnknownLayerError, count
 from kspike_energy.rules.wrappers import check_statistics
 
@@ -66,5 +66,3 @@ def _node_stats(node: Node) -> dict[str, Any]:
     except UnknownLayerError as error:
         warnings.warn(f"{error}; it counts as nothing", stacklevel=4)
         return stats_dict(Counts())
-    except UndefinedShapeError:
-        raise

@@ -80,6 +80,19 @@ class LayerSpec:
         """The configuration, as saved in a ``.keras`` file."""
         return self.read_config()
 
+    def inner(self, key: str) -> "LayerSpec":
+        """Return the one layer inside this one.
+
+        Raises
+        ------
+        TypeError
+            If there are several.
+        """
+        spec = self.wrap(key)
+        if isinstance(spec, list):
+            raise TypeError(f"{key} of layer {self.name!r} must be one layer. Received: {spec!r}")
+        return spec
+
 
 @dataclass(frozen=True, eq=False)
 class Node:
@@ -173,9 +186,7 @@ class Node:
         drop_time : bool, optional
             Whether the wrapped layer sees one time step at a time.
         """
-        spec = self.spec.wrap(key)
-        if isinstance(spec, list):
-            raise TypeError(f"{key} of layer {self.spec.name!r} is a list of layers, not one")
+        spec = self.spec.inner(key)
         if not drop_time:
             return replace(self, spec=spec)
         return replace(

@@ -120,6 +120,20 @@ def _output_shapes(operation: Any, inputs: list[Shape], outputs: list[Any]) -> l
 class _Stand:
     """Stands for values while only shapes are wanted: makes fresh symbolic tensors."""
 
+    def __init__(self) -> None:
+        # By identity: a tensor, and the one that it is at each time step, or all steps of.
+        self._same: dict[int, tuple[Any, Any]] = {}
+
+    def identity(self, tensor: Any) -> int:
+        """Return one identity for a signal, seen from inside a model at each time step or not."""
+        while id(tensor) in self._same:
+            tensor = self._same[id(tensor)][1]
+        return id(tensor)
+
+    def _is(self, tensor: Any, same: Any) -> Any:
+        self._same[id(tensor)] = (tensor, same)  # kept, so that no other gets its identity
+        return tensor
+
     def call(self, operation: Any, node: Any, args: Any, kwargs: Any) -> Any:
         given = [_shape(t) for t in keras.tree.flatten((args, kwargs)) if _is_symbolic(t)]
         outputs = node.outputs
@@ -134,10 +148,12 @@ class _Stand:
         ]
 
     def enter_time(self, value: Any) -> Any:
-        return keras.KerasTensor((None, *value.shape[2:]), dtype=value.dtype)
+        step = keras.KerasTensor((None, *value.shape[2:]), dtype=value.dtype)
+        return self._is(step, value)
 
     def leave_time(self, value: Any, like: Any) -> Any:
-        return keras.KerasTensor((*like.shape[:2], *value.shape[1:]), dtype=value.dtype)
+        steps = keras.KerasTensor((*like.shape[:2], *value.shape[1:]), dtype=value.dtype)
+        return self._is(steps, value)
 
 
 class _Run:
@@ -249,7 +265,8 @@ class KerasAdapter(Adapter):
         specs: dict[tuple[int, str], LayerSpec] = {}
         alive: list[Any] = []  # identities hold only as long as the tensors live
         inputs = self._stand_ins(model, shapes)
-        for visit in _walk(model, inputs, _Stand()):
+        stand = _Stand()
+        for visit in _walk(model, inputs, stand):
             name, operation, node, given, outputs, arguments, inside = visit
             alive += [*given, *outputs]
             spec = specs.setdefault((id(operation), name), layer_spec(operation, name))
@@ -258,8 +275,8 @@ class KerasAdapter(Adapter):
                     spec=spec,
                     inputs=tuple(_shape(t) for t in given),
                     outputs=tuple(_shape(t) for t in outputs),
-                    input_ids=tuple(id(t) for t in given),
-                    output_ids=tuple(id(t) for t in outputs),
+                    input_ids=tuple(stand.identity(t) for t in given),
+                    output_ids=tuple(stand.identity(t) for t in outputs),
                     input_tensors=tuple(node.input_tensors),
                     output_tensors=tuple(keras.tree.flatten(node.outputs)),
                     operands=_operands(arguments),

@@ -16,20 +16,14 @@ from kspike_energy.registry import find_statistics
 __all__ = ["RefAdapter"]
 
 
-# kspike_ref names layers by their class; no layer of Keras has one of these names.
-_OF_KSPIKE_TF = frozenset(
-    f"{name}{suffix}"
-    for name in ("SpikingActivation", "Lowpass", "Alpha")
-    for suffix in ("", "Cell")
-)
+def _kind(key: str) -> str:
+    """Return the name of the rule for what kspike_ref says a layer was saved as."""
+    return key.removeprefix("custom:").replace("ops:", "ops>")
 
 
-def _kind(class_name: str, config: Mapping[str, Any]) -> str:
-    """Return the name of the rule for a saved object."""
-    if class_name in _OF_KSPIKE_TF:
-        return f"kspike_tf>{class_name}"
-    # Keras saves of every layer a dtype policy, and of no operation.
-    return class_name if "dtype" in config else f"ops>{class_name}"
+def _into_time(node: Any) -> int:
+    """Return 1 where a model at each time step begins, -1 where it ends, 0 anywhere else."""
+    return {"fold": 1, "unfold": -1}.get(getattr(node.layer, "verb", ""), 0)
 
 
 def _operands(node: Any) -> tuple[Shape, ...]:
@@ -60,7 +54,9 @@ def _spec(layer: Any, name: str, kind: str, config: Mapping[str, Any]) -> LayerS
 def _inner(saved: Mapping[str, Any]) -> LayerSpec:
     """Return the spec of a layer that is saved in another one's configuration."""
     config = saved.get("config", {})
-    kind = _kind(str(saved["class_name"]), config)
+    kind = str(saved["class_name"])
+    if str(saved.get("module")).split(".")[0] != "keras":
+        kind = str(saved.get("registered_name") or kind)
     return _spec(None, str(config.get("name", kind)), kind, config)
 
 
@@ -71,12 +67,19 @@ class RefAdapter(Adapter):
         """Return every application of a layer, in order; the shapes are those it was saved with."""
         found: list[Application] = []
         identities: dict[tuple[int, int], int] = {}
+        depths: dict[tuple[int, int], int] = {}  # of models at each time step around a tensor
 
         def identity(node: int, output: int) -> int:
             return identities.setdefault((node, output), len(identities))
 
         for index, node in enumerate(model.nodes):
+            depth = max((depths[ref] for ref in node.inputs), default=0)
+            if (step := _into_time(node)) != 0:  # no layer of the model: the same signal inside
+                identities[index, 0] = identity(*node.inputs[0])
+                depths[index, 0] = depths[node.inputs[0]] + step
+                continue
             outputs = tuple(identity(index, i) for i in range(len(node.output_shapes)))
+            depths.update({(index, i): depth for i in range(len(outputs))})
             inputs = tuple(identity(ref.node, ref.output) for ref in node.inputs)
             given: tuple[Shape, ...] = tuple(tuple(shape) for shape in node.input_shapes)
             if not inputs:  # an input of the model
@@ -84,14 +87,13 @@ class RefAdapter(Adapter):
             layer = node.layer
             found.append(
                 Application(
-                    spec=_spec(
-                        layer, node.name, _kind(layer.class_name, layer.config), layer.config
-                    ),
+                    spec=_spec(layer, node.name, _kind(layer.key), layer.config),
                     inputs=given,
                     outputs=tuple(tuple(shape) for shape in node.output_shapes),
                     input_ids=inputs,
                     output_ids=outputs,
                     operands=_operands(node),
+                    inside_time=depth > 0,
                 )
             )
         return found
@@ -100,6 +102,8 @@ class RefAdapter(Adapter):
         """Yield the inputs of every application on one batch, in the same order."""
         outputs = list(model.activity(batch).values())
         for index, node in enumerate(model.nodes):
+            if _into_time(node) != 0:
+                continue
             refs = [(ref.node, ref.output) for ref in node.inputs] or [(index, 0)]
             yield [
                 made[output] if isinstance(made := outputs[at], (list, tuple)) else made

@@ -11,6 +11,7 @@ from kspike_energy.counts import FanOut
 from kspike_energy.nodes import Counts, Node, Term, UndefinedShapeError
 from kspike_energy.rules._table import FREE, rule
 from kspike_energy.rules.linear import ConvolutionPlan, as_tuple, convolution, einsum_fan_out
+from kspike_energy.rules.routing import pooling
 from kspike_energy.rules.units import elementwise
 
 __all__: list[str] = []
@@ -130,7 +131,9 @@ def einsum(node: Node) -> Counts:
         fan_out = einsum_fan_out(equation, shapes[0], node.full_outputs[0], node.units_in())
         return Counts((Term(fan_out),))
     if "..." in equation:
-        raise UndefinedShapeError(f"operation {node.spec.name!r}: einsum with an ellipsis")
+        raise UndefinedShapeError(
+            f"operation {node.spec.name!r}: einsum of several signals with an ellipsis"
+        )
     terms = equation.replace(" ", "").split("->")[0].split(",")
     lengths: dict[str, int | None] = {}
     for term, shape in zip(terms, shapes, strict=True):
@@ -177,16 +180,4 @@ def conv(node: Node) -> Counts:
 @rule(*_kinds("MaxPool AveragePool"))
 def pool(node: Node) -> Counts:
     """Count as the pooling layer of the same name."""
-    config = node.config
-    rank = len(node.full_inputs[0]) - 2
-    size = as_tuple(config["pool_size"], rank)
-    strides = config.get("strides")
-    plan = ConvolutionPlan(
-        kernel=size,
-        strides=size if strides is None else as_tuple(strides, rank),
-        dilation=(1,) * rank,
-        padding=str(config["padding"]).lower(),
-        each=1,
-        channels_first=config.get("data_format") == "channels_first",
-    )
-    return Counts((Term(convolution(node, plan)),), spiking=node.spec.kind == "ops>AveragePool")
+    return Counts((Term(pooling(node)),), spiking=node.spec.kind == "ops>AveragePool")

@@ -121,10 +121,7 @@ def bidirectional(node: Node) -> Counts:
     terms: list[Term] = []
     neurons, spiking = 0, True
     for key in ("layer", "backward_layer"):
-        spec = node.spec.wrap(key)
-        if isinstance(spec, list):
-            raise TypeError(f"{key} of layer {node.spec.name!r} is a list of layers, not one")
-        counts = count(_one_direction(node, spec))
+        counts = count(_one_direction(node, node.spec.inner(key)))
         terms += counts.terms
         neurons += counts.neurons
         spiking = spiking and counts.spiking

@@ -8,7 +8,7 @@ from kspike_energy.rules._table import FREE, names, rule
 from kspike_energy.rules.linear import ConvolutionPlan, as_tuple, convolution
 from kspike_energy.rules.units import elementwise
 
-__all__ = ["free"]
+__all__ = ["free", "pooling"]
 
 # A list, not a guess: each of these hands its values on or does nothing at inference.
 _NOTHING = names(
@@ -70,7 +70,8 @@ def dot(node: Node) -> Counts:
     )
 
 
-def _pooling(node: Node) -> FanOut:
+def pooling(node: Node) -> FanOut:
+    """Return the fan-out of pooling windows, of a layer or of an operation."""
     config = node.config
     rank = len(node.full_inputs[0]) - 2
     pool = as_tuple(config["pool_size"], rank)
@@ -89,13 +90,13 @@ def _pooling(node: Node) -> FanOut:
 @rule("AveragePooling1D", "AveragePooling2D", "AveragePooling3D")
 def average_pooling(node: Node) -> Counts:
     """Count a depthwise convolution with fixed weights: one connection a window element."""
-    return Counts((Term(_pooling(node)),))
+    return Counts((Term(pooling(node)),))
 
 
 @rule("MaxPooling1D", "MaxPooling2D", "MaxPooling3D")
 def max_pooling(node: Node) -> Counts:
     """Count one comparison a window element; a maximum of spikes is not a spiking operation."""
-    return Counts((Term(_pooling(node)),), spiking=False)
+    return Counts((Term(pooling(node)),), spiking=False)
 
 
 @rule("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D")

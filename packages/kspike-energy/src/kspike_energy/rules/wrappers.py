@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from numbers import Integral
+from numbers import Real
 from typing import Any
 
 from kspike_energy.counts import FanOut
@@ -83,7 +83,7 @@ def check_statistics(name: str, statistics: Any) -> dict[str, Any]:
                 f"statistics registered for layer {name!r} may have the keys 'connections', "
                 f"'neurons' and 'spiking'. Received: {key!r}"
             )
-        elif not (isinstance(value, Integral) or float(value).is_integer()):
+        elif not (isinstance(value, Real) and float(value).is_integer()):
             raise TypeError(f"{key} of layer {name!r} must be a whole number. Received: {value!r}")
         elif value < 0:
             raise ValueError(f"{key} of layer {name!r} must not be negative. Received: {value!r}")

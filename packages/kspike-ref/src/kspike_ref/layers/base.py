@@ -69,6 +69,8 @@ class Layer:
     ----------
     weights : dict of str to ndarray
         Filled when the model is loaded, with what `weight_shapes` asks for.
+    key : str
+        What it was saved as: ``"Dense"``, ``"ops:Add"``, ``"custom:package>Class"``.
     dtype : dtype
         What it computes in: float64 under that policy, float32 otherwise.
     pointwise_from : int
@@ -88,6 +90,7 @@ class Layer:
     def __init__(self, name: str, class_name: str, config: Mapping[str, Any]) -> None:
         self.name = name
         self.class_name = class_name
+        self.key = class_name
         self.config = dict(config)
         self.weights: dict[str, Array] = {}
         self.dtype = _compute_dtype(self.config.get("dtype"))
@@ -329,7 +332,7 @@ def create(config: Any, name: str | None = None) -> Layer:
         kind = key.split(":", 1)[-1]
         raise UnsupportedUseError(f"{name}: {kind} (module {config.get('module')})")
     try:
-        return cls(name, str(config["class_name"]), own)
+        layer = cls(name, str(config["class_name"]), own)
     except UnsupportedUseError as error:
         text = str(error)
         raise UnsupportedUseError(text if name in text else f"{name}: {text}") from error
@@ -338,6 +341,8 @@ def create(config: Any, name: str | None = None) -> Layer:
             raise
         detail = f"{type(error).__name__}: {error}"
         raise ArchiveError(f"layer {name!r} has a configuration without sense: {detail}") from error
+    layer.key = key
+    return layer
 
 
 def saved_name(class_name: str, used: dict[str, int]) -> str:
