@@ -179,7 +179,7 @@ def _tau_initializer(tau: Any) -> Any:
     """Return the initializer that a ``tau_initializer`` argument stands for."""
     if isinstance(tau, bool) or not isinstance(tau, numbers.Real):
         return keras.initializers.get(tau)
-    if not (math.isfinite(tau) and tau > 0):
+    if not 0 < float(tau) < math.inf:
         raise ValueError(
             f"tau_initializer must be positive and finite. Received: tau_initializer={tau}"
         )

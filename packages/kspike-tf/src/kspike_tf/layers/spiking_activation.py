@@ -240,7 +240,7 @@ def checked_seed(seed: Any) -> int | None:
         return None
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise TypeError(f"seed must be an integer or None. Received: seed={seed!r}")
-    if not 0 <= seed < 2**64:
+    if not 0 <= int(seed) < 2**64:
         raise ValueError(f"seed must be from 0 to 2**64 - 1. Received: seed={seed}")
     return int(seed)
 
