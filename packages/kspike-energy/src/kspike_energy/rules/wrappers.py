@@ -88,7 +88,7 @@ def check_statistics(name: str, statistics: Any) -> dict[str, Any]:
         elif value < 0:
             raise ValueError(f"{key} of layer {name!r} must not be negative. Received: {value!r}")
         else:
-            result[key] = int(value)
+            result[key] = int(statistics[key])
     return result
 
 
