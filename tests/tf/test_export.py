@@ -92,6 +92,19 @@ def test_onnx_of_convolutions_in_time(steps):
     assert layer.call.__func__ is keras.layers.TimeDistributed.call  # as it was
 
 
+def test_onnx_of_an_operation_between_reshapes():
+    # tf2onnx's optimizers make a wrong shape of it, left to themselves
+    model = keras.Sequential(
+        [
+            keras.Input((None, 6)),
+            keras.layers.TimeDistributed(keras.layers.ReLU()),
+            kspike_tf.SpikingActivation(keras.layers.ReLU(), seed=0),
+        ]
+    )
+    x = random_rates(3, 5, 6)
+    np.testing.assert_array_equal(run_onnx(to_onnx(model), x)[0], model(x))
+
+
 def test_onnx_of_a_subclassed_model():
     class Model(keras.Model):
         def __init__(self):

@@ -100,7 +100,7 @@ def to_onnx(
         names[:] = _output_names(model, outputs, len(flat))
         return flat
 
-    with plain_operations(), _time_in_batch(model):
+    with plain_operations(), _time_in_batch(model), _sound_optimizers():
         traced = tf.function(infer, input_signature=specs, autograph=False)
         proto, _ = tf2onnx.convert.from_function(traced, input_signature=specs, opset=opset)
     _check_operations(proto)
@@ -148,6 +148,25 @@ def _output_names(model: keras.Model, outputs: Any, count: int) -> list[str]:
     else:
         names = getattr(model, "output_names", [])
     return list(names) if len(names) == count else [f"output_{n}" for n in range(count)]
+
+
+@contextmanager
+def _sound_optimizers() -> Iterator[None]:
+    """Leave out one of tf2onnx's optimizers.
+
+    Of an element-wise operation between two reshapes, two of them together (tf2onnx 1.17) make
+    one reshape to a wrong shape; each alone is right.
+    """
+    from tf2onnx import optimizer
+
+    table = optimizer._get_optimizers()
+    before = dict(table)
+    table.pop("remove_back_to_back", None)
+    try:
+        yield
+    finally:
+        table.clear()
+        table.update(before)
 
 
 @contextmanager
