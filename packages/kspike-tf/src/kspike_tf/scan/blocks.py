@@ -29,7 +29,7 @@ Tensor = Any
 
 FIRST = 4  # steps in a block
 REST = 5  # blocks in a block of blocks
-STAGE = 8  # steps summed in a first stage
+STAGE = 8  # steps in a partial sum
 TICKS = 2.0**32  # steps of the voltage grid in one spike
 SHIFT = 1.5 * 2.0**52
 SHIFT_BITS = np.float64(SHIFT).view(np.int64)
@@ -280,6 +280,6 @@ def _decay(ratio: Tensor, steps: np.ndarray) -> Tensor:
     return tf.exp(-ratio * steps[..., None].astype(np.float64))
 
 
-def total(terms: Tensor) -> Tensor:
-    """Sum (batch, time, units) over batch and time, in stages that XLA runs in parallel."""
-    return tf.reduce_sum(tf.reduce_sum(_blocks(terms, STAGE), 2), [0, 1])
+def partial_sums(terms: Tensor) -> Tensor:
+    """Sum (batch, time, units) over a few steps at a time, which XLA does in vectors."""
+    return tf.reduce_sum(_blocks(terms, STAGE), 2)

@@ -223,7 +223,7 @@ def _alpha_terms(
 def _total(terms: Any, x: Tensor, *args: Tensor) -> Tensor:
     """Sum terms of each step over batch and time."""
     if uses_blocks(x):
-        return _IN_BLOCKS[terms](x, *args)
+        return tf.reduce_sum(_IN_BLOCKS[terms](x, *args), [0, 1])
     return tf.reduce_sum(terms(x, *args), [0, 1])
 
 
@@ -237,7 +237,7 @@ def _shifted(y: Tensor, start: Tensor) -> Tensor:
 
 
 def _summed(terms: Any) -> Any:
-    return stage(lambda *args: blocks.total(terms(*args)))
+    return stage(lambda *args: blocks.partial_sums(terms(*args)))
 
 
 _IN_BLOCKS = {terms: _summed(terms) for terms in (_lowpass_terms, _alpha_terms)}
