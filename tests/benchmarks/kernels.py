@@ -11,11 +11,11 @@ import time
 # The copy's threads are not to spin on the cores while the next function is measured.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-import numba  # noqa: E402
-import numpy as np  # noqa: E402
+import numba
+import numpy as np
 
-from kspike_ref.spiking import SpikingDynamics  # noqa: E402
-from kspike_ref.synapses import AlphaDynamics, LowpassDynamics  # noqa: E402
+from kspike_ref.spiking import SpikingDynamics
+from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
 
 SHAPES = [(128, 100, 1024), (32, 1000, 128), (32, 100, 128)]
 NAMES = ["spiking", "lowpass", "alpha"]
