@@ -127,12 +127,12 @@ class Process:
         """Send a request and wait for its answer."""
         assert self._process.stdin is not None  # noqa: S101 - opened as a pipe above
         assert self._process.stdout is not None  # noqa: S101
-        try:
+        line = ""
+        # A worker that has ended already breaks the pipe; what it said is told below.
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
             line = self._process.stdout.readline()
-        except OSError as error:
-            raise WorkerError(str(error)) from error
         if not line:
             status = self._process.wait()
             self._errors.seek(0)

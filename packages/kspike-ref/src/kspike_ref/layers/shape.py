@@ -129,19 +129,19 @@ class RepeatVector(Layer):
 class _Edges(Layer):
     """What padding and cropping share: so much before and after each spatial axis."""
 
-    key = ""
+    option = ""
 
     def setup(self) -> None:
-        given = self.config[self.key]
+        given = self.config[self.option]
         pairs = [given] if isinstance(given, int) else list(given)
         if "1D" in self.class_name and not (pairs and isinstance(pairs[0], list)):
             pairs = [pairs * 2 if len(pairs) == 1 else pairs]
         self.edges = [tuple(p) if isinstance(p, list) else (p, p) for p in pairs]
         counts = [n for pair in self.edges for n in pair]
         if not all(type(n) is int and 0 <= n < 1 << 24 for n in counts):
-            raise ArchiveError(f"{self.key} must hold small integers. Received: {given!r:.80}")
+            raise ArchiveError(f"{self.option} must hold small integers. Received: {given!r:.80}")
         if any(len(pair) != 2 for pair in self.edges):
-            raise ArchiveError(f"{self.key} must hold pairs. Received: {given!r:.80}")
+            raise ArchiveError(f"{self.option} must hold pairs. Received: {given!r:.80}")
         self.first = 2 if self.config.get("data_format") == "channels_first" else 1
 
     def each(self, shape: Shape, sign: int) -> Shape:
@@ -163,7 +163,7 @@ class ZeroPadding(_Edges):
     """Zeros around."""
 
     keeps_zeros = True
-    key = "padding"
+    option = "padding"
 
     def output_shape(self, shape: Shape) -> Shape:
         return self.each(shape, 1)
@@ -179,7 +179,7 @@ class Cropping(_Edges):
     """The edges cut off."""
 
     keeps_zeros = True
-    key = "cropping"
+    option = "cropping"
 
     def output_shape(self, shape: Shape) -> Shape:
         return self.each(shape, -1)
