@@ -63,11 +63,13 @@ def test_weights_stay_in_single_precision_and_train(policy):
     model = keras.Sequential(
         [
             keras.Input((None, 5)),
-            keras.layers.Dense(6),
+            keras.layers.Dense(6, kernel_initializer=keras.initializers.GlorotUniform(0)),
             kspike_tf.SpikingActivation("relu", seed=0),
             kspike_tf.Lowpass(0.02),
             kspike_tf.Alpha(0.03),
-            keras.layers.Dense(2, dtype="float32"),
+            keras.layers.Dense(
+                2, kernel_initializer=keras.initializers.GlorotUniform(0), dtype="float32"
+            ),
         ]
     )
     assert {each.dtype for each in model.weights} == {"float32"}
@@ -75,9 +77,10 @@ def test_weights_stay_in_single_precision_and_train(policy):
     rng = np.random.default_rng(1)
     x, y = rng.normal(0, 100, (8, 20, 5)), rng.normal(0, 1, (8, 20, 2))
     before = [np.array(each) for each in model.get_weights()]
-    losses = model.fit(x, y, epochs=3, verbose=0).history["loss"]
+    # Enough steps that training goes on after those that float16's loss scaling may skip.
+    losses = model.fit(x, y, epochs=6, verbose=0).history["loss"]
     assert np.isfinite(losses).all()
-    assert losses[-1] < losses[0]
+    assert losses[-1] < 0.9 * losses[0]
     for old, new, weight in zip(before, model.get_weights(), model.weights, strict=True):
         assert (old != new).any(), weight.path
 

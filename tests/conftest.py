@@ -1,0 +1,27 @@
+"""What all tests share: draws without a seed are the same in every run, alone or after others."""
+
+import random
+import sys
+
+import numpy as np
+import pytest
+
+
+def _seed() -> None:
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 (for code under test that draws from it)
+    # The tests of packages without Keras do not import it.
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Seed before the fixtures, those of whole modules too."""
+    _seed()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    """Seed again: other tests may have made the fixtures, or not."""
+    _seed()
