@@ -204,7 +204,7 @@ def every_operation():
 
 
 def test_every_operation_counts_the_same(tmp_path):
-    from kspike_ref.layers.base import _registry
+    from kspike_ref.layers.registry import _registry
 
     model = every_operation()
     model.save(tmp_path / "model.keras")

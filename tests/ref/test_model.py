@@ -15,7 +15,7 @@ from archives import SPIKING, archive, dense, digits, input_layer, layer, sequen
 import kspike_ref
 from kspike_ref import load_model
 from kspike_ref.batches import forget
-from kspike_ref.layers.base import key_of
+from kspike_ref.layers.registry import key_of
 
 
 @pytest.fixture(scope="module")

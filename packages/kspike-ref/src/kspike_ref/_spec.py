@@ -8,14 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import (
-    Layer,
-    UnsupportedLayerError,
-    UnsupportedUseError,
-    create,
-    key_of,
-    saved_name,
-)
+from kspike_ref.layers.base import Layer, UnsupportedLayerError, UnsupportedUseError
+from kspike_ref.layers.registry import create, key_of, saved_name
 
 MODELS = ("Sequential", "Functional", "Model")
 MAX_NESTING = 40  # models within models, and lists within arguments

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref._signal import Floats
+from kspike_ref._softmax import into, log_softmax, softmax, sparsemax
 
 Activation = Callable[..., Floats]
 Out = Floats | None
@@ -23,17 +24,9 @@ _SELU_ALPHA = 1.6732632423543772
 _SELU_SCALE = 1.0507009873554805
 
 
-def _into(values: Floats, out: Out) -> Floats:
-    """Return ``values``, in ``out`` where one is given."""
-    if out is None:
-        return values
-    out[...] = values
-    return out
-
-
 def linear(x: Floats, out: Out = None) -> Floats:
     """Return x."""
-    return x if out is x else _into(x, out)
+    return x if out is x else into(x, out)
 
 
 def relu(
@@ -61,14 +54,14 @@ def relu6(x: Floats, out: Out = None) -> Floats:
 
 def leaky_relu(x: Floats, negative_slope: float = 0.2, out: Out = None) -> Floats:
     """Return x above 0; negative_slope·x below."""
-    return _into(np.where(x > 0, x, x * negative_slope), out)
+    return into(np.where(x > 0, x, x * negative_slope), out)
 
 
 def elu(x: Floats, alpha: float = 1.0, out: Out = None) -> Floats:
     """Return x above 0; alpha·(eˣ − 1) below."""
     below = np.expm1(np.minimum(x, 0))
     below *= alpha
-    return _into(np.where(x > 0, x, below), out)
+    return into(np.where(x > 0, x, below), out)
 
 
 def selu(x: Floats, out: Out = None) -> Floats:
@@ -186,7 +179,7 @@ def soft_shrink(x: Floats, threshold: float = 0.5, out: Out = None) -> Floats:
 
 def threshold(x: Floats, threshold: float, default_value: float, out: Out = None) -> Floats:
     """Return x above the threshold, else ``default_value``."""
-    return _into(np.where(x > threshold, x, x.dtype.type(default_value)), out)
+    return into(np.where(x > threshold, x, x.dtype.type(default_value)), out)
 
 
 def softplus(x: Floats, out: Out = None) -> Floats:
@@ -211,7 +204,7 @@ def sparse_plus(x: Floats, out: Out = None) -> Floats:
     between += 1
     between *= between
     between *= 0.25
-    return _into(np.where(x < 1, between, x), out)
+    return into(np.where(x < 1, between, x), out)
 
 
 def softsign(x: Floats, out: Out = None) -> Floats:
@@ -226,38 +219,6 @@ def mish(x: Floats, out: Out = None) -> Floats:
     y = softplus(x)
     np.tanh(y, out=y)
     return np.multiply(x, y, out=out)
-
-
-def softmax(x: Floats, axis: int = -1, out: Out = None) -> Floats:
-    """eˣ, divided by its sum along an axis."""
-    y = np.subtract(x, x.max(axis=axis, keepdims=True, initial=-np.inf), out=out)
-    np.exp(y, out=y)
-    y /= y.sum(axis=axis, keepdims=True)
-    return y
-
-
-def log_softmax(x: Floats, axis: int = -1, out: Out = None) -> Floats:
-    """log(softmax(x))."""
-    y = np.subtract(x, x.max(axis=axis, keepdims=True, initial=-np.inf), out=out)
-    y -= np.log(np.exp(y).sum(axis=axis, keepdims=True))
-    return y
-
-
-def sparsemax(x: Floats, axis: int = -1, out: Out = None) -> Floats:
-    """Return max(x − τ, 0), with the τ that Keras 3 takes.
-
-    Martins and Astudillo (2016, algorithm 1) take τ = (S − 1)/k, with k the size of the support and
-    S the sum of its k largest values, so that the result adds up to 1. Keras (3.15) adds up all
-    partial sums of the support instead, and its answer adds up to less. Models are trained so.
-    """
-    z = np.moveaxis(x, axis, -1)
-    descending = -np.sort(-z, axis=-1)
-    partial = descending.cumsum(axis=-1)
-    support = descending - (partial - 1) / np.arange(1, z.shape[-1] + 1, dtype=x.dtype) > 0
-    total = np.where(support, partial, 0).sum(axis=-1, keepdims=True, dtype=x.dtype)
-    with np.errstate(divide="ignore", invalid="ignore"):  # no support where x is out of precision
-        tau = (total - 1) / support.sum(axis=-1, keepdims=True, dtype=x.dtype)
-    return _into(np.moveaxis(np.maximum(z - tau, 0), -1, axis), out)
 
 
 ACTIVATIONS: dict[str, Activation] = {

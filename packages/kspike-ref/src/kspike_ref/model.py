@@ -14,9 +14,10 @@ from kspike_ref._spec import parse
 from kspike_ref._threads import limit_threads, num_threads
 from kspike_ref.archive import read_archive
 from kspike_ref.batches import Outputs, block_size, forget, progress_bar, run_blocks
+from kspike_ref.build import build
 from kspike_ref.chain import Chain
 from kspike_ref.counting import LayerRun
-from kspike_ref.graph import Graph, Node, build, substitute
+from kspike_ref.graph import Graph, Node, substitute
 from kspike_ref.inputs import Inputs
 from kspike_ref.layers.base import Array, Layer, StatefulLayer
 from kspike_ref.run import Runner

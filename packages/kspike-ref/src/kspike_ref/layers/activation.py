@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import activations
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, create, known
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
+from kspike_ref.layers.registry import create, known
 
 Function = Callable[[Array], Array]
 

@@ -14,9 +14,10 @@ from kspike_ref.archive import ArchiveError
 from kspike_ref.counting import tally
 from kspike_ref.events import EventConvolution
 from kspike_ref.layers.activation import activation
-from kspike_ref.layers.base import Array, Layer, Shape, known
+from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.dense import activation_parts, refuse_variants
 from kspike_ref.layers.product import Product
+from kspike_ref.layers.registry import known
 from kspike_ref.layers.window import Window, lengths
 
 

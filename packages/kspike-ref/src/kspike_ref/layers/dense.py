@@ -11,8 +11,9 @@ import numpy as np
 
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.activation import activation
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, known
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.product import Product
+from kspike_ref.layers.registry import known
 
 
 def refuse_variants(config: dict[str, Any]) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Array, Layer, Shape, known
+from kspike_ref.layers.base import Array, Layer, Shape
+from kspike_ref.layers.registry import known
 
 
 def broadcast(shapes: list[Shape]) -> Shape:

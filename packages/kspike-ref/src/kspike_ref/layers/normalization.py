@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, known
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
+from kspike_ref.layers.registry import known
 
 
 def axes_of(config: dict[str, Any], rank: int, default: Any = -1) -> tuple[int, ...]:

@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kspike_ref import activations
+from kspike_ref._softmax import softmax
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Array, Layer, Shape, known
+from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.merge import broadcast, concatenated
+from kspike_ref.layers.registry import known
 from kspike_ref.layers.shape import resolve
 
 Function = Callable[..., Any]
@@ -316,4 +318,4 @@ class Softmax(Layer):
         return self._axis(len(shape)) > 1
 
     def call(self, x: Array) -> Array:
-        return activations.softmax(x, axis=self._axis(x.ndim))
+        return softmax(x, axis=self._axis(x.ndim))

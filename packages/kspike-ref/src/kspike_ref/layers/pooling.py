@@ -9,7 +9,8 @@ import numpy as np
 
 from kspike_ref import _convolve
 from kspike_ref._signal import frozen
-from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer, known
+from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer
+from kspike_ref.layers.registry import known
 from kspike_ref.layers.window import Window
 
 

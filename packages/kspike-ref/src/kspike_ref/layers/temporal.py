@@ -11,9 +11,11 @@ import numpy as np
 
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.activation import activation
-from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer, known
+from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer
+from kspike_ref.layers.cells import Cell
 from kspike_ref.layers.dense import activation_parts
-from kspike_ref.layers.recurrent import Cell, flat
+from kspike_ref.layers.recurrent import flat
+from kspike_ref.layers.registry import known
 from kspike_ref.spiking import SpikingDynamics, initial_voltage
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
 

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Array, Layer, Shape, create, known
+from kspike_ref.layers.base import Array, Layer, Shape
+from kspike_ref.layers.registry import create, known
 
 
 @known("TimeDistributed")

@@ -1,0 +1,49 @@
+"""Activation functions that look at all elements along an axis: softmax and its relatives."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kspike_ref._signal import Floats
+
+Out = Floats | None
+
+
+def into(values: Floats, out: Out) -> Floats:
+    """Return ``values``, in ``out`` where one is given."""
+    if out is None:
+        return values
+    out[...] = values
+    return out
+
+
+def softmax(x: Floats, axis: int = -1, out: Out = None) -> Floats:
+    """eˣ, divided by its sum along an axis."""
+    y = np.subtract(x, x.max(axis=axis, keepdims=True, initial=-np.inf), out=out)
+    np.exp(y, out=y)
+    y /= y.sum(axis=axis, keepdims=True)
+    return y
+
+
+def log_softmax(x: Floats, axis: int = -1, out: Out = None) -> Floats:
+    """log(softmax(x))."""
+    y = np.subtract(x, x.max(axis=axis, keepdims=True, initial=-np.inf), out=out)
+    y -= np.log(np.exp(y).sum(axis=axis, keepdims=True))
+    return y
+
+
+def sparsemax(x: Floats, axis: int = -1, out: Out = None) -> Floats:
+    """Return max(x − τ, 0), with the τ that Keras 3 takes.
+
+    Martins and Astudillo (2016, algorithm 1) take τ = (S − 1)/k, with k the size of the support and
+    S the sum of its k largest values, so that the result adds up to 1. Keras (3.15) adds up all
+    partial sums of the support instead, and its answer adds up to less. Models are trained so.
+    """
+    z = np.moveaxis(x, axis, -1)
+    descending = -np.sort(-z, axis=-1)
+    partial = descending.cumsum(axis=-1)
+    support = descending - (partial - 1) / np.arange(1, z.shape[-1] + 1, dtype=x.dtype) > 0
+    total = np.where(support, partial, 0).sum(axis=-1, keepdims=True, dtype=x.dtype)
+    with np.errstate(divide="ignore", invalid="ignore"):  # no support where x is out of precision
+        tau = (total - 1) / support.sum(axis=-1, keepdims=True, dtype=x.dtype)
+    return into(np.moveaxis(np.maximum(z - tau, 0), -1, axis), out)

@@ -1,0 +1,117 @@
+"""Keras' inbound nodes: the serialised arguments of a layer's applications, and their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from kspike_ref._spec import MAX_NESTING, Leaf, ModelSpec, leaf_of, leaves
+from kspike_ref.archive import ArchiveError
+
+
+def arguments_of(application: Any) -> tuple[list[Any], dict[str, Any]]:
+    """Return the serialised positional and keyword arguments of one application."""
+    if not isinstance(application, Mapping):
+        raise ArchiveError(f"an inbound node must be an object. Received: {application!r:.80}")
+    arguments, keywords = application.get("args"), application.get("kwargs")
+    if not isinstance(arguments, list) or not isinstance(keywords, dict):
+        raise ArchiveError("an inbound node must hold args and kwargs")
+    return arguments, keywords
+
+
+def _history(value: Any) -> Leaf | None:
+    """Return which tensor a serialised argument is, or None if it is no tensor."""
+    if not isinstance(value, dict) or value.get("class_name") != "__keras_tensor__":
+        return None
+    config = value.get("config")
+    leaf = leaf_of(config.get("keras_history")) if isinstance(config, Mapping) else None
+    if leaf is None:
+        raise ArchiveError(f"a tensor without history: {value!r:.80}")
+    return leaf
+
+
+def resolve(value: Any, find: Callable[[Leaf], Any], depth: int = 0) -> Any:
+    """Return serialised arguments as Python values, with what ``find`` returns for each tensor."""
+    if depth > MAX_NESTING:
+        raise ArchiveError("arguments are nested too deeply")
+    leaf = _history(value)
+    if leaf is not None:
+        return find(leaf)
+    if isinstance(value, list):
+        return [resolve(item, find, depth + 1) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kind, config = value.get("class_name"), value.get("config")
+    if kind == "__slice__" and isinstance(config, Mapping):
+        return slice(config.get("start"), config.get("stop"), config.get("step"))
+    if kind == "__ellipsis__":
+        return Ellipsis
+    if kind in ("__tensor__", "__numpy__") and isinstance(config, Mapping):
+        try:
+            return np.asarray(config.get("value"), dtype=str(config.get("dtype")))
+        except (TypeError, ValueError) as error:
+            raise ArchiveError(f"a constant that is no array: {error}") from None
+    if kind is not None and "module" in value:
+        raise ArchiveError(f"an argument that is neither tensor nor number: {value!r:.80}")
+    return {key: resolve(item, find, depth + 1) for key, item in value.items()}
+
+
+def _dependencies(value: Any, depth: int = 0) -> Iterator[tuple[str, int]]:
+    if depth > MAX_NESTING:
+        raise ArchiveError("arguments are nested too deeply")
+    leaf = _history(value)
+    if leaf is not None:
+        yield leaf[:2]
+    elif isinstance(value, list | dict):
+        for item in value if isinstance(value, list) else value.values():
+            yield from _dependencies(item, depth + 1)
+
+
+def order_of(spec: ModelSpec) -> list[tuple[str, int]]:
+    """Return the applications that the outputs need, each after those it depends on."""
+    if spec.order is not None:
+        return spec.order
+    given = {(leaf[0], 0) for leaf in leaves(spec.inputs)}
+    needs: dict[tuple[str, int], list[tuple[str, int]]] = {}
+    pending = [leaf[:2] for leaf in leaves(spec.outputs)]
+    while pending:
+        at = pending.pop()
+        if at in needs or at in given:
+            continue
+        member = spec.members.get(at[0])
+        if member is None or at[1] >= len(member.applications):
+            raise ArchiveError(f"the model needs {at}, which does not exist")
+        arguments, keywords = arguments_of(member.applications[at[1]])
+        needs[at] = list(dict.fromkeys(_dependencies([arguments, keywords])))
+        pending += needs[at]
+    position = {name: i for i, name in enumerate(spec.members)}
+    waiting = sorted(needs, key=lambda at: (position[at[0]], at[1]))
+    spec.order = _sorted_by_need(waiting, needs, given)
+    return spec.order
+
+
+def _sorted_by_need(
+    waiting: list[tuple[str, int]],
+    needs: dict[tuple[str, int], list[tuple[str, int]]],
+    given: set[tuple[str, int]],
+) -> list[tuple[str, int]]:
+    """Return an order in which everything comes after what it needs (Kahn, 1962)."""
+    users: dict[tuple[str, int], list[tuple[str, int]]] = {}
+    missing = {}
+    for at in waiting:
+        open_needs = [need for need in needs[at] if need not in given]
+        missing[at] = len(open_needs)
+        for need in open_needs:
+            users.setdefault(need, []).append(at)
+    ready = [at for at in waiting if missing[at] == 0]
+    for at in ready:
+        for user in users.get(at, []):
+            missing[user] -= 1
+            if missing[user] == 0:
+                ready.append(user)
+    if len(ready) < len(waiting):
+        left = next(at for at in waiting if missing[at])
+        raise ArchiveError(f"the model's graph has a cycle through {left[0]!r}")
+    return ready

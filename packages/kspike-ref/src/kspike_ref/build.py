@@ -1,0 +1,183 @@
+"""From a parsed model to a graph: nodes in the order in which they run, their weights loaded.
+
+Nested models are flattened: their nodes are named ``outer/inner``. A layer that is applied several
+times has one node for each application, and its weights once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kspike_ref._spec import Leaf, Member, ModelSpec, leaves, map_leaves
+from kspike_ref.applications import arguments_of, order_of, resolve
+from kspike_ref.archive import ArchiveError, Weights
+from kspike_ref.graph import Graph, Node, Ref, refs, substitute
+from kspike_ref.layers.base import (
+    Layer,
+    Shape,
+    UnsupportedLayerError,
+    UnsupportedUseError,
+    check_size,
+)
+from kspike_ref.layers.shape import InputLayer
+from kspike_ref.layers.wrapper import Fold, Unfold
+
+_MAX_NODES = 10_000  # models that apply each other twice, many levels deep, grow exponentially
+
+
+def build(spec: ModelSpec, store: Weights) -> Graph:
+    """Connect the layers of a model and load their weights.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The parsed configuration.
+    store : Weights
+        The weights.
+
+    Returns
+    -------
+    Graph
+        Ready to run.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        If layers are used in a way that is not supported; all of them are listed.
+    ArchiveError
+        If the connections, shapes or weights do not make sense.
+    """
+    builder = _Builder(spec.name, store)
+    inputs = []
+    for name, application, output in leaves(spec.inputs):
+        member = spec.members.get(name)
+        if member is None or not isinstance(member.layer, InputLayer) or application or output:
+            raise ArchiveError(f"the input {name!r} is not an InputLayer")
+        inputs += builder.apply(member, member.layer, (), {})
+    outputs = builder.expand(spec, inputs)
+    if builder.unsupported:
+        raise UnsupportedLayerError(list(dict.fromkeys(builder.unsupported)))
+    builder.graph.inputs = map_leaves(spec.inputs, lambda leaf: leaf[0])
+    builder.graph.outputs = outputs
+    return builder.graph
+
+
+class _Builder:
+    def __init__(self, name: str, store: Weights) -> None:
+        self.graph = Graph(name)
+        self.store = store
+        self.unsupported: list[str] = []
+        self.masked: set[Ref] = set()  # tensors that carry a mask in Keras
+        self.applied: dict[int, int] = {}  # how often each layer was applied, by identity
+
+    def expand(self, spec: ModelSpec, inputs: list[Ref]) -> Any:
+        """Add the nodes of a model applied to tensors; return its outputs in its structure."""
+        made: dict[tuple[str, int], list[Ref]] = {}
+        names = [leaf[0] for leaf in leaves(spec.inputs)]
+        if len(names) != len(inputs):
+            raise ArchiveError(f"model {spec.name!r} takes {len(names)} inputs, not {len(inputs)}")
+        for name, tensor in zip(names, inputs, strict=True):
+            made[name, 0] = [tensor]
+        for name, number in order_of(spec):
+            member = spec.members[name]
+            arguments, keywords = arguments_of(member.applications[number])
+            find = _finder(made, name)
+            arguments, keywords = resolve(arguments, find), resolve(keywords, find)
+            made[name, number] = self.call(member, tuple(arguments), keywords)
+        find = _finder(made, spec.name)
+        return map_leaves(spec.outputs, find)
+
+    def call(self, member: Member, arguments: tuple[Any, ...], keywords: Any) -> list[Ref]:
+        """Apply a member, and return its outputs as a list."""
+        self._check_keywords(member.name, keywords)
+        if member.model is not None:
+            if keywords or len(arguments) != 1:
+                raise ArchiveError(f"model {member.name!r} must be called with its inputs only")
+            tensors = list(leaves(map_leaves(arguments[0], _tensor_only)))
+            if member.folds:
+                return self._distributed(member, member.model, tensors)
+            return list(leaves(self.expand(member.model, tensors)))
+        assert member.layer is not None  # noqa: S101 (the parser has listed the others)
+        return self.apply(member, member.layer, arguments, keywords)
+
+    def _distributed(self, member: Member, model: ModelSpec, tensors: list[Ref]) -> list[Ref]:
+        """Apply a model to every time step: fold time into the batch, and unfold it."""
+        fold, unfold = (
+            kind(f"{member.name}/{kind.verb}", "Reshape", {}) for kind in (Fold, Unfold)
+        )
+        place = Member(member.name, "-", [])
+        folded = [self.apply(place, fold, (tensor,), {})[0] for tensor in tensors]
+        outputs = leaves(self.expand(model, folded))
+        return [self.apply(place, unfold, (y, tensors[0]), {})[0] for y in outputs]
+
+    def apply(
+        self, member: Member, layer: Layer, arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> list[Ref]:
+        """Add a node, and return its outputs."""
+        nodes = self.graph.nodes
+        if len(nodes) >= _MAX_NODES:
+            raise ArchiveError(f"a model of more than {_MAX_NODES} nodes")
+        shape_of = self._shape_of
+        shapes = substitute(arguments, shape_of)
+        named = substitute(dict(keywords), shape_of)
+        taken = list(refs([list(arguments), keywords]))
+        first = self.applied.setdefault(id(layer), 0)
+        self.applied[id(layer)] += 1
+        try:
+            output = _sensible(layer.name, layer.output_shape, *shapes, **named)
+            check_size(layer.name, output)
+            if first == 0:
+                _sensible(layer.name, layer.load, self.store, member.path, *shapes)
+        except UnsupportedUseError as error:
+            self.unsupported.append(f"{layer.name}: {error}")
+            output = shapes[0] if shapes and isinstance(shapes[0], tuple) else (None,)
+        outputs = output if isinstance(output, list) else [output]
+        node = Node(
+            layer.name, layer, arguments, keywords, tuple(shape_of(t) for t in taken),
+            tuple(outputs), tuple(t.node for t in taken), first,
+        )  # fmt: skip
+        nodes.append(node)
+        made = [Ref(len(nodes) - 1, i) for i in range(len(outputs))]
+        if not self.masked.isdisjoint(taken) or layer.makes_mask:
+            if layer.uses_mask:
+                self.unsupported.append(f"{layer.name}: {layer.class_name} of inputs with a mask")
+            self.masked.update(made)
+        return made
+
+    def _shape_of(self, tensor: Ref) -> Shape:
+        return self.graph.nodes[tensor.node].output_shapes[tensor.output]
+
+    def _check_keywords(self, name: str, keywords: dict[str, Any]) -> None:
+        if keywords.pop("training", None):
+            self.unsupported.append(f"{name}: called with training=True")
+        if keywords.pop("mask", None) is not None:
+            self.unsupported.append(f"{name}: called with a mask")
+        for key in [key for key, value in keywords.items() if value is None]:
+            del keywords[key]
+
+
+def _sensible(name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call what depends on a stranger's configuration; its failures are the archive's fault."""
+    try:
+        return function(*args, **kwargs)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
+        if isinstance(error, ArchiveError):
+            raise
+        raise ArchiveError(f"layer {name!r} does not fit its inputs {args}: {error}") from error
+
+
+def _tensor_only(value: Any) -> Ref:
+    if not isinstance(value, Ref):
+        raise ArchiveError(f"a model must be applied to tensors. Received: {value!r:.80}")
+    return value
+
+
+def _finder(made: dict[tuple[str, int], list[Ref]], name: str) -> Callable[[Leaf], Ref]:
+    def find(leaf: Leaf) -> Ref:
+        outputs = made.get(leaf[:2], [])
+        if leaf[2] >= len(outputs):
+            raise ArchiveError(f"{name!r} takes a tensor that does not exist: {leaf}")
+        return outputs[leaf[2]]
+
+    return find

@@ -1,0 +1,230 @@
+# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+"""Recurrent cells: one step of a layer over time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kspike_ref.archive import ArchiveError
+from kspike_ref.counting import tally
+from kspike_ref.layers.activation import activation
+from kspike_ref.layers.base import Array, Layer, Shape
+from kspike_ref.layers.product import Product
+from kspike_ref.layers.registry import create, known, saved_name
+
+
+class Cell(Layer):
+    """One step of a recurrent layer.
+
+    A cell does what does not depend on its state for all steps at once, in `project`.
+    """
+
+    state_count = 1
+
+    def setup(self) -> None:
+        self.units = self.integer("units")
+        self.use_bias = bool(self.config.get("use_bias", True))
+        self.activation = activation(self.config.get("activation", "tanh"))
+        self.gate = activation(self.config.get("recurrent_activation", "sigmoid"))
+
+    def output_units(self, shape: Shape) -> Shape:
+        """Return the shape of one example's output."""
+        return (self.units,)
+
+    def state_shapes(self, shape: Shape) -> list[Shape]:
+        """Return the shape of each of one example's states."""
+        return [(self.units,)]
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return (shape[0], *self.output_units(shape))
+
+    def initial(self, batch: int, shape: Shape) -> list[Array]:
+        """Return the states before the first step."""
+        shapes: Any = self.state_shapes(shape)
+        return [np.zeros((batch, *units), self.dtype) for units in shapes]
+
+    def entered(self, states: list[Array]) -> list[Array]:
+        """Return states that a model gives, as Keras has them, in the form of this cell."""
+        return states
+
+    def returned(self, states: list[Array]) -> list[Array]:
+        """Return states as Keras has them."""
+        return states
+
+    def project(self, x: Array) -> Array:
+        """Return what the inputs of all steps, ``(batch, time, …)``, contribute."""
+        return x
+
+    def step(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+        """Return the output of one step and the new states."""
+        raise NotImplementedError
+
+    def scan(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+        """Return the outputs of all steps, ``(batch, time, …)``, and the states after them."""
+        projected = self.project(x)
+        tally.spikes = False  # the cell's own output is not
+        units: Any = self.output_units(x.shape[:1] + x.shape[2:])
+        out = np.empty((*x.shape[:2], *units), self.dtype)
+        for t in range(x.shape[1]):
+            out[:, t], states = self.step(projected[:, t], states)
+        return out, states
+
+
+class GatedCell(Cell):
+    """A cell with one matrix for the input and one for its own output."""
+
+    gates = 1
+
+    def bias_shape(self) -> tuple[int, ...]:
+        """Return the shape of the biases."""
+        return (self.gates * self.units,)
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        width = self.gates * self.units
+        shapes: dict[str, Any] = {
+            "kernel": (shape[-1], width),
+            "recurrent_kernel": (self.units, width),
+        }
+        return shapes | ({"bias": self.bias_shape()} if self.use_bias else {})
+
+    def prepare(self) -> None:
+        self.inward = Product(self.weights["kernel"])
+        self.recurrent = Product(self.weights["recurrent_kernel"])
+
+    def project(self, x: Array) -> Array:
+        return self.inward.over_last_axis(x, self.weights.get("bias"))
+
+
+@known("SimpleRNNCell")
+class SimpleRNNCell(GatedCell):
+    """``h ← f(W·x + U·h + b)``."""
+
+    def step(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+        h = self.activation(self.recurrent.add(states[0], x.copy()))
+        return h, [h]
+
+
+@known("LSTMCell")
+class LSTMCell(GatedCell):
+    """Long short-term memory: gates i, f, candidate c, and o."""
+
+    gates = 4
+    state_count = 2
+
+    def state_shapes(self, shape: Shape) -> list[Shape]:
+        return [(self.units,), (self.units,)]
+
+    def step(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+        z = self.recurrent.add(states[0], x.copy())
+        i, f, c, o = (z[:, k * self.units : (k + 1) * self.units] for k in range(4))
+        carry = self.gate(f) * states[1] + self.gate(i) * self.activation(c)
+        h = self.gate(o) * self.activation(carry)
+        return h, [h, carry]
+
+
+@known("GRUCell")
+class GRUCell(GatedCell):
+    """Gated recurrent unit: gates z and r, and a candidate reset before or after the product."""
+
+    gates = 3
+
+    def setup(self) -> None:
+        super().setup()
+        self.reset_after = bool(self.config.get("reset_after", True))
+
+    def bias_shape(self) -> tuple[int, ...]:
+        return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
+
+    def prepare(self) -> None:
+        super().prepare()
+        bias = self.weights.get("bias")
+        self.inner_bias = bias[1] if bias is not None and self.reset_after else None
+        kernel = self.weights["recurrent_kernel"]
+        self.both = Product(kernel[:, : 2 * self.units])
+        self.candidate = Product(kernel[:, 2 * self.units :])
+
+    def project(self, x: Array) -> Array:
+        bias = self.weights.get("bias")
+        if bias is not None and self.reset_after:
+            bias = bias[0]
+        return self.inward.over_last_axis(x, bias)
+
+    def step(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+        h, n = states[0], self.units
+        if self.reset_after:
+            inner = self.recurrent(h, self.inner_bias)
+            gates = self.gate(x[:, : 2 * n] + inner[:, : 2 * n])
+            recurrent = gates[:, n:] * inner[:, 2 * n :]
+        else:
+            gates = self.gate(x[:, : 2 * n] + self.both(h))
+            recurrent = self.candidate(gates[:, n:] * h)
+        z = gates[:, :n]
+        h = z * h + (1 - z) * self.activation(x[:, 2 * n :] + recurrent)
+        return h, [h]
+
+
+@known("StackedRNNCells")
+class StackedRNNCells(Cell):
+    """Cells one after another."""
+
+    def setup(self) -> None:
+        self.cells: list[Any] = []
+        for i, config in enumerate(self.config["cells"]):
+            cell = create(config, f"{self.name}/{i}")
+            if not isinstance(cell, Cell):
+                raise ArchiveError(f"a cell is needed. Received: {cell.class_name}")
+            self.cells.append(cell)
+        if not self.cells:
+            raise ArchiveError("cells must not be empty")
+        self.state_count = sum(cell.state_count for cell in self.cells)
+
+    def _shapes(self, shape: Shape) -> list[Shape]:
+        """Return the input shape of each cell, and the last one's output shape."""
+        shapes = [shape]
+        for cell in self.cells:
+            shapes.append((shape[0], *cell.output_units(shapes[-1])))
+        return shapes
+
+    def parts(self, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
+        used: dict[str, int] = {}
+        places = []
+        for cell, cell_shape in zip(self.cells, self._shapes(shape), strict=False):
+            name = saved_name(cell.class_name, used)
+            places.append((f"cells/{name}", cell, (cell_shape,)))
+        return places
+
+    def output_units(self, shape: Shape) -> Shape:
+        return self._shapes(shape)[-1][1:]
+
+    def state_shapes(self, shape: Shape) -> list[Shape]:
+        pairs = zip(self.cells, self._shapes(shape), strict=False)
+        return [state for cell, s in pairs for state in cell.state_shapes(s)]
+
+    def initial(self, batch: int, shape: Shape) -> list[Array]:
+        pairs = zip(self.cells, self._shapes(shape), strict=False)
+        return [state for cell, s in pairs for state in cell.initial(batch, s)]
+
+    def entered(self, states: list[Array]) -> list[Array]:
+        return self._each("entered", states)
+
+    def returned(self, states: list[Array]) -> list[Array]:
+        return self._each("returned", states)
+
+    def _each(self, form: str, states: list[Array]) -> list[Array]:
+        changed = []
+        for cell in self.cells:
+            count = cell.state_count
+            changed += getattr(cell, form)(states[:count])
+            states = states[count:]
+        return changed
+
+    def scan(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+        after = []
+        for cell in self.cells:
+            count = cell.state_count
+            x, new = cell.scan(x, states[:count])
+            states = states[count:]
+            after += new
+        return x, after
