@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from kspike_tf import scan
-from kspike_tf.layers.base import batch_of
+from kspike_tf.layers.arguments import batch_of
 from kspike_tf.layers.filters import FilterCell, FilterLayer
 
 Tensor = Any
@@ -102,9 +102,11 @@ class AlphaCell(FilterCell):
         y = tf.cast(tf.reshape(state[:, 0], tf.shape(x)), x.dtype)
         return y, [tf.cast(state, states[0].dtype)]
 
-    def call_sequence(self, inputs: Tensor, states: Any, training: Any = None) -> Any:
-        """Take all time steps at once; inputs and outputs are ``(batch, time, *size)``."""
-        return self._sequence(scan.alpha, inputs, states, training)
+    def _scan(self, *args: Tensor) -> Any:
+        return scan.alpha(*args)
+
+    def _rest(self, state: Tensor, tau: Tensor, seconds: Tensor) -> Tensor:
+        return scan.alpha_step(0.0, state, tau, seconds)
 
 
 @keras.saving.register_keras_serializable("kspike_tf")

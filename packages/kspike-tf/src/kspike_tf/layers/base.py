@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kspike_tf.config import VariableDt, dt_config, read_dt, resolve_dt
+from kspike_tf.layers.arguments import batch_of, plain_size, shape_of, state_size_of
 from kspike_tf.layers.sequence import SequenceOptions
 
 Tensor = Any
@@ -75,10 +74,10 @@ class KerasSpikingCell(keras.layers.Layer):
         # Rates, states and dt keep their precision: cells cast what they use themselves.
         kwargs.setdefault("autocast", False)
         super().__init__(**kwargs)
-        self.size = _shape("size", size)
+        self.size = shape_of("size", size)
         #: What Keras' RNN reads: it takes only an integer in symbolic shapes.
         self.output_size = self.size[0] if len(self.size) == 1 else self.size
-        self.state_size = _state_size(self.size if state_size is None else state_size)
+        self.state_size = state_size_of(self.size if state_size is None else state_size)
         self.dt = resolve_dt(dt)
         self._dt_variable = _tracked(self.dt)
         self.always_use_inference = always_use_inference
@@ -147,11 +146,30 @@ class KerasSpikingCell(keras.layers.Layer):
             f"{type(self).__name__} must implement call_inference(inputs, states)"
         )
 
-    def call_sequence(self, inputs: Tensor, states: Any, training: Any = None) -> Any:
+    def call_sequence(
+        self, inputs: Tensor, states: Any, training: Any = None, mask: Any = None
+    ) -> Any:
         """Take all time steps at once, where a cell knows a faster way than step by step.
 
-        A `KerasSpikingLayer` uses it, unless a subclass changes what a step does. `inputs` and the
-        outputs are ``(batch, time, *size)``.
+        A `KerasSpikingLayer` uses it, unless a subclass changes what a step does.
+
+        Parameters
+        ----------
+        inputs : (batch, time, *size) tf.Tensor
+            Input at all steps.
+        states : list of tf.Tensor
+            States before the first step.
+        training : bool or tf.Tensor, optional
+            Whether the model is being trained.
+        mask : (batch, time) tf.Tensor of bool, optional
+            False at steps that hold the states and repeat the output.
+
+        Returns
+        -------
+        outputs : (batch, time, *size) tf.Tensor
+            Output at all steps.
+        states : list of tf.Tensor
+            States after the last step.
         """
         raise NotImplementedError
 
@@ -191,7 +209,7 @@ class KerasSpikingCell(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs to make the cell again."""
         config = super().get_config()
-        config.update(size=_plain_size(self.size), dt=dt_config(self.dt))
+        config.update(size=plain_size(self.size), dt=dt_config(self.dt))
         # Subclasses that fix these do not take them as arguments.
         if self.state_shapes != [self.size]:
             config["state_size"] = self.state_size
@@ -270,38 +288,7 @@ class KerasSpikingLayer(SequenceOptions):
         return {**super().get_config(), "dt": dt_config(self.dt)}
 
 
-def batch_of(inputs: Any, batch_size: Any) -> Any:
-    """Return the batch size, given directly or by a tensor."""
-    if batch_size is not None:
-        return batch_size
-    if inputs is None:
-        raise ValueError("batch_size or inputs must be given. Received: batch_size=None")
-    return tf.shape(inputs)[0]
-
-
 def _tracked(dt: Any) -> Any:
     """Return the variable that a SavedModel must contain, if any."""
     # TensorFlow follows attributes to it; Keras does not take it for a weight.
     return dt.storage if isinstance(dt, VariableDt) else None
-
-
-def _shape(name: str, size: Any) -> tuple[int, ...]:
-    if isinstance(size, tf.TensorShape):
-        size = tuple(size)
-    values = tuple(size) if isinstance(size, Sequence | np.ndarray) else (size,)
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-            raise TypeError(f"{name} must be an integer or a tuple of integers. Received: {size!r}")
-        if value < 1:
-            raise ValueError(f"{name} must be positive. Received: {name}={size!r}")
-    return tuple(int(value) for value in values)
-
-
-def _state_size(size: Any) -> Any:
-    if isinstance(size, list) and any(isinstance(each, Sequence) for each in size):
-        return [_plain_size(_shape("state_size", each)) for each in size]
-    return _plain_size(_shape("state_size", size))
-
-
-def _plain_size(shape: tuple[int, ...]) -> Any:
-    return shape[0] if len(shape) == 1 else shape

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import numbers
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from kspike_tf.layers import masking
+from kspike_tf.layers.arguments import check_units, tau_initializer_of
 from kspike_tf.layers.base import KerasSpikingLayer
 from kspike_tf.layers.precise import PreciseCell
-from kspike_tf.layers.spiking_activation import check_units
 
 Tensor = Any
 
@@ -28,7 +27,7 @@ class FilterArguments:
         initial_level_constraint: Any,
         tau_constraint: Any,
     ) -> None:
-        self.tau_initializer = _tau_initializer(tau_initializer)
+        self.tau_initializer = tau_initializer_of(tau_initializer)
         self.apply_during_training = bool(apply_during_training)
         self.level_initializer = keras.initializers.get(level_initializer)
         self.initial_level_constraint = keras.constraints.get(initial_level_constraint)
@@ -103,25 +102,56 @@ class FilterCell(FilterArguments, PreciseCell):
         """Return the input; the state stays."""
         return self._cast(inputs), states
 
-    def _sequence(
-        self, function: Callable[..., Any], inputs: Tensor, states: Any, training: Any
+    def call_sequence(
+        self, inputs: Tensor, states: Any, training: Any = None, mask: Any = None
     ) -> Any:
-        shape = tf.shape(inputs)
+        """Take all time steps at once, as `KerasSpikingCell.call_sequence`."""
+        tau = tf.reshape(self.tau.value, [-1])
 
         def filtering(inputs: Tensor, state: Tensor) -> Any:
-            flat = tf.reshape(inputs, tf.stack([shape[0], shape[1], self.units]))
-            flat = tf.ensure_shape(flat, [*inputs.shape[:2], self.units])
-            parts = math.prod(state.shape[1:]) // self.units
-            start = tf.reshape(state, [-1, parts, self.units])
-            tau = tf.reshape(self.tau.value, [-1])
-            y, end = function(flat, start, tau, self._seconds())
-            y = tf.ensure_shape(tf.reshape(y, shape), inputs.shape)
+            x = tf.reshape(inputs, tf.concat([tf.shape(inputs)[:2], [self.units]], 0))
+            x = tf.ensure_shape(x, [*inputs.shape[:2], self.units])
+            start = tf.reshape(state, [-1, math.prod(state.shape[1:]) // self.units, self.units])
+            if mask is None:
+                y, end = self._scan(x, start, tau, self._seconds())
+            else:
+                y, end = self._masked(x, start, tau, mask)
+            y = tf.ensure_shape(tf.reshape(y, tf.shape(inputs)), inputs.shape)
             return y, [tf.reshape(end, tf.shape(state))]
 
         def passing(inputs: Tensor, state: Tensor) -> Any:
-            return inputs, [state]
+            if mask is None:
+                return inputs, [state]
+            return masking.unpacked(masking.packed(inputs, mask), mask), [state]
 
         return self.choose(training, passing, filtering)(inputs, states[0])
+
+    def _masked(self, x: Tensor, start: Tensor, tau: Tensor, mask: Tensor) -> Any:
+        """Filter ``(batch, time, units)`` where the mask is true."""
+        # Zeros in front leave a filter at rest where it is. So the response to the inputs and that
+        # to the initial state, for which there is a formula, are added; the filter is linear.
+        x64 = masking.packed(tf.cast(x, tf.float64), mask, at_end=True)
+        driven, end = self._scan(x64, tf.zeros_like(start), tau, self._seconds())
+        driven = masking.unpacked(driven, mask, at_end=True)
+
+        def free(steps: Tensor) -> Tensor:
+            seconds = tf.cast(steps[:, :, None], tf.float64) * self._seconds()
+            return self._rest(start[:, :, None], tau, seconds)
+
+        y = tf.where(
+            masking.counted(mask)[:, :, None] > 0,
+            driven + free(masking.counted(mask))[:, 0],
+            0.0,
+        )
+        return tf.cast(y, x.dtype), end + free(masking.total(mask))[:, :, 0]
+
+    def _scan(self, x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
+        """Filter ``(batch, time, units)`` from a state ``(batch, parts, units)``."""
+        raise NotImplementedError
+
+    def _rest(self, state: Tensor, tau: Tensor, seconds: Tensor) -> Tensor:
+        """Return states ``(batch, parts, 1, units)`` after a time ``(batch, n, 1)`` at rest."""
+        raise NotImplementedError
 
     def _seconds(self) -> Any:
         # Rounded to float32: a number and a float32 variable give the same outputs.
@@ -173,14 +203,3 @@ class FilterLayer(FilterArguments, KerasSpikingLayer):
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs to make the layer again."""
         return {**super().get_config(), **self._filter_config()}
-
-
-def _tau_initializer(tau: Any) -> Any:
-    """Return the initializer that a ``tau_initializer`` argument stands for."""
-    if isinstance(tau, bool) or not isinstance(tau, numbers.Real):
-        return keras.initializers.get(tau)
-    if not 0 < float(tau) < math.inf:
-        raise ValueError(
-            f"tau_initializer must be positive and finite. Received: tau_initializer={tau}"
-        )
-    return keras.initializers.Constant(float(tau))

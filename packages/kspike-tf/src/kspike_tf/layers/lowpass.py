@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from kspike_tf import scan
-from kspike_tf.layers.base import batch_of
+from kspike_tf.layers.arguments import batch_of
 from kspike_tf.layers.filters import FilterCell, FilterLayer
 
 Tensor = Any
@@ -95,9 +95,11 @@ class LowpassCell(FilterCell):
         y = scan.lowpass_step(x, tf.cast(level, "float64"), self.tau.value, self._seconds())
         return tf.cast(y, x.dtype), [tf.cast(y, level.dtype)]
 
-    def call_sequence(self, inputs: Tensor, states: Any, training: Any = None) -> Any:
-        """Take all time steps at once; inputs and outputs are ``(batch, time, *size)``."""
-        return self._sequence(scan.lowpass, inputs, states, training)
+    def _scan(self, *args: Tensor) -> Any:
+        return scan.lowpass(*args)
+
+    def _rest(self, state: Tensor, tau: Tensor, seconds: Tensor) -> Tensor:
+        return scan.lowpass_step(0.0, state, tau, seconds[:, None])
 
 
 @keras.saving.register_keras_serializable("kspike_tf")

@@ -1,4 +1,4 @@
-"""What layers over time have in common: options, states, masks, layouts."""
+"""What layers over time have in common: options, masks, layouts, regularization."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-Tensor = Any
-Shape = tuple[int | None, ...]
+from kspike_tf.layers.states import KeepsState, Shape, Tensor, listed
 
 
-class SequenceOptions(keras.layers.Layer):
+class SequenceOptions(KeepsState):
     """A layer that runs a cell over time; `KerasSpikingLayer` documents its options."""
 
     def __init__(
@@ -35,8 +34,6 @@ class SequenceOptions(keras.layers.Layer):
         self.time_major = time_major
         self.supports_masking = True
         self.layer: Any = None
-        self._state_variables: Any = None
-        self._has_state: Any = None
 
     # Building
 
@@ -71,6 +68,7 @@ class SequenceOptions(keras.layers.Layer):
         input_shape = tuple(input_shape)
         self._check_input_shape(input_shape)
         batch, time = self._batch_and_time(input_shape)
+        self._units = input_shape[2:]
         self.layer = keras.layers.RNN(
             self.build_cell(input_shape),
             return_sequences=True,
@@ -97,121 +95,6 @@ class SequenceOptions(keras.layers.Layer):
 
     def _batch_and_time(self, shape: Any) -> tuple[Any, Any]:
         return (shape[1], shape[0]) if self.time_major else (shape[0], shape[1])
-
-    # States
-
-    @property
-    def states(self) -> list[Any] | None:
-        """The states that a stateful layer goes on from; None for others, and before building."""
-        return self._state_variables
-
-    def _make_state_variables(self, batch: int | None) -> None:
-        if batch is None:
-            raise ValueError(
-                f"stateful=True needs a static batch size: give layer {self.name!r} inputs from "
-                "keras.Input(batch_shape=...). Received: batch size None"
-            )
-        with tf.init_scope():
-            # Not Keras variables: those are float32 weights, saved with the model.
-            states = _listed(self.layer.cell.get_initial_state(batch_size=batch))
-            self._state_variables = [
-                tf.Variable(state, trainable=False, name="state") for state in states
-            ]
-            self._has_state = tf.Variable(False, trainable=False, name="has_state")
-
-    def get_initial_state(self, batch_size: Any) -> list[Tensor]:
-        """Return the states before the first step.
-
-        Parameters
-        ----------
-        batch_size : int or tf.Tensor
-            Number of examples.
-
-        Returns
-        -------
-        list of tf.Tensor
-            One for each state of the cell.
-        """
-        return _listed(self.layer.cell.get_initial_state(batch_size=batch_size))
-
-    def reset_states(self, states: Any = None) -> None:
-        """Let the next call of a stateful layer start anew.
-
-        Parameters
-        ----------
-        states : array_like or list of array_like, optional
-            The states to start from; those of `get_initial_state` if not given.
-
-        Raises
-        ------
-        AttributeError
-            If the layer is not stateful.
-        ValueError
-            If the layer is not built, or number or shape of the states do not fit.
-        """
-        if not self.stateful:
-            raise AttributeError(
-                f"reset_states needs a layer with stateful=True. Received: {self.name!r}"
-            )
-        if self._state_variables is None:
-            raise ValueError(
-                f"reset_states needs a built layer: call {self.name!r} on an input first"
-            )
-        if states is None:
-            self._has_state.assign(False)
-            return
-        values = [tf.cast(tf.convert_to_tensor(s), tf.float64) for s in _listed(states)]
-        self._check_states(values, [tuple(v.shape) for v in self._state_variables], "states")
-        for variable, value in zip(self._state_variables, values, strict=True):
-            variable.assign(tf.cast(value, variable.dtype))
-        self._has_state.assign(True)
-
-    def reset_state(self) -> None:
-        """Do as `reset_states`, under the name of Keras 3."""
-        self.reset_states()
-
-    def _check_states(self, states: list[Any], shapes: list[Shape], name: str) -> None:
-        if len(states) != len(shapes):
-            raise ValueError(
-                f"{name} must hold {len(shapes)} state(s) for layer {self.name!r}. "
-                f"Received: {len(states)}"
-            )
-        for state, shape in zip(states, shapes, strict=True):
-            if not tf.TensorShape(state.shape).is_compatible_with(shape):
-                hint = "; with time_major=True inputs are (time, batch, *units)"
-                raise ValueError(
-                    f"{name} must have the shape {shape} for layer {self.name!r}"
-                    f"{hint if self.time_major else ''}. Received: {tuple(state.shape)}"
-                )
-
-    def _state_shapes(self, batch: int | None) -> list[Shape]:
-        return [(batch, *shape) for shape in self.layer.cell.state_shapes]
-
-    def _start(self, x: Tensor, initial_state: Any) -> list[Tensor]:
-        """Return the states to start from, for inputs (batch, time, *units)."""
-        cell = self.layer.cell
-        if initial_state is not None:
-            states = _listed(initial_state)
-            self._check_states(states, self._state_shapes(x.shape[0]), "initial_state")
-            return [tf.cast(state, cell.compute_dtype) for state in states]
-        if not self.stateful:
-            return self.get_initial_state(tf.shape(x)[0] if x.shape[0] is None else x.shape[0])
-        batch = self._state_variables[0].shape[0]
-        if x.shape[0] not in (None, batch):
-            raise ValueError(
-                f"stateful layer {self.name!r} was built for a batch of {batch}. "
-                f"Received: a batch of {x.shape[0]}"
-            )
-        return tf.cond(
-            self._has_state,
-            lambda: [tf.convert_to_tensor(v) for v in self._state_variables],
-            lambda: self.get_initial_state(batch),
-        )
-
-    def _keep(self, states: list[Tensor]) -> None:
-        for variable, state in zip(self._state_variables, states, strict=True):
-            variable.assign(state)
-        self._has_state.assign(True)
 
     # Running
 
@@ -249,16 +132,12 @@ class SequenceOptions(keras.layers.Layer):
             If ``constants`` are given, shapes do not fit, or ``unroll=True`` meets an unknown
             number of steps.
         """
-        if constants is not None:
-            raise ValueError(
-                f"constants are not supported by layer {self.name!r}. Received: {constants!r}"
-            )
         inputs = tf.convert_to_tensor(inputs)
         mask = getattr(inputs, "_keras_mask", None) if mask is None else mask
-        self._check_mask(inputs, mask)
+        self._check_arguments(inputs, initial_state, constants, mask)
         x = tf.cast(inputs, self.layer.cell.sequence_dtype)
+        mask = None if mask is None else tf.cast(mask, tf.bool)
         x, mask = (_swapped(x), _swapped(mask)) if self.time_major else (x, mask)
-        self._check_unroll(x)
         y, states = self._run(x, self._start(x, initial_state), training, mask)
         if self.stateful:
             self._keep(states)
@@ -269,8 +148,8 @@ class SequenceOptions(keras.layers.Layer):
 
     def _run(self, x: Tensor, states: list[Tensor], training: Any, mask: Any) -> Any:
         cell = self.layer.cell
-        if mask is None and cell.has_sequence:
-            return cell.call_sequence(x, states, training=training)
+        if cell.has_sequence:
+            return cell.call_sequence(x, states, training=training, mask=mask)
         _, y, states = self.layer.inner_loop(x, states, mask, training=training)
         return y, states
 
@@ -279,21 +158,30 @@ class SequenceOptions(keras.layers.Layer):
             return y[:, -1]
         return _swapped(y) if self.time_major else y
 
-    def _check_mask(self, inputs: Any, mask: Any) -> None:
-        if mask is None:
-            return
-        expected, shape = tuple(inputs.shape[:2]), tuple(mask.shape)
-        if not tf.TensorShape(expected).is_compatible_with(shape):
+    def _check_arguments(self, inputs: Any, initial_state: Any, constants: Any, mask: Any) -> None:
+        """Raise where arguments do not fit the layer or each other."""
+        if constants is not None:
+            raise ValueError(
+                f"constants are not supported by layer {self.name!r}. Received: {constants!r}"
+            )
+        shape = tuple(inputs.shape)
+        batch, time = self._batch_and_time(shape)
+        if shape[2:] != self._units:
+            raise ValueError(
+                f"inputs must have the units {self._units} that layer {self.name!r} was built for"
+                f"{self._layout_hint()}. Received: shape={shape}"
+            )
+        if self.unroll and time is None:
+            raise ValueError(
+                f"unroll=True needs a known number of time steps in layer {self.name!r}"
+                f"{self._layout_hint()}. Received: shape={shape}"
+            )
+        if initial_state is not None:
+            self._check_states(listed(initial_state), self._state_shapes(batch), "initial_state")
+        if mask is not None and not tf.TensorShape(shape[:2]).is_compatible_with(mask.shape):
             raise ValueError(
                 f"mask must have the first two axes of the inputs of layer {self.name!r}, "
-                f"{expected} with time_major={self.time_major}. Received: {shape}"
-            )
-
-    def _check_unroll(self, x: Tensor) -> None:
-        if self.unroll and x.shape[1] is None:
-            raise ValueError(
-                f"unroll=True needs a known number of time steps in layer {self.name!r}. "
-                f"Received: shape={tuple(x.shape)}"
+                f"{shape[:2]} with time_major={self.time_major}. Received: {tuple(mask.shape)}"
             )
 
     # Regularisation: Keras would penalise the final states as well, and in half precision.
@@ -338,9 +226,17 @@ class SequenceOptions(keras.layers.Layer):
         y = input_shape if self.return_sequences else (batch, *input_shape[2:])
         return (y, *self._state_shapes(batch)) if self.return_state else y
 
-    def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return symbolic outputs."""
-        self._check_mask(inputs, getattr(inputs, "_keras_mask", None))
+    def compute_output_spec(
+        self,
+        inputs: Any,
+        training: Any = None,
+        initial_state: Any = None,
+        constants: Any = None,
+        mask: Any = None,
+    ) -> Any:
+        """Return symbolic outputs, for the arguments of `call`."""
+        mask = getattr(inputs, "_keras_mask", None) if mask is None else mask
+        self._check_arguments(inputs, initial_state, constants, mask)
         if not self.return_state:
             shape = self.compute_output_shape(inputs.shape)
             return keras.KerasTensor(shape, dtype=self.compute_dtype)
@@ -369,10 +265,6 @@ class SequenceOptions(keras.layers.Layer):
             time_major=self.time_major,
         )
         return config
-
-
-def _listed(states: Any) -> list[Any]:
-    return list(states) if isinstance(states, list | tuple) else [states]
 
 
 def _swapped(x: Any) -> Any:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import numbers
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from kspike_tf import scan
-from kspike_tf.layers.base import KerasSpikingLayer, batch_of
+from kspike_tf.layers import masking
+from kspike_tf.layers.arguments import activation_function, batch_of, check_units, checked_seed
+from kspike_tf.layers.base import KerasSpikingLayer
 from kspike_tf.layers.precise import PreciseCell
 
 Tensor = Any
@@ -115,24 +116,32 @@ class SpikingActivationCell(PreciseCell):
         spikes, voltage = scan.spike_step(rates, tf.cast(state, "float64"), self._seconds())
         return spikes, [tf.cast(voltage, state.dtype)]
 
-    def call_sequence(self, inputs: Tensor, states: Any, training: Any = None) -> Any:
-        """Take all time steps at once; inputs and outputs are ``(batch, time, *size)``."""
+    def call_sequence(
+        self, inputs: Tensor, states: Any, training: Any = None, mask: Any = None
+    ) -> Any:
+        """Take all time steps at once, as `KerasSpikingCell.call_sequence`."""
         # The activation takes time as more of the batch: it may know nothing of time.
         shape = tf.shape(inputs)
         merged = tf.reshape(inputs, tf.concat([[-1], shape[2:]], 0))
         rates = self._rates(tf.ensure_shape(merged, [None, *self.size]))
+        rates = tf.reshape(rates, tf.stack([shape[0], shape[1], self.units]))
+        rates = tf.ensure_shape(rates, [*inputs.shape[:2], self.units])
+        if mask is not None:
+            # At the start, so that zeros follow: they leave a voltage where it is.
+            rates = masking.packed(rates, mask)
 
         def spiking(rates: Tensor, voltage: Tensor) -> Any:
-            flat = tf.reshape(rates, tf.stack([shape[0], shape[1], self.units]))
-            flat = tf.ensure_shape(flat, [*inputs.shape[:2], self.units])
             start = self._flat(scan.on_grid(voltage))
-            spikes, end = scan.spikes(flat, start, self._seconds())
+            spikes, end = scan.spikes(rates, start, self._seconds())
+            if mask is not None:  # a voltage of 1 or more would fall even so
+                end = tf.where(masking.total(mask) > 0, end, start)
             return restored(spikes), [tf.reshape(end, tf.shape(voltage))]
 
         def resting(rates: Tensor, voltage: Tensor) -> Any:
             return restored(rates), [voltage]
 
         def restored(x: Tensor) -> Tensor:
+            x = x if mask is None else masking.unpacked(x, mask)
             return tf.ensure_shape(tf.reshape(x, shape), inputs.shape)
 
         return self.choose(training, resting, spiking)(rates, states[0])
@@ -222,36 +231,6 @@ class SpikingActivation(KerasSpikingLayer):
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs to make the layer again."""
         return {**super().get_config(), **spiking_config(self)}
-
-
-def activation_function(activation: Any) -> Any:
-    """Return the function or layer that an ``activation`` argument stands for."""
-    function = keras.activations.get(activation)
-    if not callable(function):
-        raise TypeError(
-            f"activation must be a name, a function or a layer. Received: {activation!r}"
-        )
-    return function
-
-
-def checked_seed(seed: Any) -> int | None:
-    """Return the seed as an int, or None."""
-    if seed is None:
-        return None
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
-        raise TypeError(f"seed must be an integer or None. Received: seed={seed!r}")
-    if not 0 <= int(seed) < 2**64:
-        raise ValueError(f"seed must be from 0 to 2**64 - 1. Received: seed={seed}")
-    return int(seed)
-
-
-def check_units(cell: Any, input_shape: Any) -> None:
-    """Raise where a cell meets inputs of another size."""
-    if tuple(input_shape[1:]) != cell.size:
-        raise ValueError(
-            f"inputs of {type(cell).__name__} must have the size {cell.size} that it was made for. "
-            f"Received: {tuple(input_shape[1:])}"
-        )
 
 
 def spiking_config(owner: Any) -> dict[str, Any]:

@@ -1,0 +1,87 @@
+"""What arguments of cells and layers stand for, and what is refused."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def batch_of(inputs: Any, batch_size: Any) -> Any:
+    """Return the batch size, given directly or by a tensor."""
+    if batch_size is not None:
+        return batch_size
+    if inputs is None:
+        raise ValueError("batch_size or inputs must be given. Received: batch_size=None")
+    return tf.shape(inputs)[0]
+
+
+def shape_of(name: str, size: Any) -> tuple[int, ...]:
+    """Return the shape that an integer or a sequence of integers stands for."""
+    if isinstance(size, tf.TensorShape):
+        size = tuple(size)
+    values = tuple(size) if isinstance(size, Sequence | np.ndarray) else (size,)
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            raise TypeError(f"{name} must be an integer or a tuple of integers. Received: {size!r}")
+        if value < 1:
+            raise ValueError(f"{name} must be positive. Received: {name}={size!r}")
+    return tuple(int(value) for value in values)
+
+
+def state_size_of(size: Any) -> Any:
+    """Return the size of a state, or a list of the sizes of several, as Keras' RNN reads it."""
+    if isinstance(size, list) and any(isinstance(each, Sequence) for each in size):
+        return [plain_size(shape_of("state_size", each)) for each in size]
+    return plain_size(shape_of("state_size", size))
+
+
+def plain_size(shape: tuple[int, ...]) -> Any:
+    """Return an integer for a single axis: Keras' RNN takes no tuple there."""
+    return shape[0] if len(shape) == 1 else shape
+
+
+def activation_function(activation: Any) -> Any:
+    """Return the function or layer that an ``activation`` argument stands for."""
+    function = keras.activations.get(activation)
+    if not callable(function):
+        raise TypeError(
+            f"activation must be a name, a function or a layer. Received: {activation!r}"
+        )
+    return function
+
+
+def checked_seed(seed: Any) -> int | None:
+    """Return the seed as an int, or None."""
+    if seed is None:
+        return None
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
+        raise TypeError(f"seed must be an integer or None. Received: seed={seed!r}")
+    if not 0 <= int(seed) < 2**64:
+        raise ValueError(f"seed must be from 0 to 2**64 - 1. Received: seed={seed}")
+    return int(seed)
+
+
+def check_units(cell: Any, input_shape: Any) -> None:
+    """Raise where a cell meets inputs of another size."""
+    if tuple(input_shape[1:]) != cell.size:
+        raise ValueError(
+            f"inputs of {type(cell).__name__} must have the size {cell.size} that it was made for. "
+            f"Received: {tuple(input_shape[1:])}"
+        )
+
+
+def tau_initializer_of(tau: Any) -> Any:
+    """Return the initializer that a ``tau_initializer`` argument stands for."""
+    if isinstance(tau, bool) or not isinstance(tau, numbers.Real):
+        return keras.initializers.get(tau)
+    if not 0 < float(tau) < math.inf:
+        raise ValueError(
+            f"tau_initializer must be positive and finite. Received: tau_initializer={tau}"
+        )
+    return keras.initializers.Constant(float(tau))

@@ -1,0 +1,141 @@
+"""The states of layers over time: where a call starts from, and what a stateful layer keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+Tensor = Any
+Shape = tuple[int | None, ...]
+
+
+class KeepsState(keras.layers.Layer):
+    """A layer that wraps a cell with states, and may keep them from call to call."""
+
+    name: str
+    layer: Any
+    stateful: bool
+    time_major: bool
+    _state_variables: Any = None
+    _has_state: Any = None
+
+    @property
+    def states(self) -> list[Any] | None:
+        """The states that a stateful layer goes on from; None for others, and before building."""
+        return self._state_variables
+
+    def _make_state_variables(self, batch: int | None) -> None:
+        if batch is None:
+            raise ValueError(
+                f"stateful=True needs a static batch size: give layer {self.name!r} inputs from "
+                f"keras.Input(batch_shape=...){self._layout_hint()}. Received: batch size None"
+            )
+        with tf.init_scope():
+            # Not Keras variables: those are float32 weights, saved with the model.
+            states = listed(self.layer.cell.get_initial_state(batch_size=batch))
+            self._state_variables = [
+                tf.Variable(state, trainable=False, name="state") for state in states
+            ]
+            self._has_state = tf.Variable(False, trainable=False, name="has_state")
+
+    def get_initial_state(self, batch_size: Any) -> list[Tensor]:
+        """Return the states before the first step.
+
+        Parameters
+        ----------
+        batch_size : int or tf.Tensor
+            Number of examples.
+
+        Returns
+        -------
+        list of tf.Tensor
+            One for each state of the cell.
+        """
+        return listed(self.layer.cell.get_initial_state(batch_size=batch_size))
+
+    def reset_states(self, states: Any = None) -> None:
+        """Let the next call of a stateful layer start anew.
+
+        Parameters
+        ----------
+        states : array_like or list of array_like, optional
+            The states to start from; those of `get_initial_state` if not given.
+
+        Raises
+        ------
+        AttributeError
+            If the layer is not stateful.
+        ValueError
+            If the layer is not built, or number or shape of the states do not fit.
+        """
+        if not self.stateful:
+            raise AttributeError(
+                f"reset_states needs a layer with stateful=True. Received: {self.name!r}"
+            )
+        if self._state_variables is None:
+            raise ValueError(
+                f"reset_states needs a built layer: call {self.name!r} on an input first"
+            )
+        if states is None:
+            self._has_state.assign(False)
+            return
+        values = [tf.cast(tf.convert_to_tensor(s), tf.float64) for s in listed(states)]
+        self._check_states(values, [tuple(v.shape) for v in self._state_variables], "states")
+        for variable, value in zip(self._state_variables, values, strict=True):
+            variable.assign(tf.cast(value, variable.dtype))
+        self._has_state.assign(True)
+
+    def reset_state(self) -> None:
+        """Do as `reset_states`, under the name of Keras 3."""
+        self.reset_states()
+
+    def _check_states(self, states: list[Any], shapes: list[Shape], name: str) -> None:
+        if len(states) != len(shapes):
+            raise ValueError(
+                f"{name} must hold {len(shapes)} state(s) for layer {self.name!r}. "
+                f"Received: {len(states)}"
+            )
+        for state, shape in zip(states, shapes, strict=True):
+            if not tf.TensorShape(state.shape).is_compatible_with(shape):
+                raise ValueError(
+                    f"{name} must have the shape {shape} for layer {self.name!r}"
+                    f"{self._layout_hint()}. Received: {tuple(state.shape)}"
+                )
+
+    def _layout_hint(self) -> str:
+        # Where batch and time may have been exchanged.
+        return "; with time_major=True inputs are (time, batch, *units)" if self.time_major else ""
+
+    def _state_shapes(self, batch: int | None) -> list[Shape]:
+        return [(batch, *shape) for shape in self.layer.cell.state_shapes]
+
+    def _start(self, x: Tensor, initial_state: Any) -> list[Tensor]:
+        """Return the states to start from, for inputs (batch, time, *units)."""
+        if initial_state is not None:
+            dtype = self.layer.cell.compute_dtype
+            return [tf.cast(state, dtype) for state in listed(initial_state)]
+        if not self.stateful:
+            return self.get_initial_state(tf.shape(x)[0] if x.shape[0] is None else x.shape[0])
+        batch = self._state_variables[0].shape[0]
+        if x.shape[0] not in (None, batch):
+            raise ValueError(
+                f"stateful layer {self.name!r} was built for a batch of {batch}"
+                f"{self._layout_hint()}. Received: a batch of {x.shape[0]}"
+            )
+        return tf.cond(
+            self._has_state,
+            lambda: [tf.convert_to_tensor(v) for v in self._state_variables],
+            lambda: self.get_initial_state(batch),
+        )
+
+    def _keep(self, states: list[Tensor]) -> None:
+        for variable, state in zip(self._state_variables, states, strict=True):
+            variable.assign(state)
+        self._has_state.assign(True)
+
+
+def listed(states: Any) -> list[Any]:
+    """Return states as a list: one of them may have come alone."""
+    return list(states) if isinstance(states, list | tuple) else [states]
