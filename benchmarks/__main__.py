@@ -1,20 +1,23 @@
 """The command line: build environments, run what is left, write the report.
 
 `python -m benchmarks quick` runs tiny sizes in this environment alone, to see that everything
-works. `python -m benchmarks all` does the real thing; it can be interrupted and goes on where it
-was, because every piece of work is stored as soon as it is done.
+works, and fails if something does not. `python -m benchmarks all` does the real thing. Every piece
+of work is stored as soon as it is done: interrupted, or stopped by `--budget`, it goes on where it
+was when it is called again. `all --again` begins anew, and `report` writes what there is.
 """
 
 from __future__ import annotations
 
 import argparse
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
 
 from benchmarks import costs, environments, report, results, works
-from benchmarks.session import PEERS, QUICK_PEERS, Session
+from benchmarks.contestants import OURS, PEERS, QUICK_PEERS, takes_part
+from benchmarks.session import Session
 
 
 def say(text: str) -> None:
@@ -23,13 +26,14 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def prepare(folder: pathlib.Path) -> pathlib.Path:
-    """Make the shared images and models, if they are not there yet; return their folder."""
+def prepare(folder: pathlib.Path) -> None:
+    """Make the shared images and models, if they are not there yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".gitignore").write_text("*\n")
     if not (folder / "data" / "digits.npz").exists():
         say("Training the model that everybody runs ...")
         command = [sys.executable, "-m", "benchmarks.data", str(folder / "data")]
         subprocess.run(command, check=True, cwd=environments.ROOT)  # noqa: S603
-    return folder / "data"
 
 
 def build(rebuild: bool = False) -> None:
@@ -40,34 +44,54 @@ def build(rebuild: bool = False) -> None:
             say(f"  not installed: {what}: {why}")
 
 
-def run(arguments: argparse.Namespace, quick: bool) -> bool:
-    """Do the work that has no result yet; return whether something of kspike failed."""
-    folder: pathlib.Path = arguments.folder
-    store = results.Store(folder / ("quick" if quick else "results"))
-    todo = works.chosen(works.every_work(quick), arguments.only)
-    todo = [work for work in todo if arguments.again or not store.has(work.name)]
-    prepared = prepare(folder)
+def contestants(arguments: argparse.Namespace, todo: list[works.Work], quick: bool) -> list[str]:
+    """Return who takes part in any of the work: only they need to be started."""
+    names = arguments.peers or (QUICK_PEERS if quick else PEERS)
+    return [n for n in names if any(takes_part(n, work.name, work.peers) for work in todo)]
+
+
+def failures(result: results.Result, quick: bool) -> list[str]:
+    """Return what went wrong that should not: in the quick mode, anything; else, with kspike."""
+    names = [entry["peer"] for entry in result["entries"] if "failed" in entry]
+    return [name for name in (*names, *result["missing"]) if quick or name in OURS]
+
+
+def measure(
+    arguments: argparse.Namespace, store: results.Store, todo: list[works.Work], quick: bool
+) -> bool:
+    """Do work, storing every piece as soon as it is done; return whether something failed."""
     failed = False
-    if todo:
-        names = arguments.peers or list(QUICK_PEERS if quick else PEERS)
-        with Session(names, prepared, here=quick, first_modes=quick) as session:
-            for name, why in session.missing.items():
-                say(f"{PEERS[name].title} does not take part: {why}")
-            end = time.monotonic() + arguments.budget
-            for number, work in enumerate(todo):
-                if time.monotonic() > end:
-                    say(f"The time is up; {len(todo) - number} to do.")
-                    break
-                result = session.measure(work, arguments.rounds, arguments.seconds)
-                store.save(work.name, result)
-                say(results.line(work, result))
-                failed |= any(
-                    "failed" in e and e["peer"].startswith("kspike") for e in result["entries"]
-                )
-    if not arguments.only or "costs" in arguments.only:
-        for name in costs.missing(store, arguments.again, quick):
+    prepared, start = arguments.folder / "data", time.monotonic()
+    with Session(contestants(arguments, todo, quick), prepared, quick, quick) as session:
+        for name, why in session.missing.items():
+            say(f"{PEERS[name].title} does not take part: {why}")
+        for number, work in enumerate(todo, 1):
+            if time.monotonic() > arguments.end:
+                say(f"The time is up; {len(todo) - number + 1} pieces of work are left.")
+                break
+            result = session.measure(work, arguments.rounds, arguments.seconds)
+            store.save(work.name, result)
+            passed = time.strftime("%M:%S", time.gmtime(time.monotonic() - start))
+            say(f"[{number}/{len(todo)}, {passed}] {results.line(work, result)}")
+            failed |= bool(failures(result, quick))
+    return failed
+
+
+def run(arguments: argparse.Namespace, store: results.Store, quick: bool) -> bool:
+    """Do the work that has no result yet; return whether something failed."""
+    todo = works.chosen(works.every_work(quick), arguments.only)
+    paid = [n for n in costs.names(quick) if not arguments.only or "costs" in arguments.only]
+    if arguments.again:
+        store.put_aside([*(work.name for work in todo), *paid])
+    todo = [work for work in todo if not store.has(work.name)]
+    prepare(arguments.folder)
+    arguments.end = time.monotonic() + arguments.budget
+    failed = bool(todo) and measure(arguments, store, todo, quick)
+    for name in paid:
+        if not store.has(name) and time.monotonic() < arguments.end:
             say(f"Measuring {name} ...")
-            store.save(name, costs.measure(name, prepared, 1 if quick else arguments.rounds, quick))
+            rounds = 1 if quick else arguments.rounds
+            store.save(name, costs.measure(name, arguments.folder / "data", rounds, quick))
     return failed
 
 
@@ -78,24 +102,25 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[], help="parts of names of works")
     parser.add_argument("--peers", nargs="*", default=[], choices=PEERS)
     parser.add_argument("--rounds", type=int, default=5, help="alternating runs (default: 5)")
-    parser.add_argument("--seconds", type=float, default=0.3, help="of a run (default: 0.3)")
-    parser.add_argument("--budget", type=float, default=float("inf"), help="seconds, then stop")
-    parser.add_argument("--again", action="store_true", help="measure what has a result, too")
+    parser.add_argument("--seconds", type=float, default=0.1, help="of a run (default: 0.1)")
+    parser.add_argument("--budget", type=float, default=float("inf"), help="seconds, then report")
+    parser.add_argument("--again", action="store_true", help="put the results of before aside")
     parser.add_argument("--rebuild", action="store_true", help="build environments from nothing")
     parser.add_argument("--folder", type=pathlib.Path, default=environments.FOLDER)
     parser.add_argument("--docs", type=pathlib.Path, default=environments.ROOT / "docs")
     arguments = parser.parse_args()
+    quick = arguments.what == "quick"
+    if quick:
+        arguments.rounds, arguments.seconds = 2, 0.02
+        shutil.rmtree(arguments.folder / "quick", ignore_errors=True)
+    store = results.Store(arguments.folder / ("quick" if quick else "results"))
     failed = False
     if arguments.what in ("build", "all"):
         build(arguments.rebuild)
-    if arguments.what == "quick":
-        arguments.rounds, arguments.seconds, arguments.again = 2, 0.02, True
     if arguments.what in ("run", "all", "quick"):
-        failed = run(arguments, arguments.what == "quick")
+        failed = run(arguments, store, quick)
     if arguments.what in ("report", "all", "quick"):
-        quick = arguments.what == "quick"
         docs = arguments.folder / "quick-report" if quick else arguments.docs
-        store = results.Store(arguments.folder / ("quick" if quick else "results"))
         say(f"Wrote {report.write(store, docs)}")
     return 1 if failed else 0
 

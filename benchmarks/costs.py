@@ -16,8 +16,8 @@ import time
 from typing import Any
 
 from benchmarks import environments
-from benchmarks.results import Store
-from benchmarks.session import PEERS, Process, WorkerError
+from benchmarks.contestants import PEERS
+from benchmarks.process import Process, WorkerError
 from benchmarks.works import DYNAMICS, QUICK_SHAPES, SHAPES, Work
 
 IMPORTS = {
@@ -70,13 +70,15 @@ MEMORY_PEERS = (
     ("spiking_jelly", ""),
     ("sinabs_torch", ""),
 )
+MEMORY_KINDS = (*DYNAMICS, *(f"{kind}-gradient" for kind in DYNAMICS))
+# TensorFlow's own allocator keeps what is free, and would hide the peak of the next call.
+KEEP_NOTHING = {"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1"}
 NAMES = ("costs.import", "costs.size", "costs.first-call", "costs.memory")
 
 
-def missing(store: Store, again: bool, quick: bool) -> list[str]:
-    """Return which costs have no result yet (all with ``again``)."""
-    names = ("costs.import",) if quick else NAMES
-    return [name for name in names if again or not store.has(name)]
+def names(quick: bool) -> tuple[str, ...]:
+    """Return the names of the costs that are measured."""
+    return ("costs.import",) if quick else NAMES
 
 
 def measure(name: str, data: pathlib.Path, rounds: int, quick: bool) -> dict[str, Any]:
@@ -98,6 +100,7 @@ def measure(name: str, data: pathlib.Path, rounds: int, quick: bool) -> dict[str
     dict
         The raw result, with ``entries``.
     """
+    start = time.monotonic()
     if name == "costs.import":
         entries = import_times(rounds, quick)
     elif name == "costs.size":
@@ -106,7 +109,8 @@ def measure(name: str, data: pathlib.Path, rounds: int, quick: bool) -> dict[str
         entries = first_calls(data, rounds, quick)
     else:
         entries = memory(data, quick)
-    return {"when": time.strftime("%Y-%m-%d %H:%M"), "entries": entries}
+    took = round(time.monotonic() - start, 1)
+    return {"when": time.strftime("%Y-%m-%d %H:%M"), "took": took, "entries": entries}
 
 
 def _python(environment: str, quick: bool) -> str | None:
@@ -214,31 +218,31 @@ def _first_result(command: list[str], more: dict[str, str]) -> float | None:
 
 
 def memory(data: pathlib.Path, quick: bool) -> list[dict[str, Any]]:
-    """Return the peak of the memory that one call adds, after two calls, in a fresh process."""
-    shape = (QUICK_SHAPES if quick else SHAPES)[-1]
+    """Return the peak of the memory that one call adds, after two calls, layer by layer."""
     entries = []
-    for kind in DYNAMICS:
-        for peer, mode in MEMORY_PEERS:
-            of = kind if peer == "kspike_ref" else f"{kind}-gradient"
-            work = Work("memory", of, *shape)
-            try:
-                process = Process(PEERS[peer], data, here=quick)
-            except WorkerError:
-                continue
-            try:
-                process.greet()
-                if mode not in process.offers.get(of, []):
-                    continue
-                said = process.ask(do="prepare", work=dataclasses.asdict(work), mode=mode)
-                said = (
-                    said
-                    if "failed" in said
-                    else process.ask(do="memory", name=work.name, mode=mode)
-                )
-            except WorkerError as error:
-                said = {"failed": str(error)}
-            finally:
-                process.end()
-            size = 4 * work.batch * work.steps * work.units
-            entries.append({"kind": of, "peer": peer, "mode": mode, "output": size, **said})
+    for peer, mode in MEMORY_PEERS:
+        try:
+            process = Process(PEERS[peer], data, here=quick, more=KEEP_NOTHING)
+        except WorkerError:
+            continue
+        try:
+            process.greet()
+            entries += [
+                {"kind": kind, "peer": peer, "mode": mode, **_peak(process, kind, mode, quick)}
+                for kind in MEMORY_KINDS
+                if mode in process.offers.get(kind, [])
+            ]
+        except WorkerError as error:
+            entries.append({"kind": "", "peer": peer, "mode": mode, "failed": str(error)})
+        finally:
+            process.end()
     return entries
+
+
+def _peak(process: Process, kind: str, mode: str, quick: bool) -> dict[str, Any]:
+    work = Work("memory", kind, *(QUICK_SHAPES if quick else SHAPES)[-1])
+    said = process.ask(do="prepare", work=dataclasses.asdict(work), mode=mode)
+    if "failed" not in said:
+        said = process.ask(do="memory", name=work.name, mode=mode)
+    process.ask(do="forget")
+    return {"output": 4 * work.batch * work.steps * work.units, **said}

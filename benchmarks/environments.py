@@ -111,6 +111,34 @@ def find_python(version: str) -> str | None:
     return None
 
 
+def sources(commit: str) -> list[pathlib.Path]:
+    """Return the source folders of the packages as they were at a commit.
+
+    Parameters
+    ----------
+    commit : str
+        Of this repository. Its files are unpacked once, below ``FOLDER``.
+
+    Returns
+    -------
+    list of pathlib.Path
+        What goes before everything else on the path of Python; empty if git does not know the
+        commit (in a shallow clone, or outside a repository).
+    """
+    folder = FOLDER / "sources" / commit
+    if not folder.exists():
+        packed = FOLDER / f"{commit}.zip"
+        FOLDER.mkdir(exist_ok=True)
+        command = ["git", "archive", "--format=zip", "-o", str(packed), commit, "packages"]
+        try:
+            subprocess.run(command, cwd=ROOT, check=True, capture_output=True)  # noqa: S603
+        except (OSError, subprocess.CalledProcessError):
+            return []
+        shutil.unpack_archive(packed, folder)
+        packed.unlink()
+    return sorted(folder.glob("packages/*/src"))
+
+
 def build(environment: Environment, rebuild: bool = False) -> dict[str, str]:
     """Build an environment, if it is not there yet.
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pathlib
 
+from benchmarks.contestants import PEERS
 from benchmarks.results import Store, best, ratio
-from benchmarks.session import PEERS
 from benchmarks.tables import contestants
 from benchmarks.works import DYNAMICS
 

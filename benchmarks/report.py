@@ -8,9 +8,9 @@ import json
 import pathlib
 from collections.abc import Iterator
 
-from benchmarks import costs, environments, figures, machine, tables
+from benchmarks import behind, costs, environments, figures, machine, tables
+from benchmarks.contestants import PEERS
 from benchmarks.results import Result, Store
-from benchmarks.session import PEERS
 from benchmarks.works import DYNAMICS, every_work
 
 HOW = """\
@@ -139,9 +139,10 @@ def _costs(store: Store) -> Iterator[str]:
             )
     if (result := store.load("costs.memory")) and result["entries"]:
         yield (
-            "## Memory\n\nA fresh process, after warm-up, the largest of the layers' shapes; "
-            "kspike_ref forward, the others forward and backward.\n\n"
-            + tables.memory(result["entries"])
+            "## Memory\n\nWhat one call adds at its peak, after warm-up, in a process that does "
+            "nothing else, at the largest of the layers' shapes. TensorFlow uses the system's "
+            "allocator for this (`TF_ONEDNN_USE_SYSTEM_ALLOCATOR=1`): its own keeps what is free, "
+            "which would hide the peak.\n\n" + tables.memory(result["entries"])
         )
 
 
@@ -160,12 +161,12 @@ def versions(results: list[Result]) -> str:
 
 def unmeasured(names: set[str]) -> list[str]:
     """Return the work that belongs beside the given results and has none."""
-    for quick in (False, True):
-        expected = [work.name for work in every_work(quick)]
-        if names.intersection(expected):
-            expected += () if quick else costs.NAMES
-            return [name for name in expected if name not in names]
-    return []
+    expected = [
+        [*(work.name for work in every_work(quick)), *costs.names(quick)] for quick in (False, True)
+    ]
+    # Some work is the same in the quick mode: what fits best is meant.
+    meant = max(expected, key=lambda belong: len(names.intersection(belong)))
+    return [name for name in meant if name not in names]
 
 
 def installation() -> str:
@@ -180,6 +181,18 @@ def installation() -> str:
         for what, why in environments.build_failures(environment).items():
             text += f"\n\nNot installed here: {what} ({why})."
     return text
+
+
+def caveats(everything: dict[str, Result]) -> Iterator[str]:
+    """Yield what is not measured, measured badly, or could not be measured."""
+    if absent := unmeasured(set(everything)):
+        yield "## Not measured yet\n\n" + "\n".join(f"- {name}" for name in absent)
+    busy = [(r["others"], name) for name, r in everything.items() if r.get("others", 0) > BUSY]
+    if busy:
+        listed = (f"- {name}: {others:.2f} cores" for others, name in sorted(busy, reverse=True))
+        yield BUSY_TEXT + "\n".join(listed)
+    if failures := tables.failures(everything.values()):
+        yield "## What could not be measured\n\n" + "\n".join(failures)
 
 
 def write(store: Store, docs: pathlib.Path) -> pathlib.Path:
@@ -220,20 +233,11 @@ def write(store: Store, docs: pathlib.Path) -> pathlib.Path:
         cores=protocol["threads"],
         others=f"{max(result['others'] for result in results):.2f}",
     )
-    parts = ["# Benchmarks", how, "## Versions\n\n" + versions(results), *sections(store)]
-    if absent := unmeasured(set(everything)):
-        parts.append("## Not measured yet\n\n" + "\n".join(f"- {name}" for name in absent))
-    busy = sorted(
-        (r["others"], name) for name, r in everything.items() if r.get("others", 0) > BUSY
-    )
-    if busy:
-        listed = "\n".join(f"- {name}: {others:.2f} cores" for others, name in reversed(busy))
-        parts.append(BUSY_TEXT + listed)
-    failures = tables.failures(everything.values())
-    if failures:
-        parts.append("## What could not be measured\n\n" + "\n".join(failures))
-    parts.append("## How the environments were made\n\n" + installation())
     timed = [result for result in results if not result["work"]["once"]]
+    parts = ["# Benchmarks", how, "## Versions\n\n" + versions(results)]
+    parts += [*behind.before_and_after(store), *sections(store), *behind.section(timed)]
+    parts += caveats(everything)
+    parts.append("## How the environments were made\n\n" + installation())
     parts.append("## All modes\n\n" + tables.every_mode(timed))
     page = docs / "benchmarks.md"
     page.write_text("\n\n".join(part.rstrip() for part in parts) + "\n", encoding="utf-8")

@@ -8,6 +8,8 @@ import dataclasses
 import json
 import pathlib
 import statistics
+import time
+from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.works import Work
@@ -40,8 +42,18 @@ class Store:
         return dict(json.loads(self._path(name).read_text())) if self.has(name) else None
 
     def save(self, name: str, result: Result) -> None:
-        """Keep a raw result."""
-        self._path(name).write_text(json.dumps(result, indent=1) + "\n")
+        """Keep a raw result: all of it or, if the process is ended meanwhile, nothing."""
+        written = self._path(name).with_suffix(".part")
+        written.write_text(json.dumps(result, indent=1) + "\n")
+        written.replace(self._path(name))
+
+    def put_aside(self, names: Iterable[str]) -> None:
+        """Move results into a folder of their own beside these, so that they are measured again."""
+        found = [self._path(name) for name in names if self.has(name)]
+        aside = self.folder / "earlier" / time.strftime("%Y-%m-%d-%H%M%S")
+        for path in found:
+            aside.mkdir(parents=True, exist_ok=True)
+            path.rename(aside / path.name)
 
     def everything(self) -> dict[str, Result]:
         """Return all raw results by name."""
@@ -49,7 +61,9 @@ class Store:
 
     def group(self, group: str) -> list[Result]:
         """Return the results of a group of works."""
-        loaded = (dict(json.loads(path.read_text())) for path in self.folder.glob(f"{group}.*"))
+        loaded = (
+            dict(json.loads(path.read_text())) for path in self.folder.glob(f"{group}.*.json")
+        )
         return sorted(loaded, key=lambda r: [r["work"][k] for k in ("batch", "steps", "units")])
 
 
@@ -84,7 +98,7 @@ class Ratio:
 
 def number(value: float) -> str:
     """Write a number with two or three significant digits."""
-    if value >= 100:
+    if value >= 99.95:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
@@ -125,6 +139,8 @@ def line(work: Work, result: Result) -> str:
         who = f"{entry['peer']} {entry['mode']}".strip()
         if "failed" in entry:
             parts.append(f"{who} FAILED ({entry['failed'][:120]})")
+        elif "slow" in entry:
+            parts.append(f"{who} slow ({seconds(entry['warm'])})")
         else:
             parts.append(f"{who} {seconds(statistics.median(entry['rounds']))}")
     return f"{work.name}: " + "; ".join(parts)

@@ -4,155 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from benchmarks import environments, machine
+from benchmarks import machine
+from benchmarks.contestants import PEERS, takes_part
+from benchmarks.process import Process, WorkerError
 from benchmarks.works import Work
 
-PAUSE = 0.1  # seconds between two contestants: the threads of the last one stop spinning
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-    "TF_NUM_INTEROP_THREADS",
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Peer:
-    """A contestant.
-
-    Parameters
-    ----------
-    name : str
-        The module in ``benchmarks.peers`` that is its worker.
-    title : str
-        How the report calls it.
-    environment : str
-        Where it runs.
-    """
-
-    name: str
-    title: str
-    environment: str
-
-
-PEERS = {
-    peer.name: peer
-    for peer in (
-        Peer("kspike_ref", "kspike_ref", "kspike-ref"),
-        Peer("kspike_tf", "kspike_tf", "kspike-tf"),
-        Peer("limits", "machine limit", "kspike-ref"),
-        Peer("keras_spiking", "KerasSpiking 0.3.0", "keras-spiking"),
-        Peer("plain_keras", "plain Keras 3 cell", "kspike-tf"),
-        Peer("onnx_runtime", "ONNX Runtime", "onnx"),
-        Peer("snn_torch", "snnTorch", "torch"),
-        Peer("norse_torch", "Norse", "torch"),
-        Peer("spiking_jelly", "SpikingJelly", "torch"),
-        Peer("sinabs_torch", "Sinabs", "torch"),
-        Peer("nengo_filters", "Nengo", "filters"),
-        Peer("scipy_filters", "SciPy lfilter", "filters"),
-    )
-}
-
-
-# Whoever runs in the environment of the tests, too.
-QUICK_PEERS = (
-    "kspike_ref",
-    "kspike_tf",
-    "limits",
-    "plain_keras",
-    "onnx_runtime",
-    "nengo_filters",
-    "scipy_filters",
-)
-
-
-class WorkerError(RuntimeError):
-    """The process of a contestant ended, or does not answer."""
-
-
-class Process:
-    """A worker process.
-
-    Parameters
-    ----------
-    peer : Peer
-        Whose worker to start.
-    data : pathlib.Path
-        The folder with prepared images, weights and models.
-    here : bool
-        Use this interpreter, not the contestant's own environment.
-    """
-
-    def __init__(self, peer: Peer, data: pathlib.Path, here: bool = False) -> None:
-        self.peer = peer
-        environment = environments.ENVIRONMENTS[peer.environment]
-        python = sys.executable if here else str(environment.interpreter)
-        if not environment.ready and not here:
-            raise WorkerError(f"its environment was not built ({environment.name})")
-        threads = dict.fromkeys(THREAD_VARIABLES, str(os.cpu_count()))
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in end()
-        self._process = subprocess.Popen(  # noqa: S603
-            [python, "-m", f"benchmarks.peers.{peer.name}", "--data", str(data)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            cwd=environments.ROOT,
-            env={**os.environ, **threads, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        )
-        self.pid = self._process.pid
-        self.versions: dict[str, str] = {}
-        self.offers: dict[str, list[str]] = {}
-
-    def greet(self) -> None:
-        """Wait until the worker is up; learn what it can do."""
-        said = self.ask(do="hello")
-        if "failed" in said:
-            raise WorkerError(said["failed"])
-        self.versions, self.offers = said["versions"], said["offers"]
-
-    def ask(self, **request: Any) -> dict[str, Any]:
-        """Send a request and wait for its answer."""
-        assert self._process.stdin is not None  # noqa: S101 - opened as a pipe above
-        assert self._process.stdout is not None  # noqa: S101
-        line = ""
-        # A worker that has ended already breaks the pipe; what it said is told below.
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        if not line:
-            status = self._process.wait()
-            self._errors.seek(0)
-            said = [text for text in self._errors.read().splitlines() if text.strip()]
-            raise WorkerError(f"ended with status {status}: {said[-1][:200] if said else ''}")
-        return dict(json.loads(line))
-
-    def end(self) -> None:
-        """Close its input, so that it ends; wait for that."""
-        with contextlib.suppress(OSError):
-            assert self._process.stdin is not None  # noqa: S101
-            self._process.stdin.close()
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        self._errors.close()
+PAUSE = 0.05  # seconds between two contestants: the threads of the last one stop spinning
+HOPELESS = 3.0  # times as long as its contestant's fastest mode: this mode gets no turns ...
+WORTH_SKIPPING = 0.05  # ... if a call takes as many seconds at least
 
 
 class Session:
@@ -189,12 +54,21 @@ class Session:
         self._modes = slice(0, 1) if first_modes else slice(None)
         self.missing: dict[str, str] = {}
         self.processes: dict[str, Process] = {}
+        self._died: list[str] = []
+        self._data, self._here = data, here
+        self._start(names)
+        self._died.clear()
+
+    def _start(self, names: Iterable[str]) -> None:
+        """Start workers, all at once, and wait until they are up."""
         for name in names:
             with self._noting(name):
-                self.processes[name] = Process(PEERS[name], data, here)
-        for name, process in list(self.processes.items()):
+                self.processes[name] = Process(PEERS[name], self._data, self._here)
+        for name in names:
             with self._noting(name):
-                process.greet()
+                if name in self.processes:
+                    self.processes[name].greet()
+                    self.missing.pop(name, None)
 
     @contextlib.contextmanager
     def _noting(self, name: str) -> Iterator[None]:
@@ -202,6 +76,7 @@ class Session:
             yield
         except WorkerError as error:
             self.missing[name] = str(error)
+            self._died.append(name)
             process = self.processes.pop(name, None)
             if process is not None:
                 process.end()
@@ -232,17 +107,21 @@ class Session:
         dict
             The raw result: contestants with ``rounds`` (seconds a turn), ``check``, ``first``.
         """
+        start = time.monotonic()
         entries = self.prepare(work)
         self.take_turns(work, entries, rounds, seconds)
         self.forget()
-        return self.result(work, entries, rounds, seconds)
+        took = round(time.monotonic() - start, 1)
+        return {**self.result(work, entries, rounds, seconds), "took": took}
 
     def prepare(self, work: Work) -> list[dict[str, Any]]:
         """Build inputs, warm up and check the answers; return an entry for each contestant."""
+        died, self._died = self._died, []
+        self._start(died)
         entries: list[dict[str, Any]] = []
         fields = dataclasses.asdict(work)
         for name, process in list(self.processes.items()):
-            if work.peers and name not in work.peers:
+            if not takes_part(name, work.name, work.peers):
                 continue
             for mode in process.offers.get(work.kind, [])[self._modes]:
                 entry = {"peer": name, "mode": mode, "rounds": []}
@@ -250,6 +129,7 @@ class Session:
                 if work.once and "failed" not in entry:
                     entry["rounds"].append(entry["first"])
                 entries.append(entry)
+        leave_out_slow(entries)
         return entries
 
     def take_turns(
@@ -261,13 +141,10 @@ class Session:
         start, foreign = time.perf_counter(), self._foreign_seconds()
         for turn in range(rounds):
             for entry in entries[:: 1 if turn % 2 == 0 else -1]:
-                if "failed" not in entry:
+                if "failed" not in entry and "slow" not in entry:
                     self._turn(work, entry, seconds)
         foreign = max(0.0, self._foreign_seconds() - foreign)
         self.others = round(foreign / (time.perf_counter() - start), 3)
-        for entry in entries:
-            if "failed" not in entry:
-                entry["memory"] = self._ask(entry, do="memory", name=work.name, mode=entry["mode"])
 
     def _foreign_seconds(self) -> float:
         """Return for how long the cores have worked on anything but this session."""
@@ -279,8 +156,9 @@ class Session:
 
     def forget(self) -> None:
         """Let all workers drop what they prepared."""
-        for process in self.processes.values():
-            process.ask(do="forget")
+        for name, process in list(self.processes.items()):
+            with self._noting(name):
+                process.ask(do="forget")
 
     def result(
         self, work: Work, entries: list[dict[str, Any]], rounds: int, seconds: float
@@ -292,7 +170,7 @@ class Session:
             "commit": self.commit,
             "protocol": {"rounds": rounds, "seconds": seconds, "threads": os.cpu_count()},
             "versions": {name: process.versions for name, process in self.processes.items()},
-            "missing": self.missing,
+            "missing": dict(self.missing),
             "others": self.others,
             "entries": entries,
         }
@@ -306,10 +184,26 @@ class Session:
             entry["rounds"].append(said["seconds"])
 
     def _ask(self, entry: dict[str, Any], **request: Any) -> dict[str, Any]:
-        """Ask a contestant; one that dies is out, with its reason, and the others go on."""
+        """Ask a contestant; one that dies has failed until the next piece of work."""
         process = self.processes.get(entry["peer"])
         if process is None:
             return {"failed": self.missing[entry["peer"]]}
         with self._noting(entry["peer"]):
             return process.ask(**request)
         return {"failed": self.missing[entry["peer"]]}
+
+
+def leave_out_slow(entries: list[dict[str, Any]]) -> None:
+    """Mark the modes that are far slower than another one of the same contestant, as ``slow``.
+
+    The report takes everybody's fastest mode; what another one costs is known well enough from the
+    warm-up, and the time that its turns would take is better spent elsewhere.
+    """
+    warm: dict[str, float] = {}
+    for entry in entries:
+        if entry.get("warm"):
+            warm[entry["peer"]] = min(entry["warm"], warm.get(entry["peer"], entry["warm"]))
+    for entry in entries:
+        took = entry.get("warm", 0.0)
+        if took > max(WORTH_SKIPPING, HOPELESS * warm.get(entry["peer"], 0.0)):
+            entry["slow"] = True

@@ -8,8 +8,8 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from benchmarks.contestants import PEERS
 from benchmarks.results import Result, Timing, best, number, ratio, seconds, timings
-from benchmarks.session import PEERS
 
 Row = Sequence[str]
 
@@ -26,6 +26,11 @@ def size(result: Result) -> str:
     return f"{work['batch']:,}×{work['steps']:,}×{work['units']:,}"
 
 
+def titled(result: Result) -> str:
+    """Return "spiking 32×1,000×128": what is done, and how much of it."""
+    return f"{result['work']['kind']} {size(result)}"
+
+
 def cell(timing: Timing | None, ours: Timing | None) -> str:
     """Return a time, and how many times as long it is as ours, with its range over the rounds."""
     if timing is None:
@@ -36,9 +41,12 @@ def cell(timing: Timing | None, ours: Timing | None) -> str:
 
 
 def contestants(results: Iterable[Result]) -> list[str]:
-    """Return who has a time in any of the results, in the order of ``PEERS``."""
+    """Return who has a time in any of the results, in the order of ``PEERS``.
+
+    Earlier versions of kspike are left out: they have a section of their own.
+    """
     found = {timing.peer for result in results for timing in timings(result)}
-    return [name for name in PEERS if name in found]
+    return [name for name in PEERS if name in found and not PEERS[name].commit]
 
 
 def side_by_side(
@@ -80,17 +88,18 @@ def checked(checks: Sequence[dict[str, Any]]) -> str:
 
 def every_mode(results: Iterable[Result]) -> str:
     """Return all modes of all contestants, as measured: nothing is hidden by taking the best."""
-    rows = [
-        [
-            f"{result['work']['kind']} {size(result)}",
-            PEERS[timing.peer].title,
-            timing.mode or "–",
-            seconds(timing.median),
-            f"{seconds(min(timing.rounds))} to {seconds(max(timing.rounds))}",
-        ]
-        for result in results
-        for timing in timings(result)
-    ]
+    rows = []
+    for result in results:
+        for entry in result["entries"]:
+            if "failed" in entry:
+                continue
+            times = entry["rounds"]
+            if times:
+                cells = [seconds(statistics.median(times))]
+                cells.append(f"{seconds(min(times))} to {seconds(max(times))}")
+            else:
+                cells = [seconds(entry["warm"]), "one call, far slower than another mode"]
+            rows.append([titled(result), PEERS[entry["peer"]].title, entry["mode"] or "–", *cells])
     return markdown(["work", "contestant", "mode", "median", "range"], rows)
 
 

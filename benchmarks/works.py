@@ -6,6 +6,7 @@ Read by the driver and by every worker, so it needs nothing but NumPy and Python
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -110,8 +111,12 @@ def chosen(works: Iterable[Work], patterns: Iterable[str]) -> list[Work]:
     return [w for w in works if not patterns or any(pattern in w.name for pattern in patterns)]
 
 
+@functools.lru_cache(maxsize=1)
 def rates(work: Work) -> np.ndarray:
-    """Return firing rates in Hz, ``(batch, steps, units)``, float32, the same everywhere."""
+    """Return firing rates in Hz, ``(batch, steps, units)``, float32, the same everywhere.
+
+    All modes of a contestant get the same array: drawing it takes longer than most of the work.
+    """
     generator = np.random.default_rng(work.batch * 7 + work.units)
     return generator.random(work.shape, dtype=np.float32) * np.float32(MAX_RATE)
 
@@ -136,6 +141,12 @@ def reference_filter(x: np.ndarray, kind: str) -> np.ndarray:
     return out
 
 
+@functools.lru_cache(maxsize=2)
+def filtered(work: Work) -> np.ndarray:
+    """Return the textbook's answer to a filter's work."""
+    return reference_filter(rates(work), work.kind.removesuffix("-gradient"))
+
+
 def check_forward(work: Work, answer: np.ndarray, delay: int = 0) -> dict[str, float]:
     """Say how far an answer of a layer is from the equations.
 
@@ -155,13 +166,11 @@ def check_forward(work: Work, answer: np.ndarray, delay: int = 0) -> dict[str, f
         integral of its rate (below 1 for an exact integrate-and-fire neuron). Or ``error``: the
         largest error of a filter as a fraction of its largest output.
     """
-    x = rates(work)
     if work.kind == "spiking":
-        expected = (x.astype(np.float64) * DT).sum(axis=1)
-        counted = np.rint(answer.astype(np.float64) * DT).sum(axis=1)
+        expected = rates(work).sum(axis=1, dtype=np.float64) * DT
+        counted = np.rint(answer * np.float32(DT)).sum(axis=1, dtype=np.float64)
         return {"spikes_off": float(np.abs(counted - expected).max())}
-    expected = reference_filter(x, work.kind)
-    answer, expected = answer[:, delay:], expected[:, : work.steps - delay]
+    answer, expected = answer[:, delay:], filtered(work)[:, : work.steps - delay]
     return {"error": float(np.abs(answer - expected).max() / np.abs(expected).max())}
 
 
@@ -169,10 +178,15 @@ def check_gradient(work: Work, gradient: np.ndarray) -> dict[str, float]:
     """Say how far d Σ y² / d x of a filter is from the filter run backwards over 2y."""
     if work.kind.startswith("spiking"):
         return {"finite": float(np.isfinite(gradient).all())}
-    kind = work.kind.removesuffix("-gradient")
-    y = reference_filter(rates(work), kind)
-    expected = reference_filter(2 * y[:, ::-1], kind)[:, ::-1]
+    expected = filtered_back(work)
     return {"error": float(np.abs(gradient - expected).max() / np.abs(expected).max())}
+
+
+@functools.lru_cache(maxsize=1)
+def filtered_back(work: Work) -> np.ndarray:
+    """Return d Σ y² / d x: the filter once more, over 2y and from the end."""
+    kind = work.kind.removesuffix("-gradient")
+    return reference_filter(2 * filtered(work)[:, ::-1], kind)[:, ::-1]
 
 
 def digits(folder: pathlib.Path, work: Work) -> dict[str, np.ndarray]:
@@ -185,7 +199,7 @@ def digits(folder: pathlib.Path, work: Work) -> dict[str, np.ndarray]:
 
 
 def shown(images: np.ndarray, steps: int) -> np.ndarray:
-    """Present every image for a number of steps, in memory of its own."""
+    """Present every image for a number of steps."""
     return np.repeat(images[:, None], steps, axis=1)
 
 
@@ -193,6 +207,19 @@ def flickering(images: np.ndarray, steps: int) -> np.ndarray:
     """Present every image with a brightness that changes from step to step."""
     brightness = np.linspace(0.5, 1.5, steps, dtype=np.float32)
     return images[:, None] * brightness[:, None]
+
+
+@functools.lru_cache(maxsize=1)
+def frames(folder: pathlib.Path, work: Work) -> np.ndarray:
+    """Return what the model sees at every step: an image each, or a flickering one."""
+    present = flickering if work.kind == "predict-varying" else shown
+    return present(digits(folder, work)["images"], work.steps)
+
+
+def forget() -> None:
+    """Let go of all inputs and answers that are kept for the next mode."""
+    for kept in (rates, filtered, filtered_back, frames):
+        kept.cache_clear()
 
 
 MODEL_DT = 0.005  # seconds a step, of the trained models

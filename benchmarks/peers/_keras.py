@@ -105,10 +105,7 @@ def predict(layers: Layers, batch_size: int, repeat: bool = False, xla: bool = F
         found = works.digits(data, work)
         made = model(layers, found, work.steps if repeat else 0)
         made.compile(jit_compile=xla)
-        if work.kind == "predict-varying":
-            x = works.flickering(found["images"], work.steps)
-        else:
-            x = found["images"] if repeat else works.shown(found["images"], work.steps)
+        x = found["images"] if repeat else works.frames(data, work)
         return Job(
             lambda: made.predict(x, batch_size=batch_size, verbose=0),
             lambda y: works.check_scores(work, data, y),
@@ -123,7 +120,7 @@ def one_image(layers: Layers, xla: bool) -> Builder:
     def build(work: works.Work, data: pathlib.Path) -> Job:
         found = works.digits(data, work)
         made = model(layers, found)
-        x = works.shown(found["images"], work.steps)
+        x = works.frames(data, work)
         run = tf.function(lambda x: made(x, training=False), jit_compile=xla)
         return Job(lambda: run(tf.constant(x)).numpy(), lambda y: works.check_scores(work, data, y))
 
@@ -135,18 +132,14 @@ def fit(layers: Layers, xla: bool) -> Builder:
 
     def build(work: works.Work, data: pathlib.Path) -> Job:
         found = works.digits(data, work)
-        return fit_job(model(layers, found), found, work, xla)
+        made = model(layers, found)
+        loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        made.compile(optimizer="adam", loss=loss, jit_compile=xla)
+        x = works.frames(data, work)
+        call = lambda: made.fit(x, found["labels"], batch_size=32, verbose=0)  # noqa: E731
+        return Job(call, lambda h: {"loss": h.history["loss"][-1]}, per=-(-work.batch // 32))
 
     return build
-
-
-def fit_job(made: tf.keras.Model, found: dict[str, np.ndarray], work: works.Work, xla: bool) -> Job:
-    """Compile a model and return the job of an epoch with batches of 32."""
-    loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    made.compile(optimizer="adam", loss=loss, jit_compile=xla)
-    x = works.shown(found["images"], work.steps)
-    call = lambda: made.fit(x, found["labels"], batch_size=32, verbose=0)  # noqa: E731
-    return Job(call, lambda h: {"loss": h.history["loss"][-1]}, per=-(-work.batch // 32))
 
 
 def recipe(layers: Layers) -> Builder:
@@ -190,7 +183,7 @@ def energy(layers: Layers, make: Callable[..., Any]) -> Builder:
     def build(work: works.Work, data: pathlib.Path) -> Job:
         found = works.digits(data, work)
         made = model(layers, found)
-        x = works.shown(found["images"], work.steps)
+        x = works.frames(data, work)
         return Job(lambda: totals(make(made, example_data=x), work.steps), dict)
 
     return build

@@ -50,7 +50,7 @@ def predict_static(work: works.Work, data: pathlib.Path) -> Job:
 
 def predict_varying(work: works.Work, data: pathlib.Path) -> Job:
     """Classify images given for every step."""
-    frames = works.flickering(works.digits(data, work)["images"], work.steps)
+    frames = works.frames(data, work)
     model = kspike_ref.load_model(data / "digits.keras")
     return Job(lambda: model.predict(frames), lambda y: works.check_scores(work, data, y))
 

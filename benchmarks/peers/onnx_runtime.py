@@ -81,10 +81,7 @@ def predict(batch_size: int, static: bool) -> Builder:
         session = onnxruntime.InferenceSession(
             unrolled(found, work.steps, static), options, ["CPUExecutionProvider"]
         )
-        if work.kind == "predict-varying":
-            x = works.flickering(found["images"], work.steps)
-        else:
-            x = found["images"] if static else works.shown(found["images"], work.steps)
+        x = found["images"] if static else works.frames(data, work)
         starts = range(0, len(x), batch_size)
 
         def call() -> np.ndarray:

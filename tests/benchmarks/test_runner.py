@@ -1,8 +1,12 @@
 """The side-by-side benchmarks themselves: protocol, checks, statistics, report."""
 
+import contextlib
 import json
+import os
 import pathlib
+import signal
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,7 +14,20 @@ from scipy.signal import lfilter
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-from benchmarks import environments, machine, report, results, session, works
+from benchmarks import (
+    __main__ as command_line,
+)
+from benchmarks import (
+    behind,
+    contestants,
+    environments,
+    machine,
+    process,
+    report,
+    results,
+    session,
+    works,
+)
 from benchmarks.peers import onnx_runtime, scipy_filters
 from benchmarks.worker import Job, Worker
 
@@ -145,8 +162,8 @@ class TestSession:
         assert set(raw) == {work.name for work in (TINY, *filters)}
 
     def test_who_cannot_start_is_named_and_the_others_go_on(self, tmp_path, monkeypatch):
-        ghost = session.Peer("ghost", "Ghost", "empty")
-        monkeypatch.setitem(session.PEERS, "ghost", ghost)
+        ghost = contestants.Peer("ghost", "Ghost", "empty")
+        monkeypatch.setitem(contestants.PEERS, "ghost", ghost)
         with session.Session(["ghost", "scipy_filters"], tmp_path, here=True) as open_session:
             assert "No module named" in open_session.missing["ghost"]
             work = works.Work("forward", "lowpass", 1, 3, 2)
@@ -156,8 +173,60 @@ class TestSession:
 
     def test_an_environment_that_was_not_built_is_the_reason(self, tmp_path, monkeypatch):
         monkeypatch.setattr(environments, "FOLDER", tmp_path / "nothing")
-        with pytest.raises(session.WorkerError, match="its environment was not built"):
-            session.Process(session.PEERS["kspike_ref"], tmp_path)
+        with pytest.raises(process.WorkerError, match="its environment was not built"):
+            process.Process(contestants.PEERS["kspike_ref"], tmp_path)
+
+    def test_who_dies_has_failed_and_is_there_again_for_the_next_work(self, tmp_path):
+        work = works.Work("forward", "lowpass", 1, 3, 2)
+        with session.Session(["scipy_filters"], tmp_path, here=True) as open_session:
+            os.kill(open_session.processes["scipy_filters"].pid, signal.SIGTERM)
+            entries = open_session.measure(work, rounds=1, seconds=0)["entries"]
+            assert all("failed" in entry for entry in entries)
+            again = open_session.measure(work, rounds=1, seconds=0)
+        assert not again["missing"]
+        assert len(again["entries"][0]["rounds"]) == 1
+
+    def test_who_gives_no_answer_is_ended(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(process, "PATIENCE", 0.01)
+        late = process.Process(contestants.PEERS["scipy_filters"], tmp_path, here=True)
+        with pytest.raises(process.WorkerError, match=r"gave no answer within 0\.01 s"):
+            late.greet()
+        late.end()
+
+    def test_an_earlier_commit_that_is_not_here_is_the_reason(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(environments, "FOLDER", tmp_path / "bench")
+        old = contestants.Peer("kspike_ref", "old", "kspike-ref", commit="0" * 40)
+        with pytest.raises(process.WorkerError, match=r"the sources of commit 0+ are not in this"):
+            process.Process(old, tmp_path, here=True)
+
+
+def entry_of(peer, *rounds, mode="", **more):
+    return {"peer": peer, "mode": mode, "rounds": rounds, "check": {}, "first": 0.0, **more}
+
+
+class TestSlowModes:
+    def slow(self, *warm):
+        entries = [entry_of("plain_keras", mode=str(i), warm=w) for i, w in enumerate(warm)]
+        session.leave_out_slow(entries)
+        return [entry.get("slow", False) for entry in entries]
+
+    def test_a_mode_far_slower_than_another_gets_no_turns(self):
+        assert self.slow(0.1, 0.29, 0.31) == [False, False, True]
+
+    def test_calls_that_take_no_time_are_measured_anyhow(self):
+        assert self.slow(0.001, 0.01) == [False, False]
+
+    def test_contestants_are_not_compared_with_each_other(self):
+        entries = [entry_of("kspike_tf", warm=0.1), entry_of("plain_keras", warm=10.0)]
+        session.leave_out_slow(entries)
+        assert not any("slow" in entry for entry in entries)
+
+    def test_what_was_left_out_is_in_the_list_of_all_modes(self):
+        fields = {**TINY.__dict__}
+        slow = entry_of("plain_keras", mode="XLA", warm=2.0, slow=True)
+        fast = entry_of("plain_keras", 0.1, mode="tf.function", warm=0.1)
+        text = report.tables.every_mode([{"work": fields, "entries": [slow, fast]}])
+        assert "| XLA | 2.00 s | one call, far slower than another mode |" in text
 
 
 @pytest.mark.skipif(not pathlib.Path("/proc/stat").exists(), reason="Linux tells, others do not")
@@ -190,6 +259,97 @@ class TestResults:
     )
     def test_times_have_units(self, value, text):
         assert results.seconds(value) == text
+
+
+def test_work_without_a_result_is_named():
+    everything = [*(work.name for work in works.every_work()), *report.costs.NAMES]
+    assert report.unmeasured(set(everything)) == []
+    assert report.unmeasured(set(everything[1:])) == everything[:1]
+    quick = [work.name for work in works.every_work(quick=True)]  # some are in both
+    assert report.unmeasured(set(quick)) == ["costs.import"]
+
+
+class TestBehind:
+    TINY_RESULT: ClassVar = {"work": {**TINY.__dict__}}
+
+    def test_everybody_faster_is_listed_the_worst_first(self):
+        entries = [
+            entry_of("kspike_ref", 1.0, 2.0, 1.0),
+            entry_of("limits", 0.5, 1.0, 0.5),
+            entry_of("onnx_runtime", 0.9, 1.8, 1.2),
+            entry_of("keras_spiking", 4.0, 4.0, 4.0),
+        ]
+        found = behind.find([{**self.TINY_RESULT, "entries": entries}])
+        assert [b.other.peer for b in found] == ["limits", "onnx_runtime"]
+        assert found[1].ratio == results.Ratio(0.9, 0.9, 1.2)
+        text = "\n".join(behind.section([{**self.TINY_RESULT, "entries": entries}]))
+        assert "1 times a peer, 1 times the machine's limit" in text
+
+    def test_before_and_after_are_compared_within_rounds(self, tmp_path):
+        store = results.Store(tmp_path)
+        name = contestants.WORST["kspike_ref"][0]
+        work = next(work for work in works.every_work() if work.name == name)
+        entries = [
+            entry_of("kspike_ref", 1.0, 2.0),
+            entry_of("kspike_ref_before", 3.0, 6.0),
+            entry_of("nengo_filters", 2.0, 4.0),
+            entry_of("scipy_filters", 9.0, 9.0),
+        ]
+        store.save(name, {"work": {**work.__dict__}, "entries": entries})
+        [section] = behind.before_and_after(store)
+        gain = [
+            "3.00 (3.00 to 3.00)",
+            "Nengo, 3.00 s",
+            "0.67 (0.67 to 0.67)",
+            "2.00 (2.00 to 2.00)",
+        ]
+        assert " | ".join(gain) in section.replace("\N{MULTIPLICATION SIGN}", "")
+        assert contestants.BEFORE in section
+
+    def test_what_is_to_be_compared_is_work(self):
+        names = {work.name for work in works.every_work()}
+        assert names.issuperset(name for worst in contestants.WORST.values() for name in worst)
+
+
+class InstantSession(contextlib.nullcontext):
+    """Stands for a session, without processes."""
+
+    def __enter__(self):
+        self.missing = {}
+        return self
+
+    def measure(self, work, rounds, seconds):
+        return {"entries": [entry_of("scipy_filters", *[1.0] * rounds)], "missing": {}}
+
+
+class TestCommandLine:
+    def test_results_are_resumed_and_put_aside(self, tmp_path, monkeypatch, capsys):
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "digits.npz").touch()
+        tiny = [works.Work("forward", "lowpass", 1, 3, 2), works.Work("forward", "alpha", 1, 3, 2)]
+        monkeypatch.setattr(works, "every_work", lambda quick: tiny)
+        monkeypatch.setattr(command_line, "Session", InstantSession)
+
+        def run(*more):
+            options = ["--only", "forward", "--peers", "scipy_filters", "--rounds", "1"]
+            command = ["benchmarks", "run", "--folder", str(tmp_path), *options]
+            monkeypatch.setattr(sys, "argv", [*command, *more])
+            assert command_line.main() == 0
+            return capsys.readouterr().out
+
+        assert "2 pieces of work are left" in run("--budget", "0")
+        assert "[2/2, " in run()
+        assert run() == ""
+        assert "[1/2, " in run("--again")
+        [earlier] = (tmp_path / "results" / "earlier").iterdir()
+        assert {path.stem for path in earlier.iterdir()} == {work.name for work in tiny}
+
+    def test_a_failure_of_a_peer_counts_in_the_quick_mode_only(self):
+        result = {"entries": [{"peer": "limits", "failed": "x"}], "missing": {}}
+        assert command_line.failures(result, quick=True) == ["limits"]
+        assert command_line.failures(result, quick=False) == []
+        result = {"entries": [], "missing": {"kspike_tf": "x"}}
+        assert command_line.failures(result, quick=False) == ["kspike_tf"]
 
 
 def test_a_report_of_nothing_is_refused(tmp_path):
