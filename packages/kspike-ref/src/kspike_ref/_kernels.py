@@ -56,16 +56,18 @@ def lowpass(x: Array, decay: Array, region: Region, level: Array, out: Array) ->
             filtered = out[row, t, first:last]
             for i in range(d.size):
                 u = np.float64(target[i])
-                y[i] = u + d[i] * (y[i] - u)
-                filtered[i] = y[i]
+                relaxed = u + d[i] * (y[i] - u)
+                filtered[i] = relaxed  # not y[i], which would be read again: 15 % slower
+                y[i] = relaxed
 
 
 @kernel
 def alpha(x: Array, decay: Array, ramp: Array, region: Region, state: Array, out: Array) -> None:
     """Relax twice; ``decay`` is e = exp(−s), ``ramp`` is e·s, with s = dt/τ of each unit.
 
-    ``state`` is ``(rows, 2, units)``: the output y, then u, the first of the two lowpass filters
-    that an alpha filter is: u − y is the p = τ·dy/dt of other forms, with more operations.
+    ``state`` is ``(rows, 2, units)``: the output y, then p = τ·dy/dt. With w = y − x and z = p + w,
+    y ← x + e·w + e·s·z and p ← e·p − e·s·z, which is x + e·z − y with the new y. In this form each
+    product goes into one sum, so its bits do not depend on what the compiler fuses.
     """
     first_row, last_row, first, last = region
     moving = min(1, x.shape[1] - 1)
@@ -77,7 +79,7 @@ def alpha(x: Array, decay: Array, ramp: Array, region: Region, state: Array, out
     pairs = steps // 2 if e.size > L1_UNITS else 0
     for row in range(first_row, last_row):
         y = state[row, 0, first:last]
-        u = state[row, 1, first:last]
+        p = state[row, 1, first:last]
         for t in range(0, 2 * pairs, 2):
             alpha_pair(
                 x[row, t * moving, first:last],
@@ -85,7 +87,7 @@ def alpha(x: Array, decay: Array, ramp: Array, region: Region, state: Array, out
                 e,
                 es,
                 y,
-                u,
+                p,
                 out[row, t, first:last],
                 out[row, t + 1, first:last],
             )
@@ -94,26 +96,30 @@ def alpha(x: Array, decay: Array, ramp: Array, region: Region, state: Array, out
             filtered = out[row, t, first:last]
             for i in range(e.size):
                 v = np.float64(target[i])
-                z = u[i] - v
-                u[i] = v + e[i] * z
-                y[i] = v + e[i] * (y[i] - v) + es[i] * z
-                filtered[i] = y[i]
+                w = y[i] - v
+                z = p[i] + w
+                level = v + e[i] * w + es[i] * z
+                p[i] = v + e[i] * z - level
+                filtered[i] = level
+                y[i] = level
 
 
 @kernel
 def alpha_pair(
-    x0: Array, x1: Array, e: Array, es: Array, y: Array, u: Array, out0: Array, out1: Array
+    x0: Array, x1: Array, e: Array, es: Array, y: Array, p: Array, out0: Array, out1: Array
 ) -> None:
     """Do two steps of `alpha`, with the state between them in registers."""
     for i in range(e.size):
         v = np.float64(x0[i])
-        z = u[i] - v
-        level = v + e[i] * (y[i] - v) + es[i] * z
+        w = y[i] - v
+        z = p[i] + w
+        level = v + e[i] * w + es[i] * z
+        slope = v + e[i] * z - level
         out0[i] = level
-        first = v + e[i] * z
         v = np.float64(x1[i])
-        z = first - v
-        level = v + e[i] * (level - v) + es[i] * z
+        w = level - v
+        z = slope + w
+        level = v + e[i] * w + es[i] * z
+        p[i] = v + e[i] * z - level
         out1[i] = level
-        u[i] = v + e[i] * z
         y[i] = level

@@ -99,8 +99,7 @@ class AlphaDynamics:
         x : (rows, steps, units) or (rows, 1, units) ndarray
             C-contiguous, float32 or float64; a single step is presented at all steps of ``out``.
         state : (rows, 2, units) ndarray
-            The output so far, then the first of the two filters; float64, C-contiguous, updated in
-            place.
+            The output so far, then τ times its derivative; float64, C-contiguous, updated in place.
         out : (rows, steps, units) ndarray
             Filled with the output.
         """
@@ -191,12 +190,12 @@ def alpha(
 ) -> tuple[Floats, State]:
     """Filter a signal with an alpha synapse.
 
-    It is a lowpass filter u, followed by another one. With s = dt/τ and e = exp(−s)::
+    With s = dt/τ, e = exp(−s) and p = τ·dy/dt::
 
-        z = u − x;   u ← x + e·z;   y ← x + e·(y − x) + e·s·z
+        w = y − x;   k = e·s·(p + w);   y ← x + e·w + k;   p ← e·p − k
 
     which is 1/(τ·s + 1)² under a zero-order hold; the input of a step already acts in that step.
-    The state is float64, and each output is rounded once. (u − y is τ·dy/dt.)
+    The state is float64, and each output is rounded once.
 
     Parameters
     ----------
@@ -209,7 +208,7 @@ def alpha(
     dt : float
         Seconds a step.
     initial_level : float or array_like
-        The output before the first step, at rest (u = y); of a shape that broadcasts to
+        The output before the first step, at rest (p = 0); of a shape that broadcasts to
         ``(batch, *units)``. Or, to go on where a call ended, the state that it returned.
     time_major : bool
         Whether ``x`` is ``(time, batch, *units)``.
@@ -219,7 +218,7 @@ def alpha(
     y : ndarray
         Of the shape and type of ``x``.
     state : (batch, 2, prod(units)) ndarray
-        The state after the last step, float64: ``state[:, 0]`` is y, ``state[:, 1]`` is u.
+        The state after the last step, float64: ``state[:, 0]`` is y, ``state[:, 1]`` is p.
 
     Raises
     ------
@@ -269,5 +268,7 @@ def _alpha_state(initial_level: ArrayLike, x: Signal) -> Any:
     if np.shape(initial_level) == shape and x.state_shape != shape:
         values = real_array("initial_level", initial_level)
         return np.array(per_unit("initial_level", values, shape), order="C")
+    state = np.zeros(shape)
     level = per_unit("initial_level", initial_level, x.state_shape)
-    return np.array(np.broadcast_to(level.reshape(x.batch, 1, x.size), shape), order="C")
+    state[:, 0] = level.reshape(x.batch, x.size)
+    return state

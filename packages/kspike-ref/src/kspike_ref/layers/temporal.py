@@ -140,10 +140,7 @@ class LowpassCell(SpikingCell):
 
 @known("custom:kspike_tf>AlphaCell")
 class AlphaCell(SpikingCell):
-    """An alpha synapse: its state is the output and the first of two filters.
-
-    In Keras it is the output y and its slope, p = τ·dy/dt, which is the first filter minus y.
-    """
+    """An alpha synapse: its state is the output y and its slope, p = τ·dy/dt."""
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         return dict.fromkeys(["initial_level", "tau"], (math.prod(self.size),))
@@ -156,15 +153,8 @@ class AlphaCell(SpikingCell):
 
     def initial(self, batch: int, shape: Shape) -> list[Array]:
         level = self.weights["initial_level"].astype(np.float64)
-        return [np.broadcast_to(level, (batch, 2, level.size))]
-
-    def entered(self, states: list[Array]) -> list[Array]:
-        y, slope = states[0][:, 0], states[0][:, 1]
-        return [np.stack([y, y + slope], axis=1)]
-
-    def returned(self, states: list[Array]) -> list[Array]:
-        y, first = states[0][:, 0], states[0][:, 1]
-        return [np.stack([y, first - y], axis=1)]
+        at_rest = np.stack([level, np.zeros_like(level)])
+        return [np.broadcast_to(at_rest, (batch, 2, level.size))]
 
     def run(self, rows: Array, state: Array, out: Array) -> None:
         self.dynamics.run(rows, state, out)
