@@ -128,9 +128,11 @@ def import_times(rounds: int, quick: bool) -> list[dict[str, Any]]:
     """Time imports in fresh processes, in turns; an empty process is taken off."""
     entries = []
     for title, (environment, module) in IMPORTS.items():
+        if quick and title != module:  # only kspike's own: they are known to be here
+            continue
         python = _python(environment, quick)
         # The first import, not timed, warms the cache of the disk.
-        if python and _run([python, "-c", f"import {module}"]) is not None:
+        if python and (quick or _run([python, "-c", f"import {module}"]) is not None):
             entries.append({"peer": title, "python": python, "module": module, "rounds": []})
     for _ in range(rounds):
         for entry in entries:
