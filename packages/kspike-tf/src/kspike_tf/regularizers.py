@@ -8,49 +8,17 @@ is beyond the largest float16.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from numbers import Real
 from typing import Any
 
 import keras
 from keras import ops
 
+from kspike_tf._targets import Target, check_axis, check_number, check_target, check_weight
+
 __all__ = ["L1", "L1L2", "L2", "Percentile", "RangedRegularizer"]
 
-Target = float | tuple[float, float]
-
 _L2 = keras.regularizers.L1L2(l2=0.01)  # stateless, so one serves all
-
-
-def _check_number(value: Any, name: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a real number. Received: {name}={value!r}")
-    if math.isnan(value):
-        raise ValueError(f"{name} must not be NaN. Received: {name}={value!r}")
-
-
-def _check_target(target: Any) -> Target:
-    """Return the target as a number or a pair ``(min, max)``."""
-    if not isinstance(target, (list, tuple)):
-        _check_number(target, "target")
-        return float(target)
-    if len(target) != 2:
-        raise ValueError(f"target must be a number or (min, max). Received: target={target!r}")
-    for bound in target:
-        _check_number(bound, "target")
-    low, high = (float(bound) for bound in target)
-    if low > high:
-        raise ValueError(f"target (min, max) must have min <= max. Received: target={target!r}")
-    return low, high
-
-
-def _check_weight(value: Any, name: str) -> float:
-    """Return the weight of a penalty as a float."""
-    _check_number(value, name)
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be finite and not negative. Received: {name}={value!r}")
-    return float(value)
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
@@ -81,7 +49,7 @@ class RangedRegularizer(keras.regularizers.Regularizer):
     """
 
     def __init__(self, target: Target = 0, regularizer: Any = _L2) -> None:
-        self.target = _check_target(target)
+        self.target = check_target(target)
         self.regularizer = keras.regularizers.get(regularizer)
         if self.regularizer is None:
             raise TypeError(f"regularizer must be a regularizer. Received: {regularizer!r}")
@@ -153,8 +121,8 @@ class L1L2(RangedRegularizer):
     """
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0, target: Target = 0, **kwargs: Any) -> None:
-        self.l1 = _check_weight(l1, "l1")
-        self.l2 = _check_weight(l2, "l2")
+        self.l1 = check_weight(l1, "l1")
+        self.l2 = check_weight(l2, "l2")
         super().__init__(target, keras.regularizers.L1L2(l1=self.l1, l2=self.l2, **kwargs))
 
     def get_config(self) -> dict[str, Any]:
@@ -279,14 +247,14 @@ class Percentile(L1L2):
         l1: float = 0,
         l2: float = 0,
     ) -> None:
-        _check_number(percentile, "percentile")
+        check_number(percentile, "percentile")
         if not 0 <= percentile <= 100:
             raise ValueError(
                 f"percentile must be from 0 to 100. Received: percentile={percentile!r}"
             )
         super().__init__(l1=l1, l2=l2, target=target)
         self.percentile = float(percentile)
-        self.axis = _check_axis(axis)
+        self.axis = check_axis(axis)
 
     def _penalty(self, x: Any) -> Any:
         axes = (self.axis,) if isinstance(self.axis, int) else self.axis
@@ -313,13 +281,3 @@ class Percentile(L1L2):
             "l1": self.l1,
             "l2": self.l2,
         }
-
-
-def _check_axis(axis: Any) -> int | tuple[int, ...]:
-    """Return the axis as an int or a tuple."""
-    axes = tuple(axis) if isinstance(axis, (list, tuple)) else (axis,)
-    if not axes:
-        raise ValueError(f"axis must name at least one axis. Received: axis={axis!r}")
-    if any(isinstance(each, bool) or not isinstance(each, int) for each in axes):
-        raise TypeError(f"axis must be an integer or a tuple of integers. Received: axis={axis!r}")
-    return axes if isinstance(axis, (list, tuple)) else axes[0]
