@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import numba
 import numpy as np
 
+from kspike_ref._signal import aligned
 from kspike_ref.spiking import SpikingDynamics
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
 
@@ -35,8 +36,8 @@ def calls(shape, dtype=np.float32):
     rng = np.random.default_rng(0)
     x = rng.uniform(-500, 2000, shape).astype(dtype)
     out = np.empty_like(x)
-    level = np.zeros((shape[0], shape[2]))
-    state = np.zeros((shape[0], 2, shape[2]))
+    level = aligned(np.zeros((shape[0], shape[2])))  # as the public functions have it
+    state = aligned(np.zeros((shape[0], 2, shape[2])))
     tau = rng.uniform(0.01, 0.1, shape[2])
     spiking, lowpass = SpikingDynamics(0.001, dtype), LowpassDynamics(tau, 0.001)
     alpha = AlphaDynamics(tau, 0.001)

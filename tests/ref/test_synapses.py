@@ -12,6 +12,7 @@ from scipy.signal import cont2discrete, lfilter
 
 import kspike_ref
 from kspike_ref import _kernels
+from kspike_ref._signal import aligned
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
 
 FILTERS = [kspike_ref.lowpass, kspike_ref.alpha]
@@ -356,3 +357,13 @@ def test_bad_alpha_state():
     state[1, 1, 2] = np.nan
     with pytest.raises(ValueError, match=r"initial_level must be finite"):
         kspike_ref.alpha(np.zeros((2, 5, 3)), 0.1, initial_level=state)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (5, 7), (2, 0)])
+def test_state_and_coefficients_start_at_a_cache_line(shape):
+    values = np.asfortranarray(np.random.default_rng(0).normal(size=shape))
+    copy = aligned(values)
+    assert copy.ctypes.data % 64 == 0
+    assert copy.flags.c_contiguous
+    np.testing.assert_array_equal(copy, values)
+    assert not np.shares_memory(copy, values)

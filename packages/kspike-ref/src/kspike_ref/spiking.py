@@ -14,6 +14,7 @@ from kspike_ref import _kernels, _threads
 from kspike_ref._signal import (
     Floats,
     State,
+    aligned,
     frozen,
     per_unit,
     seed_words,
@@ -144,19 +145,19 @@ def spiking_activation(
     """
     x = signal("rates", rates, time_major)
     dynamics = SpikingDynamics(time_step(dt), x.rows.dtype)
-    voltage = _first_voltage(initial_voltage, seed, x.state_shape)
+    voltage = aligned(_first_voltage(initial_voltage, seed, x.state_shape))
     out = x.empty()
     dynamics.run(x.rows, voltage.reshape(out.shape[0], out.shape[2]), out)
     return x.restore(out), voltage
 
 
 def _first_voltage(given: ArrayLike | None, seed: int | None, shape: tuple[int, ...]) -> State:
-    """Return the voltage to start from, in memory of its own."""
+    """Return the voltage to start from."""
     if given is None and seed is None:
         words = np.random.default_rng().integers(0, 2**32, shape, np.uint32)
         return words / _TICKS
     if given is None:
-        return np.broadcast_to(initial_voltage(shape[1:], seed), shape).copy()  # type: ignore[arg-type]
+        return np.broadcast_to(initial_voltage(shape[1:], seed), shape)  # type: ignore[arg-type]
     if seed is not None:
         seed_words(seed)
         raise ValueError(

@@ -12,6 +12,7 @@ from kspike_ref._signal import (
     Floats,
     Signal,
     State,
+    aligned,
     frozen,
     per_unit,
     real_array,
@@ -41,7 +42,7 @@ class LowpassDynamics:
 
     def __init__(self, tau: ArrayLike, dt: float) -> None:
         clipped = np.maximum(np.asarray(tau, np.float64), SHORTEST_TAU)
-        self.decay: State = np.ascontiguousarray(np.exp(-dt / clipped))
+        self.decay = aligned(np.exp(-dt / clipped))
 
     def run(self, x: Floats, level: State, out: Floats) -> None:
         """Filter over a number of steps.
@@ -88,8 +89,8 @@ class AlphaDynamics:
 
     def __init__(self, tau: ArrayLike, dt: float) -> None:
         s = dt / np.maximum(np.asarray(tau, np.float64), SHORTEST_TAU)
-        self.decay: State = np.ascontiguousarray(np.exp(-s))
-        self.ramp: State = np.ascontiguousarray(self.decay * s)
+        self.decay = aligned(np.exp(-s))
+        self.ramp = aligned(self.decay * s)
 
     def run(self, x: Floats, state: State, out: Floats) -> None:
         """Filter over a number of steps.
@@ -173,7 +174,7 @@ def lowpass(
     array([[0.3297]])
     """
     signal_, constants, seconds = _arguments(x, tau, dt, time_major)
-    level = np.array(per_unit("initial_level", initial_level, signal_.state_shape), order="C")
+    level = aligned(per_unit("initial_level", initial_level, signal_.state_shape))
     out = signal_.empty()
     LowpassDynamics(constants, seconds).run(
         signal_.rows, level.reshape(out.shape[0], out.shape[2]), out
@@ -244,7 +245,7 @@ def alpha(
         dynamics.run(signal_.rows, state, out)
     else:
         # Time is the first axis: examples and units are one long axis, in the state as well.
-        merged = np.ascontiguousarray(state.swapaxes(0, 1)).reshape(1, 2, -1)
+        merged = aligned(state.swapaxes(0, 1)).reshape(1, 2, -1)
         dynamics.run(signal_.rows, merged, out)
         state = np.ascontiguousarray(merged.reshape(2, *state[:, 0].shape).swapaxes(0, 1))
     return signal_.restore(out), state
@@ -267,8 +268,8 @@ def _alpha_state(initial_level: ArrayLike, x: Signal) -> Any:
     shape = (x.batch, 2, x.size)
     if np.shape(initial_level) == shape and x.state_shape != shape:
         values = real_array("initial_level", initial_level)
-        return np.array(per_unit("initial_level", values, shape), order="C")
-    state = np.zeros(shape)
+        return aligned(per_unit("initial_level", values, shape))
+    state = aligned(np.zeros(shape))
     level = per_unit("initial_level", initial_level, x.state_shape)
     state[:, 0] = level.reshape(x.batch, x.size)
     return state
