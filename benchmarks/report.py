@@ -30,8 +30,8 @@ at the worst piece of work, it kept {others} cores busy on average (see "busy ma
 
 - A cell is the median over the rounds, then how many times as long it is as **the contestant in
   bold**: median of the ratios within a round, and their range. Above 1, the one in bold is faster.
-- Everybody is shown in the fastest of the modes tried (in brackets); all modes are at the end. One
-  whose warm-up took three times as long as that of another mode of the same contestant gets no turns.
+- Everybody is shown in the fastest of the modes tried (in brackets); all modes are at the end. A
+  mode whose warm-up took three times as long as another one of the same contestant gets no turns.
 - *How right*: for spikes, the largest difference between a neuron's number of spikes and the
   integral of its rate (below 1 is exact integrate-and-fire); for filters and their gradients, the
   largest error against a float64 recursion, relative to the largest value; for the model, how often
@@ -49,12 +49,12 @@ COMMANDS = """\
 
 | command | what it does |
 | --- | --- |
-| `hatch run bench:all` | builds the environments, measures what has no result yet, writes this page |
+| `hatch run bench:all` | builds the environments, measures what is left, writes this page |
 | `hatch run bench:all --again` | the same from the start; the results of before are put aside |
 | `hatch run bench:all --budget 600` | stops to measure after 600 seconds; call it again to go on |
 | `hatch run bench:all --only gradient fit` | only the work whose name contains one of the words |
 | `hatch run bench:report` | writes this page from what has been measured so far |
-| `hatch run bench` | tiny sizes in this environment, under two minutes: only to see that all works |
+| `hatch run bench` | tiny sizes in this environment, to see that all works (under two minutes) |
 | `hatch run bench:kernels` | kspike's kernels alone, with pytest-benchmark |
 
 Every piece of work is stored in `.bench/results` as soon as it is done. An interrupted run loses at
