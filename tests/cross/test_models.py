@@ -187,14 +187,6 @@ def test_dropout_that_stays_on(tmp_path):
         kspike_ref.load_model(tmp_path / "m.keras")
 
 
-@pytest.mark.parametrize("mask", [L.Masking(), L.Embedding(5, 3, mask_zero=True)])
-def test_masks_are_refused_where_they_would_matter(mask, tmp_path):
-    shape = (6,) if isinstance(mask, L.Embedding) else (6, 4)
-    keras.Sequential([L.Input(shape), mask, L.LSTM(3)]).save(tmp_path / "m.keras")
-    with pytest.raises(kspike_ref.UnsupportedLayerError, match="mask"):
-        kspike_ref.load_model(tmp_path / "m.keras")
-
-
 # Random Functional graphs: each step takes tensors made so far, and a way to combine them.
 _UNARY = [
     lambda: L.Dense(5, "relu"), lambda: L.Dense(3, "tanh"), lambda: L.LayerNormalization(),

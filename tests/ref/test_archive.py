@@ -529,7 +529,7 @@ def test_models_that_multiply(path):
         inner = applied(config, [tensor("input")], [tensor(config["config"]["name"])])
         name = inner["name"]
         config = functional(
-            [applied(input_layer(4)), inner], [["input", 0, 0]], [name, 1, 0], name=f"m{i + 1}"
+            [applied(input_layer(4)), inner], [["input", 0, 0]], [name, 2, 0], name=f"m{i + 1}"
         )
     archive(path, config, {})
     refused(path, "more than 10000 nodes")

@@ -131,7 +131,12 @@ class _Parser:
             _chain(spec)
         else:
             spec.inputs = _leaves_of(own.get("input_layers"))
-            spec.outputs = _leaves_of(own.get("output_layers"))
+            outputs = _leaves_of(own.get("output_layers"))
+            models = {
+                name for name, item in zip(spec.members, items, strict=True)
+                if key_of(item) in MODELS[1:]
+            }  # fmt: skip
+            spec.outputs = map_leaves(outputs, lambda leaf: _from_zero(leaf, models))
         return spec
 
     def member(
@@ -212,6 +217,15 @@ def _leaves_of(value: Any, depth: int = 0) -> Any:
     if isinstance(value, dict) and value:
         return {key: _leaves_of(item, depth + 1) for key, item in value.items()}
     raise ArchiveError(f"a model must have inputs and outputs. Received: {value!r:.80}")
+
+
+def _from_zero(leaf: Leaf, models: set[str]) -> Leaf:
+    """Count applications from 0: where outputs are named, Keras counts those of models from 1."""
+    if leaf[0] not in models:
+        return leaf
+    if leaf[1] == 0:
+        raise ArchiveError(f"the model needs {leaf}, which does not exist")
+    return (leaf[0], leaf[1] - 1, leaf[2])
 
 
 def leaves(value: Any) -> Iterator[Any]:

@@ -6,6 +6,7 @@ times has one node for each application, and its weights once.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ from kspike_ref.layers.base import (
     check_size,
 )
 from kspike_ref.layers.shape import InputLayer
-from kspike_ref.layers.wrapper import Fold, Unfold
+from kspike_ref.layers.wrapper import Carrier, Fold, Unfold
 
 _MAX_NODES = 10_000  # models that apply each other twice, many levels deep, grow exponentially
 
@@ -68,7 +69,6 @@ class _Builder:
         self.graph = Graph(name)
         self.store = store
         self.unsupported: list[str] = []
-        self.masked: set[Ref] = set()  # tensors that carry a mask in Keras
         self.applied: dict[int, int] = {}  # how often each layer was applied, by identity
 
     def expand(self, spec: ModelSpec, inputs: list[Ref]) -> Any:
@@ -90,16 +90,29 @@ class _Builder:
 
     def call(self, member: Member, arguments: tuple[Any, ...], keywords: Any) -> list[Ref]:
         """Apply a member, and return its outputs as a list."""
-        self._check_keywords(member.name, keywords)
+        self._check_keywords(member, keywords)
         if member.model is not None:
+            masks = list(leaves(keywords.pop("mask", None)))
             if keywords or len(arguments) != 1:
                 raise ArchiveError(f"model {member.name!r} must be called with its inputs only")
             tensors = list(leaves(map_leaves(arguments[0], _tensor_only)))
+            tensors = self._with_masks(member, tensors, masks)
             if member.folds:
                 return self._distributed(member, member.model, tensors)
             return list(leaves(self.expand(member.model, tensors)))
         assert member.layer is not None  # noqa: S101 (the parser has listed the others)
         return self.apply(member, member.layer, arguments, keywords)
+
+    def _with_masks(self, member: Member, tensors: list[Ref], masks: list[Any]) -> list[Ref]:
+        """Return tensors that carry the masks which a model is called with."""
+        place, carried = Member(member.name, "-", []), []
+        for tensor, mask in itertools.zip_longest(tensors, masks[: len(tensors)]):
+            if mask is None:
+                carried.append(tensor)
+                continue
+            carrier = Carrier(f"{member.name}/mask", "Identity", {})
+            carried += self.apply(place, carrier, (tensor,), {"mask": mask})
+        return carried
 
     def _distributed(self, member: Member, model: ModelSpec, tensors: list[Ref]) -> list[Ref]:
         """Apply a model to every time step: fold time into the batch, and unfold it."""
@@ -120,7 +133,7 @@ class _Builder:
             raise ArchiveError(f"a model of more than {_MAX_NODES} nodes")
         shape_of = self._shape_of
         shapes = substitute(arguments, shape_of)
-        named = substitute(dict(keywords), shape_of)
+        named = substitute({k: v for k, v in keywords.items() if k != "mask"}, shape_of)
         taken = list(refs([list(arguments), keywords]))
         first = self.applied.setdefault(id(layer), 0)
         self.applied[id(layer)] += 1
@@ -129,8 +142,11 @@ class _Builder:
             check_size(layer.name, output)
             if first == 0:
                 _sensible(layer.name, layer.load, self.store, member.path, *shapes)
+            given = self._mask_axes(arguments, keywords)
+            axes = _sensible(layer.name, layer.mask_axes, given, *shapes)
         except UnsupportedUseError as error:
             self.unsupported.append(f"{layer.name}: {error}")
+            axes = None
             output = shapes[0] if shapes and isinstance(shapes[0], tuple) else (None,)
         outputs = output if isinstance(output, list) else [output]
         node = Node(
@@ -139,20 +155,30 @@ class _Builder:
         )  # fmt: skip
         nodes.append(node)
         made = [Ref(len(nodes) - 1, i) for i in range(len(outputs))]
-        if not self.masked.isdisjoint(taken) or layer.makes_mask:
-            if layer.uses_mask:
-                self.unsupported.append(f"{layer.name}: {layer.class_name} of inputs with a mask")
-            self.masked.update(made)
+        if axes is not None:
+            self.graph.masks |= dict.fromkeys(made[: layer.masked_outputs], axes)
         return made
+
+    def _mask_axes(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Return how many axes the mask of each argument has, None where there is none."""
+        given = substitute(arguments, self.graph.masks.get)
+        if "mask" not in keywords:
+            return given
+        return (len(self._shape_of(keywords["mask"])), *given[1:])
 
     def _shape_of(self, tensor: Ref) -> Shape:
         return self.graph.nodes[tensor.node].output_shapes[tensor.output]
 
-    def _check_keywords(self, name: str, keywords: dict[str, Any]) -> None:
+    def _check_keywords(self, member: Member, keywords: dict[str, Any]) -> None:
         if keywords.pop("training", None):
-            self.unsupported.append(f"{name}: called with training=True")
-        if keywords.pop("mask", None) is not None:
-            self.unsupported.append(f"{name}: called with a mask")
+            self.unsupported.append(f"{member.name}: called with training=True")
+        mask = keywords.get("mask")
+        listens = member.layer is None or member.layer.uses_mask
+        masks = leaves(mask) if member.layer is None else [mask]
+        if not (listens and all(one is None or isinstance(one, Ref) for one in masks)):
+            if mask is not None:
+                self.unsupported.append(f"{member.name}: called with a mask")
+            keywords["mask"] = None
         for key in [key for key, value in keywords.items() if value is None]:
             del keywords[key]
 

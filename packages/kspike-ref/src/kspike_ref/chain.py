@@ -100,7 +100,11 @@ class Chain:
     def of(graph: Graph, timed: set[Ref]) -> Chain | None:
         """Return a graph as a chain, or None if it is something else."""
         nodes = graph.nodes
-        if not isinstance(graph.outputs, Ref) or graph.outputs != Ref(len(nodes) - 1, 0):
+        if (
+            graph.masks
+            or not isinstance(graph.outputs, Ref)
+            or graph.outputs != Ref(len(nodes) - 1, 0)
+        ):
             return None
         first = nodes[0]
         if not isinstance(first.layer, InputLayer) or Ref(0, 0) not in timed or len(nodes) < 2:

@@ -67,12 +67,15 @@ class Graph:
         The names of the inputs, in the model's own structure.
     outputs : Ref, list or dict
         The outputs, likewise.
+    masks : dict of Ref to int
+        The tensors that carry a mask, which tells what steps count, and how many axes it has.
     """
 
     name: str
     nodes: list[Node] = field(default_factory=list)
     inputs: Any = None
     outputs: Any = None
+    masks: dict[Ref, int] = field(default_factory=dict)
 
 
 def refs(value: Any) -> Iterator[Ref]:

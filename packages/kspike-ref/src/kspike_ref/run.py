@@ -30,6 +30,8 @@ class _Task:
     is_stateful: bool
     takes_spikes: bool
     frees: tuple[Ref, ...]
+    is_masked: bool  # a mask comes, or is made
+    listens: bool  # and it is used
 
 
 class Runner:
@@ -50,6 +52,7 @@ class Runner:
         for ref in self.outputs:
             last.pop(ref, None)
         spikes = _spikes(graph)
+        masked = set(graph.masks)
         self._tasks = [
             _Task(
                 index,
@@ -62,6 +65,8 @@ class Runner:
                 isinstance(node.layer, StatefulLayer),
                 not spikes.isdisjoint(node.inputs),
                 tuple(dict.fromkeys(ref for ref in node.inputs if last.get(ref) == index)),
+                not masked.isdisjoint([*node.inputs, Ref(index, 0)]) or "mask" in node.keywords,
+                _listens(node),
             )
             for index, node in enumerate(graph.nodes)
             if not isinstance(node.layer, InputLayer)
@@ -99,9 +104,13 @@ class Runner:
         values: dict[Ref, Array] = {Ref(i, 0): x for i, x in enumerate(inputs)}
         kept: dict[int, Any] = {i: x for i, x in enumerate(inputs) if keep is None or i in keep}
         after: States = {}
+        masks: dict[Ref, Array] = {}
         for task in self._tasks:
             tally.spikes = task.takes_spikes
-            y = self._apply(task, values, states, after)
+            if task.is_masked:
+                y = self._apply_masked(task, values, masks, states, after)
+            else:
+                y = self._apply(task, values, states, after)
             done = tally.take()
             if done is not None and record is not None:
                 record[task.index] = done
@@ -111,6 +120,7 @@ class Runner:
                 values[Ref(task.index, i)] = output
             for ref in task.frees:
                 del values[ref]
+                masks.pop(ref, None)
         return [values[ref] for ref in self.outputs], kept, after
 
     def _apply(
@@ -130,6 +140,38 @@ class Runner:
         if task.is_pointwise and not task.is_stateful:
             return _once_if_static(task, arguments, keywords, values)
         return layer.call(*arguments, **keywords)
+
+    def _apply_masked(
+        self,
+        task: _Task,
+        values: dict[Ref, Array],
+        masks: dict[Ref, Array],
+        states: States | None,
+        after: States,
+    ) -> Any:
+        """Return what a node makes of inputs with masks, and note the mask of its output."""
+        node, layer = task.node, task.node.layer
+        arguments = substitute(node.arguments, values.__getitem__)
+        keywords = substitute(node.keywords, values.__getitem__)
+        given = substitute(node.arguments, masks.get)
+        if "mask" in keywords:
+            given = (keywords.pop("mask").astype(bool), *given[1:])
+        options = {"mask": given[0]} if task.listens else {}
+        if Ref(task.index, 0) in self.graph.masks:
+            mask = layer.mask(given, *arguments)
+            masks |= {Ref(task.index, i): mask for i in range(layer.masked_outputs)}
+        if states is not None and isinstance(layer, StatefulLayer):
+            y, after[task.index] = layer.scan(states[task.index], *arguments, **options)
+            return y
+        if task.is_pointwise and not task.is_stateful and not task.listens:
+            return _once_if_static(task, arguments, keywords, values)
+        return layer.call(*arguments, **keywords, **options)
+
+
+def _listens(node: Node) -> bool:
+    """Return whether a layer is given the mask of its input, or one that it is called with."""
+    holding = [value for value in (*node.arguments, *node.keywords.values()) if any(refs(value))]
+    return "mask" in node.keywords or node.layer.hears(len(holding))
 
 
 def _spikes(graph: Graph) -> set[Ref]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kspike_ref.graph import Graph, Node, Ref, substitute
+from kspike_ref.graph import Graph, Node, Ref, refs, substitute
 from kspike_ref.layers.base import StatefulLayer
 from kspike_ref.run import pointwise
 
@@ -70,4 +70,5 @@ def check_streaming(graph: Graph, timed: set[Ref]) -> None:
 def _streams(node: Node) -> bool:
     shapes: dict[Ref, Any] = dict(zip(node.inputs, node.input_shapes, strict=True))
     arguments = substitute(node.arguments, shapes.__getitem__)
-    return not node.keywords and node.layer.streams(*arguments)
+    states = [value for key, value in node.keywords.items() if key != "mask" and any(refs(value))]
+    return not states and node.layer.streams(*arguments)

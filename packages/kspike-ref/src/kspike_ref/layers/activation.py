@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import activations
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
 from kspike_ref.layers.registry import create, known
 
 Function = Callable[[Array], Array]
@@ -48,6 +48,7 @@ class Pointwise(Layer):
     """A layer that treats each element alone."""
 
     pointwise_from = 2
+    passes_mask = True
 
 
 @known("Activation")
@@ -101,6 +102,7 @@ class ELU(Pointwise):
 class Softmax(Layer):
     """Softmax over one axis or several."""
 
+    passes_mask = True
     uses_mask = True
 
     def setup(self) -> None:
@@ -110,15 +112,23 @@ class Softmax(Layer):
     def pointwise(self, shape: Shape) -> bool:
         return all(a % len(shape) > 1 for a in self.axis)
 
-    def call(self, x: Array) -> Array:
+    def mask_axes(self, given: Any, *shapes: Any) -> int | None:
+        check_mask(given[0], len(shapes[0]))
+        return super().mask_axes(given, *shapes)
+
+    def call(self, x: Array, mask: Any = None) -> Array:
+        if mask is not None:
+            x = np.where(mask, x, x.dtype.type(-1e9))  # what Keras gives to masked elements
         y = np.exp(x - x.max(axis=self.axis, keepdims=True))
         y /= y.sum(axis=self.axis, keepdims=True)
-        return y
+        return y if mask is None else np.where(mask, y, y.dtype.type(0))
 
 
 @known("PReLU")
 class PReLU(Layer):
     """``x`` above 0, a trained slope below."""
+
+    passes_mask = True
 
     def setup(self) -> None:
         shared = self.config.get("shared_axes") or []
@@ -153,14 +163,21 @@ class Identity(Pointwise):
 
 @known("Masking")
 class Masking(Layer):
-    """Zeros at steps whose values are all a given one; the mask itself is not passed on."""
+    """Steps whose values are all a given one do not count; they become zeros."""
 
     pointwise_from = 3
     keeps_zeros = True
+    makes_mask = True
 
     def setup(self) -> None:
-        self.makes_mask = True
+        value = self.config.get("mask_value", 0.0)
+        if isinstance(value, Mapping) and isinstance(value.get("config"), Mapping):
+            value = value["config"].get("value")  # a serialised array
+        self.value = float(value)
+
+    def mask(self, given: Any, *inputs: Any) -> Any:
+        x = inputs[0]
+        return (x != x.dtype.type(self.value)).any(axis=-1)
 
     def call(self, x: Array) -> Array:
-        y: Array = x * (x != self.config.get("mask_value", 0.0)).any(axis=-1, keepdims=True)
-        return y
+        return np.where(self.mask((), x)[..., None], x, x.dtype.type(0))

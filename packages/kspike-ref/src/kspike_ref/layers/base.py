@@ -72,15 +72,21 @@ class Layer:
     pointwise_from : int
         The smallest number of axes an input needs for axis 1 to be one along which the layer treats
         each position alone and alike (so that time may be there). 0 says that it never does.
-    makes_mask, uses_mask : bool
-        Whether it tells later layers which steps to leave out, and whether it would listen.
+    makes_mask, passes_mask, uses_mask : bool
+        Whether it tells later layers which steps to leave out (then it has a `mask`), whether it
+        passes on what earlier ones told (Keras' ``supports_masking``), and whether it listens:
+        whether its ``call`` takes ``mask``, in the structure of its first argument.
+    masked_outputs : int
+        How many of its outputs carry its mask, the first ones.
     keeps_zeros : bool
         Whether zeros stay zeros, so that spikes that come in are mostly zero when they go out.
     """
 
     pointwise_from: ClassVar[int] = 0
     makes_mask: bool = False
+    passes_mask: ClassVar[bool] = False
     uses_mask: ClassVar[bool] = False
+    masked_outputs: int = 1
     keeps_zeros: ClassVar[bool] = False
 
     def __init__(self, name: str, class_name: str, config: Mapping[str, Any]) -> None:
@@ -137,6 +143,50 @@ class Layer:
     def timed(self) -> tuple[list[int], list[int]]:
         """Return which inputs and which outputs have a time axis by definition."""
         return [], []
+
+    def mask_axes(self, given: Any, *shapes: Any) -> int | None:
+        """Return how many axes the mask of the output has.
+
+        Parameters
+        ----------
+        given : tuple
+            The number of axes of the mask of each argument, None where there is none.
+        *shapes : tuple
+            The shapes of the arguments.
+
+        Returns
+        -------
+        int or None
+            None if there is no mask.
+
+        Raises
+        ------
+        UnsupportedUseError
+            If a mask came that the layer would use and cannot.
+        """
+        if self.makes_mask:
+            return len(shapes[0]) - 1
+        return given[0] if self.passes_mask else None
+
+    def mask(self, given: Any, *inputs: Any) -> Any:
+        """Return the mask of the output: an array of bools, False where a step does not count.
+
+        Parameters
+        ----------
+        given : tuple
+            The mask of each argument, None where there is none.
+        *inputs : ndarray
+            The arguments.
+        """
+        return given[0]
+
+    def hears(self, count: int) -> bool:
+        """Return whether it listens to a mask when ``count`` of its arguments hold tensors.
+
+        Keras (3.15) gives a mask to a layer that is called with one: a recurrent layer with an
+        initial state from the model does not get it.
+        """
+        return self.uses_mask and count == 1
 
     def integer(self, key: str, default: int | None = None) -> int:
         """Return a non-negative integer of the configuration."""
@@ -213,7 +263,7 @@ class StatefulLayer(Layer):
         """
         raise NotImplementedError
 
-    def scan(self, state: State, *inputs: Any) -> tuple[Any, State]:
+    def scan(self, state: State, *inputs: Any, mask: Any = None) -> tuple[Any, State]:
         """Run over the steps of the inputs, and return the output and the state after them.
 
         Parameters
@@ -222,6 +272,8 @@ class StatefulLayer(Layer):
             The state before; not changed.
         *inputs : ndarray
             ``(batch, time, …)``. A time axis of stride 0 is one input at every step.
+        mask : ndarray, optional
+            Bools, ``(batch, time)``: at steps that are False, the state is held.
 
         Returns
         -------
@@ -246,3 +298,22 @@ def _compute_dtype(policy: Any) -> np.dtype[Any]:
         inner = policy.get("config")
         policy = inner.get("name") if isinstance(inner, Mapping) else None
     return np.dtype(np.float64 if policy == "float64" else np.float32)
+
+
+def check_mask(axes: int | None, wanted: int) -> None:
+    """Refuse a mask that does not fit.
+
+    Parameters
+    ----------
+    axes : int or None
+        How many axes it has; None if there is none.
+    wanted : int
+        How many it should have.
+
+    Raises
+    ------
+    UnsupportedUseError
+        If they differ.
+    """
+    if axes is not None and axes != wanted:
+        raise UnsupportedUseError(f"a mask of {axes} axes where Keras needs {wanted}")

@@ -71,6 +71,45 @@ class Cell(Layer):
             out[:, t], states = self.step(projected[:, t], states)
         return out, states
 
+    def scan_masked(
+        self, x: Array, states: list[Array], mask: Array, last: Array, zero: bool
+    ) -> tuple[Array, list[Array], Array]:
+        """Run over steps of which some do not count: they hold the states and repeat the output.
+
+        Parameters
+        ----------
+        x : (batch, time, …) ndarray
+            The inputs.
+        states : list of ndarray
+            The states before.
+        mask : (batch, time) ndarray
+            Bools: False where a step does not count.
+        last : (batch, …) ndarray
+            The output before.
+        zero : bool
+            Whether outputs are 0 instead where a step does not count.
+
+        Returns
+        -------
+        tuple
+            The outputs, the states and the last output after them.
+        """
+        out = np.empty((*x.shape[:2], *last.shape[1:]), self.dtype)
+        spikes = tally.spikes
+        for t in range(x.shape[1]):
+            tally.spikes = spikes  # a scan resets it behind the first product
+            y, new = self.scan(x[:, t : t + 1], states)
+            counts = mask[:, t]
+            last = choose(counts, y[:, 0], np.zeros_like(last) if zero else last)
+            states = [choose(counts, a, b) for a, b in zip(new, states, strict=True)]
+            out[:, t] = last
+        return out, states, last
+
+
+def choose(mask: Array, one: Array, other: Array) -> Array:
+    """Return the rows of one array where a mask is True, and of another elsewhere."""
+    return np.where(mask.reshape(-1, *[1] * (one.ndim - 1)), one, other)
+
 
 class GatedCell(Cell):
     """A cell with one matrix for the input and one for its own output."""

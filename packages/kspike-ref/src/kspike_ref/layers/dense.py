@@ -31,6 +31,7 @@ class Dense(Layer):
     """``activation(x @ kernel + bias)``."""
 
     pointwise_from = 3
+    passes_mask = True
 
     def setup(self) -> None:
         refuse_variants(self.config)
@@ -186,6 +187,12 @@ class Embedding(Layer):
 
     def output_shape(self, shape: Shape) -> Shape:
         return (*shape, self.units)
+
+    def mask_axes(self, given: Any, *shapes: Any) -> int | None:
+        return len(shapes[0]) if self.makes_mask else None
+
+    def mask(self, given: Any, *inputs: Any) -> Any:
+        return inputs[0] != 0
 
     def call(self, x: Array) -> Array:
         index = x.astype(np.int64)

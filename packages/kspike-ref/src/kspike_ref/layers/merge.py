@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Array, Layer, Shape
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
 from kspike_ref.layers.registry import known
 
 
@@ -58,15 +58,33 @@ class Merge(Layer):
         if not isinstance(shapes, list) or not shapes:
             raise ArchiveError(f"layer {self.name!r} needs a list of inputs")
 
+    def mask_axes(self, given: Any, *shapes: Any) -> int | None:
+        (masks,), rank = given, max(len(shape) for shape in shapes[0])
+        if any(axes is not None for axes in masks):
+            if any(len(shape) != rank for shape in shapes[0]):
+                raise UnsupportedUseError("a mask of one of several inputs of different rank")
+            for axes in masks:
+                check_mask(axes, rank - 1)
+        return None if None in masks else rank - 1
+
+    def mask(self, given: Any, *inputs: Any) -> Any:
+        return reduce(np.logical_or, given[0])
+
     def pointwise(self, shapes: Any) -> bool:
         ranks = {len(shape) for shape in shapes}
         return len(ranks) == 1 and ranks.pop() > 2 and len({shape[1] for shape in shapes}) == 1
 
-    def call(self, inputs: list[Array]) -> Array:
+    def call(self, inputs: list[Array], mask: Any = None) -> Array:
+        if mask is not None:
+            return self.masked(inputs, [None if m is None else m[..., None] for m in mask])
         rank = max(x.ndim for x in inputs)
         return self.merge(
             [x.reshape(x.shape[0], *[1] * (rank - x.ndim), *x.shape[1:]) for x in inputs]
         )
+
+    def masked(self, inputs: list[Array], masks: list[Any]) -> Array:
+        """Return one array for several, of which some have masks with an axis of length 1 added."""
+        raise NotImplementedError
 
     def merge(self, inputs: list[Array]) -> Array:
         """Return one array for several of the same rank."""
@@ -101,20 +119,46 @@ class Subtract(_Pairwise):
 
 @known("Multiply")
 class Multiply(_Pairwise):
-    """The product."""
+    """The product; what does not count is a factor of 1, and a product of nothing is 0."""
 
     function = np.multiply
+    uses_mask = True
+
+    def masked(self, inputs: list[Array], masks: list[Any]) -> Array:
+        one, zero = (inputs[0].dtype.type(n) for n in (1, 0))
+        factors = [
+            x if m is None else np.where(m, x, one) for x, m in zip(inputs, masks, strict=True)
+        ]
+        y = self.merge(factors)
+        if any(m is None for m in masks):
+            return y
+        return np.where(reduce(np.logical_or, masks), y, zero)
+
+
+class _Extremum(_Pairwise):
+    """Where one of two inputs does not count, the other one."""
+
+    uses_mask = True
+
+    def masked(self, inputs: list[Array], masks: list[Any]) -> Array:
+        y, counts = inputs[0], masks[0]
+        for x, mask in zip(inputs[1:], masks[1:], strict=True):
+            other = x if mask is None else np.where(mask, x, y)
+            y = y if counts is None else np.where(counts, y, other)
+            counts = None if mask is None or counts is None else counts | mask
+            y = type(self).function(y, other)
+        return y
 
 
 @known("Maximum")
-class Maximum(_Pairwise):
+class Maximum(_Extremum):
     """The largest."""
 
     function = np.maximum
 
 
 @known("Minimum")
-class Minimum(_Pairwise):
+class Minimum(_Extremum):
     """The smallest."""
 
     function = np.minimum
@@ -148,7 +192,24 @@ class Concatenate(Merge):
     def pointwise(self, shapes: Any) -> bool:
         return super().pointwise(shapes) and self.axis % len(shapes[0]) > 1
 
-    def call(self, inputs: list[Array]) -> Array:
+    def mask_axes(self, given: Any, *shapes: Any) -> int | None:
+        masks = given[0]
+        rank = len(shapes[0][0])
+        for axes in masks:
+            check_mask(axes, rank - 1)
+        return None if all(axes is None for axes in masks) else rank - 1
+
+    def mask(self, given: Any, *inputs: Any) -> Any:
+        masks = [
+            np.ones(x.shape[:-1], bool) if m is None else m
+            for m, x in zip(given[0], inputs[0], strict=True)
+        ]
+        axis = self.axis % inputs[0][0].ndim
+        if axis == inputs[0][0].ndim - 1:
+            return reduce(np.logical_or, masks)
+        return np.concatenate(masks, axis=axis)
+
+    def call(self, inputs: list[Array], mask: Any = None) -> Array:
         return np.concatenate(inputs, axis=self.axis)
 
 
@@ -215,7 +276,10 @@ class Dot(Merge):
     def pointwise(self, shapes: Any) -> bool:
         return False
 
-    def call(self, inputs: list[Array]) -> Array:
+    def mask_axes(self, given: Any, *shapes: Any) -> int | None:
+        return None
+
+    def call(self, inputs: list[Array], mask: Any = None) -> Array:
         a, b = self._axes([x.shape for x in inputs])
         x, y = np.moveaxis(inputs[0], a, -1), np.moveaxis(inputs[1], b, -1)
         if self.config.get("normalize", False):

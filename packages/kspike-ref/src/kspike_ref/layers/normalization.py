@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
 from kspike_ref.layers.registry import known
 
 
@@ -24,6 +24,9 @@ def axes_of(config: dict[str, Any], rank: int, default: Any = -1) -> tuple[int, 
 @known("BatchNormalization")
 class BatchNormalization(Layer):
     """With the means and variances of training."""
+
+    passes_mask = True
+    uses_mask = True  # in training; here it is taken and nothing else
 
     def setup(self) -> None:
         if self.config.get("renorm"):
@@ -42,6 +45,10 @@ class BatchNormalization(Layer):
     def pointwise(self, shape: Shape) -> bool:
         return len(shape) > 2 and axes_of(self.config, len(shape)) != (1,)
 
+    def mask_axes(self, given: Any, *shapes: Any) -> int | None:
+        check_mask(given[0], len(shapes[0]) - 1)
+        return super().mask_axes(given, *shapes)
+
     def prepare(self) -> None:
         weights = {name: w.astype(np.float64) for name, w in self.weights.items()}
         variance = weights["moving_variance"] + self.epsilon
@@ -54,7 +61,7 @@ class BatchNormalization(Layer):
         self.scale = scale.astype(self.dtype).reshape(shape)
         self.shift = shift.astype(self.dtype).reshape(shape)
 
-    def call(self, x: Array) -> Array:
+    def call(self, x: Array, mask: Any = None) -> Array:
         y: Array = x * self.scale
         y += self.shift
         return y
@@ -63,6 +70,8 @@ class BatchNormalization(Layer):
 @known("LayerNormalization")
 class LayerNormalization(Layer):
     """To mean 0 and variance 1 over some axes of each example."""
+
+    passes_mask = True
 
     def setup(self) -> None:
         self.epsilon = float(self.config.get("epsilon", 1e-3))
@@ -123,6 +132,8 @@ class RMSNormalization(Layer):
 class GroupNormalization(Layer):
     """To mean 0 and variance 1 over groups of channels."""
 
+    passes_mask = True
+
     def setup(self) -> None:
         self.epsilon = float(self.config.get("epsilon", 1e-3))
         self.groups = self.config.get("groups", 32)
@@ -157,6 +168,8 @@ class GroupNormalization(Layer):
 @known("UnitNormalization")
 class UnitNormalization(Layer):
     """To length 1 along some axes."""
+
+    passes_mask = True
 
     def pointwise(self, shape: Shape) -> bool:
         return len(shape) > 2 and min(axes_of(self.config, len(shape))) > 1

@@ -56,9 +56,24 @@ _ELEMENTWISE: dict[str, Function] = {
     "HardSilu": activations.hard_silu,
     "Selu": activations.selu,
 }
+# What Keras makes masks of, and writes into the model beside the layers.
+_LOGICAL: dict[str, Function] = {
+    "Equal": np.equal,
+    "NotEqual": np.not_equal,
+    "Less": np.less,
+    "LessEqual": np.less_equal,
+    "Greater": np.greater,
+    "GreaterEqual": np.greater_equal,
+    "LogicalAnd": np.logical_and,
+    "LogicalOr": np.logical_or,
+    "LogicalNot": np.logical_not,
+}
+_FUNCTIONS = _ELEMENTWISE | _LOGICAL
 _REDUCTIONS: dict[str, Function] = {
     "Mean": np.mean, "Sum": np.sum, "Max": np.max, "Min": np.min, "Prod": np.prod,
+    "Any": np.any, "All": np.all,
 }  # fmt: skip
+_DTYPES = ("bool", "int32", "int64", "float32", "float64")
 
 
 def _each(names: dict[str, Function] | tuple[str, ...]) -> list[str]:
@@ -70,7 +85,7 @@ def _shape_of(value: Any) -> Shape:
     return value if isinstance(value, tuple) else np.shape(value)
 
 
-@known(*_each(_ELEMENTWISE))
+@known(*_each(_FUNCTIONS))
 class Elementwise(Layer):
     """A function of each element."""
 
@@ -82,15 +97,19 @@ class Elementwise(Layer):
         constants = [np.ndim(value) for value in shapes if not isinstance(value, tuple)]
         rank = len(tensors[0])
         same = all(len(shape) == rank and shape[1:2] == tensors[0][1:2] for shape in tensors)
-        return same and rank > 2 and max(constants, default=0) < rank - 1
+        return same and rank > 1 and max(constants, default=0) < rank - 1
 
     def call(self, *inputs: Any) -> Array:
         # a Python number takes the tensor's type, and an array constant as well: as Keras does it
-        dtype = next(x.dtype for x in inputs if isinstance(x, np.ndarray) and x.dtype.kind == "f")
+        types = [x.dtype for x in inputs if isinstance(x, np.ndarray)]
+        floats = [dtype for dtype in types if dtype.kind == "f"]
+        if not floats and any(type(x) is float for x in inputs):
+            floats = [self.dtype]
+        dtype = floats[0] if floats else np.result_type(*types)
         values = [x.astype(dtype) if isinstance(x, np.ndarray) else dtype.type(x) for x in inputs]
         with np.errstate(all="ignore"):
-            y: Array = _ELEMENTWISE[self.class_name](*values)
-        return y
+            y: Array = _FUNCTIONS[self.class_name](*values)
+        return y if floats or y.dtype.kind != "f" else y.astype(self.dtype)
 
 
 @known(*_each(_REDUCTIONS))
@@ -125,7 +144,23 @@ class Reduction(Layer):
     def call(self, x: Array) -> Array:
         axes = self.positive(x.ndim)
         y: Array = _REDUCTIONS[self.class_name](x, axis=axes, keepdims=self.keepdims)
-        return y.astype(x.dtype, copy=False)
+        return y if y.dtype.kind == "b" else y.astype(x.dtype, copy=False)
+
+
+@known("ops:OnesLike", "ops:ZerosLike")
+class Like(Layer):
+    """Ones or zeros in the shape of a tensor."""
+
+    pointwise_from = 2
+
+    def output_shape(self, shape: Shape, dtype: Any = None) -> Shape:
+        if dtype is not None and dtype not in _DTYPES:
+            known_types = ", ".join(_DTYPES)
+            raise ArchiveError(f"dtype must be one of {known_types}. Received: {dtype!r:.80}")
+        return shape
+
+    def call(self, x: Array, dtype: Any = None) -> Array:
+        return np.full(x.shape, self.class_name == "OnesLike", dtype or x.dtype)
 
 
 @known("ops:Reshape")

@@ -9,7 +9,7 @@ import numpy as np
 
 from kspike_ref import _convolve
 from kspike_ref._signal import frozen
-from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer
+from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer, check_mask
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.window import Window
 
@@ -78,6 +78,8 @@ def pooled_shape(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
 class GlobalPooling1D(StatefulLayer):
     """Over all steps; while streaming, over the steps so far."""
 
+    uses_mask = False
+
     def setup(self) -> None:
         self.axis = 2 if self.config.get("data_format") == "channels_first" else 1
         self.keepdims = bool(self.config.get("keepdims", False))
@@ -96,24 +98,32 @@ class GlobalPooling1D(StatefulLayer):
         """Return the axes that are left, without the batch."""
         return tuple(n or 0 for i, n in enumerate(shape) if i not in (0, self.axis))
 
-    def call(self, x: Array) -> Array:
-        y: Array = self.scan(self.initial_state(len(x), x.shape), x)[0]
+    def call(self, x: Array, mask: Any = None) -> Array:
+        y: Array = self.scan(self.initial_state(len(x), x.shape), x, mask=mask)[0]
         return y
 
 
 @known("GlobalAveragePooling1D")
 class GlobalAveragePooling1D(GlobalPooling1D):
-    """The mean over time."""
+    """The mean over time: over the steps that count, where there is a mask."""
+
+    uses_mask = True
+
+    def mask_axes(self, given: Any, *shapes: Any) -> int | None:
+        check_mask(given[0], 2)
+        return None
 
     def initial_state(self, batch: int, *shapes: Any) -> State:
         return (np.zeros((batch, *self.rest(shapes[0]))), np.zeros(batch))
 
-    def scan(self, state: State, *inputs: Any) -> tuple[Array, State]:
+    def scan(self, state: State, *inputs: Any, mask: Any = None) -> tuple[Array, State]:
         x = np.moveaxis(inputs[0], self.axis, 1)
-        total, count = state[0].copy(), state[1] + x.shape[1]
+        steps: Any = x.shape[1] if mask is None else mask.sum(axis=1)
+        total, count = state[0].copy(), state[1] + steps
         for t in range(x.shape[1]):  # in order and in float64, so that streaming gives these bits
-            total += x[:, t]
-        y = (total / count.reshape(-1, *[1] * (total.ndim - 1))).astype(x.dtype)
+            total += x[:, t] if mask is None else np.where(mask[:, t, None], x[:, t], 0)
+        with np.errstate(invalid="ignore"):  # NaN where no step counts, as in Keras
+            y = (total / count.reshape(-1, *[1] * (total.ndim - 1))).astype(x.dtype)
         return (np.expand_dims(y, self.axis) if self.keepdims else y), (total, count)
 
 
@@ -124,6 +134,6 @@ class GlobalMaxPooling1D(GlobalPooling1D):
     def initial_state(self, batch: int, *shapes: Any) -> State:
         return (np.full((batch, *self.rest(shapes[0])), -np.inf, self.dtype),)
 
-    def scan(self, state: State, *inputs: Any) -> tuple[Array, State]:
+    def scan(self, state: State, *inputs: Any, mask: Any = None) -> tuple[Array, State]:
         y: Array = np.maximum(state[0], inputs[0].max(axis=self.axis, initial=-np.inf))
         return (np.expand_dims(y, self.axis) if self.keepdims else y), (y,)

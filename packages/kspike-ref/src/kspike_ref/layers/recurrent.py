@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer
+from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer, check_mask
 from kspike_ref.layers.cells import Cell
 from kspike_ref.layers.registry import create, known
 
@@ -23,6 +23,7 @@ class RNN(StatefulLayer):
         self.reduces = not self.returns_sequences
         self.returns_state = bool(config.get("return_state", False))
         self.backwards = bool(config.get("go_backwards", False))
+        self.zeros = bool(config.get("zero_output_for_mask", False))
         if self.class_name == "RNN":
             cell = create(config["cell"], self.name)
         else:
@@ -60,26 +61,64 @@ class RNN(StatefulLayer):
             states = [*states, np.zeros((batch, *units), self.dtype)]
         return tuple(states)
 
-    def call(self, x: Array, initial_state: Any = None) -> Any:
+    def mask_axes(self, given: Any, *shapes: Any) -> int | None:
+        check_mask(given[0], 2)
+        return given[0] if self.returns_sequences else None
+
+    def call(self, x: Array, initial_state: Any = None, mask: Any = None) -> Any:
         state = self.initial_state(len(x), x.shape)
         if initial_state is not None:
             given = self.cell.entered(flat(initial_state))
             state = (*given, *state[len(given) :])
-        return self.scan(state, x)[0]
+        return self.scan(state, x, mask=mask)[0]
 
-    def scan(self, state: State, *inputs: Any) -> tuple[Any, State]:
-        x = inputs[0][:, ::-1] if self.backwards else inputs[0]
-        states = list(state)
-        if self.reduces:
-            last = states.pop()
-        out, states = self.cell.scan(x, states)
-        y, kept = out, tuple(states)
-        if self.reduces:
-            y = out[:, -1].copy() if out.shape[1] else last
-            kept = (*states, y)
+    def scan(self, state: State, *inputs: Any, mask: Any = None) -> tuple[Any, State]:
+        x = inputs[0]
+        if self.backwards:
+            x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
+        out, states, last = over_time(self.cell, x, state, mask, self.zeros)
+        y = (last if out.shape[1] == 0 else out[:, -1].copy()) if self.reduces else out
+        kept = (*states, y if self.reduces else last) if last is not None else tuple(states)
         if not self.returns_state:
             return y, kept
         return [y, *(s.astype(self.dtype) for s in self.cell.returned(states))], kept
+
+
+def over_time(
+    cell: Cell, x: Array, state: State, mask: Any, zero: bool = False
+) -> tuple[Array, list[Array], Any]:
+    """Run a cell over time.
+
+    Parameters
+    ----------
+    cell : Cell
+        What to run.
+    x : (batch, time, …) ndarray
+        The inputs.
+    state : tuple of ndarray
+        The cell's states before; behind them the output before, where somebody keeps it.
+    mask : (batch, time) ndarray, optional
+        Bools: False at steps that hold the states and repeat the output.
+    zero : bool
+        Whether outputs are 0 instead where a step does not count.
+
+    Returns
+    -------
+    tuple
+        The outputs, the states after them, and the last output, if somebody keeps it.
+    """
+    states = list(state[: cell.state_count])
+    last: Any = state[-1] if len(state) > cell.state_count else None
+    if mask is not None:
+        if last is None:
+            units: Any = cell.output_units((x.shape[0], *x.shape[2:]))
+            last = np.zeros((x.shape[0], *units), cell.dtype)
+        if not mask.all():
+            return cell.scan_masked(x, states, mask, last, zero)
+    out, states = cell.scan(x, states)
+    if last is not None and out.shape[1]:
+        last = out[:, -1].copy()
+    return out, states, last
 
 
 def flat(values: Any) -> list[Array]:
@@ -130,13 +169,18 @@ class Bidirectional(Layer):
         outputs = [*merged, *one[1:], *other[1:]]
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def call(self, x: Array, initial_state: Any = None) -> Any:
+    def mask_axes(self, given: Any, *shapes: Any) -> int | None:
+        check_mask(given[0], 2)
+        self.masked_outputs = 1 if self.mode else 2
+        return given[0] if self.config["layer"]["config"].get("return_sequences") else None
+
+    def call(self, x: Array, initial_state: Any = None, mask: Any = None) -> Any:
         halves: list[Any] = [None, None]
         if initial_state is not None:
             given = flat(initial_state)
             halves = [given[: len(given) // 2], given[len(given) // 2 :]]
-        one = _listed(self.forward.call(x, halves[0]))
-        other = _listed(self.backward.call(x, halves[1]))
+        one = _listed(self.forward.call(x, halves[0], mask))
+        other = _listed(self.backward.call(x, halves[1], mask))
         y = other[0]
         if self.config["layer"]["config"].get("return_sequences", False):
             y = y[:, ::-1]

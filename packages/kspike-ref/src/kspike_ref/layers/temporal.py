@@ -11,10 +11,10 @@ import numpy as np
 
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.activation import activation
-from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer
+from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer, check_mask
 from kspike_ref.layers.cells import Cell
 from kspike_ref.layers.dense import activation_parts
-from kspike_ref.layers.recurrent import flat
+from kspike_ref.layers.recurrent import flat, over_time
 from kspike_ref.layers.registry import known
 from kspike_ref.spiking import SpikingDynamics, initial_voltage
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
@@ -202,22 +202,33 @@ class KerasSpikingLayer(StatefulLayer):
     def initial_state(self, batch: int, *shapes: Any) -> State:
         return tuple(self.cell.initial(batch, self._step_shape(shapes[0])))
 
-    def call(self, x: Array, initial_state: Any = None, constants: Any = None) -> Any:
+    def mask_axes(self, given: Any, *shapes: Any) -> int | None:
+        check_mask(given[0], 2)
+        return None if self.reduces else given[0]
+
+    def hears(self, count: int) -> bool:
+        return True
+
+    def call(
+        self, x: Array, initial_state: Any = None, constants: Any = None, mask: Any = None
+    ) -> Any:
         batch = x.shape[1 if self.time_major else 0]
         if initial_state is None:
-            return self.scan(self.initial_state(batch, x.shape), x)[0]
+            return self.scan(self.initial_state(batch, x.shape), x, mask=mask)[0]
         given = [np.asarray(state, np.float64) for state in flat(initial_state)]
-        return self.scan(tuple(self.cell.entered(given)), x)[0]
+        return self.scan(tuple(self.cell.entered(given)), x, mask=mask)[0]
 
-    def scan(self, state: State, *inputs: Any) -> tuple[Any, State]:
+    def scan(self, state: State, *inputs: Any, mask: Any = None) -> tuple[Any, State]:
         x = np.moveaxis(inputs[0], 0, 1) if self.time_major else inputs[0]
-        y, after = self.cell.scan(x, list(state))
+        mask = mask.T if self.time_major and mask is not None else mask
+        y, after, last = over_time(self.cell, x, state, mask)
         if self.reduces:
             y = y[:, -1].copy()
         elif self.time_major:
             y = np.moveaxis(y, 1, 0)
         states = [s.astype(self.dtype) for s in self.cell.returned(after)]
-        return ([y, *states] if self.returns_state else y), tuple(after)
+        kept = tuple(after) if last is None else (*after, last)
+        return ([y, *states] if self.returns_state else y), kept
 
 
 @known("custom:kspike_tf>SpikingActivation")

@@ -17,6 +17,7 @@ class TimeDistributed(Layer):
     """A layer applied to every time step: time is folded into the batch."""
 
     pointwise_from = 2
+    uses_mask = True
 
     def timed(self) -> tuple[list[int], list[int]]:
         return [0], [0]
@@ -31,10 +32,19 @@ class TimeDistributed(Layer):
         inner = self.layer.output_shape(_one_step(shape))
         return (shape[0], shape[1], *inner[1:])
 
-    def call(self, x: Array) -> Array:
+    def mask_axes(self, given: Any, *shapes: Any) -> int | None:
+        axes: int | None = given[0]
+        if axes is not None:
+            self.layer.mask_axes((axes - 1,), _one_step(shapes[0]))
+        return axes
+
+    def call(self, x: Array, mask: Any = None) -> Array:
         batch, steps = x.shape[:2]
         folded = np.ascontiguousarray(x).reshape(batch * steps, *x.shape[2:])
-        y: Array = self.layer.call(folded)
+        options = {}
+        if mask is not None and self.layer.uses_mask:
+            options["mask"] = mask.reshape(batch * steps, *mask.shape[2:])
+        y: Array = self.layer.call(folded, **options)
         return y.reshape(batch, steps, *y.shape[1:])
 
 
@@ -59,6 +69,13 @@ class Fold(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         return (None, *_one_step(shape)[1:])
 
+    def mask_axes(self, given: Any, *shapes: Any) -> int | None:
+        return None if given[0] is None else given[0] - 1
+
+    def mask(self, given: Any, *inputs: Any) -> Any:
+        mask = given[0]
+        return mask.reshape(mask.shape[0] * mask.shape[1], *mask.shape[2:])
+
     def call(self, x: Array) -> Array:
         return np.ascontiguousarray(x).reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
@@ -79,7 +96,26 @@ class Unfold(Layer):
         y, x = shapes
         return (x[0], x[1], *y[1:])
 
+    def mask_axes(self, given: Any, *shapes: Any) -> int | None:
+        axes: int | None = given[1]  # what masks are inside ends inside
+        return axes
+
+    def mask(self, given: Any, *inputs: Any) -> Any:
+        return given[1]
+
     def call(self, *inputs: Any) -> Array:
         y, x = inputs
         folded: Array = y.reshape(x.shape[0], x.shape[1], *y.shape[1:])
         return folded
+
+
+class Carrier(Layer):
+    """Gives a tensor the mask that a model is called with."""
+
+    pointwise_from = 2
+    keeps_zeros = True
+    passes_mask = True
+    uses_mask = True
+
+    def call(self, x: Array, mask: Any = None) -> Array:
+        return x

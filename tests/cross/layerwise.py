@@ -1,0 +1,82 @@
+"""Every application of a layer, on the very inputs that it had in Keras."""
+
+import keras
+import numpy as np
+
+import kspike_ref
+import kspike_tf
+from kspike_ref.graph import substitute
+
+# Float32 products of a few hundred terms, added in another order, differ by about 1e-6 of the
+# largest output; ten times that is what is promised for every layer.
+TOLERANCE = 1e-5
+
+
+def in_keras(model, x):
+    """What every tensor of a Functional model holds, by layer, application, and output."""
+    own = {node for nodes in model._nodes_by_depth.values() for node in nodes}
+    tensors = {}
+    for operation in model.operations:
+        applications = [node for node in operation._inbound_nodes if node in own]
+        for number, node in enumerate(applications):
+            for output, tensor in enumerate(node.outputs):
+                tensors[operation.name, number, output] = tensor
+    inputs = model.inputs if isinstance(x, list) else model.inputs[0]
+    values = keras.Model(inputs, list(tensors.values()))(x, training=False)
+    return dict(zip(tensors, [np.asarray(value) for value in values], strict=True))
+
+
+def error(ours, theirs):
+    """The largest difference, as a part of the largest value; NaN counts where only one has it."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    assert ours.shape == theirs.shape
+    if theirs.dtype.kind == "b":
+        return float((ours != theirs).any())
+    differs = np.abs(np.where(np.isnan(ours) & np.isnan(theirs), 0, ours - theirs))
+    assert not np.isnan(differs).any()
+    return float(differs.max(initial=0) / max(1e-30, np.abs(np.nan_to_num(theirs)).max(initial=0)))
+
+
+def compare(model, path, x, tolerance=TOLERANCE):
+    """Save, load, and compare every layer on Keras' own inputs; returns the loaded model.
+
+    Spikes must be the same bit for bit.
+    """
+    model.save(path)
+    loaded = kspike_ref.load_model(path)
+    values = in_keras(model, x)
+    spiking = {layer.name for layer in model.layers if _fires(layer)}
+    seen = set()
+    for node in loaded.nodes:
+        seen |= {(node.name, node.node_index, i) for i in range(len(node.output_shapes))}
+        if not node.inputs or _takes_what_inputs_carry(loaded, node):
+            continue
+
+        def given(ref):
+            source = loaded.nodes[ref.node]
+            return values[source.name, source.node_index, ref.output]
+
+        made = node.layer.call(
+            *substitute(node.arguments, given), **substitute(node.keywords, given)
+        )
+        for i, y in enumerate(made if isinstance(made, list | tuple) else [made]):
+            expected = values[node.name, node.node_index, i]
+            limit = 0 if node.name in spiking else tolerance
+            assert error(y, expected) <= limit, (node.name, error(y, expected))
+            shape = node.output_shapes[i]
+            assert all(n in (None, m) for n, m in zip(shape, y.shape, strict=True)), node.name
+    assert seen == set(values)
+    return loaded
+
+
+def _takes_what_inputs_carry(loaded, node):
+    """Merging layers look for masks at their inputs: those show end to end alone."""
+    carried = any(ref in loaded._graph.masks for ref in node.inputs)
+    return carried and node.layer.uses_mask and "mask" not in node.keywords
+
+
+def _fires(layer):
+    cell = getattr(layer, "cell", None)
+    return isinstance(layer, kspike_tf.SpikingActivation) or isinstance(
+        cell, kspike_tf.SpikingActivationCell
+    )
