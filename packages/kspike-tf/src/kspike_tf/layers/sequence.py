@@ -77,6 +77,7 @@ class SequenceOptions(KeepsState):
             name="rnn",
         )
         self.layer.build((batch, time, *input_shape[2:]))
+        self.layer.trainable = self.trainable  # Keras tells only layers that are there already
         if self.stateful:
             self._make_state_variables(batch)
 
