@@ -1,7 +1,8 @@
 """Spiking layers and synaptic filters."""
 
 from kspike_tf.layers.alpha import Alpha, AlphaCell
-from kspike_tf.layers.base import KerasSpikingCell, KerasSpikingLayer
+from kspike_tf.layers.base import KerasSpikingLayer
+from kspike_tf.layers.cell import KerasSpikingCell
 from kspike_tf.layers.lowpass import Lowpass, LowpassCell
 from kspike_tf.layers.spiking_activation import SpikingActivation, SpikingActivationCell
 

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from kspike_tf import scan
-from kspike_tf.layers.arguments import batch_of
+from kspike_tf.layers.arguments import batch_of, keras_size
 from kspike_tf.layers.filters import FilterCell, FilterLayer
 
 Tensor = Any
@@ -66,7 +66,7 @@ class AlphaCell(FilterCell):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         #: Output, and τ times its derivative.
-        self.state_size = (2, self.units)
+        self.state_size = keras_size((2, self.units))
 
     def _weight_shape(self) -> tuple[int, ...]:
         return (self.units,)

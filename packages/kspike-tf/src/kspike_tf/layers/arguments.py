@@ -34,15 +34,58 @@ def shape_of(name: str, size: Any) -> tuple[int, ...]:
     return tuple(int(value) for value in values)
 
 
+class UnitAxes(int):
+    """Several unit axes where Keras' RNN takes an integer: their product, which knows the axes.
+
+    A tuple would be read as the sizes of several states, and give symbolic tensors of wrong shapes.
+    This works wherever no symbolic shape is made of it, and says what to do where one is.
+    """
+
+    shape: tuple[int, ...]
+
+    def __new__(cls, shape: tuple[int, ...]) -> UnitAxes:
+        """Make the integer."""
+        self = super().__new__(cls, math.prod(shape))
+        self.shape = shape
+        return self
+
+    def __int__(self) -> int:
+        """Refuse to be an axis of a Keras tensor: Keras takes the integer of each."""
+        raise TypeError(format(self))
+
+    def __repr__(self) -> str:
+        return repr(self.shape)
+
+    def __format__(self, _: str) -> str:
+        # What Keras' message shows of it.
+        return (
+            f"{self.shape}: keras.layers.RNN has no symbolic outputs or states of several unit "
+            "axes. Use the layer in place of the cell, or call the RNN on arrays"
+        )
+
+    def __reduce__(self) -> Any:
+        return UnitAxes, (self.shape,)
+
+
+def axes_of(size: int) -> tuple[int, ...]:
+    """Return the axes that a size stands for."""
+    return size.shape if isinstance(size, UnitAxes) else (size,)
+
+
 def state_size_of(size: Any) -> Any:
     """Return the size of a state, or a list of the sizes of several, as Keras' RNN reads it."""
     if isinstance(size, list) and any(isinstance(each, Sequence) for each in size):
-        return [plain_size(shape_of("state_size", each)) for each in size]
-    return plain_size(shape_of("state_size", size))
+        return [keras_size(shape_of("state_size", each)) for each in size]
+    return keras_size(shape_of("state_size", size))
+
+
+def keras_size(shape: tuple[int, ...]) -> int:
+    """Return the size of a time step or of a state as Keras' RNN reads it."""
+    return shape[0] if len(shape) == 1 else UnitAxes(shape)
 
 
 def plain_size(shape: tuple[int, ...]) -> Any:
-    """Return an integer for a single axis: Keras' RNN takes no tuple there."""
+    """Return an integer for a single axis: a configuration is read by people."""
     return shape[0] if len(shape) == 1 else shape
 
 
@@ -69,10 +112,13 @@ def checked_seed(seed: Any) -> int | None:
 
 def check_units(cell: Any, input_shape: Any) -> None:
     """Raise where a cell meets inputs of another size."""
-    if tuple(input_shape[1:]) != cell.size:
+    units = tuple(input_shape[1:])
+    if len(units) == 1:  # behind another cell in a list
+        units = axes_of(units[0])
+    if units != cell.size:
         raise ValueError(
             f"inputs of {type(cell).__name__} must have the size {cell.size} that it was made for. "
-            f"Received: {tuple(input_shape[1:])}"
+            f"Received: {units}"
         )
 
 

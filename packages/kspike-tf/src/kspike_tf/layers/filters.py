@@ -103,7 +103,12 @@ class FilterCell(FilterArguments, PreciseCell):
         return self._cast(inputs), states
 
     def call_sequence(
-        self, inputs: Tensor, states: Any, training: Any = None, mask: Any = None
+        self,
+        inputs: Tensor,
+        states: Any,
+        training: Any = None,
+        mask: Any = None,
+        fresh: bool = False,
     ) -> Any:
         """Take all time steps at once, as `KerasSpikingCell.call_sequence`."""
         tau = tf.reshape(self.tau.value, [-1])

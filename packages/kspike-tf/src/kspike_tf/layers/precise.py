@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kspike_tf.layers.base import KerasSpikingCell
+from kspike_tf.layers.cell import KerasSpikingCell
 
 Tensor = Any
 

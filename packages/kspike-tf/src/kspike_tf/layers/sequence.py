@@ -139,7 +139,8 @@ class SequenceOptions(KeepsState):
         x = tf.cast(inputs, self.layer.cell.sequence_dtype)
         mask = None if mask is None else tf.cast(mask, tf.bool)
         x, mask = (_swapped(x), _swapped(mask)) if self.time_major else (x, mask)
-        y, states = self._run(x, self._start(x, initial_state), training, mask)
+        fresh = initial_state is None and not self.stateful
+        y, states = self._run(x, self._start(x, initial_state), training, mask, fresh)
         if self.stateful:
             self._keep(states)
         y = self._arranged(y)
@@ -147,10 +148,10 @@ class SequenceOptions(KeepsState):
         y = tf.cast(y, self.compute_dtype)
         return (y, *states) if self.return_state else y
 
-    def _run(self, x: Tensor, states: list[Tensor], training: Any, mask: Any) -> Any:
+    def _run(self, x: Tensor, states: list[Tensor], training: Any, mask: Any, fresh: bool) -> Any:
         cell = self.layer.cell
         if cell.has_sequence:
-            return cell.call_sequence(x, states, training=training, mask=mask)
+            return cell.call_sequence(x, states, training=training, mask=mask, fresh=fresh)
         _, y, states = self.layer.inner_loop(x, states, mask, training=training)
         return y, states
 

@@ -33,10 +33,13 @@ class KeepsState(keras.layers.Layer):
                 f"keras.Input(batch_shape=...){self._layout_hint()}. Received: batch size None"
             )
         with tf.init_scope():
+            # Traced, not run: the weights of a layer that is built in a graph have no values yet.
+            initial = tf.function(lambda: self.get_initial_state(batch), autograph=False)
+            states = initial.get_concrete_function().structured_outputs
             # Not Keras variables: those are float32 weights, saved with the model.
-            states = listed(self.layer.cell.get_initial_state(batch_size=batch))
             self._state_variables = [
-                tf.Variable(state, trainable=False, name="state") for state in states
+                tf.Variable(tf.zeros(state.shape, state.dtype), trainable=False, name="state")
+                for state in states
             ]
             self._has_state = tf.Variable(False, trainable=False, name="has_state")
 
