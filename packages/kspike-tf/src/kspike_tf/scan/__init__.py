@@ -1,12 +1,15 @@
 """Time: spikes and filters over whole sequences, with analytic gradients.
 
 No other module of the package loops over time. `spikes`, `lowpass` and `alpha` take sequences
-``(batch, time, units)`` and states in float64. Each has two mechanisms that answer the same:
+``(batch, time, units)`` and states in float64. There are three mechanisms that answer the same:
 
-- blocks (`kspike_tf.scan.blocks`, compiled by XLA), where the number of steps is known when the
-  graph is traced: a tree of small sums instead of a loop, so that time is as parallel as the batch;
-- a loop (`kspike_tf.scan.loops`, ordinary TensorFlow operations), where it is not: a compilation
-  for each length would cost more than it saves. Exports use it as well.
+- kernels (`kspike_tf.scan.kernels`, compiled by Numba and called by `kspike_tf.scan.host`), on
+  machines without an accelerator: for any number of steps, without a compilation for each;
+- blocks (`kspike_tf.scan.blocks`), where XLA compiles the whole, and for accelerators, if the number
+  of steps is known when the graph is traced: a tree of small sums instead of a loop, so that time is
+  as parallel as the batch;
+- a loop (`kspike_tf.scan.loops`, ordinary TensorFlow operations) elsewhere: in exports, and in a
+  process that has loaded a saved graph.
 """
 
 from kspike_tf.scan.filters import alpha, alpha_step, lowpass, lowpass_step

@@ -1,21 +1,31 @@
-"""When a scan is compiled by XLA, and how."""
+"""Which mechanism scans, and how XLA compiles parts of a scan."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from functools import cache, partial, wraps
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
 
+from kspike_tf.scan import host
 from kspike_tf.tracing import is_plain
 
 Tensor = Any
 
 
-def uses_blocks(sequence: Tensor) -> bool:
-    """Return whether a sequence is scanned in blocks, rather than in a loop.
+class Way(Enum):
+    """How a sequence is scanned."""
+
+    HOST = "kernels on this machine's processor"
+    BLOCKS = "blocks of steps, compiled by XLA"
+    LOOP = "a loop of TensorFlow operations"
+
+
+def way(sequence: Tensor) -> Way:
+    """Return how a sequence is scanned.
 
     Parameters
     ----------
@@ -24,10 +34,15 @@ def uses_blocks(sequence: Tensor) -> bool:
 
     Returns
     -------
-    bool
-        True where the length is known now, and is not zero.
+    Way
+        Kernels, unless XLA compiles all, or there is an accelerator: there it is blocks, where the
+        length is known now and is not zero. Exports get loops.
     """
-    return bool(sequence.shape[1]) and not is_plain()
+    if is_plain():
+        return Way.LOOP
+    if not _in_xla() and host.is_possible():
+        return Way.HOST
+    return Way.BLOCKS if sequence.shape[1] else Way.LOOP
 
 
 def stage(function: Callable[..., Any]) -> Callable[..., Any]:

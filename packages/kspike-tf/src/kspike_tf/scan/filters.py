@@ -7,13 +7,13 @@ from its outputs to its inputs, is again such a system, run backwards in time.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from kspike_tf.scan import blocks, loops
+from kspike_tf.scan import blocks, host, loops
 from kspike_tf.scan.blocks import Weights
-from kspike_tf.scan.compiled import stage, uses_blocks
+from kspike_tf.scan.compiled import Way, stage, way
 
 Tensor = Any
 
@@ -41,20 +41,7 @@ def lowpass(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, 
     state : (batch, 1, units) tf.Tensor
         The state after the last step.
     """
-
-    @tf.custom_gradient
-    def forward(x: Tensor, state: Tensor, ratio: Tensor) -> Any:
-        # A tape would otherwise look into the compiled scan, which it cannot differentiate.
-        args = [tf.stop_gradient(each) for each in (x, state, ratio)]
-        y, end = _run(_lowpass, *args)
-
-        def backward(d_y: Tensor, d_end: Tensor) -> Any:
-            return _run(_lowpass_gradients, *args, tf.stop_gradient(y), d_y, d_end)
-
-        return (y, end), backward
-
-    y, end = forward(x, state, ratio(tau, dt))
-    return y, end
+    return _scan(_LOWPASS, x, state, ratio(tau, dt))
 
 
 def alpha(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,20 +65,7 @@ def alpha(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, Te
     state : (batch, 2, units) tf.Tensor
         The state after the last step.
     """
-
-    @tf.custom_gradient
-    def forward(x: Tensor, state: Tensor, ratio: Tensor) -> Any:
-        args = [tf.stop_gradient(each) for each in (x, state, ratio)]
-        y, end, middle = _run(_alpha, *args)
-
-        def backward(d_y: Tensor, d_end: Tensor) -> Any:
-            known = tf.stop_gradient(y), tf.stop_gradient(middle)
-            return _run(_alpha_gradients, *args, *known, d_y, d_end)
-
-        return (y, end), backward
-
-    y, end = forward(x, state, ratio(tau, dt))
-    return y, end
+    return _scan(_ALPHA, x, state, ratio(tau, dt))
 
 
 def lowpass_step(x: Tensor, y: Tensor, tau: Tensor, dt: Tensor) -> Tensor:
@@ -116,9 +90,66 @@ def ratio(tau: Tensor, dt: Tensor) -> Tensor:
     return tf.cast(dt, tf.float64) / tf.maximum(tf.cast(tau, tf.float64), SHORTEST_TAU)
 
 
-def _run(function: Any, x: Tensor, *args: Tensor) -> Any:
-    """Apply one of the functions below, in blocks or in a loop."""
-    return function(blocks.respond if uses_blocks(x) else loops.respond, x, *args)
+class _Filter(NamedTuple):
+    """A filter's functions of a sequence, a state and the ratio of dt to τ.
+
+    Those of the host also have adjoints; the others are made of a function that runs a first-order
+    system, and take gradients back with what went through the filter and between its systems.
+    """
+
+    on_host: Any
+    back_on_host: Any
+    weights_on_host: Any
+    forward: Any
+    back: Any
+
+
+def _scan(kind: _Filter, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+    """Filter, in the way that fits, differentiably."""
+    if 0 in x.shape:
+        return tf.identity(x), tf.identity(state)  # which XLA would refuse
+    how = way(x)
+    respond = blocks.respond if how is Way.BLOCKS else loops.respond
+
+    @tf.custom_gradient
+    def filtered(x: Tensor, state: Tensor, ratio: Tensor) -> Any:
+        # A tape would otherwise look into the scan, which it cannot differentiate.
+        args = [tf.stop_gradient(each) for each in (x, state, ratio)]
+        if how is Way.HOST:
+            y, end = host.call(kind.on_host, args, lambda: kind.forward(respond, *args)[:2])
+        else:
+            y, end, *between = kind.forward(respond, *args)
+
+        def back(d_y: Tensor, d_end: Tensor) -> Any:
+            if how is not Way.HOST:
+                known = [tf.stop_gradient(each) for each in (y, *between)]
+                return kind.back(respond, *args, *known, d_y, d_end)
+
+            def otherwise() -> Any:
+                # Again forwards, rather than to keep for this what the host does not need.
+                y, _, *between = kind.forward(respond, *args)
+                return kind.back(respond, *args, y, *between, d_y, d_end)
+
+            given = *args, *kind.weights_on_host(args[2]), d_y, d_end
+            return host.call(kind.back_on_host, given, otherwise)
+
+        return (y, end), _once(back)
+
+    y, end = filtered(x, state, ratio)
+    return y, end
+
+
+def _once(back: Any) -> Any:
+    """Refuse to differentiate gradients: of what they read, they know no derivatives."""
+
+    @tf.custom_gradient
+    def gradients(*d_outputs: Tensor) -> Any:
+        def refuse(*_: Tensor) -> Any:
+            raise NotImplementedError("second derivatives of Lowpass and Alpha are not available")
+
+        return back(*d_outputs), refuse
+
+    return gradients
 
 
 # The lowpass filter: y ← e·y + (1 − e)·x.
@@ -134,7 +165,7 @@ def _lowpass(respond: Any, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Ten
     return y, tf.expand_dims(end, 1)
 
 
-def _lowpass_gradients(
+def _lowpass_back(
     respond: Any,
     x: Tensor,
     state: Tensor,
@@ -181,7 +212,7 @@ def _alpha(respond: Any, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tenso
     return y, tf.stack([end, z - end], 1), middle
 
 
-def _alpha_gradients(
+def _alpha_back(
     respond: Any,
     x: Tensor,
     state: Tensor,
@@ -222,7 +253,7 @@ def _alpha_terms(
 
 def _total(terms: Any, x: Tensor, *args: Tensor) -> Tensor:
     """Sum terms of each step over batch and time."""
-    if uses_blocks(x):
+    if way(x) is Way.BLOCKS:
         return tf.reduce_sum(_IN_BLOCKS[terms](x, *args), [0, 1])
     return tf.reduce_sum(terms(x, *args), [0, 1])
 
@@ -241,3 +272,8 @@ def _summed(terms: Any) -> Any:
 
 
 _IN_BLOCKS = {terms: _summed(terms) for terms in (_lowpass_terms, _alpha_terms)}
+
+_LOWPASS = _Filter(host.lowpass, host.lowpass_back, lambda _: (), _lowpass, _lowpass_back)
+_ALPHA = _Filter(
+    host.alpha, host.alpha_back, lambda ratio: (_alpha_gain(ratio),), _alpha, _alpha_back
+)

@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from kspike_tf.scan import blocks, loops
-from kspike_tf.scan.compiled import uses_blocks
+from kspike_tf.scan import blocks, host, loops
+from kspike_tf.scan.compiled import Way, way
 from kspike_tf.tracing import is_plain
 
 Tensor = Any
@@ -44,8 +44,7 @@ def spikes(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
         # A tape would otherwise look into the compiled scan, which it cannot differentiate.
         still = tf.stop_gradient(rates)
         args = still, tf.stop_gradient(voltage), tf.stop_gradient(tf.cast(dt, tf.float64))
-        outputs = blocks.spikes(*args) if uses_blocks(rates) else _loop(*args)
-        return outputs, lambda d_spikes, _d_voltage: d_spikes
+        return _scan(*args), lambda d_spikes, _d_voltage: d_spikes
 
     spikes, voltage = forward(rates)
     return spikes, voltage
@@ -70,6 +69,29 @@ def _step(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     # The height is rounded, not n/dt: compilers divide by constants in ways of their own.
     height = tf.cast(1 / dt, rates.dtype)
     return tf.cast(count, rates.dtype) * height, a - count
+
+
+def _scan(rates: Tensor, voltage: Tensor, dt: Tensor) -> Any:
+    args = rates, voltage, dt
+    if 0 in rates.shape:
+        return rates, voltage  # which XLA would refuse
+    match way(rates):
+        case Way.HOST:
+            return host.call(host.spikes, args, lambda: _loop(*args))
+        case Way.BLOCKS:
+            return tf.cond(_in_range(*args), lambda: blocks.spikes(*args), lambda: _loop(*args))
+        case Way.LOOP:
+            return _loop(*args)
+
+
+def _in_range(rates: Tensor, voltage: Tensor, dt: Tensor) -> Tensor:
+    """Return whether a step adds fewer than 2²⁰ spikes, a number, to voltages in [0, 1).
+
+    Blocks add up integers. What is beyond that is for the equations, step after step: what is not
+    a number stays so, and spikes that were not given yet are given.
+    """
+    few = tf.abs(tf.cast(rates, tf.float64) * dt) < 2.0**20
+    return tf.reduce_all(few) & tf.reduce_all((voltage >= 0) & (voltage < 1))
 
 
 def _loop(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,212 @@
+"""The kernels on this machine's processor, called from TensorFlow.
+
+A compiled loop over an array is many times faster than any loop of TensorFlow operations. In a
+graph it is a Python function, which exists in this process only: a graph that is saved, loaded
+elsewhere and run there has to find another way. So each call is a branch, on whether the process
+is this one; the other branch is a loop of TensorFlow operations.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+Tensor = Any
+
+ALIGNMENT = 64  # bytes; TensorFlow takes such arrays over, and copies others
+PART = 2**18  # steps of a unit that are worth another thread
+
+
+# In TensorFlow
+
+
+def call(function: Callable[..., Any], args: Sequence[Tensor], otherwise: Callable[[], Any]) -> Any:
+    """Apply one of the functions below to tensors.
+
+    Parameters
+    ----------
+    function : callable
+        Takes arrays, returns a list of arrays. It stays for as long as the process.
+    args : sequence of tf.Tensor
+        Its arguments.
+    otherwise : callable
+        Returns the same in TensorFlow operations, for other processes.
+
+    Returns
+    -------
+    list of tf.Tensor
+        What the function returns; of the types and shapes of as many arguments, in their order.
+    """
+    like = list(args)[: function.results]  # type: ignore[attr-defined]
+    if tf.executing_eagerly():
+        return [tf.convert_to_tensor(each) for each in function(*map(np.asarray, args))]
+
+    def here() -> list[Tensor]:
+        types = [each.dtype for each in like]
+        outputs = tf.numpy_function(function, args, types, stateful=False)
+        return [tf.ensure_shape(o, each.shape) for o, each in zip(outputs, like, strict=True)]
+
+    return tf.cond(_is_this_process(), here, lambda: list(otherwise()))
+
+
+def is_possible() -> bool:
+    """Return whether the layer that is traced now may call the host: nothing else computes."""
+    with tf.init_scope():
+        return tf.executing_eagerly() and _only_processors()
+
+
+@cache
+def _only_processors() -> bool:
+    return all(each.device_type == "CPU" for each in tf.config.list_physical_devices())
+
+
+@cache
+def _name() -> str:
+    """Return the name of a variable that exists in this process alone, and make it."""
+    name = f"kspike_tf_{uuid.uuid4().hex}"
+    with tf.init_scope():
+        tf.raw_ops.AssignVariableOp(resource=_handle(name), value=tf.constant(True))
+    return name
+
+
+def _handle(name: str) -> Tensor:
+    # A device's variables are its own, and replicas run on several.
+    with tf.device("CPU:0"):
+        return tf.raw_ops.VarHandleOp(shape=[], dtype=tf.bool, shared_name=name)
+
+
+def _is_this_process() -> Tensor:
+    handle = _handle(_name())
+    with tf.device("CPU:0"):
+        return tf.raw_ops.VarIsInitializedOp(resource=handle)
+
+
+# On arrays
+
+
+def _entry(results: int) -> Callable[..., Any]:
+    """Mark a function with the number of its results, and fix its arguments' types for Numba."""
+
+    def mark(function: Callable[..., Any]) -> Callable[..., Any]:
+        def entry(*args: Any) -> list[np.ndarray]:
+            return function(*map(_read_only, args))
+
+        entry.results = results  # type: ignore[attr-defined]
+        return entry
+
+    return mark
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    # Numba compiles anew for arrays that it may write to.
+    view = np.asarray(array).view()  # scalars are no arrays
+    view.flags.writeable = False
+    return view
+
+
+@_entry(2)
+def spikes(rates: np.ndarray, voltage: np.ndarray, dt: np.ndarray) -> list[np.ndarray]:
+    """Return spikes and final voltage."""
+    outputs = _like(rates), _like(voltage)
+    _run("spikes", rates, voltage, float(dt), *outputs)
+    return list(outputs)
+
+
+@_entry(2)
+def lowpass(x: np.ndarray, state: np.ndarray, ratio: np.ndarray) -> list[np.ndarray]:
+    """Return output and final state."""
+    outputs = _like(x), _like(state)
+    _run("lowpass", x, state, np.exp(-ratio), *outputs)
+    return list(outputs)
+
+
+@_entry(3)
+def lowpass_back(
+    x: np.ndarray, state: np.ndarray, ratio: np.ndarray, d_out: np.ndarray, d_end: np.ndarray
+) -> list[np.ndarray]:
+    """Return the gradients of input, state and ratio."""
+    outputs = _like(x), _like(state), np.empty((x.shape[0], x.shape[2]))
+    weights = np.exp(-ratio), -np.expm1(-ratio)
+    _run("lowpass_back", x, state, *weights, d_out, d_end, *outputs)
+    return [*outputs[:2], outputs[2].sum(0)]
+
+
+@_entry(2)
+def alpha(x: np.ndarray, state: np.ndarray, ratio: np.ndarray) -> list[np.ndarray]:
+    """Return output and final state."""
+    outputs = _like(x), _like(state)
+    decay = np.exp(-ratio)
+    _run("alpha", x, state, decay, decay * ratio, *outputs)
+    return list(outputs)
+
+
+@_entry(3)
+def alpha_back(
+    x: np.ndarray,
+    state: np.ndarray,
+    ratio: np.ndarray,
+    gain: np.ndarray,
+    d_out: np.ndarray,
+    d_end: np.ndarray,
+) -> list[np.ndarray]:
+    """Return the gradients of input, state and ratio; the gain is 1 − e·(1 + r)."""
+    outputs = _like(x), _like(state), np.empty((x.shape[0], x.shape[2]))
+    decay = np.exp(-ratio)
+    weights = decay, decay * ratio, gain, decay * (1 - ratio)
+    _run("alpha_back", x, state, *weights, d_out, d_end, *outputs)
+    return [*outputs[:2], outputs[2].sum(0)]
+
+
+def _like(array: np.ndarray) -> np.ndarray:
+    """Return a new array that TensorFlow takes over without a copy."""
+    room = np.empty(array.nbytes + ALIGNMENT, np.uint8)
+    skipped = -room.ctypes.data % ALIGNMENT
+    return room[skipped : skipped + array.nbytes].view(array.dtype).reshape(array.shape)
+
+
+def _run(name: str, sequence: np.ndarray, *args: Any) -> None:
+    """Run a kernel on all items, in several threads where that is worth it."""
+    from kspike_tf.scan import kernels  # Numba: not before it is needed
+
+    kernel, items = getattr(kernels, name), kernels.items(sequence)
+    number = min(items, sequence.size // PART)
+    bounds = [items * n // number for n in range(number + 1)] if number > 1 else [0, items]
+    parts = iter(list(pairwise(bounds)))
+
+    def work() -> None:
+        # Who is ready takes the next part: other threads of TensorFlow use the processor too.
+        for first, last in parts:
+            kernel(sequence, *args, first, last)
+
+    helpers = min(number, _threads()) - 1
+    futures = [_pool().submit(work) for _ in range(helpers)]
+    work()
+    for future in futures:
+        if not future.cancel():  # not yet begun, and nothing left to do
+            future.result()
+
+
+@cache
+def _threads() -> int:
+    limit = tf.config.threading.get_intra_op_parallelism_threads()  # 0 is no limit
+    # The processors that this process may use; not all systems tell.
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return limit or allowed or 1
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(1, _threads() - 1), thread_name_prefix="kspike_tf")
+
+
+# Threads do not survive a fork.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)

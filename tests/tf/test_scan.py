@@ -1,0 +1,223 @@
+"""Each mechanism of the scan, on the same inputs: kernels, blocks, and loops."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kspike_tf import scan
+from kspike_tf.layers import AlphaCell, LowpassCell, SpikingActivationCell
+from kspike_tf.scan import host
+from kspike_tf.tracing import plain_operations
+
+DT = 0.003
+WAYS = ["eager", "graph", "unknown sizes", "elsewhere", "plain", "xla"]
+FILTERS = {"lowpass": 1, "alpha": 2}
+
+
+def traced(function, way, args, monkeypatch):
+    """Run a function of tensors in one of the ways."""
+    args = [tf.constant(each) for each in args]
+    if way == "eager":
+        return function(*args)
+    if way == "elsewhere":  # as in a process that has loaded the graph
+        monkeypatch.setattr(host, "_is_this_process", lambda: tf.random.uniform([]) > 1)
+    specs = None
+    if way == "unknown sizes":
+        specs = [tf.TensorSpec(_open(each), each.dtype) for each in args]
+    compiled = tf.function(function, input_signature=specs, jit_compile=way == "xla")
+    if way == "plain":
+        with plain_operations():
+            return compiled(*args)
+    return compiled(*args)
+
+
+def _open(array):
+    return [None] * min(2, array.shape.rank - 1) + array.shape[min(2, array.shape.rank - 1) :]
+
+
+def spikes_by_steps(rates, voltage, dt=DT):
+    """Follow the equations, on arrays."""
+    outputs = []
+    height = rates.dtype.type(1 / dt)
+    for t in range(rates.shape[1]):
+        a = voltage + np.rint(rates[:, t].astype(np.float64) * (dt * 2**32)) * 2.0**-32
+        count = np.floor(a)
+        outputs.append(count.astype(rates.dtype) * height)
+        voltage = a - count
+    return np.stack(outputs, 1) if outputs else np.empty_like(rates), voltage
+
+
+def spiking_data(shape, dtype=np.float32, seed=0):
+    rng = np.random.default_rng(seed)
+    rates = rng.uniform(-500, 2000, shape).astype(dtype)
+    return rates, rng.integers(0, 2**32, (shape[0], shape[2])) * 2.0**-32
+
+
+def spikes(rates, voltage):
+    return scan.spikes(rates, voltage, np.float64(DT))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(3, 61, 5), (2, 1, 300), (2, 0, 3), (0, 4, 3)])
+def test_spikes_follow_the_equations(way, dtype, shape, monkeypatch):
+    args = spiking_data(shape, dtype)
+    found = traced(spikes, way, args, monkeypatch)
+    for mine, expected in zip(found, spikes_by_steps(*args), strict=True):
+        assert mine.dtype == expected.dtype
+        np.testing.assert_array_equal(mine, expected)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e12, -1e12])
+def test_rates_beyond_the_grid(way, bad, monkeypatch):
+    rates, voltage = spiking_data((2, 30, 4))
+    rates[1, 11, 2] = bad
+    found = traced(spikes, way, (rates, voltage), monkeypatch)
+    with np.errstate(invalid="ignore"):
+        expected = spikes_by_steps(rates, voltage)
+    for mine, its in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(mine, its)
+    assert np.isnan(found[0][1, 12:, 2]).all() == (not np.isfinite(bad))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_voltages_outside_of_a_spike(way, monkeypatch):
+    rates, voltage = spiking_data((2, 30, 4))
+    voltage += [-2, 0, 1, 3]
+    found = traced(spikes, way, (rates, voltage), monkeypatch)
+    for mine, expected in zip(found, spikes_by_steps(rates, voltage), strict=True):
+        np.testing.assert_array_equal(mine, expected)
+
+
+def filter_data(name, shape, dtype):
+    rng = np.random.default_rng(1)
+    batch, _, units = shape
+    state = rng.normal(size=(batch, FILTERS[name], units))
+    tau = np.geomspace(1e-4, 10, units).astype(dtype)  # from below dt to thousands of it
+    return rng.normal(size=shape).astype(dtype), state, tau
+
+
+def filtered(name):
+    """Return a function that returns outputs, and the gradients of a sum that sees all of them."""
+
+    def outputs_and_gradients(x, state, tau):
+        with tf.GradientTape() as tape:
+            tape.watch([x, state, tau])
+            y, end = getattr(scan, name)(x, state, tau, np.float64(DT))
+            weight = tf.cos(tf.range(tf.size(y), dtype=tf.float64))
+            value = tf.reduce_sum(tf.cast(y, tf.float64) * tf.reshape(weight, tf.shape(y)))
+            value += tf.reduce_sum(tf.sin(3 * end))
+        return [y, end, *tape.gradient(value, [x, state, tau])]
+
+    return outputs_and_gradients
+
+
+def by_steps(name):
+    def run(x, state, tau, dt):
+        outputs = []
+        for t in range(x.shape[1]):
+            if name == "lowpass":
+                state = scan.lowpass_step(x[:, t, None], state, tau, dt)
+            else:
+                state = scan.alpha_step(x[:, t], state, tau, dt)
+            outputs.append(state[:, 0])
+        return (tf.stack(outputs, 1) if outputs else x), state
+
+    return run
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(3, 61, 5), (2, 1, 300), (2, 0, 3), (0, 4, 3)])
+@pytest.mark.parametrize("name", FILTERS)
+def test_filters_and_all_gradients(name, way, dtype, shape, monkeypatch):
+    args = filter_data(name, shape, dtype)
+    found = traced(filtered(name), way, args, monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(scan, name, by_steps(name))
+        exact = [tf.constant(each, tf.float64) for each in args]
+        expected = filtered(name)(*exact)
+    # Outputs are rounded once, sums of 183 products; float64 leaves the digits that 1 − e·(1 + r)
+    # loses, r²/2 = 5e-8 of 1. An empty sequence leaves no gradient of tau.
+    tolerance = 1e-6 if dtype == np.float32 else 1e-8
+    if dtype == np.float32 and way in ("elsewhere", "plain", "xla"):
+        tolerance = 1e-4  # what goes between an alpha filter's systems is rounded too
+    for mine, its in zip(found, expected, strict=True):
+        if mine is None or its is None:
+            assert 0 in shape
+            continue
+        assert mine.shape == its.shape
+        scale = np.abs(its).max(initial=1e-300)
+        np.testing.assert_allclose(mine, its, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("name", ["spikes", *FILTERS])
+def test_any_number_of_threads_gives_the_same_bits(name, monkeypatch):
+    shape = (5, 20, 300)  # ten items
+    args = spiking_data(shape) if name == "spikes" else filter_data(name, shape, np.float32)
+    function = spikes if name == "spikes" else filtered(name)
+    expected = traced(function, "graph", args, monkeypatch)
+    monkeypatch.setattr(host, "PART", 1)
+    monkeypatch.setattr(host, "_threads", lambda: 3)
+    host._pool.cache_clear()
+    try:
+        for _ in range(5):
+            found = traced(function, "graph", args, monkeypatch)
+            for mine, its in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(mine, its)
+    finally:
+        host._pool().shutdown()
+        host._pool.cache_clear()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_second_derivatives(way, monkeypatch):
+    def twice(name):
+        def run(x, state, tau):
+            with tf.GradientTape() as outer:
+                outer.watch(x)
+                with tf.GradientTape() as tape:
+                    tape.watch(x)
+                    y = tf.square(getattr(scan, name)(x, state, tau, np.float64(DT))[0])
+                gradient = tape.gradient(y, x)
+            return outer.gradient(gradient, x)
+
+        return run
+
+    args = filter_data("lowpass", (2, 5, 3), np.float32)
+    with pytest.raises(NotImplementedError, match="second derivatives of Lowpass and Alpha"):
+        traced(twice("lowpass"), way, args, monkeypatch)
+
+    def spiking(rates, voltage):
+        with tf.GradientTape() as outer:
+            outer.watch(rates)
+            with tf.GradientTape() as tape:
+                tape.watch(rates)
+                y = spikes(tf.square(rates), voltage)[0]
+            gradient = tape.gradient(y, rates)
+        return outer.gradient(gradient, rates)
+
+    # Straight through: as of the rates alone.
+    found = traced(spiking, way, spiking_data((2, 5, 3)), monkeypatch)
+    np.testing.assert_array_equal(found, np.full((2, 5, 3), 2))
+
+
+def test_layers_use_the_scan():
+    for cell in (SpikingActivationCell(3, "relu"), LowpassCell(3, 0.1), AlphaCell(3, 0.1)):
+        assert cell.has_sequence
+
+
+def test_outputs_are_handed_over_without_a_copy():
+    for size in (1, 3, 1000, 10**6):
+        assert host._like(np.empty(size, np.float32)).ctypes.data % host.ALIGNMENT == 0
+
+
+def test_the_host_is_not_used_beside_an_accelerator(monkeypatch):
+    assert host.is_possible()
+    monkeypatch.setattr(host, "_only_processors", lambda: False)
+    assert not host.is_possible()
+    # Blocks, then, outside of XLA too.
+    args = spiking_data((2, 21, 3))
+    found = traced(spikes, "graph", args, monkeypatch)
+    np.testing.assert_array_equal(found[0], spikes_by_steps(*args)[0])
