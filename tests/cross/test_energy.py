@@ -181,13 +181,18 @@ def every_operation():
     ops = keras.ops
     inp, other = keras.Input((4, 6)), keras.Input((4, 6))
     pairs = "add subtract multiply true_divide divide floor_divide mod power maximum minimum"
+    questions = "greater greater_equal less less_equal equal not_equal"
     single = """
         negative absolute abs square sqrt exp expm1 log log1p sin cos tanh sign floor ceil rsqrt
         reciprocal relu relu6 sigmoid silu softplus softsign hard_sigmoid hard_silu selu
+        zeros_like ones_like
     """
     outputs = [getattr(ops, name)(inp) for name in single.split()]
     for function in (getattr(ops, name) for name in pairs.split()):
         outputs += [function(inp, other), function(inp, 2.0), function(2.0, inp)]
+    answers = [getattr(ops, name)(inp, other) for name in questions.split()]
+    outputs += [*answers, ops.logical_and(*answers[:2]), ops.logical_or(*answers[:2])]
+    outputs += [ops.logical_not(answers[0]), ops.any(answers[1], -1), ops.all(answers[2], -1)]
     for function in (getattr(ops, name) for name in ("mean", "sum", "max", "min", "prod")):
         outputs += [function(inp, axis=-1), function(inp, axis=(1, 2), keepdims=True)]
     outputs += [
@@ -243,3 +248,39 @@ def test_statistics_registered_by_the_saved_name_serve_both(tmp_path):
     for source in (model, kspike_ref.load_model(tmp_path / "model.keras")):
         counted = {layer.name: layer.connections for layer in ModelEnergy(source).network.layers}
         assert counted["alone"] == counted["inside"] == 4
+
+
+def of_any_size():
+    """A model whose image size is open, and which is applied within another one."""
+    inner_in = keras.Input((None, None, 3))
+    inner = keras.Model(inner_in, L.Conv2D(4, 3, padding="same", name="c1")(inner_in), name="inner")
+    image, gain = keras.Input((None, None, 3), name="image"), keras.Input((4,), name="gain")
+    x = L.MaxPooling2D(name="max")(inner(image))
+    x = L.GlobalAveragePooling2D(name="mean")(L.Concatenate(name="both")([x, x * 2.0]))
+    return keras.Model([image, gain], L.Dense(3, name="out")(L.Concatenate(name="all")([x, gain])))
+
+
+def saved_and_loaded(model, folder):
+    model.save(folder / "model.keras")
+    return kspike_ref.load_model(folder / "model.keras")
+
+
+@pytest.mark.parametrize("as_data", [False, True])
+def test_shapes_that_a_model_leaves_open(as_data, tmp_path):
+    model = of_any_size()
+    shapes = [(None, 12, 10, 3), (None, 4)]
+    data = [np.ones((2, *shape[1:]), np.float32) for shape in shapes] if as_data else None
+    settings = {} if as_data else {"input_shape": shapes}
+    expected = ModelEnergy(model, data, **settings)
+    assert not expected.network.gaps
+    assert expected.network.connections > 12 * 10 * 3
+    found = ModelEnergy(saved_and_loaded(model, tmp_path), data, **settings)
+    assert sorted(map(str, rows(found))) == sorted(map(str, rows(expected)))
+
+
+def test_a_shape_that_does_not_fit_a_loaded_model(tmp_path):
+    model = saved_and_loaded(of_any_size(), tmp_path)
+    with pytest.raises(ValueError, match=r"input_shape must fit .*'image'.*\(None, 12, 10, 4\)"):
+        ModelEnergy(model, input_shape=[(None, 12, 10, 4), (None, 4)])
+    with pytest.raises(ValueError, match="input_shape must hold 2 shapes"):
+        ModelEnergy(model, input_shape=(None, 12, 10, 3))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kspike_energy.adapters.base import Adapter
+from kspike_energy.batches import flat_shapes
 from kspike_energy.graph import Application
 from kspike_energy.nodes import LayerSpec, Shape
 from kspike_energy.registry import find_statistics
@@ -26,9 +27,8 @@ def _into_time(node: Any) -> int:
     return {"fold": 1, "unfold": -1}.get(getattr(node.layer, "verb", ""), 0)
 
 
-def _operands(node: Any) -> tuple[Shape, ...]:
+def _operands(node: Any, shapes: Iterator[Shape]) -> tuple[Shape, ...]:
     """Return the shapes of every argument that has one, constants included."""
-    shapes = iter(node.input_shapes)
     given = [*node.arguments, *node.keywords.values()]
     return tuple(
         tuple(next(shapes)) if hasattr(value, "node") else np.shape(value)
@@ -60,11 +60,66 @@ def _inner(saved: Mapping[str, Any]) -> LayerSpec:
     return _spec(None, str(config.get("name", kind)), kind, config)
 
 
+def _shapes(model: Any, given: Any) -> list[tuple[Shape, ...]]:
+    """Return the shapes of every node's outputs, those of the model's inputs being given."""
+    if given is None:
+        return [tuple(tuple(shape) for shape in node.output_shapes) for node in model.nodes]
+    wanted = flat_shapes(given, model.inputs)
+    if len(wanted) != len(model.inputs):
+        raise ValueError(
+            f"input_shape must hold {len(model.inputs)} shapes. Received: input_shape={given!r}"
+        )
+    known = dict(zip(model.inputs, wanted, strict=True))
+    made: list[tuple[Shape, ...]] = []
+    for node in model.nodes:
+        if not node.inputs and node.name in known:
+            made.append((_fitting(node, known[node.name]),))
+            continue
+        named = {key: value for key, value in node.keywords.items() if key != "mask"}
+        shapes = node.layer.output_shape(
+            *_with_shapes(node.arguments, made), **_with_shapes(named, made)
+        )
+        outputs = shapes if isinstance(shapes, list) else [shapes]
+        made.append(tuple(tuple(shape) for shape in outputs))
+    return made
+
+
+def _fitting(node: Any, shape: Shape) -> Shape:
+    own = node.output_shapes[0]
+    fits = len(own) == len(shape) and all(
+        had is None or had == got for had, got in zip(own, shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"input_shape must fit {tuple(own)}, which is that of input {node.name!r}. "
+            f"Received: {tuple(shape)}"
+        )
+    return shape
+
+
+def _with_shapes(value: Any, made: list[tuple[Shape, ...]]) -> Any:
+    """Return a structure of arguments with the shape of each tensor in its place."""
+    if hasattr(value, "node"):
+        return made[value.node][value.output]
+    if isinstance(value, Mapping):
+        return {key: _with_shapes(one, made) for key, one in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_with_shapes(one, made) for one in value)
+    return value
+
+
 class RefAdapter(Adapter):
     """Models that `kspike_ref.load_model` returns."""
 
     def applications(self, model: Any, shapes: Any = None) -> list[Application]:
-        """Return every application of a layer, in order; the shapes are those it was saved with."""
+        """Return every application of a layer, in order.
+
+        Raises
+        ------
+        ValueError
+            If ``shapes`` do not fit those of the model's inputs.
+        """
+        made = _shapes(model, shapes)
         found: list[Application] = []
         identities: dict[tuple[int, int], int] = {}
         depths: dict[tuple[int, int], int] = {}  # of models at each time step around a tensor
@@ -78,21 +133,22 @@ class RefAdapter(Adapter):
                 identities[index, 0] = identity(*node.inputs[0])
                 depths[index, 0] = depths[node.inputs[0]] + step
                 continue
-            outputs = tuple(identity(index, i) for i in range(len(node.output_shapes)))
+            outputs = tuple(identity(index, i) for i in range(len(made[index])))
             depths.update({(index, i): depth for i in range(len(outputs))})
             inputs = tuple(identity(ref.node, ref.output) for ref in node.inputs)
-            given: tuple[Shape, ...] = tuple(tuple(shape) for shape in node.input_shapes)
+            given = tuple(made[ref.node][ref.output] for ref in node.inputs)
+            operands = _operands(node, iter(given))
             if not inputs:  # an input of the model
-                inputs, given = outputs, tuple(tuple(shape) for shape in node.output_shapes)
+                inputs, given = outputs, made[index]
             layer = node.layer
             found.append(
                 Application(
                     spec=_spec(layer, node.name, _kind(layer.key), layer.config),
                     inputs=given,
-                    outputs=tuple(tuple(shape) for shape in node.output_shapes),
+                    outputs=made[index],
                     input_ids=inputs,
                     output_ids=outputs,
-                    operands=_operands(node),
+                    operands=operands,
                     inside_time=depth > 0,
                 )
             )
