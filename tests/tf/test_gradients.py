@@ -144,23 +144,3 @@ def test_spiking_aware_gradients_are_those_of_the_activation(activation, jit_com
     np.testing.assert_array_equal(
         compiled(lambda x: layer(x, training=True)), compiled(lambda x: base(x))
     )
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_a_layer_alone_and_its_cell_in_rnn_agree(name):
-    x, g, tau, _ = data(25, PLAIN[name][1])
-    layer = built(name, x, tau)
-    cell = layer.layer.cell
-    rnn = keras.layers.RNN(cell, return_sequences=True)
-    x = tf.constant(x)
-
-    def run(function):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = function(x)
-            loss = tf.reduce_sum(tf.cast(y, tf.float32) * g)
-        weights = [cell.tau.value, cell.initial_level.value]
-        return y, *tape.gradient(loss, [x, *weights])
-
-    for mine, its in zip(run(layer), run(rnn), strict=True):
-        close(mine, its)
