@@ -57,6 +57,7 @@ PEERS = {
     "limits": Peer("limits", "machine limit", "kspike-ref"),
     "keras_spiking": Peer("keras_spiking", "KerasSpiking 0.3.0", "keras-spiking"),
     "plain_keras": Peer("plain_keras", "plain Keras 3 cell", "kspike-tf"),
+    "no_spikes": Peer("no_spikes", "Keras without spikes (ReLU)", "kspike-tf"),
     "onnx_runtime": Peer("onnx_runtime", "ONNX Runtime", "onnx"),
     "snn_torch": Peer("snn_torch", "snnTorch", "torch"),
     "norse_torch": Peer("norse_torch", "Norse", "torch"),
@@ -66,7 +67,7 @@ PEERS = {
     "scipy_filters": Peer("scipy_filters", "SciPy lfilter", "filters"),
 }
 OURS = ("kspike_ref", "kspike_tf")
-LIMITS = "limits"
+LIMITS = ("limits", "no_spikes")  # less work than what they are compared with
 PEERS |= {
     name + _BEFORE: dataclasses.replace(
         PEERS[name], title=f"{name} at {BEFORE}", commit=BEFORE, works=WORST[name]
@@ -80,6 +81,7 @@ QUICK_PEERS = (
     "kspike_tf",
     "limits",
     "plain_keras",
+    "no_spikes",
     "onnx_runtime",
     "nengo_filters",
     "scipy_filters",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -45,6 +46,14 @@ class Environment:
         """Its Python."""
         scripts = "Scripts/python.exe" if os.name == "nt" else "bin/python"
         return self.folder / scripts
+
+    @property
+    def fingerprint(self) -> str:
+        """What it was built from: changes when something else is to be installed."""
+        asked = [*self.packages, *self.apart, self.python]
+        files = [ROOT / name / "pyproject.toml" for name in self.packages if "/" in name]
+        asked += [file.read_text(encoding="utf-8") for file in files if file.exists()]
+        return hashlib.sha256("\n".join(asked).encode()).hexdigest()
 
     @property
     def ready(self) -> bool:
@@ -140,7 +149,7 @@ def sources(commit: str) -> list[pathlib.Path]:
 
 
 def build(environment: Environment, rebuild: bool = False) -> dict[str, str]:
-    """Build an environment, if it is not there yet.
+    """Build an environment, if it is not there yet; bring it up to date, if it is.
 
     Parameters
     ----------
@@ -154,8 +163,9 @@ def build(environment: Environment, rebuild: bool = False) -> dict[str, str]:
     dict
         What failed ("python", or what was to be installed), and why.
     """
-    record = environment.folder / "built.json"
-    if record.exists() and not rebuild:
+    record, made_from = environment.folder / "built.json", environment.folder / "built-from.txt"
+    current = made_from.exists() and made_from.read_text() == environment.fingerprint
+    if record.exists() and current and not rebuild:
         return dict(json.loads(record.read_text()))
     version = environment.python or "{}.{}".format(*sys.version_info[:2])
     python = find_python(version)
@@ -172,6 +182,7 @@ def build(environment: Environment, rebuild: bool = False) -> dict[str, str]:
             failures[packages[0] if packages in environment.apart else " ".join(packages)] = error
     if not (failures and not environment.apart):
         record.write_text(json.dumps(failures))
+        made_from.write_text(environment.fingerprint)
     return failures
 
 

@@ -5,17 +5,27 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
-from benchmarks.contestants import PEERS
-from benchmarks.results import Store, best, ratio
-from benchmarks.tables import contestants
+from benchmarks import behind
+from benchmarks.contestants import BEFORE, LIMITS, OURS, PEERS
+from benchmarks.results import Result, Store, best, number, ratio, seconds
+from benchmarks.tables import contestants, size
 from benchmarks.works import DYNAMICS
 
+MODEL = {
+    "predict-static": "kspike_ref",
+    "predict-varying": "kspike_ref",
+    "one-image": "kspike_ref",
+    "fit": "kspike_tf",
+}
 COLOURS = {
     "kspike_ref": "#2a6f97",
     "kspike_tf": "#61a5c2",
     "keras_spiking": "#c1121f",
     "plain_keras": "#e09f3e",
+    **dict.fromkeys(LIMITS, "#adb5bd"),
 }
 
 
@@ -37,8 +47,10 @@ def draw(store: Store, folder: pathlib.Path) -> list[pathlib.Path]:
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {
         "growth": draw_growth(store, plt),
-        "forward": draw_ratios(store, plt, "forward", "kspike_ref"),
-        "gradient": draw_ratios(store, plt, "gradient", "kspike_tf"),
+        "forward": draw_layers(store, plt, "forward", "kspike_ref"),
+        "gradient": draw_layers(store, plt, "gradient", "kspike_tf"),
+        "model": draw_model(store, plt),
+        "before": draw_before(store, plt),
     }
     paths = []
     for name, figure in drawn.items():
@@ -84,34 +96,100 @@ def draw_growth(store: Store, plt):
     return figure
 
 
-def draw_ratios(store: Store, plt, group: str, ours: str):
+def draw_layers(store: Store, plt: Any, group: str, ours: str) -> Any:
     """Draw how many times as long everybody takes, at the largest shape of each kind."""
     largest = {r["work"]["kind"]: r for r in store.group(group) if best(r, ours)}
-    results = [largest[kind] for kind in sorted(largest, key=_place)]
-    if not results:
+    kinds = sorted(largest, key=lambda kind: DYNAMICS.index(kind.split("-")[0]))
+    return draw_ratios(plt, [(largest[kind], ours) for kind in kinds], size)
+
+
+def draw_model(store: Store, plt: Any) -> Any:
+    """Draw how many times as long everybody takes for the trained model."""
+    found = {result["work"]["kind"]: result for result in store.group("model")}
+    panels = [(found[k], ours) for k, ours in MODEL.items() if k in found and best(found[k], ours)]
+    return draw_ratios(plt, panels, lambda result: f"{result['work']['batch']:,} images")
+
+
+def draw_ratios(plt: Any, panels: list[tuple[Result, str]], amount: Callable[[Result], str]) -> Any:
+    """Draw a panel for each result, with bars to the left and to the right of one of ours.
+
+    Parameters
+    ----------
+    plt : module
+        Matplotlib's interface.
+    panels : list of (dict, str)
+        Raw results, each with the contestant whose time is 1.
+    amount : callable
+        Takes a result, returns the second half of its panel's title.
+    """
+    if not panels:
         return None
-    figure, axes = plt.subplots(
-        1, len(results), figsize=(4.2 * len(results), 3.2), squeeze=False, layout="constrained"
-    )
-    for panel, result in zip(axes[0], results, strict=True):
-        reference = best(result, ours)
-        peers = contestants([result])
-        for row, peer in enumerate(peers):
-            found = ratio(best(result, peer), reference)
-            panel.plot([found.low, found.high], [row, row], color=colour(peer), linewidth=2)
-            panel.plot([found.median], [row], "o", color=colour(peer))
-            text, at = f"{found.median:.2g}×", (found.high, row)
-            panel.annotate(text, at, (5, 0), textcoords="offset points", va="center", fontsize=8)
-        panel.axvline(1, color="#cccccc", linewidth=1, zorder=0)
-        panel.set_xscale("log")
-        panel.margins(x=0.2)
-        panel.set_yticks(range(len(peers)), [PEERS[peer].title for peer in peers])
-        panel.invert_yaxis()
-        work = result["work"]
-        panel.set_title(f"{work['kind']}, {work['batch']}×{work['steps']}×{work['units']}")
-        panel.set_xlabel(f"time, {PEERS[ours].title} = 1; range over the rounds")
+    columns = min(len(panels), 3) if len(panels) != 4 else 2
+    rows = -(-len(panels) // columns)
+    longest = max(len(contestants([result])) for result, _ in panels)
+    shape = (4.2 * columns, (0.9 + 0.25 * longest) * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=shape, squeeze=False, layout="constrained")
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    for axis, (result, ours) in zip(axes.flat, panels, strict=False):
+        draw_bars(axis, result, ours)
+        axis.set_title(f"{result['work']['kind']}, {amount(result)}")
     return figure
 
 
-def _place(kind: str) -> int:
-    return DYNAMICS.index(kind.split("-")[0])
+def draw_bars(axis: Any, result: Result, ours: str) -> None:
+    """Draw ratios as bars that begin at 1, with their range over the rounds."""
+    reference = best(result, ours)
+    peers = contestants([result])
+    for row, peer in enumerate(peers):
+        found = ratio(best(result, peer), reference)
+        axis.barh(row, found.median - 1, left=1, color=colour(peer), height=0.62)
+        axis.plot([found.low, found.high], [row, row], color="#343a40", linewidth=1)
+        text = seconds(reference.median) if peer == ours else f"{number(found.median)}×"
+        at = (max(found.high, 1), row)
+        axis.annotate(text, at, (5, 0), textcoords="offset points", va="center", fontsize=8)
+    axis.axvline(1, color=colour(ours), linewidth=1.5)
+    logarithmic(axis, 0.25)
+    axis.set_yticks(range(len(peers)), [PEERS[peer].title for peer in peers])
+    axis.invert_yaxis()
+    axis.set_xlabel(f"time, {PEERS[ours].title} = 1")
+
+
+def logarithmic(axis: Any, margin: float) -> None:
+    """Set a logarithmic scale whose numbers are written out and do not touch each other."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_xscale("log")
+    axis.margins(x=margin)
+    low, high = axis.get_xlim()
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 100 else (1,)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
+def draw_before(store: Store, plt: Any) -> Any:
+    """Draw the time before and after what was done about the worst, and the fastest rival's."""
+    found = behind.changes(store)
+    if not found:
+        return None
+    height = 1.0 + 0.5 * len(found)
+    figure, axis = plt.subplots(figsize=(7.2, height), layout="constrained")
+    for row, change in enumerate(found):
+        now, then = change.now.median * 1e3, change.then.median * 1e3
+        ours = next(name for name in OURS if name == change.now.peer)
+        axis.barh(row - 0.19, then, color="#ced4da", height=0.36)
+        axis.barh(row + 0.19, now, color=colour(ours), height=0.36)
+        gain = f"{number(ratio(change.then, change.now).median)}×"
+        at = (max(now, then, change.rival.median * 1e3 if change.rival else 0), row)
+        axis.annotate(gain, at, (5, 0), textcoords="offset points", va="center", fontsize=8)
+        if change.rival:
+            rival = change.rival.median * 1e3
+            axis.plot([rival, rival], [row - 0.4, row + 0.4], color="#c1121f", linewidth=2)
+    labels = [f"{PEERS[change.now.peer].title}\n{change.work}" for change in found]
+    axis.set_yticks(range(len(found)), labels, fontsize=8)
+    logarithmic(axis, 0.2)
+    axis.invert_yaxis()
+    axis.set_xlabel(
+        f"ms; grey: at {BEFORE}; blue: now; red: the fastest of all others; before / now"
+    )
+    return figure

@@ -30,6 +30,11 @@ class WorkerError(RuntimeError):
     """The process of a contestant ended, or does not answer."""
 
 
+def without_paths(text: str) -> str:
+    """Return a text in which files of this repository are named as seen from its root."""
+    return text.replace(f"{environments.ROOT}{os.sep}", "")
+
+
 def variables(peer: Peer) -> dict[str, str]:
     """Return the environment variables of a contestant's process.
 
@@ -128,8 +133,8 @@ class Process:
         too_late = not late.is_alive()
         late.cancel()
         if not line:
-            raise WorkerError(self._last_words(too_late))
-        return dict(json.loads(line))
+            raise WorkerError(without_paths(self._last_words(too_late)))
+        return dict(json.loads(without_paths(line)))
 
     def _last_words(self, too_late: bool) -> str:
         """Say why there is no answer."""

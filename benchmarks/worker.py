@@ -115,9 +115,7 @@ class Worker:
         try:
             return getattr(self, f"do_{request.pop('do')}")(**request)
         except Exception as error:  # whatever a contestant raises is its result
-            return {
-                "failed": f"{type(error).__name__}: {str(error).strip()[:300]}".replace("\n", " ")
-            }
+            return {"failed": f"{type(error).__name__}: {_short(str(error))}"}
 
     def do_hello(self) -> dict[str, Any]:
         """Say which versions are here and which kinds of work can be done."""
@@ -165,6 +163,12 @@ class Worker:
         self.jobs.clear()
         works.forget()
         return {}
+
+
+def _short(text: str) -> str:
+    """Return a message in one line, with its beginning and its end if it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= 400 else f"{line[:200]} … {line[-200:]}"
 
 
 def _plain(value: object) -> object:

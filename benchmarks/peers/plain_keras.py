@@ -1,6 +1,6 @@
 """Worker of what a porter would write: Keras 3 RNN cells, line by line, with autodiff.
 
-It also holds what a Keras user has without spikes: a ReLU in their place, a convolution.
+It also holds TensorFlow's convolution.
 """
 
 from __future__ import annotations
@@ -26,21 +26,6 @@ LAYERS = _keras.Layers(
 )
 
 
-class LastStep(keras.layers.Layer):
-    """Keep the last step of a sequence."""
-
-    def call(self, inputs):
-        """Return ``inputs`` at the last step."""
-        return inputs[:, -1]
-
-
-WITHOUT_SPIKES = _keras.Layers(
-    spiking=lambda dt, units: keras.layers.ReLU(),
-    lowpass=lambda tau, dt, sequences, units: LastStep(),
-    alpha=lambda tau, dt, sequences, units: LastStep(),
-)
-
-
 def convolution(work: works.Work, _: pathlib.Path) -> Job:
     """TensorFlow's convolution alone, on spikes that are there already."""
     spikes = tf.constant(works.conv_spikes(work))
@@ -50,7 +35,6 @@ def convolution(work: works.Work, _: pathlib.Path) -> Job:
 
 
 OFFERS = _keras.offers(LAYERS)
-OFFERS["fit"]["a ReLU instead of spikes and filter"] = _keras.fit(WITHOUT_SPIKES, False)
 OFFERS |= {kind: {"tf.nn.conv2d alone": convolution} for kind in works.CONVOLUTIONS}
 
 if __name__ == "__main__":

@@ -269,6 +269,11 @@ def test_work_without_a_result_is_named():
     assert report.unmeasured(set(quick)) == ["costs.import"]
 
 
+def test_files_are_named_as_seen_from_the_root():
+    text = f"in {environments.ROOT / 'packages' / 'x.py'}"
+    assert process.without_paths(text) == f"in {pathlib.Path('packages', 'x.py')}"
+
+
 class TestBehind:
     TINY_RESULT: ClassVar = {"work": {**TINY.__dict__}}
 
@@ -283,7 +288,7 @@ class TestBehind:
         assert [b.other.peer for b in found] == ["limits", "onnx_runtime"]
         assert found[1].ratio == results.Ratio(0.9, 0.9, 1.2)
         text = "\n".join(behind.section([{**self.TINY_RESULT, "entries": entries}]))
-        assert "1 times a peer, 1 times the machine's limit" in text
+        assert "1 times a peer, 1 times a limit" in text
 
     def test_before_and_after_are_compared_within_rounds(self, tmp_path):
         store = results.Store(tmp_path)
@@ -365,6 +370,18 @@ class TestEnvironments:
         failures = environments.build(environments.Environment("old", ("x",), python="2.1"))
         assert failures == {"python": "no Python 2.1 was found on this machine"}
         assert not (tmp_path / "bench").exists()
+
+    def test_what_is_to_be_installed_is_brought_up_to_date(self, tmp_path, monkeypatch):
+        installed = []
+        monkeypatch.setattr(environments, "FOLDER", tmp_path)
+        monkeypatch.setattr(
+            environments, "_install", lambda _, packages: installed.append(packages)
+        )
+        (tmp_path / "old").mkdir()
+        environments.build(environments.Environment("old", ("x",)))
+        environments.build(environments.Environment("old", ("x",)))
+        environments.build(environments.Environment("old", ("x>=2",), apart=("y",)))
+        assert installed == [("x",), ("x>=2",), ("y",)]
 
     def test_commands_are_what_a_person_would_type(self):
         commands = environments.ENVIRONMENTS["keras-spiking"].commands()
