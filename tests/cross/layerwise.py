@@ -22,8 +22,25 @@ def in_keras(model, x):
             for output, tensor in enumerate(node.outputs):
                 tensors[operation.name, number, output] = tensor
     inputs = model.inputs if isinstance(x, list) else model.inputs[0]
-    values = keras.Model(inputs, list(tensors.values()))(x, training=False)
-    return dict(zip(tensors, [np.asarray(value) for value in values], strict=True))
+    made = keras.Model(inputs, list(tensors.values()))(x, training=False)
+    values = dict(zip(tensors, [np.asarray(value) for value in made], strict=True))
+    for operation in model.operations:
+        if isinstance(operation, keras.Model):  # nested: flattened in kspike_ref
+            values |= _within(operation, own, values)
+    return values
+
+
+def _within(model, own, values):
+    """What the tensors within a nested model hold: of one input, and applied once."""
+    (node,) = [node for node in model._inbound_nodes if node in own]
+    (tensor,) = node.input_tensors
+    source, number, output = tensor._keras_history
+    assert number == 0
+    functional = getattr(model, "_functional", None) or model
+    inner = in_keras(functional, values[source.name, 0, output])
+    inner = {(f"{model.name}/{name}", *at): value for (name, *at), value in inner.items()}
+    inputs = {f"{model.name}/{tensor._keras_history.operation.name}" for tensor in model.inputs}
+    return {key: value for key, value in inner.items() if key[0] not in inputs}
 
 
 def error(ours, theirs):
@@ -65,7 +82,8 @@ def compare(model, path, x, tolerance=TOLERANCE):
             assert error(y, expected) <= limit, (node.name, error(y, expected))
             shape = node.output_shapes[i]
             assert all(n in (None, m) for n, m in zip(shape, y.shape, strict=True)), node.name
-    assert seen == set(values)
+    nested = {layer.name for layer in model.layers if isinstance(layer, keras.Model)}
+    assert seen == {key for key in values if key[0] not in nested}
     return loaded
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from kspike_ref._spec import Leaf, Member, ModelSpec, leaves, map_leaves
@@ -59,6 +60,7 @@ def build(spec: ModelSpec, store: Weights) -> Graph:
     outputs = builder.expand(spec, inputs)
     if builder.unsupported:
         raise UnsupportedLayerError(list(dict.fromkeys(builder.unsupported)))
+    builder.number()
     builder.graph.inputs = map_leaves(spec.inputs, lambda leaf: leaf[0])
     builder.graph.outputs = outputs
     return builder.graph
@@ -70,6 +72,8 @@ class _Builder:
         self.store = store
         self.unsupported: list[str] = []
         self.applied: dict[int, int] = {}  # how often each layer was applied, by identity
+        self.at: tuple[int, ...] = ()  # which application this is, of each model around and of this
+        self.places: list[tuple[int, ...]] = []  # the same, of each node
 
     def expand(self, spec: ModelSpec, inputs: list[Ref]) -> Any:
         """Add the nodes of a model applied to tensors; return its outputs in its structure."""
@@ -84,9 +88,20 @@ class _Builder:
             arguments, keywords = arguments_of(member.applications[number])
             find = _finder(made, name)
             arguments, keywords = resolve(arguments, find), resolve(keywords, find)
+            outer, self.at = self.at, (*self.at, number)
             made[name, number] = self.call(member, tuple(arguments), keywords)
+            self.at = outer
         find = _finder(made, spec.name)
         return map_leaves(spec.outputs, find)
+
+    def number(self) -> None:
+        """Set the numbers of each layer's nodes to Keras' own: they may run in another order."""
+        nodes = self.graph.nodes
+        counts: dict[int, int] = {}
+        for i in sorted(range(len(nodes)), key=self.places.__getitem__):
+            index = counts.setdefault(id(nodes[i].layer), 0)
+            counts[id(nodes[i].layer)] += 1
+            nodes[i] = replace(nodes[i], node_index=index)
 
     def call(self, member: Member, arguments: tuple[Any, ...], keywords: Any) -> list[Ref]:
         """Apply a member, and return its outputs as a list."""
@@ -154,6 +169,7 @@ class _Builder:
             tuple(outputs), tuple(t.node for t in taken), first,
         )  # fmt: skip
         nodes.append(node)
+        self.places.append(self.at)
         made = [Ref(len(nodes) - 1, i) for i in range(len(outputs))]
         if axes is not None:
             self.graph.masks |= dict.fromkeys(made[: layer.masked_outputs], axes)
