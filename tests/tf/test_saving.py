@@ -1,5 +1,6 @@
 """Saving, loading, cloning and configs, without custom_objects."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -235,8 +236,31 @@ def test_the_weights_of_an_activation_layer_survive(tmp_path):
     assert clone.weights[0] is not model.weights[0]
 
 
-def test_a_lambda_cannot_be_saved(tmp_path):
-    model = keras.Sequential([keras.Input((None, 5)), kspike_tf.SpikingActivation(lambda x: x)])
+class NoConfig:
+    def __call__(self, x, dtype=None):
+        return x
+
+
+@pytest.mark.parametrize(
+    "value",
+    [lambda x: x, functools.partial(tf.nn.leaky_relu, alpha=0.1), NoConfig()],
+    ids=["lambda", "partial", "object"],
+)
+def test_what_cannot_be_saved_is_named(tmp_path, value):
+    # as an initializer or constraint it would be called; it only has to be kept here
+    for argument in ("activation", "level_initializer", "initial_level_constraint"):
+        if argument == "activation":
+            layer = kspike_tf.SpikingActivation(value, name="named")
+            cell = kspike_tf.SpikingActivationCell(3, value)
+        else:
+            layer = kspike_tf.Lowpass(0.1, **{argument: value}, name="named")
+            cell = kspike_tf.AlphaCell(3, 0.1, **{argument: value})
+        message = rf"{argument} cannot be serialized: give a name.* Received: .* in .* 'named'"
+        with pytest.raises(ValueError, match=message):
+            layer.get_config()
+        with pytest.raises(ValueError, match=f"{argument} cannot be serialized"):
+            cell.get_config()
+    model = keras.Sequential([keras.Input((None, 5)), kspike_tf.SpikingActivation(value)])
     with pytest.raises(ValueError, match="activation cannot be serialized"):
         model.save(tmp_path / "model.keras")
 
@@ -255,3 +279,45 @@ def test_cells_in_an_rnn_survive(tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     x = rates(2, 20, 5)
     np.testing.assert_array_equal(loaded(x), model(x))
+
+
+def models_of_other_kinds():
+    """Models nested, with layers in time or used twice, several inputs, other options."""
+    low = kspike_tf.Lowpass(0.02, dt=0.01)
+    inner = keras.Sequential([keras.Input((None, 5)), low, kspike_tf.Alpha(0.03)])
+    left, right = keras.Input((None, 5)), keras.Input((None, 5))
+    spiking = kspike_tf.SpikingActivation("relu", seed=0)
+    windows = keras.Input((2, 10, 5))
+    in_time = keras.layers.TimeDistributed(kspike_tf.SpikingActivation("tanh", seed=1, dt=0.01))
+    steps = keras.Input((10, 5), batch_size=2)
+    options = {"return_sequences": False, "return_state": True, "unroll": True}
+    y, state = kspike_tf.Alpha(0.02, **options)(steps)
+    time_first = keras.Input((2, 5))
+    half = kspike_tf.Lowpass(0.02, time_major=True, dtype="mixed_float16")
+    return {
+        "nested": keras.Model(left, inner(spiking(left))),
+        "several inputs": keras.Model([left, right], [spiking(left), inner(spiking(right))]),
+        "in time": keras.Model(windows, in_time(windows)),
+        "options": keras.Model(steps, [y, state]),
+        "time-major": keras.Model(time_first, half(time_first)),
+        "stateful": keras.Model(steps, kspike_tf.Lowpass(0.02, stateful=True)(steps)),
+    }
+
+
+@pytest.mark.parametrize(
+    "kind", ["nested", "several inputs", "in time", "options", "time-major", "stateful"]
+)
+def test_models_of_other_kinds_survive(tmp_path, kind):
+    model = models_of_other_kinds()[kind]
+    for weight in model.weights:
+        weight.assign(weight * 1.5 + 0.1)
+    model.save(tmp_path / "model.keras")
+    x = [tf.constant(rates(*[size or 2 for size in each.shape])) for each in model.inputs]
+    x = x[0] if len(x) == 1 else x
+    expected = keras.tree.flatten(model(x))
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    for other in (keras.models.load_model(tmp_path / "model.keras"), clone):
+        for mine, theirs in zip(keras.tree.flatten(other(x)), expected, strict=True):
+            assert mine.dtype == theirs.dtype
+            np.testing.assert_array_equal(mine, theirs)  # states are not saved: they start anew

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -131,3 +131,18 @@ def tau_initializer_of(tau: Any) -> Any:
             f"tau_initializer must be positive and finite. Received: tau_initializer={tau}"
         )
     return keras.initializers.Constant(float(tau))
+
+
+def serialized(owner: Any, name: str, serialize: Callable[[Any], Any]) -> Any:
+    """Return what a configuration holds for an argument of a cell or a layer."""
+    value = getattr(owner, name)
+    try:
+        # Keras saves a lambda with a warning, and then refuses to load it.
+        if getattr(value, "__name__", None) != "<lambda>":
+            return serialize(value)
+    except TypeError:  # partial functions, objects without get_config
+        pass
+    raise ValueError(
+        f"{name} cannot be serialized: give a name, a named function, or an object that has "
+        f"get_config(). Received: {value!r} in {type(owner).__name__} {owner.name!r}"
+    )

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from kspike_tf.layers import masking
-from kspike_tf.layers.arguments import check_units, tau_initializer_of
+from kspike_tf.layers.arguments import check_units, serialized, tau_initializer_of
 from kspike_tf.layers.base import KerasSpikingLayer
 from kspike_tf.layers.precise import PreciseCell
 
@@ -43,12 +43,13 @@ class FilterArguments:
         }
 
     def _filter_config(self) -> dict[str, Any]:
+        initializer, constraint = keras.initializers.serialize, keras.constraints.serialize
         return {
-            "tau_initializer": keras.initializers.serialize(self.tau_initializer),
+            "tau_initializer": serialized(self, "tau_initializer", initializer),
             "apply_during_training": self.apply_during_training,
-            "level_initializer": keras.initializers.serialize(self.level_initializer),
-            "initial_level_constraint": keras.constraints.serialize(self.initial_level_constraint),
-            "tau_constraint": keras.constraints.serialize(self.tau_constraint),
+            "level_initializer": serialized(self, "level_initializer", initializer),
+            "initial_level_constraint": serialized(self, "initial_level_constraint", constraint),
+            "tau_constraint": serialized(self, "tau_constraint", constraint),
         }
 
 

@@ -9,7 +9,13 @@ import tensorflow as tf
 
 from kspike_tf import scan
 from kspike_tf.layers import masking
-from kspike_tf.layers.arguments import activation_function, batch_of, check_units, checked_seed
+from kspike_tf.layers.arguments import (
+    activation_function,
+    batch_of,
+    check_units,
+    checked_seed,
+    serialized,
+)
 from kspike_tf.layers.base import KerasSpikingLayer
 from kspike_tf.layers.precise import PreciseCell
 
@@ -258,18 +264,10 @@ def _with_owed(spikes: Tensor, owed: Tensor, dt: Tensor) -> Tensor:
 
 def spiking_config(owner: Any) -> dict[str, Any]:
     """Return the part of the configuration that cell and layer share."""
-    activation = owner.activation
-    if getattr(activation, "__name__", None) == "<lambda>":
-        raise ValueError(
-            "activation cannot be serialized: give a name, a named function or a layer. "
-            f"Received: {activation!r} in {type(owner).__name__} {owner.name!r}"
-        )
-    if isinstance(activation, keras.layers.Layer):
-        saved = keras.saving.serialize_keras_object(activation)
-    else:
-        saved = keras.activations.serialize(activation)
+    is_layer = isinstance(owner.activation, keras.layers.Layer)
+    serialize = keras.saving.serialize_keras_object if is_layer else keras.activations.serialize
     return {
-        "activation": saved,
+        "activation": serialized(owner, "activation", serialize),
         "seed": owner.seed,
         "spiking_aware_training": owner.spiking_aware_training,
     }
