@@ -41,18 +41,33 @@ def small_digits() -> dict[str, np.ndarray]:
     return dict(zip(("images", "test_images", "labels", "test_labels"), parts, strict=True))
 
 
-def train(images: np.ndarray, labels: np.ndarray) -> Any:
-    """Return 784→128→spiking→lowpass→10, trained."""
+def classifier(dt: float, tau: float, sequences: bool) -> Any:
+    """Return 784→128→spiking→lowpass→10 with fresh weights.
+
+    Parameters
+    ----------
+    dt, tau : float
+        Length of a step, and time constant of the filter, in seconds.
+    sequences : bool
+        Whether it answers at every step, or at the last one.
+    """
     import keras
 
     import kspike_tf
 
-    keras.utils.set_random_seed(SEED)
     inputs = x = keras.Input((None, 784))
     x = keras.layers.Dense(128, name="hidden")(x)
-    x = kspike_tf.SpikingActivation("relu", dt=works.MODEL_DT, seed=SEED)(x)
-    x = kspike_tf.Lowpass(works.TAU, dt=works.MODEL_DT, return_sequences=False, trainable=False)(x)
-    model = keras.Model(inputs, keras.layers.Dense(10, name="scores")(x))
+    x = kspike_tf.SpikingActivation("relu", dt=dt, seed=SEED)(x)
+    x = kspike_tf.Lowpass(tau, dt=dt, return_sequences=sequences, trainable=False)(x)
+    return keras.Model(inputs, keras.layers.Dense(10, name="scores")(x))
+
+
+def train(images: np.ndarray, labels: np.ndarray) -> Any:
+    """Return the classifier, trained to answer at the last step."""
+    import keras
+
+    keras.utils.set_random_seed(SEED)
+    model = classifier(works.MODEL_DT, works.TAU, sequences=False)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer="adam", loss=loss)
     model.fit(works.shown(images, works.STATIC_STEPS), labels, epochs=3, batch_size=32, verbose=0)

@@ -5,7 +5,6 @@ python tests/benchmarks/predict.py [static|varying|one|conv|memory|start]
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.data import classifier
 
 IMAGES, STEPS, PIXELS = 10_000, 10, 784
 BATCHES = (500, 2000, 10_000)  # Keras is fastest with one of these
@@ -33,21 +34,9 @@ def median(function, rounds):
 
 def saved(folder):
     """784→128→spiking→lowpass→10 in Keras, and the file it is saved in."""
-    import keras
-
-    import kspike_tf
-
-    model = keras.Sequential(
-        [
-            keras.Input((None, PIXELS)),
-            keras.layers.Dense(128),
-            kspike_tf.SpikingActivation("relu", seed=0),
-            kspike_tf.Lowpass(0.1),
-            keras.layers.Dense(10),
-        ]
-    )
+    model = classifier(dt=0.001, tau=0.1, sequences=True)
     rng = np.random.default_rng(0)
-    model.layers[0].kernel.assign(rng.normal(0, 3, (PIXELS, 128)))  # some 50 Hz
+    model.get_layer("hidden").kernel.assign(rng.normal(0, 3, (PIXELS, 128)))  # some 50 Hz
     path = Path(folder) / "m.keras"
     model.save(path)
     return model, path
