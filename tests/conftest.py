@@ -25,3 +25,17 @@ def pytest_runtest_setup() -> None:
 def pytest_runtest_call() -> None:
     """Seed again: other tests may have made the fixtures, or not."""
     _seed()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell how many spikes differ between packages end to end, where float32 sums flip some."""
+    found = [
+        f"{report.nodeid.split('/')[-1]}: {value}"
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == "flipped spikes"
+    ]
+    if found:
+        terminalreporter.section("spikes flipped end to end")
+        for line in found:
+            terminalreporter.write_line(line)
