@@ -35,6 +35,28 @@ def test_the_same_spikes_as_in_single_precision(policy, dt):
 
 
 @pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("make_variable", [tf.Variable, keras.Variable])
+def test_a_variable_dt_is_read_exactly(policy, make_variable):
+    # 0.001 is 0.0010004 in float16 and 0.00099945 in bfloat16
+    keras.config.set_dtype_policy(policy)
+    rates = half_rates(DTYPES[policy])
+    for make in (
+        lambda dt: kspike_tf.SpikingActivation("linear", dt=dt, seed=0),
+        lambda dt: kspike_tf.Lowpass(0.02, dt=dt),
+        lambda dt: kspike_tf.Alpha(0.02, dt=dt),
+    ):
+        layer, expected = make(make_variable(0.25)), make(0.001)(rates)
+        layer.build(rates.shape)
+        run = tf.function(layer)
+        assert (run(rates) != expected).numpy().any()
+        layer.dt.variable.assign(0.001)
+        for y in (layer(rates), run(rates), keras.layers.TimeDistributed(layer)(rates[None])[0]):
+            assert y.dtype == DTYPES[policy]
+            np.testing.assert_array_equal(y, expected)
+        assert run.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("policy", POLICIES)
 def test_slow_neurons_fire(policy):
     # a voltage in half precision stops at 0.25 Hz: 0.00025 is lost beside 0.5
     layer = kspike_tf.SpikingActivation("linear", seed=0, dtype=policy)

@@ -289,6 +289,39 @@ def test_an_activation_with_weights_trains(aware):
     assert (model.get_weights()[0] != before).all()
 
 
+@pytest.mark.parametrize("time", [None, 10, 1])
+@pytest.mark.parametrize("units", [(5,), (1,), (4, 4, 2)])
+def test_prelu_trains_over_any_steps_and_feature_maps(time, units):
+    shared = [1, 2] if len(units) == 3 else None
+    activation = keras.layers.PReLU(keras.initializers.Constant(0.25), shared_axes=shared)
+    layer = kspike_tf.SpikingActivation(activation, seed=0, dt=0.01)
+    model = keras.Sequential([keras.Input((time, *units)), layer])
+    assert model.output_shape == (None, time, *units)
+    (alpha,) = model.trainable_weights
+    assert tuple(alpha.shape) == ((1, 1, 2) if shared else units)
+    x = np.random.default_rng(4).normal(0, 200, (8, time or 7, *units)).astype(np.float32)
+    # the slope is not the same for all units and steps, so nothing may be in another's place
+    alpha.assign(np.linspace(0.1, 0.9, alpha.shape.num_elements()).reshape(alpha.shape))
+    leaky = np.where(x > 0, x, x * alpha.numpy())
+    linear = kspike_tf.SpikingActivation("linear", seed=0, dt=0.01)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), linear(leaky))
+
+    given = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        loss = tf.reduce_sum(layer(given, training=True) * x)
+    to_x, to_alpha = tape.gradient(loss, [given, alpha.value])
+    np.testing.assert_array_equal(to_x, np.where(x > 0, x, x * alpha.numpy()))
+    exact = np.where(x > 0, 0, x.astype("float64") ** 2)
+    exact = exact.sum(axis=(0, 1, 2, 3) if shared else (0, 1))
+    np.testing.assert_allclose(np.ravel(to_alpha), exact, rtol=1e-5)  # float32 sums
+
+    before = alpha.numpy().copy()
+    model.compile(keras.optimizers.SGD(1e-5), "mse")
+    model.fit(x, np.abs(x), verbose=0)
+    assert (alpha.numpy() < before).all()  # away from the negative side
+
+
 @pytest.mark.parametrize(
     "activation",
     ["relu", keras.activations.relu, tf.nn.relu, keras.layers.ReLU(), lambda x: tf.maximum(x, 0)],
