@@ -37,9 +37,11 @@ WORST = {
     "kspike_ref": (
         "forward.lowpass.128x100x1024",
         "forward.alpha.128x100x1024",
+        "model.predict-static.10000x10x784",
         "model.predict-varying.10000x10x784",
         "convolution.conv-1%.100x4x32",
         "convolution.conv-2%.100x4x32",
+        "convolution.conv-20%.100x4x32",
     ),
     "kspike_tf": (
         "forward.spiking.128x100x1024",

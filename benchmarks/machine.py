@@ -59,13 +59,14 @@ def describe() -> str:
 def commit() -> str:
     """Return which commit of kspike is measured; empty outside a repository."""
     try:
-        said = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=ROOT,
-        )
+        name = _git("rev-parse", "--short", "HEAD")
+        changed = _git("status", "--porcelain", "--", "packages")
     except (OSError, subprocess.CalledProcessError):
         return ""
+    return f"{name} with changes" if changed else name
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
     return said.stdout.strip()
