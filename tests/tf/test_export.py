@@ -231,3 +231,51 @@ def test_saved_model_of_a_variable_dt(tmp_path, make_variable):
     loaded = tf.saved_model.load(tmp_path)
     spikes = loaded.serve(tf.fill((1, 40, 3), 2.0))
     assert set(np.unique(spikes)) == {0, 4}
+
+
+ELSEWHERE = """
+import sys
+import numpy as np
+import tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1])
+outputs = loaded.step(tf.constant(np.load(sys.argv[3])))
+np.savez(sys.argv[2], *[np.asarray(each) for each in outputs])
+assert not [name for name in sys.modules if name.startswith(("kspike", "numba"))]
+"""
+
+
+def test_a_training_step_that_ran_here_runs_in_another_process(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((None, 3)),
+            kspike_tf.SpikingActivation("relu", seed=0),
+            kspike_tf.Lowpass(0.02),
+            kspike_tf.Alpha(0.01),
+        ]
+    )
+    module = tf.Module()
+    module.model = model
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3])])
+    def step(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            spikes = model.layers[0](x)
+            loss = tf.reduce_sum(tf.square(model.layers[2](model.layers[1](spikes))))
+        return spikes, *tape.gradient(loss, [x, *[v.value for v in model.trainable_variables]])
+
+    module.step = step
+    x = random_rates(2, 20, 3)
+    np.save(tmp_path / "x.npy", x)
+    expected = step(x)
+    tf.saved_model.save(module, tmp_path / "saved")
+    paths = [str(tmp_path / name) for name in ("saved", "outputs.npz", "x.npy")]
+    subprocess.run([sys.executable, "-c", ELSEWHERE, *paths], check=True)
+    with np.load(tmp_path / "outputs.npz") as outputs:
+        there = [outputs[name] for name in outputs.files]
+    loaded = tf.saved_model.load(tmp_path / "saved")
+    for spikes, *gradients in (there, loaded.step(x)):
+        np.testing.assert_array_equal(spikes, expected[0])
+        for gradient, first in zip(gradients, expected[1:], strict=True):
+            # Rounded to float32 between the filters, and between the systems of a filter there.
+            np.testing.assert_allclose(gradient, first, rtol=0, atol=1e-4 * np.abs(first).max())

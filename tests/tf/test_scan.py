@@ -186,8 +186,12 @@ def test_second_derivatives(way, monkeypatch):
         return run
 
     args = filter_data("lowpass", (2, 5, 3), np.float32)
-    with pytest.raises(NotImplementedError, match="second derivatives of Lowpass and Alpha"):
-        traced(twice("lowpass"), way, args, monkeypatch)
+    if way == "xla":  # which raises no errors
+        assert np.isnan(traced(twice("lowpass"), way, args, monkeypatch)).all()
+    else:
+        error = NotImplementedError if way == "eager" else tf.errors.InvalidArgumentError
+        with pytest.raises(error, match="second derivatives of Lowpass and Alpha"):
+            traced(twice("lowpass"), way, args, monkeypatch)
 
     def spiking(rates, voltage):
         with tf.GradientTape() as outer:

@@ -3,7 +3,8 @@
 A compiled loop over an array is many times faster than any loop of TensorFlow operations. In a
 graph it is a Python function, which exists in this process only: a graph that is saved, loaded
 elsewhere and run there has to find another way. So each call is a branch, on whether the process
-is this one; the other branch is a loop of TensorFlow operations.
+is this one; the other branch is a loop of TensorFlow operations. (TensorFlow renames what a loaded
+graph refers to, so that it always takes the other branch, here as well.)
 """
 
 from __future__ import annotations
