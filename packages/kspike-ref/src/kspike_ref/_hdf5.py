@@ -279,6 +279,8 @@ def _dtype(body: bytes) -> tuple[str, int]:
         kind & 15 == 8 and b"FALSE\0" in body and b"TRUE\0" in body and size == 1
     ):  # h5py's booleans: an enumeration
         return "u1", 1
+    if kind & 15 == 5 and size == 2:  # opaque: h5py's form of NumPy's bfloat16
+        return "bfloat16", 2
     order = ">" if bits & 1 else "<"
     if kind & 15 == 0 and size in (1, 2, 4, 8):
         return f"{order}{'i' if bits & 8 else 'u'}{size}", size

@@ -11,13 +11,24 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import _threads
+from kspike_ref.counting import LayerRun
 from kspike_ref.graph import Node
 from kspike_ref.layers.base import Array, Shape
+
+Compute = Callable[[list[Array]], tuple[list[Array], dict[int, LayerRun]]]
 
 # What a block's widest layer may fill: its input and output then stay in a core's L2 cache.
 _CACHE = 1 << 20
 _LARGEST = 1024  # examples of a block; more gain nothing
-_WORTH_THREADS = 1 << 20  # bytes of activations below which a thread costs more than it does
+# Bytes of activations below which a thread costs more than it does: as many float32 numbers as a
+# loop over time must have.
+_WORTH_THREADS = 4 * _threads._WORTH_THREADS
+
+
+def check_batch_size(batch_size: int | None) -> None:
+    """Refuse what is no number of examples."""
+    if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+        raise ValueError(f"batch_size must be a positive integer. Received: {batch_size!r}")
 
 
 def block_size(nodes: Sequence[Node], inputs: Sequence[Array], threads: int) -> int:
@@ -73,15 +84,22 @@ class Outputs:
         self._lock = Lock()
 
     def put(self, first: int, last: int, outputs: Sequence[Array]) -> None:
-        """Store what a block made of the examples ``first`` to ``last``."""
+        """Store what a block made of the examples ``first`` to ``last``.
+
+        An output may have several rows for each example, as where time is folded into the batch.
+        """
         if (first, last) == (0, self.count):
             self.arrays = [np.ascontiguousarray(y) for y in outputs]
             return
+        rows = [len(y) // (last - first) for y in outputs]
         with self._lock:
             if not self.arrays:
-                self.arrays = [np.empty((self.count, *y.shape[1:]), y.dtype) for y in outputs]
-        for array, y in zip(self.arrays, outputs, strict=True):
-            array[first:last] = y
+                self.arrays = [
+                    np.empty((self.count * n, *y.shape[1:]), y.dtype)
+                    for n, y in zip(rows, outputs, strict=True)
+                ]
+        for array, n, y in zip(self.arrays, rows, outputs, strict=True):
+            array[first * n : last * n] = y
 
 
 def run_blocks(work: Callable[[int, int], None], count: int, size: int, threads: int) -> None:
@@ -104,6 +122,53 @@ def run_blocks(work: Callable[[int, int], None], count: int, size: int, threads:
             work(first, min(count, first + size))
 
     _threads.share(run, starts, threads)
+
+
+def compute_all(
+    compute: Compute, inputs: list[Array], maps: Sequence[Any], size: int, threads: int, bar: Any
+) -> tuple[list[Array], dict[int, LayerRun]]:
+    """Compute all blocks of a batch, and put what comes out together.
+
+    Parameters
+    ----------
+    compute : callable
+        From the inputs of a block to its outputs and to what its nodes did; called from several
+        threads.
+    inputs : list of ndarray
+        The inputs of all examples.
+    maps : sequence
+        The inputs as they were given: what memory maps among them read is let go of.
+    size, threads : int
+        As `run_blocks` takes them.
+    bar : tqdm or None
+        A progress bar, which is closed.
+
+    Returns
+    -------
+    tuple
+        The outputs, and what the nodes did.
+    """
+    count = len(inputs[0])
+    outputs, lock = Outputs(count), Lock()
+    total: dict[int, LayerRun] = {}
+
+    def work(first: int, last: int) -> None:
+        made, record = compute([array[first:last] for array in inputs])
+        outputs.put(first, last, made)
+        for values in maps:
+            forget(values, first, last)
+        with lock:
+            for index, run in record.items():
+                total[index] = total[index] + run if index in total else run
+            if bar is not None:
+                bar.update(last - first)
+
+    try:
+        run_blocks(work, count, size, threads)
+    finally:
+        if bar is not None:
+            bar.close()
+    return outputs.arrays, total
 
 
 def forget(x: Any, first: int, last: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref import _chain, _matmul, activations
+from kspike_ref import _chain, _matmul, _threads, activations
 from kspike_ref._chain import ALPHA, DENSE, LAST, LOWPASS, MEAN, RECTIFY, SPIKE
 from kspike_ref.counting import LayerRun
 from kspike_ref.events import Activity, dense_pays
@@ -31,7 +31,9 @@ from kspike_ref.layers.wrapper import TimeDistributed
 _CACHE = 1 << 18  # bytes of a block's activations: with the weights they stay in the L2 cache
 _FEW = 16  # examples that one thread is done with before another one wakes up
 _MOST = 4096  # examples at once, so that a memory map is read piece by piece
-_WORTH_THREADS = 1 << 17  # unit steps
+# Unit steps below which a thread costs more than it does: half of what a loop over time must have,
+# as a step of a chain has a share in a product besides.
+_WORTH_THREADS = _threads._WORTH_THREADS // 2
 _PLAIN_RELU = ("max_value", "negative_slope", "threshold")
 
 

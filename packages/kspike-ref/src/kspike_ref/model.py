@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,14 @@ from kspike_ref import layers as layers  # enters the layers in the table
 from kspike_ref._spec import parse
 from kspike_ref._threads import limit_threads, num_threads
 from kspike_ref.archive import read_archive
-from kspike_ref.batches import Outputs, block_size, forget, progress_bar, run_blocks
+from kspike_ref.batches import Compute, block_size, check_batch_size, compute_all, progress_bar
 from kspike_ref.build import build
 from kspike_ref.chain import Chain
 from kspike_ref.counting import LayerRun
 from kspike_ref.graph import Graph, Node, substitute
 from kspike_ref.inputs import Inputs
 from kspike_ref.layers.base import Array, Layer, StatefulLayer
+from kspike_ref.layers.recurrent import flat
 from kspike_ref.run import Runner
 from kspike_ref.streaming import check_streaming, time_tensors
 from kspike_ref.summary import summary
@@ -131,57 +131,63 @@ class Model:
         ------
         ValueError
             If the inputs do not fit the model.
+
+        Notes
+        -----
+        Each call starts from the initial state, also where a layer was saved with
+        ``stateful=True``: to go on from call to call, carry the state with `step`. Models of half
+        precision are computed in float32, with the weights as they were saved.
         """
-        if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
-            raise ValueError(f"batch_size must be a positive integer. Received: {batch_size!r}")
+        check_batch_size(batch_size)
         chain = self._chain
         if chain is not None and not progress and chain.takes(x, timesteps):
             y, self._record = chain.predict(x, timesteps)
             return y
         inputs = self._inputs.checked(x, timesteps)
         count, threads = len(inputs[0]), self._threads()
-        if self._is_time_major or len({len(array) for array in inputs}) > 1:
-            size = max(1, count)
-        elif chain is not None:
+        if chain is not None and not self._is_one_block(inputs):
             size = batch_size or chain.block_size(count, inputs[0].shape[1], threads)
         else:
-            size = batch_size or block_size(self.nodes, inputs, threads)
-        return self._run_all(x, inputs, size, threads, progress_bar(count) if progress else None)
+            size = self._block_size(inputs, batch_size)
+        bar = progress_bar(count) if progress else None
+        compute = self._run if chain is None else self._run_chain
+        return self._structured(self._run_all(compute, x, inputs, size, bar))
 
-    def _run_all(self, x: Any, inputs: list[Array], size: int, threads: int, bar: Any) -> Any:
-        """Run the model on blocks of examples, from several threads."""
-        count = len(inputs[0])
-        outputs, lock = Outputs(count), Lock()
-        total: dict[int, LayerRun] = {}
+    def _run(self, block: list[Array]) -> tuple[list[Array], dict[int, LayerRun]]:
+        record: dict[int, LayerRun] = {}
+        return self._runner.run(block, record=record)[0], record
+
+    def _run_chain(self, block: list[Array]) -> tuple[list[Array], dict[int, LayerRun]]:
+        assert self._chain is not None  # noqa: S101 (who calls it looks)
+        y, counts = self._chain.predict(block[0], None)
+        return [y], self._chain.record(counts)
+
+    def _is_one_block(self, inputs: list[Array]) -> bool:
+        return self._is_time_major or len({len(array) for array in inputs}) > 1
+
+    def _block_size(self, inputs: list[Array], batch_size: int | None) -> int:
+        if self._is_one_block(inputs):
+            return max(1, len(inputs[0]))
+        return batch_size or block_size(self.nodes, inputs, self._threads())
+
+    def _run_all(
+        self, compute: Compute, x: Any, inputs: list[Array], size: int, bar: Any
+    ) -> list[Array]:
+        """Compute blocks of examples, from several threads."""
+
+        def cast(block: list[Array]) -> tuple[list[Array], dict[int, LayerRun]]:
+            return compute(self._inputs.cast(block))
+
         maps = self._inputs.listed(x)
-
-        def work(first: int, last: int) -> None:
-            block = self._inputs.cast([array[first:last] for array in inputs])
-            record: dict[int, LayerRun] = {}
-            if self._chain is not None:
-                y, counts = self._chain.predict(block[0], None)
-                outputs.put(first, last, [y])
-                record = self._chain.record(counts)
-            else:
-                outputs.put(first, last, self._runner.run(block, record=record)[0])
-            for values in maps:
-                forget(values, first, last)
-            with lock:
-                for index, run in record.items():
-                    total[index] = total[index] + run if index in total else run
-                if bar is not None:
-                    bar.update(last - first)
-
-        try:
-            run_blocks(work, count, size, threads)
-        finally:
-            if bar is not None:
-                bar.close()
-        self._record = total
-        return self._structured(outputs.arrays)
+        arrays, self._record = compute_all(cast, inputs, maps, size, self._threads(), bar)
+        return arrays
 
     def activity(
-        self, x: Any, timesteps: int | None = None, layers: Iterable[str] | None = None
+        self,
+        x: Any,
+        timesteps: int | None = None,
+        layers: Iterable[str] | None = None,
+        batch_size: int | None = None,
     ) -> dict[str, Any]:
         """Run the model and return what its layers put out.
 
@@ -192,7 +198,10 @@ class Model:
         timesteps : int, optional
             As in `predict`.
         layers : iterable of str, optional
-            The names of the layers to return; all without.
+            The names of the layers to return; all without. What is not returned is freed as soon
+            as it is used, so that few layers of many examples need little memory.
+        batch_size : int, optional
+            As in `predict`.
 
         Returns
         -------
@@ -210,13 +219,18 @@ class Model:
         if wanted is not None and wanted - set(keys):
             unknown = ", ".join(sorted(wanted - set(keys)))
             raise ValueError(f"layers must be names of the model's layers. Received: {unknown}")
+        check_batch_size(batch_size)
         keep = [i for i, key in enumerate(keys) if wanted is None or key in wanted]
-        record: dict[int, LayerRun] = {}
-        inputs = self._inputs.cast(self._inputs.checked(x, timesteps))
-        with limit_threads(self._threads()):
-            _, kept, _ = self._runner.run(inputs, keep=keep, record=record)
-        self._record = record
-        return {keys[i]: kept[i] for i in keep}
+
+        def compute(block: list[Array]) -> tuple[list[Array], dict[int, LayerRun]]:
+            record: dict[int, LayerRun] = {}
+            _, kept, _ = self._runner.run(block, keep=keep, record=record)
+            return flat([kept[i] for i in keep]), record
+
+        inputs = self._inputs.checked(x, timesteps)
+        arrays = iter(self._run_all(compute, x, inputs, self._block_size(inputs, batch_size), None))
+        made = {i: [next(arrays) for _ in self.nodes[i].output_shapes] for i in keep}
+        return {keys[i]: made[i] if len(made[i]) > 1 else made[i][0] for i in keep}
 
     def initial_state(self, batch_size: int) -> State:
         """Return the state before the first step of streaming.

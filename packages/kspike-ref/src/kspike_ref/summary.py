@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kspike_ref.graph import Node
-from kspike_ref.layers.base import Shape
+from kspike_ref.layers.base import Shape, policy_name
 
 
 def summary(name: str, nodes: Sequence[Node]) -> str:
@@ -21,7 +21,8 @@ def summary(name: str, nodes: Sequence[Node]) -> str:
     Returns
     -------
     str
-        The layer, its class, its output shape, and how many weights it has.
+        The layer, its class, its output shape, and how many weights it has; below, whether the
+        model was saved for half precision.
     """
     rows = [("layer", "class", "output shape", "weights")]
     total = 0
@@ -40,7 +41,12 @@ def summary(name: str, nodes: Sequence[Node]) -> str:
         for row in rows
     ]
     rule = "─" * max(len(line) for line in lines)
-    return "\n".join([f"model {name!r}", lines[0], rule, *lines[1:], rule, f"{total:,} weights"])
+    half = sorted(
+        {p for p in (policy_name(n.layer.config.get("dtype")) for n in nodes) if "16" in p}
+    )
+    notes = [f"saved for {', '.join(half)}; computed in float32"] if half else []
+    table = [lines[0], rule, *lines[1:], rule]
+    return "\n".join([f"model {name!r}", *table, f"{total:,} weights", *notes])
 
 
 def _shown(shape: Shape) -> str:

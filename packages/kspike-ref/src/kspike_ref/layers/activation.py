@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import activations
+from kspike_ref.archive import Weights
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
 from kspike_ref.layers.registry import create, known
 
@@ -37,6 +38,8 @@ def activation(config: Any) -> Function:
         layer = create(config)
         if not isinstance(layer, Pointwise | PReLU | Softmax):
             raise UnsupportedUseError(f"activation {config.get('class_name')}")
+        if isinstance(layer, PReLU):
+            layer.is_carried = True
         return layer.call
     try:
         return activations.get(config)
@@ -129,6 +132,7 @@ class PReLU(Layer):
     """``x`` above 0, a trained slope below."""
 
     passes_mask = True
+    is_carried = False  # by another layer, as its activation
 
     def setup(self) -> None:
         shared = self.config.get("shared_axes") or []
@@ -139,6 +143,18 @@ class PReLU(Layer):
         for axis in self.shared:
             slopes[axis - 1] = 1
         return {"alpha": tuple(slopes)}
+
+    def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        if not self.is_carried or store.names(path):
+            super().load(store, path, *shapes)
+            return
+        # A model that was never run: Keras makes the slopes at the first call, as it does here.
+        initializer = self.config.get("alpha_initializer")
+        name = initializer.get("class_name") if isinstance(initializer, Mapping) else initializer
+        if str(name).lower() not in ("zeros", "ones"):
+            raise UnsupportedUseError("PReLU without weights: run the model once, then save it")
+        for key, shape in self.weight_shapes(*shapes).items():
+            self.weights[key] = np.full(shape, str(name).lower() == "ones", self.dtype)
 
     def pointwise(self, shape: Shape) -> bool:
         return len(shape) > 2 and 1 in self.shared

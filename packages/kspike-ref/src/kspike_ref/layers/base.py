@@ -95,7 +95,8 @@ class Layer:
         self.key = class_name
         self.config = dict(config)
         self.weights: dict[str, Array] = {}
-        self.dtype = _compute_dtype(self.config.get("dtype"))
+        is_double = policy_name(self.config.get("dtype")) == "float64"
+        self.dtype = np.dtype("float64" if is_double else "float32")
         self.setup()
 
     def setup(self) -> None:
@@ -292,12 +293,12 @@ def check_size(name: str, shape: Any) -> None:
             raise ArchiveError(f"layer {name!r} has an impossible output shape: {one}")
 
 
-def _compute_dtype(policy: Any) -> np.dtype[Any]:
-    """Return what to compute in: half precision policies are computed in float32."""
+def policy_name(policy: Any) -> str:
+    """Return the name of a serialised dtype policy, ``"float32"`` where there is none."""
     if isinstance(policy, Mapping):
         inner = policy.get("config")
         policy = inner.get("name") if isinstance(inner, Mapping) else None
-    return np.dtype(np.float64 if policy == "float64" else np.float32)
+    return policy if isinstance(policy, str) else "float32"
 
 
 def check_mask(axes: int | None, wanted: int) -> None:
