@@ -1,0 +1,211 @@
+"""Plain Keras layers of the same dynamics as ours, and what is measured of both."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+import kspike_tf
+
+SHAPES = [(32, 100, 128), (32, 1000, 128), (128, 100, 1024)]
+DT = 0.001
+TAU = 0.1
+
+
+class PlainSpiking(keras.layers.Layer):
+    """Integrate and fire in float32, with a straight-through gradient."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.units = self.state_size = units
+
+    def call(self, x, states):
+        rates = ops.relu(x)
+        voltage = states[0] + ops.stop_gradient(rates) * DT
+        count = ops.floor(voltage)
+        return rates + ops.stop_gradient(count / DT - rates), [voltage - count]
+
+
+class PlainLowpass(keras.layers.Layer):
+    """A lowpass filter in float32."""
+
+    parts = 1
+
+    def __init__(self, units):
+        super().__init__()
+        self.units = units
+        self.state_size = [units] * self.parts
+
+    def build(self, _):
+        self.level = self.add_weight(shape=(1, self.units), initializer="zeros")
+        self.tau = self.add_weight(
+            shape=(1, self.units), initializer=keras.initializers.Constant(TAU)
+        )
+
+    def get_initial_state(self, batch_size):
+        level = ops.tile(self.level, (batch_size, 1))
+        return [level, *[ops.zeros_like(level)] * (self.parts - 1)]
+
+    def call(self, x, states):
+        decay = ops.exp(-DT / ops.maximum(self.tau, 1e-8))
+        y = decay * states[0] + (1 - decay) * x
+        return y, [y]
+
+
+class PlainAlpha(PlainLowpass):
+    """An alpha filter in float32."""
+
+    parts = 2
+
+    def call(self, x, states):
+        y, p = states
+        s = DT / ops.maximum(self.tau, 1e-8)
+        e = ops.exp(-s)
+        out = e * (s * p + (1 + s) * y) + (1 - e * (1 + s)) * x
+        return out, [out, e * ((1 - s) * p - s * y + s * x)]
+
+
+PLAIN = {"spiking": PlainSpiking, "lowpass": PlainLowpass, "alpha": PlainAlpha}
+OURS = {
+    "spiking": lambda: kspike_tf.SpikingActivation("relu", dt=DT, seed=0),
+    "lowpass": lambda: kspike_tf.Lowpass(TAU, dt=DT),
+    "alpha": lambda: kspike_tf.Alpha(TAU, dt=DT),
+}
+
+
+def plain(kind, units):
+    """Return a plain layer."""
+    return keras.layers.RNN(PLAIN[kind](units), return_sequences=True)
+
+
+def ours(kind, _units=None):
+    """Return a layer of the package."""
+    return OURS[kind]()
+
+
+def inputs(shape):
+    """Return firing rates of that shape."""
+    return tf.constant(np.random.default_rng(0).uniform(0, 200, shape).astype(np.float32))
+
+
+def training_step(layer, units, jit_compile=False, signature=None):
+    """Return a function of an input: a forward and a backward pass."""
+    layer(tf.zeros([1, 2, units]))
+
+    @tf.function(jit_compile=jit_compile, input_signature=signature)
+    def step(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(tf.square(layer(x)))
+        return tape.gradient(loss, [x, *[v.value for v in layer.trainable_variables]])
+
+    return step
+
+
+def call(step, x):
+    """Return a function without arguments that waits for a step's results."""
+    return lambda: step(x)[0][:1, :1, :1].numpy()
+
+
+def classifier(between):
+    """Return 784→128→…→10 over time, to train on images shown for some steps."""
+    model = keras.Sequential(
+        [
+            keras.Input((None, 784)),
+            keras.layers.Dense(128),
+            *between,
+            keras.layers.GlobalAveragePooling1D(),
+            keras.layers.Dense(10),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss)
+    return model
+
+
+def fit_seconds_a_step(models, batches, rounds, batch=32, steps=10):
+    """Return, for each model, seconds of a training step in `fit`; the epochs take turns."""
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0, 1, (batch * batches, 1, 784)).astype(np.float32)
+    x, y = np.repeat(images, steps, axis=1), rng.integers(0, 10, batch * batches)
+    seconds = {name: [] for name in models}
+    for turn in range(rounds + 1):
+        for name, model in models.items():
+            start = time.perf_counter()
+            model.fit(x, y, batch_size=batch, verbose=0)
+            if turn:  # the first traces
+                seconds[name].append((time.perf_counter() - start) / batches)
+    return {name: float(np.median(each)) for name, each in seconds.items()}
+
+
+class ManyLengths(keras.utils.PyDataset):
+    """Batches of as many lengths as there are batches; the last is partial."""
+
+    def __init__(self, lengths, units, batch=32):
+        super().__init__()
+        self.shapes = [(batch, steps, units) for steps in lengths]
+        self.shapes.append((batch // 3, *self.shapes[-1][1:]))
+
+    def __len__(self):
+        return len(self.shapes)
+
+    def __getitem__(self, index):
+        x = inputs(self.shapes[index]).numpy()
+        return x, x
+
+
+def epoch_seconds(layer, data):
+    """Return the seconds of the first epoch on it, with all that it traces and compiles."""
+    model = keras.Sequential([keras.Input((None, data.shapes[0][2])), layer])
+    model.compile("sgd", "mse")
+    start = time.perf_counter()
+    model.fit(data, verbose=0, shuffle=False)
+    return time.perf_counter() - start
+
+
+def traces_seconds(layer, data):
+    """Return the seconds of a function that TensorFlow traces anew for every shape."""
+    step = training_step(layer, data.shapes[0][2])
+    start = time.perf_counter()
+    for shape in data.shapes:
+        call(step, inputs(shape))()
+    return time.perf_counter() - start
+
+
+def peak_over_output(kind, shape):
+    """Return the peak memory that a training step adds in a new process, in outputs of its size."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    code = f"import layers; print(layers._peak_here({kind!r}, {shape!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    return float(done.stdout)
+
+
+def _peak_here(kind, shape):
+    units = shape[2]
+    signature = [tf.TensorSpec([None, None, units])]
+    step = training_step(OURS[kind](), units, signature=signature)
+    x = inputs(shape)
+    for _ in range(3):
+        call(step, inputs((4, 10, units)))()
+    # The peak starts again from what is resident now (Linux).
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    call(step, x)()
+    return (_status("VmHWM") - before) / (x.numpy().nbytes / 1024)
+
+
+def _status(key):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(key)).split()[1])
