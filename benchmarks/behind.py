@@ -154,6 +154,6 @@ def before_and_after(store: Store) -> Iterator[str]:
     header += ["other, before = 1", "other, after = 1"]
     yield (
         "## Before and after\n\nWhat was furthest behind, measured in turns with the sources of "
-        f"commit {BEFORE}, in the same environments.\n\n![](figures/benchmark-before.png)\n\n"
-        + markdown(header, rows)
+        f"commit {BEFORE}, in the same environments.\n\n"
+        "![Before and after](figures/benchmark-before.png)\n\n" + markdown(header, rows)
     )

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 from collections.abc import Iterator
 
 from benchmarks import behind, costs, environments, figures, machine, tables
@@ -61,6 +62,7 @@ Every piece of work is stored in `.bench/results` as soon as it is done. An inte
 most the one it was at.
 """
 
+FIGURE = re.compile(r"!\[[^\]]*\]\(figures/([^)]+)\)\n\n")
 BUSY = 0.25  # cores
 BUSY_TEXT = """\
 ## Measured on a busy machine
@@ -85,7 +87,10 @@ def sections(store: Store) -> Iterator[str]:
             + tables.side_by_side(results, "kspike_ref", lambda r: r["work"]["kind"])
         )
     if any(store.group(f"growth-{axis}") for axis in ("steps", "batch", "units")):
-        yield "## Growth\n\nThe spiking layer's forward pass.\n\n![](figures/benchmark-growth.png)"
+        yield (
+            "## Growth\n\nThe spiking layer's forward pass.\n\n"
+            "![Time by neuron steps](figures/benchmark-growth.png)"
+        )
         for axis in ("steps", "batch", "units"):
             if results := store.group(f"growth-{axis}"):
                 yield f"{axis} varied alone:\n\n" + tables.growth(results)
@@ -110,7 +115,7 @@ def _layers(store: Store, group: str, ours: str, title: str) -> Iterator[str]:
     results = store.group(group)
     if not results:
         return
-    yield f"## {title}\n\n![](figures/benchmark-{group}.png)"
+    yield f"## {title}\n\n![{title}: time as a ratio](figures/benchmark-{group}.png)"
     for kind in DYNAMICS:
         of_kind = [r for r in results if r["work"]["kind"].split("-")[0] == kind]
         if of_kind:
@@ -134,7 +139,7 @@ def _model(store: Store) -> Iterator[str]:
         return
     yield (
         "## The trained model: 784→128→spiking→lowpass→10 on 28×28 digits, 10 steps\n\n"
-        "![](figures/benchmark-model.png)"
+        "![Times for the model as ratios](figures/benchmark-model.png)"
     )
     for ours, kinds in (
         ("kspike_ref", ["predict-static", "predict-varying"]),
@@ -242,7 +247,7 @@ def write(store: Store, docs: pathlib.Path) -> pathlib.Path:
     if not results:
         raise FileNotFoundError(f"no results in {store.folder}: run the benchmarks first")
     docs.mkdir(parents=True, exist_ok=True)
-    figures.draw(store, docs / "figures")
+    drawn = {path.name for path in figures.draw(store, docs / "figures")}
     commits = sorted({result["commit"] for result in results})
     dates = sorted({result["when"][:10] for result in results})
     protocol = results[0]["protocol"]
@@ -262,7 +267,11 @@ def write(store: Store, docs: pathlib.Path) -> pathlib.Path:
     parts.append("## How the environments were made\n\n" + installation())
     parts.append("## All modes\n\n" + tables.every_mode(timed))
     page = docs / "benchmarks.md"
-    page.write_text("\n\n".join(part.rstrip() for part in parts) + "\n", encoding="utf-8")
+    text = FIGURE.sub(
+        lambda link: link[0] if link[1] in drawn else "",
+        "\n\n".join(part.rstrip() for part in parts) + "\n",
+    )
+    page.write_text(text, encoding="utf-8")
     raw = json.dumps(everything, indent=None, separators=(",", ":"), ensure_ascii=False)
     (docs / "benchmarks.json").write_text(raw + "\n", encoding="utf-8")
     return page
