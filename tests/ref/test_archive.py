@@ -37,11 +37,12 @@ def path(tmp_path):
 
 def refused(path, match):
     """Load a file that must be refused, soon."""
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ArchiveError, match=match):
         load_model(path)
-    # Far more than it takes (milliseconds), and far less than an endless loop or a bomb would.
-    assert time.perf_counter() - start < 10
+    # Work of this process alone, so that a busy machine does not count. Nearly all take
+    # milliseconds; a model that multiplies, which ends at 10,000 nodes, takes a quarter of this.
+    assert time.process_time() - start < 1
 
 
 def refused_in_little_memory(path, match):

@@ -1,5 +1,6 @@
 """Kernels from the disk: the same bits as Numba's own function, and nothing stale or strange."""
 
+import copy
 import functools
 import importlib.util
 import multiprocessing
@@ -7,12 +8,23 @@ import os
 import pickle
 import threading
 
+import archives
 import numpy as np
 import pytest
 from processes import run
 
 import kspike_ref
-from kspike_ref import _compile, _convolve, _fingerprint, _jit, _kernels, _matmul, _objects
+from kspike_ref import (
+    _chain,
+    _compile,
+    _convolve,
+    _fingerprint,
+    _jit,
+    _kernels,
+    _matmul,
+    _objects,
+    chain,
+)
 
 MODULE = """
 import math
@@ -155,7 +167,58 @@ def pool(dtype):
     return _convolve.pool, (x, geometry, False, np.zeros((2, 1, 4, 4, 3), dtype))
 
 
-@pytest.mark.parametrize("case", [dense, spike, alpha, pool])
+def depthwise(dtype):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 1, 7, 9, 5)).astype(dtype)
+    geometry = np.array([[1, 3, 3], [1, 2, 1], [1, 1, 2], [0, 1, 2], [1, 4, 9]], np.intp)
+    weights = rng.normal(size=(9, 5, 2)).astype(dtype)
+    return _convolve.depthwise, (x, geometry, weights, np.ones((2, 36, 5, 2), dtype))
+
+
+def scatter(dtype):
+    columns = np.random.default_rng(0).normal(size=(2, 1, 4, 5, 9, 6)).astype(dtype)
+    geometry = np.array([[1, 3, 3], [1, 2, 2], [1, 1, 1], [0, 1, 0], [1, 8, 11]], np.intp)
+    return _convolve.scatter, (columns, geometry, np.ones((2, 1, 8, 11, 6), dtype))
+
+
+def test_bits_of_a_chain_are_those_of_numba(tmp_path, monkeypatch):
+    """All kinds of rows: dense by events and not, spikes, both filters, a mean."""
+    steps = [
+        archives.input_layer(None, 40),
+        archives.dense("first", 70, "relu"),
+        archives.layer("SpikingActivation", "spikes", "kspike_tf", **archives.SPIKING),
+        archives.dense("second", 130),
+        archives.layer("Lowpass", "filter", "kspike_tf", dt=0.01),
+        archives.layer("Alpha", "alpha", "kspike_tf", dt=0.01),
+        archives.layer("GlobalAveragePooling1D", "mean"),
+        archives.dense("last", 10),
+    ]
+    rng = np.random.default_rng(0)
+    weights = {
+        f"layers/dense{name}": [rng.normal(0, 1, shape).astype("f4"), np.ones(shape[1], "f4")]
+        for name, shape in (("", (40, 70)), ("_1", (70, 130)), ("_2", (130, 10)))
+    } | {"layers/spiking_activation": [], "layers/global_average_pooling1d": []}
+    ones = np.full(130, 0.05, "f4")
+    weights["layers/lowpass/layer/cell"] = [ones[None], ones[None]]
+    weights["layers/alpha/layer/cell"] = [ones, ones]
+    path = archives.archive(tmp_path / "m.keras", archives.sequential(*steps), weights)
+    given = []
+    monkeypatch.setattr(chain._chain, "run_chain", lambda *args: given.append(args))
+    kspike_ref.load_model(path).predict(np.ones((7, 30, 40), np.float32))
+    monkeypatch.undo()
+    (args,) = given
+    args[-1][:], args[8][:] = 0, 0  # room for outputs, and room to work in
+    again = copy.deepcopy(args)
+    _chain.run_chain(*args)
+    _chain.run_chain.dispatcher(*again)
+    assert np.isfinite(args[-1]).all()
+    assert np.count_nonzero(args[-1]) == args[-1].size
+    for one, other in zip(args, again, strict=True):
+        assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+    assert None not in _chain.run_chain._entries.values()
+
+
+@pytest.mark.parametrize("case", [dense, spike, alpha, pool, depthwise, scatter])
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_bits_are_those_of_numba(case, dtype):
     """The object is linked and optimised as a whole, which may not change what it rounds."""

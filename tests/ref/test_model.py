@@ -7,10 +7,22 @@ import pickle
 import subprocess
 import sys
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
-from archives import SPIKING, archive, dense, digits, input_layer, layer, sequential
+from archives import (
+    SPIKING,
+    applied,
+    archive,
+    dense,
+    digits,
+    functional,
+    input_layer,
+    layer,
+    sequential,
+    tensor,
+)
 
 import kspike_ref
 from kspike_ref import load_model
@@ -164,6 +176,100 @@ def test_activity(either):
     assert list(either.activity(x, layers="first")) == ["first"]
     with pytest.raises(ValueError, match=r"names of the model's layers. Received: nobody"):
         either.activity(x, layers=["nobody"])
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 9])
+def test_activity_in_batches(either, batch_size):
+    x = _x(9, 6, 4)
+    whole = either.activity(x)
+    run = dict(either.last_run)
+    acts = either.activity(x, batch_size=batch_size)
+    assert list(acts) == list(whole)
+    for name, values in whole.items():
+        np.testing.assert_array_equal(acts[name], values)
+    assert {name: done.events for name, done in either.last_run.items()} == {
+        name: done.events for name, done in run.items()
+    }
+    with pytest.raises(ValueError, match=r"batch_size must be a positive integer\. Received: 0"):
+        either.activity(x, batch_size=0)
+
+
+def test_activity_of_one_layer_needs_memory_for_it_alone(tmp_path):
+    """20,000 examples of a layer of 4 bytes, behind one of 4 kB: 80 MB if it were kept."""
+    weights = {
+        "layers/dense": [np.ones((4, 1000), "f4"), np.zeros(1000, "f4")],
+        "layers/dense_1": [np.ones((1000, 1), "f4"), np.zeros(1, "f4")],
+    }
+    config = sequential(input_layer(4), dense("wide", 1000), dense("narrow", 1))
+    model = load_model(archive(tmp_path / "m.keras", config, weights))
+    x = np.ones((20_000, 4), np.float32)
+    model.activity(x[:100], layers="narrow")
+    tracemalloc.start()
+    try:
+        model.activity(x, layers="narrow")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 16e6  # blocks of 1 MB, on each of a few cores
+
+
+def test_outputs_of_several_arrays_in_batches(tmp_path):
+    """States beside outputs, and what folds time into the batch."""
+    cell = [np.ones((3, 2), "f4") / 9, np.ones((2, 2), "f4") / 9, np.ones(2, "f4")]
+    inner = sequential(input_layer(2), dense("d", 3), name="inner")
+    config = functional(
+        [
+            applied(input_layer(None, 3)),
+            applied(
+                layer(
+                    "SimpleRNN", "rnn", units=2, return_state=True, return_sequences=True,
+                    activation="tanh",
+                ),
+                [tensor("input")],
+            ),
+            applied(layer("TimeDistributed", "each", layer=inner), [tensor("rnn")]),
+        ],
+        [["input", 0, 0]],
+        [["each", 0, 0], ["rnn", 0, 1]],
+    )  # fmt: skip
+    weights = {
+        "layers/simple_rnn/cell": cell,
+        "layers/time_distributed/layer/layers/dense": [np.ones((2, 3), "f4"), np.zeros(3, "f4")],
+    }
+    model = load_model(archive(tmp_path / "m.keras", config, weights))
+    x = _x(7, 5, 3)
+    whole, acts = model.activity(x), model.activity(x, batch_size=3)
+    assert acts["each/fold"].shape == (35, 2)
+    for name, values in whole.items():
+        pairs = zip(values, acts[name], strict=True)
+        assert all(np.array_equal(one, other) for one, other in pairs), name
+    outputs = model.predict(x, batch_size=2)
+    np.testing.assert_array_equal(outputs[1], whole["rnn"][1])
+    np.testing.assert_array_equal(outputs[1], whole["rnn"][0][:, -1])
+
+
+def test_each_call_starts_anew_where_a_layer_was_stateful(tmp_path):
+    config, weights = digits()
+    config["config"]["layers"][0]["config"]["batch_shape"] = [2, None, 4]
+    for item in config["config"]["layers"][2:4]:
+        item["config"]["stateful"] = True
+    model = load_model(archive(tmp_path / "m.keras", config, weights))
+    x = _x(5, 6, 4)  # and any number of examples
+    np.testing.assert_array_equal(model.predict(x), model.predict(x))
+
+
+@pytest.mark.parametrize("initial", ["Zeros", "Ones"])
+def test_an_activation_that_was_never_run(tmp_path, initial):
+    prelu = layer("PReLU", "slope", alpha_initializer={"class_name": initial})
+    config = sequential(input_layer(4), dense("d", 2, prelu))
+    weights = {"layers/dense": [-np.ones((4, 2), "f4"), np.zeros(2, "f4")]}
+    model = load_model(archive(tmp_path / "m.keras", config, weights))
+    y = model.predict(np.ones((1, 4), np.float32))
+    np.testing.assert_array_equal(y, np.full((1, 2), 0.0 if initial == "Zeros" else -4.0))
+    prelu["config"]["alpha_initializer"] = {"class_name": "RandomNormal"}
+    archive(tmp_path / "m.keras", config, weights)
+    with pytest.raises(kspike_ref.UnsupportedLayerError, match="PReLU without weights: run the"):
+        load_model(tmp_path / "m.keras")
 
 
 def test_nodes_tell_how_they_are_connected(model):
