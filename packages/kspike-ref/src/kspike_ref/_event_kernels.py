@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from kspike_ref._jit import kernel
-from kspike_ref._matmul import _events_1, _events_2
+from kspike_ref._matmul import _one_1, _one_2
 
 Array = Any
+
+CHUNK = 16  # values that are looked at together
 
 
 @kernel
@@ -41,12 +43,25 @@ def count_reached(x: Array, depths: Array, heights: Array, widths: Array, total:
 
 @kernel
 def list_events(x: Array, index: Array, values: Array) -> int:
-    """Write where ``x`` is not zero, and what is there; return how often."""
+    """Write where a flat ``x`` is not zero, and what is there; return how often.
+
+    There is room for `CHUNK` more than there are.
+    """
     events = 0
-    for c in range(x.size):
-        index[events] = c
-        values[events] = x[c]
-        events += x[c] != 0
+    whole = x.size - x.size % CHUNK
+    for base in range(0, whole, CHUNK):
+        active = 0
+        for i in range(CHUNK):  # a known number, for which vectors are used
+            active += x[base + i] != 0
+        if active > 0:
+            for i in range(base, base + CHUNK):
+                index[events] = i
+                values[events] = x[i]
+                events += x[i] != 0
+    for i in range(whole, x.size):
+        index[events] = i
+        values[events] = x[i]
+        events += x[i] != 0
     return events
 
 
@@ -71,7 +86,11 @@ def send(
     events: int, index: Array, values: Array, packed: Array, shape: Array, part: Array, met: int,
     taps: Array, places: Array, groups: int, group: int, scratch: Array, out: Array,
 ) -> None:  # fmt: skip
-    """Add what the events of a group at one position send to each of ``met`` output positions."""
+    """Add what the events of a group at one position send to each of ``met`` output positions.
+
+    Events are outside: there are as many targets for each, so that the processor foresees the end
+    of the inner loop. An output takes its terms in the order of channels all the same.
+    """
     all_taps, channels, filters, width = shape
     half = width // 2
     for panel in range(part[0], part[1]):
@@ -80,23 +99,33 @@ def send(
         wide = left > half
         taken = width if wide else half
         base = first * all_taps * channels
-        for i in range(met):
-            start = base + taps[i] * channels * taken
-            to = (places[i] * groups + group) * filters + first
-            if left >= taken:
-                if wide:
-                    _events_2(values, 0, 0, packed, start, out, to, 0, events, index)
+        for e in range(events):
+            row = base + index[e] * taken
+            for i in range(met):
+                start = row + taps[i] * channels * taken
+                to = (places[i] * groups + group) * filters + first
+                if left < taken:
+                    send_part(values, e, packed, start, scratch, wide, left, to, out)
+                elif wide:
+                    _one_2(values, e, 0, packed, start, out, to, 0, 1, packed)
                 else:
-                    _events_1(values, 0, 0, packed, start, out, to, 0, events, index)
-                continue
-            for f in range(width):
-                scratch[f] = out[to + f] if f < left else 0
-            if wide:
-                _events_2(values, 0, 0, packed, start, scratch, 0, 0, events, index)
-            else:
-                _events_1(values, 0, 0, packed, start, scratch, 0, 0, events, index)
-            for f in range(left):
-                out[to + f] = scratch[f]
+                    _one_1(values, e, 0, packed, start, out, to, 0, 1, packed)
+
+
+@kernel
+def send_part(
+    values: Array, e: int, packed: Array, start: int, scratch: Array, wide: bool, left: int,
+    to: int, out: Array,
+) -> None:  # fmt: skip
+    """Do one step of `send` for a panel of which only ``left`` filters exist."""
+    for f in range(left):
+        scratch[f] = out[to + f]
+    if wide:
+        _one_2(values, e, 0, packed, start, scratch, 0, 0, 1, packed)
+    else:
+        _one_1(values, e, 0, packed, start, scratch, 0, 0, 1, packed)
+    for f in range(left):
+        out[to + f] = scratch[f]
 
 
 @kernel
@@ -111,9 +140,10 @@ def convolve_events(
     channels, as a matrix product does. How often events meet a tap is returned.
     """
     channels, groups = shape[1], packed.shape[0]
-    index, values = np.empty(channels + 1, np.intp), np.empty(channels + 1, x.dtype)
+    room = channels + CHUNK
+    index, values = np.empty(room, np.intp), np.empty(room, x.dtype)
     taps, places = np.empty(shape[0], np.intp), np.empty(shape[0], np.intp)
-    scratch = np.empty(shape[3], x.dtype)
+    scratch = np.zeros(shape[3], x.dtype)
     total = 0
     for d in range(x.shape[1]):
         for h in range(x.shape[2]):

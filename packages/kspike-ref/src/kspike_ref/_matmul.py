@@ -21,6 +21,7 @@ import numpy as np
 from llvmlite import ir  # type: ignore[import-not-found]
 
 from kspike_ref._jit import Deferred, kernel
+from kspike_ref._memory import aligned
 
 Array = Any
 
@@ -294,13 +295,3 @@ def pack(b: Array) -> Array:
         panels.append(panel.reshape(-1))
     flat = np.concatenate(panels) if panels else np.zeros(0, b.dtype)
     return aligned(flat)
-
-
-def aligned(values: Array) -> Array:
-    """Return a copy of a flat array that starts at a cache line."""
-    size = values.itemsize
-    room = np.empty(values.size + 64 // size, values.dtype)
-    start = (-room.ctypes.data % 64) // size
-    copy = room[start : start + values.size]
-    copy[...] = values
-    return copy

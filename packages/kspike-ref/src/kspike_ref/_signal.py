@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.floating[Any]]
 State = NDArray[np.float64]
 
-_LINE = 64  # bytes
 _FLOATS = ("float16", "float32", "float64")
 
 
@@ -117,20 +116,6 @@ def frozen(values: Floats) -> Floats:
     view = values.view()
     view.flags.writeable = False
     return view
-
-
-def aligned(values: ArrayLike) -> State:
-    """Return a float64 copy, C-contiguous, that starts at a cache line.
-
-    Vectors of 64 bytes then cross no border between lines, which spares the kernels a tenth of
-    their time where signals are in the cache.
-    """
-    given = np.asarray(values)
-    memory = np.empty(given.size + _LINE // 8)
-    first = -memory.ctypes.data % _LINE // 8
-    copy = memory[first : first + given.size].reshape(given.shape)
-    copy[...] = given
-    return copy
 
 
 def real_array(name: str, values: ArrayLike) -> Floats:

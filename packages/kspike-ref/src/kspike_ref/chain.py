@@ -9,6 +9,7 @@ import numpy as np
 
 from kspike_ref import _chain, _matmul, _threads, activations
 from kspike_ref._chain import ALPHA, DENSE, LAST, LOWPASS, MEAN, RECTIFY, SPIKE
+from kspike_ref._memory import aligned
 from kspike_ref.counting import LayerRun
 from kspike_ref.events import Activity, dense_pays
 from kspike_ref.graph import Graph, Node, Ref
@@ -84,7 +85,7 @@ class Chain:
     def __init__(self, program: _Program, length: int | None) -> None:
         self._length = length
         self._rows = np.array(program.rows, np.intp)
-        self._weights = _matmul.aligned(_joined(program.weights, np.float32))
+        self._weights = aligned(_joined(program.weights, np.float32))
         self._constants = _joined(program.constants, np.float64)
         self._width = _matmul.panel_width(np.float32)
         self._kept = program.kept

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kspike_ref import _kernels, _threads
+from kspike_ref._memory import aligned
 from kspike_ref._signal import (
     Floats,
     State,
-    aligned,
     frozen,
     per_unit,
     seed_words,

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kspike_ref import _kernels, _threads
+from kspike_ref._memory import aligned
 from kspike_ref._signal import (
     Floats,
     Signal,
     State,
-    aligned,
     frozen,
     per_unit,
     real_array,
