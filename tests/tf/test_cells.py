@@ -257,6 +257,17 @@ class CountingLayer(kspike_tf.layers.KerasSpikingLayer):
         return Counting(input_shape[2:], dt=self.dt)
 
 
+def test_unrolling_leaves_no_loop():
+    def loops(**options):
+        layer = CountingLayer(**options)
+        layer.build(X.shape)
+        graph = tf.function(layer).get_concrete_function(tf.TensorSpec(X.shape)).graph
+        return sum("While" in each.type for each in graph.get_operations())
+
+    assert loops() > 0
+    assert loops(unroll=True) == 0
+
+
 @pytest.mark.parametrize("time_major", [False, True])
 def test_several_states_of_a_neuron_of_ones_own(time_major):
     def turned(x):

@@ -64,19 +64,43 @@ def test_slow_neurons_fire(policy):
     np.testing.assert_array_equal(tf.math.count_nonzero(spikes, axis=1), 3)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("name", ["Lowpass", "Alpha"])
-def test_filters_round_once(policy, name):
+def test_filters_round_their_output_and_nothing_else(policy, name):
+    # half precision holds neither the time constants nor the levels
+    weights = {"level_initializer": keras.initializers.Constant(77.7)}
     x = half_rates(DTYPES[policy])
     make = getattr(kspike_tf, name)
-    layer = make(0.125, dtype=policy)  # a time constant that every type holds
-    expected = make(0.125)(tf.cast(x, tf.float32))
-    y = layer(x)
+    expected = tf.cast(make(0.02, **weights)(tf.cast(x, tf.float32)), DTYPES[policy])
+    layer = make(0.02, **weights, dtype=policy)
+    keras.config.set_dtype_policy(policy)
+    for call in (layer, tf.function(layer), keras.Sequential([layer])):
+        y = call(x)
+        assert y.dtype == DTYPES[policy]
+        np.testing.assert_array_equal(y, expected)
+
+
+@pytest.mark.parametrize("policy", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["Lowpass", "Alpha"])
+def test_filters_of_half_precision_weights(policy, name):
+    x = half_rates(DTYPES[policy])
+    make = getattr(kspike_tf, name)
+    y = make(0.125, dtype=policy)(x)  # a time constant that every type holds
     assert y.dtype == DTYPES[policy]
-    # The state is float64: the output differs by its own rounding, half a unit in the last
-    # place, and by that of the single precision before it.
-    unit = {tf.float16: 2.0**-10, tf.bfloat16: 2.0**-7}[y.dtype]
-    np.testing.assert_allclose(tf.cast(y, tf.float32), expected, rtol=0.51 * unit, atol=1e-6)
+    np.testing.assert_array_equal(y, tf.cast(make(0.125)(tf.cast(x, tf.float32)), y.dtype))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_cells_in_an_rnn_spike_the_same(policy):
+    x = half_rates(DTYPES[policy])[:, :60]
+    expected = kspike_tf.SpikingActivation("linear", dt=0.01, seed=0)(tf.cast(x, tf.float32))
+    keras.config.set_dtype_policy(policy)
+    rnn = keras.layers.RNN(
+        kspike_tf.SpikingActivationCell(6, "linear", dt=0.01, seed=0), return_sequences=True
+    )
+    y = tf.function(rnn)(x)
+    assert y.dtype == DTYPES[policy]
+    np.testing.assert_array_equal(y, tf.cast(expected, y.dtype))
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])

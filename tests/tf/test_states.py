@@ -59,6 +59,25 @@ def test_states_in_a_functional_model(name):
 
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("time_major", [False, True])
+@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize("known", [False, True])
+def test_symbolic_shapes_are_those_of_arrays(name, time_major, return_sequences, known):
+    options = {"time_major": time_major, "return_sequences": return_sequences}
+    shape = (12, 3, 4) if time_major else (3, 12, 4)
+    inputs = keras.Input(batch_shape=shape if known else (None, None, 4))
+    for return_state in (False, True):
+        layer = LAYERS[name](**options, return_state=return_state)
+        symbolic = keras.tree.flatten(layer(inputs))
+        arrays = keras.tree.flatten(layer(X.reshape(shape)))
+        for one, other in zip(symbolic, arrays, strict=True):
+            assert one.dtype == other.dtype.name
+            assert tf.TensorShape(one.shape).is_compatible_with(other.shape)
+            assert (None not in one.shape) == known
+            assert one.shape[-1] == 4
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("time_major", [False, True])
 def test_a_stateful_layer_goes_on_until_it_is_reset(name, time_major):
     def turned(x):
         return np.swapaxes(x, 0, 1) if time_major else x

@@ -19,9 +19,11 @@ class AlphaCell(FilterCell):
     """RNN cell of an alpha filter.
 
     The impulse response is t·exp(−t/τ)/τ², the transfer function 1/(τ·s + 1)²;
-    discretised exactly for inputs
-    that are constant within a step. Time constants and initial level are trained, one a unit.
-    States are float64, whatever the dtype policy.
+    discretised exactly for inputs that are constant within a step. Time constants and initial
+    levels are trained, one a unit.
+    States are float64, whatever the dtype policy. A state is ``(batch, 2, prod(size))``, for which
+    ``keras.layers.RNN`` has no symbolic shape: in a functional model, take `Alpha` for
+    ``return_state=True``.
 
     Parameters
     ----------
@@ -114,8 +116,8 @@ class Alpha(FilterLayer):
     """Layer of alpha filters.
 
     The impulse response is t·exp(−t/τ)/τ², the transfer function 1/(τ·s + 1)²;
-    discretised exactly for inputs
-    that are constant within a step. Time constants and initial level are trained, one a unit.
+    discretised exactly for inputs that are constant within a step. Time constants and initial
+    levels are trained, one a unit.
 
     The input needs a time axis.
 

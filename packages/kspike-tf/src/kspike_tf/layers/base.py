@@ -7,7 +7,6 @@ from typing import Any
 import keras
 
 from kspike_tf.config import dt_config, resolve_dt
-from kspike_tf.layers.cell import tracked
 from kspike_tf.layers.sequence import SequenceOptions
 
 
@@ -76,7 +75,6 @@ class KerasSpikingLayer(SequenceOptions):
             **kwargs,
         )
         self.dt = resolve_dt(dt)
-        self._dt_variable = tracked(self.dt)
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs to make the layer again."""

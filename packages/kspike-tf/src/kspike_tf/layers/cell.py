@@ -85,7 +85,8 @@ class KerasSpikingCell(keras.layers.Layer):
         self.output_size = keras_size(self.size)
         self.state_size: Any = state_size_of(self.size if state_size is None else state_size)
         self.dt = resolve_dt(dt)
-        self._dt_variable = tracked(self.dt)
+        # A SavedModel must contain it: TensorFlow follows attributes, and Keras sees no weight.
+        self._dt_variable = self.dt.storage if isinstance(self.dt, VariableDt) else None
         self.always_use_inference = always_use_inference
 
     @property
@@ -231,9 +232,3 @@ class KerasSpikingCell(keras.layers.Layer):
         if not self.always_use_inference:
             config["always_use_inference"] = False
         return config
-
-
-def tracked(dt: Any) -> Any:
-    """Return the variable that a SavedModel must contain, if any."""
-    # TensorFlow follows attributes to it; Keras does not take it for a weight.
-    return dt.storage if isinstance(dt, VariableDt) else None

@@ -1,4 +1,4 @@
-"""Lowpass filter: a exponential synapse."""
+"""Lowpass filter: an exponential synapse."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class LowpassCell(FilterCell):
     """RNN cell of a lowpass filter.
 
     The impulse response is exp(−t/τ)/τ, the transfer function 1/(τ·s + 1);
-    discretised exactly for inputs
-    that are constant within a step. Time constants and initial level are trained, one a unit.
+    discretised exactly for inputs that are constant within a step. Time constants and initial
+    levels are trained, one a unit.
     States are float64, whatever the dtype policy.
 
     Parameters
@@ -107,8 +107,8 @@ class Lowpass(FilterLayer):
     """Layer of lowpass filters.
 
     The impulse response is exp(−t/τ)/τ, the transfer function 1/(τ·s + 1);
-    discretised exactly for inputs
-    that are constant within a step. Time constants and initial level are trained, one a unit.
+    discretised exactly for inputs that are constant within a step. Time constants and initial
+    levels are trained, one a unit.
 
     The input needs a time axis.
 
