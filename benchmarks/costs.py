@@ -45,7 +45,8 @@ FIRST_CALLS = {
     "spiking": (
         ("kspike_ref", "", "cold"),
         ("kspike_ref", "", "warm"),
-        ("kspike_tf", "tf.function", ""),
+        ("kspike_tf", "tf.function", "cold"),
+        ("kspike_tf", "tf.function", "warm"),
         ("keras_spiking", "tf.function", ""),
         ("snn_torch", "", ""),
         ("norse_torch", "", ""),

@@ -161,8 +161,9 @@ def _costs(store: Store) -> Iterator[str]:
     if result := store.load("costs.first-call"):
         for kind, title in (("spiking", "a spiking layer"), ("one-image", "the trained model")):
             entries = [entry for entry in result["entries"] if entry["kind"] == kind]
-            yield f"## From the start of a process to the first result of {title}\n\n" + (
-                tables.costs(entries)
+            yield (
+                f"## From the start of a process to the first result of {title}\n\nWith a cold "
+                "cache, Numba compiles kspike's kernels first.\n\n" + tables.costs(entries)
             )
     if (result := store.load("costs.memory")) and result["entries"]:
         yield (
