@@ -512,6 +512,67 @@ def test_graphs_without_sense(path, config, match):
     refused(path, match)
 
 
+@pytest.mark.parametrize(
+    ("kind", "keywords", "match"),
+    [
+        ("rnn", {"initial_state": tensor("input")}, r"needs states of \[\(None, 2\)\]"),
+        ("rnn", {"initial_state": [3, 4]}, "needs states of"),
+        ("rnn", {"initial_state": [tensor("state")] * 2}, "needs states of"),
+        ("both", {"initial_state": tensor("state")}, "needs states of"),
+        ("filter", {"initial_state": tensor("state")}, "needs states of"),
+        ("filter", {"constants": tensor("state")}, "takes no constants"),
+    ],
+)
+def test_states_that_do_not_fit(path, kind, keywords, match):
+    rnn = layer("SimpleRNN", "r", units=2)
+    layers = {
+        "rnn": rnn,
+        "both": layer("Bidirectional", "r", layer=rnn),
+        "filter": layer("Lowpass", "r", "kspike_tf"),
+    }
+    config = functional(
+        [
+            applied(input_layer(None, 3)),
+            applied(input_layer(2, name="state")),
+            applied(layers[kind], [tensor("input")], **keywords),
+        ],
+        [["input", 0, 0], ["state", 0, 0]],
+        ["r", 0, 0],
+    )
+    archive(path, config, {"layers/x": []})
+    refused(path, match)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("Add", [tensor("input"), {"a": 1}]),
+        ("Add", [tensor("input")]),
+        ("LogicalOr", [tensor("input"), "x"]),
+        ("Exp", [2.0]),
+        ("Sigmoid", [tensor("input")] * 2),
+    ],
+)
+def test_operations_on_what_is_no_number(path, name, given):
+    operation = {**layer(name, "op"), "module": "keras.src.ops.numpy"}
+    config = functional(
+        [applied(input_layer(3)), applied(operation, given)], [["input", 0, 0]], ["op", 0, 0]
+    )
+    archive(path, config, {"layers/x": []})
+    refused(path, "'op' must be called with [12] tensors or numbers")
+
+
+def test_a_mask_that_is_of_no_known_type(path):
+    like = {**layer("OnesLike", "like"), "module": "keras.src.ops.numpy"}
+    config = functional(
+        [applied(input_layer(3)), applied(like, [tensor("input")], dtype="object")],
+        [["input", 0, 0]],
+        ["like", 0, 0],
+    )
+    archive(path, config, {"layers/x": []})
+    refused(path, "dtype must be one of bool, int32")
+
+
 def test_models_within_models_without_end(path):
     config = sequential(input_layer(4), dense("d", 2))
     for i in range(60):

@@ -78,9 +78,7 @@ class Conv(ConvLayer):
         parts = np.split(matrix, self.groups, axis=1)
         self.width = _matmul.panel_width(kernel.dtype)
         self.packed = frozen(np.stack([_matmul.pack(np.ascontiguousarray(p)) for p in parts]))
-        taps = math.prod(self.window.size)
-        channels, filters = kernel.shape[-2], kernel.shape[-1] // self.groups
-        self.events = EventConvolution(self.packed, taps, channels, filters)
+        self.events = EventConvolution(np.stack(parts), math.prod(self.window.size))
 
     def call(self, x: Array) -> Array:
         window = self.window

@@ -90,6 +90,13 @@ class Elementwise(Layer):
     """A function of each element."""
 
     def output_shape(self, *shapes: Any) -> Shape:
+        wanted = getattr(_FUNCTIONS[self.class_name], "nin", 1)
+        constants = [value for value in shapes if not isinstance(value, tuple)]
+        numbers = all(isinstance(value, int | float | np.ndarray) for value in constants)
+        if len(shapes) != wanted or len(constants) == wanted or not numbers:
+            raise ArchiveError(
+                f"layer {self.name!r} must be called with {wanted} tensors or numbers"
+            )
         return broadcast([_shape_of(value) for value in shapes])
 
     def pointwise(self, *shapes: Any) -> bool:

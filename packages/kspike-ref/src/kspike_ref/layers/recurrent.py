@@ -47,7 +47,8 @@ class RNN(StatefulLayer):
         step = self._step_shape(shape)
         units = self.cell.output_units(step)
         y = (shape[0], shape[1], *units) if self.returns_sequences else (shape[0], *units)
-        states = [(shape[0], *units) for units in self.cell.state_shapes(step)]
+        states: list[Any] = [(shape[0], *units) for units in self.cell.state_shapes(step)]
+        check_states(self.name, [*shapes[1:], initial_state], states)
         return [y, *states] if self.returns_state else y
 
     def streams(self, *shapes: Any) -> bool:
@@ -121,6 +122,43 @@ def over_time(
     return out, states, last
 
 
+def check_states(name: str, given: list[Any], wanted: list[Shape]) -> None:
+    """Refuse states from the model that do not fit a layer.
+
+    Parameters
+    ----------
+    name : str
+        The layer's name.
+    given : list
+        What it is called with beside its input: None, or the shapes of the states, nested.
+    wanted : list of tuple
+        The shapes that it needs.
+
+    Raises
+    ------
+    ArchiveError
+        If there are others.
+    """
+    shapes = _at_the_ends([value for value in given if value is not None])
+    if not shapes:
+        return
+    fits = len(shapes) == len(wanted) and all(
+        isinstance(shape, tuple)
+        and len(shape) == len(one)
+        and all(None in (n, m) or n == m for n, m in zip(shape, one, strict=True))
+        for shape, one in zip(shapes, wanted, strict=True)
+    )
+    if not fits:
+        raise ArchiveError(f"layer {name!r} needs states of {wanted}. Received: {shapes!r:.200}")
+
+
+def _at_the_ends(values: Any) -> list[Any]:
+    """Return what is in nested lists; shapes are tuples."""
+    if isinstance(values, list):
+        return [end for value in values for end in _at_the_ends(value)]
+    return [values]
+
+
 def flat(values: Any) -> list[Array]:
     """Return nested states as a flat list."""
     if isinstance(values, list | tuple):
@@ -135,9 +173,9 @@ class Bidirectional(Layer):
     uses_mask = True
 
     def setup(self) -> None:
-        self.forward = create(self.config["layer"], self.name)
+        self.forward: Any = create(self.config["layer"], self.name)
         config = self.config.get("backward_layer") or self._reversed()
-        self.backward = create(config, self.name)
+        self.backward: Any = create(config, self.name)
         for layer in (self.forward, self.backward):
             if not isinstance(layer, RNN):
                 raise ArchiveError(f"a recurrent layer is needed. Received: {layer.class_name}")
@@ -167,6 +205,11 @@ class Bidirectional(Layer):
         else:
             merged = [one[0]] if self.mode else [one[0], other[0]]
         outputs = [*merged, *one[1:], *other[1:]]
+        states: list[Any] = []
+        for layer in (self.forward, self.backward):
+            units = layer.cell.state_shapes((shapes[0][0], *shapes[0][2:]))
+            states += [(shapes[0][0], *lengths) for lengths in units]
+        check_states(self.name, [*shapes[1:], initial_state], states)
         return outputs[0] if len(outputs) == 1 else outputs
 
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:

@@ -14,7 +14,7 @@ from kspike_ref.layers.activation import activation
 from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer, check_mask
 from kspike_ref.layers.cells import Cell
 from kspike_ref.layers.dense import activation_parts
-from kspike_ref.layers.recurrent import flat, over_time
+from kspike_ref.layers.recurrent import check_states, flat, over_time
 from kspike_ref.layers.registry import known
 from kspike_ref.spiking import SpikingDynamics, initial_voltage
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
@@ -193,7 +193,12 @@ class KerasSpikingLayer(StatefulLayer):
         step = self._step_shape(shape)
         y = step if self.reduces else shape
         cell = self._cell(list(step[1:]))
-        states = [(step[0], *units) for units in cell.state_shapes(step)]
+        states: list[Any] = [(step[0], *units) for units in cell.state_shapes(step)]
+        if constants is not None:
+            raise ArchiveError(
+                f"layer {self.name!r} takes no constants. Received: {constants!r:.80}"
+            )
+        check_states(self.name, [*shapes[1:], initial_state], states)
         return [y, *states] if self.returns_state else y
 
     def streams(self, *shapes: Any) -> bool:
