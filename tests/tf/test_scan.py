@@ -158,7 +158,7 @@ def test_any_number_of_threads_gives_the_same_bits(name, monkeypatch):
     args = spiking_data(shape) if name == "spikes" else filter_data(name, shape, np.float32)
     function = spikes if name == "spikes" else filtered(name)
     expected = traced(function, "graph", args, monkeypatch)
-    monkeypatch.setattr(host, "PART", 1)
+    monkeypatch.setattr(host, "PART", 2)
     monkeypatch.setattr(host, "_threads", lambda: 3)
     host._pool.cache_clear()
     try:
@@ -215,6 +215,29 @@ def test_layers_use_the_scan():
 def test_outputs_are_handed_over_without_a_copy():
     for size in (1, 3, 1000, 10**6):
         assert host._like(np.empty(size, np.float32)).ctypes.data % host.ALIGNMENT == 0
+
+
+def test_memory_in_use_is_not_given_away():
+    rooms = host._Rooms()
+    first = rooms.take(1000)
+    view = first[8:].view(np.float64)
+    assert rooms.take(1000) is not first
+    address = first.ctypes.data
+    del first
+    assert rooms.take(1000).ctypes.data != address  # the view remains
+    del view
+    assert address in [rooms.take(1000).ctypes.data for _ in range(2)]
+
+
+def test_little_memory_is_kept(monkeypatch):
+    monkeypatch.setattr(host, "KEPT", 3000)
+    rooms = host._Rooms()
+    taken = [rooms.take(1000) for _ in range(10)]
+    assert [each.ctypes.data for each in rooms._rooms] == [e.ctypes.data for e in taken[-3:]]
+    assert len({each.ctypes.data for each in taken}) == 10
+    large = rooms.take(host.PAGES)
+    assert large.size == host.PAGES
+    assert len(rooms._rooms) == 3
 
 
 def test_the_host_is_not_used_beside_an_accelerator(monkeypatch):

@@ -142,13 +142,8 @@ class SpikingActivationCell(PreciseCell):
             rates = masking.packed(rates, mask)
 
         def spiking(rates: Tensor, voltage: Tensor) -> Any:
-            start = self._flat(scan.on_grid(voltage))
-            if fresh:
-                spikes, end = scan.spikes(rates, start, self._seconds())
-            else:
-                owed = tf.floor(start)
-                spikes, end = scan.spikes(rates, start - owed, self._seconds())
-                spikes = _with_owed(spikes, owed, self._seconds())
+            start = self._flat(voltage if fresh else scan.on_grid(voltage))
+            spikes, end = scan.spikes(rates, start, self._seconds())
             if mask is not None:  # without a step that counts, what is owed stays so
                 end = tf.where(masking.total(mask) > 0, end, start)
             return restored(spikes), [tf.reshape(end, tf.shape(voltage))]
@@ -247,19 +242,6 @@ class SpikingActivation(KerasSpikingLayer):
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs to make the layer again."""
         return {**super().get_config(), **spiking_config(self)}
-
-
-def _with_owed(spikes: Tensor, owed: Tensor, dt: Tensor) -> Tensor:
-    """Add the spikes of a given voltage outside [0, 1) to those of the first step."""
-
-    @tf.custom_gradient
-    def added(spikes: Tensor) -> Any:
-        # Not a sum of products, which would round twice.
-        height = tf.cast(1 / dt, spikes.dtype)
-        count = tf.round(spikes[:, :1] / height) + tf.cast(owed[:, None], spikes.dtype)
-        return tf.concat([count * height, spikes[:, 1:]], 1), lambda d_spikes: d_spikes
-
-    return tf.cond(tf.reduce_any(owed != 0), lambda: added(spikes), lambda: spikes)
 
 
 def spiking_config(owner: Any) -> dict[str, Any]:

@@ -10,11 +10,13 @@ graph refers to, so that it always takes the other branch, here as well.)
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,9 @@ import tensorflow as tf
 Tensor = Any
 
 ALIGNMENT = 64  # bytes; TensorFlow takes such arrays over, and copies others
-PART = 2**18  # steps of a unit that are worth another thread
+PART = 2**18  # steps of a unit, forwards, that are worth another thread
+PAGES = 2**22  # bytes from which memory comes in few large pages
+KEPT = 2**25  # bytes of smaller outputs whose memory is used again
 
 
 # In TensorFlow
@@ -168,9 +172,39 @@ def alpha_back(
 
 def _like(array: np.ndarray) -> np.ndarray:
     """Return a new array that TensorFlow takes over without a copy."""
-    room = np.empty(array.nbytes + ALIGNMENT, np.uint8)
+    room = _rooms().take(array.nbytes + ALIGNMENT)
     skipped = -room.ctypes.data % ALIGNMENT
     return room[skipped : skipped + array.nbytes].view(array.dtype).reshape(array.shape)
+
+
+class _Rooms:
+    """Memory that is used again: to get a page from the system takes longer than to fill it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._rooms: list[np.ndarray] = []
+
+    def take(self, size: int) -> np.ndarray:
+        """Return bytes that nothing else refers to."""
+        if size >= PAGES:
+            return np.empty(size, np.uint8)
+        with self._lock:
+            for index in range(len(self._rooms)):
+                room = self._rooms[index]
+                # The list, the name, the argument: whatever else there is shows an output in use.
+                if room.size == size and sys.getrefcount(room) == 3:
+                    self._rooms.append(self._rooms.pop(index))
+                    return room
+            room = np.empty(size, np.uint8)
+            self._rooms.append(room)
+            while sum(each.size for each in self._rooms) > KEPT:
+                del self._rooms[0]  # the one that was not taken for longest; outputs may outlive it
+        return room
+
+
+@cache
+def _rooms() -> _Rooms:
+    return _Rooms()
 
 
 def _run(name: str, sequence: np.ndarray, *args: Any) -> None:
@@ -178,7 +212,8 @@ def _run(name: str, sequence: np.ndarray, *args: Any) -> None:
     from kspike_tf.scan import kernels  # Numba: not before it is needed
 
     kernel, items = getattr(kernels, name), kernels.items(sequence)
-    number = min(items, sequence.size // PART)
+    worth = PART // 2 if name.endswith("_back") else PART
+    number = min(items, sequence.size // worth)
     bounds = [items * n // number for n in range(number + 1)] if number > 1 else [0, items]
     parts = iter(list(pairwise(bounds)))
 
@@ -208,6 +243,7 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max(1, _threads() - 1), thread_name_prefix="kspike_tf")
 
 
-# Threads do not survive a fork.
+# Threads do not survive a fork, and locks may be held.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
+    os.register_at_fork(after_in_child=_rooms.cache_clear)

@@ -27,7 +27,7 @@ def spikes(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     rates : (batch, time, units) tf.Tensor
         Firing rates in Hz, float32 or float64.
     voltage : (batch, units) tf.Tensor
-        Float64, on the grid, in [0, 1).
+        Float64, on the grid; whole spikes beyond [0, 1) are given in the first step.
     dt : float or tf.Tensor
         Seconds a step, float64.
 
