@@ -25,7 +25,7 @@ by hand except the explanations.
 All contestants are held open at once, each in a process and an environment of its own, and take
 turns: {rounds} rounds, forwards and backwards through the list, so that all see the same machine at
 nearly the same time. A turn is repeated calls for {seconds}; it reports the median call. Warm-up
-(tracing, compiling, two calls) is excluded and shown apart. Everybody gets the same float32 inputs
+(tracing, compiling, two to four calls) is excluded. Everybody gets the same float32 inputs
 and {cores} threads. The load by everything else on the machine was measured during the turns, too:
 at the worst piece of work, it kept {others} cores busy on average (see "busy machine" below).
 

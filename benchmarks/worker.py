@@ -27,6 +27,7 @@ import numpy as np
 
 from benchmarks import works
 
+WARM_UP = 0.3  # seconds, for calls after the first; one at least, three at most
 Result = Any
 Array = np.ndarray
 
@@ -123,7 +124,7 @@ class Worker:
         return {"versions": versions(self.packages), "offers": kinds}
 
     def do_prepare(self, work: dict[str, Any], mode: str) -> dict[str, Any]:
-        """Build the inputs, run twice to warm up, and check the answer."""
+        """Build the inputs, warm up and check the answer."""
         todo = works.Work.read(work)
         job = self.offers[todo.kind][mode](todo, self.data)
         start = time.perf_counter()
@@ -133,22 +134,26 @@ class Worker:
         del result
         said = {"first": first, "check": checked}
         if not todo.once:
-            start = time.perf_counter()
-            job.call()
-            said["warm"] = (time.perf_counter() - start) / job.per
+            said["warm"] = min(self._times(job, WARM_UP, 3))
         self.jobs[todo.name, mode] = job
         return said
 
     def do_run(self, name: str, mode: str, seconds: float, least: int = 1) -> dict[str, Any]:
         """Call for about ``seconds``; return the median time of a call."""
         job = self.jobs[name, mode]
+        times = self._times(job, seconds, 10_000, least)
+        return {"seconds": statistics.median(times), "calls": len(times)}
+
+    @staticmethod
+    def _times(job: Job, seconds: float, most: int, least: int = 1) -> list[float]:
+        """Call for about ``seconds``; return the time of every call."""
         times: list[float] = []
         end = time.perf_counter() + seconds
-        while len(times) < least or (time.perf_counter() < end and len(times) < 10_000):
+        while len(times) < least or (time.perf_counter() < end and len(times) < most):
             start = time.perf_counter()
             job.call()
             times.append((time.perf_counter() - start) / job.per)
-        return {"seconds": statistics.median(times), "calls": len(times)}
+        return times
 
     def do_memory(self, name: str, mode: str) -> dict[str, Any]:
         """Return the memory before a call, and the peak within it."""
