@@ -265,6 +265,21 @@ def test_constraints_hold_after_training(name):
     assert np.ptp(layer.layer.cell.tau.numpy()) == 0
 
 
+@pytest.mark.parametrize("layer", [kspike_tf.Lowpass, kspike_tf.Alpha])
+def test_a_frozen_filter_keeps_its_weights(layer):
+    model = keras.Sequential([keras.Input((None, 5)), layer(0.02, trainable=False)])
+    model.add(keras.layers.Dense(5))
+    assert len(model.trainable_weights) == 2
+    before = [w.numpy().copy() for w in model.layers[0].weights]
+    model.compile(keras.optimizers.SGD(1e-6), "mse")
+    model.fit(X, X, verbose=0)
+    assert len(before) == 2
+    after = [w.numpy() for w in model.layers[0].weights]
+    assert all((a == b).all() for a, b in zip(after, before, strict=True))
+    model.layers[0].trainable = True
+    assert len(model.trainable_weights) == 4
+
+
 # Activations.
 
 
