@@ -44,7 +44,7 @@ def convolution(density):
     rows = np.empty((240, 9 * CHANNELS), np.float32)
     out = np.zeros((BATCH, SIDE * SIDE, FILTERS), np.float32)
     width = _matmul.panel_width(np.float32)
-    events = EventConvolution(packed, 9, CHANNELS, FILTERS)
+    events = EventConvolution(weights[None], 9)
 
     def by_events():
         activity = events.activity(x, geometry)

@@ -103,7 +103,8 @@ def measure_conv(activity=0.02):
     rng = np.random.default_rng(0)
     x = np.where(rng.random((32, 32, 32, 32)) < activity, 1000, 0).astype(np.float32)
     kernel, bias = rng.normal(size=(3, 3, 32, 64)).astype(np.float32), np.zeros(64, np.float32)
-    layer = Conv("c", "Conv2D", {"filters": 64, "kernel_size": [3, 3], "padding": "same"})
+    config = {"filters": 64, "kernel_size": [3, 3], "strides": [1, 1], "padding": "same"}
+    layer = Conv("c", "Conv2D", config)
     layer.weights = {"kernel": kernel, "bias": bias}
     layer.prepare()
 

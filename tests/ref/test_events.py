@@ -31,11 +31,14 @@ def geometry_of(spatial, size, stride, rate, padding):
     return np.stack([size, stride, rate, before, extent]).astype(np.intp)
 
 
+def matrices_of(weights, groups):
+    """The matrix of each group."""
+    return np.stack(np.split(weights.reshape(-1, weights.shape[-1]), groups, axis=1))
+
+
 def packed_of(weights, groups):
     """The matrices of the groups, as the dense product reads them."""
-    matrix = weights.reshape(-1, weights.shape[-1])
-    parts = np.split(matrix, groups, axis=1)
-    return frozen(np.stack([_matmul.pack(np.ascontiguousarray(part)) for part in parts]))
+    return frozen(np.stack([_matmul.pack(part) for part in matrices_of(weights, groups)]))
 
 
 def dense(x, geometry, packed, groups, bias):
@@ -72,7 +75,7 @@ def test_convolution(data):
     packed = packed_of(weights, groups)
     bias = rng.normal(size=(len(x), int(np.prod(geometry[4])), filters)).astype(dtype)
 
-    convolution = EventConvolution(packed, taps, channels // groups, filters // groups)
+    convolution = EventConvolution(matrices_of(weights, groups), taps)
     activity = convolution.activity(x, geometry)
     out = bias.copy()
     done = convolution.add(x, geometry, out, activity.synops)
@@ -97,7 +100,7 @@ def test_threads_share_examples_or_filters(monkeypatch, batch, filters):
     )
     weights = np.random.default_rng(1).normal(size=(9, 8, filters)).astype(np.float32)
     packed = packed_of(weights, 1)
-    convolution = EventConvolution(packed, 9, 8, filters)
+    convolution = EventConvolution(matrices_of(weights, 1), 9)
     out = np.zeros((batch, 144, filters), np.float32)
     done = convolution.add(x, geometry, out, 10**9)
     assert done == convolution.activity(x, geometry).synops
@@ -141,7 +144,7 @@ def test_the_choice_follows_the_density():
     # Ten columns are done at once: it costs more to look for events than to multiply by zeros.
     assert not events.dense_pays(Activity(size, 0, 0), 10)
     weights = np.zeros((9, 32, 64), np.float32)
-    convolution = EventConvolution(packed_of(weights, 1), 9, 32, 64)
+    convolution = EventConvolution(matrices_of(weights, 1), 9)
     size = 28 * 28 * 32
     chosen = [
         convolution.pays(Activity(size, n, n * 9 * 64), 28 * 28 * 64)

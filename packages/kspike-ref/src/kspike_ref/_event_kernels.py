@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref._jit import kernel
-from kspike_ref._matmul import _one_1, _one_2
+from kspike_ref._matmul import _one_1, _one_4
 
 Array = Any
 
@@ -83,7 +83,7 @@ def targets(d: int, h: int, w: int, axes: Array, taps: Array, places: Array) -> 
 
 @kernel
 def send(
-    events: int, index: Array, values: Array, packed: Array, shape: Array, part: Array, met: int,
+    events: int, index: Array, values: Array, weights: Array, shape: Array, part: Array, met: int,
     taps: Array, places: Array, groups: int, group: int, scratch: Array, out: Array,
 ) -> None:  # fmt: skip
     """Add what the events of a group at one position send to each of ``met`` output positions.
@@ -91,58 +91,51 @@ def send(
     Events are outside: there are as many targets for each, so that the processor foresees the end
     of the inner loop. An output takes its terms in the order of channels all the same.
     """
-    all_taps, channels, filters, width = shape
-    half = width // 2
-    for panel in range(part[0], part[1]):
-        first = panel * width
-        left = filters - first
-        wide = left > half
-        taken = width if wide else half
-        base = first * all_taps * channels
-        for e in range(events):
-            row = base + index[e] * taken
-            for i in range(met):
-                start = row + taps[i] * channels * taken
-                to = (places[i] * groups + group) * filters + first
-                if left < taken:
-                    send_part(values, e, packed, start, scratch, wide, left, to, out)
-                elif wide:
-                    _one_2(values, e, 0, packed, start, out, to, 0, 1, packed)
-                else:
-                    _one_1(values, e, 0, packed, start, out, to, 0, 1, packed)
+    channels, filters, length, lanes = shape
+    for e in range(events):
+        for i in range(met):
+            row = (taps[i] * channels + index[e]) * length
+            to = (places[i] * groups + group) * filters
+            f = part[0]
+            while f + 4 * lanes <= part[1]:
+                _one_4(values, e, 0, weights, row + f, out, to + f, 0, 1, weights)
+                f += 4 * lanes
+            while f + lanes <= part[1]:
+                _one_1(values, e, 0, weights, row + f, out, to + f, 0, 1, weights)
+                f += lanes
+            if f < part[1]:
+                send_rest(values, e, weights, row + f, scratch, part[1] - f, to + f, out)
 
 
 @kernel
-def send_part(
-    values: Array, e: int, packed: Array, start: int, scratch: Array, wide: bool, left: int,
-    to: int, out: Array,
-) -> None:  # fmt: skip
-    """Do one step of `send` for a panel of which only ``left`` filters exist."""
+def send_rest(
+    values: Array, e: int, weights: Array, row: int, scratch: Array, left: int, to: int, out: Array
+) -> None:
+    """Do one step of `send` for the filters that are less than a vector."""
     for f in range(left):
         scratch[f] = out[to + f]
-    if wide:
-        _one_2(values, e, 0, packed, start, scratch, 0, 0, 1, packed)
-    else:
-        _one_1(values, e, 0, packed, start, scratch, 0, 0, 1, packed)
+    _one_1(values, e, 0, weights, row, scratch, 0, 0, 1, weights)
     for f in range(left):
         out[to + f] = scratch[f]
 
 
 @kernel
 def convolve_events(
-    x: Array, axes: Array, packed: Array, shape: Array, example: int, part: Array, out: Array
+    x: Array, axes: Array, weights: Array, shape: Array, example: int, part: Array, out: Array
 ) -> int:
     """Add the convolution of one example to ``out``, ``(positions, all filters)``, flat.
 
-    ``packed`` holds `_matmul.pack` of the matrix ``(taps·channels, filters)`` of each group;
-    ``shape`` its taps, channels, filters and the width of its panels; ``part`` is a range of
-    panels. Inputs come in C order, so each output takes its terms in the order of taps and
-    channels, as a matrix product does. How often events meet a tap is returned.
+    ``weights`` holds for each group the matrix ``(taps·channels, length)``, flat, whose rows begin
+    with the filters; ``shape`` is the channels, filters and length, and how many numbers a vector
+    has; ``part`` is a range of filters. Inputs come in C order, so each output takes its terms in
+    the order of taps and channels, as a matrix product does. How often events meet a tap is
+    returned.
     """
-    channels, groups = shape[1], packed.shape[0]
+    channels, groups = shape[0], weights.shape[0]
     room = channels + CHUNK
     index, values = np.empty(room, np.intp), np.empty(room, x.dtype)
-    taps, places = np.empty(shape[0], np.intp), np.empty(shape[0], np.intp)
+    most = axes[0][1].shape[1] * axes[1][1].shape[1] * axes[2][1].shape[1]
+    taps, places = np.empty(most, np.intp), np.empty(most, np.intp)
     scratch = np.zeros(shape[3], x.dtype)
     total = 0
     for d in range(x.shape[1]):
@@ -158,7 +151,7 @@ def convolve_events(
                     total += events * met
                     if events * met > 0:
                         send(
-                            events, index, values, packed[group], shape, part, met,
+                            events, index, values, weights[group], shape, part, met,
                             taps, places, groups, group, scratch, out,
                         )  # fmt: skip
     return total

@@ -150,6 +150,7 @@ class _Emitter:
 _tall_2, _tall_1 = Deferred(_tile, _TALL, 2), Deferred(_tile, _TALL, 1)
 _four_2, _four_1 = Deferred(_tile, 4, 2), Deferred(_tile, 4, 1)
 _one_2, _one_1 = Deferred(_tile, 1, 2), Deferred(_tile, 1, 1)
+_one_4 = Deferred(_tile, 1, 4)
 _events_2, _events_1 = Deferred(_tile, 1, 2, True), Deferred(_tile, 1, 1, True)
 
 

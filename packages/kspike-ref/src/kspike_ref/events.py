@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kspike_ref import _event_kernels, _matmul, _threads
+from kspike_ref._memory import aligned
 from kspike_ref._signal import Floats, frozen
 
 Indices = NDArray[np.intp]
@@ -83,18 +85,21 @@ class EventConvolution:
 
     Parameters
     ----------
-    packed : (groups, length) ndarray
-        `_matmul.pack` of each group's matrix ``(taps·channels, filters)``.
-    taps, channels, filters : int
-        Positions of the kernel, and what one group has of the others.
+    weights : (groups, taps·channels, filters) ndarray
+        Each group's matrix.
+    taps : int
+        Positions of the kernel.
     """
 
-    def __init__(self, packed: Floats, taps: int, channels: int, filters: int) -> None:
-        self.packed = packed
-        self.groups = len(packed)
-        self.taps, self.channels, self.filters = taps, channels, filters
-        self.width = _matmul.panel_width(packed.dtype)
-        self._shape = np.array([taps, channels, filters, self.width], np.intp)
+    def __init__(self, weights: Floats, taps: int) -> None:
+        self.groups, self.filters = len(weights), weights.shape[2]
+        self.taps, self.channels = taps, weights.shape[1] // taps
+        lanes = _matmul.panel_width(weights.dtype) // 2
+        self.block = 4 * lanes  # filters that the kernel takes together
+        # Rows of whole vectors, so that each begins at a cache line.
+        padded = np.pad(weights, [(0, 0), (0, 0), (0, -self.filters % lanes)])
+        self.weights = frozen(aligned(padded.reshape(self.groups, -1)))
+        self._shape = np.array([self.channels, self.filters, padded.shape[2], lanes], np.intp)
 
     def activity(self, x: Floats, geometry: Indices) -> Activity:
         """Count the events of an input.
@@ -120,8 +125,8 @@ class EventConvolution:
     def pays(self, activity: Activity, out_size: int) -> bool:
         """Return whether event by event is faster than a product of ``out_size`` results."""
         positions = activity.size // max(1, self.channels)  # of each group
-        panels = -(-self.filters // self.width)
-        visits = min(activity.events, positions) * self.taps * panels
+        blocks = -(-self.filters // self.block)
+        visits = min(activity.events, positions) * self.taps * blocks
         cost = visits * _VISIT + activity.synops * _MEETING
         return cost < out_size * self.taps * self.channels
 
@@ -142,27 +147,23 @@ class EventConvolution:
         int
             The multiply-adds that were performed.
         """
-        axes, given, packed, shape = (
-            _axes(geometry, x.shape[1:4]),
-            frozen(x),
-            self.packed,
-            self._shape,
-        )
-        batch, panels = len(x), -(-self.filters // self.width)
+        axes, given = _axes(geometry, x.shape[1:4]), frozen(x)
+        weights, shape = self.weights, self._shape
+        batch, blocks = len(x), -(-self.filters // self.block)
         flat = out.reshape(batch, out.shape[1] * out.shape[2])
-        # Too few examples for all threads: each panel of filters is work of its own.
-        parts = panels if batch < _threads.num_threads() else 1
-        ranges = [np.array([p * panels // parts, (p + 1) * panels // parts]) for p in range(parts)]
-        columns = [min(r[1] * self.width, self.filters) - r[0] * self.width for r in ranges]
+        # Too few examples for all threads: each block of filters is work of its own.
+        parts = blocks if batch < _threads.num_threads() else 1
+        edges = [min(p * self.block, self.filters) for p in range(parts)] + [self.filters]
+        ranges = [np.array(edge) for edge in pairwise(edges)]
         done: list[int] = []
 
         def work(region: _threads.Region) -> None:
             for item in range(region[0], region[1]):
                 example, part = divmod(item, parts)
                 met = _event_kernels.convolve_events(
-                    given, axes, packed, shape, example, ranges[part], flat[example]
+                    given, axes, weights, shape, example, ranges[part], flat[example]
                 )
-                done.append(met * columns[part])
+                done.append(met * int(ranges[part][1] - ranges[part][0]))
 
         items = batch * parts
         _threads.run(work, items, (x.size + synops) // max(1, items), 1)
