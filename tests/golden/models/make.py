@@ -51,7 +51,23 @@ def recurrent():
     )
 
 
+def masked():
+    """Functional: masks that Keras writes into the model, merged, and given to a nested model."""
+    inner_in = keras.Input((7, 5))
+    recurrent_layer = keras.layers.GRU(2, return_sequences=True)
+    inner = keras.Model(inner_in, keras.layers.Bidirectional(recurrent_layer)(inner_in))
+    x = keras.Input((7, 4), name="series")
+    y = keras.layers.Masking()(x)
+    several = [
+        keras.layers.LSTM(3, return_sequences=True)(y),
+        keras.layers.TimeDistributed(keras.layers.Dense(2))(y),
+    ]
+    z = keras.layers.Maximum()([keras.layers.Concatenate()(several), keras.layers.Dense(5)(y)])
+    z = kspike_tf.SpikingActivation("relu", dt=0.1, seed=0)(inner(z))
+    return keras.Model(x, keras.layers.GlobalAveragePooling1D()(z), name="masked")
+
+
 if __name__ == "__main__":
-    for make in (spiking, convolutional, recurrent):
+    for make in (spiking, convolutional, recurrent, masked):
         keras.utils.set_random_seed(1)
         make().save(Path(__file__).with_name(f"{make.__name__}.keras"))

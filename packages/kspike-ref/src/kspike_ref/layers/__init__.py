@@ -2,6 +2,7 @@
 
 from kspike_ref.layers import (
     activation,
+    arithmetic,
     conv,
     dense,
     merge,
@@ -16,6 +17,7 @@ from kspike_ref.layers import (
 
 __all__ = [
     "activation",
+    "arithmetic",
     "conv",
     "dense",
     "merge",
