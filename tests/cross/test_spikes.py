@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import kspike_ref
 import kspike_tf
+from kspike_tf.tracing import plain_operations
 
 SEED = 7
 
@@ -16,6 +17,9 @@ def rates_of(shape, low=-500.0, high=2000.0, seed=0):
 
 
 def run(layer, x, mode):
+    if mode == "plain operations":
+        with plain_operations():
+            return tf.function(layer)(tf.constant(x)).numpy()
     call = {
         "eager": layer,
         "graph": tf.function(layer),
@@ -27,7 +31,8 @@ def run(layer, x, mode):
     return call(tf.constant(x)).numpy()
 
 
-MODES = ["eager", "graph", "graph, any length", "jit_compile"]
+# Kernels compiled by Numba, three times; blocks; a loop of TensorFlow operations, as in exports.
+MODES = ["eager", "graph", "graph, any length", "jit_compile", "plain operations"]
 
 
 @pytest.mark.parametrize("mode", MODES)
