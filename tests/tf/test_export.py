@@ -146,6 +146,18 @@ def test_onnx_keeps_the_current_dt():
     assert set(np.unique(spikes)) == {0, 4}
 
 
+@pytest.mark.parametrize("name", ["SpikingActivation", "Lowpass", "Alpha"])
+def test_onnx_of_masks(name):
+    argument = {"activation": "relu", "seed": 0} if name == "SpikingActivation" else {}
+    layer = getattr(kspike_tf, name)(**argument or {"tau_initializer": 0.02}, dt=0.01)
+    model = keras.Sequential([keras.Input((None, 4)), keras.layers.Masking(), layer])
+    x = random_rates(3, 9, 4)
+    x[0, 5:], x[1, :3], x[2] = 0, 0, 0  # padding behind, in front, all of it
+    proto = to_onnx(model)
+    for batch in (slice(None), slice(1)):
+        np.testing.assert_allclose(run_onnx(proto, x[batch])[0], model(x[batch]), rtol=3e-7)
+
+
 def test_onnx_of_half_precision():
     model = keras.Sequential(
         [
