@@ -295,6 +295,17 @@ def test_group_that_contains_itself(path):
     refused(path, "must have 2 weights")
 
 
+def test_object_header_in_many_pieces():
+    """Each piece is 24 bytes, a pointer to the next one."""
+    data = archives.hdf5({})
+    first = len(data) + 16
+    header = struct.pack("<BBHII4x", 1, 0, 1000, 1, 24)
+    places = range(first + 24, first + 24 * 1001, 24)
+    pieces = b"".join(struct.pack("<HHB3xQQ", 0x10, 16, 0, place, 24) for place in places)
+    with pytest.raises(_hdf5.FormatError, match="in too many pieces"):
+        _hdf5.File(data + header + pieces).dataset(len(data))
+
+
 def test_reader_agrees_with_h5py():
     rng = np.random.default_rng(0)
     arrays = {

@@ -272,6 +272,25 @@ def test_an_activation_that_was_never_run(tmp_path, initial):
         load_model(tmp_path / "m.keras")
 
 
+def test_applications_have_the_numbers_that_keras_gives_them(tmp_path):
+    """The second application runs first, as what it needs is there earlier."""
+    shared = applied(layer("ReLU", "shared"), [tensor("late")], [tensor("input")])
+    config = functional(
+        [applied(input_layer(3)), shared, applied(dense("late", 3), [tensor("input")])],
+        [["input", 0, 0]],
+        [["shared", 0, 0], ["shared", 1, 0]],
+    )
+    weights = {"layers/dense": [-np.eye(3, dtype="f4"), np.zeros(3, "f4")]}
+    model = load_model(archive(tmp_path / "m.keras", config, weights))
+    x = _x(2, 3)
+    acts = model.activity(x)
+    assert [node.name for node in model.nodes] == ["input", "shared", "late", "shared"]
+    np.testing.assert_array_equal(acts["shared"], np.maximum(-x, 0))
+    np.testing.assert_array_equal(acts["shared:1"], np.maximum(x, 0))
+    for one, name in zip(model.predict(x), ("shared", "shared:1"), strict=True):
+        np.testing.assert_array_equal(one, acts[name])
+
+
 def test_nodes_tell_how_they_are_connected(model):
     first = model.nodes[1]
     assert first.layer.class_name == "Dense"
