@@ -7,6 +7,7 @@ from its outputs to its inputs, is again such a system, run backwards in time.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -117,7 +118,7 @@ def _scan(kind: _Filter, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tenso
         # A tape would otherwise look into the scan, which it cannot differentiate.
         args = [tf.stop_gradient(each) for each in (x, state, ratio)]
         if how is Way.HOST:
-            y, end = host.call(kind.on_host, args, lambda: kind.forward(respond, *args)[:2])
+            y, end = host.call(kind.on_host, args, _in_loops(kind)[0])
         else:
             y, end, *between = kind.forward(respond, *args)
 
@@ -126,18 +127,29 @@ def _scan(kind: _Filter, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tenso
                 known = [tf.stop_gradient(each) for each in (y, *between)]
                 return kind.back(respond, *args, *known, d_y, d_end)
 
-            def otherwise() -> Any:
-                # Again forwards, rather than to keep for this what the host does not need.
-                y, _, *between = kind.forward(respond, *args)
-                return kind.back(respond, *args, y, *between, d_y, d_end)
-
             given = *args, *kind.weights_on_host(args[2]), d_y, d_end
-            return host.call(kind.back_on_host, given, otherwise)
+            return host.call(kind.back_on_host, given, _in_loops(kind)[1])
 
         return (y, end), _once(back)
 
     y, end = filtered(x, state, ratio)
     return y, end
+
+
+@cache
+def _in_loops(kind: _Filter) -> tuple[Any, Any]:
+    """Return what a filter does on the host, in TensorFlow operations."""
+
+    def forward(x: Tensor, state: Tensor, ratio: Tensor) -> Any:
+        return kind.forward(loops.respond, x, state, ratio)[:2]
+
+    def back(*given: Tensor) -> Any:
+        # Again forwards, rather than to keep for this what the host does not need.
+        args, d_outputs = given[:3], given[-2:]
+        y, _, *between = kind.forward(loops.respond, *args)
+        return kind.back(loops.respond, *args, y, *between, *d_outputs)
+
+    return forward, back
 
 
 def _once(back: Any) -> Any:

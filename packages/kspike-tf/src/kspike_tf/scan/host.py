@@ -33,7 +33,9 @@ KEPT = 2**25  # bytes of smaller outputs whose memory is used again
 # In TensorFlow
 
 
-def call(function: Callable[..., Any], args: Sequence[Tensor], otherwise: Callable[[], Any]) -> Any:
+def call(
+    function: Callable[..., Any], args: Sequence[Tensor], otherwise: Callable[..., Any]
+) -> Any:
     """Apply one of the functions below to tensors.
 
     Parameters
@@ -43,7 +45,7 @@ def call(function: Callable[..., Any], args: Sequence[Tensor], otherwise: Callab
     args : sequence of tf.Tensor
         Its arguments.
     otherwise : callable
-        Returns the same in TensorFlow operations, for other processes.
+        Does the same in TensorFlow operations, for other processes. It stays as well.
 
     Returns
     -------
@@ -54,12 +56,27 @@ def call(function: Callable[..., Any], args: Sequence[Tensor], otherwise: Callab
     if tf.executing_eagerly():
         return [tf.convert_to_tensor(each) for each in function(*map(np.asarray, args))]
 
-    def here() -> list[Tensor]:
-        types = [each.dtype for each in like]
-        outputs = tf.numpy_function(function, args, types, stateful=False)
+    def shaped(outputs: Sequence[Tensor]) -> list[Tensor]:
         return [tf.ensure_shape(o, each.shape) for o, each in zip(outputs, like, strict=True)]
 
-    return tf.cond(_is_this_process(), here, lambda: list(otherwise()))
+    def here() -> list[Tensor]:
+        types = [each.dtype for each in like]
+        return shaped(tf.numpy_function(function, args, types, stateful=False))
+
+    def elsewhere() -> list[Tensor]:
+        kinds = tuple((each.dtype, each.shape.rank) for each in args)
+        return shaped(_of_any_shape(otherwise, kinds)(*args))
+
+    return tf.cond(_is_this_process(), here, elsewhere)
+
+
+@cache
+def _of_any_shape(function: Callable[..., Any], kinds: tuple[tuple[Any, int], ...]) -> Any:
+    """Return it as a function that is traced once, rather than for each new shape."""
+    signature = [tf.TensorSpec([None] * rank, dtype) for dtype, rank in kinds]
+    return tf.function(
+        lambda *args: list(function(*args)), input_signature=signature, autograph=False
+    )
 
 
 def is_possible() -> bool:

@@ -77,7 +77,7 @@ def _scan(rates: Tensor, voltage: Tensor, dt: Tensor) -> Any:
         return rates, voltage  # which XLA would refuse
     match way(rates):
         case Way.HOST:
-            return host.call(host.spikes, args, lambda: _loop(*args))
+            return host.call(host.spikes, args, _loop)
         case Way.BLOCKS:
             return tf.cond(_in_range(*args), lambda: blocks.spikes(*args), lambda: _loop(*args))
         case Way.LOOP:
