@@ -160,6 +160,7 @@ def test_streaming_with_masks(name, tmp_path):
         [L.Masking(), L.BatchNormalization(), kspike_tf.Lowpass(0.1, dt=0.1)],
         [L.Masking(), L.Conv1D(3, 2), L.Bidirectional(L.GRU(3))],
         [L.Dense(3), L.Masking(), L.GlobalAveragePooling1D()],
+        [L.Masking(), L.TimeDistributed(keras.Sequential([L.Dense(3)])), L.LSTM(3)],
     ],
 )
 def test_masks_that_a_file_does_not_hold(layers, tmp_path):
