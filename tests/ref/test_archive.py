@@ -608,6 +608,21 @@ def test_models_that_multiply(path):
     refused(path, "more than 10000 nodes")
 
 
+def test_applications_of_models_count_from_one(path):
+    inner = functional([applied(input_layer(4))], [["input", 0, 0]], ["input", 0, 0], name="m")
+    for number in (1, 0):
+        config = functional(
+            [applied(input_layer(4)), applied(inner, [tensor("input")])],
+            [["input", 0, 0]],
+            ["m", number, 0],
+        )
+        archive(path, config, {"layers/x": []})
+        if number:
+            load_model(path)
+        else:
+            refused(path, "which does not exist")
+
+
 def test_arguments_nested_without_end(path):
     value = tensor("input")
     for _ in range(200):

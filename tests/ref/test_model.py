@@ -272,6 +272,22 @@ def test_an_activation_that_was_never_run(tmp_path, initial):
         load_model(tmp_path / "m.keras")
 
 
+def test_masks_that_merging_layers_cannot_use(tmp_path):
+    config = functional(
+        [
+            applied(input_layer(7, 4)),
+            applied(input_layer(4, name="flat")),
+            applied(layer("Masking", "masking"), [tensor("input")]),
+            applied(layer("Add", "sum"), [[tensor("masking"), tensor("flat")]]),
+        ],
+        [["input", 0, 0], ["flat", 0, 0]],
+        ["sum", 0, 0],
+    )
+    archive(tmp_path / "m.keras", config, {"layers/x": []})
+    with pytest.raises(kspike_ref.UnsupportedLayerError, match="sum: a mask of one of several"):
+        load_model(tmp_path / "m.keras")
+
+
 def test_applications_have_the_numbers_that_keras_gives_them(tmp_path):
     """The second application runs first, as what it needs is there earlier."""
     shared = applied(layer("ReLU", "shared"), [tensor("late")], [tensor("input")])

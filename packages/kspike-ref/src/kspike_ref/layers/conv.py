@@ -107,7 +107,11 @@ class Conv(ConvLayer):
 
 @known("DepthwiseConv1D", "DepthwiseConv2D")
 class DepthwiseConv(ConvLayer):
-    """A convolution of each channel on its own."""
+    """A convolution of each channel on its own.
+
+    There is no event-driven path: an event would save as many operations as the kernel has taps,
+    about what it costs to find it.
+    """
 
     def filters(self, channels: int) -> int:
         return channels * self.integer("depth_multiplier", 1)
