@@ -9,6 +9,10 @@ import zipfile
 import h5py
 import numpy as np
 
+# Of the processor, in which a hostile file is to be refused. All take less than one on an idle
+# machine, nearly all milliseconds; tests leave room for a busy or slower one.
+SECONDS = 5
+
 
 def layer(class_name, name, package=None, **config):
     """A serialised layer."""

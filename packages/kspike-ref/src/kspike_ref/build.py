@@ -6,6 +6,7 @@ times has one node for each application, and its weights once.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
@@ -152,6 +153,8 @@ class _Builder:
         taken = list(refs([list(arguments), keywords]))
         first = self.applied.setdefault(id(layer), 0)
         self.applied[id(layer)] += 1
+        if not isinstance(layer, InputLayer):  # shapes may fit where a call does not
+            _sensible(layer.name, inspect.signature(layer.call).bind, *shapes, **named)
         try:
             output = _sensible(layer.name, layer.output_shape, *shapes, **named)
             check_size(layer.name, output)
