@@ -59,8 +59,8 @@ def answers():
 def outcome(tmp_path, data, name):
     """Load and run an archive; returns the outputs, or None after a clear error.
 
-    Anything but these errors fails the test, and so does a load of more than a few seconds of work or
-    more memory than a few times that of the archive and its model.
+    Anything but these errors fails the test, and so does a load of more than a few seconds of
+    work, or of more memory than a few times that of the archive and its model.
     """
     path = tmp_path / "model.keras"
     path.write_bytes(data)
