@@ -26,8 +26,8 @@ Indices = NDArray[np.intp]
 # between two ways to the same bits: on another machine a wrong choice costs time, nothing else.
 _LOOK = 36.0  # at an input of a dense layer, to list the events of a row
 _PANEL = 75.0  # to add one event to a panel of a dense layer's results
-_VISIT = 250.0  # of an active position, for each tap and panel of a convolution
-_MEETING = 2.2  # of an event and a weight of a convolution
+_VISIT = 320.0  # of an active position, for each tap and block of filters of a convolution
+_MEETING = 3.9  # of an event and a weight of a convolution
 
 
 @dataclass(frozen=True)
