@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["batches", "flat_shapes", "shapes_of_data"]
+__all__ = ["batches", "fitting_shapes", "flat_shapes", "shapes_of_data"]
 
 
 def batches(data: Any, shapes: Any = None, batch_size: int = 32) -> Iterator[Any]:
@@ -167,6 +167,44 @@ def flat_shapes(shapes: Any, names: Sequence[str] = ()) -> list[tuple[int | None
     if shapes and isinstance(shapes[0], (tuple, list)):
         return [shape for part in shapes for shape in flat_shapes(part)]
     return [tuple(shapes)]
+
+
+def fitting_shapes(
+    shapes: Any, own: Sequence[tuple[int | None, ...]], names: Sequence[str]
+) -> list[tuple[int | None, ...]]:
+    """Return the shapes given for a model's inputs as a list, if they fit.
+
+    Parameters
+    ----------
+    shapes : tuple, or list or dict of tuple
+        What was given as ``input_shape``.
+    own : sequence of tuple
+        The shapes that the inputs have, with None for what they leave open.
+    names : sequence of str
+        The inputs' names, in the same order.
+
+    Raises
+    ------
+    TypeError
+        If ``shapes`` are not tuples.
+    ValueError
+        If there are more or fewer than inputs, or one does not fit.
+    """
+    wanted = flat_shapes(shapes, names)
+    if len(wanted) != len(own):
+        raise ValueError(
+            f"input_shape must hold {len(own)} shapes. Received: input_shape={shapes!r}"
+        )
+    for name, had, got in zip(names, own, wanted, strict=True):
+        fits = len(got) == len(had) and all(
+            length is None or length == new for length, new in zip(had, got, strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f"input_shape must fit {tuple(had)}, which is that of input {name!r}. "
+                f"Received: {tuple(got)}"
+            )
+    return wanted
 
 
 def shapes_of_data(data: Any, shapes: Any) -> Any:

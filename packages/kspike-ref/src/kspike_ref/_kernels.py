@@ -57,7 +57,7 @@ def lowpass(x: Array, decay: Array, region: Region, level: Array, out: Array) ->
             for i in range(d.size):
                 u = np.float64(target[i])
                 relaxed = u + d[i] * (y[i] - u)
-                filtered[i] = relaxed  # not y[i], which would be read again: 15 % slower
+                filtered[i] = relaxed
                 y[i] = relaxed
 
 

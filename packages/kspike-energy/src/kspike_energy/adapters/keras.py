@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from kspike_energy.adapters.base import Adapter
-from kspike_energy.batches import flat_shapes
+from kspike_energy.batches import fitting_shapes
 from kspike_energy.graph import Application
 from kspike_energy.nodes import LayerSpec, Node, Shape
 from kspike_energy.registry import find_statistics
@@ -291,21 +291,7 @@ class KerasAdapter(Adapter):
         own = _graph(model)._inputs
         wanted = [_shape(t) for t in own]
         if shapes is not None:
-            names = [t.name for t in own]
-            wanted = flat_shapes(shapes, names)
-            if len(wanted) != len(own):
-                raise ValueError(
-                    f"input_shape must hold {len(own)} shapes. Received: input_shape={shapes!r}"
-                )
-        for tensor, shape in zip(own, wanted, strict=True):
-            fits = len(shape) == len(tensor.shape) and all(
-                had is None or had == got for had, got in zip(tensor.shape, shape, strict=True)
-            )
-            if not fits:
-                raise ValueError(
-                    f"input_shape must fit {tuple(tensor.shape)}, which is that of input "
-                    f"{tensor.name!r}. Received: {tuple(shape)}"
-                )
+            wanted = fitting_shapes(shapes, wanted, [t.name for t in own])
         return [
             keras.KerasTensor(shape, dtype=tensor.dtype)
             for tensor, shape in zip(own, wanted, strict=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kspike_energy.adapters.base import Adapter
-from kspike_energy.batches import flat_shapes
+from kspike_energy.batches import fitting_shapes
 from kspike_energy.graph import Application
 from kspike_energy.nodes import LayerSpec, Shape
 from kspike_energy.registry import find_statistics
@@ -64,16 +64,13 @@ def _shapes(model: Any, given: Any) -> list[tuple[Shape, ...]]:
     """Return the shapes of every node's outputs, those of the model's inputs being given."""
     if given is None:
         return [tuple(tuple(shape) for shape in node.output_shapes) for node in model.nodes]
-    wanted = flat_shapes(given, model.inputs)
-    if len(wanted) != len(model.inputs):
-        raise ValueError(
-            f"input_shape must hold {len(model.inputs)} shapes. Received: input_shape={given!r}"
-        )
-    known = dict(zip(model.inputs, wanted, strict=True))
+    nodes = {node.name: node for node in model.nodes if not node.inputs}
+    own = [tuple(nodes[name].output_shapes[0]) for name in model.inputs]
+    known = dict(zip(model.inputs, fitting_shapes(given, own, model.inputs), strict=True))
     made: list[tuple[Shape, ...]] = []
     for node in model.nodes:
         if not node.inputs and node.name in known:
-            made.append((_fitting(node, known[node.name]),))
+            made.append((known[node.name],))
             continue
         named = {key: value for key, value in node.keywords.items() if key != "mask"}
         shapes = node.layer.output_shape(
@@ -82,19 +79,6 @@ def _shapes(model: Any, given: Any) -> list[tuple[Shape, ...]]:
         outputs = shapes if isinstance(shapes, list) else [shapes]
         made.append(tuple(tuple(shape) for shape in outputs))
     return made
-
-
-def _fitting(node: Any, shape: Shape) -> Shape:
-    own = node.output_shapes[0]
-    fits = len(own) == len(shape) and all(
-        had is None or had == got for had, got in zip(own, shape, strict=True)
-    )
-    if not fits:
-        raise ValueError(
-            f"input_shape must fit {tuple(own)}, which is that of input {node.name!r}. "
-            f"Received: {tuple(shape)}"
-        )
-    return shape
 
 
 def _with_shapes(value: Any, made: list[tuple[Shape, ...]]) -> Any:

@@ -199,7 +199,14 @@ class _Rooms:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._rooms: list[np.ndarray] = []
+        # How many references are seen of memory that nothing but the list holds: a matter of how
+        # Python counts those of its own.
+        self._rooms: list[np.ndarray] = [np.empty(0, np.uint8)]
+        self._idle = self._references(0)
+        self._rooms.clear()
+
+    def _references(self, index: int) -> int:
+        return sys.getrefcount(self._rooms[index])
 
     def take(self, size: int) -> np.ndarray:
         """Return bytes that nothing else refers to."""
@@ -207,11 +214,9 @@ class _Rooms:
             return np.empty(size, np.uint8)
         with self._lock:
             for index in range(len(self._rooms)):
-                room = self._rooms[index]
-                # The list, the name, the argument: whatever else there is shows an output in use.
-                if room.size == size and sys.getrefcount(room) == 3:
+                if self._rooms[index].size == size and self._references(index) == self._idle:
                     self._rooms.append(self._rooms.pop(index))
-                    return room
+                    return self._rooms[-1]
             room = np.empty(size, np.uint8)
             self._rooms.append(room)
             while sum(each.size for each in self._rooms) > KEPT:

@@ -18,7 +18,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-# Units of an item. With fewer, of many, the memory of a step is read in pieces, and a fifth slower.
+# Units of an item. With 256, of 1,024, a step's memory is read in pieces: training steps of the
+# layers took a tenth to a quarter longer.
 BLOCK = 2048
 LINE = 16  # elements of float32 in a cache line
 TICKS = 2.0**32  # steps of the voltage grid in one spike
