@@ -57,6 +57,18 @@ def test_nested_models_have_names_of_both(tmp_path):
     _agree(loaded.predict(_normal(3, 4)), model(_normal(3, 4)))
 
 
+def test_given_voltages_are_put_on_the_grid(tmp_path):
+    """A quarter of a grid step below 0 is 0: then the first spike comes in the first step."""
+    rates, voltage = L.Input((None, 1), name="rates"), L.Input((1,), name="voltage")
+    layer = kspike_tf.SpikingActivation("linear", dt=0.25, return_state=True)
+    model = keras.Model([rates, voltage], layer(rates, initial_state=voltage))
+    x = [np.full((1, 3, 1), 4, np.float32), np.full((1, 1), -(2.0**-34), np.float32)]
+    theirs, ours = model(x), _save_and_load(model, tmp_path).predict(x)
+    np.testing.assert_array_equal(ours[0], np.full((1, 3, 1), 4))
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_layer_shared_between_models(tmp_path):
     shared = L.Dense(4, "relu")
     inner_in = L.Input((4,))

@@ -45,14 +45,6 @@ class Cell(Layer):
         shapes: Any = self.state_shapes(shape)
         return [np.zeros((batch, *units), self.dtype) for units in shapes]
 
-    def entered(self, states: list[Array]) -> list[Array]:
-        """Return states that a model gives, as Keras has them, in the form of this cell."""
-        return states
-
-    def returned(self, states: list[Array]) -> list[Array]:
-        """Return states as Keras has them."""
-        return states
-
     def project(self, x: Array) -> Array:
         """Return what the inputs of all steps, ``(batch, time, …)``, contribute."""
         return x
@@ -244,20 +236,6 @@ class StackedRNNCells(Cell):
     def initial(self, batch: int, shape: Shape) -> list[Array]:
         pairs = zip(self.cells, self._shapes(shape), strict=False)
         return [state for cell, s in pairs for state in cell.initial(batch, s)]
-
-    def entered(self, states: list[Array]) -> list[Array]:
-        return self._each("entered", states)
-
-    def returned(self, states: list[Array]) -> list[Array]:
-        return self._each("returned", states)
-
-    def _each(self, form: str, states: list[Array]) -> list[Array]:
-        changed = []
-        for cell in self.cells:
-            count = cell.state_count
-            changed += getattr(cell, form)(states[:count])
-            states = states[count:]
-        return changed
 
     def scan(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
         after = []

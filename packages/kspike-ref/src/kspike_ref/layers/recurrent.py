@@ -69,7 +69,7 @@ class RNN(StatefulLayer):
     def call(self, x: Array, initial_state: Any = None, mask: Any = None) -> Any:
         state = self.initial_state(len(x), x.shape)
         if initial_state is not None:
-            given = self.cell.entered(flat(initial_state))
+            given = flat(initial_state)
             state = (*given, *state[len(given) :])
         return self.scan(state, x, mask=mask)[0]
 
@@ -82,7 +82,7 @@ class RNN(StatefulLayer):
         kept = (*states, y if self.reduces else last) if last is not None else tuple(states)
         if not self.returns_state:
             return y, kept
-        return [y, *(s.astype(self.dtype) for s in self.cell.returned(states))], kept
+        return [y, *(s.astype(self.dtype) for s in states)], kept
 
 
 def over_time(

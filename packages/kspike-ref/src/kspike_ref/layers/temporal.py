@@ -16,7 +16,7 @@ from kspike_ref.layers.cells import Cell
 from kspike_ref.layers.dense import activation_parts
 from kspike_ref.layers.recurrent import check_states, flat, over_time
 from kspike_ref.layers.registry import known
-from kspike_ref.spiking import SpikingDynamics, initial_voltage
+from kspike_ref.spiking import SpikingDynamics, initial_voltage, on_grid
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
 
 
@@ -220,8 +220,8 @@ class KerasSpikingLayer(StatefulLayer):
         batch = x.shape[1 if self.time_major else 0]
         if initial_state is None:
             return self.scan(self.initial_state(batch, x.shape), x, mask=mask)[0]
-        given = [np.asarray(state, np.float64) for state in flat(initial_state)]
-        return self.scan(tuple(self.cell.entered(given)), x, mask=mask)[0]
+        given = tuple(np.asarray(state, np.float64) for state in flat(initial_state))
+        return self.scan(given, x, mask=mask)[0]
 
     def scan(self, state: State, *inputs: Any, mask: Any = None) -> tuple[Any, State]:
         x = np.moveaxis(inputs[0], 0, 1) if self.time_major else inputs[0]
@@ -231,7 +231,7 @@ class KerasSpikingLayer(StatefulLayer):
             y = y[:, -1].copy()
         elif self.time_major:
             y = np.moveaxis(y, 1, 0)
-        states = [s.astype(self.dtype) for s in self.cell.returned(after)]
+        states = [s.astype(self.dtype) for s in after]
         kept = tuple(after) if last is None else (*after, last)
         return ([y, *states] if self.returns_state else y), kept
 
@@ -241,6 +241,14 @@ class SpikingActivation(KerasSpikingLayer):
     """Firing rates to spikes."""
 
     cell_class = SpikingActivationCell
+
+    def call(
+        self, x: Array, initial_state: Any = None, constants: Any = None, mask: Any = None
+    ) -> Any:
+        # The layer puts voltages that it is given on the grid, as in Keras; a cell alone does not.
+        if initial_state is not None:
+            initial_state = [on_grid(np.asarray(v, np.float64)) for v in flat(initial_state)]
+        return super().call(x, initial_state, constants, mask)
 
 
 @known("custom:kspike_tf>Lowpass")
