@@ -44,12 +44,12 @@ def convolution(density):
     rows = np.empty((240, 9 * CHANNELS), np.float32)
     out = np.zeros((BATCH, SIDE * SIDE, FILTERS), np.float32)
     width = _matmul.panel_width(np.float32)
-    events = EventConvolution(weights[None], 9)
+    events = EventConvolution(packed, 9, CHANNELS, FILTERS)
 
     def by_events():
         activity = events.activity(x, geometry)
-        events.add(x, geometry, out, activity.synops)
-        return events.pays(activity, out.size)
+        events.convolve(x, geometry, 0, out, activity.synops)
+        return events.pays(activity, geometry, BATCH)
 
     dense = best(lambda: _convolve.convolve(x, geometry, packed, width, 1, rows, out))
     return dense, best(by_events), by_events(), x[:, 0], weights.reshape(3, 3, CHANNELS, FILTERS)

@@ -31,19 +31,21 @@ def geometry_of(spatial, size, stride, rate, padding):
     return np.stack([size, stride, rate, before, extent]).astype(np.intp)
 
 
-def matrices_of(weights, groups):
-    """The matrix of each group."""
-    return np.stack(np.split(weights.reshape(-1, weights.shape[-1]), groups, axis=1))
-
-
 def packed_of(weights, groups):
-    """The matrices of the groups, as the dense product reads them."""
-    return frozen(np.stack([_matmul.pack(part) for part in matrices_of(weights, groups)]))
+    """The matrix of each group, as both ways read it."""
+    parts = np.split(weights.reshape(-1, weights.shape[-1]), groups, axis=1)
+    return frozen(np.stack([_matmul.pack(np.ascontiguousarray(part)) for part in parts]))
+
+
+def convolution_of(weights, groups=1):
+    """Event by event, with weights (taps, channels of a group, filters of all)."""
+    taps, channels, filters = weights.shape
+    return EventConvolution(packed_of(weights, groups), taps, channels, filters // groups)
 
 
 def dense(x, geometry, packed, groups, bias):
     """The dense convolution of the same."""
-    out = bias.copy()
+    out = np.tile(bias, (len(x), int(np.prod(geometry[4])), 1))
     depth = int(np.prod(geometry[0])) * (x.shape[-1] // groups)
     width = _matmul.panel_width(x.dtype)
     rows = np.empty((min(out.shape[1], 240), depth), x.dtype)
@@ -57,7 +59,7 @@ def test_convolution(data):
     rank = data.draw(st.integers(1, 3), "rank")
     dtype = data.draw(st.sampled_from([np.float32, np.float64]), "dtype")
     groups = data.draw(st.sampled_from([1, 1, 2, 3]), "groups")
-    channels = groups * data.draw(st.integers(1, 5), "channels of a group")
+    channels = groups * data.draw(st.sampled_from([1, 2, 5, 31, 32, 40, 65]), "channels of a group")
     filters = groups * data.draw(st.sampled_from([1, 2, 8, 16, 17, 33, 70]), "filters of a group")
     axes = [np.ones(3, int) for _ in range(4)]
     for i in range(3 - rank, 3):
@@ -73,25 +75,26 @@ def test_convolution(data):
     taps = int(np.prod(axes[1]))
     weights = rng.normal(size=(taps, channels // groups, filters)).astype(dtype)
     packed = packed_of(weights, groups)
-    bias = rng.normal(size=(len(x), int(np.prod(geometry[4])), filters)).astype(dtype)
+    bias = rng.normal(size=filters).astype(dtype)
 
-    convolution = EventConvolution(matrices_of(weights, groups), taps)
+    convolution = convolution_of(weights, groups)
     activity = convolution.activity(x, geometry)
-    out = bias.copy()
-    done = convolution.add(x, geometry, out, activity.synops)
+    out = np.empty((len(x), int(np.prod(geometry[4])), filters), dtype)
+    done = convolution.convolve(x, geometry, bias, out, activity.synops)
 
     expected, synops = naive.convolve(x, weights, geometry, groups)
     assert activity == Activity(x.size, np.count_nonzero(x), synops)
     assert done == synops
-    # Up to 135 terms of 3000 times some normal numbers, each rounded once.
-    scale = 3000 * np.finfo(dtype).eps * 135
+    # Terms of 3000 times some normal numbers, each rounded once.
+    terms = taps * channels // groups
+    scale = 3000 * np.finfo(dtype).eps * terms
     np.testing.assert_allclose(out, expected + bias, rtol=1e-5, atol=scale)
     np.testing.assert_array_equal(out, dense(x, geometry, packed, groups, bias))
 
 
 @pytest.mark.parametrize("batch", [1, 2, 9])
 @pytest.mark.parametrize("filters", [20, 64, 100])
-def test_threads_share_examples_or_filters(monkeypatch, batch, filters):
+def test_threads_share_examples_or_lines(monkeypatch, batch, filters):
     monkeypatch.setattr(_threads, "_CORES", 4)
     monkeypatch.setattr(_threads, "_WORTH_THREADS", 0)
     x = spikes((batch, 1, 12, 12, 8), 0.2)
@@ -100,11 +103,12 @@ def test_threads_share_examples_or_filters(monkeypatch, batch, filters):
     )
     weights = np.random.default_rng(1).normal(size=(9, 8, filters)).astype(np.float32)
     packed = packed_of(weights, 1)
-    convolution = EventConvolution(matrices_of(weights, 1), 9)
-    out = np.zeros((batch, 144, filters), np.float32)
-    done = convolution.add(x, geometry, out, 10**9)
+    convolution = convolution_of(weights)
+    out = np.empty((batch, 144, filters), np.float32)
+    done = convolution.convolve(x, geometry, 0, out, 10**9)
     assert done == convolution.activity(x, geometry).synops
-    np.testing.assert_array_equal(out, dense(x, geometry, packed, 1, np.zeros_like(out)))
+    zeros = np.zeros(filters, np.float32)
+    np.testing.assert_array_equal(out, dense(x, geometry, packed, 1, zeros))
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (3, 0), (5, 7), (2, 3, 4)])
@@ -144,24 +148,37 @@ def test_the_choice_follows_the_density():
     # Ten columns are done at once: it costs more to look for events than to multiply by zeros.
     assert not events.dense_pays(Activity(size, 0, 0), 10)
     weights = np.zeros((9, 32, 64), np.float32)
-    convolution = EventConvolution(matrices_of(weights, 1), 9)
+    convolution = convolution_of(weights)
     size = 28 * 28 * 32
+    geometry = np.array([[1, 3, 3], [1, 1, 1], [1, 1, 1], [0, 1, 1], [1, 28, 28]], np.intp)
     chosen = [
-        convolution.pays(Activity(size, n, n * 9 * 64), 28 * 28 * 64)
+        convolution.pays(Activity(size, n, n * 9 * 64), geometry, 1)
         for n in (0, size // 50, size * 9 // 10, size)
     ]
     assert chosen == [True, True, False, False]
 
 
-def test_kernels_without_the_jit():
-    x = spikes((2, 2, 3, 4, 5), 0.3)
-    total, ones = np.zeros(2, np.int64), [np.arange(n) for n in (2, 3, 4)]
-    count = _event_kernels.count.py_func
-    assert count(x.reshape(-1)) == np.count_nonzero(x)
-    _event_kernels.count_reached.py_func(x, *ones, total)
-    reach = ones[0][:, None, None] * ones[1][:, None] * ones[2]
-    assert total.tolist() == [np.count_nonzero(x), int((np.count_nonzero(x, axis=4) * reach).sum())]
-    index, values = np.empty(6, np.intp), np.empty(6, np.float32)
-    found = _event_kernels.list_events.py_func(x[0, 0, 0, 0], index, values)
-    np.testing.assert_array_equal(index[:found], np.flatnonzero(x[0, 0, 0, 0]))
-    np.testing.assert_array_equal(values[:found], x[0, 0, 0, 0][x[0, 0, 0, 0] != 0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("channels", [1, 31, 32, 70])
+def test_lists_of_events(channels, dtype):
+    """By position; NaN is an event, and −0 is not."""
+    x = spikes((7, 2, channels), 0.3, dtype)
+    x[1, 0, 0], x[2, 0, 0] = np.nan, -0.0
+    starts, index = np.empty(8, np.intp), np.empty(7 * channels, np.intp)
+    values = np.empty(7 * channels, dtype)
+    for group in range(2):
+        given = frozen(x.reshape(-1)), group * channels, 7, channels, 2 * channels, 3 * channels
+        _event_kernels.list_events(*given, starts, index, values)
+        own = x[:, group]
+        position, channel = np.nonzero(own)
+        count = starts[-1]
+        np.testing.assert_array_equal(starts, np.append(0, np.cumsum((own != 0).sum(axis=1))))
+        np.testing.assert_array_equal(index[:count], position % 3 * channels + channel)
+        np.testing.assert_array_equal(values[:count], own[own != 0])
+        flat = frozen(np.ascontiguousarray(own).reshape(-1))
+        assert _event_kernels.count_between(flat, 1, flat.size) == np.count_nonzero(flat[1:])
+
+
+def test_count_without_the_jit():
+    x = spikes((2, 3, 4, 5), 0.3)
+    assert _event_kernels.count.py_func(x.reshape(-1)) == np.count_nonzero(x)

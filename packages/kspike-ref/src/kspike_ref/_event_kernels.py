@@ -1,8 +1,8 @@
 """The loops of event-driven layers: what is zero costs nothing but being looked at.
 
-Inputs are ``(batch, depth, height, width, channels)``, C-contiguous; fewer axes have length 1 in
-front. For each of the three axes there is a table of what sees a position: ``reach``, how many of
-the kernel's taps; ``taps``, which ones; ``places``, as part of which output positions.
+Inputs of convolutions are flat, and were ``(batch, depth, height, width, channels)``; fewer
+axes have length 1 in front. A line is the positions along the width. ``geometry`` is the kernel
+size, stride, dilation, padding before, and output size along each of the three axes.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from kspike_ref._bits import RUN, lowest_bit, nonzero_bits, number_of_bits
 from kspike_ref._jit import kernel
-from kspike_ref._matmul import _one_1, _one_4
+from kspike_ref._matmul import _events_1, _events_2
 
 Array = Any
-
-CHUNK = 16  # values that are looked at together
 
 
 @kernel
@@ -29,129 +28,171 @@ def count(x: Array) -> int:
 
 
 @kernel
-def count_reached(x: Array, depths: Array, heights: Array, widths: Array, total: Array) -> None:
-    """Set ``total`` to the events of ``x``, and to the sum of the taps that see each of them."""
-    total[:] = 0
-    for b in range(x.shape[0]):
-        for d in range(x.shape[1]):
-            for h in range(x.shape[2]):
-                for w in range(x.shape[3]):
-                    events = count(x[b, d, h, w])
-                    total[0] += events
-                    total[1] += events * depths[d] * heights[h] * widths[w]
-
-
-@kernel
-def list_events(x: Array, index: Array, values: Array) -> int:
-    """Write where a flat ``x`` is not zero, and what is there; return how often.
-
-    There is room for `CHUNK` more than there are.
-    """
-    events = 0
-    whole = x.size - x.size % CHUNK
-    for base in range(0, whole, CHUNK):
-        active = 0
-        for i in range(CHUNK):  # a known number, for which vectors are used
-            active += x[base + i] != 0
-        if active > 0:
-            for i in range(base, base + CHUNK):
-                index[events] = i
-                values[events] = x[i]
-                events += x[i] != 0
-    for i in range(whole, x.size):
-        index[events] = i
-        values[events] = x[i]
+def count_between(x: Array, first: int, last: int) -> int:
+    """Return how many values of a part of a flat array are not zero."""
+    events, i = 0, first
+    while i + RUN <= last:
+        events += number_of_bits(nonzero_bits(x, i))
+        i += RUN
+    while i < last:
         events += x[i] != 0
+        i += 1
     return events
 
 
 @kernel
-def targets(d: int, h: int, w: int, axes: Array, taps: Array, places: Array) -> int:
-    """List the taps that see a position, and for which output positions; return how many."""
-    (d_reach, d_taps, d_places), (h_reach, h_taps, h_places), (w_reach, w_taps, w_places) = axes
-    found = 0
-    for i in range(d_reach[d]):
-        for j in range(h_reach[h]):
-            tap = d_taps[d, i] + h_taps[h, j]
-            place = d_places[d, i] + h_places[h, j]
-            for k in range(w_reach[w]):
-                taps[found] = tap + w_taps[w, k]
-                places[found] = place + w_places[w, k]
-                found += 1
-    return found
-
-
-@kernel
-def send(
-    events: int, index: Array, values: Array, weights: Array, shape: Array, part: Array, met: int,
-    taps: Array, places: Array, groups: int, group: int, scratch: Array, out: Array,
-) -> None:  # fmt: skip
-    """Add what the events of a group at one position send to each of ``met`` output positions.
-
-    Events are outside: there are as many targets for each, so that the processor foresees the end
-    of the inner loop. An output takes its terms in the order of channels all the same.
-    """
-    channels, filters, length, lanes = shape
-    for e in range(events):
-        for i in range(met):
-            row = (taps[i] * channels + index[e]) * length
-            to = (places[i] * groups + group) * filters
-            f = part[0]
-            while f + 4 * lanes <= part[1]:
-                _one_4(values, e, 0, weights, row + f, out, to + f, 0, 1, weights)
-                f += 4 * lanes
-            while f + lanes <= part[1]:
-                _one_1(values, e, 0, weights, row + f, out, to + f, 0, 1, weights)
-                f += lanes
-            if f < part[1]:
-                send_rest(values, e, weights, row + f, scratch, part[1] - f, to + f, out)
-
-
-@kernel
-def send_rest(
-    values: Array, e: int, weights: Array, row: int, scratch: Array, left: int, to: int, out: Array
+def count_reached(
+    x: Array, channels: int, depths: Array, heights: Array, widths: Array, total: Array
 ) -> None:
-    """Do one step of `send` for the filters that are less than a vector."""
-    for f in range(left):
-        scratch[f] = out[to + f]
-    _one_1(values, e, 0, weights, row, scratch, 0, 0, 1, weights)
-    for f in range(left):
-        out[to + f] = scratch[f]
+    """Set ``total`` to the events of ``x``, and to the sum of the taps that see each of them.
+
+    How many taps see a position is the product of how many see it along each axis.
+    """
+    total[:] = 0
+    at = 0
+    while at < x.size:
+        for d in range(depths.size):
+            for h in range(heights.size):
+                for w in range(widths.size):
+                    events = count_between(x, at, at + channels)
+                    total[0] += events
+                    total[1] += events * depths[d] * heights[h] * widths[w]
+                    at += channels
+
+
+@kernel
+def list_events(
+    x: Array, at: int, positions: int, channels: int, step: int, line: int, starts: Array,
+    index: Array, values: Array,
+) -> None:  # fmt: skip
+    """List what is not zero: which input of its line it is, and its value.
+
+    The ``channels`` of a position begin ``step`` numbers after those of the one before. The events
+    of position p are from ``starts[p]`` up to ``starts[p + 1]``.
+    """
+    events, base, whole = 0, 0, channels - channels % RUN
+    for position in range(positions):
+        starts[position] = events
+        for first in range(0, whole, RUN):
+            bits = nonzero_bits(x, at + first)
+            while bits != np.uint64(0):
+                i = first + lowest_bit(bits)
+                index[events] = base + i
+                values[events] = x[at + i]
+                events += 1
+                bits &= bits - np.uint64(1)
+        for i in range(whole, channels):
+            if x[at + i] != 0:
+                index[events] = base + i
+                values[events] = x[at + i]
+                events += 1
+        at += step
+        base += channels
+        if base == line:
+            base = 0
+    starts[positions] = events
+
+
+@kernel
+def add_events(
+    events: Any, first: int, last: int, matrix: Any, row: int, out: Array, to: int, scratch: Array
+) -> None:
+    """Add events times rows of a matrix to the filters of an output position.
+
+    ``events`` is their indices and values, ``matrix`` as in `add_line`; the row of an event is
+    ``row`` plus its index.
+    """
+    index, values = events
+    packed, begin, depth, width, panels, left = matrix
+    terms, panel = last - first, begin + row * width
+    for _ in range(panels):
+        _events_2(values, first, 0, packed, panel, out, to, 0, terms, index)
+        panel += depth * width
+        to += width
+    if left > 0:
+        panel -= row * width
+        for i in range(left):
+            scratch[i] = out[to + i]
+        if left > width // 2:
+            panel += row * width
+            _events_2(values, first, 0, packed, panel, scratch, 0, 0, terms, index)
+        else:
+            panel += row * (width // 2)
+            _events_1(values, first, 0, packed, panel, scratch, 0, 0, terms, index)
+        for i in range(left):
+            out[to + i] = scratch[i]
+
+
+@kernel
+def add_line(
+    events: Any, starts: Array, line: int, length: int, channels: int, geometry: Array,
+    matrix: Any, row: int, out: Array, to: int, step: int, scratch: Array,
+) -> int:  # fmt: skip
+    """Add the events of an input line to an output line; return how many met a tap.
+
+    ``line`` is the first position of ``length``. ``matrix`` is an array, where a group's matrix
+    begins in it, the matrix' rows, the width of its panels, how many there are, and how many
+    columns are left; ``row`` is the first for the taps that see this line. Taps side by side see
+    positions side by side, and their rows are as far apart as the indices of events: for all of
+    them it is one sum.
+    """
+    taps, stride, rate, pad = geometry[0, 2], geometry[1, 2], geometry[2, 2], geometry[3, 2]
+    together = taps if rate == 1 else 1
+    met = 0
+    for place in range(geometry[4, 2]):
+        k = 0
+        while k < taps:
+            position = place * stride - pad + k * rate
+            first = starts[line + min(max(position, 0), length)]
+            last = starts[line + min(max(position + together, 0), length)]
+            if last > first:
+                met += last - first
+                own = row + (k - position) * channels
+                add_events(events, first, last, matrix, own, out, to, scratch)
+            k += together
+        to += step
+    return met
 
 
 @kernel
 def convolve_events(
-    x: Array, axes: Array, weights: Array, shape: Array, example: int, part: Array, out: Array
-) -> int:
-    """Add the convolution of one example to ``out``, ``(positions, all filters)``, flat.
+    x: Array, shape: Array, geometry: Array, packed: Array, width: int, filters: int,
+    example: int, part: Array, room: Any, out: Array,
+) -> int:  # fmt: skip
+    """Add the convolution of one example to some lines of its output.
 
-    ``weights`` holds for each group the matrix ``(taps·channels, length)``, flat, whose rows begin
-    with the filters; ``shape`` is the channels, filters and length, and how many numbers a vector
-    has; ``part`` is a range of filters. Inputs come in C order, so each output takes its terms in
-    the order of taps and channels, as a matrix product does. How often events meet a tap is
-    returned.
+    ``shape`` is depth, height, width and channels of each group, and the number of groups;
+    ``packed`` holds each group's ``(taps·channels, filters)``, as `kspike_ref._matmul.pack` returns
+    them in panels of ``width``; ``part`` is a range of lines of ``out``, which is flat and holds
+    all examples. An output takes its terms in the order of taps and channels, as in a matrix
+    product. How often events meet a tap is returned.
+
+    ``room`` is what `list_events` writes, and a panel: Numba would count the references to arrays
+    of its own at each call, which takes longer than to add an event.
     """
-    channels, groups = shape[0], weights.shape[0]
-    room = channels + CHUNK
-    index, values = np.empty(room, np.intp), np.empty(room, x.dtype)
-    most = axes[0][1].shape[1] * axes[1][1].shape[1] * axes[2][1].shape[1]
-    taps, places = np.empty(most, np.intp), np.empty(most, np.intp)
-    scratch = np.zeros(shape[3], x.dtype)
-    total = 0
-    for d in range(x.shape[1]):
-        for h in range(x.shape[2]):
-            for w in range(x.shape[3]):
-                seen = x[example, d, h, w]
-                if count(seen) == 0:
-                    continue
-                met = targets(d, h, w, axes, taps, places)
-                for group in range(groups):
-                    own = seen[group * channels : (group + 1) * channels]
-                    events = list_events(own, index, values)
-                    total += events * met
-                    if events * met > 0:
-                        send(
-                            events, index, values, weights[group], shape, part, met,
-                            taps, places, groups, group, scratch, out,
+    depth, height, length, channels, groups = shape[0], shape[1], shape[2], shape[3], shape[4]
+    positions, heights, widths = depth * height * length, geometry[0, 1], geometry[0, 2]
+    starts, index, values, scratch = room
+    rows = geometry[0, 0] * heights * widths * channels
+    step, high, wide = groups * filters, geometry[4, 1], geometry[4, 2]
+    met = 0
+    for group in range(groups):
+        at = (example * positions * groups + group) * channels
+        list_events(
+            x, at, positions, channels, groups * channels, length * channels, starts, index, values
+        )
+        begin = group * (packed.size // groups)
+        matrix = (packed, begin, rows, width, filters // width, filters % width)
+        for line in range(part[0], part[1]):
+            to = (example * geometry[4, 0] * high + line) * wide * step + group * filters
+            for i in range(geometry[0, 0]):
+                d = line // high * geometry[1, 0] - geometry[3, 0] + i * geometry[2, 0]
+                for j in range(heights):
+                    h = line % high * geometry[1, 1] - geometry[3, 1] + j * geometry[2, 1]
+                    if 0 <= d < depth and 0 <= h < height:
+                        met += add_line(
+                            (index, values), starts, (d * height + h) * length, length, channels,
+                            geometry, matrix, (i * heights + j) * widths * channels,
+                            out, to, step, scratch,
                         )  # fmt: skip
-    return total
+    return met

@@ -36,7 +36,8 @@ def _tile(rows: int, vectors: int, gathered: bool = False) -> Any:
     """Make a function that adds a product to ``rows`` × ``vectors`` registers of results.
 
     It takes the rows' array, where to start and how far rows are apart; a packed panel and where to
-    start; the results, likewise; the number of terms; and where terms are gathered, their indices.
+    start; the results, likewise; the number of terms; and where terms are gathered, the rows of the
+    panel that they meet, which start where the terms do.
     """
     from numba import types  # two seconds of import, needed only to compile
     from numba.extending import intrinsic
@@ -92,7 +93,7 @@ class _Emitter:
             ]
             for r in range(rows)
         ]
-        self.index = data(9)
+        self.index = builder.gep(data(9), [at])
         name = f"llvm.fma.v{self.width}f{8 * self.size}"
         self.fma = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(self.vector, [self.vector] * 3), name
@@ -150,7 +151,6 @@ class _Emitter:
 _tall_2, _tall_1 = Deferred(_tile, _TALL, 2), Deferred(_tile, _TALL, 1)
 _four_2, _four_1 = Deferred(_tile, 4, 2), Deferred(_tile, 4, 1)
 _one_2, _one_1 = Deferred(_tile, 1, 2), Deferred(_tile, 1, 1)
-_one_4 = Deferred(_tile, 1, 4)
 _events_2, _events_1 = Deferred(_tile, 1, 2, True), Deferred(_tile, 1, 1, True)
 
 

@@ -8,16 +8,15 @@ convolution that is fewer than in its middle. Dense and event-driven work give t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kspike_ref import _event_kernels, _matmul, _threads
-from kspike_ref._memory import aligned
 from kspike_ref._signal import Floats, frozen
 
 Indices = NDArray[np.intp]
@@ -26,8 +25,8 @@ Indices = NDArray[np.intp]
 # between two ways to the same bits: on another machine a wrong choice costs time, nothing else.
 _LOOK = 36.0  # at an input of a dense layer, to list the events of a row
 _PANEL = 75.0  # to add one event to a panel of a dense layer's results
-_VISIT = 320.0  # of an active position, for each tap and block of filters of a convolution
-_MEETING = 3.9  # of an event and a weight of a convolution
+_SUM = 200.0  # to find the events that a panel of a convolution's results takes from one line
+_TERM = 50.0  # to add one of them
 
 
 @dataclass(frozen=True)
@@ -85,21 +84,18 @@ class EventConvolution:
 
     Parameters
     ----------
-    weights : (groups, taps·channels, filters) ndarray
-        Each group's matrix.
+    packed : (groups, size) ndarray
+        Each group's matrix ``(taps·channels, filters)``, as `kspike_ref._matmul.pack` returns it.
     taps : int
         Positions of the kernel.
+    channels, filters : int
+        Of each group.
     """
 
-    def __init__(self, weights: Floats, taps: int) -> None:
-        self.groups, self.filters = len(weights), weights.shape[2]
-        self.taps, self.channels = taps, weights.shape[1] // taps
-        lanes = _matmul.panel_width(weights.dtype) // 2
-        self.block = 4 * lanes  # filters that the kernel takes together
-        # Rows of whole vectors, so that each begins at a cache line.
-        padded = np.pad(weights, [(0, 0), (0, 0), (0, -self.filters % lanes)])
-        self.weights = frozen(aligned(padded.reshape(self.groups, -1)))
-        self._shape = np.array([self.channels, self.filters, padded.shape[2], lanes], np.intp)
+    def __init__(self, packed: Floats, taps: int, channels: int, filters: int) -> None:
+        self.packed, self.groups = frozen(packed.reshape(-1)), len(packed)
+        self.taps, self.channels, self.filters = taps, channels, filters
+        self.width = _matmul.panel_width(packed.dtype)
 
     def activity(self, x: Floats, geometry: Indices) -> Activity:
         """Count the events of an input.
@@ -117,28 +113,32 @@ class EventConvolution:
             All counts; the synaptic operations leave out what falls into the padding.
         """
         total = np.zeros(2, np.int64)
-        depths, heights, widths = (axis[0] for axis in _axes(geometry, x.shape[1:4]))
-        _event_kernels.count_reached(frozen(x), depths, heights, widths, total)
+        flat, reach = frozen(x.reshape(-1)), _reach(geometry, x.shape[1:4])
+        _event_kernels.count_reached(flat, x.shape[4], *reach, total)
         events, reached = total.tolist()
         return Activity(x.size, events, reached * self.filters)
 
-    def pays(self, activity: Activity, out_size: int) -> bool:
-        """Return whether event by event is faster than a product of ``out_size`` results."""
-        positions = activity.size // max(1, self.channels)  # of each group
-        blocks = -(-self.filters // self.block)
-        visits = min(activity.events, positions) * self.taps * blocks
-        cost = visits * _VISIT + activity.synops * _MEETING
-        return cost < out_size * self.taps * self.channels
+    def pays(self, activity: Activity, geometry: Indices, batch: int) -> bool:
+        """Return whether event by event is faster than a product."""
+        panels = -(-self.filters // self.width)
+        places = batch * self.groups * math.prod(geometry[4].tolist())
+        size, rate = geometry[0].tolist(), int(geometry[2, 2])
+        sums = size[0] * size[1] * (1 if rate == 1 else size[2]) * panels
+        terms = activity.synops // self.filters * panels
+        cost = places * sums * _SUM + terms * _TERM
+        return cost < places * self.taps * self.channels * panels * self.width
 
-    def add(self, x: Floats, geometry: Indices, out: Floats, synops: int) -> int:
-        """Add the convolution of ``x`` to ``out``.
+    def convolve(self, x: Floats, geometry: Indices, start: Any, out: Floats, synops: int) -> int:
+        """Convolve.
 
         Parameters
         ----------
         x, geometry : ndarray
             As in `activity`.
-        out : (batch, positions, filters) ndarray
-            C-contiguous; holds the bias, or zeros.
+        start : (filters of all groups,) ndarray or float
+            What the convolution is added to.
+        out : (batch, positions, filters of all groups) ndarray
+            Is set to the result; C-contiguous.
         synops : int
             How many operations to expect, to choose the number of threads.
 
@@ -147,50 +147,49 @@ class EventConvolution:
         int
             The multiply-adds that were performed.
         """
-        axes, given = _axes(geometry, x.shape[1:4]), frozen(x)
-        weights, shape = self.weights, self._shape
-        batch, blocks = len(x), -(-self.filters // self.block)
-        flat = out.reshape(batch, out.shape[1] * out.shape[2])
-        # Too few examples for all threads: each block of filters is work of its own.
-        parts = blocks if batch < _threads.num_threads() else 1
-        edges = [min(p * self.block, self.filters) for p in range(parts)] + [self.filters]
-        ranges = [np.array(edge) for edge in pairwise(edges)]
-        done: list[int] = []
+        flat, into = frozen(x.reshape(-1)), out.reshape(-1)
+        shape = np.array([*x.shape[1:4], self.channels, self.groups], np.intp)
+        batch, line = len(x), int(geometry[4, 2])
+        lines = out.shape[1] // line
+        # Too few examples for all threads: some lines of an example are work of its own.
+        parts = 1 if batch >= _threads.num_threads() else min(lines, 2 * _threads.num_threads())
+        edges = [lines * part // parts for part in range(parts + 1)]
+        met: list[int] = []
 
         def work(region: _threads.Region) -> None:
+            positions = math.prod(x.shape[1:4])
+            starts, index = (
+                np.empty(n, np.intp) for n in (positions + 1, positions * self.channels)
+            )
+            room = starts, index, np.empty(index.size, x.dtype), np.zeros(self.width, x.dtype)
             for item in range(region[0], region[1]):
                 example, part = divmod(item, parts)
-                met = _event_kernels.convolve_events(
-                    given, axes, weights, shape, example, ranges[part], flat[example]
-                )
-                done.append(met * int(ranges[part][1] - ranges[part][0]))
+                some = np.array(edges[part : part + 2], np.intp)
+                out[example, edges[part] * line : edges[part + 1] * line] = start
+                met.append(
+                    _event_kernels.convolve_events(
+                        flat, shape, geometry, self.packed, self.width, self.filters,
+                        example, some, room, into,
+                    )
+                )  # fmt: skip
 
         items = batch * parts
         _threads.run(work, items, (x.size + synops) // max(1, items), 1)
-        return int(sum(done))
+        return sum(met) * self.filters
 
 
-def _axes(geometry: Indices, spatial: tuple[int, ...]) -> Any:
-    """Return for each axis how many taps see a position, which, and for which output."""
+def _reach(geometry: Indices, spatial: tuple[int, ...]) -> Any:
+    """Return for each axis how many taps see each position."""
     return _tables(tuple(geometry.reshape(-1).tolist()), tuple(spatial))
 
 
 @lru_cache(maxsize=64)
 def _tables(geometry: tuple[int, ...], spatial: tuple[int, ...]) -> Any:
-    size, stride, rate, pad, extent = np.array(geometry, np.intp).reshape(5, 3)
-    axes = []
-    for axis, length in enumerate(spatial):
-        tap_step, place_step = int(np.prod(size[axis + 1 :])), int(np.prod(extent[axis + 1 :]))
-        at = np.arange(length)[:, None] + pad[axis] - np.arange(size[axis]) * rate[axis]
-        place = at // stride[axis]
-        sees = (at % stride[axis] == 0) & (place >= 0) & (place < extent[axis])
-        order = np.argsort(~sees, axis=1, kind="stable")  # the taps that see it first
-        taps = np.broadcast_to(np.arange(size[axis]), sees.shape)
-        axes.append(
-            (
-                np.ascontiguousarray(sees.sum(axis=1), np.intp),
-                np.ascontiguousarray(np.take_along_axis(taps, order, 1) * tap_step, np.intp),
-                np.ascontiguousarray(np.take_along_axis(place, order, 1) * place_step, np.intp),
-            )
-        )
-    return tuple(axes)
+    reach = []
+    for length, (size, stride, rate, pad, extent) in zip(
+        spatial, np.reshape(geometry, (5, 3)).T, strict=True
+    ):
+        at = np.arange(length)[:, None] + pad - np.arange(size) * rate
+        sees = (at % stride == 0) & (at >= 0) & (at // stride < extent)
+        reach.append(sees.sum(axis=1).astype(np.intp))
+    return tuple(reach)

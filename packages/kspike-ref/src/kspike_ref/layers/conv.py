@@ -45,8 +45,13 @@ class ConvLayer(Layer):
     def started(self, batch: int, extents: Any, filters: int) -> Array:
         """Return outputs that hold the bias."""
         out = np.empty((batch, math.prod(extents), filters), self.dtype)
-        out[...] = self.weights["bias"] if self.use_bias else 0
+        out[...] = self.start
         return out
+
+    @property
+    def start(self) -> Any:
+        """What sums begin with: the bias, if there is one."""
+        return self.weights["bias"] if self.use_bias else 0
 
     def finished(self, out: Array, extents: Any) -> Array:
         """Return outputs in the layer's form, through its activation."""
@@ -78,15 +83,17 @@ class Conv(ConvLayer):
         parts = np.split(matrix, self.groups, axis=1)
         self.width = _matmul.panel_width(kernel.dtype)
         self.packed = frozen(np.stack([_matmul.pack(np.ascontiguousarray(p)) for p in parts]))
-        self.events = EventConvolution(np.stack(parts), math.prod(self.window.size))
+        taps = math.prod(self.window.size)
+        self.events = EventConvolution(self.packed, taps, self.depth // taps, parts[0].shape[1])
 
     def call(self, x: Array) -> Array:
         window = self.window
         entered = window.enter(x)
         geometry = window.geometry(entered.shape[4 - window.rank : 4])
         extents = geometry[4, 3 - window.rank :].tolist()
-        out = self.started(len(x), extents, self.integer("filters"))
+        out = np.empty((len(x), math.prod(extents), self.integer("filters")), self.dtype)
         if out.size and not self._by_events(entered, geometry, out):
+            out[...] = self.start
             rows = np.empty((min(out.shape[1], 240), self.depth), self.dtype)
             _convolve.convolve(
                 frozen(entered), geometry, self.packed, self.width, self.groups, rows, out
@@ -94,14 +101,16 @@ class Conv(ConvLayer):
         return self.finished(out, extents)
 
     def _by_events(self, x: Array, geometry: Array, out: Array) -> bool:
-        """Add the convolution event by event where that is faster; return whether it was."""
+        """Convolve event by event where that is faster; return whether it was."""
+        operations = out.size * self.depth
         if not tally.spikes:
-            tally.add(out.size * self.depth)
+            tally.add(operations)
             return False
         activity = self.events.activity(x, geometry)
-        pays = self.events.pays(activity, out.size)
-        done = self.events.add(x, geometry, out, activity.synops) if pays else out.size * self.depth
-        tally.add(done, activity.events, activity.synops)
+        pays = self.events.pays(activity, geometry, len(x))
+        if pays:
+            operations = self.events.convolve(x, geometry, self.start, out, activity.synops)
+        tally.add(operations, activity.events, activity.synops)
         return pays
 
 

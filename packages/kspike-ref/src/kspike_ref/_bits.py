@@ -1,0 +1,65 @@
+"""Which of many values are not zero, as the bits of a number: one comparison for all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir  # type: ignore[import-not-found]
+
+from kspike_ref._jit import Deferred
+
+RUN = 32  # values that are compared together
+
+
+def _nonzero_bits() -> Any:
+    """Make a function of an array and a place: bit i says whether the value i further is not 0."""
+    from numba import types  # two seconds of import, needed only to compile
+    from numba.extending import intrinsic
+
+    def nonzero_bits(_: Any, x: Any, at: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            data = context.make_array(sig.args[0])(context, builder, args[0]).data
+            element = context.get_value_type(sig.args[0].dtype)
+            vector = ir.VectorType(element, RUN)
+            place = builder.bitcast(builder.gep(data, [args[1]]), vector.as_pointer())
+            values = builder.load(place)
+            values.align = context.get_abi_sizeof(element)
+            # "Unordered" is true of NaN as well.
+            flags = builder.fcmp_unordered("!=", values, ir.Constant(vector, None))
+            return builder.zext(builder.bitcast(flags, ir.IntType(RUN)), ir.IntType(64))
+
+        return types.uint64(x, types.intp), codegen
+
+    return intrinsic(nonzero_bits)
+
+
+def _lowest_bit() -> Any:
+    """Make a function that says which is the lowest bit set, where there is one."""
+    from numba import types
+    from numba.extending import intrinsic
+
+    def lowest_bit(_: Any, bits: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+        return types.intp(types.uint64), codegen
+
+    return intrinsic(lowest_bit)
+
+
+def _number_of_bits() -> Any:
+    """Make a function that says how many bits are set."""
+    from numba import types
+    from numba.extending import intrinsic
+
+    def number_of_bits(_: Any, bits: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.ctpop(args[0])
+
+        return types.intp(types.uint64), codegen
+
+    return intrinsic(number_of_bits)
+
+
+nonzero_bits, lowest_bit = Deferred(_nonzero_bits), Deferred(_lowest_bit)
+number_of_bits = Deferred(_number_of_bits)
