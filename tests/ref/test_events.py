@@ -145,8 +145,9 @@ def test_the_choice_follows_the_density():
         for density in (0.0, 0.01, 0.9, 1.0)
     ]
     assert chosen == [True, True, False, False]
-    # Ten columns are done at once: it costs more to look for events than to multiply by zeros.
-    assert not events.dense_pays(Activity(size, 0, 0), 10)
+    # Ten columns are done at once: it soon costs more to list events than to multiply by zeros.
+    assert events.dense_pays(Activity(size, 0, 0), 10)
+    assert not events.dense_pays(Activity(size, size // 10, 0), 10)
     weights = np.zeros((9, 32, 64), np.float32)
     convolution = convolution_of(weights)
     size = 28 * 28 * 32

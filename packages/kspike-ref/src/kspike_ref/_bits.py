@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir  # type: ignore[import-not-found]
 
-from kspike_ref._jit import Deferred
+from kspike_ref._jit import Deferred, kernel
+
+Array = Any
 
 RUN = 32  # values that are compared together
 
@@ -63,3 +66,28 @@ def _number_of_bits() -> Any:
 
 nonzero_bits, lowest_bit = Deferred(_nonzero_bits), Deferred(_lowest_bit)
 number_of_bits = Deferred(_number_of_bits)
+
+
+@kernel
+def list_nonzero(
+    x: Array, at: int, size: int, base: int, index: Array, values: Array, found: int
+) -> int:
+    """List which of some values are not zero, and the values, after those found before.
+
+    What is first is called ``base``. How many have been found then is returned.
+    """
+    whole = size - size % RUN
+    for first in range(0, whole, RUN):
+        bits = nonzero_bits(x, at + first)
+        while bits != np.uint64(0):
+            i = first + lowest_bit(bits)
+            index[found] = base + i
+            values[found] = x[at + i]
+            found += 1
+            bits &= bits - np.uint64(1)
+    for i in range(whole, size):
+        if x[at + i] != 0:
+            index[found] = base + i
+            values[found] = x[at + i]
+            found += 1
+    return found

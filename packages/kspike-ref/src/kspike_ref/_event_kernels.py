@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from kspike_ref._bits import RUN, lowest_bit, nonzero_bits, number_of_bits
+from kspike_ref._bits import RUN, list_nonzero, nonzero_bits, number_of_bits
 from kspike_ref._jit import kernel
 from kspike_ref._matmul import _events_1, _events_2
 
@@ -70,22 +68,10 @@ def list_events(
     The ``channels`` of a position begin ``step`` numbers after those of the one before. The events
     of position p are from ``starts[p]`` up to ``starts[p + 1]``.
     """
-    events, base, whole = 0, 0, channels - channels % RUN
+    events, base = 0, 0
     for position in range(positions):
         starts[position] = events
-        for first in range(0, whole, RUN):
-            bits = nonzero_bits(x, at + first)
-            while bits != np.uint64(0):
-                i = first + lowest_bit(bits)
-                index[events] = base + i
-                values[events] = x[at + i]
-                events += 1
-                bits &= bits - np.uint64(1)
-        for i in range(whole, channels):
-            if x[at + i] != 0:
-                index[events] = base + i
-                values[events] = x[at + i]
-                events += 1
+        events = list_nonzero(x, at, channels, base, index, values, events)
         at += step
         base += channels
         if base == line:

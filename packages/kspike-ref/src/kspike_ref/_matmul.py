@@ -20,6 +20,7 @@ import llvmlite.binding as llvm  # type: ignore[import-not-found]
 import numpy as np
 from llvmlite import ir  # type: ignore[import-not-found]
 
+from kspike_ref._bits import list_nonzero
 from kspike_ref._jit import Deferred, kernel
 from kspike_ref._memory import aligned
 
@@ -229,18 +230,13 @@ def multiply_events(
 
     ``index`` and ``values`` are room for the terms of a row.
     """
-    columns = out.shape[1]
+    flat, columns = a.reshape(-1), out.shape[1]
     far = out.strides[0] // out.itemsize
     half = width // 2
     scratch = np.empty((1, width), out.dtype)
     total = 0
     for row in range(a.shape[0]):
-        count = 0
-        for k in range(depth):
-            x = a[row, k]
-            index[count] = k
-            values[count] = x
-            count += x != 0
+        count = list_nonzero(flat, row * depth, depth, 0, index, values, 0)
         total += count
         if count == 0:
             continue

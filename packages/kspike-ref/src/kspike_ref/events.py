@@ -23,8 +23,9 @@ Indices = NDArray[np.intp]
 
 # Costs in multiply-adds of a dense product, measured by tests/benchmarks/events.py. They choose
 # between two ways to the same bits: on another machine a wrong choice costs time, nothing else.
-_LOOK = 36.0  # at an input of a dense layer, to list the events of a row
-_PANEL = 75.0  # to add one event to a panel of a dense layer's results
+_LOOK = 6.0  # at an input of a dense layer, to list the events of a row
+_FOUND = 150.0  # of an event that is listed
+_PANEL = 90.0  # to add one event to a panel of a dense layer's results
 _SUM = 200.0  # to find the events that a panel of a convolution's results takes from one line
 _TERM = 50.0  # to add one of them
 
@@ -75,7 +76,8 @@ def dense_activity(x: Floats, columns: int) -> Activity:
 def dense_pays(activity: Activity, columns: int) -> bool:
     """Return whether a dense layer of ``columns`` units is faster event by event."""
     width = _matmul.panel_width(np.float32)
-    cost = activity.size * _LOOK + activity.events * -(-columns // width) * _PANEL
+    panels = -(-columns // width)
+    cost = activity.size * _LOOK + activity.events * (_FOUND + panels * _PANEL)
     return cost < activity.size * max(columns, width // 2)
 
 
