@@ -24,13 +24,15 @@ class Way(Enum):
     LOOP = "a loop of TensorFlow operations"
 
 
-def way(sequence: Tensor) -> Way:
+def way(sequence: Tensor, loops_well: bool = False) -> Way:
     """Return how a sequence is scanned.
 
     Parameters
     ----------
     sequence : (batch, time, units) tf.Tensor
         What is scanned.
+    loops_well : bool
+        Whether what XLA makes of the loop is faster than blocks, on processors.
 
     Returns
     -------
@@ -40,8 +42,11 @@ def way(sequence: Tensor) -> Way:
     """
     if is_plain():
         return Way.LOOP
-    if not _in_xla() and host.is_possible():
-        return Way.HOST
+    if host.is_possible():
+        if not _in_xla():
+            return Way.HOST
+        if loops_well:
+            return Way.LOOP
     return Way.BLOCKS if sequence.shape[1] else Way.LOOP
 
 

@@ -110,7 +110,7 @@ def _scan(kind: _Filter, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tenso
     """Filter, in the way that fits, differentiably."""
     if 0 in x.shape:
         return tf.identity(x), tf.identity(state)  # which XLA would refuse
-    how = way(x)
+    how = _way(x)
     respond = blocks.respond if how is Way.BLOCKS else loops.respond
 
     @tf.custom_gradient
@@ -134,6 +134,11 @@ def _scan(kind: _Filter, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tenso
 
     y, end = filtered(x, state, ratio)
     return y, end
+
+
+def _way(x: Tensor) -> Way:
+    # A step is a few multiplications: of blocks, XLA makes two to eight times as long a program.
+    return way(x, loops_well=True)
 
 
 @cache
@@ -271,7 +276,7 @@ def _alpha_terms(
 
 def _total(terms: Any, x: Tensor, *args: Tensor) -> Tensor:
     """Sum terms of each step over batch and time."""
-    if way(x) is Way.BLOCKS:
+    if _way(x) is Way.BLOCKS:
         return tf.reduce_sum(_IN_BLOCKS[terms](x, *args), [0, 1])
     return tf.reduce_sum(terms(x, *args), [0, 1])
 
