@@ -5,11 +5,11 @@ No other module of the package loops over time. `spikes`, `lowpass` and `alpha` 
 
 - kernels (`kspike_tf.scan.kernels`, compiled by Numba and called by `kspike_tf.scan.host`), on
   machines without an accelerator: for any number of steps, without a compilation for each;
-- blocks (`kspike_tf.scan.blocks`), where XLA compiles the whole, and for accelerators, if the
-  number of steps is known when the graph is traced: a tree of small sums instead of a loop, so that
-  time is as parallel as the batch;
-- a loop (`kspike_tf.scan.loops`, ordinary TensorFlow operations) elsewhere: in exports, and in a
-  process that has loaded a saved graph.
+- blocks (`kspike_tf.scan.blocks`) for accelerators, and for spikes where XLA compiles the whole, if
+  the number of steps is known when the graph is traced: a tree of small sums instead of a loop, so
+  that time is as parallel as the batch;
+- a loop (`kspike_tf.scan.loops`, ordinary TensorFlow operations) elsewhere: for filters in XLA, in
+  exports, and in a process that has loaded a saved graph.
 """
 
 from kspike_tf.scan.filters import alpha, alpha_step, lowpass, lowpass_step

@@ -207,6 +207,30 @@ def respond(
     return (_outputs_back if reverse else _outputs)(u, before, *parts), final
 
 
+def in_series(
+    first: Weights, second: Weights, u: Tensor, states: list[Tensor], reverse: bool = False
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Run a system over a sequence, and another one over its outputs.
+
+    Parameters
+    ----------
+    first, second : Weights
+        The systems.
+    u, states, reverse
+        As in `respond`, with a state for each.
+
+    Returns
+    -------
+    middle, output : (batch, time, units) tf.Tensor
+        The outputs of both, of the type of ``u``.
+    states : list of (batch, units) tf.Tensor
+        After the step taken last.
+    """
+    middle, one = respond(first, u, states[0], reverse)
+    out, two = respond(second, middle, states[1], reverse)
+    return middle, out, [one, two]
+
+
 def _added(u: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
     """Return what each block adds to the state, and the last one up to the last step."""
     steps, block = u.shape[1], total.shape[0]

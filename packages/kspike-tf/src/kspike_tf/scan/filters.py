@@ -95,8 +95,8 @@ def ratio(tau: Tensor, dt: Tensor) -> Tensor:
 class _Filter(NamedTuple):
     """A filter's functions of a sequence, a state and the ratio of dt to τ.
 
-    Those of the host also have adjoints; the others are made of a function that runs a first-order
-    system, and take gradients back with what went through the filter and between its systems.
+    Those of the host also have adjoints; the others take a module that runs first-order systems,
+    and take gradients back with what went through the filter and between its systems.
     """
 
     on_host: Any
@@ -111,7 +111,7 @@ def _scan(kind: _Filter, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tenso
     if 0 in x.shape:
         return tf.identity(x), tf.identity(state)  # which XLA would refuse
     how = _way(x)
-    respond = blocks.respond if how is Way.BLOCKS else loops.respond
+    mechanism = blocks if how is Way.BLOCKS else loops
 
     @tf.custom_gradient
     def filtered(x: Tensor, state: Tensor, ratio: Tensor) -> Any:
@@ -120,12 +120,12 @@ def _scan(kind: _Filter, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tenso
         if how is Way.HOST:
             y, end = host.call(kind.on_host, args, _in_loops(kind)[0])
         else:
-            y, end, *between = kind.forward(respond, *args)
+            y, end, *between = kind.forward(mechanism, *args)
 
         def back(d_y: Tensor, d_end: Tensor) -> Any:
             if how is not Way.HOST:
                 known = [tf.stop_gradient(each) for each in (y, *between)]
-                return kind.back(respond, *args, *known, d_y, d_end)
+                return kind.back(mechanism, *args, *known, d_y, d_end)
 
             given = *args, *kind.weights_on_host(args[2]), d_y, d_end
             return host.call(kind.back_on_host, given, _in_loops(kind)[1])
@@ -146,13 +146,13 @@ def _in_loops(kind: _Filter) -> tuple[Any, Any]:
     """Return what a filter does on the host, in TensorFlow operations."""
 
     def forward(x: Tensor, state: Tensor, ratio: Tensor) -> Any:
-        return kind.forward(loops.respond, x, state, ratio)[:2]
+        return kind.forward(loops, x, state, ratio)[:2]
 
     def back(*given: Tensor) -> Any:
         # Again forwards, rather than to keep for this what the host does not need.
         args, d_outputs = given[:3], given[-2:]
-        y, _, *between = kind.forward(loops.respond, *args)
-        return kind.back(loops.respond, *args, y, *between, *d_outputs)
+        y, _, *between = kind.forward(loops, *args)
+        return kind.back(loops, *args, y, *between, *d_outputs)
 
     return forward, back
 
@@ -183,13 +183,13 @@ def _lowpass_weights(ratio: Tensor) -> Weights:
     return Weights(ratio, gain, tf.exp(-ratio), gain)
 
 
-def _lowpass(respond: Any, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
-    y, end = respond(_lowpass_weights(ratio), x, state[:, 0])
+def _lowpass(mechanism: Any, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+    y, end = mechanism.respond(_lowpass_weights(ratio), x, state[:, 0])
     return y, tf.expand_dims(end, 1)
 
 
 def _lowpass_back(
-    respond: Any,
+    mechanism: Any,
     x: Tensor,
     state: Tensor,
     ratio: Tensor,
@@ -198,7 +198,7 @@ def _lowpass_back(
     d_end: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     weights = _lowpass_weights(ratio)
-    d_x, d_start = respond(weights.adjoint, d_y, d_end[:, 0], reverse=True)
+    d_x, d_start = mechanism.respond(weights.adjoint, d_y, d_end[:, 0], reverse=True)
     change = _total(_lowpass_terms, x, y, state[:, 0], d_x)
     # dy/dr = −e·(y before − x), times the gradient of y, which is d_x/(1 − e).
     return d_x, tf.expand_dims(d_start, 1), -tf.exp(-ratio) / weights.enter * change
@@ -228,15 +228,17 @@ def _alpha_gain(ratio: Tensor) -> Tensor:
     return tf.where(ratio < 1e-4, series, closed)
 
 
-def _alpha(respond: Any, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _alpha(
+    mechanism: Any, x: Tensor, state: Tensor, ratio: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     first, second = _alpha_weights(ratio)
-    middle, z = respond(first, x, state[:, 0] + state[:, 1])
-    y, end = respond(second, middle, state[:, 0])
+    states = [state[:, 0] + state[:, 1], state[:, 0]]
+    middle, y, (z, end) = mechanism.in_series(first, second, x, states)
     return y, tf.stack([end, z - end], 1), middle
 
 
 def _alpha_back(
-    respond: Any,
+    mechanism: Any,
     x: Tensor,
     state: Tensor,
     ratio: Tensor,
@@ -247,8 +249,10 @@ def _alpha_back(
 ) -> tuple[Tensor, Tensor, Tensor]:
     first, second = _alpha_weights(ratio)
     # The state holds y and z − y.
-    d_m, d_start = respond(second.adjoint, d_y, d_end[:, 0] - d_end[:, 1], reverse=True)
-    d_x, d_z = respond(first.adjoint, d_m, d_end[:, 1], reverse=True)
+    d_states = [d_end[:, 0] - d_end[:, 1], d_end[:, 1]]
+    d_m, d_x, (d_start, d_z) = mechanism.in_series(
+        second.adjoint, first.adjoint, d_y, d_states, reverse=True
+    )
 
     weights = ratio, tf.exp(-ratio), first.direct, first.enter
     change = _total(_alpha_terms, x, y, middle, state[:, 0], d_m, d_x, *weights)
