@@ -180,6 +180,7 @@ def test_lists_of_events(channels, dtype):
         assert _event_kernels.count_between(flat, 1, flat.size) == np.count_nonzero(flat[1:])
 
 
-def test_count_without_the_jit():
-    x = spikes((2, 3, 4, 5), 0.3)
-    assert _event_kernels.count.py_func(x.reshape(-1)) == np.count_nonzero(x)
+@pytest.mark.parametrize("size", [0, 5, 32, 120])
+def test_count(size):
+    x = spikes((size,), 0.3)
+    assert _event_kernels.count(frozen(x)) == np.count_nonzero(x)

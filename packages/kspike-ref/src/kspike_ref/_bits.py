@@ -36,36 +36,24 @@ def _nonzero_bits() -> Any:
     return intrinsic(nonzero_bits)
 
 
-def _lowest_bit() -> Any:
-    """Make a function that says which is the lowest bit set, where there is one."""
+def _of_bits(instruction: str) -> Any:
+    """Make a function of bits: ``ctpop`` is how many are set, ``cttz`` which set one is lowest."""
     from numba import types
     from numba.extending import intrinsic
 
-    def lowest_bit(_: Any, bits: Any) -> Any:
+    def of_bits(_: Any, bits: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
-
-        return types.intp(types.uint64), codegen
-
-    return intrinsic(lowest_bit)
-
-
-def _number_of_bits() -> Any:
-    """Make a function that says how many bits are set."""
-    from numba import types
-    from numba.extending import intrinsic
-
-    def number_of_bits(_: Any, bits: Any) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            if instruction == "cttz":
+                return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))  # some bit is set
             return builder.ctpop(args[0])
 
         return types.intp(types.uint64), codegen
 
-    return intrinsic(number_of_bits)
+    return intrinsic(of_bits)
 
 
-nonzero_bits, lowest_bit = Deferred(_nonzero_bits), Deferred(_lowest_bit)
-number_of_bits = Deferred(_number_of_bits)
+nonzero_bits = Deferred(_nonzero_bits)
+lowest_bit, number_of_bits = Deferred(_of_bits, "cttz"), Deferred(_of_bits, "ctpop")
 
 
 @kernel

@@ -19,10 +19,7 @@ Array = Any
 @kernel
 def count(x: Array) -> int:
     """Return how many values of a flat array are not zero."""
-    events = 0
-    for i in range(x.size):
-        events += x[i] != 0
-    return events
+    return count_between(x, 0, x.size)
 
 
 @kernel
@@ -96,14 +93,12 @@ def add_events(
         panel += depth * width
         to += width
     if left > 0:
-        panel -= row * width
         for i in range(left):
             scratch[i] = out[to + i]
         if left > width // 2:
-            panel += row * width
             _events_2(values, first, 0, packed, panel, scratch, 0, 0, terms, index)
         else:
-            panel += row * (width // 2)
+            panel -= row * (width // 2)  # its rows are half as long
             _events_1(values, first, 0, packed, panel, scratch, 0, 0, terms, index)
         for i in range(left):
             out[to + i] = scratch[i]

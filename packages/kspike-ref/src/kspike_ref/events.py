@@ -21,8 +21,9 @@ from kspike_ref._signal import Floats, frozen
 
 Indices = NDArray[np.intp]
 
-# Costs in multiply-adds of a dense product, measured by tests/benchmarks/events.py. They choose
-# between two ways to the same bits: on another machine a wrong choice costs time, nothing else.
+# Costs in multiply-adds of a dense product, fitted to measurements like those of
+# tests/benchmarks/events.py. They choose between two ways to the same bits: on another machine a
+# wrong choice costs time, nothing else.
 _LOOK = 6.0  # at an input of a dense layer, to list the events of a row
 _FOUND = 150.0  # of an event that is listed
 _PANEL = 90.0  # to add one event to a panel of a dense layer's results
@@ -182,11 +183,11 @@ class EventConvolution:
 
 def _reach(geometry: Indices, spatial: tuple[int, ...]) -> Any:
     """Return for each axis how many taps see each position."""
-    return _tables(tuple(geometry.reshape(-1).tolist()), tuple(spatial))
+    return _cached_reach(tuple(geometry.reshape(-1).tolist()), tuple(spatial))
 
 
 @lru_cache(maxsize=64)
-def _tables(geometry: tuple[int, ...], spatial: tuple[int, ...]) -> Any:
+def _cached_reach(geometry: tuple[int, ...], spatial: tuple[int, ...]) -> Any:
     reach = []
     for length, (size, stride, rate, pad, extent) in zip(
         spatial, np.reshape(geometry, (5, 3)).T, strict=True

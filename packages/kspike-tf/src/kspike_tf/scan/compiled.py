@@ -38,7 +38,8 @@ def way(sequence: Tensor, loops_well: bool = False) -> Way:
     -------
     Way
         Kernels, unless XLA compiles all, or there is an accelerator: there it is blocks, where the
-        length is known now and is not zero. Exports get loops.
+        length is known now and is not zero. Exports get loops, and XLA on processors if it
+        ``loops_well``.
     """
     if is_plain():
         return Way.LOOP
