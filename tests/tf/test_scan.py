@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from kspike_tf import scan
 from kspike_tf.layers import AlphaCell, LowpassCell, SpikingActivationCell
-from kspike_tf.scan import host
+from kspike_tf.scan import host, kernels, machine
+from kspike_tf.scan.machine import Recurrence
 from kspike_tf.tracing import plain_operations
 
 DT = 0.003
@@ -218,32 +219,63 @@ def test_layers_use_the_scan():
         assert cell.has_sequence
 
 
-def test_outputs_are_handed_over_without_a_copy():
-    for size in (1, 3, 1000, 10**6):
-        assert host._like(np.empty(size, np.float32)).ctypes.data % host.ALIGNMENT == 0
+def test_results_are_written_into_the_memory_that_is_given():
+    rates, voltage = spiking_data((2, 5, 3))
+    rooms = np.empty_like(rates), np.empty_like(voltage)
+    results = host.spikes(rates, voltage, np.float64(DT), *rooms)
+    assert all(mine is room for mine, room in zip(results, rooms, strict=True))
 
 
-def test_memory_in_use_is_not_given_away():
-    rooms = host._Rooms()
-    first = rooms.take(1000)
-    view = first[8:].view(np.float64)
-    assert rooms.take(1000) is not first
-    address = first.ctypes.data
-    del first
-    assert rooms.take(1000).ctypes.data != address  # the view remains
-    del view
-    assert address in [rooms.take(1000).ctypes.data for _ in range(2)]
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("units", [1, 19, machine.BLOCK + 3])
+@pytest.mark.parametrize("name", [n for n, v in vars(kernels).items() if type(v) is Recurrence])
+def test_machine_code_does_what_its_formula_says(name, units, dtype):
+    kind = getattr(kernels, name)
+    rng = np.random.default_rng(3)
+    batch, steps = 3, 4
+    states = rng.normal(size=(batch, kind.states, units))
+    inputs = [rng.normal(0, 900, (batch, steps, units)).astype(dtype) for _ in range(kind.inputs)]
+    weights = [rng.uniform(0, 1, units) for _ in range(kind.weights)]
+    constants = (DT * kernels.TICKS, 1 / DT)[: kind.constants]
+    outputs = [np.full_like(inputs[0], np.nan) for _ in range(kind.outputs)]
+    arrays = machine.Arrays(states.copy(), inputs, outputs, weights, constants)
+    work = machine.prepare(kind, arrays)
+    for item in range(arrays.items):  # one by one: each is on its own
+        work(item, item + 1)
+
+    now = list(np.moveaxis(states, 1, 0))
+    coefficients = weights + [np.float64(each) for each in constants]
+    for t in reversed(range(steps)) if kind.backwards else range(steps):
+        now, given = kind.formula(now, [each[:, t] for each in inputs], coefficients)
+        for mine, expected in zip(outputs, given, strict=True):
+            np.testing.assert_array_equal(mine[:, t], np.asarray(expected).astype(dtype))
+    np.testing.assert_array_equal(arrays.states, np.stack(now, 1))
 
 
-def test_little_memory_is_kept(monkeypatch):
-    monkeypatch.setattr(host, "KEPT", 3000)
-    rooms = host._Rooms()
-    taken = [rooms.take(1000) for _ in range(10)]
-    assert [each.ctypes.data for each in rooms._rooms] == [e.ctypes.data for e in taken[-3:]]
-    assert len({each.ctypes.data for each in taken}) == 10
-    large = rooms.take(host.PAGES)
-    assert large.size == host.PAGES
-    assert len(rooms._rooms) == 3
+@pytest.mark.parametrize("way", WAYS)
+def test_rectified_spikes_are_those_of_relu(way, monkeypatch):
+    x, voltage = spiking_data((3, 21, 5))
+    x[1, 7, 2], x[0, 0, 0] = np.nan, 0
+
+    def differentiated(run):
+        def outputs_and_gradient(x, voltage):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                spikes, end = run(x, voltage)
+                value = tf.reduce_sum(spikes * tf.range(5.0))
+            return spikes, end, tape.gradient(value, x)
+
+        return outputs_and_gradient
+
+    def in_one(x, voltage):
+        return scan.rectified_spikes(x, voltage, np.float64(DT))
+
+    found = traced(differentiated(in_one), way, (x, voltage), monkeypatch)
+    expected = differentiated(lambda x, v: spikes(tf.nn.relu(x), v))(
+        *map(tf.constant, (x, voltage))
+    )
+    for mine, its in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(mine, its)
 
 
 def test_the_host_is_not_used_beside_an_accelerator(monkeypatch):

@@ -131,31 +131,37 @@ class SpikingActivationCell(PreciseCell):
         fresh: bool = False,
     ) -> Any:
         """Take all time steps at once, as `KerasSpikingCell.call_sequence`."""
-        # The activation takes time as more of the batch: it may know nothing of time.
         shape = tf.shape(inputs)
-        merged = tf.reshape(inputs, tf.concat([[-1], shape[2:]], 0))
-        rates = self._rates(tf.ensure_shape(merged, [None, *self.size]))
-        rates = tf.reshape(rates, tf.stack([shape[0], shape[1], self.units]))
-        rates = tf.ensure_shape(rates, [*inputs.shape[:2], self.units])
+        # The scan knows this activation function itself, and needs no memory for the rates.
+        rectifies = self.activation is keras.activations.relu
+        x = inputs if rectifies else self._rates_of_steps(inputs)
+        x = tf.reshape(x, tf.stack([shape[0], shape[1], self.units]))
+        x = tf.ensure_shape(x, [*inputs.shape[:2], self.units])
         if mask is not None:
             # At the start, so that zeros follow: they leave a voltage where it is.
-            rates = masking.packed(rates, mask)
+            x = masking.packed(x, mask)
 
-        def spiking(rates: Tensor, voltage: Tensor) -> Any:
+        def spiking(x: Tensor, voltage: Tensor) -> Any:
             start = self._flat(voltage if fresh else scan.on_grid(voltage))
-            spikes, end = scan.spikes(rates, start, self._seconds())
+            run = scan.rectified_spikes if rectifies else scan.spikes
+            spikes, end = run(x, start, self._seconds())
             if mask is not None:  # without a step that counts, what is owed stays so
                 end = tf.where(masking.total(mask) > 0, end, start)
             return restored(spikes), [tf.reshape(end, tf.shape(voltage))]
 
-        def resting(rates: Tensor, voltage: Tensor) -> Any:
-            return restored(rates), [voltage]
+        def resting(x: Tensor, voltage: Tensor) -> Any:
+            return restored(self._rates(x) if rectifies else x), [voltage]
 
         def restored(x: Tensor) -> Tensor:
             x = x if mask is None else masking.unpacked(x, mask)
             return tf.ensure_shape(tf.reshape(x, shape), inputs.shape)
 
-        return self.choose(training, resting, spiking)(rates, states[0])
+        return self.choose(training, resting, spiking)(x, states[0])
+
+    def _rates_of_steps(self, inputs: Tensor) -> Tensor:
+        # The activation takes time as more of the batch: it may know nothing of time.
+        merged = tf.reshape(inputs, tf.concat([[-1], tf.shape(inputs)[2:]], 0))
+        return self._rates(tf.ensure_shape(merged, [None, *self.size]))
 
     def _rates(self, inputs: Tensor) -> Tensor:
         return self._cast(self.activation(inputs))

@@ -3,8 +3,9 @@
 No other module of the package loops over time. `spikes`, `lowpass` and `alpha` take sequences
 ``(batch, time, units)`` and states in float64. There are three mechanisms that answer the same:
 
-- kernels (`kspike_tf.scan.kernels`, compiled by Numba and called by `kspike_tf.scan.host`), on
-  machines without an accelerator: for any number of steps, without a compilation for each;
+- kernels (`kspike_tf.scan.kernels`, compiled by `kspike_tf.scan.machine` and called by
+  `kspike_tf.scan.host`), on machines without an accelerator: for any number of steps, without a
+  compilation for each;
 - blocks (`kspike_tf.scan.blocks`) for accelerators, and for spikes where XLA compiles the whole, if
   the number of steps is known when the graph is traced: a tree of small sums instead of a loop, so
   that time is as parallel as the batch;
@@ -13,7 +14,7 @@ No other module of the package loops over time. `spikes`, `lowpass` and `alpha` 
 """
 
 from kspike_tf.scan.filters import alpha, alpha_step, lowpass, lowpass_step
-from kspike_tf.scan.spikes import on_grid, spike_step, spikes, uniform_voltage
+from kspike_tf.scan.spikes import on_grid, rectified_spikes, spike_step, spikes, uniform_voltage
 
 __all__ = [
     "alpha",
@@ -21,6 +22,7 @@ __all__ = [
     "lowpass",
     "lowpass_step",
     "on_grid",
+    "rectified_spikes",
     "spike_step",
     "spikes",
     "uniform_voltage",

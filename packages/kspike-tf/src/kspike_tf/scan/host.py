@@ -10,24 +10,22 @@ graph refers to, so that it always takes the other branch, here as well.)
 from __future__ import annotations
 
 import os
-import sys
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from kspike_tf.scan import kernels
+from kspike_tf.scan.machine import Arrays, Recurrence, prepare
+
 Tensor = Any
 
-ALIGNMENT = 64  # bytes; TensorFlow takes such arrays over, and copies others
 PART = 2**18  # steps of a unit, forwards, that are worth another thread
-PAGES = 2**22  # bytes from which memory comes in few large pages
-KEPT = 2**25  # bytes of smaller outputs whose memory is used again
 
 
 # In TensorFlow
@@ -41,7 +39,8 @@ def call(
     Parameters
     ----------
     function : callable
-        Takes arrays, returns a list of arrays. It stays for as long as the process.
+        Takes arrays, and arrays for its results, which it returns as a list. It stays for as long
+        as the process.
     args : sequence of tf.Tensor
         Its arguments.
     otherwise : callable
@@ -54,14 +53,18 @@ def call(
     """
     like = list(args)[: function.results]  # type: ignore[attr-defined]
     if tf.executing_eagerly():
-        return [tf.convert_to_tensor(each) for each in function(*map(np.asarray, args))]
+        arrays = list(map(np.asarray, args))
+        outputs = function(*arrays, *map(np.empty_like, arrays[: len(like)]))
+        return [tf.convert_to_tensor(each) for each in outputs]
 
     def shaped(outputs: Sequence[Tensor]) -> list[Tensor]:
         return [tf.ensure_shape(o, each.shape) for o, each in zip(outputs, like, strict=True)]
 
     def here() -> list[Tensor]:
         types = [each.dtype for each in like]
-        return shaped(tf.numpy_function(function, args, types, stateful=False))
+        # TensorFlow's own memory: to get new pages from the system takes longer than to fill them.
+        rooms = [tf.raw_ops.Empty(shape=tf.shape(each), dtype=each.dtype) for each in like]
+        return shaped(tf.numpy_function(function, [*args, *rooms], types, stateful=False))
 
     def elsewhere() -> list[Tensor]:
         kinds = tuple((each.dtype, each.shape.rank) for each in args)
@@ -115,59 +118,81 @@ def _is_this_process() -> Tensor:
 
 
 def _entry(results: int) -> Callable[..., Any]:
-    """Mark a function with the number of its results, and fix its arguments' types for Numba."""
+    """Mark a function with the number of its results."""
 
     def mark(function: Callable[..., Any]) -> Callable[..., Any]:
-        def entry(*args: Any) -> list[np.ndarray]:
-            return function(*map(_read_only, args))
-
-        entry.results = results  # type: ignore[attr-defined]
-        return entry
+        function.results = results  # type: ignore[attr-defined]
+        return function
 
     return mark
 
 
-def _read_only(array: np.ndarray) -> np.ndarray:
-    # Numba compiles anew for arrays that it may write to.
-    view = np.asarray(array).view()  # scalars are no arrays
-    view.flags.writeable = False
-    return view
-
-
 @_entry(2)
-def spikes(rates: np.ndarray, voltage: np.ndarray, dt: np.ndarray) -> list[np.ndarray]:
+def spikes(
+    rates: np.ndarray, voltage: np.ndarray, dt: np.ndarray, out: np.ndarray, end: np.ndarray
+) -> list[np.ndarray]:
     """Return spikes and final voltage."""
-    outputs = _like(rates), _like(voltage)
-    _run("spikes", rates, voltage, float(dt), *outputs)
-    return list(outputs)
+    return _spikes(kernels.spikes, rates, voltage, dt, out, end)
 
 
 @_entry(2)
-def lowpass(x: np.ndarray, state: np.ndarray, ratio: np.ndarray) -> list[np.ndarray]:
+def rectified_spikes(
+    x: np.ndarray, voltage: np.ndarray, dt: np.ndarray, out: np.ndarray, end: np.ndarray
+) -> list[np.ndarray]:
+    """Return spikes and final voltage, for rates max(x, 0)."""
+    return _spikes(kernels.rectified_spikes, x, voltage, dt, out, end)
+
+
+def _spikes(
+    kernel: Recurrence,
+    x: np.ndarray,
+    voltage: np.ndarray,
+    dt: np.ndarray,
+    out: np.ndarray,
+    end: np.ndarray,
+) -> list[np.ndarray]:
+    end[...] = voltage
+    constants = float(dt) * kernels.TICKS, 1 / float(dt)
+    _run(kernel, Arrays(end[:, None], [x], [out], constants=constants))
+    return [out, end]
+
+
+@_entry(2)
+def lowpass(
+    x: np.ndarray, state: np.ndarray, ratio: np.ndarray, out: np.ndarray, end: np.ndarray
+) -> list[np.ndarray]:
     """Return output and final state."""
-    outputs = _like(x), _like(state)
-    _run("lowpass", x, state, np.exp(-ratio), *outputs)
-    return list(outputs)
+    end[...] = state
+    _run(kernels.lowpass, Arrays(end, [x], [out], [np.exp(-ratio)]))
+    return [out, end]
 
 
 @_entry(3)
 def lowpass_back(
-    x: np.ndarray, state: np.ndarray, ratio: np.ndarray, d_out: np.ndarray, d_end: np.ndarray
+    x: np.ndarray,
+    state: np.ndarray,
+    ratio: np.ndarray,
+    d_out: np.ndarray,
+    d_end: np.ndarray,
+    d_x: np.ndarray,
+    d_state: np.ndarray,
+    d_ratio: np.ndarray,
 ) -> list[np.ndarray]:
     """Return the gradients of input, state and ratio."""
-    outputs = _like(x), _like(state), np.empty((x.shape[0], x.shape[2]))
-    weights = np.exp(-ratio), -np.expm1(-ratio)
-    _run("lowpass_back", x, state, *weights, d_out, d_end, *outputs)
-    return [*outputs[:2], outputs[2].sum(0)]
+    weights = [np.exp(-ratio), -np.expm1(-ratio)]
+    _run_back(kernels.lowpass_back, weights, x, state, d_out, d_end, d_x, d_state, d_ratio)
+    return [d_x, d_state, d_ratio]
 
 
 @_entry(2)
-def alpha(x: np.ndarray, state: np.ndarray, ratio: np.ndarray) -> list[np.ndarray]:
+def alpha(
+    x: np.ndarray, state: np.ndarray, ratio: np.ndarray, out: np.ndarray, end: np.ndarray
+) -> list[np.ndarray]:
     """Return output and final state."""
-    outputs = _like(x), _like(state)
+    end[...] = state
     decay = np.exp(-ratio)
-    _run("alpha", x, state, decay, decay * ratio, *outputs)
-    return list(outputs)
+    _run(kernels.alpha, Arrays(end, [x], [out], [decay, decay * ratio]))
+    return [out, end]
 
 
 @_entry(3)
@@ -178,71 +203,51 @@ def alpha_back(
     gain: np.ndarray,
     d_out: np.ndarray,
     d_end: np.ndarray,
+    d_x: np.ndarray,
+    d_state: np.ndarray,
+    d_ratio: np.ndarray,
 ) -> list[np.ndarray]:
     """Return the gradients of input, state and ratio; the gain is 1 − e·(1 + r)."""
-    outputs = _like(x), _like(state), np.empty((x.shape[0], x.shape[2]))
     decay = np.exp(-ratio)
-    weights = decay, decay * ratio, gain, decay * (1 - ratio)
-    _run("alpha_back", x, state, *weights, d_out, d_end, *outputs)
-    return [*outputs[:2], outputs[2].sum(0)]
+    weights = [decay, decay * ratio, gain, decay * (1 - ratio)]
+    _run_back(kernels.alpha_back, weights, x, state, d_out, d_end, d_x, d_state, d_ratio)
+    return [d_x, d_state, d_ratio]
 
 
-def _like(array: np.ndarray) -> np.ndarray:
-    """Return a new array that TensorFlow takes over without a copy."""
-    room = _rooms().take(array.nbytes + ALIGNMENT)
-    skipped = -room.ctypes.data % ALIGNMENT
-    return room[skipped : skipped + array.nbytes].view(array.dtype).reshape(array.shape)
+def _run_back(
+    kernel: Recurrence,
+    weights: list[np.ndarray],
+    x: np.ndarray,
+    state: np.ndarray,
+    d_out: np.ndarray,
+    d_end: np.ndarray,
+    d_x: np.ndarray,
+    d_state: np.ndarray,
+    d_ratio: np.ndarray,
+) -> None:
+    """Run an adjoint: on gradients of the states, their derivatives for r, and a sum over time."""
+    batch, count, units = state.shape
+    states = np.zeros((batch, 2 * count + 1, units))
+    states[:, :count] = d_end
+    _run(kernel, Arrays(states, [x, d_out], [d_x], weights))
+    d_state[...] = states[:, :count]
+    # The loss depends on the first state as on an input.
+    first = np.einsum("bsu,bsu->u", state, states[:, count:-1])
+    d_ratio[...] = states[:, -1].sum(0) + first
 
 
-class _Rooms:
-    """Memory that is used again: to get a page from the system takes longer than to fill it."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        # How many references are seen of memory that nothing but the list holds: a matter of how
-        # Python counts those of its own.
-        self._rooms: list[np.ndarray] = [np.empty(0, np.uint8)]
-        self._idle = self._references(0)
-        self._rooms.clear()
-
-    def _references(self, index: int) -> int:
-        return sys.getrefcount(self._rooms[index])
-
-    def take(self, size: int) -> np.ndarray:
-        """Return bytes that nothing else refers to."""
-        if size >= PAGES:
-            return np.empty(size, np.uint8)
-        with self._lock:
-            for index in range(len(self._rooms)):
-                if self._rooms[index].size == size and self._references(index) == self._idle:
-                    self._rooms.append(self._rooms.pop(index))
-                    return self._rooms[-1]
-            room = np.empty(size, np.uint8)
-            self._rooms.append(room)
-            while sum(each.size for each in self._rooms) > KEPT:
-                del self._rooms[0]  # the one that was not taken for longest; outputs may outlive it
-        return room
-
-
-@cache
-def _rooms() -> _Rooms:
-    return _Rooms()
-
-
-def _run(name: str, sequence: np.ndarray, *args: Any) -> None:
+def _run(kernel: Recurrence, arrays: Arrays) -> None:
     """Run a kernel on all items, in several threads where that is worth it."""
-    from kspike_tf.scan import kernels  # Numba: not before it is needed
-
-    kernel, items = getattr(kernels, name), kernels.items(sequence)
-    worth = PART // 2 if name.endswith("_back") else PART
-    number = min(items, sequence.size // worth)
+    work_on, items = prepare(kernel, arrays), arrays.items
+    worth = PART // 2 if kernel.backwards else PART
+    number = min(items, arrays.inputs[0].size // worth)
     bounds = [items * n // number for n in range(number + 1)] if number > 1 else [0, items]
     parts = iter(list(pairwise(bounds)))
 
     def work() -> None:
         # Who is ready takes the next part: other threads of TensorFlow use the processor too.
         for first, last in parts:
-            kernel(sequence, *args, first, last)
+            work_on(first, last)
 
     helpers = min(number, _threads()) - 1
     futures = [_pool().submit(work) for _ in range(helpers)]
@@ -268,4 +273,3 @@ def _pool() -> ThreadPoolExecutor:
 # Threads do not survive a fork, and locks may be held.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
-    os.register_at_fork(after_in_child=_rooms.cache_clear)

@@ -50,6 +50,29 @@ def spikes(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     return spikes, voltage
 
 
+def rectified_spikes(x: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
+    """Integrate the rates max(x, 0), as `spikes` does.
+
+    Kernels do both at once, so that the rates need no memory. The gradient is that of
+    ``tf.nn.relu``.
+    """
+
+    @tf.custom_gradient
+    def forward(x: Tensor) -> Any:
+        still = tf.stop_gradient(x)
+        args = still, tf.stop_gradient(voltage), tf.stop_gradient(tf.cast(dt, tf.float64))
+
+        def back(d_spikes: Tensor, _d_voltage: Tensor) -> Tensor:
+            return tf.raw_ops.ReluGrad(gradients=d_spikes, features=still)
+
+        if way(x) is Way.HOST and 0 not in x.shape:
+            return host.call(host.rectified_spikes, args, _rectified_loop), back
+        return _scan(tf.nn.relu(still), *args[1:]), back
+
+    spikes, voltage = forward(x)
+    return spikes, voltage
+
+
 def spike_step(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     """Take one step of `spikes`, on arrays without the time axis."""
 
@@ -101,6 +124,10 @@ def _loop(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
 
     (spikes,), (voltage,) = loops.scan(step, [rates], [voltage])
     return spikes, voltage
+
+
+def _rectified_loop(x: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
+    return _loop(tf.nn.relu(x), voltage, dt)
 
 
 def on_grid(voltage: Tensor) -> Tensor:
