@@ -179,10 +179,9 @@ def prepare(recurrence: Recurrence, arrays: Arrays) -> Callable[[int, int], None
     others = [each.ctypes.data for each in (*arrays.weights, *arrays.inputs, *arrays.outputs)]
 
     def work(first: int, last: int) -> None:
+        # To name the arrays here keeps them, and what is at their addresses, as long as this.
         run(first, last, steps, units, *states, *others, *arrays.constants)
 
-    # The addresses are of no use without them.
-    work.arrays = arrays  # type: ignore[attr-defined]
     return work
 
 
@@ -227,7 +226,7 @@ def _write(module: Any, recurrence: Recurrence, letter: str) -> None:
     first, last, steps, units, *rest = run.args
     b = ir.IRBuilder(run.append_basic_block())
     width = _WORD(BLOCK)
-    columns = b.udiv(b.add(units, _WORD(BLOCK - 1)), width)
+    columns = b.udiv(b.add(units, b.sub(width, _WORD(1))), width)
     with _each(b, first, last) as item:
         row = b.udiv(item, columns)
         left = b.mul(b.urem(item, columns), width)

@@ -38,16 +38,7 @@ def spikes(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     voltage : (batch, units) tf.Tensor
         The voltage after the last step.
     """
-
-    @tf.custom_gradient
-    def forward(rates: Tensor) -> Any:
-        # A tape would otherwise look into the compiled scan, which it cannot differentiate.
-        still = tf.stop_gradient(rates)
-        args = still, tf.stop_gradient(voltage), tf.stop_gradient(tf.cast(dt, tf.float64))
-        return _scan(*args), lambda d_spikes, _d_voltage: d_spikes
-
-    spikes, voltage = forward(rates)
-    return spikes, voltage
+    return _straight_through(rates, voltage, dt, rectify=False)
 
 
 def rectified_spikes(x: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,18 +47,22 @@ def rectified_spikes(x: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Te
     Kernels do both at once, so that the rates need no memory. The gradient is that of
     ``tf.nn.relu``.
     """
+    return _straight_through(x, voltage, dt, rectify=True)
 
+
+def _straight_through(x: Tensor, voltage: Tensor, dt: Tensor, rectify: bool) -> Any:
     @tf.custom_gradient
     def forward(x: Tensor) -> Any:
+        # A tape would otherwise look into the compiled scan, which it cannot differentiate.
         still = tf.stop_gradient(x)
         args = still, tf.stop_gradient(voltage), tf.stop_gradient(tf.cast(dt, tf.float64))
 
         def back(d_spikes: Tensor, _d_voltage: Tensor) -> Tensor:
+            if not rectify:
+                return d_spikes
             return tf.raw_ops.ReluGrad(gradients=d_spikes, features=still)
 
-        if way(x) is Way.HOST and 0 not in x.shape:
-            return host.call(host.rectified_spikes, args, _rectified_loop), back
-        return _scan(tf.nn.relu(still), *args[1:]), back
+        return _scan(*args, rectify), back
 
     spikes, voltage = forward(x)
     return spikes, voltage
@@ -94,17 +89,17 @@ def _step(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     return tf.cast(count, rates.dtype) * height, a - count
 
 
-def _scan(rates: Tensor, voltage: Tensor, dt: Tensor) -> Any:
-    args = rates, voltage, dt
-    if 0 in rates.shape:
-        return rates, voltage  # which XLA would refuse
-    match way(rates):
-        case Way.HOST:
-            return host.call(host.spikes, args, _loop)
-        case Way.BLOCKS:
-            return tf.cond(_in_range(*args), lambda: blocks.spikes(*args), lambda: _loop(*args))
-        case Way.LOOP:
-            return _loop(*args)
+def _scan(x: Tensor, voltage: Tensor, dt: Tensor, rectify: bool) -> Any:
+    if 0 in x.shape:
+        return x, voltage  # which XLA would refuse
+    how = way(x)
+    if how is Way.HOST:
+        on_host = (host.rectified_spikes, _rectified_loop) if rectify else (host.spikes, _loop)
+        return host.call(on_host[0], (x, voltage, dt), on_host[1])
+    args = tf.nn.relu(x) if rectify else x, voltage, dt
+    if how is Way.LOOP:
+        return _loop(*args)
+    return tf.cond(_in_range(*args), lambda: blocks.spikes(*args), lambda: _loop(*args))
 
 
 def _in_range(rates: Tensor, voltage: Tensor, dt: Tensor) -> Tensor:
