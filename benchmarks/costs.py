@@ -45,8 +45,7 @@ FIRST_CALLS = {
     "spiking": (
         ("kspike_ref", "", "cold"),
         ("kspike_ref", "", "warm"),
-        ("kspike_tf", "tf.function", "cold"),
-        ("kspike_tf", "tf.function", "warm"),
+        ("kspike_tf", "tf.function", ""),
         ("keras_spiking", "tf.function", ""),
         ("snn_torch", "", ""),
         ("norse_torch", "", ""),

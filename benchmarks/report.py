@@ -163,7 +163,7 @@ def _costs(store: Store) -> Iterator[str]:
             entries = [entry for entry in result["entries"] if entry["kind"] == kind]
             yield (
                 f"## From the start of a process to the first result of {title}\n\nWith a cold "
-                "cache, Numba compiles kspike's kernels first.\n\n" + tables.costs(entries)
+                "cache, Numba compiles kspike_ref's kernels first.\n\n" + tables.costs(entries)
             )
     if (result := store.load("costs.memory")) and result["entries"]:
         yield (

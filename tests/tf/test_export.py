@@ -256,7 +256,7 @@ import tensorflow as tf
 loaded = tf.saved_model.load(sys.argv[1])
 outputs = loaded.step(tf.constant(np.load(sys.argv[3])))
 np.savez(sys.argv[2], *[np.asarray(each) for each in outputs])
-assert not [name for name in sys.modules if name.startswith(("kspike", "numba"))]
+assert not [name for name in sys.modules if name.startswith(("kspike", "llvmlite"))]
 """
 
 

@@ -339,6 +339,42 @@ def test_activations_of_every_kind(activation):
     np.testing.assert_array_equal(kspike_tf.SpikingActivation(activation, seed=0)(X), expected)
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "float64"])
+@pytest.mark.parametrize("aware", [True, False])
+@pytest.mark.parametrize("masked", [True, False])
+def test_relu_within_the_loop_is_relu_before_it(policy, aware, masked):
+    x = np.stack([X, -X, 3 * X, X], axis=-1)  # units of two axes
+    mask = tf.constant(np.arange(x.shape[1]) % 3 > 0) & tf.ones(x.shape[:2], bool)
+
+    def results(activation):
+        layer = kspike_tf.SpikingActivation(
+            activation, seed=0, spiking_aware_training=aware, dtype=policy
+        )
+
+        @tf.function
+        def step(x, training):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=training, mask=mask if masked else None)
+                value = tf.reduce_sum(tf.square(tf.cast(y, "float32")))
+            return y, tape.gradient(value, x)
+
+        return [step(tf.constant(x), tf.constant(each)) for each in (True, False)]
+
+    for mine, its in zip(results("relu"), results(tf.nn.relu), strict=True):
+        for found, expected in zip(mine, its, strict=True):
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_cells_take_sequences_of_other_types():
+    for dtype in ("float16", "float64", "int32"):
+        cell = kspike_tf.SpikingActivationCell(3, "relu", dt=0.1, dtype="mixed_float16")
+        x = tf.cast(tf.fill([1, 4, 3], 20), dtype)
+        y, _ = cell.call_sequence(x, [tf.zeros([1, 3], "float64")])
+        np.testing.assert_array_equal(y, np.full((1, 4, 3), 20))
+
+
 def test_no_activation_is_linear():
     y = kspike_tf.SpikingActivation(None, seed=0)(X)
     np.testing.assert_array_equal(y, kspike_tf.SpikingActivation("linear", seed=0)(X))

@@ -1,13 +1,17 @@
 """Each mechanism of the scan, on the same inputs: kernels, blocks, and loops."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from kspike_tf import scan
 from kspike_tf.layers import AlphaCell, LowpassCell, SpikingActivationCell
-from kspike_tf.scan import host, kernels, machine
-from kspike_tf.scan.machine import Recurrence
+from kspike_tf.scan import host, kernels, machine, threads
+from kspike_tf.scan.formulas import Recurrence
 from kspike_tf.tracing import plain_operations
 
 DT = 0.003
@@ -166,16 +170,16 @@ def test_any_number_of_threads_gives_the_same_bits(name, monkeypatch):
     function = spikes if name == "spikes" else filtered(name)
     expected = traced(function, "graph", args, monkeypatch)
     monkeypatch.setattr(host, "PART", 2)
-    monkeypatch.setattr(host, "_threads", lambda: 3)
-    host._pool.cache_clear()
+    monkeypatch.setattr(threads, "_number", lambda: 3)
+    threads._pool.cache_clear()
     try:
         for _ in range(5):
             found = traced(function, "graph", args, monkeypatch)
             for mine, its in zip(found, expected, strict=True):
                 np.testing.assert_array_equal(mine, its)
     finally:
-        host._pool().shutdown()
-        host._pool.cache_clear()
+        threads._pool().shutdown()
+        threads._pool.cache_clear()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -221,9 +225,89 @@ def test_layers_use_the_scan():
 
 def test_results_are_written_into_the_memory_that_is_given():
     rates, voltage = spiking_data((2, 5, 3))
-    rooms = np.empty_like(rates), np.empty_like(voltage)
-    results = host.spikes(rates, voltage, np.float64(DT), *rooms)
-    assert all(mine is room for mine, room in zip(results, rooms, strict=True))
+    room = np.empty_like(rates)
+    assert host.spikes(rates, voltage, np.float64(DT), room)[0] is room
+
+
+def test_calls_do_not_share_memory():
+    args = spiking_data((3, 21, 5))
+    other = spiking_data((3, 21, 5), seed=1)
+
+    @tf.function
+    def two(rates, voltage, rates_too, voltage_too):
+        # Twice on the same input, and once on another of the same shape.
+        return spikes(rates, voltage), spikes(rates_too, voltage_too), spikes(rates, voltage)
+
+    kept = two(*map(tf.constant, (*args, *other)))
+    two(*map(tf.constant, (*other, *args)))  # while the results are held
+    for found, given in zip(kept, (args, other, args), strict=True):
+        for mine, expected in zip(found, spikes_by_steps(*given), strict=True):
+            np.testing.assert_array_equal(mine, expected)
+
+
+def test_calls_from_several_threads_and_from_loops():
+    data = [spiking_data((3, 21, 5), seed=seed) for seed in range(8)]
+    expected = [spikes_by_steps(*each)[0] for each in data]
+    one = tf.function(lambda rates, voltage: spikes(rates, voltage)[0])
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            found = list(pool.map(lambda each: one(*map(tf.constant, each)), data))
+            np.testing.assert_array_equal(found, expected)
+
+    @tf.function
+    def mapped(rates, voltage):
+        return tf.map_fn(lambda each: spikes(*each)[0], (rates, voltage), tf.float32)
+
+    found = mapped(*[np.stack(each) for each in zip(*data, strict=True)])
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("name", ["spikes", *FILTERS])
+def test_states_of_another_batch_are_refused(name, rows):
+    # Machine code would read and write beyond the smaller of them.
+    data = spiking_data if name == "spikes" else partial(filter_data, name, dtype=np.float32)
+    sequence, args = data((2, 5, 3))[0], data((rows, 5, 3))
+    signature = [tf.TensorSpec([None] * each.ndim, each.dtype) for each in (sequence, *args[1:])]
+    function = spikes if name == "spikes" else filtered(name)
+    step = tf.function(lambda *args: function(*args), input_signature=signature)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="batch must fit"):
+        step(sequence, *args[1:])
+
+
+def test_machine_code_refuses_arrays_that_do_not_fit():
+    x, state, weight = np.zeros((2, 5, 3)), np.zeros((2, 1, 3)), np.zeros(3)
+
+    def refused(states=state, outputs=(x,), weights=(weight,)):
+        with pytest.raises(ValueError, match="must fit"):
+            machine.prepare(kernels.lowpass, machine.Arrays(states, [x], outputs, weights))
+
+    refused(state.astype(np.float32))
+    refused(np.zeros((2, 2, 3))[:, ::2])
+    refused(outputs=[x[:, :4]])
+    refused(outputs=[x.astype(np.float32)])
+    refused(outputs=[x, x])
+    refused(weights=[])
+    refused(weights=[np.zeros(6)[::2]])
+
+
+def test_python_remembers_the_threads_of_tensorflow():
+    here, seen = threading.local(), {}
+
+    def call(x):
+        thread = threading.get_native_id()
+        seen.setdefault(thread, []).append(hasattr(here, "known"))
+        here.known = True
+        threads.stay()
+        return x
+
+    step = tf.function(lambda x: tf.numpy_function(call, [x], tf.float32))
+    for _ in range(50):
+        step(tf.constant(1.0))
+    seen.pop(threading.main_thread().native_id, None)
+    later = [known for each in seen.values() for known in each[1:]]
+    assert later
+    assert all(later)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -239,8 +323,9 @@ def test_machine_code_does_what_its_formula_says(name, units, dtype):
     constants = (DT * kernels.TICKS, 1 / DT)[: kind.constants]
     outputs = [np.full_like(inputs[0], np.nan) for _ in range(kind.outputs)]
     arrays = machine.Arrays(states.copy(), inputs, outputs, weights, constants)
-    work = machine.prepare(kind, arrays)
-    for item in range(arrays.items):  # one by one: each is on its own
+    work, items = machine.prepare(kind, arrays)
+    assert items == batch * (1 + (units > machine.BLOCK))
+    for item in range(items):  # one by one: each is on its own
         work(item, item + 1)
 
     now = list(np.moveaxis(states, 1, 0))

@@ -134,7 +134,7 @@ class SpikingActivationCell(PreciseCell):
         shape = tf.shape(inputs)
         # The scan knows this activation function itself, and needs no memory for the rates.
         rectifies = self.activation is keras.activations.relu
-        x = inputs if rectifies else self._rates_of_steps(inputs)
+        x = self._cast(inputs) if rectifies else self._rates_of_steps(inputs)
         x = tf.reshape(x, tf.stack([shape[0], shape[1], self.units]))
         x = tf.ensure_shape(x, [*inputs.shape[:2], self.units])
         if mask is not None:

@@ -24,13 +24,13 @@ import numpy as np
 import tensorflow as tf
 
 from kspike_tf.scan.compiled import stage
+from kspike_tf.scan.kernels import TICKS
 
 Tensor = Any
 
 FIRST = 4  # steps in a block
 REST = 5  # blocks in a block of blocks
 STAGE = 8  # steps in a partial sum
-TICKS = 2.0**32  # steps of the voltage grid in one spike
 SHIFT = 1.5 * 2.0**52
 SHIFT_BITS = np.float64(SHIFT).view(np.int64)
 

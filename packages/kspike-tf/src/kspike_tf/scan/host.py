@@ -9,23 +9,22 @@ graph refers to, so that it always takes the other branch, here as well.)
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from kspike_tf.scan import kernels
-from kspike_tf.scan.machine import Arrays, Recurrence, prepare
+from kspike_tf.scan import kernels, threads
+from kspike_tf.scan.formulas import Recurrence
+from kspike_tf.scan.machine import Arrays, prepare
 
 Tensor = Any
 
 PART = 2**18  # steps of a unit, forwards, that are worth another thread
+ALIGNMENT = 64  # bytes
 
 
 # In TensorFlow
@@ -39,8 +38,8 @@ def call(
     Parameters
     ----------
     function : callable
-        Takes arrays, and arrays for its results, which it returns as a list. It stays for as long
-        as the process.
+        Takes arrays, and one more for its first result; returns a list of arrays. It stays for as
+        long as the process.
     args : sequence of tf.Tensor
         Its arguments.
     otherwise : callable
@@ -54,23 +53,30 @@ def call(
     like = list(args)[: function.results]  # type: ignore[attr-defined]
     if tf.executing_eagerly():
         arrays = list(map(np.asarray, args))
-        outputs = function(*arrays, *map(np.empty_like, arrays[: len(like)]))
-        return [tf.convert_to_tensor(each) for each in outputs]
+        return [tf.convert_to_tensor(each) for each in function(*arrays, _room(arrays[0]))]
 
     def shaped(outputs: Sequence[Tensor]) -> list[Tensor]:
         return [tf.ensure_shape(o, each.shape) for o, each in zip(outputs, like, strict=True)]
 
     def here() -> list[Tensor]:
-        types = [each.dtype for each in like]
         # TensorFlow's own memory: to get new pages from the system takes longer than to fill them.
-        rooms = [tf.raw_ops.Empty(shape=tf.shape(each), dtype=each.dtype) for each in like]
-        return shaped(tf.numpy_function(function, [*args, *rooms], types, stateful=False))
+        # The operation is stateful: none is shared by two calls, or made into a constant.
+        room = tf.raw_ops.Empty(shape=tf.shape(args[0]), dtype=args[0].dtype)
+        types = [each.dtype for each in like]
+        return shaped(tf.numpy_function(function, [*args, room], types))
 
     def elsewhere() -> list[Tensor]:
         kinds = tuple((each.dtype, each.shape.rank) for each in args)
         return shaped(_of_any_shape(otherwise, kinds)(*args))
 
     return tf.cond(_is_this_process(), here, elsewhere)
+
+
+def _room(like: np.ndarray) -> np.ndarray:
+    """Return memory that begins where TensorFlow takes it over: it copies what does not."""
+    memory = np.empty(like.nbytes + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + like.nbytes].view(like.dtype).reshape(like.shape)
 
 
 @cache
@@ -129,40 +135,35 @@ def _entry(results: int) -> Callable[..., Any]:
 
 @_entry(2)
 def spikes(
-    rates: np.ndarray, voltage: np.ndarray, dt: np.ndarray, out: np.ndarray, end: np.ndarray
+    rates: np.ndarray, voltage: np.ndarray, dt: np.ndarray, out: np.ndarray
 ) -> list[np.ndarray]:
     """Return spikes and final voltage."""
-    return _spikes(kernels.spikes, rates, voltage, dt, out, end)
+    return _spikes(kernels.spikes, rates, voltage, dt, out)
 
 
 @_entry(2)
 def rectified_spikes(
-    x: np.ndarray, voltage: np.ndarray, dt: np.ndarray, out: np.ndarray, end: np.ndarray
+    x: np.ndarray, voltage: np.ndarray, dt: np.ndarray, out: np.ndarray
 ) -> list[np.ndarray]:
     """Return spikes and final voltage, for rates max(x, 0)."""
-    return _spikes(kernels.rectified_spikes, x, voltage, dt, out, end)
+    return _spikes(kernels.rectified_spikes, x, voltage, dt, out)
 
 
 def _spikes(
-    kernel: Recurrence,
-    x: np.ndarray,
-    voltage: np.ndarray,
-    dt: np.ndarray,
-    out: np.ndarray,
-    end: np.ndarray,
+    kernel: Recurrence, x: np.ndarray, voltage: np.ndarray, dt: np.ndarray, out: np.ndarray
 ) -> list[np.ndarray]:
-    end[...] = voltage
-    constants = float(dt) * kernels.TICKS, 1 / float(dt)
+    end, seconds = voltage.copy(), float(dt)
+    constants = seconds * kernels.TICKS, 1 / seconds
     _run(kernel, Arrays(end[:, None], [x], [out], constants=constants))
     return [out, end]
 
 
 @_entry(2)
 def lowpass(
-    x: np.ndarray, state: np.ndarray, ratio: np.ndarray, out: np.ndarray, end: np.ndarray
+    x: np.ndarray, state: np.ndarray, ratio: np.ndarray, out: np.ndarray
 ) -> list[np.ndarray]:
     """Return output and final state."""
-    end[...] = state
+    end = state.copy()
     _run(kernels.lowpass, Arrays(end, [x], [out], [np.exp(-ratio)]))
     return [out, end]
 
@@ -175,22 +176,16 @@ def lowpass_back(
     d_out: np.ndarray,
     d_end: np.ndarray,
     d_x: np.ndarray,
-    d_state: np.ndarray,
-    d_ratio: np.ndarray,
 ) -> list[np.ndarray]:
     """Return the gradients of input, state and ratio."""
     weights = [np.exp(-ratio), -np.expm1(-ratio)]
-    _run_back(kernels.lowpass_back, weights, x, state, d_out, d_end, d_x, d_state, d_ratio)
-    return [d_x, d_state, d_ratio]
+    return _back(kernels.lowpass_back, weights, x, state, d_out, d_end, d_x)
 
 
 @_entry(2)
-def alpha(
-    x: np.ndarray, state: np.ndarray, ratio: np.ndarray, out: np.ndarray, end: np.ndarray
-) -> list[np.ndarray]:
+def alpha(x: np.ndarray, state: np.ndarray, ratio: np.ndarray, out: np.ndarray) -> list[np.ndarray]:
     """Return output and final state."""
-    end[...] = state
-    decay = np.exp(-ratio)
+    end, decay = state.copy(), np.exp(-ratio)
     _run(kernels.alpha, Arrays(end, [x], [out], [decay, decay * ratio]))
     return [out, end]
 
@@ -204,17 +199,14 @@ def alpha_back(
     d_out: np.ndarray,
     d_end: np.ndarray,
     d_x: np.ndarray,
-    d_state: np.ndarray,
-    d_ratio: np.ndarray,
 ) -> list[np.ndarray]:
     """Return the gradients of input, state and ratio; the gain is 1 − e·(1 + r)."""
     decay = np.exp(-ratio)
     weights = [decay, decay * ratio, gain, decay * (1 - ratio)]
-    _run_back(kernels.alpha_back, weights, x, state, d_out, d_end, d_x, d_state, d_ratio)
-    return [d_x, d_state, d_ratio]
+    return _back(kernels.alpha_back, weights, x, state, d_out, d_end, d_x)
 
 
-def _run_back(
+def _back(
     kernel: Recurrence,
     weights: list[np.ndarray],
     x: np.ndarray,
@@ -222,54 +214,20 @@ def _run_back(
     d_out: np.ndarray,
     d_end: np.ndarray,
     d_x: np.ndarray,
-    d_state: np.ndarray,
-    d_ratio: np.ndarray,
-) -> None:
+) -> list[np.ndarray]:
     """Run an adjoint: on gradients of the states, their derivatives for r, and a sum over time."""
     batch, count, units = state.shape
     states = np.zeros((batch, 2 * count + 1, units))
     states[:, :count] = d_end
     _run(kernel, Arrays(states, [x, d_out], [d_x], weights))
-    d_state[...] = states[:, :count]
     # The loss depends on the first state as on an input.
     first = np.einsum("bsu,bsu->u", state, states[:, count:-1])
-    d_ratio[...] = states[:, -1].sum(0) + first
+    return [d_x, states[:, :count].copy(), states[:, -1].sum(0) + first]
 
 
 def _run(kernel: Recurrence, arrays: Arrays) -> None:
     """Run a kernel on all items, in several threads where that is worth it."""
-    work_on, items = prepare(kernel, arrays), arrays.items
+    threads.stay()
+    work, items = prepare(kernel, arrays)
     worth = PART // 2 if kernel.backwards else PART
-    number = min(items, arrays.inputs[0].size // worth)
-    bounds = [items * n // number for n in range(number + 1)] if number > 1 else [0, items]
-    parts = iter(list(pairwise(bounds)))
-
-    def work() -> None:
-        # Who is ready takes the next part: other threads of TensorFlow use the processor too.
-        for first, last in parts:
-            work_on(first, last)
-
-    helpers = min(number, _threads()) - 1
-    futures = [_pool().submit(work) for _ in range(helpers)]
-    work()
-    for future in futures:
-        if not future.cancel():  # not yet begun, and nothing left to do
-            future.result()
-
-
-@cache
-def _threads() -> int:
-    limit = tf.config.threading.get_intra_op_parallelism_threads()  # 0 is no limit
-    # The processors that this process may use; not all systems tell.
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return limit or allowed or 1
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max(1, _threads() - 1), thread_name_prefix="kspike_tf")
-
-
-# Threads do not survive a fork, and locks may be held.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+    threads.run(work, items, arrays.inputs[0].size // worth)

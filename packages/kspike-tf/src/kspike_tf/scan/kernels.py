@@ -7,63 +7,63 @@ from __future__ import annotations
 
 from typing import Any
 
-from kspike_tf.scan.machine import Recurrence, cast, floor, rectified, rint
+from kspike_tf.scan.formulas import Recurrence, cast, floor, rectified, rint
 
 TICKS = 2.0**32  # steps of the voltage grid in one spike
 
 Step = tuple[list[Any], list[Any]]
 
 
-def _spikes(states: Any, inputs: Any, weights: Any) -> Step:
+def _spikes(states: Any, inputs: Any, coefficients: Any) -> Step:
     """Integrate and fire: v ← v + rate·dt on the grid, n = floor(v), v ← v − n."""
-    (voltage,), (rate,), (scale, height) = states, inputs, weights  # scale is dt·TICKS
+    (voltage,), (rate,), (scale, height) = states, inputs, coefficients  # scale is dt·TICKS
     a = voltage + rint(rate * scale) * (1 / TICKS)
     count = floor(a)
     return [a - count], [cast(count, rate) * cast(height, rate)]
 
 
-def _rectified_spikes(states: Any, inputs: Any, weights: Any) -> Step:
+def _rectified_spikes(states: Any, inputs: Any, coefficients: Any) -> Step:
     """Integrate and fire, after the activation function max(x, 0)."""
-    return _spikes(states, [rectified(inputs[0])], weights)
+    return _spikes(states, [rectified(inputs[0])], coefficients)
 
 
-def _lowpass(states: Any, inputs: Any, weights: Any) -> Step:
+def _lowpass(states: Any, inputs: Any, coefficients: Any) -> Step:
     """Filter: y ← x + e·(y − x)."""
-    (y,), (x,), (e,) = states, inputs, weights
+    (y,), (x,), (e,) = states, inputs, coefficients
     y = x + e * (y - x)
     return [y], [y]
 
 
-def _lowpass_back(states: Any, inputs: Any, weights: Any) -> Step:
+def _lowpass_back(states: Any, inputs: Any, coefficients: Any) -> Step:
     """Take gradients back through the lowpass filter: to its input, its state, and r = −log e.
 
     With g the gradient of the output, and c that of the state after a step: a = g + c,
     ∂x = (1 − e)·a, c ← e·a. As the loss of such outputs is the sum of ∂x·x and of c·state, its
     derivative for r, at fixed g, is that of ∂x and c; so m = dc/dr goes along, with de/dr = −e.
     """
-    (c, m, total), (x, g), (e, gain) = states, inputs, weights
+    (c, m, total), (x, g), (e, gain) = states, inputs, coefficients
     a = g + c
     total = total + x * (e * a + gain * m)
     return [e * a, e * (m - a), total], [gain * a]
 
 
-def _alpha(states: Any, inputs: Any, weights: Any) -> Step:
-    """Filter: w = y − x, k = e·r·(p + w), p ← e·p − k, y ← x + e·w + k; the weights are e, e·r."""
-    (y, p), (x,), (e, slope) = states, inputs, weights
+def _alpha(states: Any, inputs: Any, coefficients: Any) -> Step:
+    """Filter: w = y − x, k = e·r·(p + w), p ← e·p − k, y ← x + e·w + k."""
+    (y, p), (x,), (e, slope) = states, inputs, coefficients  # slope is e·r
     w = y - x
     k = slope * (p + w)
     y = x + e * w + k
     return [y, e * p - k], [y]
 
 
-def _alpha_back(states: Any, inputs: Any, weights: Any) -> Step:
+def _alpha_back(states: Any, inputs: Any, coefficients: Any) -> Step:
     """Take gradients back through the alpha filter, as through the lowpass filter.
 
     With a = g + c₁ and b = c₂ the gradients of y and p after a step, and k = e·r·(a − b):
     ∂x = (1 − e·(1 + r))·a + e·r·b, c₁ ← e·a + k, c₂ ← e·b + k. The derivatives for r of e, e·r and
     the gain 1 − e·(1 + r) are −e, ``bend`` = e·(1 − r) and ``slope`` = e·r.
     """
-    (c1, b, m1, m2, total), (x, g), (e, slope, gain, bend) = states, inputs, weights
+    (c1, b, m1, m2, total), (x, g), (e, slope, gain, bend) = states, inputs, coefficients
     a = g + c1
     total = total + x * (slope * (a + m2) + gain * m1 + bend * b)
     k = slope * (a - b)

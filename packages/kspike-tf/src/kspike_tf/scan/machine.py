@@ -14,121 +14,22 @@ import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from threading import Lock
 from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 
+from kspike_tf.scan.formulas import DOUBLE, FLOAT, Recurrence, Value
+
 # Units that are taken through time together. With 256, of 1,024, a step's memory is read in pieces:
 # training steps of the layers took a tenth to a quarter longer.
 BLOCK = 2048
-LINE = 16  # elements of float32 in a cache line
+LINE = 64  # bytes in a cache line
 
-_WORD, _DOUBLE, _FLOAT = ir.IntType(64), ir.DoubleType(), ir.FloatType()
-_POINTERS = {"f": _FLOAT.as_pointer(), "d": _DOUBLE.as_pointer()}
-_lock = Lock()
+_WORD = ir.IntType(64)
+_FLOAT64 = np.dtype(np.float64)
 _engines: list[Any] = []  # machine code lives as long as its engine
-
-
-class Recurrence(NamedTuple):
-    """A formula for a time step of a unit, and how many numbers it takes and gives.
-
-    Parameters
-    ----------
-    formula : callable
-        Takes lists of states, inputs and weights; returns lists of states and outputs.
-    states : int
-        Numbers that go from step to step, float64.
-    inputs, outputs : int
-        Sequences that are read and written, all float32 or all float64.
-    weights : int
-        Coefficients of a unit, float64.
-    constants : int
-        Coefficients of all units, float64; the formula gets them after the weights.
-    backwards : bool
-        Whether the last step is the first.
-    """
-
-    formula: Callable[..., Any]
-    states: int = 1
-    inputs: int = 1
-    outputs: int = 1
-    weights: int = 0
-    constants: int = 0
-    backwards: bool = False
-
-
-class Value:
-    """A number of a formula, which is known when the machine code runs."""
-
-    def __init__(self, builder: Any, value: Any) -> None:
-        self.builder, self.value = builder, value
-
-    def __add__(self, other: Any) -> Value:
-        return self._with("fadd", other)
-
-    def __sub__(self, other: Any) -> Value:
-        return self._with("fsub", other)
-
-    def __mul__(self, other: Any) -> Value:
-        return self._with("fmul", other)
-
-    def _with(self, operation: str, other: Any) -> Value:
-        if not isinstance(other, Value):
-            other = Value(self.builder, ir.Constant(self.value.type, other))
-        kind = _DOUBLE if _DOUBLE in (self.value.type, other.value.type) else _FLOAT
-        return self._made(getattr(self.builder, operation), self.of(kind), other.of(kind))
-
-    def of(self, kind: Any) -> Any:
-        """Return the number in a type."""
-        if self.value.type == kind:
-            return self.value
-        change = self.builder.fpext if kind == _DOUBLE else self.builder.fptrunc
-        return change(self.value, kind)
-
-    def call(self, name: str) -> Value:
-        """Apply a function that LLVM knows."""
-        function = self.builder.module.declare_intrinsic(f"llvm.{name}", [self.value.type])
-        return self._made(self.builder.call, function, [self.value])
-
-    def rectified(self) -> Value:
-        """Return zero for what is below."""
-        zero = ir.Constant(self.value.type, 0)
-        below = self.builder.fcmp_ordered("<", self.value, zero)  # false for NaN
-        return self._made(self.builder.select, below, zero, self.value)
-
-    def _made(self, operation: Callable[..., Any], *args: Any) -> Value:
-        return Value(self.builder, operation(*args))
-
-
-# What formulas may use besides sums, differences and products
-
-
-def rint(x: Any) -> Any:
-    """Round to the nearest whole number, halves to the even one."""
-    return x.call("rint") if isinstance(x, Value) else np.rint(x)
-
-
-def floor(x: Any) -> Any:
-    """Round down."""
-    return x.call("floor") if isinstance(x, Value) else np.floor(x)
-
-
-def rectified(x: Any) -> Any:
-    """Return x where it is positive, or zero."""
-    return x.rectified() if isinstance(x, Value) else np.where(x < 0, x.dtype.type(0), x)
-
-
-def cast(x: Any, like: Any) -> Any:
-    """Round to the type of another number."""
-    if isinstance(x, Value):
-        return Value(x.builder, x.of(like.value.type))
-    return np.asarray(x, like.dtype)
-
-
-# Machine code
 
 
 class Arrays(NamedTuple):
@@ -152,13 +53,8 @@ class Arrays(NamedTuple):
     weights: Sequence[np.ndarray] = ()
     constants: Sequence[float] = ()
 
-    @property
-    def items(self) -> int:
-        """In how many parts the work can be cut: rows, and blocks of units."""
-        return self.states.shape[0] * -(-self.states.shape[2] // BLOCK)
 
-
-def prepare(recurrence: Recurrence, arrays: Arrays) -> Callable[[int, int], None]:
+def prepare(recurrence: Recurrence, arrays: Arrays) -> tuple[Callable[[int, int], None], int]:
     """Return a function that does some items of the work, without Python's lock.
 
     Parameters
@@ -170,24 +66,45 @@ def prepare(recurrence: Recurrence, arrays: Arrays) -> Callable[[int, int], None
 
     Returns
     -------
-    callable
+    work : callable
         Takes the first item and the one after the last. Items are independent of each other.
+    items : int
+        How many there are.
+
+    Raises
+    ------
+    ValueError
+        If the arrays' shapes or types do not go together: machine code would go beyond them.
     """
-    run = _machine_code(recurrence, arrays.inputs[0].dtype.char)
-    steps, units = arrays.inputs[0].shape[1:]
-    states = [arrays.states.ctypes.data + 8 * units * n for n in range(recurrence.states)]
-    others = [each.ctypes.data for each in (*arrays.weights, *arrays.inputs, *arrays.outputs)]
+    sequences = (*arrays.inputs, *arrays.outputs)
+    kind = sequences[0].dtype
+    batch, steps, units = shape = sequences[0].shape
+    _check([arrays.states], 1, (batch, recurrence.states, units), _FLOAT64)
+    _check(sequences, recurrence.inputs + recurrence.outputs, shape, kind)
+    _check(arrays.weights, recurrence.weights, (units,), _FLOAT64)
+    run = _compiled(recurrence, kind.char)
+    blocks = -(-units // BLOCK)
+    start = arrays.states.ctypes.data
+    states = [start + 8 * units * n for n in range(recurrence.states)]
+    others = [each.ctypes.data for each in (*arrays.weights, *sequences)]
 
     def work(first: int, last: int) -> None:
         # To name the arrays here keeps them, and what is at their addresses, as long as this.
-        run(first, last, steps, units, *states, *others, *arrays.constants)
+        run(first, last, blocks, steps, units, *states, *others, *arrays.constants)
 
-    return work
+    return work, batch * blocks
 
 
-def _machine_code(recurrence: Recurrence, letter: str) -> Any:
-    with _lock:  # one at a time
-        return _compiled(recurrence, letter)
+def _check(arrays: Sequence[np.ndarray], count: int, shape: tuple[int, ...], kind: Any) -> None:
+    good = len(arrays) == count
+    for each in arrays:
+        good &= each.shape == shape and each.dtype == kind and each.flags.c_contiguous
+    if not good:
+        have = ", ".join(f"{each.dtype} {each.shape}" for each in arrays)
+        raise ValueError(
+            f"the sequences and states of a batch must fit: {count} arrays {kind} {shape} in C "
+            f"order are needed, got {have or 'none'}"
+        )
 
 
 @cache
@@ -201,6 +118,7 @@ def _compiled(recurrence: Recurrence, letter: str) -> Any:
     machine = target.create_target_machine(llvm.get_host_cpu_name(), features, opt=3, jit=True)
     written.triple, written.data_layout = machine.triple, str(machine.target_data)
     module = llvm.parse_assembly(str(written))
+    module.verify()
     tuning = llvm.create_pipeline_tuning_options(speed_level=3)
     tuning.loop_vectorization = True
     builder = llvm.create_pass_builder(machine, tuning)
@@ -208,71 +126,85 @@ def _compiled(recurrence: Recurrence, letter: str) -> Any:
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     _engines.append(engine)
-    pointers = len(written.get_global("run").args) - 4 - recurrence.constants
-    words = [ctypes.c_int64] * 4 + [ctypes.c_void_p] * pointers
+    pointers = len(written.get_global("run").args) - 5 - recurrence.constants
+    words = [ctypes.c_int64] * 5 + [ctypes.c_void_p] * pointers
     kinds = *words, *[ctypes.c_double] * recurrence.constants
     return ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address("run"))
 
 
 def _write(module: Any, recurrence: Recurrence, letter: str) -> None:
     """Write the loops around a formula."""
-    doubles = [_POINTERS["d"]] * (recurrence.states + recurrence.weights)
-    sequences = [_POINTERS[letter]] * (recurrence.inputs + recurrence.outputs)
-    kinds = [*[_WORD] * 4, *doubles, *sequences, *[_DOUBLE] * recurrence.constants]
+    element = {"f": FLOAT, "d": DOUBLE}[letter]
+    doubles = [DOUBLE.as_pointer()] * (recurrence.states + recurrence.weights)
+    sequences = [element.as_pointer()] * (recurrence.inputs + recurrence.outputs)
+    kinds = [*[_WORD] * 5, *doubles, *sequences, *[DOUBLE] * recurrence.constants]
     run = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), "run")
     for each in run.args:
-        if each.type != _WORD and each.type != _DOUBLE:
+        if each.type != _WORD and each.type != DOUBLE:
             each.add_attribute("noalias")
-    first, last, steps, units, *rest = run.args
+    first, last, blocks, steps, units, *rest = run.args
     b = ir.IRBuilder(run.append_basic_block())
-    width = _WORD(BLOCK)
-    columns = b.udiv(b.add(units, b.sub(width, _WORD(1))), width)
     with _each(b, first, last) as item:
-        row = b.udiv(item, columns)
-        left = b.mul(b.urem(item, columns), width)
-        right = b.add(left, width)
+        row = b.udiv(item, blocks)
+        left = b.mul(b.urem(item, blocks), _WORD(BLOCK))
+        right = b.add(left, _WORD(BLOCK))
         right = b.select(b.icmp_unsigned("<", right, units), right, units)
         with _each(b, _WORD(0), steps) as step:
             t = b.sub(b.sub(steps, step), _WORD(1)) if recurrence.backwards else step
             at = b.mul(b.add(b.mul(row, steps), t), units)
             state = b.mul(b.mul(row, _WORD(recurrence.states)), units)
             if recurrence.backwards:
-                _prefetch(b, recurrence, rest, b.sub(at, units), left, right)
+                _prefetch(b, recurrence, rest, b.sub(at, units), left, right, element)
             with _each(b, left, right) as unit:
-                _write_step(b, recurrence, rest, unit, b.add(at, unit), b.add(state, unit))
+                places = unit, b.add(at, unit), b.add(state, unit)
+                _write_step(b, recurrence, rest, places, element)
     b.ret_void()
 
 
 def _write_step(
-    b: Any, recurrence: Recurrence, args: Sequence[Any], unit: Any, place: Any, state: Any
+    b: Any, recurrence: Recurrence, args: Sequence[Any], places: Sequence[Any], element: Any
 ) -> None:
-    """Write a step of a unit: at which place of the sequences, and of the states."""
+    """Write a step of a unit, whose places in weights, sequences and states are given."""
+    unit, place, state = places
     states, weights, inputs, outputs, constants = _sorted(recurrence, args)
 
-    def read(pointers: Sequence[Any], index: Any) -> list[Value]:
-        return [Value(b, b.load(b.gep(each, [index]))) for each in pointers]
+    def read(pointers: Sequence[Any], index: Any, kind: Any) -> list[Value]:
+        places = [_at(b, each, index, kind) for each in pointers]
+        return [Value(b, b.load(each, typ=kind)) for each in places]
 
-    def write(values: Sequence[Any], pointers: Sequence[Any], index: Any) -> None:
+    def write(values: Sequence[Any], pointers: Sequence[Any], index: Any, kind: Any) -> None:
         for value, each in zip(values, pointers, strict=True):
-            b.store(value.of(each.type.pointee), b.gep(each, [index]))
+            b.store(value.of(kind), _at(b, each, index, kind))
 
-    coefficients = read(weights, unit) + [Value(b, each) for each in constants]
-    after, given = recurrence.formula(read(states, state), read(inputs, place), coefficients)
-    write(after, states, state)
-    write(given, outputs, place)
+    coefficients = read(weights, unit, DOUBLE) + [Value(b, each) for each in constants]
+    before, given = read(states, state, DOUBLE), read(inputs, place, element)
+    after, given = recurrence.formula(before, given, coefficients)
+    write(after, states, state, DOUBLE)
+    write(given, outputs, place, element)
+
+
+def _at(b: Any, pointer: Any, index: Any, kind: Any) -> Any:
+    return b.gep(pointer, [index], source_etype=kind)
 
 
 def _prefetch(
-    b: Any, recurrence: Recurrence, args: Sequence[Any], at: Any, left: Any, right: Any
+    b: Any,
+    recurrence: Recurrence,
+    args: Sequence[Any],
+    at: Any,
+    left: Any,
+    right: Any,
+    element: Any,
 ) -> None:
     """Ask for the memory of a step: processors foresee only what goes up in memory."""
     _, _, inputs, outputs, _ = _sorted(recurrence, args)
     pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
     function = b.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
-    with _each(b, left, right, LINE) as unit:
+    size = 8 if element == DOUBLE else 4
+    with _each(b, left, right, LINE // size) as unit:
         for each, writing in [(i, 0) for i in inputs] + [(o, 1) for o in outputs]:
-            place = b.bitcast(b.gep(each, [b.add(at, unit)]), pointer)
+            place = b.bitcast(_at(b, each, b.add(at, unit), element), pointer)
             # Into the nearest level of the data cache. An address that is not ours is no error.
             b.call(function, [place, number(writing), number(3), number(1)])
 

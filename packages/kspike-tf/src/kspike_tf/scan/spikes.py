@@ -8,11 +8,11 @@ import tensorflow as tf
 
 from kspike_tf.scan import blocks, host, loops
 from kspike_tf.scan.compiled import Way, way
+from kspike_tf.scan.kernels import TICKS
 from kspike_tf.tracing import is_plain
 
 Tensor = Any
 
-TICKS = 2.0**32  # steps of the voltage grid in one spike
 PHILOX = 1  # TensorFlow's number for the generator Philox4x32-10
 
 
@@ -57,12 +57,13 @@ def _straight_through(x: Tensor, voltage: Tensor, dt: Tensor, rectify: bool) -> 
         still = tf.stop_gradient(x)
         args = still, tf.stop_gradient(voltage), tf.stop_gradient(tf.cast(dt, tf.float64))
 
-        def back(d_spikes: Tensor, _d_voltage: Tensor) -> Tensor:
-            if not rectify:
-                return d_spikes
+        def as_relu(d_spikes: Tensor, _d_voltage: Tensor) -> Tensor:
             return tf.raw_ops.ReluGrad(gradients=d_spikes, features=still)
 
-        return _scan(*args, rectify), back
+        def as_it_is(d_spikes: Tensor, _d_voltage: Tensor) -> Tensor:
+            return d_spikes
+
+        return _scan(*args, rectify), as_relu if rectify else as_it_is
 
     spikes, voltage = forward(x)
     return spikes, voltage
