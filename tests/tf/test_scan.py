@@ -271,24 +271,27 @@ def test_states_of_another_batch_are_refused(name, rows):
     signature = [tf.TensorSpec([None] * each.ndim, each.dtype) for each in (sequence, *args[1:])]
     function = spikes if name == "spikes" else filtered(name)
     step = tf.function(lambda *args: function(*args), input_signature=signature)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="batch must fit"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError,
+        match=f"states are of {rows} examples, and the sequence of 2",
+    ):
         step(sequence, *args[1:])
 
 
 def test_machine_code_refuses_arrays_that_do_not_fit():
     x, state, weight = np.zeros((2, 5, 3)), np.zeros((2, 1, 3)), np.zeros(3)
 
-    def refused(states=state, outputs=(x,), weights=(weight,)):
-        with pytest.raises(ValueError, match="must fit"):
+    def refused(name, states=state, outputs=(x,), weights=(weight,)):
+        with pytest.raises(ValueError, match=f"^{name} must be "):
             machine.prepare(kernels.lowpass, machine.Arrays(states, [x], outputs, weights))
 
-    refused(state.astype(np.float32))
-    refused(np.zeros((2, 2, 3))[:, ::2])
-    refused(outputs=[x[:, :4]])
-    refused(outputs=[x.astype(np.float32)])
-    refused(outputs=[x, x])
-    refused(weights=[])
-    refused(weights=[np.zeros(6)[::2]])
+    refused("states", state.astype(np.float32))
+    refused("states", np.zeros((2, 2, 3))[:, ::2])
+    refused("sequences", outputs=[x[:, :4]])
+    refused("sequences", outputs=[x.astype(np.float32)])
+    refused("sequences", outputs=[x, x])
+    refused("weights", weights=[])
+    refused("weights", weights=[np.zeros(6)[::2]])
 
 
 def test_python_remembers_the_threads_of_tensorflow():

@@ -24,7 +24,6 @@ from kspike_tf.scan.machine import Arrays, prepare
 Tensor = Any
 
 PART = 2**18  # steps of a unit, forwards, that are worth another thread
-ALIGNMENT = 64  # bytes
 
 
 # In TensorFlow
@@ -53,7 +52,8 @@ def call(
     like = list(args)[: function.results]  # type: ignore[attr-defined]
     if tf.executing_eagerly():
         arrays = list(map(np.asarray, args))
-        return [tf.convert_to_tensor(each) for each in function(*arrays, _room(arrays[0]))]
+        outputs = function(*arrays, np.empty_like(arrays[0]))
+        return [tf.convert_to_tensor(each) for each in outputs]
 
     def shaped(outputs: Sequence[Tensor]) -> list[Tensor]:
         return [tf.ensure_shape(o, each.shape) for o, each in zip(outputs, like, strict=True)]
@@ -70,13 +70,6 @@ def call(
         return shaped(_of_any_shape(otherwise, kinds)(*args))
 
     return tf.cond(_is_this_process(), here, elsewhere)
-
-
-def _room(like: np.ndarray) -> np.ndarray:
-    """Return memory that begins where TensorFlow takes it over: it copies what does not."""
-    memory = np.empty(like.nbytes + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + like.nbytes].view(like.dtype).reshape(like.shape)
 
 
 @cache

@@ -79,9 +79,14 @@ def prepare(recurrence: Recurrence, arrays: Arrays) -> tuple[Callable[[int, int]
     sequences = (*arrays.inputs, *arrays.outputs)
     kind = sequences[0].dtype
     batch, steps, units = shape = sequences[0].shape
-    _check([arrays.states], 1, (batch, recurrence.states, units), _FLOAT64)
-    _check(sequences, recurrence.inputs + recurrence.outputs, shape, kind)
-    _check(arrays.weights, recurrence.weights, (units,), _FLOAT64)
+    if len(arrays.states) != batch:  # which graphs of open batch size do not know before
+        raise ValueError(
+            f"states are of {len(arrays.states)} examples, and the sequence of {batch}: a stateful "
+            "layer takes batches of the size that it began with"
+        )
+    _check("states", [arrays.states], 1, (batch, recurrence.states, units), _FLOAT64)
+    _check("sequences", sequences, recurrence.inputs + recurrence.outputs, shape, kind)
+    _check("weights", arrays.weights, recurrence.weights, (units,), _FLOAT64)
     run = _compiled(recurrence, kind.char)
     blocks = -(-units // BLOCK)
     start = arrays.states.ctypes.data
@@ -95,15 +100,16 @@ def prepare(recurrence: Recurrence, arrays: Arrays) -> tuple[Callable[[int, int]
     return work, batch * blocks
 
 
-def _check(arrays: Sequence[np.ndarray], count: int, shape: tuple[int, ...], kind: Any) -> None:
+def _check(
+    name: str, arrays: Sequence[np.ndarray], count: int, shape: tuple[int, ...], kind: Any
+) -> None:
     good = len(arrays) == count
     for each in arrays:
         good &= each.shape == shape and each.dtype == kind and each.flags.c_contiguous
     if not good:
         have = ", ".join(f"{each.dtype} {each.shape}" for each in arrays)
         raise ValueError(
-            f"the sequences and states of a batch must fit: {count} arrays {kind} {shape} in C "
-            f"order are needed, got {have or 'none'}"
+            f"{name} must be {count} of {kind} {shape} in C order, got {have or 'none'}"
         )
 
 

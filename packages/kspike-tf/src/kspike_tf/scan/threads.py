@@ -23,7 +23,8 @@ def stay() -> None:
     """
     if not hasattr(_here, "known"):
         _here.known = True  # which is forgotten with the thread
-        # Whoever called us ends with PyGILState_Release, which forgets at as many as Ensure.
+        # Our caller ends with PyGILState_Release, which forgets the thread when there were as many
+        # of it as of PyGILState_Ensure; this is one more.
         ctypes.pythonapi.PyGILState_Ensure()
 
 
