@@ -7,7 +7,6 @@ from its outputs to its inputs, is again such a system, run backwards in time.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,68 +92,52 @@ def ratio(tau: Tensor, dt: Tensor) -> Tensor:
 
 
 class _Filter(NamedTuple):
-    """A filter's functions of a sequence, a state and the ratio of dt to τ.
+    """A filter's functions of a sequence, a state and the ratio of dt to τ, and their adjoints.
 
-    Those of the host also have adjoints; the others take a module that runs first-order systems,
-    and take gradients back with what went through the filter and between its systems.
+    Those of the host and the loops are alike. Adjoints in blocks also take what went through the
+    filter and between its systems.
     """
 
     on_host: Any
     back_on_host: Any
-    weights_on_host: Any
-    forward: Any
-    back: Any
+    in_loops: Any
+    back_in_loops: Any
+    weights: Any  # of the ratio: what those adjoints need besides
+    in_blocks: Any
+    back_in_blocks: Any
 
 
 def _scan(kind: _Filter, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
     """Filter, in the way that fits, differentiably."""
     if 0 in x.shape:
         return tf.identity(x), tf.identity(state)  # which XLA would refuse
-    how = _way(x)
-    mechanism = blocks if how is Way.BLOCKS else loops
+    how = way(x, loops_well=True)
 
     @tf.custom_gradient
     def filtered(x: Tensor, state: Tensor, ratio: Tensor) -> Any:
         # A tape would otherwise look into the scan, which it cannot differentiate.
         args = [tf.stop_gradient(each) for each in (x, state, ratio)]
+        between: list[Tensor] = []
         if how is Way.HOST:
-            y, end = host.call(kind.on_host, args, _in_loops(kind)[0])
+            y, end = host.call(kind.on_host, args, kind.in_loops)
+        elif how is Way.LOOP:
+            y, end = kind.in_loops(*args)
         else:
-            y, end, *between = kind.forward(mechanism, *args)
+            y, end, *between = kind.in_blocks(*args)
 
         def back(d_y: Tensor, d_end: Tensor) -> Any:
-            if how is not Way.HOST:
+            if how is Way.BLOCKS:
                 known = [tf.stop_gradient(each) for each in (y, *between)]
-                return kind.back(mechanism, *args, *known, d_y, d_end)
-
-            given = *args, *kind.weights_on_host(args[2]), d_y, d_end
-            return host.call(kind.back_on_host, given, _in_loops(kind)[1])
+                return kind.back_in_blocks(*args, *known, d_y, d_end)
+            given = *args, *kind.weights(args[2]), d_y, d_end
+            if how is Way.LOOP:
+                return kind.back_in_loops(*given)
+            return host.call(kind.back_on_host, given, kind.back_in_loops)
 
         return (y, end), _once(back)
 
     y, end = filtered(x, state, ratio)
     return y, end
-
-
-def _way(x: Tensor) -> Way:
-    # A step is a few multiplications: on processors, blocks took XLA 1.2 to 8 times as long.
-    return way(x, loops_well=True)
-
-
-@cache
-def _in_loops(kind: _Filter) -> tuple[Any, Any]:
-    """Return what a filter does on the host, in TensorFlow operations."""
-
-    def forward(x: Tensor, state: Tensor, ratio: Tensor) -> Any:
-        return kind.forward(loops, x, state, ratio)[:2]
-
-    def back(*given: Tensor) -> Any:
-        # Again forwards, rather than to keep for this what the host does not need.
-        args, d_outputs = given[:3], given[-2:]
-        y, _, *between = kind.forward(loops, *args)
-        return kind.back(loops, *args, y, *between, *d_outputs)
-
-    return forward, back
 
 
 def _once(back: Any) -> Any:
@@ -175,7 +158,13 @@ def _once(back: Any) -> Any:
     return gradients
 
 
-# The lowpass filter: y ← e·y + (1 − e)·x.
+def _summed(terms: Any) -> Any:
+    """Return a function that sums terms of each step over batch and time."""
+    in_parts = stage(lambda *args: blocks.partial_sums(terms(*args)))
+    return lambda *args: tf.reduce_sum(in_parts(*args), [0, 1])
+
+
+# In blocks, the lowpass filter: y ← e·y + (1 − e)·x.
 
 
 def _lowpass_weights(ratio: Tensor) -> Weights:
@@ -183,13 +172,12 @@ def _lowpass_weights(ratio: Tensor) -> Weights:
     return Weights(ratio, gain, tf.exp(-ratio), gain)
 
 
-def _lowpass(mechanism: Any, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
-    y, end = mechanism.respond(_lowpass_weights(ratio), x, state[:, 0])
+def _lowpass(x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+    y, end = blocks.respond(_lowpass_weights(ratio), x, state[:, 0])
     return y, tf.expand_dims(end, 1)
 
 
 def _lowpass_back(
-    mechanism: Any,
     x: Tensor,
     state: Tensor,
     ratio: Tensor,
@@ -198,17 +186,18 @@ def _lowpass_back(
     d_end: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     weights = _lowpass_weights(ratio)
-    d_x, d_start = mechanism.respond(weights.adjoint, d_y, d_end[:, 0], reverse=True)
-    change = _total(_lowpass_terms, x, y, state[:, 0], d_x)
+    d_x, d_start = blocks.respond(weights.adjoint, d_y, d_end[:, 0], reverse=True)
+    change = _lowpass_terms(x, y, state[:, 0], d_x)
     # dy/dr = −e·(y before − x), times the gradient of y, which is d_x/(1 − e).
     return d_x, tf.expand_dims(d_start, 1), -tf.exp(-ratio) / weights.enter * change
 
 
+@_summed
 def _lowpass_terms(x: Tensor, y: Tensor, start: Tensor, d_x: Tensor) -> Tensor:
     return _double(d_x) * (_double(_shifted(y, start)) - _double(x))
 
 
-# The alpha filter: z ← e·z + (1 − e)·x and y ← e·y + m, where z is y + τ·dy/dt and m is
+# In blocks, the alpha filter: z ← e·z + (1 − e)·x and y ← e·y + m, where z is y + τ·dy/dt and m is
 # e·r·z + (1 − e·(1 + r))·x, with z from the step before.
 
 
@@ -228,17 +217,14 @@ def _alpha_gain(ratio: Tensor) -> Tensor:
     return tf.where(ratio < 1e-4, series, closed)
 
 
-def _alpha(
-    mechanism: Any, x: Tensor, state: Tensor, ratio: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _alpha(x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     first, second = _alpha_weights(ratio)
     states = [state[:, 0] + state[:, 1], state[:, 0]]
-    middle, y, (z, end) = mechanism.in_series(first, second, x, states)
+    middle, y, (z, end) = blocks.in_series(first, second, x, states)
     return y, tf.stack([end, z - end], 1), middle
 
 
 def _alpha_back(
-    mechanism: Any,
     x: Tensor,
     state: Tensor,
     ratio: Tensor,
@@ -250,15 +236,16 @@ def _alpha_back(
     first, second = _alpha_weights(ratio)
     # The state holds y and z − y.
     d_states = [d_end[:, 0] - d_end[:, 1], d_end[:, 1]]
-    d_m, d_x, (d_start, d_z) = mechanism.in_series(
+    d_m, d_x, (d_start, d_z) = blocks.in_series(
         second.adjoint, first.adjoint, d_y, d_states, reverse=True
     )
 
     weights = ratio, tf.exp(-ratio), first.direct, first.enter
-    change = _total(_alpha_terms, x, y, middle, state[:, 0], d_m, d_x, *weights)
+    change = _alpha_terms(x, y, middle, state[:, 0], d_m, d_x, *weights)
     return d_x, tf.stack([d_start + d_z, d_z], 1), change
 
 
+@_summed
 def _alpha_terms(
     x: Tensor,
     y: Tensor,
@@ -278,13 +265,6 @@ def _alpha_terms(
     return g * change_y + g_z * (e * u - e_z)
 
 
-def _total(terms: Any, x: Tensor, *args: Tensor) -> Tensor:
-    """Sum terms of each step over batch and time."""
-    if _way(x) is Way.BLOCKS:
-        return tf.reduce_sum(_IN_BLOCKS[terms](x, *args), [0, 1])
-    return tf.reduce_sum(terms(x, *args), [0, 1])
-
-
 def _double(x: Tensor) -> Tensor:
     return tf.cast(x, tf.float64)
 
@@ -294,13 +274,21 @@ def _shifted(y: Tensor, start: Tensor) -> Tensor:
     return tf.concat([tf.cast(start, y.dtype)[:, None], y[:, :-1]], 1)
 
 
-def _summed(terms: Any) -> Any:
-    return stage(lambda *args: blocks.partial_sums(terms(*args)))
-
-
-_IN_BLOCKS = {terms: _summed(terms) for terms in (_lowpass_terms, _alpha_terms)}
-
-_LOWPASS = _Filter(host.lowpass, host.lowpass_back, lambda _: (), _lowpass, _lowpass_back)
+_LOWPASS = _Filter(
+    host.lowpass,
+    host.lowpass_back,
+    loops.lowpass,
+    loops.lowpass_back,
+    lambda _: (),
+    _lowpass,
+    _lowpass_back,
+)
 _ALPHA = _Filter(
-    host.alpha, host.alpha_back, lambda ratio: (_alpha_gain(ratio),), _alpha, _alpha_back
+    host.alpha,
+    host.alpha_back,
+    loops.alpha,
+    loops.alpha_back,
+    lambda ratio: (_alpha_gain(ratio),),
+    _alpha,
+    _alpha_back,
 )

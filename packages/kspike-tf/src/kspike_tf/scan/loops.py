@@ -7,6 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from kspike_tf.scan import kernels
+from kspike_tf.scan.formulas import Recurrence
+
 Tensor = Any
 
 
@@ -15,27 +18,24 @@ def scan(
     sequences: list[Tensor],
     states: list[Tensor],
     reverse: bool = False,
-    number: int = 1,
-) -> tuple[list[Tensor], list[Tensor]]:
+) -> tuple[Tensor, list[Tensor]]:
     """Apply a step over the second axis.
 
     Parameters
     ----------
     step : callable
-        Takes the sequences' values at one step and the states; returns a list of outputs, each
-        like the first value, and the list of states after the step.
+        Takes the sequences' values at one step and the states; returns an output, which is like
+        the first value, and the list of states after the step.
     sequences : list of (batch, time, ...) tf.Tensor
         Read step by step.
     states : list of tf.Tensor
         The states before the first step.
     reverse : bool
         Whether to go from the last step to the first; outputs stay where their inputs are.
-    number : int
-        Of outputs.
 
     Returns
     -------
-    outputs : list of (batch, time, ...) tf.Tensor
+    output : (batch, time, ...) tf.Tensor
         The outputs at each step.
     states : list of tf.Tensor
         The states after the step taken last.
@@ -46,22 +46,18 @@ def scan(
         tf.TensorArray(x.dtype, steps, element_shape=_without_time(x)).unstack(_swapped(x))
         for x in sequences
     ]
-    outputs = [
-        tf.TensorArray(first.dtype, steps, element_shape=_without_time(first))
-        for _ in range(number)
-    ]
+    output = tf.TensorArray(first.dtype, steps, element_shape=_without_time(first))
 
-    def body(count: Tensor, states: list[Tensor], outputs: list[Any]) -> Any:
+    def body(count: Tensor, states: list[Tensor], output: Any) -> Any:
         t = steps - 1 - count if reverse else count
-        values, states = step(*[array.read(t) for array in arrays], *states)
-        written = [array.write(t, v) for array, v in zip(outputs, values, strict=True)]
-        return count + 1, states, written
+        y, states = step(*[array.read(t) for array in arrays], *states)
+        return count + 1, states, output.write(t, y)
 
     # No maximum_iterations: the loop that it makes has no counterpart in ONNX.
-    _, states, outputs = tf.while_loop(
-        lambda count, *_: count < steps, body, (tf.constant(0), states, outputs)
+    _, states, output = tf.while_loop(
+        lambda count, *_: count < steps, body, (tf.constant(0), states, output)
     )
-    return [tf.ensure_shape(_swapped(array.stack()), first.shape) for array in outputs], states
+    return tf.ensure_shape(_swapped(output.stack()), first.shape), states
 
 
 def _without_time(x: Tensor) -> tf.TensorShape:
@@ -72,41 +68,70 @@ def _swapped(x: Tensor) -> Tensor:
     return tf.transpose(x, [1, 0, *range(2, x.shape.rank)])
 
 
-def respond(weights: Any, u: Tensor, state: Tensor, reverse: bool = False) -> tuple[Tensor, Tensor]:
-    """Run a system over a sequence, as `kspike_tf.scan.blocks.respond`."""
-    system = _system(weights)
-
-    def step(u_t: Tensor, state: Tensor) -> Any:
-        out, state = system(tf.cast(u_t, tf.float64), state)
-        return [tf.cast(out, u.dtype)], [state]
-
-    (out,), (state,) = scan(step, [u], [state], reverse)
-    return out, state
+# Filters: the formulas of the kernels, on tensors
 
 
-def in_series(
-    first: Any, second: Any, u: Tensor, states: list[Tensor], reverse: bool = False
-) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Run a system and one that takes its outputs, as `kspike_tf.scan.blocks.in_series`.
-
-    It is one loop, and what goes from one to the other is not rounded.
-    """
-    one_system, two_system = _system(first), _system(second)
-
-    def step(u_t: Tensor, one: Tensor, two: Tensor) -> Any:
-        middle, one = one_system(tf.cast(u_t, tf.float64), one)
-        out, two = two_system(middle, two)
-        return [tf.cast(middle, u.dtype), tf.cast(out, u.dtype)], [one, two]
-
-    (middle, out), states = scan(step, [u], states, reverse, number=2)
-    return middle, out, states
+def lowpass(x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
+    """Return output and final state, as `kspike_tf.scan.host.lowpass`."""
+    return _forward(kernels.lowpass, [tf.exp(-ratio)], x, state)
 
 
-def _system(weights: Any) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Return what takes an input and a state to an output and the state after a step."""
-    decay = tf.exp(-weights.ratio)
+def lowpass_back(
+    x: Tensor, state: Tensor, ratio: Tensor, d_y: Tensor, d_end: Tensor
+) -> list[Tensor]:
+    """Return the gradients of input, state and ratio, as `kspike_tf.scan.host.lowpass_back`."""
+    weights = [tf.exp(-ratio), -tf.math.expm1(-ratio)]
+    return _back(kernels.lowpass_back, weights, x, state, d_y, d_end)
 
-    def step(u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        return weights.leave * state + weights.direct * u, decay * state + weights.enter * u
 
-    return step
+def alpha(x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
+    """Return output and final state, as `kspike_tf.scan.host.alpha`."""
+    decay = tf.exp(-ratio)
+    return _forward(kernels.alpha, [decay, decay * ratio], x, state)
+
+
+def alpha_back(
+    x: Tensor, state: Tensor, ratio: Tensor, gain: Tensor, d_y: Tensor, d_end: Tensor
+) -> list[Tensor]:
+    """Return the gradients of input, state and ratio, as `kspike_tf.scan.host.alpha_back`."""
+    decay = tf.exp(-ratio)
+    weights = [decay, decay * ratio, gain, decay * (1 - ratio)]
+    return _back(kernels.alpha_back, weights, x, state, d_y, d_end)
+
+
+def _forward(
+    recurrence: Recurrence, weights: list[Tensor], x: Tensor, state: Tensor
+) -> list[Tensor]:
+    y, states = _run(recurrence, weights, [x], tf.unstack(state, recurrence.states, 1))
+    return [y, tf.stack(states, 1)]
+
+
+def _back(
+    recurrence: Recurrence,
+    weights: list[Tensor],
+    x: Tensor,
+    state: Tensor,
+    d_y: Tensor,
+    d_end: Tensor,
+) -> list[Tensor]:
+    """Run an adjoint: on gradients of the states, their derivatives for r, and a sum over time."""
+    count = recurrence.states // 2
+    zero = tf.zeros_like(x[:, 0], tf.float64)
+    before = tf.unstack(d_end, count, 1) + [zero] * (count + 1)
+    d_x, after = _run(recurrence, weights, [x, d_y], before)
+    # The loss depends on the first state as on an input.
+    total = after[-1] + tf.reduce_sum(state * tf.stack(after[count:-1], 1), 1)
+    return [d_x, tf.stack(after[:count], 1), tf.reduce_sum(total, 0)]
+
+
+def _run(
+    recurrence: Recurrence, weights: list[Tensor], inputs: list[Tensor], states: list[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """Apply a formula with one output to sequences ``(batch, time, units)``."""
+
+    def step(*args: Tensor) -> Any:
+        given = [tf.cast(each, tf.float64) for each in args[: recurrence.inputs]]
+        states, (y,) = recurrence.formula(args[recurrence.inputs :], given, weights)
+        return tf.cast(y, inputs[0].dtype), states
+
+    return scan(step, inputs, states, recurrence.backwards)

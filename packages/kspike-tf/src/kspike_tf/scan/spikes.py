@@ -116,9 +116,9 @@ def _in_range(rates: Tensor, voltage: Tensor, dt: Tensor) -> Tensor:
 def _loop(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     def step(rates: Tensor, voltage: Tensor) -> Any:
         spikes, voltage = _step(rates, voltage, dt)
-        return [spikes], [voltage]
+        return spikes, [voltage]
 
-    (spikes,), (voltage,) = loops.scan(step, [rates], [voltage])
+    spikes, (voltage,) = loops.scan(step, [rates], [voltage])
     return spikes, voltage
 
 
