@@ -1,8 +1,9 @@
 """Filters over time, with analytic gradients.
 
-Both filters are made of first-order systems s ← e·s + …, with e = exp(−r) and r = dt/τ: the lowpass
-filter is one, the alpha filter two in a row. The adjoint of such a system, which takes gradients
-from its outputs to its inputs, is again such a system, run backwards in time.
+Kernels and loops follow the formulas of `kspike_tf.scan.kernels`. For blocks, both filters are made
+of first-order systems s ← e·s + …, with e = exp(−r) and r = dt/τ: the lowpass filter is one, the
+alpha filter two in a row. The adjoint of such a system, which takes gradients from its outputs to
+its inputs, is again such a system, run backwards in time.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from kspike_tf.scan import blocks, host, loops
+from kspike_tf.scan import blocks, host, kernels, loops
 from kspike_tf.scan.blocks import Weights
 from kspike_tf.scan.compiled import Way, stage, way
 
@@ -71,19 +72,17 @@ def alpha(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, Te
 
 def lowpass_step(x: Tensor, y: Tensor, tau: Tensor, dt: Tensor) -> Tensor:
     """Return the lowpass filter's state after one more step, on arrays without the time axis."""
-    u = tf.cast(x, tf.float64)
-    return u + tf.exp(-ratio(tau, dt)) * (y - u)
+    weights = [tf.exp(-ratio(tau, dt))]
+    (y,), _ = kernels.lowpass.formula([y], [_double(x)], weights)
+    return y
 
 
 def alpha_step(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> Tensor:
     """Return the alpha filter's state ``(batch, 2, units)`` after one more step."""
     r = ratio(tau, dt)
     e = tf.exp(-r)
-    u = tf.cast(x, tf.float64)
-    y, p = state[:, 0], state[:, 1]
-    w = y - u
-    k = e * r * (p + w)
-    return tf.stack([u + (e * w + k), e * p - k], axis=1)
+    states, _ = kernels.alpha.formula([state[:, 0], state[:, 1]], [_double(x)], [e, e * r])
+    return tf.stack(states, axis=1)
 
 
 def ratio(tau: Tensor, dt: Tensor) -> Tensor:
@@ -102,7 +101,7 @@ class _Filter(NamedTuple):
     back_on_host: Any
     in_loops: Any
     back_in_loops: Any
-    weights: Any  # of the ratio: what those adjoints need besides
+    more: Any  # arguments of those adjoints, as a function of the ratio
     in_blocks: Any
     back_in_blocks: Any
 
@@ -111,6 +110,7 @@ def _scan(kind: _Filter, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tenso
     """Filter, in the way that fits, differentiably."""
     if 0 in x.shape:
         return tf.identity(x), tf.identity(state)  # which XLA would refuse
+    # A step is a few multiplications: on processors, XLA makes loops of it that beat blocks.
     how = way(x, loops_well=True)
 
     @tf.custom_gradient
@@ -129,7 +129,7 @@ def _scan(kind: _Filter, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tenso
             if how is Way.BLOCKS:
                 known = [tf.stop_gradient(each) for each in (y, *between)]
                 return kind.back_in_blocks(*args, *known, d_y, d_end)
-            given = *args, *kind.weights(args[2]), d_y, d_end
+            given = *args, *kind.more(args[2]), d_y, d_end
             if how is Way.LOOP:
                 return kind.back_in_loops(*given)
             return host.call(kind.back_on_host, given, kind.back_in_loops)
