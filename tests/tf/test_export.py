@@ -253,14 +253,19 @@ ELSEWHERE = """
 import sys
 import numpy as np
 import tensorflow as tf
+{first}
 loaded = tf.saved_model.load(sys.argv[1])
 outputs = loaded.step(tf.constant(np.load(sys.argv[3])))
 np.savez(sys.argv[2], *[np.asarray(each) for each in outputs])
+{last}
+"""
+WITHOUT_US = """
 assert not [name for name in sys.modules if name.startswith(("kspike", "llvmlite"))]
 """
 
 
-def test_a_training_step_that_ran_here_runs_in_another_process(tmp_path):
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_training_step_that_ran_here_runs_in_another_process(tmp_path, jit_compile):
     model = keras.Sequential(
         [
             keras.Input((None, 3)),
@@ -272,7 +277,7 @@ def test_a_training_step_that_ran_here_runs_in_another_process(tmp_path):
     module = tf.Module()
     module.model = model
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, 3])])
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3])], jit_compile=jit_compile)
     def step(x):
         with tf.GradientTape() as tape:
             tape.watch(x)
@@ -286,7 +291,17 @@ def test_a_training_step_that_ran_here_runs_in_another_process(tmp_path):
     expected = step(x)
     tf.saved_model.save(module, tmp_path / "saved")
     paths = [str(tmp_path / name) for name in ("saved", "outputs.npz", "x.npy")]
-    subprocess.run([sys.executable, "-c", ELSEWHERE, *paths], check=True)
+    # XLA finds our kernels where we have been imported.
+    code = ELSEWHERE.format(
+        first="import kspike_tf" if jit_compile else "", last="" if jit_compile else WITHOUT_US
+    )
+    subprocess.run([sys.executable, "-c", code, *paths], check=True)
+    if jit_compile:
+        code = ELSEWHERE.format(first="", last="")
+        failed = subprocess.run(
+            [sys.executable, "-c", code, *paths], check=False, capture_output=True, text=True
+        )
+        assert "kspike_tf.rectified_spikes" in failed.stderr
     with np.load(tmp_path / "outputs.npz") as outputs:
         there = [outputs[name] for name in outputs.files]
     loaded = tf.saved_model.load(tmp_path / "saved")

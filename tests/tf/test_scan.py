@@ -4,18 +4,20 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import kspike_tf
 from kspike_tf import scan
 from kspike_tf.layers import AlphaCell, LowpassCell, SpikingActivationCell
-from kspike_tf.scan import host, kernels, machine, threads
+from kspike_tf.scan import foreign, host, kernels, machine, threads, xla
 from kspike_tf.scan.formulas import Recurrence
 from kspike_tf.tracing import plain_operations
 
 DT = 0.003
-WAYS = ["eager", "graph", "unknown sizes", "elsewhere", "plain", "xla"]
+WAYS = ["eager", "graph", "unknown sizes", "elsewhere", "plain", "xla", "xla, unknown sizes"]
 WAYS += ["beside an accelerator", "xla beside an accelerator"]
 FILTERS = {"lowpass": 1, "alpha": 2}
 
@@ -30,7 +32,7 @@ def traced(function, way, args, monkeypatch):
     if "accelerator" in way:  # blocks
         monkeypatch.setattr(host, "_only_processors", lambda: False)
     specs = None
-    if way == "unknown sizes":
+    if "unknown sizes" in way:
         specs = [tf.TensorSpec(_open(each), each.dtype) for each in args]
     compiled = tf.function(function, input_signature=specs, jit_compile="xla" in way)
     if way == "plain":
@@ -149,7 +151,8 @@ def test_filters_and_all_gradients(name, way, dtype, shape, monkeypatch):
     # Outputs are rounded once, sums of 183 products; float64 leaves the digits that 1 − e·(1 + r)
     # loses, r²/2 = 5e-8 of 1. An empty sequence leaves no gradient of tau.
     tolerance = 1e-6 if dtype == np.float32 else 1e-8
-    rounded = dtype == np.float32 and way not in ("eager", "graph", "unknown sizes")
+    kernels = ("eager", "graph", "unknown sizes", "xla", "xla, unknown sizes")
+    rounded = dtype == np.float32 and way not in kernels
     for i, (mine, its) in enumerate(zip(found, expected, strict=True)):
         # Blocks round what goes between an alpha filter's systems, and what the gradient of tau,
         # the last, is made of; loops only that.
@@ -245,16 +248,17 @@ def test_calls_do_not_share_memory():
             np.testing.assert_array_equal(mine, expected)
 
 
-def test_calls_from_several_threads_and_from_loops():
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_calls_from_several_threads_and_from_loops(jit_compile):
     data = [spiking_data((3, 21, 5), seed=seed) for seed in range(8)]
     expected = [spikes_by_steps(*each)[0] for each in data]
-    one = tf.function(lambda rates, voltage: spikes(rates, voltage)[0])
+    one = tf.function(lambda rates, voltage: spikes(rates, voltage)[0], jit_compile=jit_compile)
     with ThreadPoolExecutor(4) as pool:
         for _ in range(5):
             found = list(pool.map(lambda each: one(*map(tf.constant, each)), data))
             np.testing.assert_array_equal(found, expected)
 
-    @tf.function
+    @tf.function(jit_compile=jit_compile)
     def mapped(rates, voltage):
         return tf.map_fn(lambda each: spikes(*each)[0], (rates, voltage), tf.float32)
 
@@ -262,17 +266,21 @@ def test_calls_from_several_threads_and_from_loops():
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("name", ["spikes", *FILTERS])
-def test_states_of_another_batch_are_refused(name, rows):
+def test_states_of_another_batch_are_refused(name, rows, jit_compile):
     # Machine code would read and write beyond the smaller of them.
     data = spiking_data if name == "spikes" else partial(filter_data, name, dtype=np.float32)
     sequence, args = data((2, 5, 3))[0], data((rows, 5, 3))
     signature = [tf.TensorSpec([None] * each.ndim, each.dtype) for each in (sequence, *args[1:])]
     function = spikes if name == "spikes" else filtered(name)
-    step = tf.function(lambda *args: function(*args), input_signature=signature)
+    step = tf.function(
+        lambda *args: function(*args), input_signature=signature, jit_compile=jit_compile
+    )
+    error = tf.errors.InternalError if jit_compile else tf.errors.InvalidArgumentError
     with pytest.raises(
-        tf.errors.InvalidArgumentError,
+        error,
         match=f"states are of {rows} examples, and the sequence of 2",
     ):
         step(sequence, *args[1:])
@@ -364,6 +372,55 @@ def test_rectified_spikes_are_those_of_relu(way, monkeypatch):
     )
     for mine, its in zip(found, expected, strict=True):
         np.testing.assert_array_equal(mine, its)
+
+
+def test_a_version_of_xla_that_cannot_call_us_gets_blocks(monkeypatch):
+    assert xla.is_possible()
+    monkeypatch.setattr(foreign, "VERSION", (0, 1))
+    foreign._api.cache_clear()
+    try:
+        assert not foreign.register("kspike_tf.of_another_version", host.spikes)
+    finally:
+        foreign._api.cache_clear()
+    monkeypatch.setattr(xla, "_known", [False])
+    args = spiking_data((2, 21, 3))
+    found = traced(spikes, "xla", args, monkeypatch)
+    np.testing.assert_array_equal(found[0], spikes_by_steps(*args)[0])
+
+
+@pytest.mark.parametrize("may_be_saved", [False, True])
+def test_only_steps_of_fit_are_traced_without_the_loop_for_other_processes(
+    may_be_saved, monkeypatch
+):
+    def refuse(*_):
+        raise RuntimeError("traced for other processes")
+
+    monkeypatch.setattr(host, "_of_any_shape", refuse)
+
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.low = kspike_tf.Lowpass(0.1)
+            if may_be_saved:  # with the model, whose attribute it is
+                self.call = tf.function(self.call, autograph=False)
+
+        def call(self, x):
+            return self.low(x)
+
+    x = np.ones((4, 5, 3), np.float32)
+    model = Model()
+    model.compile("sgd", "mse")
+
+    def run():
+        model(x)  # builds it
+        model.fit(x, x, verbose=0)
+        model.predict(x, verbose=0)
+
+    if may_be_saved:
+        with pytest.raises(RuntimeError, match="traced for other processes"):
+            run()
+    else:
+        run()
 
 
 def test_the_host_is_not_used_beside_an_accelerator(monkeypatch):

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
 
-from kspike_tf.scan import host
+from kspike_tf.scan import host, xla
 from kspike_tf.tracing import is_plain
 
 Tensor = Any
@@ -20,34 +20,32 @@ class Way(Enum):
     """How a sequence is scanned."""
 
     HOST = "kernels on this machine's processor"
+    FROM_XLA = "the same, called from what XLA compiles"
     BLOCKS = "blocks of steps, compiled by XLA"
     LOOP = "a loop of TensorFlow operations"
 
 
-def way(sequence: Tensor, loops_well: bool = False) -> Way:
+def way(sequence: Tensor) -> Way:
     """Return how a sequence is scanned.
 
     Parameters
     ----------
     sequence : (batch, time, units) tf.Tensor
         What is scanned.
-    loops_well : bool
-        Whether what XLA makes of the loop is faster than blocks, on processors.
 
     Returns
     -------
     Way
-        Kernels, unless XLA compiles all, or there is an accelerator: there it is blocks, where the
-        length is known now and is not zero. Exports get loops, and XLA on processors if it
-        ``loops_well``.
+        Kernels, unless there is an accelerator, or a version of XLA that cannot call them: there
+        it is blocks, where the length is known now and is not zero. Exports get loops.
     """
     if is_plain():
         return Way.LOOP
-    if host.is_possible():
-        if not _in_xla():
-            return Way.HOST
-        if loops_well:
-            return Way.LOOP
+    if _in_xla():
+        if xla.is_possible():
+            return Way.FROM_XLA
+    elif host.is_possible():
+        return Way.HOST
     return Way.BLOCKS if sequence.shape[1] else Way.LOOP
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from kspike_tf.scan import blocks, host, kernels, loops
+from kspike_tf.scan import blocks, host, kernels, loops, xla
 from kspike_tf.scan.blocks import Weights
 from kspike_tf.scan.compiled import Way, stage, way
 
@@ -110,8 +110,7 @@ def _scan(kind: _Filter, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tenso
     """Filter, in the way that fits, differentiably."""
     if 0 in x.shape:
         return tf.identity(x), tf.identity(state)  # which XLA would refuse
-    # A step is a few multiplications: on processors, XLA makes loops of it that beat blocks.
-    how = way(x, loops_well=True)
+    how = way(x)
 
     @tf.custom_gradient
     def filtered(x: Tensor, state: Tensor, ratio: Tensor) -> Any:
@@ -120,6 +119,8 @@ def _scan(kind: _Filter, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tenso
         between: list[Tensor] = []
         if how is Way.HOST:
             y, end = host.call(kind.on_host, args, kind.in_loops)
+        elif how is Way.FROM_XLA:
+            y, end = xla.call(kind.on_host, args)
         elif how is Way.LOOP:
             y, end = kind.in_loops(*args)
         else:
@@ -132,6 +133,8 @@ def _scan(kind: _Filter, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tenso
             given = *args, *kind.more(args[2]), d_y, d_end
             if how is Way.LOOP:
                 return kind.back_in_loops(*given)
+            if how is Way.FROM_XLA:
+                return xla.call(kind.back_on_host, given)
             return host.call(kind.back_on_host, given, kind.back_in_loops)
 
         return (y, end), _once(back)

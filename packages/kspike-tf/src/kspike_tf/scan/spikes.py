@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kspike_tf.scan import blocks, host, loops
+from kspike_tf.scan import blocks, host, loops, xla
 from kspike_tf.scan.compiled import Way, way
 from kspike_tf.scan.kernels import TICKS
 from kspike_tf.tracing import is_plain
@@ -94,9 +94,11 @@ def _scan(x: Tensor, voltage: Tensor, dt: Tensor, rectify: bool) -> Any:
     if 0 in x.shape:
         return x, voltage  # which XLA would refuse
     how = way(x)
+    kernel, loop = (host.rectified_spikes, _rectified_loop) if rectify else (host.spikes, _loop)
     if how is Way.HOST:
-        on_host = (host.rectified_spikes, _rectified_loop) if rectify else (host.spikes, _loop)
-        return host.call(on_host[0], (x, voltage, dt), on_host[1])
+        return host.call(kernel, (x, voltage, dt), loop)
+    if how is Way.FROM_XLA:
+        return xla.call(kernel, (x, voltage, dt))
     args = tf.nn.relu(x) if rectify else x, voltage, dt
     if how is Way.LOOP:
         return _loop(*args)
