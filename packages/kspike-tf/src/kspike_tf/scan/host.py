@@ -69,6 +69,8 @@ def call(
         kinds = tuple((each.dtype, each.shape.rank) for each in args)
         return shaped(_of_any_shape(otherwise, kinds)(*args))
 
+    if _is_never_saved():
+        return here()
     return tf.cond(_is_this_process(), here, elsewhere)
 
 
@@ -105,6 +107,15 @@ def _handle(name: str) -> Tensor:
     # A device's variables are its own, and replicas run on several.
     with tf.device("CPU:0"):
         return tf.raw_ops.VarHandleOp(shape=[], dtype=tf.bool, shared_name=name)
+
+
+def _is_never_saved() -> bool:
+    """Return whether Keras traces a step of `fit`, `evaluate` or `predict`, or just learns shapes.
+
+    It leaves these graphs out of what it saves. To trace the other branch is most of what a layer
+    adds to a first, short epoch.
+    """
+    return tf.compat.v1.get_default_graph().name.startswith(("one_step_on_data", "scratch_graph"))
 
 
 def _is_this_process() -> Tensor:
