@@ -9,7 +9,7 @@ No other module of the package loops over time. `spikes`, `lowpass` and `alpha` 
 - blocks (`kspike_tf.scan.blocks`) beside accelerators, if the number of steps is known when the
   graph is traced: a tree of small sums instead of a loop, so that time is as parallel as the batch;
 - a loop (`kspike_tf.scan.loops`, ordinary TensorFlow operations) elsewhere: in exports, and in a
-  process that has loaded a saved graph.
+  process that has loaded a saved graph, unless XLA compiles it.
 """
 
 from kspike_tf.scan.filters import alpha, alpha_step, lowpass, lowpass_step

@@ -3,25 +3,40 @@
 The structures are those of XLA's C API, of the version below; ``xla/ffi/api/c_api.h`` among
 TensorFlow's header files describes them. Each begins with its size, by which XLA knows how much of
 it there is, and a list of extensions: so fields at the end that we do not use are left out.
+
+What XLA calls is machine code, which calls Python. For in the main thread Python runs handlers of
+signals wherever it is, before our first line too: what then returns to C is no result.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_void_p
+from ctypes import POINTER, addressof, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from llvmlite import ir
+
+from kspike_tf.scan import machine
 
 VERSION = 0, 2  # of the C API
-INTERNAL = 13  # XLA_FFI_Error_Code_INTERNAL
+METADATA = 1  # XLA_FFI_Extension_Metadata
 TYPES = {11: "f4", 12: "f8"}  # XLA_FFI_DataType_F32 and _F64, as NumPy has it
 
-_handlers: list[Any] = []  # XLA keeps their addresses
+# What is raised by functions, as XLA_FFI_Error_Code; TensorFlow's numpy_function has the same.
+CANCELLED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 1, 3, 8, 12, 13
+CODES = {
+    KeyboardInterrupt: CANCELLED,
+    ValueError: INVALID_ARGUMENT,
+    TypeError: INVALID_ARGUMENT,
+    MemoryError: RESOURCE_EXHAUSTED,
+    NotImplementedError: UNIMPLEMENTED,
+}
+DONE = 1  # where the address of an error would be
 
 
 def _structure(name: str, *fields: tuple[str, Any]) -> Any:
@@ -68,7 +83,7 @@ _Frame = _structure(
     ("args", _Buffers),
     ("results", _Buffers),
 )
-_Handler = ctypes.CFUNCTYPE(c_void_p, POINTER(_Frame))
+_Callback = ctypes.CFUNCTYPE(None, POINTER(_Frame), POINTER(c_size_t))
 _Text = _structure("_Text", ("start", c_char_p), ("length", c_size_t))
 _Registration = _structure(
     "_Registration",
@@ -76,7 +91,7 @@ _Registration = _structure(
     ("name", _Text),
     ("platform", _Text),
     ("earlier_stages", c_void_p * 3),
-    ("execute", _Handler),
+    ("execute", c_size_t),
     ("traits", c_uint32),
 )
 _Error = _structure("_Error", *_HEAD, ("message", c_char_p), ("code", c_int))
@@ -105,15 +120,14 @@ def _api() -> Any:
     return api if (api.version.major, api.version.minor) == VERSION else None
 
 
-def register(name: str, function: Callable[..., Any]) -> bool:
-    """Let XLA's programs on this machine's processor call a function.
+def register(functions: dict[str, Callable[..., Any]]) -> bool:
+    """Let XLA's programs on this machine's processor call functions.
 
     Parameters
     ----------
-    name : str
-        By which programs call it.
-    function : callable
-        Takes arrays, and one more for its first result; returns a list of arrays.
+    functions : dict of str to callable
+        By the names that programs call them by. Each takes arrays, and one more for its first
+        result; it returns a list of arrays.
 
     Returns
     -------
@@ -123,42 +137,89 @@ def register(name: str, function: Callable[..., Any]) -> bool:
     api = _api()
     if api is None:
         return False
-    label, platform = name.encode(), b"Host"
-    registration = _Registration(
-        size=ctypes.sizeof(_Registration),
-        name=_Text(label, len(label)),
-        platform=_Text(platform, len(platform)),
-        execute=_handler(function),
+    callbacks = [_callback(each) for each in functions.values()]
+    handlers, kept = _handlers(callbacks)
+    # XLA calls them for as long as the process lives.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object([*callbacks, kept]))
+    for name, handler in zip(functions, handlers, strict=True):
+        label, platform = name.encode(), b"Host"
+        registration = _Registration(
+            size=ctypes.sizeof(_Registration),
+            name=_Text(label, len(label)),
+            platform=_Text(platform, len(platform)),
+            execute=handler,
+        )
+        if api.register(ctypes.byref(registration)):  # which gives the address of an error
+            return False
+    return True
+
+
+def _handlers(callbacks: list[Any]) -> tuple[list[int], Any]:
+    """Return addresses of machine code that calls back, and what has to be kept for it."""
+    word, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
+    lost = _Error(
+        size=ctypes.sizeof(_Error), message=b"interrupted, as printed before", code=CANCELLED
     )
-    _handlers.append(registration)
-    return not api.register(ctypes.byref(registration))  # which gives the address of an error
+    make_error = ctypes.cast(_api().make_error, c_void_p).value
+    module = ir.Module("kspike_tf_handlers")
+    for number, callback in enumerate(callbacks):
+        kind = ir.FunctionType(pointer, [pointer])
+        handler = ir.Function(module, kind, f"handler{number}")
+        b = ir.IRBuilder(handler.append_basic_block())
+        found = b.alloca(word)
+        b.store(word(0), found)
+        back = ir.FunctionType(ir.VoidType(), [pointer, word.as_pointer()]).as_pointer()
+        address = ctypes.cast(callback, c_void_p).value
+        b.call(b.inttoptr(word(address), back), [handler.args[0], found])
+        result = b.load(found, typ=word)
+        with b.if_then(b.icmp_unsigned("==", result, word(0))):  # it did not come to its end
+            make = b.inttoptr(word(make_error), kind.as_pointer())
+            b.ret(b.call(make, [b.inttoptr(word(addressof(lost)), pointer)]))
+        result = b.select(b.icmp_unsigned("==", result, word(DONE)), word(0), result)
+        b.ret(b.inttoptr(result, pointer))
+    engine = machine.compiled(module)
+    return [engine.get_function_address(f"handler{n}") for n in range(len(callbacks))], lost
 
 
-def _handler(function: Callable[..., Any]) -> Any:
-    def handle(frame: Any) -> Any:
+def _callback(function: Callable[..., Any]) -> Any:
+    """Return a function for C that writes down how it went: `DONE`, or the address of an error."""
+
+    def call(frame: Any, found: Any) -> None:
         try:
-            if frame.contents.extension:  # XLA asks what we are
-                return _describe(frame.contents.extension)
-            results = _arrays(frame.contents.results)
-            found = function(*_arrays(frame.contents.args), results[0])
-            for each, result in zip(found[1:], results[1:], strict=True):
-                result[...] = each
-        except BaseException as error:  # C knows no exceptions
-            return _error(f"{type(error).__name__}: {error}")
-        return None
+            if frame.contents.extension:
+                _describe(frame.contents.extension)
+            else:
+                _run(function, frame.contents)
+        except BaseException as error:
+            found[0] = _error(error)
+        else:
+            found[0] = DONE
 
-    return _Handler(handle)
-
-
-def _describe(extension: int) -> None:
-    metadata = ctypes.cast(extension, POINTER(_Extension)).contents.metadata.contents
-    metadata.version.major, metadata.version.minor = VERSION
-    metadata.traits = 0
+    return _Callback(call)
 
 
-def _error(message: str) -> Any:
-    error = _Error(size=ctypes.sizeof(_Error), message=message.encode(), code=INTERNAL)
-    return _api().make_error(ctypes.byref(error))
+def _run(function: Callable[..., Any], frame: Any) -> None:
+    results = _arrays(frame.results)
+    found = function(*_arrays(frame.args), results[0])
+    for each, result in zip(found, results, strict=True):
+        if each is not result:
+            result[...] = each
+
+
+def _describe(address: int) -> None:
+    """Answer XLA, which asks what we are when we register."""
+    extension = ctypes.cast(address, POINTER(_Extension)).contents
+    if extension.kind == METADATA:
+        metadata = extension.metadata.contents
+        metadata.version.major, metadata.version.minor = VERSION
+        metadata.traits = 0
+
+
+def _error(error: BaseException) -> Any:
+    message = f"{type(error).__name__}: {error}".encode(errors="replace")
+    code = next((code for kind, code in CODES.items() if isinstance(error, kind)), INTERNAL)
+    made = _Error(size=ctypes.sizeof(_Error), message=message, code=code)
+    return _api().make_error(ctypes.byref(made))
 
 
 class _Memory:

@@ -2,9 +2,10 @@
 
 A compiled loop over an array is many times faster than any loop of TensorFlow operations. In a
 graph it is a Python function, which exists in this process only: a graph that is saved, loaded
-elsewhere and run there has to find another way. So each call is a branch, on whether the process
-is this one; the other branch is a loop of TensorFlow operations. (TensorFlow renames what a loaded
-graph refers to, so that it always takes the other branch, here as well.)
+elsewhere and run there has to find another way. So each call in a graph that may be saved is a
+branch, on whether the process is this one; the other branch is a loop of TensorFlow operations.
+(TensorFlow renames what a loaded graph refers to, so that it always takes the other branch, here as
+well.)
 """
 
 from __future__ import annotations
@@ -113,9 +114,12 @@ def _is_never_saved() -> bool:
     """Return whether Keras traces a step of `fit`, `evaluate` or `predict`, or just learns shapes.
 
     It leaves these graphs out of what it saves. To trace the other branch is most of what a layer
-    adds to a first, short epoch.
+    adds to a first, short epoch. (A function of somebody else's that has the name of Keras' own,
+    and is saved, does not run elsewhere.)
     """
-    return tf.compat.v1.get_default_graph().name.startswith(("one_step_on_data", "scratch_graph"))
+    name = tf.compat.v1.get_default_graph().name
+    steps = "one_step_on_data", "one_step_on_data_distributed"
+    return name in steps or name.startswith("scratch_graph")
 
 
 def _is_this_process() -> Tensor:

@@ -117,6 +117,14 @@ def _check(
 def _compiled(recurrence: Recurrence, letter: str) -> Any:
     written = ir.Module("kspike_tf")
     _write(written, recurrence, letter)
+    pointers = len(written.get_global("run").args) - 5 - recurrence.constants
+    words = [ctypes.c_int64] * 5 + [ctypes.c_void_p] * pointers
+    kinds = *words, *[ctypes.c_double] * recurrence.constants
+    return ctypes.CFUNCTYPE(None, *kinds)(compiled(written).get_function_address("run"))
+
+
+def compiled(written: Any) -> Any:
+    """Return the engine that holds a module's machine code, for as long as the process lives."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     features = llvm.get_host_cpu_features().flatten()
@@ -132,10 +140,7 @@ def _compiled(recurrence: Recurrence, letter: str) -> Any:
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     _engines.append(engine)
-    pointers = len(written.get_global("run").args) - 5 - recurrence.constants
-    words = [ctypes.c_int64] * 5 + [ctypes.c_void_p] * pointers
-    kinds = *words, *[ctypes.c_double] * recurrence.constants
-    return ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address("run"))
+    return engine
 
 
 def _write(module: Any, recurrence: Recurrence, letter: str) -> None:

@@ -6,7 +6,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from itertools import pairwise
 
@@ -52,10 +52,15 @@ def run(work: Callable[[int, int], None], items: int, parts: int) -> None:
 
     helpers = min(parts, _number()) - 1
     futures = [_pool().submit(help_out) for _ in range(helpers)]
-    help_out()
-    for future in futures:
-        if not future.cancel():  # not yet begun, and nothing left to do
-            future.result()
+    try:
+        help_out()
+        for future in futures:
+            if not future.cancel():  # not yet begun, and nothing left to do
+                future.result()
+    except BaseException:  # of a signal's handler, say
+        # Our caller frees the memory into which helpers still write.
+        wait([each for each in futures if not each.cancel()])
+        raise
 
 
 @cache

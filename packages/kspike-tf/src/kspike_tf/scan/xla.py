@@ -25,16 +25,18 @@ Tensor = Any
 VERSION = 9  # of XlaCallModule: what it may contain
 TYPES = {tf.float32: "f32", tf.float64: "f64"}
 
-_known = [
-    foreign.register(f"kspike_tf.{name}", function)
-    for name, function in vars(host).items()
-    if hasattr(function, "results")
-]
+_are_known = foreign.register(
+    {
+        f"kspike_tf.{name}": function
+        for name, function in vars(host).items()
+        if hasattr(function, "results")
+    }
+)
 
 
 def is_possible() -> bool:
     """Return whether XLA may call the host: it is what computes, and knows our functions."""
-    return all(_known) and host.is_possible()
+    return _are_known and host.is_possible()
 
 
 def call(function: Callable[..., Any], args: Sequence[Tensor]) -> list[Tensor]:

@@ -1,0 +1,154 @@
+"""The kernels in programs that XLA compiles: what surrounds them, and what goes wrong."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kspike_tf
+from kspike_tf import scan
+from kspike_tf.scan import foreign, xla
+
+LAYERS = {
+    "spiking": lambda: kspike_tf.SpikingActivation("relu", dt=0.01, seed=0),
+    "lowpass": lambda: kspike_tf.Lowpass(0.1, dt=0.01),
+    "alpha": lambda: kspike_tf.Alpha(0.1, dt=0.01),
+}
+
+
+def inputs(*shape):
+    return np.random.default_rng(0).normal(0, 100, shape).astype(np.float32)
+
+
+# What would suit the operations around the call is memory in another order.
+AROUND = {
+    "transposed after": lambda layer, x: tf.transpose(layer(x), [1, 0, 2]),
+    "reversed after": lambda layer, x: tf.transpose(layer(x), [2, 1, 0]) + 1,
+    "transposed before": lambda layer, x: layer(
+        tf.transpose(tf.transpose(x, [2, 0, 1]) * 2, [1, 2, 0])
+    ),
+    "products over time": lambda layer, x: tf.matmul(layer(x), layer(x), transpose_a=True),
+    "product before": lambda layer, x: layer(tf.einsum("btu,tv->vtu", x, x[0])),
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("name", LAYERS)
+def test_orders_of_memory_around_a_call(name, around):
+    layer, x = LAYERS[name](), tf.constant(inputs(7, 11, 7))
+    layer(x)
+
+    def outputs_and_gradients(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = AROUND[around](layer, x)
+            weight = tf.cos(tf.range(tf.size(y), dtype=tf.float32))
+            value = tf.reduce_sum(y * tf.reshape(weight, tf.shape(y)))
+        weights = [each.value for each in layer.trainable_variables]
+        return y, *tape.gradient(value, [x, *weights], unconnected_gradients="zero")
+
+    found = tf.function(outputs_and_gradients, jit_compile=True)(x)
+    for mine, expected in zip(found, outputs_and_gradients(x), strict=True):
+        # Products of 11 terms in float32, summed in another order.
+        scale = np.abs(expected).max(initial=1e-30)
+        np.testing.assert_allclose(mine, expected, rtol=0, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_fit_and_predict_with_a_partial_batch(steps):
+    x = np.abs(inputs(10, 6, 3))
+
+    def trained(jit_compile):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((None, 3)), *[make() for make in LAYERS.values()]])
+        model.compile(
+            keras.optimizers.SGD(1e-9), "mse", jit_compile=jit_compile, steps_per_execution=steps
+        )
+        losses = model.fit(x, x, batch_size=4, epochs=2, shuffle=False, verbose=0).history["loss"]
+        return [losses, model.predict(x, batch_size=4, verbose=0), *model.get_weights()]
+
+    for mine, expected in zip(trained(True), trained(False), strict=True):
+        # Losses are means of float32, summed in another order.
+        np.testing.assert_allclose(mine, expected, rtol=1e-5)
+
+
+def test_errors_are_those_of_other_graphs():
+    assert foreign.CODES.keys() >= {ValueError, TypeError, MemoryError, NotImplementedError}
+    current = [None]
+
+    def fails(x, out):
+        raise current[0]
+
+    fails.results = 1
+    assert foreign.register({"kspike_tf.fails": fails})
+    compiled = tf.function(lambda x: xla.call(fails, [x])[0], jit_compile=True)
+    for error, expected in [
+        (ValueError("no \u00e4 \udc80"), tf.errors.InvalidArgumentError),
+        (TypeError("no"), tf.errors.InvalidArgumentError),
+        (MemoryError("no"), tf.errors.ResourceExhaustedError),
+        (NotImplementedError("no"), tf.errors.UnimplementedError),
+        (KeyboardInterrupt("no"), tf.errors.CancelledError),
+        (SystemExit("no"), tf.errors.InternalError),
+    ]:
+        current[0] = error
+        with pytest.raises(expected, match=f"{type(error).__name__}: no"):
+            compiled(tf.ones([2, 3]))
+
+
+def test_first_results_that_are_not_in_the_memory_given_are_copied():
+    def doubles(x, out):
+        return [2 * x]
+
+    doubles.results = 1
+    assert foreign.register({"kspike_tf.doubles": doubles})
+    compiled = tf.function(lambda x: xla.call(doubles, [x])[0], jit_compile=True)
+    np.testing.assert_array_equal(compiled(tf.ones([2, 3])), np.full((2, 3), 2))
+
+
+def test_lengths_that_only_values_tell_are_refused():
+    @tf.function(jit_compile=True)
+    def selected(x):
+        x = tf.boolean_mask(x, x[:, 0, 0] > 0)
+        voltage = tf.zeros([tf.shape(x)[0], 3], tf.float64)
+        return tf.reduce_sum(scan.spikes(x, voltage, np.float64(0.01))[0])
+
+    with pytest.raises(tf.errors.UnimplementedError, match="dynamic dimension"):
+        selected(inputs(4, 5, 3))
+
+
+INTERRUPTED = """
+import os
+import signal
+import threading
+
+import tensorflow as tf
+
+import kspike_tf
+
+layer = kspike_tf.Lowpass(0.1, dt=0.01)
+x = tf.random.uniform([16, 200, 64])
+layer(x)
+compiled = tf.function(lambda x: layer(x * 2) + 1, jit_compile=True)
+expected = compiled(x).numpy()
+seen = 0
+for n in range(30):
+    delay = 0.002 + 0.0005 * (n % 7)
+    killer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        killer.start()
+        while killer.is_alive():
+            compiled(x)
+        killer.join()
+    except (KeyboardInterrupt, tf.errors.CancelledError):
+        seen += 1
+assert seen > 15, seen  # Python swallows one where it cannot raise
+assert (compiled(x).numpy() == expected).all()
+"""
+
+
+def test_interrupts_are_errors():
+    # Wherever Python is when the signal comes: a crash would end the process with another code.
+    subprocess.run([sys.executable, "-c", INTERRUPTED], check=True)
