@@ -6,6 +6,7 @@ import importlib.util
 import multiprocessing
 import os
 import pickle
+import sys
 import threading
 
 import archives
@@ -88,8 +89,10 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def module(tmp_path, cache):
+def module(tmp_path, cache, monkeypatch):
     """Writes and imports a module of kernels, as a new process would."""
+    # Python tells sources by their length and by the second in which they were written.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
     def load(source=MODULE):
         path = tmp_path / "kernels_of_a_test.py"

@@ -229,7 +229,7 @@ def _back(
     states[:, :count] = d_end
     _run(kernel, Arrays(states, [x, d_out], [d_x], weights))
     # The loss depends on the first state as on an input.
-    first = np.einsum("bsu,bsu->u", state, states[:, count:-1])
+    first = (state * states[:, count:-1]).sum((0, 1))
     return [d_x, states[:, :count].copy(), states[:, -1].sum(0) + first]
 
 

@@ -42,7 +42,10 @@ def run(work: Callable[[int, int], None], items: int, parts: int) -> None:
         use.
     """
     parts = min(parts, items)
-    bounds = [items * n // parts for n in range(parts + 1)] if parts > 1 else [0, items]
+    if parts < 2:
+        work(0, items)
+        return
+    bounds = [items * n // parts for n in range(parts + 1)]
     left = iter(list(pairwise(bounds)))
 
     def help_out() -> None:
