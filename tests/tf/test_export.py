@@ -301,6 +301,7 @@ def test_a_training_step_that_ran_here_runs_in_another_process(tmp_path, jit_com
         failed = subprocess.run(
             [sys.executable, "-c", code, *paths], check=False, capture_output=True, text=True
         )
+        assert failed.returncode
         assert "kspike_tf.rectified_spikes" in failed.stderr
     with np.load(tmp_path / "outputs.npz") as outputs:
         there = [outputs[name] for name in outputs.files]

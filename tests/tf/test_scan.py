@@ -151,8 +151,8 @@ def test_filters_and_all_gradients(name, way, dtype, shape, monkeypatch):
     # Outputs are rounded once, sums of 183 products; float64 leaves the digits that 1 − e·(1 + r)
     # loses, r²/2 = 5e-8 of 1. An empty sequence leaves no gradient of tau.
     tolerance = 1e-6 if dtype == np.float32 else 1e-8
-    kernels = ("eager", "graph", "unknown sizes", "xla", "xla, unknown sizes")
-    rounded = dtype == np.float32 and way not in kernels
+    by_kernels = ("eager", "graph", "unknown sizes", "xla", "xla, unknown sizes")
+    rounded = dtype == np.float32 and way not in by_kernels
     for i, (mine, its) in enumerate(zip(found, expected, strict=True)):
         # Blocks round what goes between an alpha filter's systems, and what the gradient of tau,
         # the last, is made of; loops only that.

@@ -27,7 +27,8 @@ VERSION = 0, 2  # of the C API
 METADATA = 1  # XLA_FFI_Extension_Metadata
 TYPES = {11: "f4", 12: "f8"}  # XLA_FFI_DataType_F32 and _F64, as NumPy has it
 
-# What is raised by functions, as XLA_FFI_Error_Code; TensorFlow's numpy_function has the same.
+# What functions raise, as XLA_FFI_Error_Code: but for interrupts, that of TensorFlow's
+# numpy_function.
 CANCELLED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 1, 3, 8, 12, 13
 CODES = {
     KeyboardInterrupt: CANCELLED,
