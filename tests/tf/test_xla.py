@@ -1,8 +1,5 @@
 """The kernels in programs that XLA compiles: what surrounds them, and what goes wrong."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -10,7 +7,6 @@ import tensorflow as tf
 
 import kspike_tf
 from kspike_tf import scan
-from kspike_tf.scan import foreign, xla
 
 LAYERS = {
     "spiking": lambda: kspike_tf.SpikingActivation("relu", dt=0.01, seed=0),
@@ -82,38 +78,6 @@ def test_fit_and_predict_with_a_partial_batch(steps):
         np.testing.assert_allclose(mine, expected, rtol=1e-5, atol=3e-8)
 
 
-def test_errors_are_those_of_other_graphs():
-    current = [None]
-
-    def fails(x, out):
-        raise current[0]
-
-    fails.results = 1
-    assert foreign.register({"kspike_tf.fails": fails})
-    compiled = tf.function(lambda x: xla.call(fails, [x])[0], jit_compile=True)
-    for error, expected in [
-        (ValueError("no \u00e4 \udc80"), tf.errors.InvalidArgumentError),
-        (TypeError("no"), tf.errors.InvalidArgumentError),
-        (MemoryError("no"), tf.errors.ResourceExhaustedError),
-        (NotImplementedError("no"), tf.errors.UnimplementedError),
-        (KeyboardInterrupt("no"), tf.errors.CancelledError),
-        (SystemExit("no"), tf.errors.InternalError),
-    ]:
-        current[0] = error
-        with pytest.raises(expected, match=f"{type(error).__name__}: no"):
-            compiled(tf.ones([2, 3]))
-
-
-def test_first_results_that_are_not_in_the_memory_given_are_copied():
-    def doubles(x, out):
-        return [2 * x]
-
-    doubles.results = 1
-    assert foreign.register({"kspike_tf.doubles": doubles})
-    compiled = tf.function(lambda x: xla.call(doubles, [x])[0], jit_compile=True)
-    np.testing.assert_array_equal(compiled(tf.ones([2, 3])), np.full((2, 3), 2))
-
-
 def test_lengths_that_only_values_tell_are_refused():
     @tf.function(jit_compile=True)
     def selected(x):
@@ -123,38 +87,3 @@ def test_lengths_that_only_values_tell_are_refused():
 
     with pytest.raises(tf.errors.UnimplementedError, match="dynamic dimension"):
         selected(inputs(4, 5, 3))
-
-
-INTERRUPTED = """
-import os
-import signal
-import threading
-
-import tensorflow as tf
-
-import kspike_tf
-
-layer = kspike_tf.Lowpass(0.1, dt=0.01)
-x = tf.random.uniform([16, 200, 64])
-layer(x)
-compiled = tf.function(lambda x: layer(x * 2) + 1, jit_compile=True)
-expected = compiled(x).numpy()
-seen = 0
-for n in range(30):
-    delay = 0.002 + 0.0005 * (n % 7)
-    killer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
-    try:
-        killer.start()
-        while killer.is_alive():
-            compiled(x)
-        killer.join()
-    except (KeyboardInterrupt, tf.errors.CancelledError):
-        seen += 1
-assert seen  # Python swallows one where it cannot raise
-assert (compiled(x).numpy() == expected).all()
-"""
-
-
-def test_interrupts_are_errors():
-    # Wherever Python is when the signal comes: a crash would end the process with another code.
-    subprocess.run([sys.executable, "-c", INTERRUPTED], check=True)

@@ -93,12 +93,12 @@ def ratio(tau: Tensor, dt: Tensor) -> Tensor:
 class _Filter(NamedTuple):
     """A filter's functions of a sequence, a state and the ratio of dt to τ, and their adjoints.
 
-    Those of the host and the loops are alike. Adjoints in blocks also take what went through the
+    Kernels and loops take the same. Adjoints in blocks also take what went through the
     filter and between its systems.
     """
 
-    on_host: Any
-    back_on_host: Any
+    kernel: Any
+    back_kernel: Any
     in_loops: Any
     back_in_loops: Any
     more: Any  # arguments of those adjoints, as a function of the ratio
@@ -118,9 +118,9 @@ def _scan(kind: _Filter, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tenso
         args = [tf.stop_gradient(each) for each in (x, state, ratio)]
         between: list[Tensor] = []
         if how is Way.HOST:
-            y, end = host.call(kind.on_host, args, kind.in_loops)
+            y, end = host.call(kind.kernel, args, kind.in_loops)
         elif how is Way.FROM_XLA:
-            y, end = xla.call(kind.on_host, args)
+            y, end = xla.call(kind.kernel, args)
         elif how is Way.LOOP:
             y, end = kind.in_loops(*args)
         else:
@@ -134,8 +134,8 @@ def _scan(kind: _Filter, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tenso
             if how is Way.LOOP:
                 return kind.back_in_loops(*given)
             if how is Way.FROM_XLA:
-                return xla.call(kind.back_on_host, given)
-            return host.call(kind.back_on_host, given, kind.back_in_loops)
+                return xla.call(kind.back_kernel, given)
+            return host.call(kind.back_kernel, given, kind.back_in_loops)
 
         return (y, end), _once(back)
 
@@ -278,8 +278,8 @@ def _shifted(y: Tensor, start: Tensor) -> Tensor:
 
 
 _LOWPASS = _Filter(
-    host.lowpass,
-    host.lowpass_back,
+    kernels.lowpass,
+    kernels.lowpass_back,
     loops.lowpass,
     loops.lowpass_back,
     lambda _: (),
@@ -287,8 +287,8 @@ _LOWPASS = _Filter(
     _lowpass_back,
 )
 _ALPHA = _Filter(
-    host.alpha,
-    host.alpha_back,
+    kernels.alpha,
+    kernels.alpha_back,
     loops.alpha,
     loops.alpha_back,
     lambda ratio: (_alpha_gain(ratio),),

@@ -4,40 +4,27 @@ The structures are those of XLA's C API, of the version below; ``xla/ffi/api/c_a
 TensorFlow's header files describes them. Each begins with its size, by which XLA knows how much of
 it there is, and a list of extensions: so fields at the end that we do not use are left out.
 
-What XLA calls is machine code, which calls Python. For in the main thread Python runs handlers of
-signals wherever it is, before our first line too: what then returns to C is no result.
+What XLA calls is machine code, which calls the driver of scans.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
-from ctypes import POINTER, addressof, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_void_p
+from ctypes import c_char_p, c_int, c_int64, c_size_t, c_uint32, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from llvmlite import ir
 
-from kspike_tf.scan import machine
+from kspike_tf.scan import code, driver, program
+from kspike_tf.scan.code import BYTE, NUMBER, POINTER, WORD
 
 VERSION = 0, 2  # of the C API
 METADATA = 1  # XLA_FFI_Extension_Metadata
-TYPES = {11: "f4", 12: "f8"}  # XLA_FFI_DataType_F32 and _F64, as NumPy has it
-
-# What functions raise, as XLA_FFI_Error_Code: but for interrupts, that of TensorFlow's
-# numpy_function.
-CANCELLED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 1, 3, 8, 12, 13
-CODES = {
-    KeyboardInterrupt: CANCELLED,
-    ValueError: INVALID_ARGUMENT,
-    TypeError: INVALID_ARGUMENT,
-    MemoryError: RESOURCE_EXHAUSTED,
-    NotImplementedError: UNIMPLEMENTED,
-}
-DONE = 1  # where the address of an error would be
+MOST_ARGUMENTS = 8  # as many as there is room for
+TYPES = {11: 4, 12: 8}  # bytes of XLA_FFI_DataType_F32 and _F64
 
 
 def _structure(name: str, *fields: tuple[str, Any]) -> Any:
@@ -58,7 +45,7 @@ _Extension = _structure(
     ("size", c_size_t),
     ("kind", c_int),
     ("next", c_void_p),
-    ("metadata", POINTER(_Metadata)),
+    ("metadata", c_void_p),
 )
 _Buffer = _structure(
     "_Buffer",
@@ -66,14 +53,14 @@ _Buffer = _structure(
     ("dtype", c_int),
     ("data", c_void_p),
     ("rank", c_int64),
-    ("dims", POINTER(c_int64)),
+    ("dims", c_void_p),
 )
 _Buffers = _structure(
     "_Buffers",
     *_HEAD,
     ("count", c_int64),
     ("kinds", c_void_p),
-    ("buffers", POINTER(POINTER(_Buffer))),
+    ("buffers", c_void_p),
 )
 _Frame = _structure(
     "_Frame",
@@ -84,7 +71,6 @@ _Frame = _structure(
     ("args", _Buffers),
     ("results", _Buffers),
 )
-_Callback = ctypes.CFUNCTYPE(None, POINTER(_Frame), POINTER(c_size_t))
 _Text = _structure("_Text", ("start", c_char_p), ("length", c_size_t))
 _Registration = _structure(
     "_Registration",
@@ -101,10 +87,10 @@ _Api = _structure(
     *_HEAD,
     ("version", _Version),
     ("internal", c_void_p),
-    ("make_error", ctypes.CFUNCTYPE(c_void_p, POINTER(_Error))),
+    ("make_error", c_void_p),
     ("error_message", c_void_p),
     ("destroy_error", c_void_p),
-    ("register", ctypes.CFUNCTYPE(c_void_p, POINTER(_Registration))),
+    ("register", ctypes.CFUNCTYPE(c_void_p, ctypes.POINTER(_Registration))),
 )
 
 
@@ -116,19 +102,18 @@ def _api() -> Any:
         get = ctypes.CDLL(str(path)).XLA_FFI_GetApi
     except (StopIteration, OSError, AttributeError):
         return None
-    get.restype = POINTER(_Api)
+    get.restype = ctypes.POINTER(_Api)
     api = get().contents
     return api if (api.version.major, api.version.minor) == VERSION else None
 
 
-def register(functions: dict[str, Callable[..., Any]]) -> bool:
-    """Let XLA's programs on this machine's processor call functions.
+def register(plans: dict[str, int]) -> bool:
+    """Let XLA's programs on this machine's processor call scans.
 
     Parameters
     ----------
-    functions : dict of str to callable
-        By the names that programs call them by. Each takes arrays, and one more for its first
-        result; it returns a list of arrays.
+    plans : dict of str to int
+        Addresses of plans, by the names that programs call scans by.
 
     Returns
     -------
@@ -138,11 +123,8 @@ def register(functions: dict[str, Callable[..., Any]]) -> bool:
     api = _api()
     if api is None:
         return False
-    callbacks = [_callback(each) for each in functions.values()]
-    handlers, kept = _handlers(callbacks)
-    # XLA calls them for as long as the process lives.
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object([*callbacks, kept]))
-    for name, handler in zip(functions, handlers, strict=True):
+    handlers = _handlers(list(plans.values()))
+    for name, handler in zip(plans, handlers, strict=True):
         label, platform = name.encode(), b"Host"
         registration = _Registration(
             size=ctypes.sizeof(_Registration),
@@ -155,86 +137,90 @@ def register(functions: dict[str, Callable[..., Any]]) -> bool:
     return True
 
 
-def _handlers(callbacks: list[Any]) -> tuple[list[int], Any]:
-    """Return addresses of machine code that calls back, and what has to be kept for it."""
-    word, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
-    lost = _Error(
-        size=ctypes.sizeof(_Error), message=b"interrupted, as printed before", code=CANCELLED
-    )
-    make_error = ctypes.cast(_api().make_error, c_void_p).value
+def _handlers(plans: list[int]) -> list[int]:
+    """Return addresses of machine code that XLA calls, one for each scan."""
     module = ir.Module("kspike_tf_handlers")
-    for number, callback in enumerate(callbacks):
-        kind = ir.FunctionType(pointer, [pointer])
-        handler = ir.Function(module, kind, f"handler{number}")
+    handle = _write_handle(module)
+    for number, plan in enumerate(plans):
+        handler = ir.Function(module, ir.FunctionType(POINTER, [POINTER]), f"handler{number}")
         b = ir.IRBuilder(handler.append_basic_block())
-        found = b.alloca(word)
-        b.store(word(0), found)
-        back = ir.FunctionType(ir.VoidType(), [pointer, word.as_pointer()]).as_pointer()
-        address = ctypes.cast(callback, c_void_p).value
-        b.call(b.inttoptr(word(address), back), [handler.args[0], found])
-        result = b.load(found, typ=word)
-        with b.if_then(b.icmp_unsigned("==", result, word(0))):  # it did not come to its end
-            make = b.inttoptr(word(make_error), kind.as_pointer())
-            b.ret(b.call(make, [b.inttoptr(word(addressof(lost)), pointer)]))
-        result = b.select(b.icmp_unsigned("==", result, word(DONE)), word(0), result)
-        b.ret(b.inttoptr(result, pointer))
-    engine = machine.compiled(module)
-    return [engine.get_function_address(f"handler{n}") for n in range(len(callbacks))], lost
+        b.ret(b.call(handle, [handler.args[0], b.inttoptr(WORD(plan), POINTER)]))
+    engine = code.compiled(module, 0)
+    return [int(engine.get_function_address(f"handler{n}")) for n in range(len(plans))]
 
 
-def _callback(function: Callable[..., Any]) -> Any:
-    """Return a function for C that writes down how it went: `DONE`, or the address of an error."""
-
-    def call(frame: Any, found: Any) -> None:
-        try:
-            if frame.contents.extension:
-                _describe(frame.contents.extension)
-            else:
-                _run(function, frame.contents)
-        except BaseException as error:
-            found[0] = _error(error)
-        else:
-            found[0] = DONE
-
-    return _Callback(call)
-
-
-def _run(function: Callable[..., Any], frame: Any) -> None:
-    results = _arrays(frame.results)
-    found = function(*_arrays(frame.args), results[0])
-    for each, result in zip(found, results, strict=True):
-        if each is not result:
-            result[...] = each
-
-
-def _describe(address: int) -> None:
-    """Answer XLA, which asks what we are when we register."""
-    extension = ctypes.cast(address, POINTER(_Extension)).contents
-    if extension.kind == METADATA:
-        metadata = extension.metadata.contents
-        metadata.version.major, metadata.version.minor = VERSION
-        metadata.traits = 0
+def _write_handle(module: Any) -> Any:
+    """Write what answers XLA: it is given a frame of its, and a plan."""
+    handle = code.local(module, POINTER, [POINTER, POINTER], "handle")
+    frame, plan = handle.args
+    b = ir.IRBuilder(handle.append_basic_block())
+    extension = code.field(b, frame, _Frame.extension, POINTER)
+    with b.if_then(code.is_given(b, extension), likely=False):
+        _write_description(b, extension)
+        b.ret(POINTER(None))
+    message, counts = code.room(b, BYTE, driver.MESSAGE), code.room(b, WORD, 3)
+    taken, args = _write_buffers(b, frame, _Frame.args)
+    given, results = _write_buffers(b, frame, _Frame.results)
+    for n, number in enumerate((taken, given, WORD(0))):
+        b.store(number, code.at(b, counts, WORD(n), WORD))
+    shape = code.room(b, POINTER, 1)
+    with b.if_then(b.icmp_signed(">", taken, WORD(0)), likely=True):
+        first = code.load(b, args[0], WORD(0), POINTER)
+        b.store(code.field(b, first, _Buffer.rank, WORD), code.at(b, counts, WORD(2), WORD))
+        b.store(code.field(b, first, _Buffer.dims, POINTER), shape)
+    function = code.function_at(b, program.scan(), WORD, driver.KIND)
+    arrays = *args[1:], *results[1:]
+    failed = b.call(function, [plan, counts, b.load(shape, typ=POINTER), *arrays, message])
+    with b.if_then(b.icmp_signed("!=", failed, WORD(0)), likely=False):
+        b.ret(_write_error(b, failed, message))
+    b.ret(POINTER(None))
+    return handle
 
 
-def _error(error: BaseException) -> Any:
-    message = f"{type(error).__name__}: {error}".encode(errors="replace")
-    code = next((code for kind, code in CODES.items() if isinstance(error, kind)), INTERNAL)
-    made = _Error(size=ctypes.sizeof(_Error), message=message, code=code)
-    return _api().make_error(ctypes.byref(made))
+def _write_buffers(b: Any, frame: Any, field: Any) -> tuple[Any, tuple[Any, Any, Any]]:
+    """Write where the memory of buffers is, and how many bytes each has.
+
+    Returns the number of buffers, and pointers to them and to both of these.
+    """
+    count = b.load(_place(b, frame, field.offset + _Buffers.count.offset), typ=WORD)
+    buffers = b.load(_place(b, frame, field.offset + _Buffers.buffers.offset), typ=POINTER)
+    data, sizes = code.room(b, POINTER, MOST_ARGUMENTS), code.room(b, WORD, MOST_ARGUMENTS)
+    # The driver refuses what is more, or less, than it expects.
+    some = b.select(b.icmp_signed("<", count, WORD(MOST_ARGUMENTS)), count, WORD(MOST_ARGUMENTS))
+    with code.each(b, WORD(0), some) as n:
+        buffer = code.load(b, buffers, n, POINTER)
+        b.store(code.field(b, buffer, _Buffer.data, POINTER), code.at(b, data, n, POINTER))
+        kind, size = code.field(b, buffer, _Buffer.dtype, NUMBER), WORD(0)
+        for number, each in TYPES.items():
+            size = b.select(b.icmp_signed("==", kind, NUMBER(number)), WORD(each), size)
+        place = code.at(b, sizes, n, WORD)
+        b.store(size, place)
+        lengths = code.field(b, buffer, _Buffer.dims, POINTER)
+        with code.each(b, WORD(0), code.field(b, buffer, _Buffer.rank, WORD)) as axis:
+            length = code.load(b, lengths, axis, WORD)
+            b.store(b.mul(b.load(place, typ=WORD), length), place)
+    return count, (buffers, data, sizes)
 
 
-class _Memory:
-    """Memory of XLA's, as NumPy takes it."""
+def _write_description(b: Any, extension: Any) -> None:
+    """Write an answer to XLA, which asks what we are when we register."""
+    kind = code.field(b, extension, _Extension.kind, NUMBER)
+    with b.if_then(b.icmp_signed("==", kind, NUMBER(METADATA))):
+        metadata = code.field(b, extension, _Extension.metadata, POINTER)
+        version = _Metadata.version.offset
+        for field, number in zip((_Version.major, _Version.minor), VERSION, strict=True):
+            b.store(NUMBER(number), _place(b, metadata, version + field.offset))
+        b.store(NUMBER(0), _place(b, metadata, _Metadata.traits.offset))
 
-    def __init__(self, buffer: Any) -> None:
-        self.__array_interface__ = {
-            "version": 3,
-            "typestr": "=" + TYPES[buffer.dtype],
-            "shape": tuple(buffer.dims[: buffer.rank]),
-            "data": (buffer.data or 0, False),
-        }
+
+def _write_error(b: Any, number: Any, message: Any) -> Any:
+    error = code.room(b, BYTE, ctypes.sizeof(_Error))
+    b.store(WORD(ctypes.sizeof(_Error)), _place(b, error, _Error.size.offset))
+    b.store(POINTER(None), _place(b, error, _Error.extension.offset))
+    b.store(message, _place(b, error, _Error.message.offset))
+    b.store(b.trunc(number, NUMBER), _place(b, error, _Error.code.offset))
+    return b.call(code.function_at(b, _api().make_error, POINTER, [POINTER]), [error])
 
 
-def _arrays(buffers: Any) -> list[np.ndarray]:
-    each = buffers.buffers
-    return [np.asarray(_Memory(each[n].contents)) for n in range(buffers.count)]
+def _place(b: Any, structure: Any, offset: int) -> Any:
+    return code.at(b, structure, WORD(offset), BYTE)

@@ -16,27 +16,60 @@ class Recurrence(NamedTuple):
 
     Parameters
     ----------
+    name : str
+        What it is called where TensorFlow and XLA call it.
     formula : callable
-        Takes lists of states, inputs and coefficients; returns lists of states and outputs.
+        Takes lists of states, inputs and coefficients; returns lists of states and of one output.
+    coefficients : callable
+        Takes what the caller gives, dt or its ratio to τ; returns a list of coefficients.
     states : int
         Numbers that go from step to step, float64.
-    inputs, outputs : int
-        Sequences that are read and written, all float32 or all float64.
+    inputs : int
+        Sequences that are read. They and the one that is written are all float32 or all float64.
+    given : int
+        Arguments of `coefficients`, float64.
     weights : int
-        Coefficients of a unit, float64.
-    constants : int
-        Coefficients of all units, float64, which follow the weights.
+        Coefficients, float64.
+    shared : bool
+        Whether all units have the same: what is given are numbers, otherwise arrays ``(units,)``.
     backwards : bool
-        Whether the last step is the first.
+        Whether it takes gradients back through another recurrence: the last step is the first. Of
+        the states, the first are the gradients of that recurrence's, then come as many derivatives
+        of these for what is given first, and a sum over time for the gradient of this.
     """
 
+    name: str
     formula: Callable[..., Any]
+    coefficients: Callable[..., Any]
     states: int = 1
     inputs: int = 1
-    outputs: int = 1
-    weights: int = 0
-    constants: int = 0
+    given: int = 1
+    weights: int = 1
+    shared: bool = False
     backwards: bool = False
+
+    @property
+    def visible(self) -> int:
+        """Number of states that callers give and get: of the recurrence that goes forwards."""
+        return (self.states - 1) // 2 if self.backwards else self.states
+
+    @property
+    def arguments(self) -> int:
+        """Number of arguments: a sequence, states, what is given, gradients of both results."""
+        return 2 + self.given + 2 * self.backwards
+
+    @property
+    def results(self) -> int:
+        """Number of results, of the types and shapes of as many arguments, in their order."""
+        return 2 + self.backwards
+
+    def is_sequence(self, argument: int) -> bool:
+        """Whether an argument, or the result of the same number, is a sequence."""
+        return argument == 0 or (self.backwards and argument == self.arguments - 2)
+
+    def is_state(self, argument: int) -> bool:
+        """Whether an argument, or the result of the same number, holds states of all examples."""
+        return argument == 1 or (self.backwards and argument == self.arguments - 1)
 
 
 class Value:
@@ -54,11 +87,23 @@ class Value:
     def __mul__(self, other: Any) -> Value:
         return self._with("fmul", other)
 
+    def __neg__(self) -> Value:
+        return self._made(self.builder.fneg, self.value)
+
+    def __rsub__(self, other: Any) -> Value:
+        return self._constant(other) - self
+
+    def __rtruediv__(self, other: Any) -> Value:
+        return self._constant(other)._with("fdiv", self)
+
     def _with(self, operation: str, other: Any) -> Value:
         if not isinstance(other, Value):
-            other = Value(self.builder, ir.Constant(self.value.type, other))
+            other = self._constant(other)
         kind = DOUBLE if DOUBLE in (self.value.type, other.value.type) else FLOAT
         return self._made(getattr(self.builder, operation), self.of(kind), other.of(kind))
+
+    def _constant(self, number: float) -> Value:
+        return Value(self.builder, ir.Constant(self.value.type, number))
 
     def of(self, kind: Any) -> Any:
         """Return the number in a type."""
@@ -72,6 +117,13 @@ class Value:
         function = self.builder.module.declare_intrinsic(f"llvm.{name}", [self.value.type])
         return self._made(self.builder.call, function, [self.value])
 
+    def library_call(self, name: str) -> Value:
+        """Apply a function of C's mathematical library, on float64."""
+        module = self.builder.module
+        if name not in module.globals:
+            ir.Function(module, ir.FunctionType(DOUBLE, [DOUBLE]), name)
+        return self._made(self.builder.call, module.get_global(name), [self.of(DOUBLE)])
+
     def rectified(self) -> Value:
         """Return zero for what is below."""
         zero = ir.Constant(self.value.type, 0)
@@ -82,7 +134,7 @@ class Value:
         return Value(self.builder, operation(*args))
 
 
-# What formulas may use besides sums, differences and products
+# What formulas may use besides sums, differences, products and quotients
 
 
 def rint(x: Any) -> Any:
@@ -105,3 +157,13 @@ def cast(x: Any, like: Any) -> Any:
     if isinstance(x, Value):
         return Value(x.builder, x.of(like.value.type))
     return np.asarray(x, like.dtype)
+
+
+def exp(x: Any) -> Any:
+    """Return the exponential."""
+    return x.library_call("exp") if isinstance(x, Value) else np.exp(x)
+
+
+def expm1(x: Any) -> Any:
+    """Return the exponential less one, without loss of digits near zero."""
+    return x.library_call("expm1") if isinstance(x, Value) else np.expm1(x)

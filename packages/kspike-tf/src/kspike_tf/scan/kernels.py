@@ -1,4 +1,4 @@
-"""The dynamics: what a time step does to a unit, compiled to loops by `kspike_tf.scan.machine`.
+"""The dynamics: what a time step does to a unit, compiled to loops by `kspike_tf.scan.program`.
 
 States and weights are float64. Inputs are float32 or float64, and so are the outputs.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kspike_tf.scan.formulas import Recurrence, cast, floor, rectified, rint
+from kspike_tf.scan.formulas import Recurrence, cast, exp, expm1, floor, rectified, rint
 
 TICKS = 2.0**32  # steps of the voltage grid in one spike
 
@@ -22,6 +22,10 @@ def _spikes(states: Any, inputs: Any, coefficients: Any) -> Step:
     return [a - count], [cast(count, rate) * cast(height, rate)]
 
 
+def _of_spikes(dt: Any) -> list[Any]:
+    return [dt * TICKS, 1 / dt]
+
+
 def _rectified_spikes(states: Any, inputs: Any, coefficients: Any) -> Step:
     """Integrate and fire, after the activation function max(x, 0)."""
     return _spikes(states, [rectified(inputs[0])], coefficients)
@@ -32,6 +36,10 @@ def _lowpass(states: Any, inputs: Any, coefficients: Any) -> Step:
     (y,), (x,), (e,) = states, inputs, coefficients
     y = x + e * (y - x)
     return [y], [y]
+
+
+def _of_lowpass(ratio: Any) -> list[Any]:
+    return [exp(-ratio)]
 
 
 def _lowpass_back(states: Any, inputs: Any, coefficients: Any) -> Step:
@@ -47,6 +55,10 @@ def _lowpass_back(states: Any, inputs: Any, coefficients: Any) -> Step:
     return [e * a, e * (m - a), total], [gain * a]
 
 
+def _of_lowpass_back(ratio: Any) -> list[Any]:
+    return [exp(-ratio), -expm1(-ratio)]
+
+
 def _alpha(states: Any, inputs: Any, coefficients: Any) -> Step:
     """Filter: w = y − x, k = e·r·(p + w), p ← e·p − k, y ← x + e·w + k."""
     (y, p), (x,), (e, slope) = states, inputs, coefficients  # slope is e·r
@@ -54,6 +66,11 @@ def _alpha(states: Any, inputs: Any, coefficients: Any) -> Step:
     k = slope * (p + w)
     y = x + e * w + k
     return [y, e * p - k], [y]
+
+
+def _of_alpha(ratio: Any) -> list[Any]:
+    e = exp(-ratio)
+    return [e, e * ratio]
 
 
 def _alpha_back(states: Any, inputs: Any, coefficients: Any) -> Step:
@@ -72,9 +89,34 @@ def _alpha_back(states: Any, inputs: Any, coefficients: Any) -> Step:
     return after, [gain * a + slope * b]
 
 
-spikes = Recurrence(_spikes, constants=2)
-rectified_spikes = Recurrence(_rectified_spikes, constants=2)
-lowpass = Recurrence(_lowpass, weights=1)
-lowpass_back = Recurrence(_lowpass_back, states=3, inputs=2, weights=2, backwards=True)
-alpha = Recurrence(_alpha, states=2, weights=2)
-alpha_back = Recurrence(_alpha_back, states=5, inputs=2, weights=4, backwards=True)
+def _of_alpha_back(ratio: Any, gain: Any) -> list[Any]:
+    e = exp(-ratio)
+    return [e, e * ratio, gain, e * (1 - ratio)]
+
+
+spikes = Recurrence("spikes", _spikes, _of_spikes, weights=2, shared=True)
+rectified_spikes = Recurrence(
+    "rectified_spikes", _rectified_spikes, _of_spikes, weights=2, shared=True
+)
+lowpass = Recurrence("lowpass", _lowpass, _of_lowpass)
+lowpass_back = Recurrence(
+    "lowpass_back",
+    _lowpass_back,
+    _of_lowpass_back,
+    states=3,
+    inputs=2,
+    weights=2,
+    backwards=True,
+)
+alpha = Recurrence("alpha", _alpha, _of_alpha, states=2, weights=2)
+alpha_back = Recurrence(
+    "alpha_back",
+    _alpha_back,
+    _of_alpha_back,
+    states=5,
+    inputs=2,
+    given=2,
+    weights=4,
+    backwards=True,
+)
+ALL = (spikes, rectified_spikes, lowpass, lowpass_back, alpha, alpha_back)

@@ -1,182 +1,171 @@
-"""From a formula for a time step to machine code for all steps, by LLVM.
+"""The loops around a formula in machine code: over examples, time and units.
 
 A formula is a Python function of numbers. It is called once, with `Value` objects that write down
-what is done to them; around that come the loops over rows, time and units, the last of which LLVM
-turns into operations on several units at once. That takes some hundredths of a second for a
-formula, so that nothing has to be kept on the disk.
+what is done to them; around that come the loops, the innermost of which, over units, LLVM turns
+into operations on several units at once.
 
 Products are rounded before they are added: LLVM fuses the two only where it is told to.
 """
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
-import llvmlite.binding as llvm
-import numpy as np
 from llvmlite import ir
 
-from kspike_tf.scan.formulas import DOUBLE, FLOAT, Recurrence, Value
+from kspike_tf.scan import code
+from kspike_tf.scan.code import DOUBLE, ELEMENTS, NOTHING, NUMBER, POINTER, SIZES, WORD
+from kspike_tf.scan.formulas import Recurrence, Value
 
 # Units that are taken through time together. With 256, of 1,024, a step's memory is read in pieces:
 # training steps of the layers took a tenth to a quarter longer.
 BLOCK = 2048
 LINE = 64  # bytes in a cache line
 
-_WORD = ir.IntType(64)
-_FLOAT64 = np.dtype(np.float64)
-_engines: list[Any] = []  # machine code lives as long as its engine
+
+# What `steps` takes: the first item and the one after the last; the number of blocks, steps and
+# units; pointers to states, to coefficients, and to pointers to sequences.
+STEPS = [WORD] * 5 + [POINTER] * 3
+# What `coefficients` takes: the number of units, a pointer to pointers to what is given, and one to
+# the coefficients.
+COEFFICIENTS = [WORD, POINTER, POINTER]
+# What `gradients` takes: batch and units; pointers to states after all steps, and to those before
+# the first step, forwards; pointers to the gradients of these, and of what is given.
+GRADIENTS = [WORD] * 2 + [POINTER] * 4
 
 
-class Arrays(NamedTuple):
-    """The arrays that a recurrence works on, all in C order.
-
-    Parameters
-    ----------
-    states : (batch, states, units) ndarray
-        Those before the first step, float64; overwritten by those after the last.
-    inputs, outputs : sequence of (batch, time, units) ndarray
-        Of one type.
-    weights : sequence of (units,) ndarray
-        Float64.
-    constants : sequence of float
-        As in `Recurrence`.
-    """
-
-    states: np.ndarray
-    inputs: Sequence[np.ndarray]
-    outputs: Sequence[np.ndarray]
-    weights: Sequence[np.ndarray] = ()
-    constants: Sequence[float] = ()
-
-
-def prepare(recurrence: Recurrence, arrays: Arrays) -> tuple[Callable[[int, int], None], int]:
-    """Return a function that does some items of the work, without Python's lock.
+def compiled(recurrence: Recurrence, letter: str) -> dict[str, int]:
+    """Return the addresses of machine code for a recurrence, for as long as the process lives.
 
     Parameters
     ----------
     recurrence : Recurrence
-        What is done.
-    arrays : Arrays
-        With what; the function reads and writes them whenever it is called.
+        What is done in a step.
+    letter : str
+        "f" or "d": the type of the sequences.
 
     Returns
     -------
-    work : callable
-        Takes the first item and the one after the last. Items are independent of each other.
-    items : int
-        How many there are.
-
-    Raises
-    ------
-    ValueError
-        If the arrays' shapes or types do not go together: machine code would go beyond them.
+    dict
+        Of functions, by name. ``steps`` takes some items of the work through time. An item is a
+        block of units of an example: `number_of_blocks` of them make an example, and all are
+        independent of each other. The arrays are in C order: states ``(batch, states, units)``,
+        coefficients ``(weights, units)`` or, if units share them, ``(weights,)``. ``coefficients``
+        computes the coefficients. ``gradients``, of what goes backwards, finds the gradients of
+        states and of what is given.
     """
-    sequences = (*arrays.inputs, *arrays.outputs)
-    kind = sequences[0].dtype
-    batch, steps, units = shape = sequences[0].shape
-    if len(arrays.states) != batch:  # which graphs of open batch size do not know before
-        raise ValueError(
-            f"states are of {len(arrays.states)} examples, and the sequence of {batch}: a stateful "
-            "layer takes batches of the size that it began with"
-        )
-    _check("states", [arrays.states], 1, (batch, recurrence.states, units), _FLOAT64)
-    _check("sequences", sequences, recurrence.inputs + recurrence.outputs, shape, kind)
-    _check("weights", arrays.weights, recurrence.weights, (units,), _FLOAT64)
-    run = _compiled(recurrence, kind.char)
-    blocks = -(-units // BLOCK)
-    start = _address(arrays.states)
-    states = [start + 8 * units * n for n in range(recurrence.states)]
-    others = [_address(each) for each in (*arrays.weights, *sequences)]
-
-    def work(first: int, last: int) -> None:
-        # To name the arrays here keeps them, and what is at their addresses, as long as this.
-        run(first, last, blocks, steps, units, *states, *others, *arrays.constants)
-
-    return work, batch * blocks
+    module = ir.Module(f"kspike_tf_{recurrence.name}_{letter}")
+    _write_steps(module, _write_loops(module, recurrence, letter), recurrence)
+    _write_coefficients(module, recurrence)
+    names = ["steps", "coefficients"]
+    if recurrence.backwards:
+        _write_gradients(module, recurrence)
+        names.append("gradients")
+    engine = code.compiled(module, 1)  # more takes longer, and gains nothing
+    return {name: int(engine.get_function_address(name)) for name in names}
 
 
-def _check(
-    name: str, arrays: Sequence[np.ndarray], count: int, shape: tuple[int, ...], kind: Any
-) -> None:
-    good = len(arrays) == count
-    for each in arrays:
-        good &= each.shape == shape and each.dtype == kind and each.flags.c_contiguous
-    if not good:
-        have = ", ".join(f"{each.dtype} {each.shape}" for each in arrays)
-        raise ValueError(
-            f"{name} must be {count} of {kind} {shape} in C order, got {have or 'none'}"
-        )
+def _write_steps(module: Any, loops: Any, recurrence: Recurrence) -> None:
+    """Write a function of the kind above, which calls the loops."""
+    function = ir.Function(module, ir.FunctionType(NOTHING, STEPS), "steps")
+    b = ir.IRBuilder(function.append_basic_block())
+    *counts, states, coefficients, sequences = function.args
+    units = counts[-1]
+    pointers = [_row(b, states, n, units) for n in range(recurrence.states)]
+    weights = range(recurrence.weights)
+    if recurrence.shared:
+        numbers = [code.load(b, coefficients, WORD(n), DOUBLE) for n in weights]
+    else:
+        numbers = [_row(b, coefficients, n, units) for n in weights]
+    pointers += numbers
+    pointers += [code.load(b, sequences, WORD(n), POINTER) for n in range(recurrence.inputs + 1)]
+    b.call(loops, [*counts, *pointers])
+    b.ret_void()
 
 
-def _address(array: np.ndarray) -> int:
-    """Return where an array's memory begins: ``array.ctypes`` takes three times as long."""
-    if array.flags.writeable and array.size:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
-    return array.ctypes.data
+def _row(b: Any, array: Any, number: int, units: Any) -> Any:
+    return code.at(b, array, b.mul(WORD(number), units), DOUBLE)
 
 
-@cache
-def _compiled(recurrence: Recurrence, letter: str) -> Any:
-    written = ir.Module("kspike_tf")
-    _write(written, recurrence, letter)
-    pointers = len(written.get_global("run").args) - 5 - recurrence.constants
-    words = [ctypes.c_int64] * 5 + [ctypes.c_void_p] * pointers
-    kinds = *words, *[ctypes.c_double] * recurrence.constants
-    return ctypes.CFUNCTYPE(None, *kinds)(compiled(written).get_function_address("run"))
+def _write_coefficients(module: Any, recurrence: Recurrence) -> None:
+    function = ir.Function(module, ir.FunctionType(NOTHING, COEFFICIENTS), "coefficients")
+    b = ir.IRBuilder(function.append_basic_block())
+    units, given, found = function.args
+    arrays = [code.load(b, given, WORD(n), POINTER) for n in range(recurrence.given)]
+    count = WORD(1) if recurrence.shared else units
+    with code.each(b, WORD(0), count) as unit:
+        numbers = [Value(b, code.load(b, each, unit, DOUBLE)) for each in arrays]
+        for n, each in enumerate(recurrence.coefficients(*numbers)):
+            place = code.at(b, _row(b, found, n, count), unit, DOUBLE)
+            b.store(each.of(DOUBLE), place)
+    b.ret_void()
 
 
-def compiled(written: Any) -> Any:
-    """Return the engine that holds a module's machine code, for as long as the process lives."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    features = llvm.get_host_cpu_features().flatten()
-    target = llvm.Target.from_default_triple()
-    machine = target.create_target_machine(llvm.get_host_cpu_name(), features, opt=3, jit=True)
-    written.triple, written.data_layout = machine.triple, str(machine.target_data)
-    module = llvm.parse_assembly(str(written))
-    module.verify()
-    tuning = llvm.create_pipeline_tuning_options(speed_level=3)
-    tuning.loop_vectorization = True
-    builder = llvm.create_pass_builder(machine, tuning)
-    builder.getModulePassManager().run(module, builder)
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    _engines.append(engine)
-    return engine
+def _write_gradients(module: Any, recurrence: Recurrence) -> None:
+    """Write how gradients of states before the first step, and of what is given, are found.
+
+    The loss depends on those states as on an input; so their products with the derivatives of
+    their gradients are added to the sums over time.
+    """
+    function = ir.Function(module, ir.FunctionType(NOTHING, GRADIENTS), "gradients")
+    for each in function.args[2:]:
+        each.add_attribute("noalias")
+    b = ir.IRBuilder(function.append_basic_block())
+    batch, units, states, first, d_states, d_given = function.args
+    count = recurrence.visible
+    with code.each(b, WORD(0), units) as unit:
+        b.store(DOUBLE(0), code.at(b, d_given, unit, DOUBLE))
+    with code.each(b, WORD(0), batch) as row:
+        ends = _row(b, states, recurrence.states, b.mul(row, units))
+        before, gradients = (_row(b, each, count, b.mul(row, units)) for each in (first, d_states))
+        with code.each(b, WORD(0), units) as unit:
+
+            def of(array: Any, n: int, unit: Any = unit) -> Any:
+                return code.at(b, _row(b, array, n, units), unit, DOUBLE)
+
+            place = code.at(b, d_given, unit, DOUBLE)
+            total = b.load(of(ends, 2 * count), typ=DOUBLE)
+            for n in range(count):
+                b.store(b.load(of(ends, n), typ=DOUBLE), of(gradients, n))
+                change = b.load(of(ends, count + n), typ=DOUBLE)
+                total = b.fadd(total, b.fmul(b.load(of(before, n), typ=DOUBLE), change))
+            b.store(b.fadd(b.load(place, typ=DOUBLE), total), place)
+    b.ret_void()
 
 
-def _write(module: Any, recurrence: Recurrence, letter: str) -> None:
+def _write_loops(module: Any, recurrence: Recurrence, letter: str) -> Any:
     """Write the loops around a formula."""
-    element = {"f": FLOAT, "d": DOUBLE}[letter]
-    doubles = [DOUBLE.as_pointer()] * (recurrence.states + recurrence.weights)
-    sequences = [element.as_pointer()] * (recurrence.inputs + recurrence.outputs)
-    kinds = [*[_WORD] * 5, *doubles, *sequences, *[DOUBLE] * recurrence.constants]
-    run = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), "run")
+    sequences = [POINTER] * (recurrence.inputs + 1)
+    weights = [DOUBLE if recurrence.shared else POINTER] * recurrence.weights
+    kinds = [*[WORD] * 5, *[POINTER] * recurrence.states, *weights, *sequences]
+    run = code.local(module, NOTHING, kinds, "loops")
     for each in run.args:
-        if each.type != _WORD and each.type != DOUBLE:
+        if each.type == POINTER:
             each.add_attribute("noalias")
     first, last, blocks, steps, units, *rest = run.args
     b = ir.IRBuilder(run.append_basic_block())
-    with _each(b, first, last) as item:
+    with code.each(b, first, last) as item:
         row = b.udiv(item, blocks)
-        left = b.mul(b.urem(item, blocks), _WORD(BLOCK))
-        right = b.add(left, _WORD(BLOCK))
+        left = b.mul(b.urem(item, blocks), WORD(BLOCK))
+        right = b.add(left, WORD(BLOCK))
         right = b.select(b.icmp_unsigned("<", right, units), right, units)
-        with _each(b, _WORD(0), steps) as step:
-            t = b.sub(b.sub(steps, step), _WORD(1)) if recurrence.backwards else step
-            at = b.mul(b.add(b.mul(row, steps), t), units)
-            state = b.mul(b.mul(row, _WORD(recurrence.states)), units)
+        with code.each(b, WORD(0), steps) as step:
+            t = b.sub(b.sub(steps, step), WORD(1)) if recurrence.backwards else step
+            where = b.mul(b.add(b.mul(row, steps), t), units)
+            state = b.mul(b.mul(row, WORD(recurrence.states)), units)
             if recurrence.backwards:
-                _prefetch(b, recurrence, rest, b.sub(at, units), left, right, element)
-            with _each(b, left, right) as unit:
-                places = unit, b.add(at, unit), b.add(state, unit)
-                _write_step(b, recurrence, rest, places, element)
+                _prefetch(b, recurrence, rest, b.sub(where, units), left, right, letter)
+            with code.each(b, left, right) as unit:
+                places = unit, b.add(where, unit), b.add(state, unit)
+                _write_step(b, recurrence, rest, places, ELEMENTS[letter])
     b.ret_void()
+    return run
+
+
+def number_of_blocks(b: Any, units: Any) -> Any:
+    """Write how many blocks the units of an example are."""
+    return b.udiv(b.add(units, WORD(BLOCK - 1)), WORD(BLOCK))
 
 
 def _write_step(
@@ -184,71 +173,48 @@ def _write_step(
 ) -> None:
     """Write a step of a unit, whose places in weights, sequences and states are given."""
     unit, place, state = places
-    states, weights, inputs, outputs, constants = _sorted(recurrence, args)
+    states, weights, inputs, outputs = _sorted(recurrence, args)
 
     def read(pointers: Sequence[Any], index: Any, kind: Any) -> list[Value]:
-        places = [_at(b, each, index, kind) for each in pointers]
-        return [Value(b, b.load(each, typ=kind)) for each in places]
+        return [Value(b, code.load(b, each, index, kind)) for each in pointers]
 
     def write(values: Sequence[Any], pointers: Sequence[Any], index: Any, kind: Any) -> None:
         for value, each in zip(values, pointers, strict=True):
-            b.store(value.of(kind), _at(b, each, index, kind))
+            b.store(value.of(kind), code.at(b, each, index, kind))
 
-    coefficients = read(weights, unit, DOUBLE) + [Value(b, each) for each in constants]
+    shared = recurrence.shared
+    coefficients = [Value(b, w) for w in weights] if shared else read(weights, unit, DOUBLE)
     before, given = read(states, state, DOUBLE), read(inputs, place, element)
     after, given = recurrence.formula(before, given, coefficients)
     write(after, states, state, DOUBLE)
     write(given, outputs, place, element)
 
 
-def _at(b: Any, pointer: Any, index: Any, kind: Any) -> Any:
-    return b.gep(pointer, [index], source_etype=kind)
-
-
 def _prefetch(
     b: Any,
     recurrence: Recurrence,
     args: Sequence[Any],
-    at: Any,
+    where: Any,
     left: Any,
     right: Any,
-    element: Any,
+    letter: str,
 ) -> None:
     """Ask for the memory of a step: processors foresee only what goes up in memory."""
-    _, _, inputs, outputs, _ = _sorted(recurrence, args)
-    pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
-    function = b.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
-    size = 8 if element == DOUBLE else 4
-    with _each(b, left, right, LINE // size) as unit:
+    _, _, inputs, outputs = _sorted(recurrence, args)
+    kind = ir.FunctionType(NOTHING, [POINTER, NUMBER, NUMBER, NUMBER])
+    function = b.module.declare_intrinsic("llvm.prefetch", [POINTER], kind)
+    with code.each(b, left, right, LINE // SIZES[letter]) as unit:
         for each, writing in [(i, 0) for i in inputs] + [(o, 1) for o in outputs]:
-            place = b.bitcast(_at(b, each, b.add(at, unit), element), pointer)
+            place = code.at(b, each, b.add(where, unit), ELEMENTS[letter])
             # Into the nearest level of the data cache. An address that is not ours is no error.
-            b.call(function, [place, number(writing), number(3), number(1)])
+            b.call(function, [place, NUMBER(writing), NUMBER(3), NUMBER(1)])
 
 
 def _sorted(recurrence: Recurrence, args: Sequence[Any]) -> list[Sequence[Any]]:
-    """Return the arguments in groups: states, weights, inputs, outputs, constants."""
+    """Return the arguments of the loops in groups: states, weights, inputs, outputs."""
     rest = list(args)
     groups: list[Sequence[Any]] = []
-    for name in ("states", "weights", "inputs", "outputs", "constants"):
-        count = getattr(recurrence, name)
+    for count in (recurrence.states, recurrence.weights, recurrence.inputs, 1):
         groups.append(rest[:count])
         del rest[:count]
     return groups
-
-
-@contextmanager
-def _each(b: Any, start: Any, stop: Any, by: int = 1) -> Iterator[Any]:
-    """Write a loop around what is written within: it is given the index."""
-    before = b.block
-    body, after = b.append_basic_block(), b.append_basic_block()
-    b.cbranch(b.icmp_signed("<", start, stop), body, after)
-    b.position_at_end(body)
-    index = b.phi(_WORD)
-    index.add_incoming(start, before)
-    yield index
-    following = b.add(index, _WORD(by), flags=["nsw"])
-    index.add_incoming(following, b.block)
-    b.cbranch(b.icmp_signed("<", following, stop), body, after)
-    b.position_at_end(after)

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kspike_tf.scan import blocks, host, loops, xla
+from kspike_tf.scan import blocks, host, kernels, loops, xla
 from kspike_tf.scan.compiled import Way, way
 from kspike_tf.scan.kernels import TICKS
 from kspike_tf.tracing import is_plain
@@ -94,9 +94,9 @@ def _scan(x: Tensor, voltage: Tensor, dt: Tensor, rectify: bool) -> Any:
     if 0 in x.shape:
         return x, voltage  # which XLA would refuse
     how = way(x)
-    kernel, loop = (host.rectified_spikes, _rectified_loop) if rectify else (host.spikes, _loop)
+    kernel = kernels.rectified_spikes if rectify else kernels.spikes
     if how is Way.HOST:
-        return host.call(kernel, (x, voltage, dt), loop)
+        return host.call(kernel, (x, voltage, dt), _rectified_loop if rectify else _loop)
     if how is Way.FROM_XLA:
         return xla.call(kernel, (x, voltage, dt))
     args = tf.nn.relu(x) if rectify else x, voltage, dt

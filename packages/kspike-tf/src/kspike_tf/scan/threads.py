@@ -1,84 +1,111 @@
-"""Threads in which kernels run: TensorFlow's, which call, and ours, which help."""
+"""Threads in machine code: several do a function's work where there is enough of it."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Sequence
 from functools import cache
-from itertools import pairwise
+from typing import Any
 
 import tensorflow as tf
+from llvmlite import ir
 
-_here = threading.local()
+from kspike_tf.scan import code
+from kspike_tf.scan.code import NOTHING, NUMBER, POINTER, WORD
 
-
-def stay() -> None:
-    """Let Python remember the thread that runs this, if it is another library's.
-
-    Python forgets such a thread when its call ends, and takes memory from the system to know it
-    again at the next: that is a tenth of a training step of small layers.
-    """
-    if not hasattr(_here, "known"):
-        _here.known = True  # which is forgotten with the thread
-        # Our caller ends with PyGILState_Release, which forgets the thread when there were as many
-        # of it as of PyGILState_Ensure; this is one more.
-        ctypes.pythonapi.PyGILState_Ensure()
+# Parts of the work for each thread, at most: some are done sooner than others.
+SHARES = 4
 
 
-def run(work: Callable[[int, int], None], items: int, parts: int) -> None:
-    """Do work in several threads.
+def write_call(b: Any, work: Any, items: Any, parts: Any, most: Any, args: Sequence[Any]) -> None:
+    """Write a call of a function for all items, in several threads if that is worth it.
 
     Parameters
     ----------
-    work : callable
-        Takes the first item and the one after the last. It lets other threads run.
-    items : int
+    b : llvmlite.ir.IRBuilder
+        Where it is written.
+    work : llvmlite.ir.Value
+        The address of a function that takes the first item and the one after the last, and the
+        arguments.
+    items : llvmlite.ir.Value
         How many there are.
-    parts : int
-        How many threads they are worth; there are no more than processors, or than TensorFlow may
-        use.
+    parts : llvmlite.ir.Value
+        How many threads they are worth.
+    most : llvmlite.ir.Value
+        How many there may be.
+    args : sequence of llvmlite.ir.Value
+        The arguments.
     """
-    parts = min(parts, items)
-    if parts < 2:
-        work(0, items)
-        return
-    bounds = [items * n // parts for n in range(parts + 1)]
-    left = iter(list(pairwise(bounds)))
+    for limit in (items, b.mul(most, WORD(SHARES))):
+        parts = b.select(b.icmp_signed("<", parts, limit), parts, limit)
+    helpers = b.sub(b.select(b.icmp_signed("<", parts, most), parts, most), WORD(1))
+    if os.name != "posix":
+        helpers = WORD(0)
+    with b.if_else(b.icmp_signed("<", helpers, WORD(1))) as (by_itself, together):
+        with by_itself:
+            b.call(_function(b, work, args), [WORD(0), items, *args])
+        with together:
+            _write_team(b, helpers, [parts, items, work, *args])
 
-    def help_out() -> None:
-        # Who is ready takes the next part: other threads of TensorFlow use the processor too.
-        for first, last in left:
-            work(first, last)
 
-    helpers = min(parts, _number()) - 1
-    futures = [_pool().submit(help_out) for _ in range(helpers)]
-    try:
-        help_out()
-        for future in futures:
-            if not future.cancel():  # not yet begun, and nothing left to do
-                future.result()
-    except BaseException:  # of a signal's handler, say
-        # Our caller frees the memory into which helpers still write.
-        wait([each for each in futures if not each.cancel()])
-        raise
+def _write_team(b: Any, helpers: Any, values: Sequence[Any]) -> None:
+    """Write that helpers are made, which do parts of the work as this thread does."""
+    values = [WORD(0), *values]  # the first is the next part
+    kind = ir.LiteralStructType([each.type for each in values])
+    shared = code.room(b, kind, 1)
+    for n, each in enumerate(values):
+        b.store(each, b.gep(shared, [NUMBER(0), NUMBER(n)], source_etype=kind))
+    member = _member(b.module, kind)
+    handles, made = code.room(b, WORD, helpers), code.room(b, WORD, 1)
+    b.store(WORD(0), made)
+    create = code.library(b.module, "pthread_create", NUMBER, [POINTER] * 4)
+    join = code.library(b.module, "pthread_join", NUMBER, [WORD, POINTER])
+    with code.each(b, WORD(0), helpers):
+        place = code.at(b, handles, b.load(made, typ=WORD), WORD)
+        failed = b.call(create, [place, POINTER(None), member, shared])
+        # Where the system gives no more threads, those that there are do it all.
+        one = b.zext(b.icmp_signed("==", failed, NUMBER(0)), WORD)
+        b.store(b.add(b.load(made, typ=WORD), one), made)
+    b.call(member, [shared])
+    with code.each(b, WORD(0), b.load(made, typ=WORD)) as helper:
+        b.call(join, [code.load(b, handles, helper, WORD), POINTER(None)])
+
+
+def _member(module: Any, kind: Any) -> Any:
+    """Write what each thread does: it takes the next part of the work while there is one."""
+    member = code.local(module, POINTER, [POINTER], "member")
+    shared = member.args[0]
+    b = ir.IRBuilder(member.append_basic_block())
+
+    def field(n: int) -> Any:
+        place = b.gep(shared, [NUMBER(0), NUMBER(n)], source_etype=kind)
+        return b.load(place, typ=kind.elements[n])
+
+    parts, items, work, *args = (field(n) for n in range(1, len(kind.elements)))
+    loop, body, after = (b.append_basic_block() for _ in range(3))
+    b.branch(loop)
+    b.position_at_end(loop)
+    # Who is ready takes the next: other threads of TensorFlow use the processor too.
+    counter = b.gep(shared, [NUMBER(0), NUMBER(0)], source_etype=kind)
+    part = b.atomic_rmw("add", counter, WORD(1), "monotonic")
+    b.cbranch(b.icmp_signed("<", part, parts), body, after)
+    b.position_at_end(body)
+    bounds = [b.udiv(b.mul(items, each), parts) for each in (part, b.add(part, WORD(1)))]
+    b.call(_function(b, work, args), [*bounds, *args])
+    b.branch(loop)
+    b.position_at_end(after)
+    b.ret(POINTER(None))
+    return member
+
+
+def _function(b: Any, address: Any, args: Sequence[Any]) -> Any:
+    return code.function_at(b, address, NOTHING, [WORD, WORD, *[each.type for each in args]])
 
 
 @cache
-def _number() -> int:
+def number() -> int:
+    """Return how many threads may work at a time: as many as processors, if TensorFlow may."""
     limit = tf.config.threading.get_intra_op_parallelism_threads()  # 0 is no limit
     # The processors that this process may use; not all systems tell.
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return limit or allowed or 1
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max(1, _number() - 1), thread_name_prefix="kspike_tf")
-
-
-# Threads do not survive a fork, and locks may be held.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -11,25 +11,32 @@ names known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla
 
-from kspike_tf.scan import foreign, host
+from kspike_tf.scan import code, foreign, host, kernels, program
+from kspike_tf.scan.formulas import Recurrence
 
 Tensor = Any
 
 VERSION = 9  # of XlaCallModule: what it may contain
-TYPES = {tf.float32: "f32", tf.float64: "f64"}
+TYPES = {tf.float32: "f32", tf.float64: "f64"}  # StableHLO's
+
+
+def _name(recurrence: Recurrence, kind: Any) -> str:
+    """Return what programs call a scan, of sequences of a type."""
+    return f"kspike_tf.{recurrence.name}.{TYPES[kind]}"
+
 
 _are_known = foreign.register(
     {
-        f"kspike_tf.{name}": function
-        for name, function in vars(host).items()
-        if hasattr(function, "results")
+        _name(recurrence, kind): program.address(recurrence, code.letter(kind))
+        for recurrence in kernels.ALL
+        for kind in TYPES
     }
 )
 
@@ -39,28 +46,29 @@ def is_possible() -> bool:
     return _are_known and host.is_possible()
 
 
-def call(function: Callable[..., Any], args: Sequence[Tensor]) -> list[Tensor]:
-    """Apply one of the functions of `kspike_tf.scan.host` to tensors.
+def call(recurrence: Recurrence, args: Sequence[Tensor]) -> list[Tensor]:
+    """Scan tensors.
 
     Parameters
     ----------
-    function : callable
-        Takes arrays, and one more for its first result; returns a list of arrays.
+    recurrence : Recurrence
+        What is done in a step.
     args : sequence of tf.Tensor
-        Its arguments.
+        As `program.run` takes them.
 
     Returns
     -------
     list of tf.Tensor
-        What the function returns; of the types and shapes of as many arguments, in their order.
+        The results; of the types and shapes of as many arguments, in their order.
     """
-    like = list(args)[: function.results]  # type: ignore[attr-defined]
+    program.begin(recurrence, code.letter(args[0].dtype))
+    like = list(args)[: recurrence.results]
     kinds = tuple((each.dtype, each.shape.rank) for each in args)
     return list(
         xla.call_module(
             args,
             version=VERSION,
-            module=_module(f"kspike_tf.{function.__name__}", kinds, len(like)),
+            module=_module(_name(recurrence, args[0].dtype), kinds, len(like)),
             Tout=[each.dtype for each in like],
             Sout=[each.shape for each in like],
             platforms=["CPU"],
