@@ -1,9 +1,13 @@
 """What the tests of `kspike_tf` share."""
 
+import sys
 from pathlib import Path
 
 import keras
 import pytest
+
+# `import equations`: pytest's importlib mode leaves sys.path alone.
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
+import tensorflow as tf
 from llvmlite import ir
 
 BYTE, NUMBER, WORD = ir.IntType(8), ir.IntType(32), ir.IntType(64)
@@ -113,6 +116,13 @@ def function_at(b: Any, address: Any, kind: Any, args: Sequence[Any]) -> Any:
     if isinstance(address, int):
         address = WORD(address)
     return b.inttoptr(address, ir.FunctionType(kind, args).as_pointer())
+
+
+@cache
+def tensorflow() -> Any:
+    """Return TensorFlow's library, which has its C API and XLA's, or None if there is none."""
+    found = list(Path(tf.sysconfig.get_lib()).glob("libtensorflow_framework*"))
+    return ctypes.CDLL(str(found[0])) if found else None
 
 
 def address_of(function: Any) -> int:

@@ -36,8 +36,8 @@ def way(sequence: Tensor) -> Way:
     Returns
     -------
     Way
-        Kernels, unless there is an accelerator, or a version of XLA that cannot call them: there
-        it is blocks, where the length is known now and is not zero. Exports get loops.
+        Kernels, unless there is an accelerator, or a version of TensorFlow or XLA that cannot call
+        them: there it is blocks, where the length is known now and is not zero. Exports get loops.
     """
     if is_plain():
         return Way.LOOP

@@ -64,12 +64,37 @@ class _Scan:
         self._check(counts)
         lengths = (code.load(b, shape, WORD(n), WORD) for n in range(AXES))
         self.batch, self.steps, self.units = lengths
-        self.size = b.mul(b.mul(self.batch, self.steps), self.units)
         self.backwards = b.icmp_signed("!=", self.field("backwards"), WORD(0))
         self.shared = b.icmp_signed("!=", self.field("shared"), WORD(0))
+        self.last = b.sub(self.field("arguments"), WORD(1))
         self.seen = b.mul(self.field("visible"), self.units)  # of an example
         self.all = b.mul(self.field("states"), self.units)
-        self.last = b.sub(self.field("arguments"), WORD(1))
+        self._measure()
+
+    def _measure(self) -> None:
+        """Write how many bytes arrays have; empty ones may be of any length."""
+        b, overflows = self.b, []
+
+        def product(*factors: Any) -> Any:
+            total = factors[0]
+            for each in factors[1:]:
+                pair = b.umul_with_overflow(total, each)
+                total = b.extract_value(pair, 0)
+                overflows.append(b.extract_value(pair, 1))
+            return total
+
+        number, several = WORD(8), b.select(self.shared, WORD(1), self.units)
+        self.size = product(self.units, self.batch, self.steps)
+        self.sequence = product(self.size, self.field("bytes"))
+        self.given = product(several, number)
+        self.weights = product(several, number, self.field("weights"))
+        self.states = product(self.units, number, self.batch, self.field("visible"))
+        self.all_states = product(self.units, number, self.batch, self.field("states"))
+        for each in overflows:
+            with b.if_then(each, likely=False):
+                self.fail(INVALID_ARGUMENT, "%s got axes that are too long", self.name)
+        # Rows without units would take time.
+        self.rows = b.select(b.icmp_signed("==", self.units, WORD(0)), WORD(0), self.batch)
 
     def _check(self, counts: Any) -> None:
         """Write that there is as much as the plan has."""
@@ -100,7 +125,7 @@ class _Scan:
 
 
 def write(module: Any, make: int) -> None:
-    """Write the function.
+    """Write the function ``scan``.
 
     It compares sizes with the first argument's, computes the coefficients, begins with the states
     that are given, takes all items through time, and sums gradients up.
@@ -134,9 +159,19 @@ def write(module: Any, make: int) -> None:
     with b.if_then(scan.backwards):
         gradients = code.function_at(b, scan.field("gradients"), NOTHING, machine.GRADIENTS)
         results = scan.result(1), scan.result(2)
-        b.call(gradients, [scan.batch, scan.units, states, scan.argument(WORD(1)), *results])
+        b.call(gradients, [scan.rows, scan.units, states, scan.argument(WORD(1)), *results])
     b.call(code.library(module, "free", NOTHING, [POINTER]), [coefficients])
     b.ret(WORD(0))
+
+
+def write_publish(module: Any) -> None:
+    """Write a function that sets a plan's address of steps, when all else in it is set."""
+    function = ir.Function(module, ir.FunctionType(NOTHING, [POINTER, WORD]), "publish")
+    b = ir.IRBuilder(function.append_basic_block())
+    plan, steps = function.args
+    place = code.at(b, plan, WORD(Plan.steps.offset), code.BYTE)
+    b.atomic_rmw("xchg", place, steps, "release")
+    b.ret_void()
 
 
 def _write_making(scan: _Scan, make: int) -> None:
@@ -188,10 +223,8 @@ def _write_expected_size(scan: _Scan, n: Any) -> Any:
         is_late = b.and_(scan.backwards, b.icmp_signed("==", from_end, WORD(from_last)))
         return b.or_(b.icmp_signed("==", n, WORD(first)), is_late)
 
-    given = b.mul(b.select(scan.shared, WORD(1), scan.units), WORD(8))
-    states = b.mul(b.mul(scan.batch, scan.seen), WORD(8))
-    sequence = b.mul(scan.size, scan.field("bytes"))
-    return b.select(among(0, 1), sequence, b.select(among(1, 0), states, given))
+    others = b.select(among(1, 0), scan.states, scan.given)
+    return b.select(among(0, 1), scan.sequence, others)
 
 
 def _write_advice(scan: _Scan) -> None:
@@ -199,7 +232,7 @@ def _write_advice(scan: _Scan) -> None:
     if sys.platform != "linux":
         return
     b = scan.b
-    size = b.mul(scan.size, scan.field("bytes"))
+    size = scan.sequence
     with b.if_then(b.icmp_signed(">=", size, WORD(WORTH_HUGE)), likely=False):
         first = b.ptrtoint(scan.result(0), WORD)
         start = b.and_(b.add(first, WORD(HUGE - 1)), WORD(-HUGE))
@@ -214,13 +247,13 @@ def _write_workspace(scan: _Scan) -> tuple[Any, Any]:
     Returns both; forwards, the states are the result's.
     """
     b = scan.b
-    weights = b.mul(scan.field("weights"), b.select(scan.shared, WORD(1), scan.units))
-    states = b.select(scan.backwards, b.mul(scan.batch, scan.all), WORD(0))
-    size = b.mul(b.add(b.add(weights, states), WORD(1)), WORD(8))  # none might be NULL
+    states = b.select(scan.backwards, scan.all_states, WORD(0))
+    size = b.add(b.add(scan.weights, states), WORD(8))  # none might be NULL
     memory = b.call(code.library(b.module, "malloc", POINTER, [WORD]), [size])
     with b.if_then(b.not_(code.is_given(b, memory)), likely=False):
         scan.fail(RESOURCE_EXHAUSTED, "no memory for a scan")
-    return memory, b.select(scan.backwards, code.at(b, memory, weights, DOUBLE), scan.result(1))
+    hidden = code.at(b, memory, scan.weights, code.BYTE)
+    return memory, b.select(scan.backwards, hidden, scan.result(1))
 
 
 def _write_first_states(scan: _Scan, states: Any) -> None:
@@ -230,7 +263,7 @@ def _write_first_states(scan: _Scan, states: Any) -> None:
     copy = code.library(b.module, "memcpy", POINTER, [POINTER, POINTER, WORD])
     fill = code.library(b.module, "memset", POINTER, [POINTER, NUMBER, WORD])
     seen, others = (b.mul(n, WORD(8)) for n in (scan.seen, b.sub(scan.all, scan.seen)))
-    with code.each(b, WORD(0), scan.batch) as row:
+    with code.each(b, WORD(0), scan.rows) as row:
         to = code.at(b, states, b.mul(row, scan.all), DOUBLE)
         b.call(copy, [to, code.at(b, source, b.mul(row, scan.seen), DOUBLE), seen])
         b.call(fill, [code.at(b, to, scan.seen, DOUBLE), NUMBER(0), others])

@@ -72,16 +72,15 @@ def alpha(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, Te
 
 def lowpass_step(x: Tensor, y: Tensor, tau: Tensor, dt: Tensor) -> Tensor:
     """Return the lowpass filter's state after one more step, on arrays without the time axis."""
-    weights = [tf.exp(-ratio(tau, dt))]
+    weights = kernels.lowpass.coefficients(ratio(tau, dt))
     (y,), _ = kernels.lowpass.formula([y], [_double(x)], weights)
     return y
 
 
 def alpha_step(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> Tensor:
     """Return the alpha filter's state ``(batch, 2, units)`` after one more step."""
-    r = ratio(tau, dt)
-    e = tf.exp(-r)
-    states, _ = kernels.alpha.formula([state[:, 0], state[:, 1]], [_double(x)], [e, e * r])
+    weights = kernels.alpha.coefficients(ratio(tau, dt))
+    states, _ = kernels.alpha.formula([state[:, 0], state[:, 1]], [_double(x)], weights)
     return tf.stack(states, axis=1)
 
 

@@ -12,10 +12,8 @@ from __future__ import annotations
 import ctypes
 from ctypes import c_char_p, c_int, c_int64, c_size_t, c_uint32, c_void_p
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
 from llvmlite import ir
 
 from kspike_tf.scan import code, driver, program
@@ -97,10 +95,8 @@ _Api = _structure(
 @cache
 def _api() -> Any:
     """Return the interface, or None where there is none of our version."""
-    try:
-        path = next(Path(tf.sysconfig.get_lib()).glob("libtensorflow_framework*"))
-        get = ctypes.CDLL(str(path)).XLA_FFI_GetApi
-    except (StopIteration, OSError, AttributeError):
+    get = getattr(code.tensorflow(), "XLA_FFI_GetApi", None)
+    if get is None:
         return None
     get.restype = ctypes.POINTER(_Api)
     api = get().contents
@@ -156,8 +152,10 @@ def _write_handle(module: Any) -> Any:
     b = ir.IRBuilder(handle.append_basic_block())
     extension = code.field(b, frame, _Frame.extension, POINTER)
     with b.if_then(code.is_given(b, extension), likely=False):
-        _write_description(b, extension)
-        b.ret(POINTER(None))
+        kind = code.field(b, extension, _Extension.kind, NUMBER)
+        with b.if_then(b.icmp_signed("==", kind, NUMBER(METADATA))):
+            _write_description(b, extension)
+            b.ret(POINTER(None))
     message, counts = code.room(b, BYTE, driver.MESSAGE), code.room(b, WORD, 3)
     taken, args = _write_buffers(b, frame, _Frame.args)
     given, results = _write_buffers(b, frame, _Frame.results)
@@ -204,13 +202,11 @@ def _write_buffers(b: Any, frame: Any, field: Any) -> tuple[Any, tuple[Any, Any,
 
 def _write_description(b: Any, extension: Any) -> None:
     """Write an answer to XLA, which asks what we are when we register."""
-    kind = code.field(b, extension, _Extension.kind, NUMBER)
-    with b.if_then(b.icmp_signed("==", kind, NUMBER(METADATA))):
-        metadata = code.field(b, extension, _Extension.metadata, POINTER)
-        version = _Metadata.version.offset
-        for field, number in zip((_Version.major, _Version.minor), VERSION, strict=True):
-            b.store(NUMBER(number), _place(b, metadata, version + field.offset))
-        b.store(NUMBER(0), _place(b, metadata, _Metadata.traits.offset))
+    metadata = code.field(b, extension, _Extension.metadata, POINTER)
+    version = _Metadata.version.offset
+    for field, number in zip((_Version.major, _Version.minor), VERSION, strict=True):
+        b.store(NUMBER(number), _place(b, metadata, version + field.offset))
+    b.store(NUMBER(0), _place(b, metadata, _Metadata.traits.offset))
 
 
 def _write_error(b: Any, number: Any, message: Any) -> Any:

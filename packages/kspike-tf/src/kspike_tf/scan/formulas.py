@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 from llvmlite import ir
 
-DOUBLE, FLOAT = ir.DoubleType(), ir.FloatType()
+from kspike_tf.scan.code import DOUBLE, FLOAT
 
 
 class Recurrence(NamedTuple):
@@ -66,10 +67,6 @@ class Recurrence(NamedTuple):
     def is_sequence(self, argument: int) -> bool:
         """Whether an argument, or the result of the same number, is a sequence."""
         return argument == 0 or (self.backwards and argument == self.arguments - 2)
-
-    def is_state(self, argument: int) -> bool:
-        """Whether an argument, or the result of the same number, holds states of all examples."""
-        return argument == 1 or (self.backwards and argument == self.arguments - 1)
 
 
 class Value:
@@ -160,10 +157,14 @@ def cast(x: Any, like: Any) -> Any:
 
 
 def exp(x: Any) -> Any:
-    """Return the exponential."""
-    return x.library_call("exp") if isinstance(x, Value) else np.exp(x)
+    """Return the exponential; of a tensor, too."""
+    if isinstance(x, Value):
+        return x.library_call("exp")
+    return tf.exp(x) if tf.is_tensor(x) else np.exp(x)
 
 
 def expm1(x: Any) -> Any:
-    """Return the exponential less one, without loss of digits near zero."""
-    return x.library_call("expm1") if isinstance(x, Value) else np.expm1(x)
+    """Return the exponential less one, without loss of digits near zero; of a tensor, too."""
+    if isinstance(x, Value):
+        return x.library_call("expm1")
+    return tf.math.expm1(x) if tf.is_tensor(x) else np.expm1(x)

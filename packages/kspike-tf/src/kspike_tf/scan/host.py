@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from kspike_tf.scan import code, operations, program
@@ -43,8 +42,7 @@ def call(recurrence: Recurrence, args: Sequence[Tensor], otherwise: Callable[...
         The results; of the types and shapes of as many arguments, in their order.
     """
     if tf.executing_eagerly():
-        outputs = program.run(recurrence, list(map(np.asarray, args)))
-        return [tf.convert_to_tensor(each) for each in outputs]
+        return [tf.convert_to_tensor(each) for each in program.run(recurrence, args)]
     program.begin(recurrence, code.letter(args[0].dtype))
     if _is_never_saved():
         return operations.call(recurrence, args)

@@ -72,50 +72,45 @@ def _swapped(x: Tensor) -> Tensor:
 
 
 def lowpass(x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
-    """Return output and final state, as `kspike_tf.scan.host.lowpass`."""
-    return _forward(kernels.lowpass, [tf.exp(-ratio)], x, state)
+    """Do what `kernels.lowpass` does."""
+    return _forward(kernels.lowpass, x, state, ratio)
 
 
 def lowpass_back(
     x: Tensor, state: Tensor, ratio: Tensor, d_y: Tensor, d_end: Tensor
 ) -> list[Tensor]:
-    """Return the gradients of input, state and ratio, as `kspike_tf.scan.host.lowpass_back`."""
-    weights = [tf.exp(-ratio), -tf.math.expm1(-ratio)]
-    return _back(kernels.lowpass_back, weights, x, state, d_y, d_end)
+    """Do what `kernels.lowpass_back` does."""
+    return _back(kernels.lowpass_back, x, state, [ratio], d_y, d_end)
 
 
 def alpha(x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
-    """Return output and final state, as `kspike_tf.scan.host.alpha`."""
-    decay = tf.exp(-ratio)
-    return _forward(kernels.alpha, [decay, decay * ratio], x, state)
+    """Do what `kernels.alpha` does."""
+    return _forward(kernels.alpha, x, state, ratio)
 
 
 def alpha_back(
     x: Tensor, state: Tensor, ratio: Tensor, gain: Tensor, d_y: Tensor, d_end: Tensor
 ) -> list[Tensor]:
-    """Return the gradients of input, state and ratio, as `kspike_tf.scan.host.alpha_back`."""
-    decay = tf.exp(-ratio)
-    weights = [decay, decay * ratio, gain, decay * (1 - ratio)]
-    return _back(kernels.alpha_back, weights, x, state, d_y, d_end)
+    """Do what `kernels.alpha_back` does."""
+    return _back(kernels.alpha_back, x, state, [ratio, gain], d_y, d_end)
 
 
-def _forward(
-    recurrence: Recurrence, weights: list[Tensor], x: Tensor, state: Tensor
-) -> list[Tensor]:
-    y, states = _run(recurrence, weights, [x], tf.unstack(state, recurrence.states, 1))
+def _forward(recurrence: Recurrence, x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
+    weights = recurrence.coefficients(ratio)
+    y, states = _run(recurrence, weights, [x], tf.unstack(state, recurrence.visible, 1))
     return [y, tf.stack(states, 1)]
 
 
 def _back(
     recurrence: Recurrence,
-    weights: list[Tensor],
     x: Tensor,
     state: Tensor,
+    given: list[Tensor],
     d_y: Tensor,
     d_end: Tensor,
 ) -> list[Tensor]:
     """Run an adjoint: on gradients of the states, their derivatives for r, and a sum over time."""
-    count = recurrence.states // 2
+    count, weights = recurrence.visible, recurrence.coefficients(*given)
     zero = tf.zeros_like(x[:, 0], tf.float64)
     before = tf.unstack(d_end, count, 1) + [zero] * (count + 1)
     d_x, after = _run(recurrence, weights, [x, d_y], before)

@@ -12,10 +12,10 @@ labels, by which an operation asks for one that is not the usual: ours are for l
 from __future__ import annotations
 
 import ctypes
+import uuid
 from collections.abc import Sequence
 from ctypes import c_char_p, c_int, c_void_p
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -30,11 +30,13 @@ Tensor = Any
 
 OPERATION = "PyFuncStateless"
 MOST_ARGUMENTS, MOST_AXES = 8, 4  # as many as there is room for
+TYPES = 1, 2  # TF_FLOAT and TF_DOUBLE
 NAMES = (
     "TF_AllocateOutput",
     "TF_DeleteStatus",
     "TF_DeleteTensor",
     "TF_Dim",
+    "TF_ExpectedOutputDataType",
     "TF_GetCode",
     "TF_GetInput",
     "TF_InputDatatype",
@@ -53,20 +55,9 @@ NAMES = (
 )
 
 
-@cache
-def _library() -> dict[str, Any] | None:
-    """Return the functions of the C API, or None where one is missing."""
-    try:
-        path = next(Path(tf.sysconfig.get_lib()).glob("libtensorflow_framework*"))
-        library = ctypes.CDLL(str(path))
-        return {name: getattr(library, name) for name in NAMES}
-    except (StopIteration, OSError, AttributeError):
-        return None
-
-
 def is_possible() -> bool:
     """Return whether this version of TensorFlow takes kernels from us."""
-    return _library() is not None
+    return all(hasattr(code.tensorflow(), name) for name in NAMES)
 
 
 def call(recurrence: Recurrence, args: Sequence[Tensor]) -> list[Tensor]:
@@ -97,7 +88,9 @@ def call(recurrence: Recurrence, args: Sequence[Tensor]) -> list[Tensor]:
 @cache
 def _registered(recurrence: Recurrence, letter: str) -> str:
     """Return the label of a kernel, which TensorFlow knows from then on."""
-    label = f"kspike_tf.{recurrence.name}.{letter}"
+    # No two kernels may have one label, and threads may get here at once. Besides, what is in
+    # nobody's file cannot be asked for by one.
+    label = f"kspike_tf.{recurrence.name}.{letter}.{uuid.uuid4().hex}"
     engine, number = _machine_code(), list(program.PLANS).index((recurrence, letter))
     create, compute = map(engine.get_function_address, (f"create{number}", "compute"))
     make = _function("TF_NewKernelBuilder", c_void_p, c_char_p, c_char_p, *[c_void_p] * 3)
@@ -116,23 +109,10 @@ def _registered(recurrence: Recurrence, letter: str) -> str:
 
 def _function(name: str, result: Any, *args: Any) -> Any:
     kind = ctypes.CFUNCTYPE(result, *args)
-    return kind(code.address_of((_library() or {})[name]))
+    return kind(code.address_of(getattr(code.tensorflow(), name)))
 
 
 # In machine code
-
-
-class _Api:
-    """Writes calls of the C API."""
-
-    def __init__(self, b: Any) -> None:
-        self.b = b
-
-    def call(self, name: str, kind: Any, *args: Any) -> Any:
-        kinds = [each.type for each in args]
-        address = code.address_of((_library() or {})[name])
-        function = code.function_at(self.b, address, kind, kinds)
-        return self.b.call(function, args)
 
 
 @cache
@@ -144,96 +124,130 @@ def _machine_code() -> Any:
         b = ir.IRBuilder(create.append_basic_block())
         # What TensorFlow takes for the kernel's memory is the plan of its scan.
         b.ret(b.inttoptr(WORD(program.address(*kind)), POINTER))
-    _write_compute(module)
+    compute = ir.Function(module, ir.FunctionType(NOTHING, [POINTER, POINTER]), "compute")
+    b = ir.IRBuilder(compute.append_basic_block())
+    _Compute(b, *compute.args).write()
     return code.compiled(module, 0)
 
 
-def _write_compute(module: Any) -> None:
-    """Write what runs a kernel: it is given the scan's plan, and TensorFlow's context."""
-    compute = ir.Function(module, ir.FunctionType(NOTHING, [POINTER, POINTER]), "compute")
-    b = ir.IRBuilder(compute.append_basic_block())
-    api = _Api(b)
-    plan, context = compute.args
-    status = api.call("TF_NewStatus", POINTER)
-    inputs, outputs, data, found = (code.room(b, POINTER, MOST_ARGUMENTS) for _ in range(4))
-    sizes, rooms = (code.room(b, WORD, MOST_ARGUMENTS) for _ in range(2))
-    shape, counts = code.room(b, WORD, MOST_AXES), code.room(b, WORD, 3)
-    message = code.room(b, code.BYTE, driver.MESSAGE)
-    numbers = api.call("TF_NumInputs", NUMBER, context), api.call("TF_NumOutputs", NUMBER, context)
-    for n, number in enumerate(numbers):
-        b.store(b.sext(number, WORD), code.at(b, counts, WORD(n), WORD))
-    # The driver refuses what is more, or less, than it expects.
-    taken, given = (_limited(b, b.sext(each, WORD), MOST_ARGUMENTS) for each in numbers)
-    given = b.select(b.icmp_signed("<", given, taken), given, taken)
-    with code.each(b, WORD(0), taken) as n:
-        place = code.at(b, inputs, n, POINTER)
-        api.call("TF_GetInput", NOTHING, context, b.trunc(n, NUMBER), place, status)
-        tensor = b.load(place, typ=POINTER)
-        b.store(api.call("TF_TensorData", POINTER, tensor), code.at(b, data, n, POINTER))
-        b.store(api.call("TF_TensorByteSize", WORD, tensor), code.at(b, sizes, n, WORD))
-    all_there = _write_outputs(api, context, given, inputs, outputs, (found, rooms), status)
-    with b.if_then(b.icmp_signed(">", taken, WORD(0)), likely=True):
-        axes = _write_shape(api, code.load(b, inputs, WORD(0), POINTER), shape)
-        b.store(b.sext(axes, WORD), code.at(b, counts, WORD(2), WORD))
-    with b.if_else(all_there, likely=True) as (scanned, failed):
-        with scanned:
-            function = code.function_at(b, program.scan(), WORD, driver.KIND)
-            args = [plan, counts, shape, data, sizes, found, rooms, message]
-            error = b.call(function, args)
-            with b.if_then(b.icmp_signed("!=", error, WORD(0)), likely=False):
-                api.call("TF_SetStatus", NOTHING, status, b.trunc(error, NUMBER), message)
-                api.call("TF_OpKernelContext_Failure", NOTHING, context, status)
-        with failed:
-            said, number = code.text(module, "no memory"), NUMBER(driver.RESOURCE_EXHAUSTED)
-            api.call("TF_SetStatus", NOTHING, status, number, said)
-            api.call("TF_OpKernelContext_Failure", NOTHING, context, status)
-    for tensors, count in ((inputs, taken), (outputs, given)):
+class _Compute:
+    """Writes what runs a kernel: it is given the scan's plan, and TensorFlow's context."""
+
+    def __init__(self, b: Any, plan: Any, context: Any) -> None:
+        self.b, self.plan, self.context = b, plan, context
+        self.status = self.call("TF_NewStatus", POINTER)
+        arrays = [code.room(b, POINTER, MOST_ARGUMENTS) for _ in range(4)]
+        self.inputs, self.outputs, self.data, self.found = arrays
+        self.sizes, self.rooms = (code.room(b, WORD, MOST_ARGUMENTS) for _ in range(2))
+        self.shape, self.lengths = (code.room(b, WORD, MOST_AXES) for _ in range(2))
+        self.counts, self.missing = code.room(b, WORD, 3), code.room(b, WORD, 1)
+
+    def call(self, name: str, kind: Any, *args: Any) -> Any:
+        """Write a call of TensorFlow's C API."""
+        kinds = [each.type for each in args]
+        address = code.address_of(getattr(code.tensorflow(), name))
+        return self.b.call(code.function_at(self.b, address, kind, kinds), args)
+
+    def write(self) -> None:
+        b = self.b
+        b.store(WORD(0), self.missing)
+        with code.each(b, WORD(0), WORD(MOST_ARGUMENTS)) as n:
+            for tensors in (self.inputs, self.outputs):
+                b.store(POINTER(None), code.at(b, tensors, n, POINTER))
+        numbers = [
+            b.sext(self.call(f"TF_Num{each}", NUMBER, self.context), WORD)
+            for each in ("Inputs", "Outputs")
+        ]
+        for n, number in enumerate((*numbers, WORD(0))):
+            b.store(number, code.at(b, self.counts, WORD(n), WORD))
+        # The driver refuses what is more, or less, than it expects.
+        taken, given = (_limited(b, each, MOST_ARGUMENTS) for each in numbers)
+        self._write_inputs(taken)
+        with b.if_then(self._is_complete()):
+            self._write_outputs(b.select(b.icmp_signed("<", given, taken), given, taken))
+        with b.if_else(self._is_complete()) as (complete, incomplete):
+            with complete:
+                self._write_scan(taken)
+            with incomplete:
+                said = code.text(b.module, "no memory, or no argument")
+                self._write_failure(NUMBER(driver.RESOURCE_EXHAUSTED), said)
+        self._write_end()
+
+    def _is_complete(self) -> Any:
+        return self.b.icmp_signed("==", self.b.load(self.missing, typ=WORD), WORD(0))
+
+    def _write_inputs(self, count: Any) -> None:
+        b = self.b
         with code.each(b, WORD(0), count) as n:
-            tensor = code.load(b, tensors, n, POINTER)
-            with b.if_then(code.is_given(b, tensor), likely=True):
-                api.call("TF_DeleteTensor", NOTHING, tensor)
-    api.call("TF_DeleteStatus", NOTHING, status)
-    b.ret_void()
+            place = code.at(b, self.inputs, n, POINTER)
+            number = b.trunc(n, NUMBER)
+            self.call("TF_GetInput", NOTHING, self.context, number, place, self.status)
+            kind = self.call("TF_InputDatatype", NUMBER, self.context, number)
+            is_known = [b.icmp_signed("==", kind, NUMBER(each)) for each in TYPES]
+            self._describe(b.load(place, typ=POINTER), b.or_(*is_known), n, self.data, self.sizes)
 
+    def _write_outputs(self, count: Any) -> None:
+        """Write that memory is taken, of the types and shapes of as many arguments."""
+        b = self.b
+        with code.each(b, WORD(0), count) as n:
+            like, number = code.load(b, self.inputs, n, POINTER), b.trunc(n, NUMBER)
+            axes = self._write_shape(like, self.lengths)
+            axes = b.trunc(_limited(b, axes, MOST_AXES), NUMBER)
+            kind = self.call("TF_InputDatatype", NUMBER, self.context, number)
+            size = self.call("TF_TensorByteSize", WORD, like)
+            args = self.context, number, kind, self.lengths, axes, size, self.status
+            tensor = self.call("TF_AllocateOutput", POINTER, *args)
+            b.store(tensor, code.at(b, self.outputs, n, POINTER))
+            expected = self.call("TF_ExpectedOutputDataType", NUMBER, self.context, number)
+            is_same = b.icmp_signed("==", kind, expected)
+            self._describe(tensor, is_same, n, self.found, self.rooms)
 
-def _write_outputs(
-    api: _Api, context: Any, count: Any, inputs: Any, outputs: Any, memory: Any, status: Any
-) -> Any:
-    """Write that memory is taken for results, of the types and shapes of as many arguments.
-
-    Returns whether there is some for each.
-    """
-    b = api.b
-    lengths, missing = code.room(b, WORD, MOST_AXES), code.room(b, WORD, 1)
-    b.store(WORD(0), missing)
-    with code.each(b, WORD(0), count) as n:
-        like, number = code.load(b, inputs, n, POINTER), b.trunc(n, NUMBER)
-        axes = _write_shape(api, like, lengths)
-        kind = api.call("TF_InputDatatype", NUMBER, context, number)
-        size = api.call("TF_TensorByteSize", WORD, like)
-        take = "TF_AllocateOutput"
-        tensor = api.call(take, POINTER, context, number, kind, lengths, axes, size, status)
-        b.store(tensor, code.at(b, outputs, n, POINTER))
+    def _describe(self, tensor: Any, is_good: Any, n: Any, data: Any, sizes: Any) -> None:
+        """Write where a tensor's memory is, and how many bytes it has: none, of other types."""
+        b = self.b
         with b.if_else(code.is_given(b, tensor), likely=True) as (there, not_there):
             with there:
-                found, rooms = memory
-                data = api.call("TF_TensorData", POINTER, tensor)
-                b.store(data, code.at(b, found, n, POINTER))
-                size = api.call("TF_TensorByteSize", WORD, tensor)
-                b.store(size, code.at(b, rooms, n, WORD))
+                memory = self.call("TF_TensorData", POINTER, tensor)
+                b.store(memory, code.at(b, data, n, POINTER))
+                size = self.call("TF_TensorByteSize", WORD, tensor)
+                b.store(b.select(is_good, size, WORD(0)), code.at(b, sizes, n, WORD))
             with not_there:
-                b.store(WORD(1), missing)
-    return b.icmp_signed("==", b.load(missing, typ=WORD), WORD(0))
+                b.store(WORD(1), self.missing)
 
+    def _write_shape(self, tensor: Any, lengths: Any) -> Any:
+        """Write that the lengths of axes are written down; return how many there are."""
+        b = self.b
+        axes = b.sext(self.call("TF_NumDims", NUMBER, tensor), WORD)
+        with code.each(b, WORD(0), _limited(b, axes, MOST_AXES)) as axis:
+            length = self.call("TF_Dim", WORD, tensor, b.trunc(axis, NUMBER))
+            b.store(length, code.at(b, lengths, axis, WORD))
+        return axes
 
-def _write_shape(api: _Api, tensor: Any, lengths: Any) -> Any:
-    """Write that the lengths of a tensor's axes are written down; return how many they are."""
-    b = api.b
-    axes = api.call("TF_NumDims", NUMBER, tensor)
-    with code.each(b, WORD(0), _limited(b, b.sext(axes, WORD), MOST_AXES)) as axis:
-        length = api.call("TF_Dim", WORD, tensor, b.trunc(axis, NUMBER))
-        b.store(length, code.at(b, lengths, axis, WORD))
-    return axes
+    def _write_scan(self, taken: Any) -> None:
+        b = self.b
+        with b.if_then(b.icmp_signed(">", taken, WORD(0)), likely=True):
+            axes = self._write_shape(code.load(b, self.inputs, WORD(0), POINTER), self.shape)
+            b.store(axes, code.at(b, self.counts, WORD(2), WORD))
+        message = code.room(b, code.BYTE, driver.MESSAGE)
+        arrays = self.data, self.sizes, self.found, self.rooms
+        scan = code.function_at(b, program.scan(), WORD, driver.KIND)
+        failed = b.call(scan, [self.plan, self.counts, self.shape, *arrays, message])
+        with b.if_then(b.icmp_signed("!=", failed, WORD(0)), likely=False):
+            self._write_failure(b.trunc(failed, NUMBER), message)
+
+    def _write_failure(self, number: Any, message: Any) -> None:
+        self.call("TF_SetStatus", NOTHING, self.status, number, message)
+        self.call("TF_OpKernelContext_Failure", NOTHING, self.context, self.status)
+
+    def _write_end(self) -> None:
+        b = self.b
+        with code.each(b, WORD(0), WORD(MOST_ARGUMENTS)) as n:
+            for tensors in (self.inputs, self.outputs):
+                tensor = code.load(b, tensors, n, POINTER)
+                with b.if_then(code.is_given(b, tensor)):
+                    self.call("TF_DeleteTensor", NOTHING, tensor)
+        self.call("TF_DeleteStatus", NOTHING, self.status)
+        b.ret_void()
 
 
 def _limited(b: Any, number: Any, most: int) -> Any:

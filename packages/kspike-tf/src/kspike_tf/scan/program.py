@@ -46,7 +46,7 @@ def _planned(recurrence: Recurrence, letter: str) -> Plan:
 PLANS = {(each, letter): _planned(each, letter) for each in kernels.ALL for letter in LETTERS}
 code.keep(PLANS)
 _makers: dict[Kind, threading.Thread] = {}
-_lock = threading.Lock()
+MAKER = "kspike_tf makes machine code"  # the name of threads
 
 
 def begin(recurrence: Recurrence, letter: str) -> None:
@@ -60,10 +60,11 @@ def begin(recurrence: Recurrence, letter: str) -> None:
         "f" or "d": the type of the sequences.
     """
     kind = recurrence, letter
-    with _lock:
-        if kind not in _makers:
-            _makers[kind] = threading.Thread(target=_make, args=kind, name="kspike_tf")
-            _makers[kind].start()
+    if kind not in _makers:
+        # If two get here at once, both make it, and either is good.
+        thread = threading.Thread(target=_make, args=kind, name=MAKER)
+        thread.start()
+        _makers[kind] = thread
 
 
 def finish(recurrence: Recurrence, letter: str) -> None:
@@ -77,16 +78,19 @@ def finish(recurrence: Recurrence, letter: str) -> None:
 def _make(recurrence: Recurrence, letter: str) -> None:
     plan = PLANS[recurrence, letter]
     made = machine.compiled(recurrence, letter)
-    with _lock:
-        plan.coefficients, plan.gradients = made["coefficients"], made.get("gradients", 0)
-        plan.threads = threads.number()
-    plan.steps = made["steps"]  # by which others know that all is there
+    plan.coefficients, plan.gradients = made["coefficients"], made.get("gradients", 0)
+    plan.threads = threads.number()
+    publish = _driver().get_function_address("publish")
+    ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(publish)(
+        ctypes.addressof(plan), made["steps"]
+    )
 
 
 def _wait_for_makers() -> None:
     # A process that is forked meanwhile would find LLVM locked for ever.
-    for each in list(_makers.values()):
-        each.join()
+    for each in threading.enumerate():
+        if each.name == MAKER:
+            each.join()
 
 
 if hasattr(os, "register_at_fork"):
@@ -98,13 +102,18 @@ def address(recurrence: Recurrence, letter: str) -> int:
     return ctypes.addressof(PLANS[recurrence, letter])
 
 
-@cache
 def scan() -> int:
     """Return the address of the driver, which all plans have in common."""
+    return int(_driver().get_function_address("scan"))
+
+
+@cache
+def _driver() -> Any:
     code.keep(_make_at)
     module = ir.Module("kspike_tf_driver")
     driver.write(module, code.address_of(_make_at))
-    return int(code.compiled(module, 0).get_function_address("scan"))
+    driver.write_publish(module)
+    return code.compiled(module, 0)
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int64)
@@ -119,21 +128,17 @@ def _callable() -> Any:
     return ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(scan())
 
 
-def run(
-    recurrence: Recurrence, args: Sequence[np.ndarray], out: np.ndarray | None = None
-) -> list[np.ndarray]:
+def run(recurrence: Recurrence, args: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Scan arrays.
 
     Parameters
     ----------
     recurrence : Recurrence
         What is done in a step.
-    args : sequence of ndarray
+    args : sequence of array_like
         The sequence ``(batch, time, units)``, float32 or float64; states before the first step
         ``(batch, …, units)``, float64; what is given, ``(units,)`` or a number, float64; if it
         goes backwards, gradients of the forward scan's results. All are in C order.
-    out : (batch, time, units) ndarray, optional
-        Memory for the first result.
 
     Returns
     -------
@@ -148,16 +153,11 @@ def run(
     MemoryError
         If there is none.
     """
-    args = [np.asarray(each) for each in args]  # TensorFlow gives numbers that are no arrays
-    kind = args[0].dtype
+    args = list(map(np.asarray, args))
+    kind = np.dtype(args[0].dtype.char)  # in this machine's order of bytes
     for n, each in enumerate(args):
         _check(recurrence, n, each, kind)
     results = [np.empty_like(each) for each in args[: recurrence.results]]
-    if out is not None:
-        _check(recurrence, 0, out, kind)
-        results[0] = out
-        if out.shape != args[0].shape:
-            raise ValueError(f"out must be {args[0].shape}, got {out.shape}")
     counts = _words(len(args), len(results), args[0].ndim)
     message = ctypes.create_string_buffer(driver.MESSAGE)
     arrays = (*_described(args), *_described(results))

@@ -1,0 +1,108 @@
+"""What strangers' graphs and programs may ask of the kernels: nothing that is not their own."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.framework import attr_value_pb2
+
+from kspike_tf.scan import kernels, operations, xla
+
+# A model file is a stranger's: so are the graphs in it, which may call our kernels with anything.
+GOOD = [np.zeros((2, 5, 3), "f"), np.zeros((2, 1, 3)), np.zeros(3)]
+STRANGE = {
+    "no arguments": ([], [tf.float32, tf.float64]),
+    "too many": ([GOOD[0]] * 9, [tf.float32, tf.float64]),
+    "many results": (GOOD, [tf.float32] * 9),
+    "no axes": ([GOOD[0][0, 0, 0], *GOOD[1:]], [tf.float32, tf.float64]),
+    "eight axes": ([np.zeros([1] * 8, "f"), *GOOD[1:]], [tf.float32, tf.float64]),
+    "states of 60 axes": ([GOOD[0], np.zeros([1] * 60), GOOD[2]], [tf.float32, tf.float64]),
+    "integers": ([GOOD[0].view("i4"), *GOOD[1:]], [tf.int32, tf.float64]),
+    "small integers": ([np.zeros((2, 5, 12), "i1"), *GOOD[1:]], [tf.int8, tf.float64]),
+    "other results": (GOOD, [tf.float16, tf.float64]),
+    "results as large": (GOOD, [tf.int32, tf.int64]),
+    "strings": (
+        [np.zeros((1, 1, 3), "f"), np.full((1, 1, 1), "a"), GOOD[2]],
+        [tf.float32, tf.string],
+    ),
+}
+
+
+def strange_call(args, types):
+    label = operations._registered(kernels.lowpass, "f")
+
+    @tf.function(autograph=False)
+    def run():
+        found = tf.raw_ops.PyFuncStateless(input=args(), token="strange", Tout=types)
+        found[0].op._set_attr("_kernel", attr_value_pb2.AttrValue(s=label.encode()))
+        return [each for each in found if each.dtype != tf.variant]
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"lowpass|states|axes"):
+        run()
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_operations_of_strangers_are_refused(case):
+    args, types = STRANGE[case]
+    # Not numbers that TensorFlow copies before it runs the graph.
+    strange_call(lambda: [tf.identity(each) for each in args], types)
+
+
+@pytest.mark.parametrize("shape", [(2**61, 0, 1), (0, 0, 2**61)])
+def test_empty_tensors_that_are_too_long_are_refused(shape):
+    units = min(shape[2], 1)
+
+    def args():
+        state, ratio = tf.zeros([0, 1, units], tf.float64), tf.zeros([units], tf.float64)
+        return [tf.zeros(tf.constant(shape, tf.int64)), state, ratio]
+
+    strange_call(args, [tf.float32, tf.float64])
+
+
+def test_variants_are_not_copied():
+    def args():
+        x = tf.zeros([1, 2, 8])
+        variant = tf.raw_ops.TensorListReserve(
+            element_shape=[1], num_elements=1, element_dtype=tf.float32
+        )
+        return [x, tf.reshape(variant, [1]), tf.zeros([8], tf.float64)]
+
+    strange_call(args, [tf.float32, tf.variant])
+
+
+@pytest.mark.parametrize(
+    "case", ["no arguments", "two axes", "five axes", "other types", "smaller results"]
+)
+def test_programs_of_strangers_are_refused(case):
+    x, state, ratio = "tensor<2x5x3xf32>", "tensor<2x1x3xf64>", "tensor<3xf64>"
+    given, results = {
+        "no arguments": ([], [x, state]),
+        "two axes": (["tensor<2x5xf32>", state, ratio], [x, state]),
+        "five axes": (["tensor<2x5x3x1x1xf32>", state, ratio], [x, state]),
+        "other types": (["tensor<2x5x3xi32>", state, ratio], [x, state]),
+        "smaller results": ([x, state, ratio], ["tensor<2x4x3xf32>", state]),
+    }[case]
+    named = ", ".join(f"%{n}: {each}" for n, each in enumerate(given))
+    args = ", ".join(f"%{n}" for n in range(len(given)))
+    kinds = f"({', '.join(given)}) -> ({', '.join(results)})"
+    module = f"""module @strange {{
+      func.func public @main({named}) -> ({", ".join(results)}) {{
+        %r:2 = stablehlo.custom_call @"kspike_tf.lowpass.f32"({args}) {{api_version = 4 : i32}}
+          : {kinds}
+        return %r#0, %r#1 : {", ".join(results)}
+      }}
+    }}"""
+    types = {"f32": tf.float32, "f64": tf.float64, "i32": tf.int32}
+
+    def tensor(kind):
+        *shape, name = kind[len("tensor<") : -1].split("x")
+        return tf.zeros([int(each) for each in shape], types[name])
+
+    @tf.function(jit_compile=True, autograph=False)
+    def run(*args):
+        made = {"version": xla.VERSION, "module": module, "platforms": ["CPU"]}
+        results_ = [tensor(each) for each in results]
+        types_, shapes = [each.dtype for each in results_], [each.shape for each in results_]
+        return xla.xla.call_module(args, Tout=types_, Sout=shapes, **made)
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"lowpass|argument|result"):
+        run(*map(tensor, given))
