@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from equations import DT, spikes, spikes_by_steps, spiking_data
 
-from kspike_tf.scan import driver, kernels, machine, operations, program
+from kspike_tf.scan import driver, host, kernels, machine, operations, program
 
 
 def test_machine_code_refuses_arrays_that_do_not_fit():
@@ -107,8 +107,8 @@ def test_a_fork_waits_until_it_is_made(monkeypatch, without_machine_code):
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_threads_may_be_the_first_at_once(jit_compile, monkeypatch, without_machine_code):
-    operations._registered.cache_clear()
-    operations._machine_code.cache_clear()
+    for function in (host._of_any_shape, operations._registered, operations._machine_code):
+        function.cache_clear()
     args, barrier = spiking_data((2, 5, 3)), threading.Barrier(4)
     expected = spikes_by_steps(*args)[0]
 
