@@ -38,6 +38,7 @@ def test_machine_code_refuses_arrays_that_do_not_fit():
 @pytest.fixture
 def without_machine_code(monkeypatch):
     """As if no spikes had been scanned in this process."""
+    program._wait_for_makers()  # of other tests
     for kind, plan in program.PLANS.items():
         if kind[0] is kernels.spikes:
             monkeypatch.setattr(plan, "steps", 0)
