@@ -42,13 +42,13 @@ class Job:
         What is timed; takes nothing.
     check : callable, optional
         Takes what ``call`` returned and says how right it is: numbers by name.
-    per : int
-        How many units of work (training steps, …) a call does: times are divided by it.
+    seconds : callable, optional
+        Takes what ``call`` returned and says how long its work took; otherwise the call is timed.
     """
 
     call: Callable[[], Result]
     check: Callable[[Result], Mapping[str, Any]] = lambda _: {}
-    per: int = 1
+    seconds: Callable[[Result], float] | None = None
 
 
 Builder = Callable[[works.Work, pathlib.Path], Job]
@@ -146,13 +146,16 @@ class Worker:
 
     @staticmethod
     def _times(job: Job, seconds: float, most: int, least: int = 1) -> list[float]:
-        """Call for about ``seconds``; return the time of every call."""
+        """Call for about ``seconds``; return the time of every call, or what it tells."""
         times: list[float] = []
         end = time.perf_counter() + seconds
         while len(times) < least or (time.perf_counter() < end and len(times) < most):
             start = time.perf_counter()
-            job.call()
-            times.append((time.perf_counter() - start) / job.per)
+            if job.seconds is None:
+                job.call()
+                times.append(time.perf_counter() - start)
+            else:
+                times.append(job.seconds(job.call()))
         return times
 
     def do_memory(self, name: str, mode: str) -> dict[str, Any]:

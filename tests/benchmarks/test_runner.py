@@ -99,16 +99,20 @@ class TestWorker:
     def worker(self, tmp_path):
         def build(work, data):
             x = works.rates(work)
-            return Job(lambda: x * 2, lambda y: {"mean": y.mean()}, per=4)
+            return Job(lambda: x * 2, lambda y: {"mean": y.mean()})
+
+        def telling(work, data):
+            return Job(lambda: 0.25, seconds=lambda told: 2 * told)
 
         def broken(work, data):
             raise RuntimeError("no such layer\nand more")
 
-        return Worker({"spiking": {"": build, "broken": broken}}, ["numpy"], tmp_path)
+        modes = {"": build, "telling": telling, "broken": broken}
+        return Worker({"spiking": modes}, ["numpy"], tmp_path)
 
     def test_hello_tells_versions_and_offers(self, worker):
         said = worker.answer({"do": "hello"})
-        assert said["offers"] == {"spiking": ["", "broken"]}
+        assert said["offers"] == {"spiking": ["", "telling", "broken"]}
         assert said["versions"]["numpy"] == np.__version__
 
     def test_prepare_checks_and_run_times(self, worker):
@@ -120,6 +124,11 @@ class TestWorker:
         ran = worker.answer({"do": "run", "name": TINY.name, "mode": "", "seconds": 0, "least": 3})
         assert ran["calls"] == 3
         assert ran["seconds"] > 0
+
+    def test_work_may_tell_its_seconds(self, worker):
+        worker.answer({"do": "prepare", "work": {**TINY.__dict__}, "mode": "telling"})
+        run = {"do": "run", "name": TINY.name, "mode": "telling", "seconds": 0}
+        assert worker.answer(run)["seconds"] == 0.5
 
     def test_memory_is_measured_where_linux_tells(self, worker):
         worker.answer({"do": "prepare", "work": {**TINY.__dict__}, "mode": ""})
