@@ -129,7 +129,7 @@ def one_image(layers: Layers, xla: bool) -> Builder:
 
 
 class StepTimes(tf.keras.callbacks.Callback):
-    """When each training step began.
+    """When each training step began, and the last ended.
 
     Whole epochs tell less: at their end Keras waits, for more than half a second now and then,
     until TensorFlow has thought about its input pipeline.
@@ -138,10 +138,15 @@ class StepTimes(tf.keras.callbacks.Callback):
     def __init__(self) -> None:
         super().__init__()
         self.begun: list[float] = []
+        self.ended = 0.0
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Remember when."""
         self.begun.append(time.perf_counter())
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Remember when."""
+        self.ended = time.perf_counter()
 
 
 def fit(layers: Layers, xla: bool) -> Builder:

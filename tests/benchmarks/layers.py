@@ -15,6 +15,10 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.peers._keras import StepTimes
+
 import kspike_tf
 
 SHAPES = [(32, 100, 128), (32, 1000, 128), (128, 100, 1024)]
@@ -135,24 +139,6 @@ def classifier(between):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("adam", loss)
     return model
-
-
-class StepTimes(keras.callbacks.Callback):
-    """When each training step began, and the last ended.
-
-    Whole epochs tell less: at their end Keras waits, for half a second now and then, until
-    TensorFlow has thought about its input pipeline.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.begun, self.ended = [], 0.0
-
-    def on_train_batch_begin(self, batch, logs=None):
-        self.begun.append(time.perf_counter())
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.ended = time.perf_counter()
 
 
 def fit_seconds_a_step(models, batches, rounds, batch=32, steps=10):

@@ -5,13 +5,9 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
-import numpy as np
-import tensorflow as tf
 from llvmlite import ir
 
 BYTE, NUMBER, WORD = ir.IntType(8), ir.IntType(32), ir.IntType(64)
@@ -85,6 +81,11 @@ def field(b: Any, structure: Any, which: Any, kind: Any) -> Any:
     return b.load(at(b, structure, WORD(which.offset), BYTE), typ=kind)
 
 
+def smaller(b: Any, first: Any, second: Any) -> Any:
+    """Return the smaller of two numbers."""
+    return b.select(b.icmp_signed("<", first, second), first, second)
+
+
 def is_given(b: Any, pointer: Any) -> Any:
     """Return whether a pointer is not NULL."""
     return b.icmp_unsigned("!=", b.ptrtoint(pointer, WORD), WORD(0))
@@ -118,21 +119,9 @@ def function_at(b: Any, address: Any, kind: Any, args: Sequence[Any]) -> Any:
     return b.inttoptr(address, ir.FunctionType(kind, args).as_pointer())
 
 
-@cache
-def tensorflow() -> Any:
-    """Return TensorFlow's library, which has its C API and XLA's, or None if there is none."""
-    found = list(Path(tf.sysconfig.get_lib()).glob("libtensorflow_framework*"))
-    return ctypes.CDLL(str(found[0])) if found else None
-
-
 def address_of(function: Any) -> int:
     """Return where a function of ctypes is."""
     return ctypes.cast(function, ctypes.c_void_p).value or 0
-
-
-def letter(kind: Any) -> str:
-    """Return NumPy's letter of a type of TensorFlow's."""
-    return str(np.dtype(kind.as_numpy_dtype).char)
 
 
 def text(module: Any, string: str) -> Any:

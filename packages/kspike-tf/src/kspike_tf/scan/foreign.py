@@ -16,12 +16,12 @@ from typing import Any
 
 from llvmlite import ir
 
-from kspike_tf.scan import code, driver, program
+from kspike_tf.scan import capi, code, driver, program
 from kspike_tf.scan.code import BYTE, NUMBER, POINTER, WORD
+from kspike_tf.scan.driver import MOST_ARGUMENTS
 
 VERSION = 0, 2  # of the C API
 METADATA = 1  # XLA_FFI_Extension_Metadata
-MOST_ARGUMENTS = 8  # as many as there is room for
 TYPES = {11: 4, 12: 8}  # bytes of XLA_FFI_DataType_F32 and _F64
 
 
@@ -95,7 +95,7 @@ _Api = _structure(
 @cache
 def _api() -> Any:
     """Return the interface, or None where there is none of our version."""
-    get = getattr(code.tensorflow(), "XLA_FFI_GetApi", None)
+    get = getattr(capi.library(), "XLA_FFI_GetApi", None)
     if get is None:
         return None
     get.restype = ctypes.POINTER(_Api)
@@ -184,8 +184,7 @@ def _write_buffers(b: Any, frame: Any, field: Any) -> tuple[Any, tuple[Any, Any,
     buffers = b.load(_place(b, frame, field.offset + _Buffers.buffers.offset), typ=POINTER)
     data, sizes = code.room(b, POINTER, MOST_ARGUMENTS), code.room(b, WORD, MOST_ARGUMENTS)
     # The driver refuses what is more, or less, than it expects.
-    some = b.select(b.icmp_signed("<", count, WORD(MOST_ARGUMENTS)), count, WORD(MOST_ARGUMENTS))
-    with code.each(b, WORD(0), some) as n:
+    with code.each(b, WORD(0), code.smaller(b, count, WORD(MOST_ARGUMENTS))) as n:
         buffer = code.load(b, buffers, n, POINTER)
         b.store(code.field(b, buffer, _Buffer.data, POINTER), code.at(b, data, n, POINTER))
         kind, size = code.field(b, buffer, _Buffer.dtype, NUMBER), WORD(0)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from llvmlite import ir
 
+from kspike_tf.scan import code
 from kspike_tf.scan.code import DOUBLE, FLOAT
 
 
@@ -116,10 +117,8 @@ class Value:
 
     def library_call(self, name: str) -> Value:
         """Apply a function of C's mathematical library, on float64."""
-        module = self.builder.module
-        if name not in module.globals:
-            ir.Function(module, ir.FunctionType(DOUBLE, [DOUBLE]), name)
-        return self._made(self.builder.call, module.get_global(name), [self.of(DOUBLE)])
+        function = code.library(self.builder.module, name, DOUBLE, [DOUBLE])
+        return self._made(self.builder.call, function, [self.of(DOUBLE)])
 
     def rectified(self) -> Value:
         """Return zero for what is below."""

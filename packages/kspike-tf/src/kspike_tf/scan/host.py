@@ -17,7 +17,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kspike_tf.scan import code, operations, program
+from kspike_tf.scan import operations, program
 from kspike_tf.scan.formulas import Recurrence
 
 Tensor = Any
@@ -43,7 +43,7 @@ def call(recurrence: Recurrence, args: Sequence[Tensor], otherwise: Callable[...
     """
     if tf.executing_eagerly():
         return [tf.convert_to_tensor(each) for each in program.run(recurrence, args)]
-    program.begin(recurrence, code.letter(args[0].dtype))
+    program.begin(recurrence, program.letter(args[0].dtype))
     if _is_never_saved():
         return operations.call(recurrence, args)
     kinds = tuple((each.dtype, each.shape.rank) for each in args)

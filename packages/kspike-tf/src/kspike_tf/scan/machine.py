@@ -23,7 +23,6 @@ from kspike_tf.scan.formulas import Recurrence, Value
 BLOCK = 2048
 LINE = 64  # bytes in a cache line
 
-
 # What `steps` takes: the first item and the one after the last; the number of blocks, steps and
 # units; pointers to states, to coefficients, and to pointers to sequences.
 STEPS = [WORD] * 5 + [POINTER] * 3
@@ -148,8 +147,7 @@ def _write_loops(module: Any, recurrence: Recurrence, letter: str) -> Any:
     with code.each(b, first, last) as item:
         row = b.udiv(item, blocks)
         left = b.mul(b.urem(item, blocks), WORD(BLOCK))
-        right = b.add(left, WORD(BLOCK))
-        right = b.select(b.icmp_unsigned("<", right, units), right, units)
+        right = code.smaller(b, b.add(left, WORD(BLOCK)), units)
         with code.each(b, WORD(0), steps) as step:
             t = b.sub(b.sub(steps, step), WORD(1)) if recurrence.backwards else step
             where = b.mul(b.add(b.mul(row, steps), t), units)

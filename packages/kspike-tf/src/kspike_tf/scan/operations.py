@@ -22,14 +22,15 @@ import tensorflow as tf
 from llvmlite import ir
 from tensorflow.core.framework import attr_value_pb2
 
-from kspike_tf.scan import code, driver, program
+from kspike_tf.scan import capi, code, driver, program
 from kspike_tf.scan.code import NOTHING, NUMBER, POINTER, WORD
+from kspike_tf.scan.driver import MOST_ARGUMENTS
 from kspike_tf.scan.formulas import Recurrence
 
 Tensor = Any
 
 OPERATION = "PyFuncStateless"
-MOST_ARGUMENTS, MOST_AXES = 8, 4  # as many as there is room for
+MOST_AXES = 4  # that there is room for
 TYPES = 1, 2  # TF_FLOAT and TF_DOUBLE
 NAMES = (
     "TF_AllocateOutput",
@@ -57,7 +58,7 @@ NAMES = (
 
 def is_possible() -> bool:
     """Return whether this version of TensorFlow takes kernels from us."""
-    return all(hasattr(code.tensorflow(), name) for name in NAMES)
+    return all(hasattr(capi.library(), name) for name in NAMES)
 
 
 def call(recurrence: Recurrence, args: Sequence[Tensor]) -> list[Tensor]:
@@ -75,7 +76,7 @@ def call(recurrence: Recurrence, args: Sequence[Tensor]) -> list[Tensor]:
     list of tf.Tensor
         The results; of the types and shapes of as many arguments, in their order.
     """
-    label = _registered(recurrence, code.letter(args[0].dtype))
+    label = _registered(recurrence, program.letter(args[0].dtype))
     like = list(args)[: recurrence.results]
     types = [each.dtype for each in like]
     found = tf.raw_ops.PyFuncStateless(input=list(args), token=label, Tout=types)
@@ -109,7 +110,7 @@ def _registered(recurrence: Recurrence, letter: str) -> str:
 
 def _function(name: str, result: Any, *args: Any) -> Any:
     kind = ctypes.CFUNCTYPE(result, *args)
-    return kind(code.address_of(getattr(code.tensorflow(), name)))
+    return kind(capi.address(name))
 
 
 # In machine code
@@ -145,10 +146,10 @@ class _Compute:
     def call(self, name: str, kind: Any, *args: Any) -> Any:
         """Write a call of TensorFlow's C API."""
         kinds = [each.type for each in args]
-        address = code.address_of(getattr(code.tensorflow(), name))
-        return self.b.call(code.function_at(self.b, address, kind, kinds), args)
+        return self.b.call(code.function_at(self.b, capi.address(name), kind, kinds), args)
 
     def write(self) -> None:
+        """Write all of it."""
         b = self.b
         b.store(WORD(0), self.missing)
         with code.each(b, WORD(0), WORD(MOST_ARGUMENTS)) as n:
@@ -161,10 +162,10 @@ class _Compute:
         for n, number in enumerate((*numbers, WORD(0))):
             b.store(number, code.at(b, self.counts, WORD(n), WORD))
         # The driver refuses what is more, or less, than it expects.
-        taken, given = (_limited(b, each, MOST_ARGUMENTS) for each in numbers)
+        taken, given = (code.smaller(b, each, WORD(MOST_ARGUMENTS)) for each in numbers)
         self._write_inputs(taken)
         with b.if_then(self._is_complete()):
-            self._write_outputs(b.select(b.icmp_signed("<", given, taken), given, taken))
+            self._write_outputs(code.smaller(b, given, taken))
         with b.if_else(self._is_complete()) as (complete, incomplete):
             with complete:
                 self._write_scan(taken)
@@ -192,7 +193,7 @@ class _Compute:
         with code.each(b, WORD(0), count) as n:
             like, number = code.load(b, self.inputs, n, POINTER), b.trunc(n, NUMBER)
             axes = self._write_shape(like, self.lengths)
-            axes = b.trunc(_limited(b, axes, MOST_AXES), NUMBER)
+            axes = b.trunc(code.smaller(b, axes, WORD(MOST_AXES)), NUMBER)
             kind = self.call("TF_InputDatatype", NUMBER, self.context, number)
             size = self.call("TF_TensorByteSize", WORD, like)
             args = self.context, number, kind, self.lengths, axes, size, self.status
@@ -218,7 +219,7 @@ class _Compute:
         """Write that the lengths of axes are written down; return how many there are."""
         b = self.b
         axes = b.sext(self.call("TF_NumDims", NUMBER, tensor), WORD)
-        with code.each(b, WORD(0), _limited(b, axes, MOST_AXES)) as axis:
+        with code.each(b, WORD(0), code.smaller(b, axes, WORD(MOST_AXES))) as axis:
             length = self.call("TF_Dim", WORD, tensor, b.trunc(axis, NUMBER))
             b.store(length, code.at(b, lengths, axis, WORD))
         return axes
@@ -248,7 +249,3 @@ class _Compute:
                     self.call("TF_DeleteTensor", NOTHING, tensor)
         self.call("TF_DeleteStatus", NOTHING, self.status)
         b.ret_void()
-
-
-def _limited(b: Any, number: Any, most: int) -> Any:
-    return b.select(b.icmp_signed("<", number, WORD(most)), number, WORD(most))

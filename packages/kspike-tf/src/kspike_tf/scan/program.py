@@ -97,6 +97,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_wait_for_makers)
 
 
+def letter(kind: Any) -> str:
+    """Return the letter of a type of TensorFlow's."""
+    return str(np.dtype(kind.as_numpy_dtype).char)
+
+
 def address(recurrence: Recurrence, letter: str) -> int:
     """Return where the plan of a scan is, for machine code."""
     return ctypes.addressof(PLANS[recurrence, letter])

@@ -37,8 +37,8 @@ def write_call(b: Any, work: Any, items: Any, parts: Any, most: Any, args: Seque
         The arguments.
     """
     for limit in (items, b.mul(most, WORD(SHARES))):
-        parts = b.select(b.icmp_signed("<", parts, limit), parts, limit)
-    helpers = b.sub(b.select(b.icmp_signed("<", parts, most), parts, most), WORD(1))
+        parts = code.smaller(b, parts, limit)
+    helpers = b.sub(code.smaller(b, parts, most), WORD(1))
     if os.name != "posix":
         helpers = WORD(0)
     with b.if_else(b.icmp_signed("<", helpers, WORD(1))) as (by_itself, together):

@@ -18,7 +18,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla
 
-from kspike_tf.scan import code, foreign, host, kernels, program
+from kspike_tf.scan import foreign, host, kernels, program
 from kspike_tf.scan.formulas import Recurrence
 
 Tensor = Any
@@ -34,7 +34,7 @@ def _name(recurrence: Recurrence, kind: Any) -> str:
 
 _are_known = foreign.register(
     {
-        _name(recurrence, kind): program.address(recurrence, code.letter(kind))
+        _name(recurrence, kind): program.address(recurrence, program.letter(kind))
         for recurrence in kernels.ALL
         for kind in TYPES
     }
@@ -61,7 +61,7 @@ def call(recurrence: Recurrence, args: Sequence[Tensor]) -> list[Tensor]:
     list of tf.Tensor
         The results; of the types and shapes of as many arguments, in their order.
     """
-    program.begin(recurrence, code.letter(args[0].dtype))
+    program.begin(recurrence, program.letter(args[0].dtype))
     like = list(args)[: recurrence.results]
     kinds = tuple((each.dtype, each.shape.rank) for each in args)
     return list(
