@@ -136,10 +136,15 @@ def real_array(name: str, values: ArrayLike) -> Floats:
     Raises
     ------
     TypeError
-        If the values are not real numbers.
+        If the values are not real numbers, or some are masked.
     ValueError
         If the values are ragged.
     """
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise TypeError(
+            f"{name} must not be a masked array, as its mask would be lost: pass "
+            f"{name}.filled(value)"
+        )
     try:
         x = np.asarray(values)
     except ValueError as error:

@@ -25,10 +25,14 @@ _LARGEST = 1024  # examples of a block; more gain nothing
 _WORTH_THREADS = 4 * _threads._WORTH_THREADS
 
 
-def check_batch_size(batch_size: int | None) -> None:
-    """Refuse what is no number of examples."""
-    if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+def check_batch_size(batch_size: Any) -> int | None:
+    """Return a number of examples as an int; refuse what is none."""
+    if batch_size is None:
+        return None
+    is_whole = isinstance(batch_size, int | np.integer) and not isinstance(batch_size, bool)
+    if not is_whole or batch_size < 1:
         raise ValueError(f"batch_size must be a positive integer. Received: {batch_size!r}")
+    return int(batch_size)
 
 
 def block_size(nodes: Sequence[Node], inputs: Sequence[Array], threads: int) -> int:
@@ -125,7 +129,13 @@ def run_blocks(work: Callable[[int, int], None], count: int, size: int, threads:
 
 
 def compute_all(
-    compute: Compute, inputs: list[Array], maps: Sequence[Any], size: int, threads: int, bar: Any
+    compute: Compute,
+    inputs: list[Array],
+    maps: Sequence[Any],
+    count: int,
+    size: int,
+    threads: int,
+    bar: Any,
 ) -> tuple[list[Array], dict[int, LayerRun]]:
     """Compute all blocks of a batch, and put what comes out together.
 
@@ -138,8 +148,9 @@ def compute_all(
         The inputs of all examples.
     maps : sequence
         The inputs as they were given: what memory maps among them read is let go of.
-    size, threads : int
-        As `run_blocks` takes them.
+    count, size, threads : int
+        As `run_blocks` takes them. A block of all examples gets the inputs whole, whichever of
+        their axes is the batch.
     bar : tqdm or None
         A progress bar, which is closed.
 
@@ -148,12 +159,12 @@ def compute_all(
     tuple
         The outputs, and what the nodes did.
     """
-    count = len(inputs[0])
     outputs, lock = Outputs(count), Lock()
     total: dict[int, LayerRun] = {}
 
     def work(first: int, last: int) -> None:
-        made, record = compute([array[first:last] for array in inputs])
+        is_whole = (first, last) == (0, count)
+        made, record = compute(inputs if is_whole else [array[first:last] for array in inputs])
         outputs.put(first, last, made)
         for values in maps:
             forget(values, first, last)

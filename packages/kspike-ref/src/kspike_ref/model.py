@@ -12,6 +12,7 @@ from kspike_ref import layers as layers  # enters the layers in the table
 from kspike_ref._spec import parse
 from kspike_ref._threads import limit_threads, num_threads
 from kspike_ref.archive import read_archive
+from kspike_ref.axes import Axes, has_time_first
 from kspike_ref.batches import Compute, block_size, check_batch_size, compute_all, progress_bar
 from kspike_ref.build import build
 from kspike_ref.chain import Chain
@@ -21,7 +22,7 @@ from kspike_ref.inputs import Inputs
 from kspike_ref.layers.base import Array, Layer, StatefulLayer
 from kspike_ref.layers.recurrent import flat
 from kspike_ref.run import Runner
-from kspike_ref.streaming import check_streaming, time_tensors
+from kspike_ref.streaming import Stream, plan
 from kspike_ref.summary import summary
 
 State = Any  # what `initial_state` and `step` return: opaque to callers
@@ -82,14 +83,13 @@ class Model:
     """
 
     def __init__(self, graph: Graph) -> None:
-        timed = time_tensors(graph)
+        axes = Axes(graph)
         self._graph = graph
-        self._runner = Runner(graph)
-        self._inputs = Inputs(graph, timed)
-        self._chain = Chain.of(graph, timed)
-        self._timed = timed
-        self._timed_outputs = [ref in timed for ref in self._runner.outputs]
-        self._is_time_major = any(getattr(n.layer, "time_major", False) for n in graph.nodes)
+        self._stream, self._no_stream = _stream(graph, axes)
+        self._runner = Runner(graph, self._stream.carried, self._stream.stepped)
+        self._inputs = Inputs(graph, axes)
+        self._chain = Chain.of(graph, axes.timed)
+        self._is_one_block = any(has_time_first(node.layer) for node in graph.nodes)
         self._num_threads: int | None = None
         self._record: dict[int, LayerRun] | Array = {}
         self.name = graph.name
@@ -144,8 +144,8 @@ class Model:
             y, self._record = chain.predict(x, timesteps)
             return y
         inputs = self._inputs.checked(x, timesteps)
-        count, threads = len(inputs[0]), self._threads()
-        if chain is not None and not self._is_one_block(inputs):
+        count, threads = self._inputs.batch(inputs), self._threads()
+        if chain is not None:
             size = batch_size or chain.block_size(count, inputs[0].shape[1], threads)
         else:
             size = self._block_size(inputs, batch_size)
@@ -162,12 +162,9 @@ class Model:
         y, counts = self._chain.predict(block[0], None)
         return [y], self._chain.record(counts)
 
-    def _is_one_block(self, inputs: list[Array]) -> bool:
-        return self._is_time_major or len({len(array) for array in inputs}) > 1
-
     def _block_size(self, inputs: list[Array], batch_size: int | None) -> int:
-        if self._is_one_block(inputs):
-            return max(1, len(inputs[0]))
+        if self._is_one_block:
+            return max(1, self._inputs.batch(inputs))
         return batch_size or block_size(self.nodes, inputs, self._threads())
 
     def _run_all(
@@ -178,8 +175,9 @@ class Model:
         def cast(block: list[Array]) -> tuple[list[Array], dict[int, LayerRun]]:
             return compute(self._inputs.cast(block))
 
-        maps = self._inputs.listed(x)
-        arrays, self._record = compute_all(cast, inputs, maps, size, self._threads(), bar)
+        count = self._inputs.batch(inputs)
+        maps = [] if self._is_one_block else self._inputs.listed(x)
+        arrays, self._record = compute_all(cast, inputs, maps, count, size, self._threads(), bar)
         return arrays
 
     def activity(
@@ -250,13 +248,14 @@ class Model:
         ValueError
             If the model has no time axis, or a layer that mixes time steps.
         """
-        check_streaming(self._graph, self._timed)
+        if self._no_stream:
+            raise ValueError(self._no_stream)
         if self._chain is not None:
             return self._chain.initial_state(batch_size)
         return {
             i: node.layer.initial_state(batch_size, *node.input_shapes)
             for i, node in enumerate(self.nodes)
-            if isinstance(node.layer, StatefulLayer)
+            if i in self._stream.carried and isinstance(node.layer, StatefulLayer)
         }
 
     def step(self, x: Any, state: State) -> tuple[Any, State]:
@@ -287,7 +286,7 @@ class Model:
         with limit_threads(self._threads()):
             outputs, _, new = self._runner.run(inputs, state, record=record)
         self._record = record
-        pairs = zip(outputs, self._timed_outputs, strict=True)
+        pairs = zip(outputs, self._stream.outputs, strict=True)
         return self._structured([y[:, 0] if is_timed else y for y, is_timed in pairs]), new
 
     def summary(self) -> str:
@@ -328,3 +327,11 @@ class Model:
     def _structured(self, outputs: list[Array]) -> Any:
         values = iter(outputs)
         return substitute(self._graph.outputs, lambda _: next(values))
+
+
+def _stream(graph: Graph, axes: Axes) -> tuple[Stream, str]:
+    """Return how a model runs step by step, or an empty plan and why it cannot."""
+    try:
+        return plan(graph, axes), ""
+    except ValueError as error:
+        return Stream(frozenset(), frozenset(), ()), str(error)

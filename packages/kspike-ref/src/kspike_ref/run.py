@@ -28,6 +28,8 @@ class _Task:
     is_simple: bool  # one tensor in, and nothing else
     is_pointwise: bool
     is_stateful: bool
+    is_carried: bool  # a state from step to step, where the model streams
+    is_stepped: bool  # it treats each step alone, where the model streams
     takes_spikes: bool
     frees: tuple[Ref, ...]
     is_masked: bool  # a mask comes, or is made
@@ -41,9 +43,16 @@ class Runner:
     ----------
     graph : Graph
         What to run.
+    carried, stepped : frozenset of int
+        The nodes that carry a state, and those that take single steps, where the model streams.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        carried: frozenset[int] = frozenset(),
+        stepped: frozenset[int] = frozenset(),
+    ) -> None:
         self.graph = graph
         self.outputs = list(refs(graph.outputs))
         last: dict[Ref, int] = {}
@@ -63,6 +72,8 @@ class Runner:
                 and not node.keywords,
                 pointwise(node),
                 isinstance(node.layer, StatefulLayer),
+                index in carried,
+                index in stepped,
                 not spikes.isdisjoint(node.inputs),
                 tuple(dict.fromkeys(ref for ref in node.inputs if last.get(ref) == index)),
                 not masked.isdisjoint([*node.inputs, Ref(index, 0)]) or "mask" in node.keywords,
@@ -86,7 +97,8 @@ class Runner:
         inputs : list of ndarray
             One for each input node.
         states : dict, optional
-            The states of the stateful nodes before the first step; fresh ones without.
+            The states of the nodes that carry one, before a step of a stream. Without, all steps
+            run from fresh states.
         keep : collection of int or None
             The nodes whose outputs to return; None for all.
         record : dict, optional
@@ -134,9 +146,13 @@ class Runner:
         else:
             arguments = substitute(node.arguments, values.__getitem__)
             keywords = substitute(node.keywords, values.__getitem__)
-        if states is not None and isinstance(layer, StatefulLayer):
-            y, after[task.index] = layer.scan(states[task.index], *arguments)
-            return y
+        if states is not None:
+            if task.is_carried:
+                assert isinstance(layer, StatefulLayer)  # noqa: S101 (the plan holds no others)
+                y, after[task.index] = layer.scan(states[task.index], *arguments)
+                return y
+            if task.is_stepped:
+                return layer.call_step(*arguments, **keywords)
         if task.is_pointwise and not task.is_stateful:
             return _once_if_static(task, arguments, keywords, values)
         return layer.call(*arguments, **keywords)
@@ -160,9 +176,13 @@ class Runner:
         if Ref(task.index, 0) in self.graph.masks:
             mask = layer.mask(given, *arguments)
             masks |= {Ref(task.index, i): mask for i in range(layer.masked_outputs)}
-        if states is not None and isinstance(layer, StatefulLayer):
-            y, after[task.index] = layer.scan(states[task.index], *arguments, **options)
-            return y
+        if states is not None:
+            if task.is_carried:
+                assert isinstance(layer, StatefulLayer)  # noqa: S101 (the plan holds no others)
+                y, after[task.index] = layer.scan(states[task.index], *arguments, **options)
+                return y
+            if task.is_stepped:
+                return layer.call_step(*arguments, **keywords, **options)
         if task.is_pointwise and not task.is_stateful and not task.listens:
             return _once_if_static(task, arguments, keywords, values)
         return layer.call(*arguments, **keywords, **options)
@@ -210,5 +230,5 @@ def _once_if_static(
     steps = given[0].shape[1]
     first = {ref: values[ref][:, :1] for ref in task.inputs}
     arguments = substitute(task.node.arguments, first.__getitem__)
-    y: Array = layer.call(*arguments, **substitute(task.node.keywords, first.__getitem__))
+    y: Array = layer.call_step(*arguments, **substitute(task.node.keywords, first.__getitem__))
     return np.broadcast_to(y, (y.shape[0], steps, *y.shape[2:]))

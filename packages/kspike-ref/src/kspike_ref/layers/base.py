@@ -132,6 +132,13 @@ class Layer:
         """Return the output for input arrays, which it must not change."""
         raise NotImplementedError(f"{type(self).__name__} has no call")
 
+    def call_step(self, *inputs: Any, **keywords: Any) -> Any:
+        """Return the output for one time step: axis 1 has the length 1, whatever the model says.
+
+        It is asked only of layers that treat each position of axis 1 alone and alike.
+        """
+        return self.call(*inputs, **keywords)
+
     def pointwise(self, *shapes: Any) -> bool:
         """Return whether each position of axis 1 is treated alone and alike."""
         axes = [len(shape) for shape in shapes if isinstance(shape, tuple)]

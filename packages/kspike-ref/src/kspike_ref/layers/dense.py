@@ -151,7 +151,8 @@ class EinsumDense(Layer):
 
     def pointwise(self, shape: Shape) -> bool:
         x, y = self._named(shape)
-        return len(x) > 2 and len(y) > 1 and x[1] == y[1] and x[1] not in self.kernel_axes
+        own = self.kernel_axes + self.bias_axes  # a bias along axis 1 differs from step to step
+        return len(x) > 2 and len(y) > 1 and x[1] == y[1] and x[1] not in own
 
     def call(self, x: Array) -> Array:
         names, out_names = self._named(x.shape)

@@ -245,11 +245,18 @@ class Rescaling(Layer):
         self.offset = np.asarray(_value(self.config.get("offset", 0.0)), self.dtype)
 
     def pointwise(self, shape: Shape) -> bool:
+        if self._by_channels_first(len(shape)):
+            return False
         return len(shape) > 2 + max(0, self.scale.ndim - 1, self.offset.ndim - 1)
+
+    def _by_channels_first(self, rank: int) -> bool:
+        """Return whether the numbers lie along axis 1."""
+        first = self.config.get("data_format") == "channels_first"
+        return first and self.scale.ndim == 1 and rank == 4
 
     def call(self, x: Array) -> Array:
         scale, offset = self.scale, self.offset
-        if self.config.get("data_format") == "channels_first" and scale.ndim == 1 and x.ndim == 4:
+        if self._by_channels_first(x.ndim):
             scale, offset = scale.reshape(-1, 1, 1), offset.reshape(-1, 1, 1)
         y: Array = x * scale + offset
         return y

@@ -13,7 +13,7 @@ from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.merge import concatenated
 from kspike_ref.layers.registry import known
-from kspike_ref.layers.shape import resolve
+from kspike_ref.layers.shape import keeps_axis, resolve
 
 Function = Callable[..., Any]
 
@@ -35,8 +35,14 @@ class Reshape(Layer):
             raise ArchiveError(f"newshape must have one unknown length. Received: {self.target}")
         return (shape[0], *resolve(shape[1:], rest))
 
+    def pointwise(self, shape: Shape) -> bool:
+        return keeps_axis(shape, self.target[1:])
+
     def call(self, x: Array) -> Array:
         return np.ascontiguousarray(x).reshape(len(x), *self.target[1:])
+
+    def call_step(self, x: Array) -> Array:
+        return np.ascontiguousarray(x).reshape(*x.shape[:2], *self.target[2:])
 
 
 @known("ops:Transpose")

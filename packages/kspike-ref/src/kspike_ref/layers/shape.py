@@ -70,8 +70,34 @@ class Reshape(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         return (shape[0], *resolve(shape[1:], self.target))
 
+    def pointwise(self, shape: Shape) -> bool:
+        return keeps_axis(shape, self.target)
+
     def call(self, x: Array) -> Array:
         return np.ascontiguousarray(x).reshape(x.shape[0], *self.target)
+
+    def call_step(self, x: Array) -> Array:
+        return np.ascontiguousarray(x).reshape(*x.shape[:2], *self.target[1:])
+
+
+def keeps_axis(shape: Shape, target: tuple[int, ...]) -> bool:
+    """Return whether axis 1 stays as it is where the axes behind the batch get another shape.
+
+    Parameters
+    ----------
+    shape : tuple of int or None
+        The shape of the input, with the batch.
+    target : tuple of int
+        The axes behind the batch in the output, one of which may be open (-1).
+    """
+    if len(shape) < 3 or not target or None in shape[2:] or 0 in shape[2:]:
+        return False
+    rest = math.prod(n for n in shape[2:] if n is not None)
+    if target[0] == -1:
+        return math.prod(target[1:]) == rest
+    wanted = math.prod(n for n in target[1:] if n >= 0)
+    fits = rest % wanted == 0 if -1 in target and wanted else rest == wanted
+    return shape[1] == target[0] and fits
 
 
 def resolve(given: Shape, target: tuple[int, ...]) -> Shape:
@@ -125,6 +151,9 @@ class RepeatVector(Layer):
 
     def call(self, x: Array) -> Array:
         return np.broadcast_to(x[:, None], (x.shape[0], self.integer("n"), x.shape[1]))
+
+    def call_step(self, x: Array) -> Array:
+        return x[:, None]
 
 
 class _Edges(Layer):
