@@ -105,9 +105,7 @@ def test_time_first_for_inputs_without_time():
 def test_time_first_at_each_step_goes_in_one_block():
     """A wrapper folds time into the batch, which the layer within takes for time."""
     inner = layer("Lowpass", "low", "kspike_tf", dt=0.1, time_major=True)
-    model = unsaved(
-        sequential(input_layer(4, 3, 2), layer("TimeDistributed", "each", layer=inner))
-    )
+    model = unsaved(sequential(input_layer(4, 3, 2), layer("TimeDistributed", "each", layer=inner)))
     x = _x(9, 4, 3, 2)
     np.testing.assert_array_equal(model.predict(x, batch_size=2), model.predict(x))
 

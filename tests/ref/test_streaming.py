@@ -83,7 +83,9 @@ def _each(inner, *shape, name="each"):
 
 @pytest.mark.parametrize(("name", "sequences"), CARRY)
 def test_layers_carry_their_state(name, sequences):
-    check(unsaved(sequential(input_layer(None, 3), _temporal(name, sequences=sequences))), _x(3, 7, 3))
+    check(
+        unsaved(sequential(input_layer(None, 3), _temporal(name, sequences=sequences))), _x(3, 7, 3)
+    )
 
 
 @pytest.mark.parametrize(("name", "sequences"), WITHIN)
@@ -175,7 +177,8 @@ def test_a_repeated_vector_has_a_time_axis():
 
 
 @pytest.mark.parametrize(
-    ("length", "target"), [(None, [-1, 6]), (10, [-1, 6]), (10, [10, 6]), (10, [10, -1]), (10, None)]
+    ("length", "target"),
+    [(None, [-1, 6]), (10, [-1, 6]), (10, [10, 6]), (10, [10, -1]), (10, None)],
 )
 def test_pixels_of_each_step_in_a_row(length, target):
     """As a layer, and as an operation of keras.ops."""

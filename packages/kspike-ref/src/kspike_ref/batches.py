@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from threading import Lock
 from typing import Any
 
@@ -35,15 +36,15 @@ def check_batch_size(batch_size: Any) -> int | None:
     return int(batch_size)
 
 
-def block_size(nodes: Sequence[Node], inputs: Sequence[Array], threads: int) -> int:
+def block_size(nodes: Sequence[Node], inputs: Sequence[tuple[int, ...]], threads: int) -> int:
     """Return how many examples to run at once.
 
     Parameters
     ----------
     nodes : sequence of Node
         The model's nodes.
-    inputs : sequence of ndarray
-        The inputs of all examples.
+    inputs : sequence of tuple of int
+        The shapes of the inputs of all examples.
     threads : int
         How many threads there are to share the work.
 
@@ -52,8 +53,8 @@ def block_size(nodes: Sequence[Node], inputs: Sequence[Array], threads: int) -> 
     int
         At least 1.
     """
-    count = len(inputs[0])
-    steps = max((x.shape[1] for x in inputs if x.ndim > 2), default=1)
+    count = inputs[0][0]
+    steps = max((shape[1] for shape in inputs if len(shape) > 2), default=1)
     widest = max((_bytes(node, steps, inputs) for node in nodes), default=1)
     size = max(1, min(_LARGEST, _CACHE // max(1, widest)))
     if count * widest > _WORTH_THREADS:
@@ -61,9 +62,9 @@ def block_size(nodes: Sequence[Node], inputs: Sequence[Array], threads: int) -> 
     return max(1, min(size, count))
 
 
-def _bytes(node: Node, steps: int, inputs: Sequence[Array]) -> int:
+def _bytes(node: Node, steps: int, inputs: Sequence[tuple[int, ...]]) -> int:
     """Return about how many bytes a node reads and writes for one example."""
-    longest = max((n for x in inputs for n in x.shape[2:]), default=1)
+    longest = max((n for shape in inputs for n in shape[2:]), default=1)
 
     def size(shape: Shape) -> int:
         lengths = [(steps if i == 1 else longest) if n is None else n for i, n in enumerate(shape)]
@@ -203,6 +204,15 @@ def forget(x: Any, first: int, last: int) -> None:
     high = (start + last * row) // mmap.PAGESIZE * mmap.PAGESIZE
     if high > low:
         pages.madvise(mmap.MADV_DONTNEED, low, high - low)
+
+
+def shows_progress(verbose: Any) -> bool:
+    """Return whether Keras' ``verbose`` asks for a progress bar that can be shown."""
+    if verbose in (None, 0, "auto"):
+        return False
+    if verbose not in (1, 2):
+        raise ValueError(f"verbose must be 0, 1, 2 or 'auto'. Received: {verbose!r}")
+    return find_spec("tqdm") is not None
 
 
 def progress_bar(count: int) -> Any:

@@ -35,6 +35,7 @@ _MOST = 4096  # examples at once, so that a memory map is read piece by piece
 # Unit steps below which a thread costs more than it does: half of what a loop over time must have,
 # as a step of a chain has a share in a product besides.
 _WORTH_THREADS = _threads._WORTH_THREADS // 2
+_SHORT = 1 << 27  # operations that are done before anybody could want to stop them
 _PLAIN_RELU = ("max_value", "negative_slope", "threshold")
 
 
@@ -96,6 +97,8 @@ class Chain:
         kinds = self._rows[:, _chain.KIND]
         self.reduces = bool(np.isin(kinds, (MEAN, LAST)).any())
         self._widest = int(self._rows[:, [_chain.INPUTS, _chain.UNITS]].max())
+        work = sum(int(r[_chain.INPUTS] * r[_chain.UNITS]) for r in self._rows)
+        self._short = _SHORT * self.inputs // max(1, work)
         self._starts = [_start(cell, kept) for cell, kept in self._cells]
         self._start = None if any(s is None for s in self._starts) else _joined(self._starts, float)
 
@@ -174,6 +177,7 @@ class Chain:
             and 0 < len(x) <= _FEW
             and x.shape[-1] == self.inputs
             and x.flags.carray
+            and x.size * (timesteps or 1) <= self._short
             and (self._length is None or self._length == (timesteps or x.shape[1]))
         )
 
@@ -181,6 +185,13 @@ class Chain:
         """Return how many examples to give to `predict` at once: a few rounds for each thread."""
         rounds = 4 * threads if count * steps * self._widest > _WORTH_THREADS else 1
         return max(1, min(_MOST, -(-count // rounds)))
+
+    def workspace(self, rows: int, steps: int) -> int:
+        """Return how many bytes `predict` takes for so many examples, without its outputs."""
+        row = max(1, self._widest * steps)
+        block = min(max(6, min(rows, _CACHE // (8 * row))), max(1, rows))
+        given = rows * steps * self.inputs * 4  # if they must be copied, and cast
+        return 2 * 4 * block * row + 2 * 8 * rows * self._kept + 2 * given
 
     def predict(self, x: Array, timesteps: int | None) -> tuple[Array, Array]:
         """Run from the initial state; return the outputs, and what `run` returns.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,10 @@ class Inputs:
         self.timed = [ref in axes.timed for ref in refs]
         self.time_major = [ref in axes.time_major for ref in refs]
         self._groups = [axes.group(ref) for ref in refs]
+        self._axes = [len(layer.shape) for layer in self._layers]
+        self._still_axes = [
+            n - is_timed for n, is_timed in zip(self._axes, self.timed, strict=True)
+        ]
         self._is_plain = len(refs) == 1 and not self.time_major[0]
 
     def listed(self, x: Any, wanted: list[int] | None = None) -> list[Any]:
@@ -57,7 +61,7 @@ class Inputs:
         ValueError
             If there are too few or too many.
         """
-        given = self._flat(x, wanted or [len(layer.shape) for layer in self._layers])
+        given = self._flat(x, wanted or self._axes)
         if len(given) != len(self._layers):
             raise ValueError(
                 f"x must be {len(self._layers)} arrays ({', '.join(self._names)}). "
@@ -108,14 +112,19 @@ class Inputs:
             time steps, or if there is no time axis.
         """
         steps = 1 if is_step else self._steps(timesteps)
-        adds = [is_timed and steps is not None for is_timed in self.timed]
-        wanted = [len(layer.shape) - add for layer, add in zip(self._layers, adds, strict=True)]
+        is_still = steps is not None
+        if self._is_plain and type(x) is np.ndarray:
+            given = [x]
+        else:
+            given = self.listed(x, self._still_axes if is_still else self._axes)
         arrays = []
-        for i, values in enumerate(self.listed(x, wanted)):
+        for i, values in enumerate(given):
             array = _array(self._layers[i].name, values)
-            arrays.append(self._with_time(i, array, steps, is_step) if adds[i] else array)
-            if not adds[i] and not _fits(array, self._layers[i].shape):
+            if is_still and self.timed[i]:
+                array = self._with_time(i, array, steps, is_step)
+            elif not _fits(array, self._layers[i].shape):
                 raise ValueError(self._misfit(i, self._layers[i].shape, array.shape, None, False))
+            arrays.append(array)
         if not self._is_plain:
             self._check_together(arrays)
         return arrays
@@ -189,6 +198,43 @@ class Inputs:
                     f"inputs that the model combines must have as many time steps. Received: {came}"
                 )
 
+    def shapes(self, shape: Any) -> tuple[tuple[tuple[int, ...], ...], int]:
+        """Return the shapes of inputs, in the model's order, and how many examples they hold.
+
+        Parameters
+        ----------
+        shape : tuple of int, or list or dict of tuple of int
+            In the model's own structure, with batch and time.
+
+        Returns
+        -------
+        tuple
+            The shapes, and the number of examples.
+
+        Raises
+        ------
+        ValueError
+            If one does not fit the model.
+        """
+        is_one = len(self._layers) == 1 and isinstance(shape, list | tuple) and len(shape) != 1
+        if _is_shape(shape) or (is_one and not any(isinstance(n, list | tuple) for n in shape)):
+            given = [shape]
+        elif len(self._layers) == 1 and isinstance(shape, list | tuple):
+            given = list(shape)
+        else:
+            given = self._flat(shape, [1] * len(self._layers))
+        if len(given) != len(self._layers):
+            wanted = f"{len(self._layers)} shapes ({', '.join(self._names)})"
+            raise ValueError(f"shape must be {wanted}. Received: {shape!r}")
+        for i, one in enumerate(given):
+            if not _is_shape(one):
+                raise ValueError(f"shape must hold lengths. Received: {one!r}")
+            if not _fits_shape(one, self._layers[i].shape):
+                misfit = self._misfit(i, self._layers[i].shape, tuple(one), None, False)
+                raise ValueError(misfit)
+        shapes = tuple(tuple(int(n) for n in one) for one in given)
+        return shapes, shapes[0][int(self.time_major[0])]
+
     def batch(self, arrays: list[Array]) -> int:
         """Return how many examples checked inputs hold."""
         return int(arrays[0].shape[int(self.time_major[0])])
@@ -223,7 +269,7 @@ def _in_order(structure: Any, x: Any) -> list[Any]:
         return [end for key in sorted(structure) for end in _in_order(structure[key], x[key])]
     if isinstance(structure, list):
         if not isinstance(x, list | tuple) or len(x) != len(structure):
-            came = len(x) if isinstance(x, list | tuple) else type(x).__name__
+            came = str(len(x)) if isinstance(x, list | tuple) else type(x).__name__
             raise ValueError(f"x must hold a list of {len(structure)} inputs. Received: {came}")
         pairs = zip(structure, x, strict=True)
         return [end for inner, given in pairs for end in _in_order(inner, given)]
@@ -245,6 +291,8 @@ def _holds_arrays(x: Any, wanted: int) -> bool:
 
 def _array(name: str, values: Any) -> Array:
     """Return an input as an array of real numbers."""
+    if type(values) is np.ndarray and values.dtype.kind in "fiub":
+        return values
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         raise TypeError(
             f"x must not be a masked array at {name!r}: its mask would be lost. Fill it, "
@@ -260,6 +308,17 @@ def _array(name: str, values: Any) -> Array:
 
 
 def _fits(x: Array, shape: Shape) -> bool:
-    return x.ndim == len(shape) and all(
-        n is None or n == m for n, m in zip(shape, x.shape, strict=True)
+    return _fits_shape(x.shape, shape)
+
+
+def _fits_shape(given: Sequence[int], shape: Shape) -> bool:
+    return len(given) == len(shape) and all(
+        n is None or n == m for n, m in zip(shape, given, strict=True)
+    )
+
+
+def _is_shape(value: Any) -> bool:
+    """Return whether it is a sequence of lengths."""
+    return isinstance(value, list | tuple) and all(
+        isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 0 for n in value
     )

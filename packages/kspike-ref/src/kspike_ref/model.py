@@ -9,13 +9,23 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import layers as layers  # enters the layers in the table
+from kspike_ref._interrupt import interruptible
 from kspike_ref._spec import parse
 from kspike_ref._threads import limit_threads, num_threads
 from kspike_ref.archive import read_archive
 from kspike_ref.axes import Axes, has_time_first
-from kspike_ref.batches import Compute, block_size, check_batch_size, compute_all, progress_bar
+from kspike_ref.batches import (
+    Compute,
+    block_size,
+    check_batch_size,
+    compute_all,
+    progress_bar,
+    shows_progress,
+)
+from kspike_ref.budget import Budget, check_limit
 from kspike_ref.build import build
 from kspike_ref.chain import Chain
+from kspike_ref.cost import Cost
 from kspike_ref.counting import LayerRun
 from kspike_ref.graph import Graph, Node, substitute
 from kspike_ref.inputs import Inputs
@@ -28,7 +38,11 @@ from kspike_ref.summary import summary
 State = Any  # what `initial_state` and `step` return: opaque to callers
 
 
-def load_model(path: str | os.PathLike[str]) -> Model:
+def load_model(
+    path: str | os.PathLike[str],
+    max_bytes: float | None = None,
+    max_operations: float | None = None,
+) -> Model:
     """Load a model that Keras 3 saved, without Keras and without TensorFlow.
 
     Nothing in the file is executed: a model is made of layers that kspike_ref knows, or that you
@@ -38,6 +52,9 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     ----------
     path : path_like
         A ``.keras`` file, or a folder with the same contents.
+    max_bytes, max_operations : float, optional
+        What a run of the model may take, as `Model.cost` estimates it: a larger one is refused
+        before it begins. A file of 1 kB may describe hours of work, or terabytes.
 
     Returns
     -------
@@ -52,9 +69,13 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         If the file is damaged, hostile, or not what Keras writes.
     UnsupportedLayerError
         If the model holds layers that nobody registered; all of them are listed.
+    ValueError
+        If a limit is not positive.
     """
+    check_limit("max_bytes", max_bytes)
+    check_limit("max_operations", max_operations)
     archive = read_archive(path)
-    return Model(build(parse(archive.config), archive.weights))
+    return Model(build(parse(archive.config), archive.weights), max_bytes, max_operations)
 
 
 class Model:
@@ -64,6 +85,8 @@ class Model:
     ----------
     graph : Graph
         Its nodes, with their weights loaded.
+    max_bytes, max_operations : float, optional
+        As in `load_model`.
 
     Attributes
     ----------
@@ -82,7 +105,12 @@ class Model:
         How many threads to use; None, the default, for all cores.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        max_bytes: float | None = None,
+        max_operations: float | None = None,
+    ) -> None:
         axes = Axes(graph)
         self._graph = graph
         self._stream, self._no_stream = _stream(graph, axes)
@@ -90,6 +118,7 @@ class Model:
         self._inputs = Inputs(graph, axes)
         self._chain = Chain.of(graph, axes.timed)
         self._is_one_block = any(has_time_first(node.layer) for node in graph.nodes)
+        self._budget = Budget(graph, self._chain, self._is_one_block, max_bytes, max_operations)
         self._num_threads: int | None = None
         self._record: dict[int, LayerRun] | Array = {}
         self.name = graph.name
@@ -108,6 +137,10 @@ class Model:
         batch_size: int | None = None,
         timesteps: int | None = None,
         progress: bool = False,
+        *,
+        verbose: Any = None,
+        max_bytes: float | None = None,
+        max_operations: float | None = None,
     ) -> Any:
         """Run the model.
 
@@ -121,6 +154,10 @@ class Model:
             Present inputs without a time axis, ``(batch, …)``, for so many steps.
         progress : bool
             Whether to show a progress bar (needs ``tqdm``).
+        verbose : int or str, optional
+            As in Keras: 1 and 2 show a progress bar, if ``tqdm`` is installed.
+        max_bytes, max_operations : float, optional
+            What this run may take, as `cost` estimates it, besides the limits of the model.
 
         Returns
         -------
@@ -129,29 +166,87 @@ class Model:
 
         Raises
         ------
+        TypeError
+            If an input does not hold real numbers, or is a masked array.
         ValueError
-            If the inputs do not fit the model.
+            If the inputs do not fit the model or each other, or the run may take more than the
+            limits allow.
 
         Notes
         -----
+        Ctrl-C ends long runs at once.
+
         Each call starts from the initial state, also where a layer was saved with
         ``stateful=True``: to go on from call to call, carry the state with `step`. Models of half
         precision are computed in float32, with the weights as they were saved.
         """
-        check_batch_size(batch_size)
-        chain = self._chain
-        if chain is not None and not progress and chain.takes(x, timesteps):
+        batch_size = check_batch_size(batch_size)
+        chain, shows = self._chain, progress or shows_progress(verbose)
+        is_limited = self._budget.is_limited or not (max_bytes is None is max_operations)
+        if chain is not None and not (shows or is_limited) and chain.takes(x, timesteps):
             y, self._record = chain.predict(x, timesteps)
             return y
         inputs = self._inputs.checked(x, timesteps)
         count, threads = self._inputs.batch(inputs), self._threads()
+        shapes = tuple(array.shape for array in inputs)
+        is_long = self._budget.admit(
+            shapes, count, batch_size, threads, None, max_bytes, max_operations
+        )
         if chain is not None:
             size = batch_size or chain.block_size(count, inputs[0].shape[1], threads)
         else:
             size = self._block_size(inputs, batch_size)
-        bar = progress_bar(count) if progress else None
+        bar = progress_bar(count) if shows else None
         compute = self._run if chain is None else self._run_chain
-        return self._structured(self._run_all(compute, x, inputs, size, bar))
+        return self._structured(self._run_all(compute, x, inputs, size, bar, is_long))
+
+    def __call__(self, x: Any, training: bool = False) -> Any:
+        """Run the model, as `predict` does.
+
+        Parameters
+        ----------
+        x : array_like, or list or dict of array_like
+            As in `predict`.
+        training : bool
+            As in Keras; must not be True.
+
+        Returns
+        -------
+        ndarray, or list or dict of ndarray
+            As from `predict`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `predict`, or if ``training`` is True.
+        """
+        if training:
+            raise ValueError(f"training must be False: models only run. Received: {training!r}")
+        return self.predict(x)
+
+    def cost(self, shape: Any, batch_size: int | None = None) -> Cost:
+        """Estimate what `predict` would take, without running anything.
+
+        Parameters
+        ----------
+        shape : tuple of int, or list or dict of tuple of int
+            The shapes of the inputs, with batch and time, in the model's own structure.
+        batch_size : int, optional
+            As in `predict`.
+
+        Returns
+        -------
+        Cost
+            ``operations``, an estimate, and ``bytes``, which the peak of memory stays below.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit the model, or a layer cannot tell the shape of its output.
+        """
+        batch_size = check_batch_size(batch_size)
+        shapes, count = self._inputs.shapes(shape)
+        return self._budget.cost(shapes, count, batch_size, self._threads())
 
     def _run(self, block: list[Array]) -> tuple[list[Array], dict[int, LayerRun]]:
         record: dict[int, LayerRun] = {}
@@ -165,10 +260,17 @@ class Model:
     def _block_size(self, inputs: list[Array], batch_size: int | None) -> int:
         if self._is_one_block:
             return max(1, self._inputs.batch(inputs))
-        return batch_size or block_size(self.nodes, inputs, self._threads())
+        shapes = [array.shape for array in inputs]
+        return batch_size or block_size(self.nodes, shapes, self._threads())
 
     def _run_all(
-        self, compute: Compute, x: Any, inputs: list[Array], size: int, bar: Any
+        self,
+        compute: Compute,
+        x: Any,
+        inputs: list[Array],
+        size: int,
+        bar: Any,
+        is_long: bool,
     ) -> list[Array]:
         """Compute blocks of examples, from several threads."""
 
@@ -177,7 +279,12 @@ class Model:
 
         count = self._inputs.batch(inputs)
         maps = [] if self._is_one_block else self._inputs.listed(x)
-        arrays, self._record = compute_all(cast, inputs, maps, count, size, self._threads(), bar)
+        threads = self._threads()
+
+        def run() -> tuple[list[Array], dict[int, LayerRun]]:
+            return compute_all(cast, inputs, maps, count, size, threads, bar)
+
+        arrays, self._record = interruptible(run) if is_long else run()
         return arrays
 
     def activity(
@@ -217,7 +324,7 @@ class Model:
         if wanted is not None and wanted - set(keys):
             unknown = ", ".join(sorted(wanted - set(keys)))
             raise ValueError(f"layers must be names of the model's layers. Received: {unknown}")
-        check_batch_size(batch_size)
+        batch_size = check_batch_size(batch_size)
         keep = [i for i, key in enumerate(keys) if wanted is None or key in wanted]
 
         def compute(block: list[Array]) -> tuple[list[Array], dict[int, LayerRun]]:
@@ -226,7 +333,10 @@ class Model:
             return flat([kept[i] for i in keep]), record
 
         inputs = self._inputs.checked(x, timesteps)
-        arrays = iter(self._run_all(compute, x, inputs, self._block_size(inputs, batch_size), None))
+        count, shapes = self._inputs.batch(inputs), tuple(array.shape for array in inputs)
+        is_long = self._budget.admit(shapes, count, batch_size, self._threads(), tuple(keep))
+        size = self._block_size(inputs, batch_size)
+        arrays = iter(self._run_all(compute, x, inputs, size, None, is_long))
         made = {i: [next(arrays) for _ in self.nodes[i].output_shapes] for i in keep}
         return {keys[i]: made[i] if len(made[i]) > 1 else made[i][0] for i in keep}
 
@@ -277,17 +387,31 @@ class Model:
         """
         chain = self._chain
         if chain is not None:
-            if not chain.takes(x, 1):
-                x = self._inputs.cast(self._inputs.checked(x, 1, is_step=True))[0][:, 0]
+            if self._budget.is_limited or not chain.takes(x, 1):
+                inputs = self._inputs.checked(x, 1, is_step=True)
+                self._admits_step(inputs)
+                x = self._inputs.cast(inputs)[0][:, 0]
             y, after, self._record = chain.step(x, state)
             return y, after
-        inputs = self._inputs.cast(self._inputs.checked(x, 1, is_step=True))
+        inputs = self._inputs.checked(x, 1, is_step=True)
+        is_long = self._admits_step(inputs)
+        inputs = self._inputs.cast(inputs)
         record: dict[int, LayerRun] = {}
+
+        def run() -> tuple[list[Array], dict[int, Any], dict[int, Any]]:
+            return self._runner.run(inputs, state, record=record)
+
         with limit_threads(self._threads()):
-            outputs, _, new = self._runner.run(inputs, state, record=record)
+            outputs, _, new = interruptible(run) if is_long else run()
         self._record = record
         pairs = zip(outputs, self._stream.outputs, strict=True)
         return self._structured([y[:, 0] if is_timed else y for y, is_timed in pairs]), new
+
+    def _admits_step(self, inputs: list[Array]) -> bool:
+        """Refuse a step that would take more than it may; return whether it takes long."""
+        shapes = tuple(array.shape for array in inputs)
+        count = self._inputs.batch(inputs)
+        return self._budget.admit(shapes, count, max(1, count), 1)
 
     def summary(self) -> str:
         """Return a table of the model's layers, shapes and weights."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kspike_ref import _interrupt
 from kspike_ref.counting import LayerRun, tally
 from kspike_ref.graph import Graph, Node, Ref, refs, substitute
 from kspike_ref.layers.base import Array, State, StatefulLayer
@@ -117,7 +118,10 @@ class Runner:
         kept: dict[int, Any] = {i: x for i, x in enumerate(inputs) if keep is None or i in keep}
         after: States = {}
         masks: dict[Ref, Array] = {}
+        stop = _interrupt.current()
         for task in self._tasks:
+            if stop is not None:
+                _interrupt.check(stop)
             tally.spikes = task.takes_spikes
             if task.is_masked:
                 y = self._apply_masked(task, values, masks, states, after)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,32 @@ class ConvLayer(Layer):
         out = np.empty((batch, math.prod(extents), filters), self.dtype)
         out[...] = self.start
         return out
+
+    def pieces(
+        self, x: Array, geometry: Array, out: Array, taps: int
+    ) -> Iterator[tuple[Array, Array, Array]]:
+        """Yield inputs, geometry and outputs: all at once, or piece by piece if it takes long.
+
+        Parameters
+        ----------
+        x : ndarray
+            As `Window.enter` returns it.
+        geometry : ndarray
+            From `Window.geometry`.
+        out : (batch, positions, …) ndarray
+            The outputs.
+        taps : int
+            The operations of one element of the output.
+        """
+        operations = math.prod(out.shape[1:]) * taps
+        if not self.window.is_long(operations):
+            yield x, geometry, out
+            return
+        room = out.reshape(len(x), *geometry[4], *out.shape[2:])
+        for i in range(len(x)):
+            for piece, where in self.window.pieces(geometry, operations):
+                part = room[(slice(i, i + 1), *where)]
+                yield x[i : i + 1], piece, part.reshape(1, -1, *out.shape[2:])
 
     @property
     def start(self) -> Any:
@@ -95,9 +122,10 @@ class Conv(ConvLayer):
         if out.size and not self._by_events(entered, geometry, out):
             out[...] = self.start
             rows = np.empty((min(out.shape[1], 240), self.depth), self.dtype)
-            _convolve.convolve(
-                frozen(entered), geometry, self.packed, self.width, self.groups, rows, out
-            )
+            for example, piece, part in self.pieces(entered, geometry, out, self.depth):
+                _convolve.convolve(
+                    frozen(example), piece, self.packed, self.width, self.groups, rows, part
+                )
         return self.finished(out, extents)
 
     def _by_events(self, x: Array, geometry: Array, out: Array) -> bool:
@@ -143,7 +171,8 @@ class DepthwiseConv(ConvLayer):
         channels, multiplier = kernel.shape[-2:]
         out = np.zeros((len(x), math.prod(extents), channels, multiplier), self.dtype)
         taps = frozen(kernel.reshape(-1, channels, multiplier))
-        _convolve.depthwise(frozen(entered), geometry, taps, out)
+        for example, piece, part in self.pieces(entered, geometry, out, len(taps)):
+            _convolve.depthwise(frozen(example), piece, taps, part)
         tally.add(out.size * len(taps))
         flat = out.reshape(*out.shape[:2], channels * multiplier)
         if use_bias:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,14 @@ class Pooling(Layer):
         entered = window.enter(x)
         geometry = window.geometry(entered.shape[4 - window.rank : 4])
         out = np.empty((len(x), *geometry[4], entered.shape[4]), x.dtype)
-        _convolve.pool(frozen(entered), geometry, self.is_maximum, out)
+        operations = math.prod(out.shape[1:]) * math.prod(window.size)
+        if not window.is_long(operations):
+            _convolve.pool(frozen(entered), geometry, self.is_maximum, out)
+            return window.leave(out, geometry[4, 3 - window.rank :].tolist())
+        for i in range(len(x)):
+            for piece, where in window.pieces(geometry, operations):
+                part = out[(slice(i, i + 1), *where)]
+                _convolve.pool(frozen(entered[i : i + 1]), piece, self.is_maximum, part)
         return window.leave(out, geometry[4, 3 - window.rank :].tolist())
 
 

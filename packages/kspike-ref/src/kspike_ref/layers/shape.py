@@ -252,8 +252,16 @@ class UpSampling(Layer):
             if self.interpolation == "bilinear":
                 x = _interpolated(x, self.first + i, factor)
             else:
-                x = np.repeat(x, factor, axis=self.first + i)
+                x = _repeated(x, self.first + i, factor)
         return x
+
+
+def _repeated(x: Array, axis: int, factor: int) -> Array:
+    """Return `numpy.repeat`, which would hold the GIL, so that no other thread could run."""
+    before, after = x.shape[: axis + 1], x.shape[axis + 1 :]
+    y = np.empty((*before, factor, *after), x.dtype)
+    y[...] = np.expand_dims(x, axis + 1)
+    return y.reshape(*before[:-1], before[-1] * factor, *after)
 
 
 def _interpolated(x: Array, axis: int, factor: int) -> Array:
