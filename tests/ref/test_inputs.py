@@ -185,3 +185,115 @@ def test_structures_that_do_not_fit():
             model.predict(x)
     with pytest.raises(TypeError, match="real numbers at 'a'"):
         model.predict([np.array([["x"] * 4]), _x(1, 4)])
+
+
+def _fails(item, x, match, error=ValueError, *, shape=(None, 4)):
+    model = unsaved(sequential(input_layer(*shape), item))
+    for run in (model.predict, model.activity, model):
+        with pytest.raises(error, match=match) as caught:
+            run(x)
+        assert type(caught.value) is error
+
+
+def test_lengths_that_a_layer_does_not_take():
+    """What NumPy or a layer says of a block is told in the user's own shapes."""
+    conv = layer("Conv1D", "conv", filters=2, kernel_size=[5], strides=[1], padding="valid")
+    _fails(
+        conv, _x(40, 3, 4), r"layer 'conv' \(Conv1D\) does not take x of shape \(40, 3, 4\): a w"
+    )
+    turn = layer("Reshape", "turn", target_shape=[-1, 8])
+    _fails(turn, _x(40, 3, 4), r"'turn' \(Reshape\) does not take x of shape \(40, 3, 4\): cannot")
+    crop = layer("Cropping1D", "crop", cropping=[4, 4])
+    flat = layer("GlobalMaxPooling2D", "flat")
+    model = unsaved(sequential(input_layer(None, 4, 1), flat))
+    assert model.predict(_x(2, 3, 4, 1)).shape == (2, 1)
+    with pytest.raises(ValueError, match=r"'flat' .* does not take x of shape \(2, 0, 4, 1\)"):
+        model.predict(_x(2, 0, 4, 1))
+    assert unsaved(sequential(input_layer(None, 4), crop)).predict(_x(2, 9, 4)).shape == (2, 1, 4)
+
+
+def test_numbers_that_a_layer_does_not_take():
+    embedding = layer("Embedding", "words", input_dim=3, output_dim=2)
+    _fails(embedding, [[7, 1]], r"'words' .* x of shape \(1, 2\): x must hold int", shape=(None,))
+
+
+def test_steps_that_a_layer_does_not_take():
+    embedding = layer("Embedding", "words", input_dim=3, output_dim=2)
+    low = layer("LSTM", "rnn", units=2)
+    model = unsaved(sequential(input_layer(None), embedding, low))
+    state = model.initial_state(2)
+    with pytest.raises(
+        ValueError, match=r"'words' .* does not take x of shape \(2,\): x must hold"
+    ):
+        model.step(np.array([1, 9]), state)
+    with pytest.raises(ValueError, match=r"examples. Received: 3 at|of 2 examples|shape"):
+        model.step(np.ones((3, 4)), state)
+
+
+def test_errors_of_ones_own_layer():
+    class MyError(Exception):
+        pass
+
+    @kspike_ref.register_layer("mine>Raises")
+    class Raises(kspike_ref.Layer):
+        def call(self, x):
+            raise self.error
+
+    for error, wanted in [
+        (MyError("x"), MyError),
+        (IndexError("y"), ValueError),
+        (TypeError("z"), TypeError),
+        (MemoryError("m"), MemoryError),
+    ]:
+        Raises.error = error
+        model = unsaved(sequential(input_layer(4), layer("Raises", "own", "mine")))
+        with pytest.raises(wanted):
+            model.predict(_x(2, 4))
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, True, "2", None, 2**70])
+def test_counts_that_are_none(count):
+    model = unsaved(sequential(input_layer(None, 4), layer("Lowpass", "low", "kspike_tf")))
+    with pytest.raises(ValueError, match="batch_size must be an integer, 0 or more"):
+        model.initial_state(count)
+    if count is not None:
+        with pytest.raises(ValueError, match="timesteps must be a positive integer"):
+            model.predict(_x(2, 4), timesteps=count)
+        with pytest.raises(ValueError, match="batch_size must be a positive integer"):
+            model.predict(_x(2, 3, 4), batch_size=count)
+
+
+def test_numpy_integers_are_counts():
+    model = unsaved(sequential(input_layer(None, 4), layer("Lowpass", "low", "kspike_tf")))
+    x = _x(5, 4)
+    wanted = model.predict(x, timesteps=3)
+    got = model.predict(x, timesteps=np.int64(3), batch_size=np.int64(2))
+    np.testing.assert_array_equal(got, wanted)
+    model.step(x, model.initial_state(np.int32(5)))
+
+
+@pytest.mark.parametrize("verbose", [0, 1, 2, "auto", None])
+def test_verbose(verbose, capsys):
+    model = unsaved(sequential(input_layer(4), dense("d", 2)))
+    x = _x(3, 4)
+    np.testing.assert_array_equal(model.predict(x, verbose=verbose), model(x))
+    assert ("3/3" in capsys.readouterr().err) == (verbose in (1, 2))
+    with pytest.raises(ValueError, match="verbose must be 0, 1, 2 or 'auto'"):
+        model.predict(x, verbose=3)
+    with pytest.raises(ValueError, match="training must be False"):
+        model(x, training=True)
+
+
+def test_a_misspelt_input_gets_a_suggestion():
+    with pytest.raises(ValueError, match=r"hold left, right\. Received: left, rihgt; did you mean"):
+        unsaved(
+            functional(
+                [
+                    applied(input_layer(4, name="left")),
+                    applied(input_layer(4, name="right")),
+                    applied(layer("Add", "sum"), [[tensor("left"), tensor("right")]]),
+                ],
+                [["left", 0, 0], ["right", 0, 0]],
+                ["sum", 0, 0],
+            )
+        ).predict({"left": _x(3, 4), "rihgt": _x(3, 4)})

@@ -174,8 +174,14 @@ def test_activity(either):
     assert list(some) == ["first", "spikes"]
     np.testing.assert_array_equal(some["spikes"], acts["spikes"])
     assert list(either.activity(x, layers="first")) == ["first"]
-    with pytest.raises(ValueError, match=r"names of the model's layers. Received: nobody"):
+    with pytest.raises(
+        ValueError, match=r"layers must be among input, first, spi.*Received: nobody$"
+    ):
         either.activity(x, layers=["nobody"])
+    with pytest.raises(ValueError, match=r"Received: filtre; did you mean 'filter'\?"):
+        either.activity(x, layers=["first", "filtre"])
+    with pytest.raises(TypeError, match="layers must be names, or None for all. Received: 5"):
+        either.activity(x, layers=5)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 9])

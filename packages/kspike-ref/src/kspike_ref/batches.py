@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import _threads
+from kspike_ref._arguments import check_count
 from kspike_ref.counting import LayerRun
 from kspike_ref.graph import Node
 from kspike_ref.layers.base import Array, Shape
@@ -28,12 +29,7 @@ _WORTH_THREADS = 4 * _threads._WORTH_THREADS
 
 def check_batch_size(batch_size: Any) -> int | None:
     """Return a number of examples as an int; refuse what is none."""
-    if batch_size is None:
-        return None
-    is_whole = isinstance(batch_size, int | np.integer) and not isinstance(batch_size, bool)
-    if not is_whole or batch_size < 1:
-        raise ValueError(f"batch_size must be a positive integer. Received: {batch_size!r}")
-    return int(batch_size)
+    return None if batch_size is None else check_count("batch_size", batch_size, 1)
 
 
 def block_size(nodes: Sequence[Node], inputs: Sequence[tuple[int, ...]], threads: int) -> int:

@@ -62,9 +62,14 @@ def build(spec: ModelSpec, store: Weights) -> Graph:
     if builder.unsupported:
         raise UnsupportedLayerError(list(dict.fromkeys(builder.unsupported)))
     builder.number()
-    builder.graph.inputs = map_leaves(spec.inputs, lambda leaf: leaf[0])
-    builder.graph.outputs = outputs
+    builder.graph.inputs = _bare(map_leaves(spec.inputs, lambda leaf: leaf[0]))
+    builder.graph.outputs = _bare(outputs)
     return builder.graph
+
+
+def _bare(structure: Any) -> Any:
+    """Return the one item of a list of one, as Keras' Functional models take their ends."""
+    return structure[0] if isinstance(structure, list) and len(structure) == 1 else structure
 
 
 class _Builder:

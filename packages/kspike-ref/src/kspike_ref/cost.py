@@ -7,8 +7,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from kspike_ref import activations
 from kspike_ref.graph import Graph, Node, Ref, refs, substitute
 from kspike_ref.layers.arithmetic import Reduction

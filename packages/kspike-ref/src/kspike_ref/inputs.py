@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kspike_ref._arguments import check_count, suggestion
 from kspike_ref._spec import leaves
 from kspike_ref.axes import Axes
 from kspike_ref.graph import Graph, Ref
@@ -77,8 +78,10 @@ class Inputs:
             if all(name in x for name in names):
                 return [x[name] for name in names]
             came = ", ".join(map(str, x))
-            keys = ", ".join(structure if isinstance(structure, dict) else names)
-            raise ValueError(f"x must hold {keys}. Received: {came}")
+            keys = list(structure if isinstance(structure, dict) else names)
+            strange = [str(key) for key in x if key not in keys]
+            hint = suggestion(strange[0], keys) if strange else ""
+            raise ValueError(f"x must hold {', '.join(keys)}. Received: {came}{hint}")
         if not isinstance(x, list | tuple):
             return [x]
         if len(names) > 1:
@@ -132,14 +135,12 @@ class Inputs:
     def _steps(self, timesteps: Any) -> int | None:
         if timesteps is None:
             return None
-        is_whole = isinstance(timesteps, int | np.integer) and not isinstance(timesteps, bool)
-        if not is_whole or timesteps < 1:
-            raise ValueError(f"timesteps must be a positive integer. Received: {timesteps!r}")
+        steps = check_count("timesteps", timesteps, 1)
         if not any(self.timed):
             raise ValueError(
                 f"timesteps must be None: this model has no time axis. Received: {timesteps}"
             )
-        return int(timesteps)
+        return steps
 
     def _with_time(self, i: int, array: Array, steps: int | None, is_step: bool) -> Array:
         """Return an input with a time axis added, along which it repeats."""
@@ -197,6 +198,16 @@ class Inputs:
                 raise ValueError(
                     f"inputs that the model combines must have as many time steps. Received: {came}"
                 )
+
+    def given_shapes(self, x: Any) -> list[tuple[int, ...]]:
+        """Return the shapes of inputs that were checked, as they were given."""
+        if type(x) is np.ndarray:
+            return [x.shape]
+        for wanted in (self._axes, self._still_axes):
+            given = self._flat(x, wanted)
+            if len(given) == len(self._layers):
+                break
+        return [np.shape(one) for one in given]
 
     def shapes(self, shape: Any) -> tuple[tuple[tuple[int, ...], ...], int]:
         """Return the shapes of inputs, in the model's order, and how many examples they hold.

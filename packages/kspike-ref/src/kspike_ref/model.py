@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import layers as layers  # enters the layers in the table
+from kspike_ref._arguments import check_count, check_names
 from kspike_ref._interrupt import interruptible
 from kspike_ref._spec import parse
 from kspike_ref._threads import limit_threads, num_threads
@@ -31,7 +32,7 @@ from kspike_ref.graph import Graph, Node, substitute
 from kspike_ref.inputs import Inputs
 from kspike_ref.layers.base import Array, Layer, StatefulLayer
 from kspike_ref.layers.recurrent import flat
-from kspike_ref.run import Runner
+from kspike_ref.run import LayerFailure, Runner
 from kspike_ref.streaming import Stream, plan
 from kspike_ref.summary import summary
 
@@ -284,7 +285,10 @@ class Model:
         def run() -> tuple[list[Array], dict[int, LayerRun]]:
             return compute_all(cast, inputs, maps, count, size, threads, bar)
 
-        arrays, self._record = interruptible(run) if is_long else run()
+        try:
+            arrays, self._record = interruptible(run) if is_long else run()
+        except LayerFailure as failure:
+            raise failure.told(self._inputs.given_shapes(x)) from failure.error
         return arrays
 
     def activity(
@@ -320,10 +324,7 @@ class Model:
             If the inputs do not fit the model, or there is no layer of a name.
         """
         keys = self._activity_names()
-        wanted = None if layers is None else {layers} if isinstance(layers, str) else set(layers)
-        if wanted is not None and wanted - set(keys):
-            unknown = ", ".join(sorted(wanted - set(keys)))
-            raise ValueError(f"layers must be names of the model's layers. Received: {unknown}")
+        wanted = None if layers is None else check_names("layers", layers, keys)
         batch_size = check_batch_size(batch_size)
         keep = [i for i, key in enumerate(keys) if wanted is None or key in wanted]
 
@@ -356,8 +357,10 @@ class Model:
         Raises
         ------
         ValueError
-            If the model has no time axis, or a layer that mixes time steps.
+            If the model has no time axis, or a layer that mixes time steps, or ``batch_size`` is
+            not a number of examples.
         """
+        batch_size = check_count("batch_size", batch_size)
         if self._no_stream:
             raise ValueError(self._no_stream)
         if self._chain is not None:
@@ -401,8 +404,11 @@ class Model:
         def run() -> tuple[list[Array], dict[int, Any], dict[int, Any]]:
             return self._runner.run(inputs, state, record=record)
 
-        with limit_threads(self._threads()):
-            outputs, _, new = interruptible(run) if is_long else run()
+        try:
+            with limit_threads(self._threads()):
+                outputs, _, new = interruptible(run) if is_long else run()
+        except LayerFailure as failure:
+            raise failure.told(self._inputs.given_shapes(x)) from failure.error
         self._record = record
         pairs = zip(outputs, self._stream.outputs, strict=True)
         return self._structured([y[:, 0] if is_timed else y for y, is_timed in pairs]), new

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,35 @@ class _Task:
     frees: tuple[Ref, ...]
     is_masked: bool  # a mask comes, or is made
     listens: bool  # and it is used
+
+
+class LayerFailure(Exception):
+    """A layer does not take what it was given; the model tells it in the user's own shapes.
+
+    Parameters
+    ----------
+    node : Node
+        The layer's application.
+    error : Exception
+        What it raised.
+    """
+
+    def __init__(self, node: Node, error: Exception) -> None:
+        super().__init__(node.name, error)
+        self.node, self.error = node, error
+
+    def told(self, shapes: Sequence[tuple[int, ...]]) -> ValueError | TypeError:
+        """Return an error for the caller, who gave inputs of these shapes."""
+        name, kind = self.node.name, self.node.layer.class_name
+        given = " and ".join(map(str, shapes))
+        message = f"layer {name!r} ({kind}) does not take x of shape {given}: {self.error}"
+        return (TypeError if isinstance(self.error, TypeError) else ValueError)(message)
+
+
+def _is_of_inputs(error: Exception) -> bool:
+    """Return whether an error is what NumPy, Numba and Python raise for arrays that do not fit."""
+    kinds = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+    return isinstance(error, kinds) or type(error).__module__.startswith("numba")
 
 
 class Runner:
@@ -113,6 +142,11 @@ class Runner:
             What ``keep`` asked for.
         states : dict
             The states after the last step, if states were given.
+
+        Raises
+        ------
+        LayerFailure
+            If a layer does not take what it was given.
         """
         values: dict[Ref, Array] = {Ref(i, 0): x for i, x in enumerate(inputs)}
         kept: dict[int, Any] = {i: x for i, x in enumerate(inputs) if keep is None or i in keep}
@@ -123,10 +157,16 @@ class Runner:
             if stop is not None:
                 _interrupt.check(stop)
             tally.spikes = task.takes_spikes
-            if task.is_masked:
-                y = self._apply_masked(task, values, masks, states, after)
-            else:
-                y = self._apply(task, values, states, after)
+            try:
+                if task.is_masked:
+                    y = self._apply_masked(task, values, masks, states, after)
+                else:
+                    y = self._apply(task, values, states, after)
+            except Exception as error:
+                tally.take()
+                if _is_of_inputs(error):
+                    raise LayerFailure(task.node, error) from error
+                raise
             done = tally.take()
             if done is not None and record is not None:
                 record[task.index] = done
