@@ -8,6 +8,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+
 from kspike_ref import load_model
 
 
@@ -133,7 +134,7 @@ def test_different_lengths(kind, lengths, tmp_path):
     try:
         wanted = model.predict(x, verbose=0)
     except Exception:
-        with pytest.raises(ValueError, match="time steps|does not take"):
+        with pytest.raises(ValueError, match=r"time steps|does not take"):
             ours.predict(x)
     else:
         _same(ours.predict(x), wanted)

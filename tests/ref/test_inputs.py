@@ -202,7 +202,7 @@ def test_lengths_that_a_layer_does_not_take():
         conv, _x(40, 3, 4), r"layer 'conv' \(Conv1D\) does not take x of shape \(40, 3, 4\): a w"
     )
     turn = layer("Reshape", "turn", target_shape=[-1, 8])
-    _fails(turn, _x(40, 3, 4), r"'turn' \(Reshape\) does not take x of shape \(40, 3, 4\): cannot")
+    _fails(turn, _x(40, 3, 4), r"'turn' \(Reshape\) does not take x of shape \(40, 3, 4\): \(3, 4")
     crop = layer("Cropping1D", "crop", cropping=[4, 4])
     flat = layer("GlobalMaxPooling2D", "flat")
     model = unsaved(sequential(input_layer(None, 4, 1), flat))
@@ -297,3 +297,64 @@ def test_a_misspelt_input_gets_a_suggestion():
                 ["sum", 0, 0],
             )
         ).predict({"left": _x(3, 4), "rihgt": _x(3, 4)})
+
+
+def _window(kind, name, **config):
+    return layer(kind, name, **{"strides": [1], "padding": "same", **config})
+
+
+# Layers, and what they make of (batch, time, 4): None is the batch, "time" the number of steps.
+OVER_TIME = [
+    (layer("LSTM", "l", units=3), (3,)),
+    (layer("LSTM", "l", units=3, return_sequences=True), ("time", 3)),
+    (layer("GlobalAveragePooling1D", "l"), (4,)),
+    (layer("GlobalMaxPooling1D", "l"), (4,)),
+    (layer("Lowpass", "l", "kspike_tf"), ("time", 4)),
+    (layer("Lowpass", "l", "kspike_tf", return_sequences=False), (4,)),
+    (layer("SpikingActivation", "l", "kspike_tf", return_sequences=False), (4,)),
+    (layer("Dense", "l", units=2, use_bias=True), ("time", 2)),
+    (layer("TimeDistributed", "l", layer=dense("d", 2)), ("time", 2)),
+    (layer("GroupNormalization", "l", groups=2, axis=-1), ("time", 4)),
+    (layer("LayerNormalization", "l", axis=-1), ("time", 4)),
+    (layer("Softmax", "l"), ("time", 4)),
+    (layer("Masking", "l"), ("time", 4)),
+    (_window("Conv1D", "l", filters=3, kernel_size=[2]), ("time", 3)),
+    (_window("Conv1DTranspose", "l", filters=3, kernel_size=[2]), ("time", 3)),
+    (_window("MaxPooling1D", "l", pool_size=[2]), ("time", 4)),
+    (layer("Reshape", "l", target_shape=[-1, 2, 2]), ("time", 2, 2)),
+    (layer("Permute", "l", dims=[2, 1]), (4, "time")),
+]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("item", "wanted"), OVER_TIME, ids=[f"{i['class_name']}-{len(w)}" for i, w in OVER_TIME]
+)
+def test_no_examples_and_no_steps(item, wanted):
+    """With the shapes and types of other inputs, and the last value of no steps is a start."""
+    chain = unsaved(sequential(input_layer(None, 4), item))
+    behind = layer("Activation", "t", activation="tanh")
+    layers = unsaved(sequential(input_layer(None, 4), item, behind))
+    for batch, steps in [(2, 5), (0, 5), (2, 0), (0, 0)]:
+        x = np.ones((batch, steps, 4), np.float32)
+        shape = (batch, *(steps if n == "time" else n for n in wanted))
+        for model in (chain, layers):
+            y = model.predict(x)
+            assert (y.shape, y.dtype) == (shape, np.float32)
+            assert model.activity(x)[model.outputs[0]].shape == shape
+
+
+def test_no_examples_of_a_stream():
+    for last in ([], [layer("Activation", "t", activation="tanh")]):
+        low = layer("Lowpass", "low", "kspike_tf")
+        model = unsaved(sequential(input_layer(None, 4), low, dense("d", 2), *last))
+        y, state = model.step(np.ones((0, 4), np.float32), model.initial_state(0))
+        assert y.shape == (0, 2)
+        assert model.step(np.ones((0, 4)), state)[0].shape == (0, 2)
+
+
+def test_a_pooling_window_longer_than_the_input():
+    """Keras makes no output, as long as the input reaches over half of the window."""
+    pool = layer("MaxPooling1D", "pool", pool_size=[2], strides=[2], padding="valid")
+    model = unsaved(sequential(input_layer(None, 4), pool))
+    assert [model.predict(_x(2, n, 4)).shape[1] for n in range(5)] == [0, 0, 1, 1, 2]

@@ -180,7 +180,7 @@ def test_activity(either):
         either.activity(x, layers=["nobody"])
     with pytest.raises(ValueError, match=r"Received: filtre; did you mean 'filter'\?"):
         either.activity(x, layers=["first", "filtre"])
-    with pytest.raises(TypeError, match="layers must be names, or None for all. Received: 5"):
+    with pytest.raises(TypeError, match=r"layers must be names, or None for all\. Received: 5"):
         either.activity(x, layers=5)
 
 

@@ -177,7 +177,7 @@ class Chain:
             and 0 < len(x) <= _FEW
             and x.shape[-1] == self.inputs
             and x.flags.carray
-            and x.size * (timesteps or 1) <= self._short
+            and 0 < x.size * (timesteps or 1) <= self._short
             and (self._length is None or self._length == (timesteps or x.shape[1]))
         )
 

@@ -32,7 +32,7 @@ from kspike_ref.graph import Graph, Node, substitute
 from kspike_ref.inputs import Inputs
 from kspike_ref.layers.base import Array, Layer, StatefulLayer
 from kspike_ref.layers.recurrent import flat
-from kspike_ref.run import LayerFailure, Runner
+from kspike_ref.run import LayerCallError, Runner
 from kspike_ref.streaming import Stream, plan
 from kspike_ref.summary import summary
 
@@ -188,6 +188,8 @@ class Model:
             y, self._record = chain.predict(x, timesteps)
             return y
         inputs = self._inputs.checked(x, timesteps)
+        if 0 in inputs[0].shape:  # a loop over no steps has no last one: layers know what to do
+            chain = None
         count, threads = self._inputs.batch(inputs), self._threads()
         shapes = tuple(array.shape for array in inputs)
         is_long = self._budget.admit(
@@ -287,7 +289,7 @@ class Model:
 
         try:
             arrays, self._record = interruptible(run) if is_long else run()
-        except LayerFailure as failure:
+        except LayerCallError as failure:
             raise failure.told(self._inputs.given_shapes(x)) from failure.error
         return arrays
 
@@ -407,7 +409,7 @@ class Model:
         try:
             with limit_threads(self._threads()):
                 outputs, _, new = interruptible(run) if is_long else run()
-        except LayerFailure as failure:
+        except LayerCallError as failure:
             raise failure.told(self._inputs.given_shapes(x)) from failure.error
         self._record = record
         pairs = zip(outputs, self._stream.outputs, strict=True)

@@ -37,7 +37,7 @@ class _Task:
     listens: bool  # and it is used
 
 
-class LayerFailure(Exception):
+class LayerCallError(Exception):
     """A layer does not take what it was given; the model tells it in the user's own shapes.
 
     Parameters
@@ -145,7 +145,7 @@ class Runner:
 
         Raises
         ------
-        LayerFailure
+        LayerCallError
             If a layer does not take what it was given.
         """
         values: dict[Ref, Array] = {Ref(i, 0): x for i, x in enumerate(inputs)}
@@ -165,7 +165,7 @@ class Runner:
             except Exception as error:
                 tally.take()
                 if _is_of_inputs(error):
-                    raise LayerFailure(task.node, error) from error
+                    raise LayerCallError(task.node, error) from error
                 raise
             done = tally.take()
             if done is not None and record is not None:

@@ -268,7 +268,7 @@ class ConvTranspose(ConvLayer):
         )
         sent = self.product.over_last_axis(entered)
         filters = self.integer("filters")
-        columns = sent.reshape(*entered.shape[:4], -1, filters)
+        columns = sent.reshape(*entered.shape[:4], math.prod(window.size), filters)
         out = self.started(len(x), extents, filters)
         room = out.reshape(len(x), *geometry[4], filters)
         _convolve.scatter(columns, geometry, room)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import reduce
 from typing import Any
@@ -285,9 +286,9 @@ class Dot(Merge):
         if self.config.get("normalize", False):
             x, y = _unit(x), _unit(y)
         free, other = x.shape[1:-1], y.shape[1:-1]
-        product = np.matmul(
-            x.reshape(len(x), -1, x.shape[-1]), y.reshape(len(y), -1, y.shape[-1]).swapaxes(1, 2)
-        )
+        left = x.reshape(len(x), math.prod(free), x.shape[-1])
+        right = y.reshape(len(y), math.prod(other), y.shape[-1])
+        product = np.matmul(left, right.swapaxes(1, 2))
         return product.reshape(len(x), *(free + other or (1,)))
 
 

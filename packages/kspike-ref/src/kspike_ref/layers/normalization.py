@@ -151,6 +151,8 @@ class GroupNormalization(Layer):
 
     def call(self, x: Array) -> Array:
         (axis,) = axes_of(self.config, x.ndim)
+        if x.size == 0:  # there is no mean
+            return x
         channels = x.shape[axis]
         groups = channels if self.groups == -1 else self.groups
         grouped = x.reshape(*x.shape[:axis], groups, channels // groups, *x.shape[axis + 1 :])

@@ -13,7 +13,7 @@ from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.merge import concatenated
 from kspike_ref.layers.registry import known
-from kspike_ref.layers.shape import keeps_axis, resolve
+from kspike_ref.layers.shape import keeps_axis, reshaped, resolve
 
 Function = Callable[..., Any]
 
@@ -39,10 +39,10 @@ class Reshape(Layer):
         return keeps_axis(shape, self.target[1:])
 
     def call(self, x: Array) -> Array:
-        return np.ascontiguousarray(x).reshape(len(x), *self.target[1:])
+        return reshaped(x, 1, self.target[1:])
 
     def call_step(self, x: Array) -> Array:
-        return np.ascontiguousarray(x).reshape(*x.shape[:2], *self.target[2:])
+        return reshaped(x, 2, self.target[2:])
 
 
 @known("ops:Transpose")

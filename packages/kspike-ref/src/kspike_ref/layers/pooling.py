@@ -27,6 +27,7 @@ class Pooling(Layer):
     def setup(self) -> None:
         rank = next(int(c) for c in self.class_name if c.isdigit())
         self.window = Window(self.config, rank, "pool_size")
+        self.window.least = 0
         self.is_maximum = self.class_name.startswith("Max")
 
     def output_shape(self, shape: Shape) -> Shape:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from kspike_ref import _matmul
@@ -55,5 +57,5 @@ class Product:
 
     def over_last_axis(self, x: Array, bias: Array | None = None) -> Array:
         """Return the product over the last axis of an array with any number of axes."""
-        rows = np.ascontiguousarray(x).reshape(-1, self.depth)
+        rows = np.ascontiguousarray(x).reshape(math.prod(x.shape[:-1]), self.depth)
         return self(rows, bias).reshape(*x.shape[:-1], self.columns)

@@ -52,7 +52,7 @@ class Flatten(Layer):
     def call(self, x: Array) -> Array:
         if self.config.get("data_format") == "channels_first" and x.ndim > 2:
             x = np.moveaxis(x, 1, -1)
-        return np.ascontiguousarray(x).reshape(x.shape[0], -1)
+        return np.ascontiguousarray(x).reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 @known("Reshape")
@@ -74,10 +74,26 @@ class Reshape(Layer):
         return keeps_axis(shape, self.target)
 
     def call(self, x: Array) -> Array:
-        return np.ascontiguousarray(x).reshape(x.shape[0], *self.target)
+        return reshaped(x, 1, self.target)
 
     def call_step(self, x: Array) -> Array:
-        return np.ascontiguousarray(x).reshape(*x.shape[:2], *self.target[1:])
+        return reshaped(x, 2, self.target[1:])
+
+
+def reshaped(x: Array, kept: int, target: tuple[int, ...]) -> Array:
+    """Return an array of which the first axes stay, and the others get another shape.
+
+    Parameters
+    ----------
+    x : ndarray
+        Of any size, also 0, where `numpy.reshape` does not know an open length.
+    kept : int
+        How many axes stay.
+    target : tuple of int
+        The shape of the others; -1 is open.
+    """
+    lengths: Any = resolve(x.shape[kept:], target)
+    return np.ascontiguousarray(x).reshape(*x.shape[:kept], *lengths)
 
 
 def keeps_axis(shape: Shape, target: tuple[int, ...]) -> bool:

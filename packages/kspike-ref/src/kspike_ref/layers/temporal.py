@@ -228,7 +228,7 @@ class KerasSpikingLayer(StatefulLayer):
         mask = mask.T if self.time_major and mask is not None else mask
         y, after, last = over_time(self.cell, x, state, mask)
         if self.reduces:
-            y = y[:, -1].copy()
+            y = y[:, -1].copy() if y.shape[1] else np.zeros_like(y, shape=(len(y), *y.shape[2:]))
         elif self.time_major:
             y = np.moveaxis(y, 1, 0)
         states = [s.astype(self.dtype) for s in after]

@@ -41,6 +41,8 @@ class Window:
         Whether channels come before space.
     """
 
+    least = 1  # positions of the window: pooling may have none
+
     def __init__(self, config: Mapping[str, Any], rank: int, size_key: str) -> None:
         self.rank = rank
         self.size = lengths(config.get(size_key), rank, size_key)
@@ -80,7 +82,7 @@ class Window:
         if self.padding != "valid":
             return -(-length // self.stride[i])
         count = (length - self._reach(i)) // self.stride[i] + 1
-        if count < 1:
+        if count < self.least:
             raise ArchiveError(f"a window of {self._reach(i)} does not fit into {length}")
         return count
 
