@@ -358,3 +358,28 @@ def test_a_pooling_window_longer_than_the_input():
     pool = layer("MaxPooling1D", "pool", pool_size=[2], strides=[2], padding="valid")
     model = unsaved(sequential(input_layer(None, 4), pool))
     assert [model.predict(_x(2, n, 4)).shape[1] for n in range(5)] == [0, 0, 1, 1, 2]
+
+
+def test_a_misspelt_option_gets_a_suggestion():
+    model = unsaved(sequential(input_layer(None, 4), dense("d", 2)))
+    x = _x(2, 3, 4)
+    for run, options, match in [
+        (model.predict, {"timestep": 3}, r"^predict takes x, batch_size, .*; did you mean 'timest"),
+        (model.activity, {"layer": ["d"]}, r"Received: layer; did you mean 'layers'\?"),
+        (model.cost, {"batchsize": 3}, r"Received: batchsize; did you mean 'batch_size'\?"),
+        (kspike_ref.load_model, {"max_byte": 1}, "Received: max_byte; did you mean 'max_bytes'"),
+        (kspike_ref.lowpass, {"tua": 1}, r"Received: tua; did you mean 'tau'\?"),
+        (kspike_ref.spiking_activation, {"zzz": 1}, r"Received: zzz$"),
+    ]:
+        with pytest.raises(TypeError, match=match):
+            run(x, **options)
+
+
+@pytest.mark.parametrize(
+    ("function", "options"),
+    [("spiking_activation", {"dt": 1}), ("lowpass", {"tau": 20}), ("alpha", {"tau": 20})],
+)
+def test_warnings_point_at_the_caller(function, options):
+    with pytest.warns(UserWarning, match="seconds") as caught:
+        getattr(kspike_ref, function)(np.full((1, 2, 3), 20.0), **options)
+    assert caught[0].filename == __file__

@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 _MANY = 40  # names that a message lists before it breaks off
+
+
+def told_options(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function tell what a misspelt option probably means, as Python 3.13 does.
+
+    Parameters
+    ----------
+    function : callable
+        With options that are given by name.
+
+    Returns
+    -------
+    callable
+        The same, whose TypeError for an option that it does not have names those that it has.
+    """
+    known = [name for name in inspect.signature(function).parameters if name != "self"]
+
+    @wraps(function)
+    def call(*args: P.args, **options: P.kwargs) -> R:
+        for name in options:
+            if name not in known:
+                raise TypeError(
+                    f"{function.__name__} takes {', '.join(known)}. Received: {name}"
+                    f"{suggestion(name, known)}"
+                )
+        return function(*args, **options)
+
+    return call
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import layers as layers  # enters the layers in the table
-from kspike_ref._arguments import check_count, check_names
+from kspike_ref._arguments import check_count, check_names, told_options
 from kspike_ref._interrupt import interruptible
 from kspike_ref._spec import parse
 from kspike_ref._threads import limit_threads, num_threads
@@ -39,6 +39,7 @@ from kspike_ref.summary import summary
 State = Any  # what `initial_state` and `step` return: opaque to callers
 
 
+@told_options
 def load_model(
     path: str | os.PathLike[str],
     max_bytes: float | None = None,
@@ -132,6 +133,7 @@ class Model:
             graph.nodes[ref.node].name for ref in self._runner.outputs
         )
 
+    @told_options
     def predict(
         self,
         x: Any,
@@ -227,6 +229,7 @@ class Model:
             raise ValueError(f"training must be False: models only run. Received: {training!r}")
         return self.predict(x)
 
+    @told_options
     def cost(self, shape: Any, batch_size: int | None = None) -> Cost:
         """Estimate what `predict` would take, without running anything.
 
@@ -293,6 +296,7 @@ class Model:
             raise failure.told(self._inputs.given_shapes(x)) from failure.error
         return arrays
 
+    @told_options
     def activity(
         self,
         x: Any,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kspike_ref import _kernels, _threads
+from kspike_ref._arguments import told_options
 from kspike_ref._memory import aligned
 from kspike_ref._signal import (
     Floats,
@@ -85,6 +86,7 @@ class SpikingDynamics:
         )
 
 
+@told_options
 def spiking_activation(
     rates: ArrayLike,
     dt: float = 0.001,
@@ -176,7 +178,7 @@ def _warn_of_milliseconds(rates: Floats, dt: float) -> None:
         warnings.warn(
             f"dt is in seconds and rates are in Hz: with dt={dt:g}, a neuron at {highest:.3g} Hz "
             f"spikes {highest * dt:.3g} times a step. For {dt:g} ms pass dt={dt / 1000:g}",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

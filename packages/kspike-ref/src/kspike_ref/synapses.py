@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kspike_ref import _kernels, _threads
+from kspike_ref._arguments import told_options
 from kspike_ref._memory import aligned
 from kspike_ref._signal import (
     Floats,
@@ -121,6 +122,7 @@ class AlphaDynamics:
         _kernels.alpha(frozen(x[:, None]), self.decay, self.ramp, region, state, out[:, None])
 
 
+@told_options
 def lowpass(
     x: ArrayLike,
     tau: ArrayLike,
@@ -196,6 +198,7 @@ def lowpass(
     return signal_.restore(out), level
 
 
+@told_options
 def alpha(
     x: ArrayLike,
     tau: ArrayLike,
@@ -299,7 +302,7 @@ def _warn_of_milliseconds(tau: State, dt: float) -> None:
         told = f"dt={dt:g} with tau={low:g}; for {dt:g} ms pass dt={dt / 1000:g}"
     else:
         return
-    warnings.warn(f"tau and dt are both in seconds. Received: {told}", stacklevel=4)
+    warnings.warn(f"tau and dt are both in seconds. Received: {told}", stacklevel=5)
 
 
 def _alpha_state(initial_level: ArrayLike, x: Signal) -> Any:
