@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kspike_ref._memory import frozen as frozen  # also for the modules that import this one
+
 Floats = NDArray[np.floating[Any]]
 State = NDArray[np.float64]
 
@@ -109,13 +111,6 @@ def signal(name: str, values: ArrayLike, time_major: bool, half: type = np.float
     given = x.shape[time]
     rows = x.reshape((1, given, batch * size) if time_major else (batch, given, size))
     return Signal(frozen(rows), steps, shape, batch, units, dtype)
-
-
-def frozen(values: Floats) -> Floats:
-    """Return a read-only view, so that kernels are compiled once for writable and read-only."""
-    view = values.view()
-    view.flags.writeable = False
-    return view
 
 
 def real_array(name: str, values: ArrayLike) -> Floats:

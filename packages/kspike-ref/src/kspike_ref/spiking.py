@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kspike_ref import _kernels, _threads
+from kspike_ref import _threads
 from kspike_ref._memory import aligned
 from kspike_ref._signal import (
     Floats,
@@ -22,6 +22,7 @@ from kspike_ref._signal import (
     time_step,
     unit_shape,
 )
+from kspike_ref.kernels import time as loops
 
 _TICKS = 2.0**32  # grid steps in one spike
 
@@ -65,14 +66,14 @@ class SpikingDynamics:
         gain, height = self.gain, self.height
 
         def work(region: _threads.Region) -> None:
-            _kernels.spike(x, gain, height, region, voltage, out)
+            loops.spike(x, gain, height, region, voltage, out)
 
         _threads.run(work, *out.shape)
 
     def step(self, rates: Floats, voltage: State, out: Floats) -> None:
         """Spike for one step, on the calling thread; arrays as in `run`, without the time axis."""
         rows, units = out.shape
-        _kernels.spike(
+        loops.spike(
             frozen(rates[:, None]),
             self.gain,
             self.height,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kspike_ref import _kernels, _threads
+from kspike_ref import _threads
 from kspike_ref._memory import aligned
 from kspike_ref._signal import (
     Floats,
@@ -20,6 +20,7 @@ from kspike_ref._signal import (
     time_constant,
     time_step,
 )
+from kspike_ref.kernels import time as loops
 
 SHORTEST_TAU = 1e-8  # seconds; training may have taken a time constant below
 
@@ -59,14 +60,14 @@ class LowpassDynamics:
         x, decay = frozen(x), self.decay
 
         def work(region: _threads.Region) -> None:
-            _kernels.lowpass(x, decay, region, level, out)
+            loops.lowpass(x, decay, region, level, out)
 
         _threads.run(work, *out.shape)
 
     def step(self, x: Floats, level: State, out: Floats) -> None:
         """Filter one step, on the calling thread; arrays as in `run`, without the time axis."""
         rows, units = out.shape
-        _kernels.lowpass(frozen(x[:, None]), self.decay, (0, rows, 0, units), level, out[:, None])
+        loops.lowpass(frozen(x[:, None]), self.decay, (0, rows, 0, units), level, out[:, None])
 
 
 class AlphaDynamics:
@@ -107,7 +108,7 @@ class AlphaDynamics:
         x, decay, ramp = frozen(x), self.decay, self.ramp
 
         def work(region: _threads.Region) -> None:
-            _kernels.alpha(x, decay, ramp, region, state, out)
+            loops.alpha(x, decay, ramp, region, state, out)
 
         _threads.run(work, *out.shape)
 
@@ -115,7 +116,7 @@ class AlphaDynamics:
         """Filter one step, on the calling thread; arrays as in `run`, without the time axis."""
         rows, units = out.shape
         region = (0, rows, 0, units)
-        _kernels.alpha(frozen(x[:, None]), self.decay, self.ramp, region, state, out[:, None])
+        loops.alpha(frozen(x[:, None]), self.decay, self.ramp, region, state, out[:, None])
 
 
 def lowpass(

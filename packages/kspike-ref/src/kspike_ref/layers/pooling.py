@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref import _convolve
 from kspike_ref._signal import frozen
+from kspike_ref.kernels import convolve
 from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer, check_mask
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.window import Window
@@ -37,7 +37,7 @@ class Pooling(Layer):
         entered = window.enter(x)
         geometry = window.geometry(entered.shape[4 - window.rank : 4])
         out = np.empty((len(x), *geometry[4], entered.shape[4]), x.dtype)
-        _convolve.pool(frozen(entered), geometry, self.is_maximum, out)
+        convolve.pool(frozen(entered), geometry, self.is_maximum, out)
         return window.leave(out, geometry[4, 3 - window.rank :].tolist())
 
 
