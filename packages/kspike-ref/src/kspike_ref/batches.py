@@ -153,7 +153,9 @@ def compute_all(
     total: dict[int, LayerRun] = {}
 
     def work(first: int, last: int) -> None:
-        made, record = compute([array[first:last] for array in inputs])
+        # With time first, or states as inputs, the first axes of a whole batch may differ.
+        is_whole = (first, last) == (0, count)
+        made, record = compute(inputs if is_whole else [array[first:last] for array in inputs])
         outputs.put(first, last, made)
         for values in maps:
             forget(values, first, last)

@@ -14,7 +14,7 @@ from kspike_ref.graph import Graph, Node, Ref
 from kspike_ref.kernels import chain as _chain
 from kspike_ref.kernels.chain import ALPHA, DENSE, LAST, LOWPASS, MEAN, RECTIFY, SPIKE
 from kspike_ref.layers.activation import Activation, Identity, ReLU
-from kspike_ref.layers.base import Array, Layer
+from kspike_ref.layers.base import Array, Layer, wrong_batch
 from kspike_ref.layers.dense import Dense
 from kspike_ref.layers.pooling import GlobalAveragePooling1D
 from kspike_ref.layers.shape import InputLayer
@@ -180,8 +180,12 @@ class Chain:
     def step(self, x: Array, state: Array) -> tuple[Array, Array, Array]:
         """Run one step; return the outputs, the new state, and the counts."""
         rows = len(x)
-        if not isinstance(state, np.ndarray) or state.shape != (rows * self._kept,):
-            raise ValueError(f"state must be of {rows} examples, as x is")
+        if not isinstance(state, np.ndarray) or state.dtype != np.float64 or state.ndim != 1:
+            raise TypeError("state must be what initial_state or step of this model returned")
+        if state.size != rows * self._kept:
+            if not self._kept or state.size % self._kept:
+                raise ValueError("state must be of this model. Received: one of another")
+            raise wrong_batch("", state.size // self._kept, rows)
         given = np.array(x, order="C") if not x.flags.carray else x
         out = np.empty((rows, self.units), np.float32)
         after = state.copy()

@@ -18,9 +18,10 @@ from kspike_ref.chain import Chain
 from kspike_ref.counting import LayerRun
 from kspike_ref.graph import Graph, Node, substitute
 from kspike_ref.inputs import Inputs
-from kspike_ref.layers.base import Array, Layer, StatefulLayer
+from kspike_ref.layers.base import Array, Layer
 from kspike_ref.layers.recurrent import flat
 from kspike_ref.run import Runner
+from kspike_ref.states import Streamed, number_of_examples
 from kspike_ref.streaming import check_streaming, time_tensors
 from kspike_ref.summary import summary
 
@@ -87,6 +88,7 @@ class Model:
         self._runner = Runner(graph)
         self._inputs = Inputs(graph, timed)
         self._chain = Chain.of(graph, timed)
+        self._streamed = Streamed(graph.nodes)
         self._timed = timed
         self._timed_outputs = [ref in timed for ref in self._runner.outputs]
         self._is_time_major = any(getattr(n.layer, "time_major", False) for n in graph.nodes)
@@ -248,16 +250,16 @@ class Model:
         Raises
         ------
         ValueError
-            If the model has no time axis, or a layer that mixes time steps.
+            If the model has no time axis, or a layer that mixes time steps, or ``batch_size`` is
+            negative.
+        TypeError
+            If ``batch_size`` is not an integer.
         """
         check_streaming(self._graph, self._timed)
+        rows = number_of_examples(batch_size)
         if self._chain is not None:
-            return self._chain.initial_state(batch_size)
-        return {
-            i: node.layer.initial_state(batch_size, *node.input_shapes)
-            for i, node in enumerate(self.nodes)
-            if isinstance(node.layer, StatefulLayer)
-        }
+            return self._chain.initial_state(rows)
+        return self._streamed.initial(rows)
 
     def step(self, x: Any, state: State) -> tuple[Any, State]:
         """Run one time step.
@@ -275,6 +277,13 @@ class Model:
             Without a time axis. What reduces over time gives its value over the steps so far.
         state : State
             The state after this step.
+
+        Raises
+        ------
+        TypeError
+            If ``state`` is nothing that this model returned.
+        ValueError
+            If the inputs do not fit the model, or ``state`` is for another number of examples.
         """
         chain = self._chain
         if chain is not None:
@@ -283,6 +292,7 @@ class Model:
             y, after, self._record = chain.step(x, state)
             return y, after
         inputs = self._inputs.cast(self._inputs.checked(x, 1, is_step=True))
+        self._streamed.check(state, len(inputs[0]))
         record: dict[int, LayerRun] = {}
         with limit_threads(self._threads()):
             outputs, _, new = self._runner.run(inputs, state, record=record)

@@ -228,6 +228,8 @@ class KerasSpikingLayer(StatefulLayer):
         mask = mask.T if self.time_major and mask is not None else mask
         y, after, last = over_time(self.cell, x, state, mask)
         if self.reduces:
+            if not y.shape[1]:
+                raise ValueError(f"layer {self.name!r} needs a time step. Received: {x.shape}")
             y = y[:, -1].copy()
         elif self.time_major:
             y = np.moveaxis(y, 1, 0)
