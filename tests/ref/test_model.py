@@ -391,7 +391,7 @@ def test_inputs_that_do_not_fit(either):
 
 
 def test_states_that_do_not_fit(model):
-    with pytest.raises(ValueError, match="state must be of 2 examples"):
+    with pytest.raises(ValueError, match="state is for 3 examples, but x holds 2"):
         model.step(_x(2, 4), model.initial_state(3))
 
 

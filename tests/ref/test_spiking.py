@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kspike_ref
-from kspike_ref import _kernels
+from kspike_ref.kernels import time as loops
 from kspike_ref.spiking import SpikingDynamics
 
 DTS = [0.001, 0.0007, 0.003, 1 / 30]
@@ -68,7 +68,7 @@ def test_equals_the_naive_loop_where_threads_share_the_work(shape):
 def test_kernel_without_the_jit():
     rates, out, voltage = some_rates((2, 9, 5)), np.empty((2, 9, 5), np.float32), np.zeros((2, 5))
     dynamics = SpikingDynamics(0.001)
-    _kernels.spike.py_func(rates, dynamics.gain, dynamics.height, (0, 2, 0, 5), voltage, out)
+    loops.spike_loop.py_func(rates, dynamics.gain, dynamics.height, (0, 2, 0, 5), voltage, out)
     expected, last = naive.spiking(rates, 0.001, np.zeros((2, 5)))
     assert same_bits(out, expected)
     assert same_bits(voltage, last)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.signal import cont2discrete, lfilter
 
 import kspike_ref
-from kspike_ref import _kernels
+from kspike_ref.kernels import time as loops
 from kspike_ref._memory import aligned
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
 
@@ -81,10 +81,10 @@ def test_kernels_without_the_jit():
     x, out = a_signal((2, 9, 5)), np.empty((2, 9, 5), np.float32)
     taus, region = np.full(5, 0.01), (0, 2, 0, 5)
     level = np.zeros((2, 5))
-    _kernels.lowpass.py_func(x, LowpassDynamics(taus, 0.001).decay, region, level, out)
+    loops.lowpass_loop.py_func(x, LowpassDynamics(taus, 0.001).decay, region, level, out)
     assert_naive(kspike_ref.lowpass, (out, level), x, taus, 0.001)
     state, dynamics = np.zeros((2, 2, 5)), AlphaDynamics(taus, 0.001)
-    _kernels.alpha.py_func(x, dynamics.decay, dynamics.ramp, region, state, out)
+    loops.alpha_loop.py_func(x, dynamics.decay, dynamics.ramp, region, state, out)
     assert_naive(kspike_ref.alpha, (out, state), x, taus, 0.001)
 
 
@@ -141,7 +141,7 @@ def test_any_chunking_gives_the_same_bits(function, data):
 
 def test_alpha_by_one_step_or_by_two_gives_the_same_bits():
     """Many units are done two steps at a time; few units, or an odd step, one at a time."""
-    x, tau = a_signal((2, 33, 4 * _kernels.L1_UNITS + 5)), 0.03
+    x, tau = a_signal((2, 33, 4 * loops.L1_UNITS + 5)), 0.03
     whole, last = kspike_ref.alpha(x, tau)
     state, parts = 0.0, []
     for t in range(33):

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kspike_ref._memory import frozen as frozen  # also for the modules that import this one
+
 Floats = NDArray[np.floating[Any]]
 State = NDArray[np.float64]
 
@@ -132,13 +134,6 @@ def _check_axes(name: str, shape: tuple[int, ...], time_major: bool, unit_axes: 
         added = f"{name}[:, None]" if time_major else f"{name}[None]"
         hint = f"; pass {added} for (time, units), or unit_axes=0 for ({first}) without units"
     raise ValueError(f"{name} must have the shape {wanted}{hint}. Received: {name}.shape={shape}")
-
-
-def frozen(values: Floats) -> Floats:
-    """Return a read-only view, so that kernels are compiled once for writable and read-only."""
-    view = values.view()
-    view.flags.writeable = False
-    return view
 
 
 def real_array(name: str, values: ArrayLike) -> Floats:

@@ -160,6 +160,7 @@ def compute_all(
     total: dict[int, LayerRun] = {}
 
     def work(first: int, last: int) -> None:
+        # With time first, or states as inputs, the first axes of a whole batch may differ.
         is_whole = (first, last) == (0, count)
         made, record = compute(inputs if is_whole else [array[first:last] for array in inputs])
         outputs.put(first, last, made)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import layers as layers  # enters the layers in the table
-from kspike_ref._arguments import check_count, check_names, told_options
+from kspike_ref._arguments import check_names, told_options
 from kspike_ref._interrupt import interruptible
 from kspike_ref._spec import parse
 from kspike_ref._threads import limit_threads, num_threads
@@ -30,9 +30,10 @@ from kspike_ref.cost import Cost
 from kspike_ref.counting import LayerRun
 from kspike_ref.graph import Graph, Node, substitute
 from kspike_ref.inputs import Inputs
-from kspike_ref.layers.base import Array, Layer, StatefulLayer
+from kspike_ref.layers.base import Array, Layer
 from kspike_ref.layers.recurrent import flat
 from kspike_ref.run import LayerCallError, Runner
+from kspike_ref.states import Streamed, number_of_examples
 from kspike_ref.streaming import Stream, plan
 from kspike_ref.summary import summary
 
@@ -116,6 +117,7 @@ class Model:
         axes = Axes(graph)
         self._graph = graph
         self._stream, self._no_stream = _stream(graph, axes)
+        self._streamed = Streamed(graph.nodes, self._stream.carried)
         self._runner = Runner(graph, self._stream.carried, self._stream.stepped)
         self._inputs = Inputs(graph, axes)
         self._chain = Chain.of(graph, axes.timed)
@@ -364,18 +366,16 @@ class Model:
         ------
         ValueError
             If the model has no time axis, or a layer that mixes time steps, or ``batch_size`` is
-            not a number of examples.
+            negative.
+        TypeError
+            If ``batch_size`` is not an integer.
         """
-        batch_size = check_count("batch_size", batch_size)
         if self._no_stream:
             raise ValueError(self._no_stream)
+        rows = number_of_examples(batch_size)
         if self._chain is not None:
-            return self._chain.initial_state(batch_size)
-        return {
-            i: node.layer.initial_state(batch_size, *node.input_shapes)
-            for i, node in enumerate(self.nodes)
-            if i in self._stream.carried and isinstance(node.layer, StatefulLayer)
-        }
+            return self._chain.initial_state(rows)
+        return self._streamed.initial(rows)
 
     def step(self, x: Any, state: State) -> tuple[Any, State]:
         """Run one time step.
@@ -393,6 +393,13 @@ class Model:
             Without a time axis. What reduces over time gives its value over the steps so far.
         state : State
             The state after this step.
+
+        Raises
+        ------
+        TypeError
+            If ``state`` is nothing that this model returned.
+        ValueError
+            If the inputs do not fit the model, or ``state`` is for another number of examples.
         """
         chain = self._chain
         if chain is not None:
@@ -403,6 +410,7 @@ class Model:
             y, after, self._record = chain.step(x, state)
             return y, after
         inputs = self._inputs.checked(x, 1, is_step=True)
+        self._streamed.check(state, self._inputs.batch(inputs))
         is_long = self._admits_step(inputs)
         inputs = self._inputs.cast(inputs)
         record: dict[int, LayerRun] = {}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kspike_ref import _kernels, _threads
+from kspike_ref import _threads
 from kspike_ref._arguments import told_options
 from kspike_ref._memory import aligned
 from kspike_ref._signal import (
@@ -25,6 +25,7 @@ from kspike_ref._signal import (
     time_step,
     unit_shape,
 )
+from kspike_ref.kernels import time as loops
 
 _TICKS = 2.0**32  # grid steps in one spike
 _LARGEST = 2.0**20  # spikes, below which additions on the grid are exact in float64
@@ -69,14 +70,14 @@ class SpikingDynamics:
         gain, height = self.gain, self.height
 
         def work(region: _threads.Region) -> None:
-            _kernels.spike(x, gain, height, region, voltage, out)
+            loops.spike(x, gain, height, region, voltage, out)
 
         _threads.run(work, *out.shape)
 
     def step(self, rates: Floats, voltage: State, out: Floats) -> None:
         """Spike for one step, on the calling thread; arrays as in `run`, without the time axis."""
         rows, units = out.shape
-        _kernels.spike(
+        loops.spike(
             frozen(rates[:, None]),
             self.gain,
             self.height,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kspike_ref import _kernels, _threads
+from kspike_ref import _threads
 from kspike_ref._arguments import told_options
 from kspike_ref._memory import aligned
 from kspike_ref._signal import (
@@ -22,6 +22,7 @@ from kspike_ref._signal import (
     time_constant,
     time_step,
 )
+from kspike_ref.kernels import time as loops
 
 # Synapses and membranes take up to about a second, and steps of a simulation are shorter than one.
 _LONG_TAU, _LONG_STEP = 5.0, 1.0  # seconds
@@ -63,14 +64,14 @@ class LowpassDynamics:
         x, decay = frozen(x), self.decay
 
         def work(region: _threads.Region) -> None:
-            _kernels.lowpass(x, decay, region, level, out)
+            loops.lowpass(x, decay, region, level, out)
 
         _threads.run(work, *out.shape)
 
     def step(self, x: Floats, level: State, out: Floats) -> None:
         """Filter one step, on the calling thread; arrays as in `run`, without the time axis."""
         rows, units = out.shape
-        _kernels.lowpass(frozen(x[:, None]), self.decay, (0, rows, 0, units), level, out[:, None])
+        loops.lowpass(frozen(x[:, None]), self.decay, (0, rows, 0, units), level, out[:, None])
 
 
 class AlphaDynamics:
@@ -111,7 +112,7 @@ class AlphaDynamics:
         x, decay, ramp = frozen(x), self.decay, self.ramp
 
         def work(region: _threads.Region) -> None:
-            _kernels.alpha(x, decay, ramp, region, state, out)
+            loops.alpha(x, decay, ramp, region, state, out)
 
         _threads.run(work, *out.shape)
 
@@ -119,7 +120,7 @@ class AlphaDynamics:
         """Filter one step, on the calling thread; arrays as in `run`, without the time axis."""
         rows, units = out.shape
         region = (0, rows, 0, units)
-        _kernels.alpha(frozen(x[:, None]), self.decay, self.ramp, region, state, out[:, None])
+        loops.alpha(frozen(x[:, None]), self.decay, self.ramp, region, state, out[:, None])
 
 
 @told_options

@@ -325,3 +325,44 @@ def check_mask(axes: int | None, wanted: int) -> None:
     """
     if axes is not None and axes != wanted:
         raise UnsupportedUseError(f"a mask of {axes} axes where Keras needs {wanted}")
+
+
+def check_rows(
+    name: str, states: Sequence[Array], shapes: Sequence[tuple[int, ...]], rows: int
+) -> None:
+    """Refuse states that do not fit the examples of a call.
+
+    Parameters
+    ----------
+    name : str
+        The layer's name.
+    states : sequence of ndarray
+        The states, at least as many as ``shapes``.
+    shapes : sequence of tuple of int
+        The shape of each state of one example.
+    rows : int
+        The number of examples.
+
+    Raises
+    ------
+    ValueError
+        If there are too few, or one has another shape.
+    """
+    if len(states) < len(shapes):
+        raise ValueError(f"layer {name!r} needs {len(shapes)} states. Received: {len(states)}")
+    for state, shape in zip(states, shapes, strict=False):
+        wanted = (rows, *shape)
+        if state.shape == wanted:
+            continue
+        if state.shape[1:] == wanted[1:] and state.ndim:
+            raise wrong_batch(name, len(state), rows)
+        raise ValueError(
+            f"state of layer {name!r} must have the shape {wanted}. Received: {state.shape}"
+        )
+
+
+def wrong_batch(name: str, given: int, rows: int) -> ValueError:
+    """Return the error for a state of another number of examples than the input."""
+    examples = f"{given} example" if given == 1 else f"{given} examples"
+    where = f" (layer {name!r})" if name else ""
+    return ValueError(f"state is for {examples}, but x holds {rows}{where}")

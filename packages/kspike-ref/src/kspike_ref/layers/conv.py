@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref import _convolve, _matmul
 from kspike_ref._signal import frozen
 from kspike_ref.archive import ArchiveError
 from kspike_ref.counting import tally
 from kspike_ref.events import EventConvolution
+from kspike_ref.kernels import convolve, matmul
 from kspike_ref.layers.activation import activation
 from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.dense import activation_parts, refuse_variants
@@ -108,8 +108,7 @@ class Conv(ConvLayer):
         self.depth = math.prod(kernel.shape[:-1])
         matrix = kernel.reshape(self.depth, kernel.shape[-1])
         parts = np.split(matrix, self.groups, axis=1)
-        self.width = _matmul.panel_width(kernel.dtype)
-        self.packed = frozen(np.stack([_matmul.pack(np.ascontiguousarray(p)) for p in parts]))
+        self.packed = frozen(np.stack([matmul.pack(np.ascontiguousarray(p)) for p in parts]))
         taps = math.prod(self.window.size)
         self.events = EventConvolution(self.packed, taps, self.depth // taps, parts[0].shape[1])
 
@@ -121,11 +120,8 @@ class Conv(ConvLayer):
         out = np.empty((len(x), math.prod(extents), self.integer("filters")), self.dtype)
         if out.size and not self._by_events(entered, geometry, out):
             out[...] = self.start
-            rows = np.empty((min(out.shape[1], 240), self.depth), self.dtype)
             for example, piece, part in self.pieces(entered, geometry, out, self.depth):
-                _convolve.convolve(
-                    frozen(example), piece, self.packed, self.width, self.groups, rows, part
-                )
+                convolve.convolve(frozen(example), piece, self.packed, self.groups, part)
         return self.finished(out, extents)
 
     def _by_events(self, x: Array, geometry: Array, out: Array) -> bool:
@@ -172,7 +168,7 @@ class DepthwiseConv(ConvLayer):
         out = np.zeros((len(x), math.prod(extents), channels, multiplier), self.dtype)
         taps = frozen(kernel.reshape(-1, channels, multiplier))
         for example, piece, part in self.pieces(entered, geometry, out, len(taps)):
-            _convolve.depthwise(frozen(example), piece, taps, part)
+            convolve.depthwise(frozen(example), piece, taps, part)
         tally.add(out.size * len(taps))
         flat = out.reshape(*out.shape[:2], channels * multiplier)
         if use_bias:
@@ -271,5 +267,5 @@ class ConvTranspose(ConvLayer):
         columns = sent.reshape(*entered.shape[:4], math.prod(window.size), filters)
         out = self.started(len(x), extents, filters)
         room = out.reshape(len(x), *geometry[4], filters)
-        _convolve.scatter(columns, geometry, room)
+        convolve.scatter(columns, geometry, room)
         return self.finished(out, extents)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref import _convolve
 from kspike_ref._signal import frozen
+from kspike_ref.kernels import convolve
 from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer, check_mask
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.window import Window
@@ -41,12 +41,12 @@ class Pooling(Layer):
         out = np.empty((len(x), *geometry[4], entered.shape[4]), x.dtype)
         operations = math.prod(out.shape[1:]) * math.prod(window.size)
         if not window.is_long(operations):
-            _convolve.pool(frozen(entered), geometry, self.is_maximum, out)
+            convolve.pool(frozen(entered), geometry, self.is_maximum, out)
             return window.leave(out, geometry[4, 3 - window.rank :].tolist())
         for i in range(len(x)):
             for piece, where in window.pieces(geometry, operations):
                 part = out[(slice(i, i + 1), *where)]
-                _convolve.pool(frozen(entered[i : i + 1]), piece, self.is_maximum, part)
+                convolve.pool(frozen(entered[i : i + 1]), piece, self.is_maximum, part)
         return window.leave(out, geometry[4, 3 - window.rank :].tolist())
 
 

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer, check_mask
+from kspike_ref.layers.base import (
+    Array,
+    Layer,
+    Shape,
+    State,
+    StatefulLayer,
+    check_mask,
+    check_rows,
+)
 from kspike_ref.layers.cells import Cell
 from kspike_ref.layers.registry import create, known
 
@@ -107,12 +115,24 @@ def over_time(
     -------
     tuple
         The outputs, the states after them, and the last output, if somebody keeps it.
+
+    Raises
+    ------
+    ValueError
+        If the states or the mask do not fit the input.
     """
+    rows, step = x.shape[0], (x.shape[0], *x.shape[2:])
+    shapes: Any = cell.state_shapes(step)
+    check_rows(cell.name, state, shapes, rows)
     states = list(state[: cell.state_count])
+    if mask is not None and mask.shape != x.shape[:2]:
+        raise ValueError(
+            f"mask of layer {cell.name!r} must have the shape {x.shape[:2]}. Received: {mask.shape}"
+        )
     last: Any = state[-1] if len(state) > cell.state_count else None
     if mask is not None:
         if last is None:
-            units: Any = cell.output_units((x.shape[0], *x.shape[2:]))
+            units: Any = cell.output_units(step)
             last = np.zeros((x.shape[0], *units), cell.dtype)
         if not mask.all():
             return cell.scan_masked(x, states, mask, last, zero)
@@ -142,10 +162,12 @@ def check_states(name: str, given: list[Any], wanted: list[Shape]) -> None:
     shapes = _at_the_ends([value for value in given if value is not None])
     if not shapes:
         return
+    # Only the number of examples may be unknown; it is looked at when the model runs.
     fits = len(shapes) == len(wanted) and all(
         isinstance(shape, tuple)
-        and len(shape) == len(one)
-        and all(None in (n, m) or n == m for n, m in zip(shape, one, strict=True))
+        and shape[1:] == one[1:]
+        and None not in shape[1:]
+        and (None in (shape[0], one[0]) or shape[0] == one[0])
         for shape, one in zip(shapes, wanted, strict=True)
     )
     if not fits:
@@ -210,6 +232,10 @@ class Bidirectional(Layer):
             units = layer.cell.state_shapes((shapes[0][0], *shapes[0][2:]))
             states += [(shapes[0][0], *lengths) for lengths in units]
         check_states(self.name, [*shapes[1:], initial_state], states)
+        if self.forward.cell.state_count != self.backward.cell.state_count and (
+            len(shapes) > 1 or initial_state is not None
+        ):
+            raise ArchiveError(f"layer {self.name!r} takes no states for two kinds of cells")
         return outputs[0] if len(outputs) == 1 else outputs
 
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
