@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref import _threads, activations
+from kspike_ref import _interrupt, _threads, activations
 from kspike_ref.counting import LayerRun
 from kspike_ref.events import Activity, dense_pays
 from kspike_ref.graph import Graph, Node, Ref
@@ -34,7 +34,7 @@ _MOST = 4096  # examples at once, so that a memory map is read piece by piece
 # Unit steps below which a thread costs more than it does: half of what a loop over time must have,
 # as a step of a chain has a share in a product besides.
 _WORTH_THREADS = _threads._WORTH_THREADS // 2
-_SHORT = 1 << 27  # operations that are done before anybody could want to stop them
+_SHORT = 1 << 27  # operations that are done before anybody could want to stop them: a piece
 _PLAIN_RELU = ("max_value", "negative_slope", "threshold")
 
 
@@ -92,8 +92,12 @@ class Chain:
         self.reduces = self._program.reduces
         self._cells = program.cells
         self.nodes = program.nodes
-        work = sum(row[_chain.INPUTS] * row[_chain.UNITS] for row in self._program.table.tolist())
-        self._short = _SHORT * self.inputs // max(1, work)
+        work = [
+            row[_chain.UNITS] * (row[_chain.INPUTS] if row[_chain.KIND] == DENSE else 1)
+            for row in self._program.table.tolist()
+        ]
+        self._work = max(1, sum(work))  # operations of one example in one step
+        self._short = _SHORT * self.inputs // self._work
         self._starts = [_start(cell, kept) for cell, kept in self._cells]
         self._start = None if any(s is None for s in self._starts) else _joined(self._starts, float)
 
@@ -184,8 +188,26 @@ class Chain:
                 given = np.array(given, order="C")
         kept = 1 if self.reduces else steps
         out = np.empty((rows, kept * self.units), np.float32)
-        counts = self._program.run(given, steps, self.initial_state(rows), out)
+        counts = self._run(given, steps, self.initial_state(rows), out)
         return (out if self.reduces else out.reshape(rows, steps, self.units)), counts
+
+    def _run(self, x: Array, steps: int, state: Array, out: Array) -> Array:
+        """Run over steps: in one loop, or in several if the run is long and may be stopped."""
+        stop = _interrupt.current()
+        piece = max(1, _SHORT // (max(1, len(x)) * self._work))
+        if stop is None or piece >= steps:
+            return self._program.run(x, steps, state, out)
+        counts: Any = 0
+        for first in range(0, steps, piece):
+            _interrupt.check(stop)
+            count = min(piece, steps - first)
+            given = x if x.shape[1] == 1 else np.array(x[:, first : first + count], order="C")
+            made = np.empty((len(x), self.units * (1 if self.reduces else count)), np.float32)
+            counts = counts + self._program.run(given, count, state, made)
+            at = 0 if self.reduces else first * self.units
+            out[:, at : at + made.shape[1]] = made
+        whole: Array = counts
+        return whole
 
     def step(self, x: Array, state: Array) -> tuple[Array, Array, Array]:
         """Run one step; return the outputs, the new state, and the counts."""
