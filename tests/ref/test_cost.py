@@ -398,6 +398,16 @@ def test_a_thread_that_is_stopped_ends_between_two_pieces():
     assert begun == [0]
 
 
+def test_where_no_thread_can_be_started(monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert _interrupt.interruptible(threading.get_ident) == threading.get_ident()
+    with pytest.raises(ZeroDivisionError):
+        _interrupt.interruptible(lambda: 1 / 0)
+
+
 def test_a_run_of_its_own_thread_gives_results_and_errors():
     for result in (None, 3, [1]):
         assert _interrupt.interruptible(lambda result=result: result) is result

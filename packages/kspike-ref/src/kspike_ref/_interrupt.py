@@ -83,15 +83,16 @@ def interruptible(function: Callable[[], Result]) -> Result:
         target=copy_context().run, args=(work,), name="kspike_ref run", daemon=True
     )
     try:
-        thread.start()
-    except RuntimeError:  # no thread can be started
-        return function()
-    try:
+        try:
+            thread.start()
+        except RuntimeError:  # no thread can be started
+            return function()
         results, error = outcome.get()
         thread.join()
     except BaseException:
         stop.set()
-        thread.join(_LEAVE)
+        if thread.ident is not None:
+            thread.join(_LEAVE)
         raise
     if error is not None:
         raise error

@@ -138,7 +138,8 @@ class Inputs:
         steps = check_count("timesteps", timesteps, 1)
         if not any(self.timed):
             raise ValueError(
-                f"timesteps must be None: this model has no time axis. Received: {timesteps}"
+                "timesteps must be None: no input of this model has a time axis. "
+                f"Received: {timesteps}"
             )
         return steps
 
