@@ -11,6 +11,8 @@ import kspike_ref
 from kspike_ref import warm_up
 from kspike_ref.kernels import chain, checks, matmul
 
+pytestmark = pytest.mark.memory
+
 PACKAGE = Path(kspike_ref.__file__).parent
 KERNELS = PACKAGE / "kernels"
 

@@ -8,6 +8,8 @@ from processes import run
 import kspike_ref
 from kspike_ref import ArchiveError
 
+pytestmark = pytest.mark.memory
+
 UNITS = 3
 RNN = {"units": UNITS, "return_sequences": True}
 

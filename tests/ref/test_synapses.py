@@ -15,6 +15,8 @@ from kspike_ref.kernels import time as loops
 from kspike_ref._memory import aligned
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
 
+pytestmark = pytest.mark.memory
+
 FILTERS = [kspike_ref.lowpass, kspike_ref.alpha]
 DTYPES = [np.float16, np.float32, np.float64]
 
