@@ -3,8 +3,8 @@
     python tests/guard_pages.py [pytest's arguments]
 
 One byte read or written beyond an array ends the process with a segmentation fault, and Python's
-fault handler says where. Memory is had from the system by functions that Numba compiles: NumPy calls
-them while errors are pending, where Python code must not run. Arrays within compiled loops are
+fault handler says where. The functions that get the memory are compiled by Numba: NumPy also calls
+them while errors are pending, where Python code must not run. Arrays that compiled loops make are
 Numba's own and not guarded; the run with ``NUMBA_BOUNDSCHECK=1`` looks at those.
 
 Relies on NumPy's C interface, whose table does not change: ``PyDataMem_SetHandler`` is number 304,
@@ -139,7 +139,7 @@ def install() -> None:
     """Give the arrays of this thread, and of all threads that start later, guard pages."""
     from kspike_ref import _memory
 
-    # Arrays that start at a cache line have unused memory behind them, in which nothing would fault.
+    # Arrays that start at a cache line have unused memory behind them, where nothing would fault.
     for name, module in list(sys.modules.items()):
         if name.startswith("kspike_ref.") and hasattr(module, "aligned") and module is not _memory:
             module.aligned = lambda values: np.array(values, order="C")

@@ -1,4 +1,4 @@
-"""The cache of compiled kernels: warm in later processes, never stale, never anybody else's code."""
+"""The cache of compiled kernels: warm in later processes, never stale, never others' code."""
 
 import multiprocessing
 import os
@@ -24,12 +24,13 @@ from kspike_ref.kernels import time as loops
 posix = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no owners of files")
 KEY = b"k" * 32
 
-# Prints where each of three kernels came from: loaded or compiled.
+# Prints how often the kernel was loaded, and how often it was compiled.
 FILTER = """
 import sys, numpy as np, kspike_ref
 from kspike_ref.kernels import time as t
 y, _ = kspike_ref.lowpass(np.ones((1, 2, 3), "f4"), 0.1)
-print(sum(t.lowpass_loop.stats.cache_hits.values()), sum(t.lowpass_loop.stats.cache_misses.values()))
+stats = t.lowpass_loop.stats
+print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
 """
 LOADED, COMPILED = "1 0\n", "0 1\n"
 
@@ -247,7 +248,7 @@ def test_files_that_others_may_write_are_not_read(folder, mode):
 @posix
 def test_files_of_others_are_not_read(folder, monkeypatch):
     cache.write(folder / "f", KEY, b"data")
-    status = list(os.stat(folder / "f"))
+    status = list((folder / "f").stat())
     status[stat.ST_UID] = os.geteuid() + 1
     monkeypatch.setattr(os, "fstat", lambda _: os.stat_result(status))
     assert cache.read(folder / "f", KEY) is None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref._memory import aligned, frozen
-from kspike_ref.kernels import checks, kernel, inlined
+from kspike_ref.kernels import checks, inlined, kernel
 from kspike_ref.kernels.events import count_loop
 from kspike_ref.kernels.matmul import (
     multiply_events_loop,
@@ -254,8 +254,8 @@ class Program:
         checks.write("state", state, checks.FLOAT64, (rows * self.kept,))
         made = 1 if self.reduces else steps
         checks.write("out", out, checks.FLOAT32, (rows, made * self.units))
+        block = self.block_size(rows, steps)
         row = max(1, self.widest * steps)
-        block = max(_FEWEST, min(rows, _CACHE // (8 * row)))
         scratch = np.empty((2, min(block, max(1, rows)) * row), np.float32)
         counts = np.zeros((len(self.table), COUNTS), np.int64)
         chain_loop(
@@ -263,6 +263,11 @@ class Program:
             block, scratch, counts, out,
         )  # fmt: skip
         return counts
+
+    def block_size(self, rows: int, steps: int) -> int:
+        """Return how many examples go through all layers at once, so that they stay in a cache."""
+        row = max(1, self.widest * steps)
+        return max(_FEWEST, min(rows, _CACHE // (8 * row)))
 
 
 def _check_row(row: list[int], weights: int, constants: int, kept: int) -> int:
