@@ -10,7 +10,7 @@ import numpy as np
 
 from kspike_ref import activations, dtypes
 from kspike_ref.archive import Weights
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask, mixing
 from kspike_ref.layers.registry import create, known
 
 Function = Callable[[Array], Array]
@@ -143,6 +143,11 @@ class Softmax(Layer):
     def setup(self) -> None:
         axis = self.config.get("axis", -1)
         self.axis = tuple(int(a) for a in axis) if isinstance(axis, list) else (int(axis),)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if any(a % len(shape) == 0 for a in self.axis):
+            raise mixing(f"Softmax with axis={self.config.get('axis')}")
+        return shape
 
     def pointwise(self, shape: Shape) -> bool:
         return all(a % len(shape) > 1 for a in self.axis)

@@ -350,6 +350,14 @@ def check_size(name: str, shape: Any) -> None:
             raise ArchiveError(f"layer {name!r} has an impossible output shape: {one}")
 
 
+def mixing(what: str) -> UnsupportedUseError:
+    """Return the error that says that examples of a batch would depend on each other."""
+    return UnsupportedUseError(
+        f"{what} mixes the examples of a batch: the answer would depend on batch_size. "
+        "Leave the batch, axis 0, as it is"
+    )
+
+
 def policy_name(policy: Any) -> str:
     """Return the name of a serialised dtype policy, ``"float32"`` where there is none."""
     if isinstance(policy, Mapping):

@@ -11,7 +11,7 @@ import numpy as np
 
 from kspike_ref import dtypes
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask, mixing
 from kspike_ref.layers.registry import known
 
 
@@ -204,6 +204,8 @@ class Concatenate(Merge):
 
     def output_shape(self, shapes: Any) -> Shape:
         self._check(shapes)
+        if self.axis in (0, -len(shapes[0])):
+            raise mixing(f"Concatenate with axis={self.axis}")
         return concatenated(shapes, self.axis)
 
     def pointwise(self, shapes: Any) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from kspike_ref import dtypes
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask, mixing
 from kspike_ref.layers.registry import known
 
 
@@ -124,6 +124,17 @@ class RMSNormalization(Layer):
         size: Any = tuple(shape[axis] for axis in axes_of(self.config, len(shape)))
         return {"scale": size}
 
+    def output_shape(self, shape: Shape) -> Shape:
+        # Keras (3.15) multiplies with the scale as it is: along the last axes, whatever axis says
+        axes = axes_of(self.config, len(shape))
+        last = shape[len(shape) - len(axes) :]
+        if any(shape[a] not in (1, n) for a, n in zip(axes, last, strict=True)):
+            raise UnsupportedUseError(
+                f"RMSNormalization with axis={self.config.get('axis')} of an input of shape "
+                f"{shape}, where Keras fails"
+            )
+        return shape
+
     def pointwise(self, shape: Shape) -> bool:
         return len(shape) > 2 and min(axes_of(self.config, len(shape))) > 1
 
@@ -136,9 +147,7 @@ class RMSNormalization(Layer):
         axes = axes_of(self.config, x.ndim)
         square = np.square(x).mean(axis=axes, keepdims=True, dtype=np.float64)
         y: Array = x * (1 / np.sqrt(square + self.epsilon)).astype(x.dtype)
-        return y * self.weights["scale"].reshape(
-            [x.shape[a] if a in axes else 1 for a in range(x.ndim)]
-        )
+        return y * self.weights["scale"]
 
 
 @known("GroupNormalization")
@@ -190,6 +199,11 @@ class UnitNormalization(Layer):
 
     kinds = "f"
     passes_mask = True
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if 0 in axes_of(self.config, len(shape)):
+            raise mixing(f"UnitNormalization with axis={self.config.get('axis')}")
+        return shape
 
     def pointwise(self, shape: Shape) -> bool:
         return len(shape) > 2 and min(axes_of(self.config, len(shape))) > 1

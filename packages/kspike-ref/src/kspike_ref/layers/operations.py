@@ -262,6 +262,10 @@ class Softmax(Operation):
     def _axis(self, rank: int) -> int:
         return _after_batch(self, self.config.get("axis", -1), rank)[0]
 
+    def output_shape(self, shape: Shape) -> Shape:
+        self._axis(len(shape))
+        return shape
+
     def pointwise(self, shape: Shape) -> bool:
         return self._axis(len(shape)) > 1
 
