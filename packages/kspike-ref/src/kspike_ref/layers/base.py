@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
+from kspike_ref import dtypes
 from kspike_ref.archive import ArchiveError, Weights
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int | None, ...]
 State = tuple[Array, ...]
 
+_KINDS = {"b": "bools", "i": "signed integers", "u": "unsigned integers", "f": "floats"}
 _MAX_ELEMENTS = 2**31  # in one example of an output: a limit for configurations of strangers
 
 
@@ -80,6 +82,14 @@ class Layer:
         How many of its outputs carry its mask, the first ones.
     keeps_zeros : bool
         Whether zeros stay zeros, so that spikes that come in are mostly zero when they go out.
+    kinds : str
+        The kinds of numbers that its inputs may hold, as NumPy's letters: ``"b"`` for bools,
+        ``"iu"`` for integers, ``"f"`` for floats. A model raises `TypeError` for others.
+    refused : tuple of str
+        Types that it does not take beside.
+    casts : str
+        The kinds that it gets as floats of its own type, `dtype`. Floats in Keras' layers; integers
+        as well where ``call`` computes with real numbers. ``keras.ops`` get what there is.
     """
 
     pointwise_from: ClassVar[int] = 0
@@ -88,6 +98,9 @@ class Layer:
     uses_mask: ClassVar[bool] = False
     masked_outputs: int = 1
     keeps_zeros: ClassVar[bool] = False
+    kinds: str = "biuf"
+    refused: tuple[str, ...] = ()
+    casts: str = "f"
 
     def __init__(self, name: str, class_name: str, config: Mapping[str, Any]) -> None:
         self.name = name
@@ -138,6 +151,50 @@ class Layer:
         It is asked only of layers that treat each position of axis 1 alone and alike.
         """
         return self.call(*inputs, **keywords)
+
+    def __call__(self, *inputs: Any, **keywords: Any) -> Any:
+        """Return the output for inputs of any type: what a model calls."""
+        return self.call(*self.received(inputs), **keywords)
+
+    def received(self, values: Any) -> Any:
+        """Return inputs, nested or not, in the types in which ``call`` gets them.
+
+        Parameters
+        ----------
+        values : ndarray, or list or tuple
+            What comes from other layers. What is no array stays what it is.
+
+        Returns
+        -------
+        ndarray, list or tuple
+            The same, with arrays of the kinds in `casts` as `dtype`.
+
+        Raises
+        ------
+        TypeError
+            If the layer does not take a type; the same types fail in Keras, on TensorFlow.
+        """
+        if isinstance(values, list | tuple):
+            return type(values)([self.received(value) for value in values])
+        if not isinstance(values, np.ndarray) or values.dtype == self.dtype:
+            return values
+        self.check_type(values.dtype)
+        return dtypes.cast(values, self.dtype) if values.dtype.kind in self.casts else values
+
+    def check_type(self, dtype: dtypes.DType) -> None:
+        """Refuse a type that Keras' layer or operation does not compute with either."""
+        if dtype.kind in self.kinds and dtype.name not in self.refused:
+            return
+        wanted = [name for letter, name in _KINDS.items() if letter in self.kinds]
+        without = f" but {', '.join(self.refused)}" if dtype.name in self.refused else ""
+        self.refuse(dtype, " and ".join(wanted) + without)
+
+    def refuse(self, dtype: dtypes.DType, wanted: str) -> NoReturn:
+        """Raise the error that says which types the layer takes."""
+        raise TypeError(
+            f"layer {self.name!r} ({self.class_name}) takes {wanted}, as in Keras on TensorFlow. "
+            f"Received: dtype={dtype}. Cast the input, for example with keras.ops.cast"
+        )
 
     def pointwise(self, *shapes: Any) -> bool:
         """Return whether each position of axis 1 is treated alone and alike."""
@@ -298,6 +355,14 @@ def check_size(name: str, shape: Any) -> None:
         is_shape = all(isinstance(length, int) and length >= 0 for length in lengths)
         if not is_shape or math.prod(lengths) > _MAX_ELEMENTS:
             raise ArchiveError(f"layer {name!r} has an impossible output shape: {one}")
+
+
+def mixing(what: str) -> UnsupportedUseError:
+    """Return the error that says that examples of a batch would depend on each other."""
+    return UnsupportedUseError(
+        f"{what} mixes the examples of a batch: the answer would depend on batch_size. "
+        "Leave the batch, axis 0, as it is"
+    )
 
 
 def policy_name(policy: Any) -> str:
