@@ -61,6 +61,8 @@ class Application:
         Shapes of every tensor argument, constants included.
     inside_time : bool, optional
         Whether a surrounding layer applies this one at each time step.
+    origin : object, optional
+        The framework's own node.
     """
 
     spec: LayerSpec
@@ -72,6 +74,7 @@ class Application:
     output_tensors: tuple[Any, ...] = field(default=(), repr=False)
     operands: tuple[Shape, ...] = ()
     inside_time: bool = False
+    origin: Any = field(default=None, repr=False)
 
 
 def check_time_axis(time_axis: object) -> str | int | None:
@@ -134,6 +137,7 @@ def build_nodes(
                 behind_linear=behind,
                 inside_time=app.inside_time,
                 options=options or Options(),
+                origin=app.origin,
             )
         )
     return nodes

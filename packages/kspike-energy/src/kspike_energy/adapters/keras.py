@@ -20,14 +20,14 @@ from kspike_energy.registry import find_statistics
 from kspike_energy.rules import RULES
 from kspike_energy.rules.linear import einsum_output
 
-__all__ = ["KerasAdapter", "layer_spec", "nodes_of_layer"]
+__all__ = ["KerasAdapter", "class_kind", "layer_spec", "node_application", "nodes_of_layer"]
 
 Graph: TypeAlias = Any  # keras.Model of the Functional kind
 _GRAPH_TYPES = ("Functional", "Sequential")
 _APPLICATION_LAYERS = ("LayerScale", "StochasticDepth")  # defined beside keras.applications
 
 
-def _class_kind(cls: type) -> str | None:
+def class_kind(cls: type) -> str | None:
     """Return the name of the rule for exactly this class, if there can be one."""
     module = cls.__module__
     if module.startswith(("keras.src.layers", "keras.layers")):
@@ -47,7 +47,7 @@ def _resolve(layer: Any) -> tuple[str | None, Callable[[Node], Mapping[str, Any]
     as it has no ``call`` of its own.
     """
     for cls in type(layer).__mro__:
-        kind = _class_kind(cls)
+        kind = class_kind(cls)
         statistics = find_statistics(cls, kind)
         if statistics is not None:
             return kind, statistics
@@ -281,6 +281,7 @@ class KerasAdapter(Adapter):
                     output_tensors=tuple(keras.tree.flatten(node.outputs)),
                     operands=_operands(arguments),
                     inside_time=inside,
+                    origin=node,
                 )
             )
         del alive
@@ -338,21 +339,24 @@ def _as_tensors(batch: Any) -> Any:
 
 def nodes_of_layer(layer: Any) -> list[Application]:
     """Return every application of one layer, whatever model it belongs to."""
-    found = []
-    for node in layer._inbound_nodes:
-        given, outputs = list(node.input_tensors), keras.tree.flatten(node.outputs)
-        if node.is_input:
-            given = outputs
-        found.append(
-            Application(
-                spec=layer_spec(layer),
-                inputs=tuple(_shape(t) for t in given),
-                outputs=tuple(_output_shapes(layer, [_shape(t) for t in given], outputs)),
-                input_ids=tuple(id(t) for t in given),
-                output_ids=tuple(id(t) for t in outputs),
-                input_tensors=tuple(given),
-                output_tensors=tuple(outputs),
-                operands=_operands((node.arguments.args, node.arguments.kwargs)),
-            )
-        )
-    return found
+    return [node_application(node) for node in layer._inbound_nodes]
+
+
+def node_application(node: Any) -> Application:
+    """Return the application of a layer that one of Keras' own nodes stands for."""
+    layer = node.operation
+    given, outputs = list(node.input_tensors), keras.tree.flatten(node.outputs)
+    if node.is_input:
+        given = outputs
+    inputs = [_shape(t) for t in given]
+    return Application(
+        spec=layer_spec(layer),
+        inputs=tuple(inputs),
+        outputs=tuple(_output_shapes(layer, inputs, outputs)),
+        input_ids=tuple(id(t) for t in given),
+        output_ids=tuple(id(t) for t in outputs),
+        input_tensors=tuple(given),
+        output_tensors=tuple(outputs),
+        operands=_operands((node.arguments.args, node.arguments.kwargs)),
+        origin=node,
+    )
