@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kspike_tf.scan import blocks, host, kernels, loops, xla
+from kspike_tf.scan import blocks, forward_mode, host, kernels, loops, xla
 from kspike_tf.scan.compiled import Way, way
 from kspike_tf.scan.kernels import TICKS
 from kspike_tf.tracing import is_plain
@@ -65,7 +65,7 @@ def _straight_through(x: Tensor, voltage: Tensor, dt: Tensor, rectify: bool) -> 
 
         return _scan(*args, rectify), as_relu if rectify else as_it_is
 
-    spikes, voltage = forward(x)
+    spikes, voltage = forward_mode.call(forward, x)
     return spikes, voltage
 
 
@@ -77,7 +77,7 @@ def spike_step(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tens
         outputs = _step(tf.stop_gradient(rates), tf.stop_gradient(voltage), tf.cast(dt, tf.float64))
         return outputs, lambda d_spikes, _d_voltage: d_spikes
 
-    spikes, voltage = forward(rates)
+    spikes, voltage = forward_mode.call(forward, rates)
     return spikes, voltage
 
 
