@@ -165,27 +165,7 @@ def test_any_number_of_threads_gives_the_same_bits(name, threads, monkeypatch):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_second_derivatives(way, monkeypatch):
-    def twice(name):
-        def run(x, state, tau):
-            with tf.GradientTape() as outer:
-                outer.watch(x)
-                with tf.GradientTape() as tape:
-                    tape.watch(x)
-                    y = tf.square(getattr(scan, name)(x, state, tau, np.float64(DT))[0])
-                gradient = tape.gradient(y, x)
-            return outer.gradient(gradient, x)
-
-        return run
-
-    args = filter_data("lowpass", (2, 5, 3), np.float32)
-    if "xla" in way:  # which raises no errors
-        assert np.isnan(traced(twice("lowpass"), way, args, monkeypatch)).all()
-    else:
-        error = NotImplementedError if way == "eager" else tf.errors.InvalidArgumentError
-        with pytest.raises(error, match="second derivatives of Lowpass and Alpha"):
-            traced(twice("lowpass"), way, args, monkeypatch)
-
+def test_second_derivatives_of_spikes(way, monkeypatch):
     def spiking(rates, voltage):
         with tf.GradientTape() as outer:
             outer.watch(rates)

@@ -115,15 +115,13 @@ class FilterCell(FilterArguments, PreciseCell):
         tau = tf.reshape(self.tau.value, [-1])
 
         def filtering(inputs: Tensor, state: Tensor) -> Any:
-            x = tf.reshape(inputs, tf.concat([tf.shape(inputs)[:2], [self.units]], 0))
-            x = tf.ensure_shape(x, [*inputs.shape[:2], self.units])
+            x = self._merged(inputs)
             start = tf.reshape(state, [-1, math.prod(state.shape[1:]) // self.units, self.units])
             if mask is None:
                 y, end = self._scan(x, start, tau, self._seconds())
             else:
                 y, end = self._masked(x, start, tau, mask)
-            y = tf.ensure_shape(tf.reshape(y, tf.shape(inputs)), inputs.shape)
-            return y, [tf.reshape(end, tf.shape(state))]
+            return self._split(y, inputs), [tf.reshape(end, tf.shape(state))]
 
         def passing(inputs: Tensor, state: Tensor) -> Any:
             if mask is None:

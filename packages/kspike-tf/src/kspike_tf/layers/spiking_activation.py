@@ -131,12 +131,9 @@ class SpikingActivationCell(PreciseCell):
         fresh: bool = False,
     ) -> Any:
         """Take all time steps at once, as `KerasSpikingCell.call_sequence`."""
-        shape = tf.shape(inputs)
         # The scan knows this activation function itself, and needs no memory for the rates.
         rectifies = self.activation is keras.activations.relu
-        x = self._cast(inputs) if rectifies else self._rates_of_steps(inputs)
-        x = tf.reshape(x, tf.stack([shape[0], shape[1], self.units]))
-        x = tf.ensure_shape(x, [*inputs.shape[:2], self.units])
+        x = self._merged(self._cast(inputs) if rectifies else self._rates_of_steps(inputs))
         if mask is not None:
             # At the start, so that zeros follow: they leave a voltage where it is.
             x = masking.packed(x, mask)
@@ -154,14 +151,15 @@ class SpikingActivationCell(PreciseCell):
 
         def restored(x: Tensor) -> Tensor:
             x = x if mask is None else masking.unpacked(x, mask)
-            return tf.ensure_shape(tf.reshape(x, shape), inputs.shape)
+            return self._split(x, inputs)
 
         return self.choose(training, resting, spiking)(x, states[0])
 
     def _rates_of_steps(self, inputs: Tensor) -> Tensor:
         # The activation takes time as more of the batch: it may know nothing of time.
         merged = tf.reshape(inputs, tf.concat([[-1], tf.shape(inputs)[2:]], 0))
-        return self._rates(tf.ensure_shape(merged, [None, *self.size]))
+        rates = self._rates(tf.ensure_shape(merged, [None, *self.size]))
+        return tf.ensure_shape(tf.reshape(rates, tf.shape(inputs)), inputs.shape)
 
     def _rates(self, inputs: Tensor) -> Tensor:
         return self._cast(self.activation(inputs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from enum import Enum
 from functools import cache, partial, wraps
@@ -11,7 +12,7 @@ import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
 
 from kspike_tf.scan import host, xla
-from kspike_tf.tracing import is_plain
+from kspike_tf.tracing import exporter, is_plain
 
 Tensor = Any
 
@@ -40,6 +41,14 @@ def way(sequence: Tensor) -> Way:
         them: there it is blocks, where the length is known now and is not zero. Exports get loops.
     """
     if is_plain():
+        if exporter() == "LiteRT":
+            warnings.warn(
+                "Spikes and filters keep their states in float64, which LiteRT computes by "
+                "TensorFlow's operations: convert with tf.lite.OpsSet.SELECT_TF_OPS (as Keras "
+                "does), and run the file where the Flex delegate is. For other devices export to "
+                "ONNX: kspike_tf.export.to_onnx.",
+                stacklevel=2,
+            )
         return Way.LOOP
     if _in_xla():
         if xla.is_possible():
