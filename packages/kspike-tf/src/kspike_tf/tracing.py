@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["is_plain", "plain_operations"]
+import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
+
+__all__ = ["in_xla", "is_plain", "plain_operations"]
 
 _plain = ContextVar("kspike_tf_plain_operations", default=False)
 
@@ -47,3 +50,21 @@ def is_plain() -> bool:
     False
     """
     return _plain.get()
+
+
+def in_xla() -> bool:
+    """Return whether XLA compiles the function that is traced now, or one around it.
+
+    Returns
+    -------
+    bool
+        True inside ``tf.function(jit_compile=True)``.
+
+    Examples
+    --------
+    >>> in_xla()
+    False
+    """
+    return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
+        tf.compat.v1.get_default_graph()
+    )
