@@ -16,8 +16,9 @@ from contextvars import ContextVar
 
 import keras
 import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
 
-__all__ = ["exporter", "is_plain", "plain_operations"]
+__all__ = ["exporter", "in_xla", "is_plain", "plain_operations"]
 
 EXPORTERS = (
     keras.export.ExportArchive.__module__.rpartition(".")[0],  # all of Keras' formats
@@ -97,3 +98,21 @@ def _modules_on_stack() -> Iterator[str]:
         if name.startswith(EXPORTERS):
             yield name
         frame = frame.f_back
+
+
+def in_xla() -> bool:
+    """Return whether XLA compiles the function that is traced now, or one around it.
+
+    Returns
+    -------
+    bool
+        True inside ``tf.function(jit_compile=True)``.
+
+    Examples
+    --------
+    >>> in_xla()
+    False
+    """
+    return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
+        tf.compat.v1.get_default_graph()
+    )

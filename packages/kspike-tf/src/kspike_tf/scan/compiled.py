@@ -9,10 +9,9 @@ from functools import cache, partial, wraps
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.ops import control_flow_util
 
 from kspike_tf.scan import host, xla
-from kspike_tf.tracing import exporter, is_plain
+from kspike_tf.tracing import exporter, in_xla, is_plain
 
 Tensor = Any
 
@@ -50,7 +49,7 @@ def way(sequence: Tensor) -> Way:
                 stacklevel=2,
             )
         return Way.LOOP
-    if _in_xla():
+    if in_xla():
         if xla.is_possible():
             return Way.FROM_XLA
     elif host.is_possible():
@@ -85,17 +84,11 @@ def stage(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def call(*args: Any) -> Any:
-        if _in_xla():
+        if in_xla():
             return _branch(function, args)
         return alone(tuple(tuple(x.shape) for x in tf.nest.flatten(args)))(*args)
 
     return call
-
-
-def _in_xla() -> bool:
-    return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
-        tf.compat.v1.get_default_graph()
-    )
 
 
 def _branch(function: Callable[..., Any], args: Any) -> Any:
