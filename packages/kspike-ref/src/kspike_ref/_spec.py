@@ -10,6 +10,7 @@ from typing import Any
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Layer, UnsupportedLayerError, UnsupportedUseError
 from kspike_ref.layers.registry import create, key_of, saved_name
+from kspike_ref.layers.wrapper import OVER_TIME
 
 MODELS = ("Sequential", "Functional", "Model")
 MAX_NESTING = 40  # models within models, and lists within arguments
@@ -170,7 +171,7 @@ class _Parser:
 def _is_distributed_model(item: Mapping[str, Any]) -> bool:
     inner = item["config"].get("layer")
     return (
-        key_of(item) == "TimeDistributed" and isinstance(inner, Mapping) and key_of(inner) in MODELS
+        key_of(item) in OVER_TIME and isinstance(inner, Mapping) and key_of(inner) in MODELS
     )
 
 

@@ -18,6 +18,7 @@ from kspike_energy.graph import Application
 from kspike_energy.nodes import LayerSpec, Node, Shape
 from kspike_energy.registry import find_statistics
 from kspike_energy.rules import RULES
+from kspike_energy.rules._table import OVER_TIME
 from kspike_energy.rules.linear import einsum_output
 
 __all__ = ["KerasAdapter", "class_kind", "layer_spec", "node_application", "nodes_of_layer"]
@@ -213,13 +214,12 @@ def _walk(
             args, kwargs = node.arguments.fill_in(values)
             given = [values[id(t)] for t in node.input_tensors]
             inner = operation
-            over_time = isinstance(operation, keras.layers.TimeDistributed) and _is_graph(
-                operation.layer
-            )
+            over_time = _is_over_time(operation) and _is_graph(operation.layer)
             if over_time:
                 inner = operation.layer
             if _is_graph(inner):
-                tensors = [how.enter_time(t) for t in given] if over_time else given
+                tensors = given[: len(_graph(inner)._inputs)]  # a mask may follow
+                tensors = [how.enter_time(t) for t in tensors] if over_time else tensors
                 outputs = yield from _walk(inner, tensors, how, f"{name}/", inside or over_time)
                 if over_time:
                     outputs = keras.tree.map_structure(
@@ -235,6 +235,12 @@ def _walk(
                 values[id(tensor)] = value
     flat = [values[id(t)] for t in graph._outputs]
     return keras.tree.pack_sequence_as(graph._outputs_struct, flat)
+
+
+def _is_over_time(operation: Any) -> bool:
+    return isinstance(operation, keras.layers.Wrapper) and any(
+        _class_kind(cls) in OVER_TIME for cls in type(operation).__mro__
+    )
 
 
 def _operands(arguments: Any) -> tuple[Shape, ...]:

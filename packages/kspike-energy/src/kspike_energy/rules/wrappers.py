@@ -10,13 +10,13 @@ import numpy as np
 from kspike_energy.checks import check_whole
 from kspike_energy.counts import FanOut
 from kspike_energy.nodes import Counts, Node, Term
-from kspike_energy.rules._table import LINEAR, rule
+from kspike_energy.rules._table import LINEAR, OVER_TIME, rule
 from kspike_energy.suggest import did_you_mean
 
 __all__ = ["check_statistics", "from_statistics", "registered_statistics"]
 
 
-@rule("TimeDistributed")
+@rule(*OVER_TIME)
 def time_distributed(node: Node) -> Counts:
     """Count the wrapped layer at one time step."""
     from kspike_energy.rules import count  # the table is complete only now

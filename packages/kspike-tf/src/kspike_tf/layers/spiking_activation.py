@@ -18,8 +18,15 @@ from kspike_tf.layers.arguments import (
 )
 from kspike_tf.layers.base import KerasSpikingLayer
 from kspike_tf.layers.precise import PreciseCell
+from kspike_tf.layers.settings import handed_to_cell, hands_settings_on
 
 Tensor = Any
+
+SETTINGS: dict[str, Any] = {
+    "activation": activation_function,
+    "seed": checked_seed,
+    "spiking_aware_training": bool,
+}
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
@@ -64,6 +71,9 @@ class SpikingActivationCell(PreciseCell):
     array([0., 0., 4., 0., 0., 4., 0., 0.], dtype=float32)
     """
 
+    _settings = SETTINGS
+    _read_at_calls = tuple(SETTINGS)
+
     def __init__(
         self,
         size: Any,
@@ -75,9 +85,17 @@ class SpikingActivationCell(PreciseCell):
         **kwargs: Any,
     ) -> None:
         super().__init__(size=size, dt=dt, always_use_inference=spiking_aware_training, **kwargs)
-        self.activation = activation_function(activation)
-        self.seed = checked_seed(seed)
-        self.spiking_aware_training = bool(spiking_aware_training)
+        self.activation = activation
+        self.seed = seed
+
+    @property
+    def always_use_inference(self) -> bool:
+        """Another name for ``spiking_aware_training``."""
+        return self.spiking_aware_training
+
+    @always_use_inference.setter
+    def always_use_inference(self, value: bool) -> None:
+        self.spiking_aware_training = value
 
     def build(self, input_shape: Any) -> None:
         """Build an activation with weights of its own; Keras calls this at the first use."""
@@ -217,6 +235,12 @@ class SpikingActivation(KerasSpikingLayer):
     array([0., 0., 4., 0., 0., 4., 0., 0.], dtype=float32)
     """
 
+    _settings = SETTINGS
+    _read_at_calls = tuple(SETTINGS)
+    activation = handed_to_cell("activation")
+    seed = handed_to_cell("seed")
+    spiking_aware_training = handed_to_cell("spiking_aware_training")
+
     def __init__(
         self,
         activation: Any,
@@ -227,10 +251,11 @@ class SpikingActivation(KerasSpikingLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(dt=dt, **kwargs)
-        self.activation = activation_function(activation)
-        self.seed = checked_seed(seed)
-        self.spiking_aware_training = bool(spiking_aware_training)
+        self.activation = activation
+        self.seed = seed
+        self.spiking_aware_training = spiking_aware_training
 
+    @hands_settings_on
     def build_cell(self, input_shape: Any) -> SpikingActivationCell:
         """Make the cell for inputs ``(batch, time, *units)``."""
         return SpikingActivationCell(
