@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import layers as layers  # enters the layers in the table
+from kspike_ref._limits import one_load
 from kspike_ref._spec import parse
 from kspike_ref._threads import limit_threads, num_threads
-from kspike_ref.archive import read_archive
+from kspike_ref.archive import ArchiveError, read_archive
 from kspike_ref.batches import Compute, block_size, check_batch_size, compute_all, progress_bar
 from kspike_ref.build import build
 from kspike_ref.chain import Chain
 from kspike_ref.counting import LayerRun
 from kspike_ref.graph import Graph, Node, substitute
 from kspike_ref.inputs import Inputs
-from kspike_ref.layers.base import Array, Layer, StatefulLayer
+from kspike_ref.layers.base import Array, Layer, StatefulLayer, UnsupportedLayerError
 from kspike_ref.layers.recurrent import flat
 from kspike_ref.run import Runner
 from kspike_ref.streaming import check_streaming, time_tensors
@@ -52,8 +53,17 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     UnsupportedLayerError
         If the model holds layers that nobody registered; all of them are listed.
     """
-    archive = read_archive(path)
-    return Model(build(parse(archive.config), archive.weights))
+    with one_load():
+        try:
+            archive = read_archive(path)
+            return Model(build(parse(archive.config), archive.weights))
+        except (ArchiveError, UnsupportedLayerError, FileNotFoundError):
+            raise
+        except Exception as error:
+            # Whatever a configuration makes go wrong in a layer is the configuration's fault; an
+            # error in a layer of the user's own is the cause that is shown first.
+            detail = f"{type(error).__name__}: {error!s:.200}"
+            raise ArchiveError(f"the model in {str(path)!r} cannot be built: {detail}") from error
 
 
 class Model:

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from kspike_ref import activations
-from kspike_ref.archive import Weights
+from kspike_ref._limits import budget
+from kspike_ref.archive import ArchiveError, Weights
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
 from kspike_ref.layers.registry import create, known
 
@@ -73,14 +75,16 @@ class ReLU(Pointwise):
 
     keeps_zeros = True
 
-    def call(self, x: Array) -> Array:
-        config = self.config
-        return activations.relu(
-            x,
-            negative_slope=float(config.get("negative_slope") or 0.0),
-            max_value=config.get("max_value"),
-            threshold=float(config.get("threshold") or 0.0),
+    def setup(self) -> None:
+        self.slope, self.threshold = (
+            0.0 if self.config.get(key) is None else self.number(key, 0.0)
+            for key in ("negative_slope", "threshold")
         )
+        is_limited = self.config.get("max_value") is not None
+        self.max_value = self.number("max_value", 0.0) if is_limited else None
+
+    def call(self, x: Array) -> Array:
+        return activations.relu(x, self.slope, self.max_value, self.threshold)
 
 
 @known("LeakyReLU")
@@ -89,28 +93,45 @@ class LeakyReLU(Pointwise):
 
     keeps_zeros = True
 
+    def setup(self) -> None:
+        self.slope = self.number("negative_slope", 0.3)
+
     def call(self, x: Array) -> Array:
-        return activations.leaky_relu(x, float(self.config.get("negative_slope", 0.3)))
+        return activations.leaky_relu(x, self.slope)
 
 
 @known("ELU")
 class ELU(Pointwise):
     """Exponential below 0."""
 
+    def setup(self) -> None:
+        self.alpha = self.number("alpha", 1.0)
+
     def call(self, x: Array) -> Array:
-        return activations.elu(x, float(self.config.get("alpha", 1.0)))
+        return activations.elu(x, self.alpha)
 
 
 @known("Softmax")
 class Softmax(Layer):
     """Softmax over one axis or several."""
 
+    keras_arguments = ("mask",)
+
     passes_mask = True
     uses_mask = True
 
     def setup(self) -> None:
         axis = self.config.get("axis", -1)
-        self.axis = tuple(int(a) for a in axis) if isinstance(axis, list) else (int(axis),)
+        self.axis = tuple(axis) if isinstance(axis, list) else (axis,)
+        if not self.axis or not all(type(a) is int for a in self.axis):
+            raise ArchiveError(f"axis must be an integer or several. Received: {axis!r:.80}")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if not all(-len(shape) <= a < len(shape) for a in self.axis):
+            raise ArchiveError(f"axis must be within {len(shape)} axes. Received: {self.axis}")
+        if len({a % len(shape) for a in self.axis}) < len(self.axis):
+            raise ArchiveError(f"axis must name each axis once. Received: {self.axis}")
+        return super().output_shape(shape)
 
     def pointwise(self, shape: Shape) -> bool:
         return all(a % len(shape) > 1 for a in self.axis)
@@ -136,7 +157,9 @@ class PReLU(Layer):
 
     def setup(self) -> None:
         shared = self.config.get("shared_axes") or []
-        self.shared = [int(a) for a in (shared if isinstance(shared, list) else [shared])]
+        self.shared = list(shared) if isinstance(shared, list) else [shared]
+        if not all(type(a) is int and a > 0 for a in self.shared):
+            raise ArchiveError(f"shared_axes must be positive. Received: {shared!r:.80}")
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         slopes: list[Any] = list(shape[1:])
@@ -154,6 +177,7 @@ class PReLU(Layer):
         if str(name).lower() not in ("zeros", "ones"):
             raise UnsupportedUseError("PReLU without weights: run the model once, then save it")
         for key, shape in self.weight_shapes(*shapes).items():
+            budget().make(math.prod(shape) * self.dtype.itemsize, f"layer {self.name!r}")
             self.weights[key] = np.full(shape, str(name).lower() == "ones", self.dtype)
 
     def pointwise(self, shape: Shape) -> bool:
@@ -189,7 +213,14 @@ class Masking(Layer):
         value = self.config.get("mask_value", 0.0)
         if isinstance(value, Mapping) and isinstance(value.get("config"), Mapping):
             value = value["config"].get("value")  # a serialised array
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ArchiveError(f"mask_value must be a number. Received: {value!r:.80}")
         self.value = float(value)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if len(shape) < 2:
+            raise ArchiveError(f"layer {self.name!r} needs 2 axes or more. Received: {shape}")
+        return super().output_shape(shape)
 
     def mask(self, given: Any, *inputs: Any) -> Any:
         x = inputs[0]

@@ -10,7 +10,7 @@ import numpy as np
 
 from kspike_ref import activations
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Array, Layer, Shape
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.merge import broadcast
 from kspike_ref.layers.registry import known
 
@@ -126,7 +126,7 @@ class Reduction(Layer):
         self.axes = None if axis is None else axis if isinstance(axis, list) else [axis]
         if self.axes is not None and not all(type(a) is int for a in self.axes):
             raise ArchiveError(f"axis must hold integers. Received: {axis!r:.80}")
-        self.keepdims = bool(self.config.get("keepdims", False))
+        self.keepdims = self.boolean("keepdims", False)
 
     def positive(self, rank: int) -> tuple[int, ...]:
         """Return the axes as positive numbers."""
@@ -138,7 +138,7 @@ class Reduction(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         axes = self.positive(len(shape))
         if 0 in axes:
-            raise ArchiveError(f"layer {self.name!r} mixes the examples of a batch")
+            raise UnsupportedUseError(f"ops.{self.class_name.lower()} over the batch axis")
         if self.keepdims:
             return tuple(1 if i in axes else n for i, n in enumerate(shape))
         return tuple(n for i, n in enumerate(shape) if i not in axes)
@@ -162,7 +162,7 @@ class Like(Layer):
         if dtype is not None and dtype not in _DTYPES:
             known_types = ", ".join(_DTYPES)
             raise ArchiveError(f"dtype must be one of {known_types}. Received: {dtype!r:.80}")
-        return shape
+        return super().output_shape(shape)
 
     def call(self, x: Array, dtype: Any = None) -> Array:
         return np.full(x.shape, self.class_name == "OnesLike", dtype or x.dtype)

@@ -10,7 +10,7 @@ import numpy as np
 
 from kspike_ref._softmax import softmax
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Array, Layer, Shape
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.merge import concatenated
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.shape import resolve
@@ -29,7 +29,7 @@ class Reshape(Layer):
 
     def output_shape(self, shape: Shape) -> Shape:
         if not self.target or (self.target[0] != -1 and self.target[0] != shape[0]):
-            raise ArchiveError(f"newshape must keep the batch axis. Received: {self.target}")
+            raise UnsupportedUseError(f"ops.reshape that changes the batch axis: {self.target}")
         rest = self.target[1:]
         if rest.count(-1) > 1 or min(rest, default=0) < -1:
             raise ArchiveError(f"newshape must have one unknown length. Received: {self.target}")
@@ -51,7 +51,9 @@ class Transpose(Layer):
 
     def _axes(self, rank: int) -> list[int]:
         given = self.config.get("axes")
-        axes = list(range(rank))[::-1] if given is None else [int(a) % rank for a in given]
+        axes = list(range(rank))[::-1] if given is None else [a % rank for a in given]
+        if axes[:1] != [0]:
+            raise UnsupportedUseError("ops.transpose that moves the batch axis")
         if sorted(axes) != list(range(rank)) or axes[0] != 0:
             raise ArchiveError(f"axes must keep the batch first. Received: {given}")
         return axes
@@ -73,11 +75,15 @@ class Dims(Layer):
     def _axes(self, rank: int) -> tuple[int, ...]:
         given = self.config.get("axis")
         if given is None:
-            raise ArchiveError("axis must be given")
-        axes = [int(a) for a in (given if isinstance(given, list) else [given])]
+            raise UnsupportedUseError(
+                "ops.squeeze without axis, which may drop the batch; give the axis"
+            )
+        axes = list(given) if isinstance(given, list) else [given]
         total = rank + len(axes) if self.class_name == "ExpandDims" else rank
-        if not all(-total <= a < total and a % total for a in axes):
-            raise ArchiveError(f"axis must be after the batch. Received: {given}")
+        if not all(type(a) is int and -total <= a < total for a in axes):
+            raise ArchiveError(f"axis must be within {total} axes. Received: {given!r:.80}")
+        if not all(a % total for a in axes):
+            raise UnsupportedUseError(f"{self.class_name} of the batch axis")
         return tuple(a % total for a in axes)
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -111,7 +117,7 @@ class GetItem(Layer):
             if not all(n is None or n is Ellipsis or type(n) is int for n in parts):
                 raise ArchiveError(f"a slice must be made of integers. Received: {key!r:.80}")
         if items[:1] not in ((slice(None),), (Ellipsis,)):
-            raise ArchiveError(f"a slice must keep the whole batch. Received: {key!r:.80}")
+            raise UnsupportedUseError(f"a slice of the batch: {key!r:.80}")
         return items
 
     def output_shape(self, shape: Shape, key: Any) -> Shape:
@@ -122,7 +128,7 @@ class GetItem(Layer):
             for probe in (97, 101)
         ]
         if len(sizes[0]) == 0 or sizes[0][0] != 97:
-            raise ArchiveError(f"a slice must keep the whole batch. Received: {key!r:.80}")
+            raise UnsupportedUseError(f"a slice of the batch: {key!r:.80}")
         return tuple(a if a == b else None for a, b in zip(*sizes, strict=True))
 
     def pointwise(self, shape: Shape, key: Any) -> bool:
@@ -145,8 +151,10 @@ class Concatenate(Layer):
 
     def _axis(self, rank: int) -> int:
         axis = self.config.get("axis", 0)
-        if type(axis) is not int or not -rank <= axis < rank or axis % rank == 0:
-            raise ArchiveError(f"axis must be an axis after the batch. Received: {axis}")
+        if type(axis) is not int or not -rank <= axis < rank:
+            raise ArchiveError(f"axis must be within {rank} axes. Received: {axis!r:.80}")
+        if axis % rank == 0:
+            raise UnsupportedUseError(f"{self.class_name} over the batch axis")
         return axis % rank
 
     def output_shape(self, shapes: Any) -> Shape:
@@ -166,8 +174,10 @@ class Stack(Layer):
 
     def _axis(self, rank: int) -> int:
         axis = self.config.get("axis", 0)
-        if type(axis) is not int or axis % (rank + 1) == 0:
-            raise ArchiveError(f"axis must be an axis after the batch. Received: {axis}")
+        if type(axis) is not int or not -rank - 1 <= axis <= rank:
+            raise ArchiveError(f"axis must be within {rank + 1} axes. Received: {axis!r:.80}")
+        if axis % (rank + 1) == 0:
+            raise UnsupportedUseError("Stack along the batch axis")
         return axis % (rank + 1)
 
     def output_shape(self, shapes: Any) -> Shape:
@@ -188,9 +198,11 @@ class Clip(Layer):
 
     pointwise_from = 3
 
+    def setup(self) -> None:
+        self.low, self.high = float(self.config["x_min"]), float(self.config["x_max"])
+
     def call(self, x: Array) -> Array:
-        low, high = float(self.config["x_min"]), float(self.config["x_max"])
-        y: Array = np.clip(x, x.dtype.type(low), x.dtype.type(high))
+        y: Array = np.clip(x, x.dtype.type(self.low), x.dtype.type(self.high))
         return y
 
 
@@ -200,9 +212,15 @@ class Softmax(Layer):
 
     def _axis(self, rank: int) -> int:
         axis = self.config.get("axis", -1)
-        if type(axis) is not int or not -rank <= axis < rank or axis % rank == 0:
-            raise ArchiveError(f"axis must be an axis after the batch. Received: {axis}")
+        if type(axis) is not int or not -rank <= axis < rank:
+            raise ArchiveError(f"axis must be within {rank} axes. Received: {axis!r:.80}")
+        if axis % rank == 0:
+            raise UnsupportedUseError(f"{self.class_name} over the batch axis")
         return axis % rank
+
+    def output_shape(self, shape: Shape) -> Shape:
+        self._axis(len(shape))
+        return super().output_shape(shape)
 
     def pointwise(self, shape: Shape) -> bool:
         return self._axis(len(shape)) > 1
