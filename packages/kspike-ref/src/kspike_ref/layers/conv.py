@@ -31,7 +31,7 @@ class ConvLayer(Layer):
         refuse_variants(self.config)
         rank = next((int(c) for c in self.class_name if c.isdigit()), 0)
         self.window = Window(self.config, rank, "kernel_size")
-        self.use_bias = bool(self.config.get("use_bias", True))
+        self.use_bias = self.boolean("use_bias", True)
         self.activation = activation(self.config.get("activation"))
 
     def filters(self, channels: int) -> int:

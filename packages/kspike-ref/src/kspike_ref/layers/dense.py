@@ -37,7 +37,7 @@ class Dense(Layer):
     def setup(self) -> None:
         refuse_variants(self.config)
         self.units = self.integer("units")
-        self.use_bias = bool(self.config.get("use_bias", True))
+        self.use_bias = self.boolean("use_bias", True)
         self.activation = activation(self.config.get("activation"))
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
@@ -183,7 +183,7 @@ class Embedding(Layer):
     def setup(self) -> None:
         refuse_variants(self.config)
         self.rows, self.units = self.integer("input_dim"), self.integer("output_dim")
-        self.makes_mask = bool(self.config.get("mask_zero", False))
+        self.makes_mask = self.boolean("mask_zero", False)
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         return {"embeddings": (self.rows, self.units)}

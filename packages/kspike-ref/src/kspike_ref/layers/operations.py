@@ -238,7 +238,7 @@ class Clip(Operation):
 
     def setup(self) -> None:
         self.limits = [self.config[key] for key in ("x_max", "x_min")]
-        if not all(isinstance(n, int | float) for n in self.limits):
+        if not all(type(n) in (int, float) for n in self.limits):
             raise ArchiveError(f"x_min and x_max must be numbers. Received: {self.limits!r:.80}")
 
     def call(self, x: Array) -> Array:
@@ -270,7 +270,7 @@ class Softmax(Operation):
 
     def output_shape(self, shape: Shape) -> Shape:
         self._axis(len(shape))
-        return shape
+        return super().output_shape(shape)
 
     def pointwise(self, shape: Shape) -> bool:
         return self._axis(len(shape)) > 1

@@ -82,7 +82,7 @@ class GlobalPooling(Layer):
         rank = next(int(c) for c in self.class_name if c.isdigit())
         first = 2 if self.config.get("data_format") == "channels_first" else 1
         self.axes = tuple(range(first, first + rank))
-        self.keepdims = bool(self.config.get("keepdims", False))
+        self.keepdims = self.boolean("keepdims", False)
         self.casts = "f" if "Max" in self.class_name else "biuf"
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -113,7 +113,7 @@ class GlobalPooling1D(StatefulLayer):
 
     def setup(self) -> None:
         self.axis = 2 if self.config.get("data_format") == "channels_first" else 1
-        self.keepdims = bool(self.config.get("keepdims", False))
+        self.keepdims = self.boolean("keepdims", False)
         self.reduces = True
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -138,6 +138,7 @@ class GlobalPooling1D(StatefulLayer):
 class GlobalAveragePooling1D(GlobalPooling1D):
     """The mean over time: over the steps that count, where there is a mask."""
     uses_mask = True
+    keras_arguments = ("mask",)
 
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
         check_mask(given[0], 2)

@@ -21,6 +21,7 @@ class TimeDistributed(Layer):
     """A layer applied to every time step: time is folded into the batch."""
 
     pointwise_from = 2
+    keras_arguments = ("training", "mask")
     uses_mask = True
 
     def timed(self) -> tuple[list[int], list[int]]:
