@@ -239,7 +239,7 @@ def _walk(
 
 def _is_over_time(operation: Any) -> bool:
     return isinstance(operation, keras.layers.Wrapper) and any(
-        _class_kind(cls) in OVER_TIME for cls in type(operation).__mro__
+        class_kind(cls) in OVER_TIME for cls in type(operation).__mro__
     )
 
 
