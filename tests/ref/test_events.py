@@ -12,6 +12,8 @@ from kspike_ref.events import Activity, EventConvolution
 from kspike_ref.kernels import convolve, matmul
 from kspike_ref.kernels import events as loops
 
+pytestmark = pytest.mark.memory
+
 
 def spikes(shape, density, dtype=np.float32, seed=0):
     """Mostly zeros; where not, one to three spikes of either sign."""

@@ -11,6 +11,8 @@ import kspike_ref
 from kspike_ref import warm_up
 from kspike_ref.kernels import chain, checks, matmul
 
+pytestmark = pytest.mark.memory
+
 PACKAGE = Path(kspike_ref.__file__).parent
 KERNELS = PACKAGE / "kernels"
 
@@ -196,7 +198,9 @@ def may_be(name, argument, x):
     if name in ("matmul.multiply", "matmul.multiply_events") and argument == "out":
         # Panels are filled up with zeros, which other columns may be.
         fits = x.ndim == 2 and x.shape[0] == 2
-        return fits and matmul.packed_size(1, x.shape[1], x.dtype) == matmul.packed_size(1, 3, x.dtype)
+        return fits and matmul.packed_size(1, x.shape[1], x.dtype) == matmul.packed_size(
+            1, 3, x.dtype
+        )
     expected = {"convolve.scatter": 6}.get(name, 5)
     if ANY_SIZE.get(name) == argument and x.ndim == expected:
         last = (9, 3) if expected == 6 else (4,)
@@ -417,5 +421,5 @@ def test_messages_say_what_came():
         checks.floats("x", x, 3)
     with pytest.raises(TypeError, match="x must be an array"):
         checks.floats("x", 1.0, 3)
-    with pytest.raises(ValueError, match="region must be within 0 and 4. Received: 1, 5"):
+    with pytest.raises(ValueError, match=r"region must be within 0 and 4\. Received: 1, 5"):
         checks.between("region", 1, 5, 4)

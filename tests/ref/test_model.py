@@ -29,6 +29,8 @@ from kspike_ref import load_model
 from kspike_ref.batches import forget
 from kspike_ref.layers.registry import key_of
 
+pytestmark = pytest.mark.memory
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):

@@ -13,6 +13,8 @@ import kspike_ref
 from kspike_ref.kernels import time as loops
 from kspike_ref.spiking import SpikingDynamics
 
+pytestmark = pytest.mark.memory
+
 DTS = [0.001, 0.0007, 0.003, 1 / 30]
 DTYPES = [np.float16, np.float32, np.float64]
 

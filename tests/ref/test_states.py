@@ -8,6 +8,8 @@ from processes import run
 import kspike_ref
 from kspike_ref import ArchiveError
 
+pytestmark = pytest.mark.memory
+
 UNITS = 3
 RNN = {"units": UNITS, "return_sequences": True}
 
@@ -96,9 +98,7 @@ def with_states(name, path, shapes=None, **config):
         item["inbound_nodes"] = []
     states = [archives.tensor(one) for one in inputs]
     items.append(archives.applied(layer, [archives.tensor("x")], initial_state=states))
-    config = archives.functional(
-        items, [[one, 0, 0] for one in ["x", *inputs]], ["stateful", 0, 0]
-    )
+    config = archives.functional(items, [[one, 0, 0] for one in ["x", *inputs]], ["stateful", 0, 0])
     return archives.archive(path, config, weights)
 
 
@@ -199,7 +199,9 @@ def test_time_major_with_a_state_of_the_wrong_axis(name, steps, batch, tmp_path)
 def streaming(request, tmp_path):
     """Every layer that streams; `Bidirectional` looks at all of time."""
     if request.param == "chain":
-        return kspike_ref.load_model(archives.archive(tmp_path / "m.keras", *archives.digits(inputs=UNITS)))
+        return kspike_ref.load_model(
+            archives.archive(tmp_path / "m.keras", *archives.digits(inputs=UNITS))
+        )
     return kspike_ref.load_model(without_states(request.param, tmp_path / "m.keras"))
 
 
@@ -218,7 +220,7 @@ def test_steps_with_the_state_of_a_step(streaming):
     x = x_of(4)
     _, state = streaming.step(x[:, 0], streaming.initial_state(4))
     streaming.step(x[:, 1], state)
-    with pytest.raises(ValueError, match="^state is for 4 examples, but x holds 2"):
+    with pytest.raises(ValueError, match=r"^state is for 4 examples, but x holds 2"):
         streaming.step(x[:2, 1], state)
 
 
@@ -231,7 +233,13 @@ def test_steps_with_what_is_no_state(streaming, state):
 def test_steps_with_states_of_another_form(streaming):
     state = streaming.initial_state(2)
     if isinstance(state, np.ndarray):
-        wrong = [state[:, None], state.astype("f4"), state[:-1], state.tolist(), state.astype(object)]
+        wrong = [
+            state[:, None],
+            state.astype("f4"),
+            state[:-1],
+            state.tolist(),
+            state.astype(object),
+        ]
     else:
         (node, kept), *_ = state.items()
         changed = [

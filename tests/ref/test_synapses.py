@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from scipy.signal import cont2discrete, lfilter
 
 import kspike_ref
-from kspike_ref.kernels import time as loops
 from kspike_ref._memory import aligned
+from kspike_ref.kernels import time as loops
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
+
+pytestmark = pytest.mark.memory
 
 FILTERS = [kspike_ref.lowpass, kspike_ref.alpha]
 DTYPES = [np.float16, np.float32, np.float64]

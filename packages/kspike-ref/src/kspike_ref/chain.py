@@ -49,6 +49,7 @@ class _Program:
     cells: list[Any] = field(default_factory=list)
     kept: int = 0
     spikes: bool = False
+    filled: dict[int, int] = field(default_factory=dict)  # elements so far, by the list's identity
 
     def add(self, node: int, kind: int, inputs: int, units: int, **fields: int) -> None:
         """Add a row."""
@@ -60,8 +61,9 @@ class _Program:
 
     def place(self, pieces: list[Array], piece: Array) -> int:
         """Append a piece of a flat array, and return where it starts."""
-        at = sum(p.size for p in pieces)
+        at = self.filled.get(id(pieces), 0)
         pieces.append(np.pad(piece.reshape(-1), (0, -piece.size % 16)))  # on a cache line
+        self.filled[id(pieces)] = at + pieces[-1].size
         return at
 
     def keep(self, node: int, kind: int, units: int, kept: int, cell: Any, constants: int) -> None:

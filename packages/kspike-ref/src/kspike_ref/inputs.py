@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kspike_ref import dtypes
 from kspike_ref._arguments import check_count, suggestion
 from kspike_ref._spec import leaves
 from kspike_ref.axes import Axes
@@ -311,7 +312,7 @@ def _array(name: str, values: Any) -> Array:
             "x.filled(value), and let a Masking layer with that mask_value leave the steps out"
         )
     try:
-        array = np.asarray(values)
+        array = dtypes.real(values)
     except ValueError as error:
         raise ValueError(f"x must be an array at {name!r}. Received: {error}") from None
     if array.dtype.kind not in "fiub":

@@ -11,9 +11,10 @@ import numpy as np
 from kspike_ref import layers as layers  # enters the layers in the table
 from kspike_ref._arguments import check_names, told_options
 from kspike_ref._interrupt import interruptible
+from kspike_ref._limits import one_load
 from kspike_ref._spec import parse
 from kspike_ref._threads import limit_threads, num_threads
-from kspike_ref.archive import read_archive
+from kspike_ref.archive import ArchiveError, read_archive
 from kspike_ref.axes import Axes, has_time_first
 from kspike_ref.batches import (
     Compute,
@@ -30,7 +31,7 @@ from kspike_ref.cost import Cost
 from kspike_ref.counting import LayerRun
 from kspike_ref.graph import Graph, Node, substitute
 from kspike_ref.inputs import Inputs
-from kspike_ref.layers.base import Array, Layer
+from kspike_ref.layers.base import Array, Layer, UnsupportedLayerError
 from kspike_ref.layers.recurrent import flat
 from kspike_ref.run import LayerCallError, Runner
 from kspike_ref.states import Streamed, number_of_examples
@@ -77,8 +78,18 @@ def load_model(
     """
     check_limit("max_bytes", max_bytes)
     check_limit("max_operations", max_operations)
-    archive = read_archive(path)
-    return Model(build(parse(archive.config), archive.weights), max_bytes, max_operations)
+    with one_load():
+        try:
+            archive = read_archive(path)
+            graph = build(parse(archive.config), archive.weights)
+            return Model(graph, max_bytes, max_operations)
+        except (ArchiveError, UnsupportedLayerError, FileNotFoundError):
+            raise
+        except Exception as error:
+            # Whatever a configuration makes go wrong in a layer is the configuration's fault; an
+            # error in a layer of the user's own is the cause that is shown first.
+            detail = f"{type(error).__name__}: {error!s:.200}"
+            raise ArchiveError(f"the model in {str(path)!r} cannot be built: {detail}") from error
 
 
 class Model:

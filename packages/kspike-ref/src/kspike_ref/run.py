@@ -193,13 +193,14 @@ class Runner:
         if states is not None:
             if task.is_carried:
                 assert isinstance(layer, StatefulLayer)  # noqa: S101 (the plan holds no others)
+                arguments = layer.received(arguments)
                 y, after[task.index] = layer.scan(states[task.index], *arguments)
                 return y
             if task.is_stepped:
-                return layer.call_step(*arguments, **keywords)
+                return layer.call_step(*layer.received(arguments), **keywords)
         if task.is_pointwise and not task.is_stateful:
             return _once_if_static(task, arguments, keywords, values)
-        return layer.call(*arguments, **keywords)
+        return layer(*arguments, **keywords)
 
     def _apply_masked(
         self,
@@ -223,13 +224,14 @@ class Runner:
         if states is not None:
             if task.is_carried:
                 assert isinstance(layer, StatefulLayer)  # noqa: S101 (the plan holds no others)
+                arguments = layer.received(arguments)
                 y, after[task.index] = layer.scan(states[task.index], *arguments, **options)
                 return y
             if task.is_stepped:
-                return layer.call_step(*arguments, **keywords, **options)
+                return layer.call_step(*layer.received(arguments), **keywords, **options)
         if task.is_pointwise and not task.is_stateful and not task.listens:
             return _once_if_static(task, arguments, keywords, values)
-        return layer.call(*arguments, **keywords, **options)
+        return layer(*arguments, **keywords, **options)
 
 
 def _listens(node: Node) -> bool:
@@ -270,9 +272,10 @@ def _once_if_static(
     layer = task.node.layer
     given = [values[ref] for ref in task.inputs]
     if not all(is_static(x) for x in given):
-        return layer.call(*arguments, **keywords)
+        return layer(*arguments, **keywords)
     steps = given[0].shape[1]
     first = {ref: values[ref][:, :1] for ref in task.inputs}
     arguments = substitute(task.node.arguments, first.__getitem__)
+    arguments = layer.received(arguments)
     y: Array = layer.call_step(*arguments, **substitute(task.node.keywords, first.__getitem__))
     return np.broadcast_to(y, (y.shape[0], steps, *y.shape[2:]))

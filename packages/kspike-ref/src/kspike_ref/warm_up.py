@@ -69,9 +69,8 @@ def _over_time(dtype: Any) -> Iterator[Call]:
 def _products(dtype: Any) -> Iterator[Call]:
     packed = frozen(matmul.pack(_ones(7, 3, dtype=dtype)))
     for function in (matmul.multiply, matmul.multiply_events):
-        yield function, {
-            "a": frozen(_ones(2, 7, dtype=dtype)), "packed": packed, "out": _ones(2, 3, dtype=dtype),
-        }  # fmt: skip
+        a, out = frozen(_ones(2, 7, dtype=dtype)), _ones(2, 3, dtype=dtype)
+        yield function, {"a": a, "packed": packed, "out": out}
 
 
 def _windows(dtype: Any) -> Iterator[Call]:

@@ -17,6 +17,7 @@ from kspike_tf.layers import (
     LowpassCell,
     SpikingActivation,
     SpikingActivationCell,
+    TimeFolded,
 )
 from kspike_tf.model_energy import ModelEnergy
 
@@ -28,6 +29,7 @@ __all__ = [
     "ModelEnergy",
     "SpikingActivation",
     "SpikingActivationCell",
+    "TimeFolded",
     "callbacks",
     "config",
     "constraints",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref._memory import aligned, frozen
-from kspike_ref.kernels import checks, kernel, inlined
+from kspike_ref.kernels import checks, inlined, kernel
 from kspike_ref.kernels.events import count_loop
 from kspike_ref.kernels.matmul import (
     multiply_events_loop,

@@ -46,7 +46,9 @@ def read(name: str, values: Any, dtype: Any, shape: tuple[int, ...], flags: int 
     if values.shape != shape:
         raise ValueError(f"{name} must have the shape {shape}. Received: {values.shape}")
     if values.flags.num & flags != flags:
-        wanted = "C-contiguous, aligned and writable" if flags == _WRITE else "C-contiguous, aligned"
+        wanted = (
+            "C-contiguous, aligned and writable" if flags == _WRITE else "C-contiguous, aligned"
+        )
         raise ValueError(f"{name} must be {wanted}. Received:\n{values.flags}")
 
 

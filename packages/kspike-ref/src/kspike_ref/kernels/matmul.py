@@ -19,7 +19,6 @@ from typing import Any
 import llvmlite.binding as llvm  # type: ignore[import-not-found]
 import numpy as np
 from llvmlite import ir  # type: ignore[import-not-found]
-
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic

@@ -3,6 +3,7 @@
 from kspike_ref.layers import (
     activation,
     arithmetic,
+    casting,
     conv,
     dense,
     merge,
@@ -18,6 +19,7 @@ from kspike_ref.layers import (
 __all__ = [
     "activation",
     "arithmetic",
+    "casting",
     "conv",
     "dense",
     "merge",

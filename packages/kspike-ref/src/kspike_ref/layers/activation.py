@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from kspike_ref import activations
-from kspike_ref.archive import Weights
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
+from kspike_ref import activations, dtypes
+from kspike_ref._limits import budget
+from kspike_ref.archive import ArchiveError, Weights
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask, mixing
 from kspike_ref.layers.registry import create, known
 
 Function = Callable[[Array], Array]
@@ -40,7 +42,7 @@ def activation(config: Any) -> Function:
             raise UnsupportedUseError(f"activation {config.get('class_name')}")
         if isinstance(layer, PReLU):
             layer.is_carried = True
-        return layer.call
+        return layer
     try:
         return activations.get(config)
     except ValueError as error:
@@ -54,6 +56,12 @@ class Pointwise(Layer):
     passes_mask = True
 
 
+# Activations that Keras computes for integers, and for bools. The others take floats alone.
+_OF_ALL = ("linear", "exponential", "tanh")
+_OF_NUMBERS = ("relu", "relu6", "leaky_relu")
+_KEEP_INTEGERS = ("linear", "relu", "relu6")
+
+
 @known("Activation")
 class Activation(Pointwise):
     """A named function."""
@@ -62,6 +70,12 @@ class Activation(Pointwise):
 
     def setup(self) -> None:
         self.function = activation(self.config.get("activation"))
+        if isinstance(self.function, Layer):
+            self.kinds, self.casts = self.function.kinds, self.function.casts
+            return
+        name = self.function.__name__
+        self.kinds = "biuf" if name in _OF_ALL else "iuf" if name in _OF_NUMBERS else "f"
+        self.casts = "f" if name in _KEEP_INTEGERS else "biuf"
 
     def call(self, x: Array) -> Array:
         return self.function(x)
@@ -73,14 +87,29 @@ class ReLU(Pointwise):
 
     keeps_zeros = True
 
-    def call(self, x: Array) -> Array:
-        config = self.config
-        return activations.relu(
-            x,
-            negative_slope=float(config.get("negative_slope") or 0.0),
-            max_value=config.get("max_value"),
-            threshold=float(config.get("threshold") or 0.0),
+    def setup(self) -> None:
+        self.slope, self.threshold = (
+            0.0 if self.config.get(key) is None else self.number(key, 0.0)
+            for key in ("negative_slope", "threshold")
         )
+        is_limited = self.config.get("max_value") is not None
+        self.limit = self.number("max_value", 0.0) if is_limited else None
+        plain = self.limit is None and self.threshold == 0
+        self.kinds = "iuf" if plain or not self.slope else "f"
+        self.casts = "iuf" if self.slope else "f"
+
+    def call(self, x: Array) -> Array:
+        if x.dtype.kind in "iu":
+            return self._of_integers(x)
+        return activations.relu(x, self.slope, self.limit, self.threshold)
+
+    def _of_integers(self, x: Array) -> Array:
+        """Return integers that are not negative; threshold and limit are cut to integers first."""
+        low = x.dtype.type(self.threshold)
+        y = np.where(x > low, x, x.dtype.type(0)) if self.threshold else np.maximum(x, 0)
+        if self.limit is not None:
+            y = np.minimum(y, x.dtype.type(self.limit))
+        return y.astype(dtypes.common_type(y, 0)) if self.threshold else y
 
 
 @known("LeakyReLU")
@@ -88,29 +117,52 @@ class LeakyReLU(Pointwise):
     """``x`` above 0, a slope below."""
 
     keeps_zeros = True
+    kinds = "iuf"
+    casts = "iuf"
+
+    def setup(self) -> None:
+        self.slope = self.number("negative_slope", 0.3)
 
     def call(self, x: Array) -> Array:
-        return activations.leaky_relu(x, float(self.config.get("negative_slope", 0.3)))
+        return activations.leaky_relu(x, self.slope)
 
 
 @known("ELU")
 class ELU(Pointwise):
     """Exponential below 0."""
 
+    kinds = "f"
+
+    def setup(self) -> None:
+        self.alpha = self.number("alpha", 1.0)
+
     def call(self, x: Array) -> Array:
-        return activations.elu(x, float(self.config.get("alpha", 1.0)))
+        return activations.elu(x, self.alpha)
 
 
 @known("Softmax")
 class Softmax(Layer):
     """Softmax over one axis or several."""
 
+    kinds = "f"
+    keras_arguments = ("mask",)
     passes_mask = True
     uses_mask = True
 
     def setup(self) -> None:
         axis = self.config.get("axis", -1)
-        self.axis = tuple(int(a) for a in axis) if isinstance(axis, list) else (int(axis),)
+        self.axis = tuple(axis) if isinstance(axis, list) else (axis,)
+        if not self.axis or not all(type(a) is int for a in self.axis):
+            raise ArchiveError(f"axis must be an integer or several. Received: {axis!r:.80}")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if not all(-len(shape) <= a < len(shape) for a in self.axis):
+            raise ArchiveError(f"axis must be within {len(shape)} axes. Received: {self.axis}")
+        if len({a % len(shape) for a in self.axis}) < len(self.axis):
+            raise ArchiveError(f"axis must name each axis once. Received: {self.axis}")
+        if any(a % len(shape) == 0 for a in self.axis):
+            raise mixing(f"Softmax with axis={self.config.get('axis')}")
+        return super().output_shape(shape)
 
     def pointwise(self, shape: Shape) -> bool:
         return all(a % len(shape) > 1 for a in self.axis)
@@ -131,12 +183,15 @@ class Softmax(Layer):
 class PReLU(Layer):
     """``x`` above 0, a trained slope below."""
 
+    kinds = "f"
     passes_mask = True
     is_carried = False  # by another layer, as its activation
 
     def setup(self) -> None:
         shared = self.config.get("shared_axes") or []
-        self.shared = [int(a) for a in (shared if isinstance(shared, list) else [shared])]
+        self.shared = list(shared) if isinstance(shared, list) else [shared]
+        if not all(type(a) is int and a > 0 for a in self.shared):
+            raise ArchiveError(f"shared_axes must be positive. Received: {shared!r:.80}")
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         slopes: list[Any] = list(shape[1:])
@@ -154,6 +209,7 @@ class PReLU(Layer):
         if str(name).lower() not in ("zeros", "ones"):
             raise UnsupportedUseError("PReLU without weights: run the model once, then save it")
         for key, shape in self.weight_shapes(*shapes).items():
+            budget().make(math.prod(shape) * self.dtype.itemsize, f"layer {self.name!r}")
             self.weights[key] = np.full(shape, str(name).lower() == "ones", self.dtype)
 
     def pointwise(self, shape: Shape) -> bool:
@@ -173,6 +229,10 @@ class Identity(Pointwise):
 
     keeps_zeros = True
 
+    def setup(self) -> None:
+        if self.class_name == "ActivityRegularization":  # Keras adds up squares for a loss
+            self.refused = ("bool", "int8", "int16", "uint8", "uint16")
+
     def call(self, x: Array) -> Array:
         return x
 
@@ -189,11 +249,22 @@ class Masking(Layer):
         value = self.config.get("mask_value", 0.0)
         if isinstance(value, Mapping) and isinstance(value.get("config"), Mapping):
             value = value["config"].get("value")  # a serialised array
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ArchiveError(f"mask_value must be a number. Received: {value!r:.80}")
         self.value = float(value)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if len(shape) < 2:
+            raise ArchiveError(f"layer {self.name!r} needs 2 axes or more. Received: {shape}")
+        return super().output_shape(shape)
 
     def mask(self, given: Any, *inputs: Any) -> Any:
         x = inputs[0]
-        return (x != x.dtype.type(self.value)).any(axis=-1)
+        if x.dtype == self.dtype:
+            return (x != x.dtype.type(self.value)).any(axis=-1)
+        values, value = dtypes.promoted(x, self.value)
+        return (values != value).any(axis=-1)
 
     def call(self, x: Array) -> Array:
-        return np.where(self.mask((), x)[..., None], x, x.dtype.type(0))
+        y = np.where(self.mask((), x)[..., None], x, x.dtype.type(0))
+        return y.astype(dtypes.common_type(x, 0), copy=False)  # of bools, int32

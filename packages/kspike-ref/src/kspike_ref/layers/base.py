@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
+from kspike_ref import dtypes
+from kspike_ref._limits import MAX_ELEMENTS
+from kspike_ref._text import printable
 from kspike_ref.archive import ArchiveError, Weights
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int | None, ...]
 State = tuple[Array, ...]
 
-_MAX_ELEMENTS = 2**31  # in one example of an output: a limit for configurations of strangers
+_KINDS = {"b": "bools", "i": "signed integers", "u": "unsigned integers", "f": "floats"}
 
 
 class UnsupportedLayerError(NotImplementedError):
@@ -33,7 +36,7 @@ class UnsupportedLayerError(NotImplementedError):
     """
 
     def __init__(self, layers: Sequence[str]) -> None:
-        self.layers = tuple(layers)
+        self.layers = tuple(printable(layer) for layer in layers)
         super().__init__(
             "this model needs what kspike_ref does not have (see kspike_ref.register_layer):\n  "
             + "\n  ".join(self.layers)
@@ -78,8 +81,18 @@ class Layer:
         whether its ``call`` takes ``mask``, in the structure of its first argument.
     masked_outputs : int
         How many of its outputs carry its mask, the first ones.
+    keras_arguments : tuple of str
+        What Keras calls the arguments after the inputs, which a model may give by position.
     keeps_zeros : bool
         Whether zeros stay zeros, so that spikes that come in are mostly zero when they go out.
+    kinds : str
+        The kinds of numbers that its inputs may hold, as NumPy's letters: ``"b"`` for bools,
+        ``"iu"`` for integers, ``"f"`` for floats. A model raises `TypeError` for others.
+    refused : tuple of str
+        Types that it does not take beside.
+    casts : str
+        The kinds that it gets as floats of its own type, `dtype`. Floats in Keras' layers; integers
+        as well where ``call`` computes with real numbers. ``keras.ops`` get what there is.
     """
 
     pointwise_from: ClassVar[int] = 0
@@ -87,7 +100,11 @@ class Layer:
     passes_mask: ClassVar[bool] = False
     uses_mask: ClassVar[bool] = False
     masked_outputs: int = 1
+    keras_arguments: ClassVar[tuple[str, ...]] = ("training",)
     keeps_zeros: ClassVar[bool] = False
+    kinds: str = "biuf"
+    refused: tuple[str, ...] = ()
+    casts: str = "f"
 
     def __init__(self, name: str, class_name: str, config: Mapping[str, Any]) -> None:
         self.name = name
@@ -123,6 +140,8 @@ class Layer:
 
     def output_shape(self, *shapes: Any) -> Any:
         """Return the shape of the output, or a list of shapes if there are several outputs."""
+        if not shapes or not isinstance(shapes[0], tuple):
+            raise ArchiveError(f"layer {self.name!r} takes one tensor. Received: {shapes!r:.200}")
         return shapes[0]
 
     def prepare(self) -> None:
@@ -138,6 +157,50 @@ class Layer:
         It is asked only of layers that treat each position of axis 1 alone and alike.
         """
         return self.call(*inputs, **keywords)
+
+    def __call__(self, *inputs: Any, **keywords: Any) -> Any:
+        """Return the output for inputs of any type: what a model calls."""
+        return self.call(*self.received(inputs), **keywords)
+
+    def received(self, values: Any) -> Any:
+        """Return inputs, nested or not, in the types in which ``call`` gets them.
+
+        Parameters
+        ----------
+        values : ndarray, or list or tuple
+            What comes from other layers. What is no array stays what it is.
+
+        Returns
+        -------
+        ndarray, list or tuple
+            The same, with arrays of the kinds in `casts` as `dtype`.
+
+        Raises
+        ------
+        TypeError
+            If the layer does not take a type; the same types fail in Keras, on TensorFlow.
+        """
+        if isinstance(values, list | tuple):
+            return type(values)([self.received(value) for value in values])
+        if not isinstance(values, np.ndarray) or values.dtype == self.dtype:
+            return values
+        self.check_type(values.dtype)
+        return dtypes.cast(values, self.dtype) if values.dtype.kind in self.casts else values
+
+    def check_type(self, dtype: dtypes.DType) -> None:
+        """Refuse a type that Keras' layer or operation does not compute with either."""
+        if dtype.kind in self.kinds and dtype.name not in self.refused:
+            return
+        wanted = [name for letter, name in _KINDS.items() if letter in self.kinds]
+        without = f" but {', '.join(self.refused)}" if dtype.name in self.refused else ""
+        self.refuse(dtype, " and ".join(wanted) + without)
+
+    def refuse(self, dtype: dtypes.DType, wanted: str) -> NoReturn:
+        """Raise the error that says which types the layer takes."""
+        raise TypeError(
+            f"layer {self.name!r} ({self.class_name}) takes {wanted}, as in Keras on TensorFlow. "
+            f"Received: dtype={dtype}. Cast the input, for example with keras.ops.cast"
+        )
 
     def pointwise(self, *shapes: Any) -> bool:
         """Return whether each position of axis 1 is treated alone and alike."""
@@ -196,6 +259,49 @@ class Layer:
         """
         return self.uses_mask and count == 1
 
+    def rounded(self, values: Array, what: str) -> Array:
+        """Return values in the type that the layer computes in; refuse those that it cannot hold.
+
+        Parameters
+        ----------
+        values : ndarray
+            Finite numbers.
+        what : str
+            What they are, for messages.
+        """
+        with np.errstate(over="ignore"):
+            held = values.astype(self.dtype)
+        if not np.isfinite(held).all():
+            raise ArchiveError(
+                f"layer {self.name!r} computes in {self.dtype}, which cannot hold {what} of size "
+                f"{np.abs(values).max():.3g}; save the model with dtype='float64'"
+            )
+        return held
+
+    def boolean(self, key: str, default: bool) -> bool:
+        """Return a boolean of the configuration: true or false, and nothing that counts as one."""
+        value = self.config.get(key, default)
+        if not isinstance(value, bool):
+            raise ArchiveError(f"{key} must be true or false. Received: {value!r:.80}")
+        return value
+
+    def number(self, key: str, default: float) -> float:
+        """Return a finite number of the configuration that the layer's type can hold."""
+        value = self.config.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ArchiveError(f"{key} must be a number. Received: {value!r:.80}")
+        if not abs(value) <= float(np.finfo(self.dtype).max):
+            raise ArchiveError(f"{key} must be finite in {self.dtype}. Received: {value!r:.80}")
+        return float(value)
+
+    def text(self, key: str, default: str, choices: Sequence[str]) -> str:
+        """Return one of several words of the configuration."""
+        value = self.config.get(key, default)
+        if value not in choices:
+            words = ", ".join(choices)
+            raise ArchiveError(f"{key} must be one of {words}. Received: {value!r:.80}")
+        return str(value)
+
     def integer(self, key: str, default: int | None = None) -> int:
         """Return a non-negative integer of the configuration."""
         value = self.config.get(key, default)
@@ -228,12 +334,24 @@ class Layer:
                 f"Received: {len(names)} at {path}/vars"
             )
         for number, (name, shape) in enumerate(wanted.items()):
-            values = store.read(path, str(number), shape, self.name)
-            self.weights[name] = values.astype(self.dtype)
+            self.weights[name] = self.rounded(store.read(path, str(number), shape, self.name), name)
         for place, part, part_shapes in self.parts(*shapes):
             part.load(store, f"{path}/{place}", *part_shapes)
             self.weights |= {f"{place}/{name}": w for name, w in part.weights.items()}
         self.prepare()
+
+
+    def check_again(self, *shapes: Any) -> None:
+        """Refuse inputs of a further application for which the loaded weights do not fit."""
+        held = {name: self.weights[name].shape for name in self.weight_shapes(*shapes)}
+        wanted = self.weight_shapes(*shapes)
+        if held != wanted:
+            raise ArchiveError(
+                f"layer {self.name!r} was built for weights of {held}; inputs of {shapes} need "
+                f"{wanted}"
+            )
+        for _, part, part_shapes in self.parts(*shapes):
+            part.check_again(*part_shapes)
 
 
 class StatefulLayer(Layer):
@@ -296,8 +414,16 @@ def check_size(name: str, shape: Any) -> None:
     for one in shape if isinstance(shape, list) else [shape]:
         lengths = [length for length in one if length is not None] if type(one) is tuple else [-1]
         is_shape = all(isinstance(length, int) and length >= 0 for length in lengths)
-        if not is_shape or math.prod(lengths) > _MAX_ELEMENTS:
+        if not is_shape or math.prod(lengths) > MAX_ELEMENTS:
             raise ArchiveError(f"layer {name!r} has an impossible output shape: {one}")
+
+
+def mixing(what: str) -> UnsupportedUseError:
+    """Return the error that says that examples of a batch would depend on each other."""
+    return UnsupportedUseError(
+        f"{what} mixes the examples of a batch: the answer would depend on batch_size. "
+        "Leave the batch, axis 0, as it is"
+    )
 
 
 def policy_name(policy: Any) -> str:

@@ -26,7 +26,7 @@ class Cell(Layer):
 
     def setup(self) -> None:
         self.units = self.integer("units")
-        self.use_bias = bool(self.config.get("use_bias", True))
+        self.use_bias = self.boolean("use_bias", True)
         self.activation = activation(self.config.get("activation", "tanh"))
         self.gate = activation(self.config.get("recurrent_activation", "sigmoid"))
 
@@ -168,7 +168,7 @@ class GRUCell(GatedCell):
 
     def setup(self) -> None:
         super().setup()
-        self.reset_after = bool(self.config.get("reset_after", True))
+        self.reset_after = self.boolean("reset_after", True)
 
     def bias_shape(self) -> tuple[int, ...]:
         return (2, 3 * self.units) if self.reset_after else (3 * self.units,)

@@ -25,11 +25,13 @@ from kspike_ref.layers.window import Window, lengths
 class ConvLayer(Layer):
     """What all convolutions share."""
 
+    kinds = "f"
+
     def setup(self) -> None:
         refuse_variants(self.config)
         rank = next((int(c) for c in self.class_name if c.isdigit()), 0)
         self.window = Window(self.config, rank, "kernel_size")
-        self.use_bias = bool(self.config.get("use_bias", True))
+        self.use_bias = self.boolean("use_bias", True)
         self.activation = activation(self.config.get("activation"))
 
     def filters(self, channels: int) -> int:

@@ -30,13 +30,14 @@ def refuse_variants(config: dict[str, Any]) -> None:
 class Dense(Layer):
     """``activation(x @ kernel + bias)``."""
 
+    casts = "biuf"
     pointwise_from = 3
     passes_mask = True
 
     def setup(self) -> None:
         refuse_variants(self.config)
         self.units = self.integer("units")
-        self.use_bias = bool(self.config.get("use_bias", True))
+        self.use_bias = self.boolean("use_bias", True)
         self.activation = activation(self.config.get("activation"))
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
@@ -63,13 +64,14 @@ def activation_parts(
     function: Any, shape: Shape, place: str = "activation"
 ) -> list[tuple[str, Layer, tuple[Any, ...]]]:
     """Return the layer that a layer carries as its activation, if it is one."""
-    owner = getattr(function, "__self__", None)
-    return [(place, owner, (shape,))] if isinstance(owner, Layer) else []
+    return [(place, function, (shape,))] if isinstance(function, Layer) else []
 
 
 @known("EinsumDense")
 class EinsumDense(Layer):
     """A product over the axes that an equation names."""
+
+    casts = "biuf"
 
     def setup(self) -> None:
         refuse_variants(self.config)
@@ -181,7 +183,7 @@ class Embedding(Layer):
     def setup(self) -> None:
         refuse_variants(self.config)
         self.rows, self.units = self.integer("input_dim"), self.integer("output_dim")
-        self.makes_mask = bool(self.config.get("mask_zero", False))
+        self.makes_mask = self.boolean("mask_zero", False)
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         return {"embeddings": (self.rows, self.units)}

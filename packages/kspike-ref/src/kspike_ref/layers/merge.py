@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from kspike_ref import dtypes
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask, mixing
 from kspike_ref.layers.registry import known
 
 
@@ -96,7 +97,15 @@ class _Pairwise(Merge):
     function: Callable[[Array, Array], Array]
 
     def merge(self, inputs: list[Array]) -> Array:
-        return reduce(type(self).function, inputs)
+        return reduce(self.pair, inputs)
+
+    def pair(self, one: Array, other: Array) -> Array:
+        """Return the result for two inputs, in the type that Keras promotes them to."""
+        if one.dtype != self.dtype or other.dtype != self.dtype:
+            one, other = dtypes.promoted(one, other)
+            if one.dtype.kind == "b":  # not in `kinds`: bools with numbers are taken
+                self.refuse(one.dtype, "numbers, or bools with numbers")
+        return type(self).function(one, other)
 
 
 @known("Add")
@@ -126,14 +135,14 @@ class Multiply(_Pairwise):
     uses_mask = True
 
     def masked(self, inputs: list[Array], masks: list[Any]) -> Array:
-        one, zero = (inputs[0].dtype.type(n) for n in (1, 0))
         factors = [
-            x if m is None else np.where(m, x, one) for x, m in zip(inputs, masks, strict=True)
+            x if m is None else np.where(m, x, x.dtype.type(1))
+            for x, m in zip(inputs, masks, strict=True)
         ]
         y = self.merge(factors)
         if any(m is None for m in masks):
             return y
-        return np.where(reduce(np.logical_or, masks), y, zero)
+        return np.where(reduce(np.logical_or, masks), y, y.dtype.type(0))
 
 
 class _Extremum(_Pairwise):
@@ -144,10 +153,11 @@ class _Extremum(_Pairwise):
     def masked(self, inputs: list[Array], masks: list[Any]) -> Array:
         y, counts = inputs[0], masks[0]
         for x, mask in zip(inputs[1:], masks[1:], strict=True):
+            x, y = dtypes.promoted(x, y)
             other = x if mask is None else np.where(mask, x, y)
             y = y if counts is None else np.where(counts, y, other)
             counts = None if mask is None or counts is None else counts | mask
-            y = type(self).function(y, other)
+            y = self.pair(y, other)
         return y
 
 
@@ -166,11 +176,18 @@ class Minimum(_Extremum):
 
 
 @known("Average")
-class Average(Merge):
+class Average(_Pairwise):
     """The mean."""
 
+    function = np.add
+
     def merge(self, inputs: list[Array]) -> Array:
-        y: Array = reduce(np.add, inputs) / inputs[0].dtype.type(len(inputs))
+        total = super().merge(inputs)
+        if total.dtype.kind == "b":
+            self.refuse(total.dtype, "numbers, or bools with numbers")
+        if total.dtype.kind in "iu":  # TensorFlow divides integers of 32 bits and more in float64
+            total = total.astype(np.float32 if total.dtype.itemsize < 4 else np.float64)
+        y: Array = total / total.dtype.type(len(inputs))
         return y
 
 
@@ -188,6 +205,8 @@ class Concatenate(Merge):
 
     def output_shape(self, shapes: Any) -> Shape:
         self._check(shapes)
+        if self.axis in (0, -len(shapes[0])):
+            raise mixing(f"Concatenate with axis={self.axis}")
         return concatenated(shapes, self.axis)
 
     def pointwise(self, shapes: Any) -> bool:
@@ -211,7 +230,7 @@ class Concatenate(Merge):
         return np.concatenate(masks, axis=axis)
 
     def call(self, inputs: list[Array], mask: Any = None) -> Array:
-        return np.concatenate(inputs, axis=self.axis)
+        return np.concatenate(dtypes.unified(inputs), axis=self.axis)
 
 
 def concatenated(shapes: list[Shape], axis: int) -> Shape:
@@ -254,12 +273,18 @@ def concatenated(shapes: list[Shape], axis: int) -> Shape:
 class Dot(Merge):
     """The product over an axis of each of two inputs, example by example."""
 
+    def setup(self) -> None:
+        self.normalize = self.boolean("normalize", False)
+
     def _axes(self, shapes: Any) -> tuple[int, int]:
         given = self.config["axes"]
         axes = given if isinstance(given, list) else [given, given]
         if len(axes) != 2 or len(shapes) != 2:
             raise ArchiveError(f"layer {self.name!r} needs two inputs and axes. Received: {axes}")
-        a, b = (int(axis) % len(shape) for axis, shape in zip(axes, shapes, strict=True))
+        pairs = list(zip(axes, shapes, strict=True))
+        if not all(type(n) is int and -len(shape) <= n < len(shape) for n, shape in pairs):
+            raise ArchiveError(f"axes must be axes of {shapes}. Received: {axes!r:.80}")
+        a, b = (axis % len(shape) for axis, shape in pairs)
         if 0 in (a, b):
             raise ArchiveError(f"axes must not be the batch axis. Received: {axes}")
         return a, b
@@ -283,13 +308,28 @@ class Dot(Merge):
     def call(self, inputs: list[Array], mask: Any = None) -> Array:
         a, b = self._axes([x.shape for x in inputs])
         x, y = np.moveaxis(inputs[0], a, -1), np.moveaxis(inputs[1], b, -1)
-        if self.config.get("normalize", False):
+        if self.normalize:
+            for one in (x, y):
+                if one.dtype.kind != "f":
+                    self.refuse(one.dtype, "floats where normalize=True")
             x, y = _unit(x), _unit(y)
+        result = _product_type(x, y)
+        if result.kind != "f":  # Keras multiplies as floats, but bytes exactly
+            exact = x.dtype == y.dtype == np.int8
+            x, y = (one.astype(result if exact else self.dtype) for one in (x, y))
+        else:
+            x, y = dtypes.unified([x, y])
         free, other = x.shape[1:-1], y.shape[1:-1]
         left = x.reshape(len(x), math.prod(free), x.shape[-1])
         right = y.reshape(len(y), math.prod(other), y.shape[-1])
-        product = np.matmul(left, right.swapaxes(1, 2))
+        product = dtypes.cut(np.matmul(left, right.swapaxes(1, 2)), result)
         return product.reshape(len(x), *(free + other or (1,)))
+
+
+def _product_type(x: Array, y: Array) -> dtypes.DType:
+    """Return the type of a product of matrices: that of bytes is wider."""
+    both_bytes = x.dtype == y.dtype == np.int8
+    return np.dtype("int32") if both_bytes else dtypes.common_type(x, y)
 
 
 def _unit(x: Array) -> Array:

@@ -18,6 +18,7 @@ from kspike_ref.layers.base import (
     check_rows,
 )
 from kspike_ref.layers.cells import Cell
+from kspike_ref.layers.keys import TIME_KEYS
 from kspike_ref.layers.registry import create, known
 
 
@@ -25,17 +26,21 @@ from kspike_ref.layers.registry import create, known
 class RNN(StatefulLayer):
     """A cell, run over time."""
 
+    casts = "biuf"
+    keras_arguments = ("initial_state", "mask", "training")
+
     def setup(self) -> None:
         config = self.config
-        self.returns_sequences = bool(config.get("return_sequences", False))
+        self.returns_sequences = self.boolean("return_sequences", False)
         self.reduces = not self.returns_sequences
-        self.returns_state = bool(config.get("return_state", False))
-        self.backwards = bool(config.get("go_backwards", False))
-        self.zeros = bool(config.get("zero_output_for_mask", False))
+        self.returns_state = self.boolean("return_state", False)
+        self.backwards = self.boolean("go_backwards", False)
+        self.zeros = self.boolean("zero_output_for_mask", False)
         if self.class_name == "RNN":
             cell = create(config["cell"], self.name)
         else:
-            inner = {k: v for k, v in config.items() if k != "name"}
+            outer = ("name", *TIME_KEYS)
+            inner = {k: v for k, v in config.items() if k not in outer}
             kind = {"module": "keras.layers", "class_name": f"{self.class_name}Cell"}
             cell = create({**kind, "config": inner}, self.name)
         if not isinstance(cell, Cell):
@@ -192,18 +197,22 @@ def flat(values: Any) -> list[Array]:
 class Bidirectional(Layer):
     """A recurrent layer forwards and one backwards."""
 
+    casts = "biuf"
+    keras_arguments = ("initial_state", "mask", "training")
     uses_mask = True
 
     def setup(self) -> None:
-        self.forward: Any = create(self.config["layer"], self.name)
-        config = self.config.get("backward_layer") or self._reversed()
-        self.backward: Any = create(config, self.name)
-        for layer in (self.forward, self.backward):
-            if not isinstance(layer, RNN):
-                raise ArchiveError(f"a recurrent layer is needed. Received: {layer.class_name}")
+        self.forward = self._recurrent(self.config["layer"])
+        self.backward = self._recurrent(self.config.get("backward_layer") or self._reversed())
         self.mode = self.config.get("merge_mode", "concat")
         if self.mode not in ("concat", "sum", "mul", "ave", None):
             raise ArchiveError(f"merge_mode must be one of Keras'. Received: {self.mode!r}")
+
+    def _recurrent(self, config: Any) -> RNN:
+        layer = create(config, self.name)
+        if not isinstance(layer, RNN):
+            raise ArchiveError(f"a recurrent layer is needed. Received: {layer.class_name}")
+        return layer
 
     def _reversed(self) -> dict[str, Any]:
         forward = self.config["layer"]
@@ -211,8 +220,7 @@ class Bidirectional(Layer):
         return {**forward, "config": {**forward["config"], "go_backwards": backwards}}
 
     def timed(self) -> tuple[list[int], list[int]]:
-        sequences = self.config["layer"]["config"].get("return_sequences", False)
-        return [0], [0] if sequences else []
+        return [0], [0] if self.forward.returns_sequences else []
 
     def parts(self, *shapes: Any) -> list[tuple[str, Layer, tuple[Any, ...]]]:
         return [
@@ -241,7 +249,7 @@ class Bidirectional(Layer):
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
         check_mask(given[0], 2)
         self.masked_outputs = 1 if self.mode else 2
-        return given[0] if self.config["layer"]["config"].get("return_sequences") else None
+        return given[0] if self.forward.returns_sequences else None
 
     def call(self, x: Array, initial_state: Any = None, mask: Any = None) -> Any:
         halves: list[Any] = [None, None]
@@ -251,7 +259,7 @@ class Bidirectional(Layer):
         one = _listed(self.forward.call(x, halves[0], mask))
         other = _listed(self.backward.call(x, halves[1], mask))
         y = other[0]
-        if self.config["layer"]["config"].get("return_sequences", False):
+        if self.forward.returns_sequences:
             y = y[:, ::-1]
         outputs = [*self._merged(one[0], y), *one[1:], *other[1:]]
         return outputs[0] if len(outputs) == 1 else outputs

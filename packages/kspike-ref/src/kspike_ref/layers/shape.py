@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kspike_ref import dtypes
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.registry import known
@@ -253,6 +254,8 @@ class UpSampling(Layer):
         self.interpolation = self.config.get("interpolation", "nearest")
         if self.interpolation not in ("nearest", "bilinear"):
             raise UnsupportedUseError(f"{self.name}: interpolation {self.interpolation!r}")
+        if self.interpolation == "bilinear":
+            self.kinds, self.refused = "iuf", ("uint32", "uint64")
 
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != len(self.factors) + 2:
@@ -264,12 +267,14 @@ class UpSampling(Layer):
         return tuple(result)
 
     def call(self, x: Array) -> Array:
-        for i, factor in enumerate(self.factors):
-            if self.interpolation == "bilinear":
-                x = _interpolated(x, self.first + i, factor)
-            else:
+        if self.interpolation == "nearest":
+            for i, factor in enumerate(self.factors):
                 x = _repeated(x, self.first + i, factor)
-        return x
+            return x
+        y = x if x.dtype.kind == "f" else x.astype(self.dtype)
+        for i, factor in enumerate(self.factors):
+            y = _interpolated(y, self.first + i, factor)
+        return y if x.dtype.kind == "f" else dtypes.cut(np.rint(y), x.dtype)
 
 
 def _repeated(x: Array, axis: int, factor: int) -> Array:

@@ -12,11 +12,16 @@ from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.registry import create, known
 
 
-@known("TimeDistributed")
+# Layers that apply a layer, or a model, to every time step.
+OVER_TIME = ("TimeDistributed", "custom:kspike_tf>TimeFolded")
+
+
+@known(*OVER_TIME)
 class TimeDistributed(Layer):
     """A layer applied to every time step: time is folded into the batch."""
 
     pointwise_from = 2
+    keras_arguments = ("training", "mask")
     uses_mask = True
 
     def timed(self) -> tuple[list[int], list[int]]:
@@ -44,7 +49,7 @@ class TimeDistributed(Layer):
         options = {}
         if mask is not None and self.layer.uses_mask:
             options["mask"] = mask.reshape(batch * steps, *mask.shape[2:])
-        y: Array = self.layer.call(folded, **options)
+        y: Array = self.layer(folded, **options)
         return y.reshape(batch, steps, *y.shape[1:])
 
 

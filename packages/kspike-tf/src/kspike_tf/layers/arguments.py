@@ -91,6 +91,8 @@ def plain_size(shape: tuple[int, ...]) -> Any:
 
 def activation_function(activation: Any) -> Any:
     """Return the function or layer that an ``activation`` argument stands for."""
+    if isinstance(activation, dict):  # a saved one: Keras before 3.10 knows functions only
+        activation = keras.saving.deserialize_keras_object(activation)
     function = keras.activations.get(activation)
     if not callable(function):
         raise TypeError(

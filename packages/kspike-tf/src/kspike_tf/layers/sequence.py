@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
@@ -14,6 +14,14 @@ from kspike_tf.layers.states import KeepsState, Shape, Tensor, listed
 
 class SequenceOptions(KeepsState):
     """A layer that runs a cell over time; `KerasSpikingLayer` documents its options."""
+
+    _settings: ClassVar[Any] = {
+        "return_sequences": bool,
+        "return_state": bool,
+        "stateful": bool,
+        "unroll": bool,
+        "time_major": bool,
+    }
 
     def __init__(
         self,
@@ -52,6 +60,12 @@ class SequenceOptions(KeepsState):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement build_cell(input_shape)")
 
+    def _cell_with_settings(self) -> Any:
+        """Return the cell, if there is one and it has the settings of the layer."""
+        shares = getattr(type(self).build_cell, "hands_settings_on", False)
+        rnn = vars(self).get("layer")
+        return rnn.cell if shares and rnn is not None else None
+
     def build(self, input_shape: Shape) -> None:
         """Make the cell and its weights; Keras calls this at the first use.
 
@@ -77,6 +91,9 @@ class SequenceOptions(KeepsState):
             name="rnn",
         )
         self.layer.build((batch, time, *input_shape[2:]))
+        if self._cell_with_settings() is None:
+            # A layer of the user's own, which may do with settings what it likes, saves its own.
+            vars(self)["_is_fixed"] = vars(self.layer.cell)["_is_fixed"] = True
         self.layer.trainable = self.trainable  # Keras tells only layers that are there already
         if self.stateful:
             self._make_state_variables(batch)
@@ -150,6 +167,7 @@ class SequenceOptions(KeepsState):
 
     def _run(self, x: Tensor, states: list[Tensor], training: Any, mask: Any, fresh: bool) -> Any:
         cell = self.layer.cell
+        cell._note_trace()
         if cell.has_sequence:
             return cell.call_sequence(x, states, training=training, mask=mask, fresh=fresh)
         _, y, states = self.layer.inner_loop(x, states, mask, training=training)
@@ -201,6 +219,7 @@ class SequenceOptions(KeepsState):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Apply the layer, as any Keras layer."""
+        self._note_trace()
         with self._call():
             return super().__call__(*args, **kwargs)
 
