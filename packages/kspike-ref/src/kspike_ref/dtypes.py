@@ -1,0 +1,157 @@
+"""Keras' rules of type promotion, for arrays of NumPy.
+
+NumPy and Keras disagree on the type of a result: the sum of bools is int64 in NumPy and int32 in
+Keras, the square root of int8 is float16 in NumPy and float32 in Keras. A model computes with
+Keras' rules, which are JAX's [1]_ with two exceptions of Keras on TensorFlow: int64 and float64 are
+kept, and uint64 becomes uint32.
+
+Half-precision types have names here, but no arrays: NumPy has no bfloat16, and its float16 is slow.
+What Keras computes in ``float16`` or ``bfloat16`` is computed in float32, see `computed`.
+
+References
+----------
+.. [1] "Type promotion semantics", JAX documentation,
+   https://docs.jax.dev/en/latest/type_promotion.html
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+DType = np.dtype[Any]
+
+HALVES = ("float16", "bfloat16")
+FLOATS = (*HALVES, "float32", "float64")
+_BITS = {f"{kind}{bits}": bits for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
+NAMES = ("bool", *_BITS, *FLOATS)
+
+
+def result_type(*types: Any) -> str:
+    """Return the name of the type that Keras computes in, given the types of the operands.
+
+    Parameters
+    ----------
+    *types : str, dtype, or the Python types bool, int and float
+        The types of tensors and arrays; ``int`` and ``float`` stand for Python numbers, which are
+        weak: they do not widen the type of a tensor of their own kind.
+
+    Returns
+    -------
+    str
+        As `keras.backend.result_type` on TensorFlow, with ``floatx() == "float32"``.
+
+    Raises
+    ------
+    ValueError
+        If a type is neither boolean, nor an integer, nor a real number.
+    """
+    if not types:
+        return "float32"
+    weak = {kind for kind in (int, float) if any(one is kind for one in types)}  # `==` is laxer
+    strong = {_name(kind) for kind in types if kind is not int and kind is not float}
+    if floats := strong & set(FLOATS):
+        return floats.pop() if len(floats) == 1 else _wider_float(floats)
+    if float in weak:
+        return "float32"
+    if integers := strong - {"bool"}:
+        found = _wider_integer(integers)
+        return "uint32" if found == "uint64" else found
+    return "int32" if int in weak else "bool"
+
+
+def _name(kind: Any) -> str:
+    """Return Keras' name of a strong type."""
+    name = "bool" if kind is bool else str(getattr(kind, "name", kind))
+    if name not in NAMES:
+        raise ValueError(f"a type must be one of {', '.join(NAMES)}. Received: {kind!r:.80}")
+    return name
+
+
+def _wider_float(names: set[str]) -> str:
+    """Return the type that holds several floats; the halves do not hold each other."""
+    return "float64" if "float64" in names else "float32"
+
+
+def _wider_integer(names: set[str]) -> str:
+    """Return the type that holds several integers: float32 where no integer does."""
+    signed = max((_BITS[name] for name in names if name[0] == "i"), default=0)
+    unsigned = max((_BITS[name] for name in names if name[0] == "u"), default=0)
+    if not signed:
+        return f"uint{unsigned}"
+    bits = max(signed, 2 * unsigned)  # a signed type holds an unsigned one of half its size
+    return f"int{bits}" if bits <= 64 else "float32"
+
+
+def computed(kind: Any) -> DType:
+    """Return the NumPy type that holds tensors of a Keras type: float32 for half precision."""
+    name = _name(kind)
+    return np.dtype("float32" if name in HALVES else name)
+
+
+def kind_of(value: Any) -> Any:
+    """Return what `result_type` takes for an array or a Python number."""
+    if isinstance(value, bool | int | float) and not isinstance(value, np.generic):
+        return type(value)
+    return np.asarray(value).dtype
+
+
+def common_type(*values: Any) -> DType:
+    """Return the NumPy type in which an operation on arrays and Python numbers computes."""
+    return computed(result_type(*(kind_of(value) for value in values)))
+
+
+def promoted(*values: Any) -> list[Array]:
+    """Return arrays and Python numbers as arrays of their common type.
+
+    Parameters
+    ----------
+    *values : ndarray, bool, int or float
+        The operands of an operation such as ``x + 1``.
+
+    Returns
+    -------
+    list of ndarray
+        In the same order; an array that has the type already is returned itself.
+    """
+    dtype = common_type(*values)
+    return [np.asarray(value).astype(dtype, copy=False) for value in values]
+
+
+def float_type(kind: Any) -> DType:
+    """Return the type of functions with real values, as ``exp``, and of means: never an integer."""
+    return computed(result_type(kind, float))
+
+
+def sum_type(kind: Any) -> DType:
+    """Return the type of sums and products: at least 32 bits, so that small integers do not wrap.
+
+    Bools are counted in int32.
+    """
+    dtype = computed(kind)
+    if dtype.kind == "b" or (dtype.kind == "i" and dtype.itemsize < 4):
+        return np.dtype("int32")
+    if dtype.kind == "u" and dtype.itemsize < 4:
+        return np.dtype("uint32")
+    return dtype
+
+
+def autocast(x: Array, dtype: DType) -> Array:
+    """Return a layer's input as Keras hands it to the layer's ``call``.
+
+    Floats become the layer's own type; integers and bools stay what they are.
+    """
+    return x.astype(dtype, copy=False) if x.dtype.kind == "f" else x
+
+
+def real(values: Any) -> Array:
+    """Return an array of a type that NumPy computes with.
+
+    The bfloat16 of the package ml_dtypes, which Keras' half-precision models return, becomes
+    float32.
+    """
+    array = np.asarray(values)
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
