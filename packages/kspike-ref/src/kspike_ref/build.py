@@ -189,7 +189,7 @@ class _Builder:
         return self.graph.nodes[tensor.node].output_shapes[tensor.output]
 
     def _check_keywords(self, member: Member, keywords: dict[str, Any]) -> None:
-        if keywords.pop("training", None):
+        if keywords.pop("training", None) and not getattr(member.layer, "ignores_training", False):
             self.unsupported.append(f"{member.name}: called with training=True")
         mask = keywords.get("mask")
         listens = member.layer is None or member.layer.uses_mask

@@ -80,6 +80,8 @@ class Layer:
         How many of its outputs carry its mask, the first ones.
     keeps_zeros : bool
         Whether zeros stay zeros, so that spikes that come in are mostly zero when they go out.
+    ignores_training : bool
+        Whether a call that was saved with ``training=True`` means nothing.
     """
 
     pointwise_from: ClassVar[int] = 0
@@ -88,6 +90,7 @@ class Layer:
     uses_mask: ClassVar[bool] = False
     masked_outputs: int = 1
     keeps_zeros: ClassVar[bool] = False
+    ignores_training: ClassVar[bool] = False
 
     def __init__(self, name: str, class_name: str, config: Mapping[str, Any]) -> None:
         self.name = name

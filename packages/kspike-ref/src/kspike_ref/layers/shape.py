@@ -11,6 +11,7 @@ import numpy as np
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.registry import known
+from kspike_ref.layers.resampling import METHODS, resize, round_to
 
 
 @known("InputLayer")
@@ -206,8 +207,9 @@ class UpSampling(Layer):
             raise ArchiveError(f"size must be {rank} small integers. Received: {given!r:.80}")
         self.first = 2 if self.config.get("data_format") == "channels_first" else 1
         self.interpolation = self.config.get("interpolation", "nearest")
-        if self.interpolation not in ("nearest", "bilinear"):
-            raise UnsupportedUseError(f"{self.name}: interpolation {self.interpolation!r}")
+        known_methods = METHODS[:-1] if rank == 2 else ("nearest", "bilinear")
+        if self.interpolation not in known_methods:
+            raise UnsupportedUseError(f"{self.name}: interpolation={self.interpolation!r}")
 
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != len(self.factors) + 2:
@@ -219,6 +221,11 @@ class UpSampling(Layer):
         return tuple(result)
 
     def call(self, x: Array) -> Array:
+        if self.interpolation not in ("nearest", "bilinear"):
+            images = np.moveaxis(x, 1, -1) if self.first == 2 else x
+            size = (images.shape[1] * self.factors[0], images.shape[2] * self.factors[1])
+            y = round_to(resize(images, size, self.interpolation), x.dtype)
+            return np.ascontiguousarray(np.moveaxis(y, -1, 1)) if self.first == 2 else y
         for i, factor in enumerate(self.factors):
             if self.interpolation == "bilinear":
                 x = _interpolated(x, self.first + i, factor)
