@@ -3,6 +3,8 @@
 from kspike_ref.layers import (
     activation,
     arithmetic,
+    attention,
+    casting,
     conv,
     dense,
     images,
@@ -19,6 +21,8 @@ from kspike_ref.layers import (
 __all__ = [
     "activation",
     "arithmetic",
+    "attention",
+    "casting",
     "conv",
     "dense",
     "images",

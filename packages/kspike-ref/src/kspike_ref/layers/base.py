@@ -82,6 +82,13 @@ class Layer:
         Whether zeros stay zeros, so that spikes that come in are mostly zero when they go out.
     ignores_training : bool
         Whether a call that was saved with ``training=True`` means nothing.
+    argument_names : tuple of str
+        What Keras calls the first arguments of ``call``, by which a model may give them.
+    takes_all_masks : bool
+        Whether ``call`` takes the masks of all arguments, as a tuple, instead of the first one's.
+    drops_masks : bool
+        Whether it takes the masks from its inputs, so that layers that run later find none: Keras'
+        `MultiHeadAttention` does.
     """
 
     pointwise_from: ClassVar[int] = 0
@@ -91,6 +98,9 @@ class Layer:
     masked_outputs: int = 1
     keeps_zeros: ClassVar[bool] = False
     ignores_training: ClassVar[bool] = False
+    argument_names: ClassVar[tuple[str, ...]] = ("inputs",)
+    takes_all_masks: ClassVar[bool] = False
+    drops_masks: ClassVar[bool] = False
 
     def __init__(self, name: str, class_name: str, config: Mapping[str, Any]) -> None:
         self.name = name

@@ -124,6 +124,10 @@ def create(config: Any, name: str | None = None) -> Layer:
     return layer
 
 
+# Classes that Keras exports under other names than their own, after which it names weights.
+_OTHER_NAMES = {"GroupQueryAttention": "GroupedQueryAttention"}
+
+
 def saved_name(class_name: str, used: dict[str, int]) -> str:
     """Return the name under which Keras saves the next layer of a class in a list.
 
@@ -139,7 +143,7 @@ def saved_name(class_name: str, used: dict[str, int]) -> str:
     str
         In snake case, with a number from the second on.
     """
-    name = re.sub(r"\W+", "", class_name)
+    name = re.sub(r"\W+", "", _OTHER_NAMES.get(class_name, class_name))
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     name = re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
     used[name] = used.get(name, -1) + 1
