@@ -58,7 +58,12 @@ def build(spec: ModelSpec, store: Weights) -> Graph:
         if member is None or not isinstance(member.layer, InputLayer) or application or output:
             raise ArchiveError(f"the input {name!r} is not an InputLayer")
         inputs += builder.apply(member, member.layer, (), {})
-    outputs = builder.expand(spec, inputs)
+    try:
+        outputs = builder.expand(spec, inputs)
+    except ArchiveError:
+        if not builder.unsupported:
+            raise
+        outputs = None  # what is behind a layer that is not supported does not fit its inputs
     if builder.unsupported:
         raise UnsupportedLayerError(list(dict.fromkeys(builder.unsupported)))
     builder.number()
@@ -156,6 +161,10 @@ class _Builder:
         first = self.applied.setdefault(id(layer), 0)
         self.applied[id(layer)] += 1
         if not isinstance(layer, InputLayer):  # shapes may fit where a call does not
+            unknown = _unknown(layer, named)
+            if unknown:
+                self.unsupported.append(f"{layer.name}: called with {', '.join(sorted(unknown))}")
+                named = {key: value for key, value in named.items() if key not in unknown}
             _sensible(layer.name, inspect.signature(layer.call).bind, *shapes, **named)
         try:
             output = _sensible(layer.name, layer.output_shape, *shapes, **named)
@@ -233,6 +242,14 @@ def _sensible(name: str, function: Callable[..., Any], *args: Any, **kwargs: Any
         if isinstance(error, ArchiveError):
             raise
         raise ArchiveError(f"layer {name!r} does not fit its inputs {args}: {error}") from error
+
+
+def _unknown(layer: Layer, keywords: dict[str, Any]) -> set[str]:
+    """Return the names of arguments that a layer is called with and does not take."""
+    parameters = inspect.signature(layer.call).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return set()
+    return set(keywords) - set(parameters)
 
 
 def _tensor_only(value: Any) -> Ref:

@@ -121,6 +121,39 @@ def promoted(*values: Any) -> list[Array]:
     return [np.asarray(value).astype(dtype, copy=False) for value in values]
 
 
+def unified(arrays: list[Array]) -> list[Array]:
+    """Return arrays of several types as arrays of their common type, and others as they are."""
+    return promoted(*arrays) if len({x.dtype for x in arrays}) > 1 else arrays
+
+
+def smallest(dtype: DType) -> Any:
+    """Return the smallest value of a type: the maximum of no elements."""
+    if dtype.kind == "f":
+        return dtype.type(-np.inf)
+    return np.False_ if dtype.kind == "b" else dtype.type(np.iinfo(dtype).min)
+
+
+def largest(dtype: DType) -> Any:
+    """Return the largest value of a type: the minimum of no elements."""
+    if dtype.kind == "f":
+        return dtype.type(np.inf)
+    return np.True_ if dtype.kind == "b" else dtype.type(np.iinfo(dtype).max)
+
+
+def cut(x: Array, dtype: DType) -> Array:
+    """Return real numbers without their fractions; the limits of the type stand for what is beyond.
+
+    This is what TensorFlow's cast does on processors with vector instructions, where NumPy's wraps.
+    """
+    if dtype.kind == "f":
+        return x.astype(dtype, copy=False)
+    if dtype.kind == "b":
+        return x != 0
+    limits = np.iinfo(dtype)
+    highest = float(limits.max) if dtype.itemsize < 8 else np.nextafter(float(limits.max), 0)
+    return np.nan_to_num(x.astype(np.float64)).clip(float(limits.min), highest).astype(dtype)
+
+
 def float_type(kind: Any) -> DType:
     """Return the type of functions with real values, as ``exp``, and of means: never an integer."""
     return computed(result_type(kind, float))
@@ -144,7 +177,14 @@ def autocast(x: Array, dtype: DType) -> Array:
 
     Floats become the layer's own type; integers and bools stay what they are.
     """
-    return x.astype(dtype, copy=False) if x.dtype.kind == "f" else x
+    return cast(x, dtype) if x.dtype.kind == "f" else x
+
+
+def cast(x: Array, dtype: DType) -> Array:
+    """Return an array in another type; one input at every step stays one, with stride 0."""
+    if x.ndim > 1 and x.shape[1] > 1 and x.strides[1] == 0:
+        return np.broadcast_to(x[:, :1].astype(dtype), x.shape)
+    return x.astype(dtype, copy=False)
 
 
 def real(values: Any) -> Array:

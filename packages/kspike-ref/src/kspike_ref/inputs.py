@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kspike_ref import dtypes
 from kspike_ref._spec import leaves
 from kspike_ref.graph import Graph, Ref
 from kspike_ref.layers.base import Array, Shape
@@ -100,7 +101,7 @@ class Inputs:
                 )
         arrays = []
         for layer, is_timed, values in zip(self._layers, self._timed, given, strict=True):
-            array = np.asarray(values)
+            array = dtypes.real(values)
             shape = layer.shape
             if is_timed and timesteps is not None and array.ndim:
                 array = np.broadcast_to(

@@ -135,11 +135,11 @@ class Runner:
             arguments = substitute(node.arguments, values.__getitem__)
             keywords = substitute(node.keywords, values.__getitem__)
         if states is not None and isinstance(layer, StatefulLayer):
-            y, after[task.index] = layer.scan(states[task.index], *arguments)
+            y, after[task.index] = layer.scan(states[task.index], *layer.received(arguments))
             return y
         if task.is_pointwise and not task.is_stateful:
             return _once_if_static(task, arguments, keywords, values)
-        return layer.call(*arguments, **keywords)
+        return layer(*arguments, **keywords)
 
     def _apply_masked(
         self,
@@ -166,11 +166,12 @@ class Runner:
             mask = layer.mask(given, *arguments)
             masks |= {Ref(task.index, i): mask for i in range(layer.masked_outputs)}
         if states is not None and isinstance(layer, StatefulLayer):
+            arguments = layer.received(arguments)
             y, after[task.index] = layer.scan(states[task.index], *arguments, **options)
             return y
         if task.is_pointwise and not task.is_stateful and not task.listens:
             return _once_if_static(task, arguments, keywords, values)
-        return layer.call(*arguments, **keywords, **options)
+        return layer(*arguments, **keywords, **options)
 
 
 def _as_bools(mask: Any) -> Any:
@@ -218,9 +219,9 @@ def _once_if_static(
     layer = task.node.layer
     given = [values[ref] for ref in task.inputs]
     if not all(is_static(x) for x in given):
-        return layer.call(*arguments, **keywords)
+        return layer(*arguments, **keywords)
     steps = given[0].shape[1]
     first = {ref: values[ref][:, :1] for ref in task.inputs}
     arguments = substitute(task.node.arguments, first.__getitem__)
-    y: Array = layer.call(*arguments, **substitute(task.node.keywords, first.__getitem__))
+    y: Array = layer(*arguments, **substitute(task.node.keywords, first.__getitem__))
     return np.broadcast_to(y, (y.shape[0], steps, *y.shape[2:]))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref import activations
+from kspike_ref import activations, dtypes
 from kspike_ref.archive import Weights
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
 from kspike_ref.layers.registry import create, known
@@ -40,7 +40,7 @@ def activation(config: Any) -> Function:
             raise UnsupportedUseError(f"activation {config.get('class_name')}")
         if isinstance(layer, PReLU):
             layer.is_carried = True
-        return layer.call
+        return layer
     try:
         return activations.get(config)
     except ValueError as error:
@@ -54,6 +54,12 @@ class Pointwise(Layer):
     passes_mask = True
 
 
+# Activations that Keras computes for integers, and for bools. The others take floats alone.
+_OF_ALL = ("linear", "exponential", "tanh")
+_OF_NUMBERS = ("relu", "relu6", "leaky_relu")
+_KEEP_INTEGERS = ("linear", "relu", "relu6")
+
+
 @known("Activation")
 class Activation(Pointwise):
     """A named function."""
@@ -62,6 +68,12 @@ class Activation(Pointwise):
 
     def setup(self) -> None:
         self.function = activation(self.config.get("activation"))
+        if isinstance(self.function, Layer):
+            self.kinds, self.casts = self.function.kinds, self.function.casts
+            return
+        name = self.function.__name__
+        self.kinds = "biuf" if name in _OF_ALL else "iuf" if name in _OF_NUMBERS else "f"
+        self.casts = "f" if name in _KEEP_INTEGERS else "biuf"
 
     def call(self, x: Array) -> Array:
         return self.function(x)
@@ -73,14 +85,29 @@ class ReLU(Pointwise):
 
     keeps_zeros = True
 
-    def call(self, x: Array) -> Array:
+    def setup(self) -> None:
         config = self.config
+        self.slope = float(config.get("negative_slope") or 0.0)
+        self.threshold = float(config.get("threshold") or 0.0)
+        self.limit = config.get("max_value")
+        plain = self.limit is None and self.threshold == 0
+        self.kinds = "iuf" if plain or not self.slope else "f"
+        self.casts = "iuf" if self.slope else "f"
+
+    def call(self, x: Array) -> Array:
+        if x.dtype.kind in "iu":
+            return self._of_integers(x)
         return activations.relu(
-            x,
-            negative_slope=float(config.get("negative_slope") or 0.0),
-            max_value=config.get("max_value"),
-            threshold=float(config.get("threshold") or 0.0),
+            x, negative_slope=self.slope, max_value=self.limit, threshold=self.threshold
         )
+
+    def _of_integers(self, x: Array) -> Array:
+        """Return integers that are not negative; threshold and limit are cut to integers first."""
+        low = x.dtype.type(self.threshold)
+        y = np.where(x > low, x, x.dtype.type(0)) if self.threshold else np.maximum(x, 0)
+        if self.limit is not None:
+            y = np.minimum(y, x.dtype.type(self.limit))
+        return y.astype(dtypes.common_type(y, 0)) if self.threshold else y
 
 
 @known("LeakyReLU")
@@ -88,6 +115,8 @@ class LeakyReLU(Pointwise):
     """``x`` above 0, a slope below."""
 
     keeps_zeros = True
+    kinds = "iuf"
+    casts = "iuf"
 
     def call(self, x: Array) -> Array:
         return activations.leaky_relu(x, float(self.config.get("negative_slope", 0.3)))
@@ -97,6 +126,8 @@ class LeakyReLU(Pointwise):
 class ELU(Pointwise):
     """Exponential below 0."""
 
+    kinds = "f"
+
     def call(self, x: Array) -> Array:
         return activations.elu(x, float(self.config.get("alpha", 1.0)))
 
@@ -105,6 +136,7 @@ class ELU(Pointwise):
 class Softmax(Layer):
     """Softmax over one axis or several."""
 
+    kinds = "f"
     passes_mask = True
     uses_mask = True
 
@@ -131,6 +163,7 @@ class Softmax(Layer):
 class PReLU(Layer):
     """``x`` above 0, a trained slope below."""
 
+    kinds = "f"
     passes_mask = True
     is_carried = False  # by another layer, as its activation
 
@@ -173,6 +206,10 @@ class Identity(Pointwise):
 
     keeps_zeros = True
 
+    def setup(self) -> None:
+        if self.class_name == "ActivityRegularization":  # Keras adds up squares for a loss
+            self.refused = ("bool", "int8", "int16", "uint8", "uint16")
+
     def call(self, x: Array) -> Array:
         return x
 
@@ -193,7 +230,11 @@ class Masking(Layer):
 
     def mask(self, given: Any, *inputs: Any) -> Any:
         x = inputs[0]
-        return (x != x.dtype.type(self.value)).any(axis=-1)
+        if x.dtype == self.dtype:
+            return (x != x.dtype.type(self.value)).any(axis=-1)
+        values, value = dtypes.promoted(x, self.value)
+        return (values != value).any(axis=-1)
 
     def call(self, x: Array) -> Array:
-        return np.where(self.mask((), x)[..., None], x, x.dtype.type(0))
+        y = np.where(self.mask((), x)[..., None], x, x.dtype.type(0))
+        return y.astype(dtypes.common_type(x, 0), copy=False)  # of bools, int32

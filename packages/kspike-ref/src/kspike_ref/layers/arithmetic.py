@@ -4,77 +4,143 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from kspike_ref import activations
+from kspike_ref import activations, dtypes
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Array, Layer, Shape
+from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.merge import broadcast
+from kspike_ref.layers.operation import Operation
 from kspike_ref.layers.registry import known
 
 Function = Callable[..., Any]
+_SINGLE = np.dtype("float32")
 
-_ELEMENTWISE: dict[str, Function] = {
-    "Add": np.add,
-    "Subtract": np.subtract,
-    "Multiply": np.multiply,
-    "TrueDivide": np.true_divide,
-    "Divide": np.true_divide,
-    "FloorDivide": np.floor_divide,
-    "Mod": np.mod,
-    "Power": np.power,
-    "Maximum": np.maximum,
-    "Minimum": np.minimum,
-    "Negative": np.negative,
-    "Absolute": np.absolute,
-    "Abs": np.absolute,
-    "Square": np.square,
-    "Sqrt": np.sqrt,
-    "Exp": np.exp,
-    "Expm1": np.expm1,
-    "Log": np.log,
-    "Log1p": np.log1p,
-    "Sin": np.sin,
-    "Cos": np.cos,
-    "Tanh": np.tanh,
-    "Sign": np.sign,
-    "Floor": np.floor,
-    "Ceil": np.ceil,
-    "Rsqrt": lambda x: 1 / np.sqrt(x),
-    "Reciprocal": np.reciprocal,
-    "Relu": activations.relu,
-    "Relu6": activations.relu6,
-    "Sigmoid": activations.sigmoid,
-    "Silu": activations.silu,
-    "Softplus": activations.softplus,
-    "Softsign": activations.softsign,
-    "HardSigmoid": activations.hard_sigmoid,
-    "HardSilu": activations.hard_silu,
-    "Selu": activations.selu,
+
+@dataclass(frozen=True)
+class _Function:
+    """A function of each element, and the types that Keras on TensorFlow gives it.
+
+    Attributes
+    ----------
+    compute : callable
+        From arrays of one type to an array.
+    kinds : str
+        The kinds of numbers it takes, as in `Layer`, once its operands have one type.
+    refused : tuple of str
+        Types that it does not take beside.
+    floats : bool
+        Whether integers and bools become float32 first.
+    bools : str
+        What bools become first: ``"int32"`` where they count.
+    weak : bool
+        Whether a Python number takes the type of an array of its kind.
+    """
+
+    compute: Function
+    kinds: str = "biuf"
+    refused: tuple[str, ...] = ()
+    floats: bool = False
+    bools: str = "bool"
+    weak: bool = True
+
+    @property
+    def operands(self) -> int:
+        """How many arrays or numbers it takes."""
+        return getattr(self.compute, "nin", 1) if self.compute is not _floor_divide else 2
+
+    def types(self, *values: Any) -> dtypes.DType:
+        """Return the type in which arrays and Python numbers are computed."""
+        if all(type(x) in (int, float) or getattr(x, "dtype", None) == _SINGLE for x in values):
+            return _SINGLE
+        kinds = [dtypes.kind_of(value) for value in values]
+        if not self.weak:
+            kinds = [np.dtype(dtypes.result_type(k)) if isinstance(k, type) else k for k in kinds]
+        dtype = dtypes.computed(dtypes.result_type(*kinds) if len(kinds) > 1 else kinds[0])
+        if dtype.kind == "b":
+            dtype = np.dtype(self.bools)
+        return dtypes.float_type(dtype) if self.floats else dtype
+
+
+def _floor_divide(x: Array, y: Array) -> Array:
+    """Return ⌊x/y⌋: for floats the quotient is rounded first, as TensorFlow does it."""
+    quotient: Array = np.floor_divide(x, y) if x.dtype.kind != "f" else np.floor(x / y)
+    return quotient
+
+
+def _numbers(compute: Function) -> _Function:
+    return _Function(compute, "iuf")
+
+
+def _real(compute: Function) -> _Function:
+    return _Function(compute, floats=True)
+
+
+def _of_floats(compute: Function) -> _Function:
+    return _Function(compute, "f")
+
+
+_ELEMENTWISE = {
+    "Add": _numbers(np.add),
+    "Subtract": _numbers(np.subtract),
+    "Multiply": _numbers(np.multiply),
+    "TrueDivide": _real(np.true_divide),
+    "Divide": _real(np.true_divide),
+    "FloorDivide": _numbers(_floor_divide),
+    "Mod": _Function(np.mod, "iuf", bools="int32", weak=False),
+    "Power": _numbers(np.power),
+    "Maximum": _numbers(np.maximum),
+    "Minimum": _numbers(np.minimum),
+    "Negative": _Function(np.negative, "if"),
+    "Absolute": _Function(np.absolute),
+    "Abs": _Function(np.absolute),
+    "Square": _Function(np.square, bools="int32"),
+    "Sqrt": _real(np.sqrt),
+    "Exp": _real(np.exp),
+    "Expm1": _real(np.expm1),
+    "Log": _real(np.log),
+    "Log1p": _real(np.log1p),
+    "Sin": _real(np.sin),
+    "Cos": _real(np.cos),
+    "Tanh": _real(np.tanh),
+    "Sign": _Function(np.sign, "iuf", ("uint64",)),
+    "Floor": _real(np.floor),
+    "Ceil": _real(np.ceil),
+    "Rsqrt": _of_floats(lambda x: 1 / np.sqrt(x)),
+    "Reciprocal": _of_floats(np.reciprocal),
+    "Relu": _numbers(activations.relu),
+    "Relu6": _numbers(activations.relu6),
+    "Sigmoid": _of_floats(activations.sigmoid),
+    "Silu": _of_floats(activations.silu),
+    "Softplus": _of_floats(activations.softplus),
+    "Softsign": _of_floats(activations.softsign),
+    "HardSigmoid": _of_floats(activations.hard_sigmoid),
+    "HardSilu": _of_floats(activations.hard_silu),
+    "Selu": _of_floats(activations.selu),
 }
 # What Keras makes masks of, and writes into the model beside the layers.
-_LOGICAL: dict[str, Function] = {
-    "Equal": np.equal,
-    "NotEqual": np.not_equal,
-    "Less": np.less,
-    "LessEqual": np.less_equal,
-    "Greater": np.greater,
-    "GreaterEqual": np.greater_equal,
-    "LogicalAnd": np.logical_and,
-    "LogicalOr": np.logical_or,
-    "LogicalNot": np.logical_not,
+_LOGICAL = {
+    "Equal": _Function(np.equal, weak=False),
+    "NotEqual": _Function(np.not_equal, weak=False),
+    "Less": _Function(np.less, "iuf", weak=False),
+    "LessEqual": _Function(np.less_equal, "iuf", weak=False),
+    "Greater": _Function(np.greater, "iuf", weak=False),
+    "GreaterEqual": _Function(np.greater_equal, "iuf", weak=False),
+    "LogicalAnd": _Function(np.logical_and),
+    "LogicalOr": _Function(np.logical_or),
+    "LogicalNot": _Function(np.logical_not),
 }
 _FUNCTIONS = _ELEMENTWISE | _LOGICAL
 _REDUCTIONS: dict[str, Function] = {
     "Mean": np.mean, "Sum": np.sum, "Max": np.max, "Min": np.min, "Prod": np.prod,
     "Any": np.any, "All": np.all,
 }  # fmt: skip
-_DTYPES = ("bool", "int32", "int64", "float32", "float64")
 
 
-def _each(names: dict[str, Function] | tuple[str, ...]) -> list[str]:
+def _each(names: Any) -> list[str]:
     return [f"ops:{name}" for name in names]
 
 
@@ -84,11 +150,18 @@ def _shape_of(value: Any) -> Shape:
 
 
 @known(*_each(_FUNCTIONS))
-class Elementwise(Layer):
+class Elementwise(Operation):
     """A function of each element."""
 
+    def setup(self) -> None:
+        self.function = _FUNCTIONS[self.class_name]
+        self.kinds, self.refused = self.function.kinds, self.function.refused
+
+    def received(self, values: Any) -> Any:
+        return values  # what counts is the type that the operands have in common
+
     def output_shape(self, *shapes: Any) -> Shape:
-        wanted = getattr(_FUNCTIONS[self.class_name], "nin", 1)
+        wanted = self.function.operands
         constants = [value for value in shapes if not isinstance(value, tuple)]
         numbers = all(isinstance(value, int | float | np.ndarray) for value in constants)
         if len(shapes) != wanted or len(constants) == wanted or not numbers:
@@ -105,21 +178,34 @@ class Elementwise(Layer):
         return same and rank > 1 and max(constants, default=0) < rank - 1
 
     def call(self, *inputs: Any) -> Array:
-        # a Python number takes the tensor's type, and an array constant as well: as Keras does it
-        types = [x.dtype for x in inputs if isinstance(x, np.ndarray)]
-        floats = [dtype for dtype in types if dtype.kind == "f"]
-        if not floats and any(type(x) is float for x in inputs):
-            floats = [self.dtype]
-        dtype = floats[0] if floats else np.result_type(*types)
-        values = [x.astype(dtype) if isinstance(x, np.ndarray) else dtype.type(x) for x in inputs]
+        dtype = self.function.types(*inputs)
+        self.check_type(dtype)
+        values = [self._operand(x, dtype) for x in inputs]
+        if dtype.kind in "iu" and len(values) == 2:
+            self._check_integers(values[1])
         with np.errstate(all="ignore"):
-            y: Array = _FUNCTIONS[self.class_name](*values)
-        return y if floats or y.dtype.kind != "f" else y.astype(self.dtype)
+            y: Array = self.function.compute(*values)
+        return y
+
+    def _operand(self, x: Any, dtype: dtypes.DType) -> Array:
+        """Return an array or a number in the type of the computation."""
+        if type(x) is float and not self.function.weak:
+            x = np.float32(x)  # Keras makes a tensor of it first
+        return np.asarray(x).astype(dtype, copy=False)
+
+    def _check_integers(self, y: Array) -> None:
+        """Refuse what integers have no result for; TensorFlow refuses it as well."""
+        if self.class_name in ("FloorDivide", "Mod") and not np.all(y):
+            raise ValueError(f"layer {self.name!r} divides integers by zero")
+        if self.class_name == "Power" and np.any(y < 0):
+            raise ValueError(f"layer {self.name!r} raises integers to negative powers")
 
 
 @known(*_each(_REDUCTIONS))
-class Reduction(Layer):
+class Reduction(Operation):
     """One value for all elements along some axes."""
+
+    options = ("axis", "keepdims", "initial")
 
     def setup(self) -> None:
         axis = self.config.get("axis")
@@ -127,6 +213,13 @@ class Reduction(Layer):
         if self.axes is not None and not all(type(a) is int for a in self.axes):
             raise ArchiveError(f"axis must hold integers. Received: {axis!r:.80}")
         self.keepdims = bool(self.config.get("keepdims", False))
+        self.initial = self.config.get("initial")
+        if self.initial is None:
+            return
+        if self.class_name not in ("Max", "Min"):
+            raise UnsupportedUseError(f"{self.name}: {self.class_name} with the argument 'initial'")
+        if not isinstance(self.initial, int | float):
+            raise ArchiveError(f"initial must be a number. Received: {self.initial!r:.80}")
 
     def positive(self, rank: int) -> tuple[int, ...]:
         """Return the axes as positive numbers."""
@@ -138,7 +231,7 @@ class Reduction(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         axes = self.positive(len(shape))
         if 0 in axes:
-            raise ArchiveError(f"layer {self.name!r} mixes the examples of a batch")
+            raise self.mixes(f"axis={self.config.get('axis')}")
         if self.keepdims:
             return tuple(1 if i in axes else n for i, n in enumerate(shape))
         return tuple(n for i, n in enumerate(shape) if i not in axes)
@@ -148,21 +241,56 @@ class Reduction(Layer):
 
     def call(self, x: Array) -> Array:
         axes = self.positive(x.ndim)
-        y: Array = _REDUCTIONS[self.class_name](x, axis=axes, keepdims=self.keepdims)
-        return y if y.dtype.kind == "b" else y.astype(x.dtype, copy=False)
+        if self.class_name in ("Max", "Min"):
+            return self._extremum(x, axes)
+        options: dict[str, Any] = {"axis": axes, "keepdims": self.keepdims}
+        if self.class_name in ("Any", "All"):
+            y: Array = _REDUCTIONS[self.class_name](x, **options)
+            return y
+        dtype = dtypes.float_type(x.dtype) if self.class_name == "Mean" else self._sum_type(x)
+        y = _REDUCTIONS[self.class_name](x.astype(dtype, copy=False), dtype=dtype, **options)
+        return y
+
+    def _sum_type(self, x: Array) -> dtypes.DType:
+        """Return the type of a sum or a product; Keras has no product in uint64."""
+        dtype = dtypes.sum_type(x.dtype)
+        return dtypes.common_type(x) if self.class_name == "Prod" and dtype == np.uint64 else dtype
+
+    def _extremum(self, x: Array, axes: tuple[int, ...]) -> Array:
+        """Return the largest or smallest element, and not less or more than ``initial``."""
+        bound = dtypes.smallest if self.class_name == "Max" else dtypes.largest
+        y: Array = _REDUCTIONS[self.class_name](
+            x, axis=axes, keepdims=self.keepdims, initial=bound(x.dtype)
+        )
+        if self.initial is None:
+            return y
+        if x.dtype.kind in "iu" and isinstance(self.initial, float):
+            self.refuse(x.dtype, f"floats where initial={self.initial} is one")
+        if x.dtype.kind == "b":
+            limit = np.asarray(self.initial).astype(np.int32)
+            pair = np.maximum if self.class_name == "Max" else np.minimum
+            return pair(y.astype(np.int32), limit).astype(bool)
+        limit = np.asarray(self.initial).astype(x.dtype)
+        return np.maximum(y, limit) if self.class_name == "Max" else np.minimum(y, limit)
 
 
 @known("ops:OnesLike", "ops:ZerosLike")
-class Like(Layer):
+class Like(Operation):
     """Ones or zeros in the shape of a tensor."""
 
+    options = ("dtype",)
     pointwise_from = 2
 
+    def setup(self) -> None:
+        self.value = self.class_name == "OnesLike"
+
     def output_shape(self, shape: Shape, dtype: Any = None) -> Shape:
-        if dtype is not None and dtype not in _DTYPES:
-            known_types = ", ".join(_DTYPES)
-            raise ArchiveError(f"dtype must be one of {known_types}. Received: {dtype!r:.80}")
+        for kind in (dtype, self.result_type):
+            if kind is not None and kind not in dtypes.NAMES:
+                names = ", ".join(dtypes.NAMES)
+                raise ArchiveError(f"dtype must be one of {names}. Received: {kind!r:.80}")
         return shape
 
     def call(self, x: Array, dtype: Any = None) -> Array:
-        return np.full(x.shape, self.class_name == "OnesLike", dtype or x.dtype)
+        kind = dtype or self.result_type
+        return np.full(x.shape, self.value, dtypes.computed(kind) if kind else x.dtype)

@@ -16,7 +16,6 @@ import numpy as np
 from kspike_ref._softmax import softmax
 from kspike_ref.archive import ArchiveError, Weights
 from kspike_ref.counting import tally
-from kspike_ref.dtypes import autocast
 from kspike_ref.layers.activation import activation
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
 from kspike_ref.layers.product import Product
@@ -51,6 +50,7 @@ class _Heads(Layer):
 
     passes_mask = True
     uses_mask = True
+    casts = "biuf"
     takes_all_masks = True
     argument_names = ("query", "value", "key")
     heads: int
@@ -189,13 +189,13 @@ class _Heads(Layer):
         # Keras computes in another place where dropout or the scores are asked for
         is_fused = not (self.drops or return_attention_scores or query.ndim != 3)
         projected = {
-            name: self.projections[name](x.astype(self.dtype, copy=False))
+            name: self.projections[name](x)
             for name, x in (("query", query), ("key", key), ("value", value))
         }
         tally.spikes = False  # what comes now are no spikes
         y, scores = self._attend(projected, allowed, is_fused)
         if self.use_gate:
-            y = y * self.gate(self.projections["gate"](query.astype(self.dtype, copy=False)))
+            y = y * self.gate(self.projections["gate"](query))
         y = self.projections["output"](np.ascontiguousarray(y).reshape(*y.shape[:-2], -1))
         return [y, scores] if return_attention_scores else y
 
@@ -344,6 +344,7 @@ class Attention(Layer):
     """Scores of queries and keys as they come, without projections."""
 
     uses_mask = True
+    kinds = "f"
     score_mode: str
 
     def setup(self) -> None:
@@ -402,7 +403,7 @@ class Attention(Layer):
         use_causal_mask: bool = False,
         mask: Any = None,
     ) -> Any:
-        query, value, key = _three_arrays([autocast(x, self.dtype) for x in inputs])
+        query, value, key = _three_arrays(inputs)
         query_mask, value_mask = (mask[0], mask[1]) if mask else (None, None)
         scores = self.scores(query, key)
         tally.add(scores.size * (query.shape[-1] + value.shape[-1]))

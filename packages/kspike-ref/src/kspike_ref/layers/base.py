@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
+from kspike_ref import dtypes
 from kspike_ref.archive import ArchiveError, Weights
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int | None, ...]
 State = tuple[Array, ...]
 
+_KINDS = {"b": "bools", "i": "signed integers", "u": "unsigned integers", "f": "floats"}
 _MAX_ELEMENTS = 2**31  # in one example of an output: a limit for configurations of strangers
 
 
@@ -89,6 +91,14 @@ class Layer:
     drops_masks : bool
         Whether it takes the masks from its inputs, so that layers that run later find none: Keras'
         `MultiHeadAttention` does.
+    kinds : str
+        The kinds of numbers that its inputs may hold, as NumPy's letters: ``"b"`` for bools,
+        ``"iu"`` for integers, ``"f"`` for floats. A model raises `TypeError` for others.
+    refused : tuple of str
+        Types that it does not take beside.
+    casts : str
+        The kinds that it gets as floats of its own type, `dtype`. Floats in Keras' layers; integers
+        as well where ``call`` computes with real numbers. ``keras.ops`` get what there is.
     """
 
     pointwise_from: ClassVar[int] = 0
@@ -101,6 +111,9 @@ class Layer:
     argument_names: ClassVar[tuple[str, ...]] = ("inputs",)
     takes_all_masks: ClassVar[bool] = False
     drops_masks: ClassVar[bool] = False
+    kinds: str = "biuf"
+    refused: tuple[str, ...] = ()
+    casts: str = "f"
 
     def __init__(self, name: str, class_name: str, config: Mapping[str, Any]) -> None:
         self.name = name
@@ -144,6 +157,50 @@ class Layer:
     def call(self, *inputs: Any) -> Any:
         """Return the output for input arrays, which it must not change."""
         raise NotImplementedError(f"{type(self).__name__} has no call")
+
+    def __call__(self, *inputs: Any, **keywords: Any) -> Any:
+        """Return the output for inputs of any type: what a model calls."""
+        return self.call(*self.received(inputs), **keywords)
+
+    def received(self, values: Any) -> Any:
+        """Return inputs, nested or not, in the types in which ``call`` gets them.
+
+        Parameters
+        ----------
+        values : ndarray, or list or tuple
+            What comes from other layers. What is no array stays what it is.
+
+        Returns
+        -------
+        ndarray, list or tuple
+            The same, with arrays of the kinds in `casts` as `dtype`.
+
+        Raises
+        ------
+        TypeError
+            If the layer does not take a type; the same types fail in Keras, on TensorFlow.
+        """
+        if isinstance(values, list | tuple):
+            return type(values)([self.received(value) for value in values])
+        if not isinstance(values, np.ndarray) or values.dtype == self.dtype:
+            return values
+        self.check_type(values.dtype)
+        return dtypes.cast(values, self.dtype) if values.dtype.kind in self.casts else values
+
+    def check_type(self, dtype: dtypes.DType) -> None:
+        """Refuse a type that Keras' layer or operation does not compute with either."""
+        if dtype.kind in self.kinds and dtype.name not in self.refused:
+            return
+        wanted = [name for letter, name in _KINDS.items() if letter in self.kinds]
+        without = f" but {', '.join(self.refused)}" if dtype.name in self.refused else ""
+        self.refuse(dtype, " and ".join(wanted) + without)
+
+    def refuse(self, dtype: dtypes.DType, wanted: str) -> NoReturn:
+        """Raise the error that says which types the layer takes."""
+        raise TypeError(
+            f"layer {self.name!r} ({self.class_name}) takes {wanted}, as in Keras on TensorFlow. "
+            f"Received: dtype={dtype}. Cast the input, for example with keras.ops.cast"
+        )
 
     def pointwise(self, *shapes: Any) -> bool:
         """Return whether each position of axis 1 is treated alone and alike."""

@@ -1,66 +1,30 @@
 # ruff: noqa: D102 (what the methods do is documented in base.Layer)
-"""``keras.ops`` that change types alone."""
+"""``keras.ops.cast``, which Keras also writes before layers that get another type of floats."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
-from kspike_ref.dtypes import NAMES, computed, promoted
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
+from kspike_ref import dtypes
+from kspike_ref.archive import ArchiveError
+from kspike_ref.layers.base import Array
+from kspike_ref.layers.operation import Operation
 from kspike_ref.layers.registry import known
 
 
-def numpy_type(name: Any, layer: str) -> np.dtype[Any]:
-    """Return the type of NumPy that computes a type of Keras; refuse what is no number."""
-    text = name if isinstance(name, str) else None
-    if isinstance(name, dict) and isinstance(name.get("config"), dict):
-        text = name["config"].get("name")
-    if text not in NAMES:
-        raise UnsupportedUseError(f"{layer}: dtype={name!r:.80}")
-    return computed(text)
+@known("ops:Cast")
+class Cast(Operation):
+    """The same numbers in another type; half precision stays float32."""
 
-
-@known("ops:Cast", "ops:SaturateCast", "ops:ConvertToTensor")
-class Cast(Layer):
-    """The same values in another type."""
-
+    options = ("dtype",)
     pointwise_from = 2
     keeps_zeros = True
 
     def setup(self) -> None:
-        given = self.config.get("dtype")
-        for option in ("sparse", "ragged"):
-            if self.config.get(option):
-                raise UnsupportedUseError(f"{self.name}: {option}={self.config[option]!r}")
-        self.target = None if given is None else numpy_type(given, self.name)
+        if self.result_type not in dtypes.NAMES:
+            names = ", ".join(dtypes.NAMES)
+            raise ArchiveError(f"dtype must be one of {names}. Received: {self.result_type!r:.80}")
+        self.target = dtypes.computed(self.result_type)
 
-    def output_shape(self, x: Shape, dtype: Any = None, sparse: Any = None) -> Shape:
-        if dtype is not None:
-            self.target = numpy_type(dtype, self.name)
-        return x
-
-    def call(self, x: Array, dtype: Any = None, sparse: Any = None) -> Array:
-        target = self.target
-        if target is None or target == x.dtype:
-            return x
-        if self.class_name == "SaturateCast" and target.kind in "iu":
-            limits = np.iinfo(target)
-            low = max(limits.min, _lowest(x.dtype))
-            high = min(limits.max, _highest(x.dtype))
-            x = np.clip(x, *promoted(x, low, high)[1:])
-        with np.errstate(invalid="ignore"):
-            return x.astype(target)
-
-
-def _lowest(kind: np.dtype[Any]) -> Any:
-    if kind.kind == "b":
-        return 0
-    return np.iinfo(kind).min if kind.kind in "iu" else float(np.finfo(kind).min)
-
-
-def _highest(kind: np.dtype[Any]) -> Any:
-    if kind.kind == "b":
-        return 1
-    return np.iinfo(kind).max if kind.kind in "iu" else float(np.finfo(kind).max)
+    def call(self, x: Array) -> Array:
+        if x.dtype.kind == "f" and self.target.kind in "iu":
+            return dtypes.cut(x, self.target)
+        return dtypes.cast(x, self.target)

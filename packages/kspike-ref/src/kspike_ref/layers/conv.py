@@ -24,6 +24,8 @@ from kspike_ref.layers.window import Window, lengths
 class ConvLayer(Layer):
     """What all convolutions share."""
 
+    kinds = "f"
+
     def setup(self) -> None:
         refuse_variants(self.config)
         rank = next((int(c) for c in self.class_name if c.isdigit()), 0)

@@ -30,6 +30,7 @@ def refuse_variants(config: dict[str, Any]) -> None:
 class Dense(Layer):
     """``activation(x @ kernel + bias)``."""
 
+    casts = "biuf"
     pointwise_from = 3
     passes_mask = True
 
@@ -63,13 +64,14 @@ def activation_parts(
     function: Any, shape: Shape, place: str = "activation"
 ) -> list[tuple[str, Layer, tuple[Any, ...]]]:
     """Return the layer that a layer carries as its activation, if it is one."""
-    owner = getattr(function, "__self__", None)
-    return [(place, owner, (shape,))] if isinstance(owner, Layer) else []
+    return [(place, function, (shape,))] if isinstance(function, Layer) else []
 
 
 @known("EinsumDense")
 class EinsumDense(Layer):
     """A product over the axes that an equation names."""
+
+    casts = "biuf"
 
     def setup(self) -> None:
         refuse_variants(self.config)

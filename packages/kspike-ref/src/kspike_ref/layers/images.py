@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.archive import ArchiveError
-from kspike_ref.dtypes import autocast
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.registry import create, known, saved_name
 from kspike_ref.layers.resampling import METHODS, resize, round_to
@@ -19,22 +18,28 @@ from kspike_ref.layers.resampling import METHODS, resize, round_to
 
 @known(
     "MaxNumBoundingBoxes", "MixUp", "RandomBrightness", "RandomColorDegeneration",
-    "RandomColorJitter", "RandomContrast", "RandomCrop", "RandomGrayscale", "RandomHue",
-    "RandomInvert", "RandomPosterization", "RandomSaturation",
+    "RandomColorJitter", "RandomContrast", "RandomGrayscale", "RandomHue", "RandomInvert",
+    "RandomPosterization", "RandomSaturation",
 )  # fmt: skip
 class Augmentation(Layer):
-    """Augmentation, which acts in training only.
-
-    `RandomCrop` belongs here: since Keras 3.8 it leaves images alone at inference, whatever shape
-    it declares.
-    """
+    """Augmentation, which acts in training only."""
 
     pointwise_from = 2
     keeps_zeros = True
     ignores_training = True
 
     def call(self, x: Array) -> Array:
-        return x if self.class_name == "RandomCrop" else autocast(x, self.dtype)
+        return x
+
+
+@known("RandomCrop")
+class RandomCrop(Augmentation):
+    """The identity: since Keras 3.8 images are cropped in training alone, whatever shape it declares.
+
+    It is the one image layer that leaves floats of other types alone.
+    """
+
+    casts = ""
 
 
 @known(
@@ -45,8 +50,7 @@ class Augmentation(Layer):
 class CastingAugmentation(Augmentation):
     """Augmentation whose output has the layer's own type, also where integers come in."""
 
-    def call(self, x: Array) -> Array:
-        return x.astype(self.dtype, copy=False)
+    casts = "biuf"
 
 
 @known("AutoContrast")
@@ -66,8 +70,7 @@ class AutoContrast(Layer):
         return shape
 
     def call(self, x: Array) -> Array:
-        original = autocast(x, self.dtype)
-        width = self.high - self.low
+        original, width = x, self.high - self.low
         is_bytes = (self.low, self.high) == (0, 255)
         x = x.astype(self.dtype, copy=False)
         y = x if is_bytes else (x - self.low) / width * 255
@@ -117,6 +120,9 @@ class _Sized(Layer):
 class Resizing(_Sized):
     """Images of another size, stretched, cropped or padded."""
 
+    kinds = "iuf"
+    refused = ("uint32", "uint64")
+
     def setup(self) -> None:
         super().setup()
         config = self.config
@@ -135,10 +141,7 @@ class Resizing(_Sized):
         self.fill = float(config.get("fill_value", 0.0))
 
     def sized(self, x: Array) -> Array:
-        x = autocast(x, self.dtype)
         kind = x.dtype
-        if kind.kind == "b":
-            raise ValueError(f"x must hold numbers at {self.name!r}. Received: dtype=bool")
         if self.crops:
             x = centre(x, self.size)
         elif self.pads:
@@ -173,8 +176,9 @@ def centre(x: Array, size: tuple[int, int]) -> Array:
 class CenterCrop(_Sized):
     """The middle of images; of smaller ones the largest part, resized."""
 
+    casts = "biuf"
+
     def sized(self, x: Array) -> Array:
-        x = x.astype(self.dtype, copy=False)
         above, left = (n - wanted for n, wanted in zip(x.shape[1:3], self.size, strict=True))
         if above >= 0 and left >= 0:
             rows = slice(above // 2, above // 2 + self.size[0])
@@ -225,5 +229,5 @@ class Pipeline(Layer):
 
     def call(self, x: Array) -> Any:
         for layer in self.layers:
-            x = layer.call(x)
+            x = layer(x)
         return x

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kspike_ref import dtypes
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
 from kspike_ref.layers.registry import known
@@ -95,7 +96,15 @@ class _Pairwise(Merge):
     function: Callable[[Array, Array], Array]
 
     def merge(self, inputs: list[Array]) -> Array:
-        return reduce(type(self).function, inputs)
+        return reduce(self.pair, inputs)
+
+    def pair(self, one: Array, other: Array) -> Array:
+        """Return the result for two inputs, in the type that Keras promotes them to."""
+        if one.dtype != self.dtype or other.dtype != self.dtype:
+            one, other = dtypes.promoted(one, other)
+            if one.dtype.kind == "b":  # not in `kinds`: bools with numbers are taken
+                self.refuse(one.dtype, "numbers, or bools with numbers")
+        return type(self).function(one, other)
 
 
 @known("Add")
@@ -125,14 +134,14 @@ class Multiply(_Pairwise):
     uses_mask = True
 
     def masked(self, inputs: list[Array], masks: list[Any]) -> Array:
-        one, zero = (inputs[0].dtype.type(n) for n in (1, 0))
         factors = [
-            x if m is None else np.where(m, x, one) for x, m in zip(inputs, masks, strict=True)
+            x if m is None else np.where(m, x, x.dtype.type(1))
+            for x, m in zip(inputs, masks, strict=True)
         ]
         y = self.merge(factors)
         if any(m is None for m in masks):
             return y
-        return np.where(reduce(np.logical_or, masks), y, zero)
+        return np.where(reduce(np.logical_or, masks), y, y.dtype.type(0))
 
 
 class _Extremum(_Pairwise):
@@ -143,10 +152,11 @@ class _Extremum(_Pairwise):
     def masked(self, inputs: list[Array], masks: list[Any]) -> Array:
         y, counts = inputs[0], masks[0]
         for x, mask in zip(inputs[1:], masks[1:], strict=True):
+            x, y = dtypes.promoted(x, y)
             other = x if mask is None else np.where(mask, x, y)
             y = y if counts is None else np.where(counts, y, other)
             counts = None if mask is None or counts is None else counts | mask
-            y = type(self).function(y, other)
+            y = self.pair(y, other)
         return y
 
 
@@ -165,11 +175,18 @@ class Minimum(_Extremum):
 
 
 @known("Average")
-class Average(Merge):
+class Average(_Pairwise):
     """The mean."""
 
+    function = np.add
+
     def merge(self, inputs: list[Array]) -> Array:
-        y: Array = reduce(np.add, inputs) / inputs[0].dtype.type(len(inputs))
+        total = super().merge(inputs)
+        if total.dtype.kind == "b":
+            self.refuse(total.dtype, "numbers, or bools with numbers")
+        if total.dtype.kind in "iu":  # TensorFlow divides integers of 32 bits and more in float64
+            total = total.astype(np.float32 if total.dtype.itemsize < 4 else np.float64)
+        y: Array = total / total.dtype.type(len(inputs))
         return y
 
 
@@ -210,7 +227,7 @@ class Concatenate(Merge):
         return np.concatenate(masks, axis=axis)
 
     def call(self, inputs: list[Array], mask: Any = None) -> Array:
-        return np.concatenate(inputs, axis=self.axis)
+        return np.concatenate(dtypes.unified(inputs), axis=self.axis)
 
 
 def concatenated(shapes: list[Shape], axis: int) -> Shape:
@@ -283,12 +300,27 @@ class Dot(Merge):
         a, b = self._axes([x.shape for x in inputs])
         x, y = np.moveaxis(inputs[0], a, -1), np.moveaxis(inputs[1], b, -1)
         if self.config.get("normalize", False):
+            for one in (x, y):
+                if one.dtype.kind != "f":
+                    self.refuse(one.dtype, "floats where normalize=True")
             x, y = _unit(x), _unit(y)
+        result = _product_type(x, y)
+        if result.kind != "f":  # Keras multiplies as floats, but bytes exactly
+            exact = x.dtype == y.dtype == np.int8
+            x, y = (one.astype(result if exact else self.dtype) for one in (x, y))
+        else:
+            x, y = dtypes.unified([x, y])
         free, other = x.shape[1:-1], y.shape[1:-1]
         product = np.matmul(
             x.reshape(len(x), -1, x.shape[-1]), y.reshape(len(y), -1, y.shape[-1]).swapaxes(1, 2)
         )
-        return product.reshape(len(x), *(free + other or (1,)))
+        return dtypes.cut(product, result).reshape(len(x), *(free + other or (1,)))
+
+
+def _product_type(x: Array, y: Array) -> dtypes.DType:
+    """Return the type of a product of matrices: that of bytes is wider."""
+    both_bytes = x.dtype == y.dtype == np.int8
+    return np.dtype("int32") if both_bytes else dtypes.common_type(x, y)
 
 
 def _unit(x: Array) -> Array:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kspike_ref import dtypes
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
 from kspike_ref.layers.registry import known
@@ -25,6 +26,7 @@ def axes_of(config: dict[str, Any], rank: int, default: Any = -1) -> tuple[int, 
 class BatchNormalization(Layer):
     """With the means and variances of training."""
 
+    casts = "biuf"
     passes_mask = True
     uses_mask = True  # in training; here it is taken and nothing else
 
@@ -87,6 +89,12 @@ class LayerNormalization(Layer):
         return len(shape) > 2 and min(axes_of(self.config, len(shape))) > 1
 
     def call(self, x: Array) -> Array:
+        if x.dtype.kind != "f":  # Keras cuts the result to the type of the input, then casts it
+            y: Array = self._normalized(x.astype(self.dtype))
+            return dtypes.cut(y, x.dtype).astype(self.dtype)
+        return self._normalized(x)
+
+    def _normalized(self, x: Array) -> Array:
         axes = axes_of(self.config, x.ndim)
         shape = [n if i in axes else 1 for i, n in enumerate(x.shape)]
         if self.rms:
@@ -120,6 +128,11 @@ class RMSNormalization(Layer):
         return len(shape) > 2 and min(axes_of(self.config, len(shape))) > 1
 
     def call(self, x: Array) -> Array:
+        if x.dtype.kind != "f":  # Keras cuts the result to the type of the input
+            return dtypes.cut(self._normalized(x.astype(self.dtype)), x.dtype)
+        return self._normalized(x)
+
+    def _normalized(self, x: Array) -> Array:
         axes = axes_of(self.config, x.ndim)
         square = np.square(x).mean(axis=axes, keepdims=True, dtype=np.float64)
         y: Array = x * (1 / np.sqrt(square + self.epsilon)).astype(x.dtype)
@@ -150,6 +163,12 @@ class GroupNormalization(Layer):
         return dict.fromkeys(names, (channels,))
 
     def call(self, x: Array) -> Array:
+        if x.dtype.kind != "f":  # Keras cuts the result to the type of the input, then casts it
+            y = self._normalized(x.astype(self.dtype))
+            return dtypes.cut(y, x.dtype).astype(self.dtype)
+        return self._normalized(x)
+
+    def _normalized(self, x: Array) -> Array:
         (axis,) = axes_of(self.config, x.ndim)
         channels = x.shape[axis]
         groups = channels if self.groups == -1 else self.groups
@@ -169,6 +188,7 @@ class GroupNormalization(Layer):
 class UnitNormalization(Layer):
     """To length 1 along some axes."""
 
+    kinds = "f"
     passes_mask = True
 
     def pointwise(self, shape: Shape) -> bool:
@@ -184,6 +204,8 @@ class UnitNormalization(Layer):
 @known("Normalization")
 class Normalization(Layer):
     """By means and variances of the data, adapted before training or given."""
+
+    casts = "biuf"
 
     def _axes(self, rank: int) -> tuple[int, ...]:
         return () if self.config.get("axis", -1) is None else axes_of(self.config, rank)
@@ -240,6 +262,8 @@ def _value(given: Any) -> Any:
 class Rescaling(Layer):
     """``x·scale + offset``."""
 
+    casts = "biuf"
+
     def setup(self) -> None:
         self.scale = np.asarray(_value(self.config.get("scale", 1.0)), self.dtype)
         self.offset = np.asarray(_value(self.config.get("offset", 0.0)), self.dtype)
@@ -259,6 +283,8 @@ class Rescaling(Layer):
 class LayerScale(Layer):
     """ConvNeXt's trained factor for each channel."""
 
+    kinds = "iuf"  # Keras multiplies bools with gamma as a bool
+    casts = "iuf"
     pointwise_from = 3
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:

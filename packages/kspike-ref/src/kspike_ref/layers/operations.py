@@ -3,36 +3,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+import math
+from typing import Any
 
 import numpy as np
 
+from kspike_ref import dtypes
 from kspike_ref._softmax import softmax
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Array, Layer, Shape
+from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.merge import concatenated
+from kspike_ref.layers.operation import Operation
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.shape import resolve
 
-Function = Callable[..., Any]
-
 
 @known("ops:Reshape")
-class Reshape(Layer):
+class Reshape(Operation):
     """The same elements in another shape, the batch axis included."""
 
+    options = ("newshape",)
     keeps_zeros = True
 
     def setup(self) -> None:
         self.target = tuple(-1 if n is None else int(n) for n in self.config["newshape"])
 
     def output_shape(self, shape: Shape) -> Shape:
-        if not self.target or (self.target[0] != -1 and self.target[0] != shape[0]):
-            raise ArchiveError(f"newshape must keep the batch axis. Received: {self.target}")
-        rest = self.target[1:]
-        if rest.count(-1) > 1 or min(rest, default=0) < -1:
+        if self.target.count(-1) > 2 or min(self.target, default=0) < -1:
             raise ArchiveError(f"newshape must have one unknown length. Received: {self.target}")
+        if not self.target or self.target[0] != -1:
+            raise self.mixes(f"newshape={self.target}")
+        rest = self.target[1:]
+        known_lengths = [n for n in shape[1:] if n is not None]
+        whole = len(known_lengths) == len(shape) - 1 and -1 not in rest
+        if whole and math.prod(known_lengths) != math.prod(rest):
+            raise self.mixes(f"newshape={self.target}")
         return (shape[0], *resolve(shape[1:], rest))
 
     def call(self, x: Array) -> Array:
@@ -40,9 +45,10 @@ class Reshape(Layer):
 
 
 @known("ops:Transpose")
-class Transpose(Layer):
+class Transpose(Operation):
     """The axes in another order; the batch stays first."""
 
+    options = ("axes",)
     keeps_zeros = True
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -52,8 +58,10 @@ class Transpose(Layer):
     def _axes(self, rank: int) -> list[int]:
         given = self.config.get("axes")
         axes = list(range(rank))[::-1] if given is None else [int(a) % rank for a in given]
-        if sorted(axes) != list(range(rank)) or axes[0] != 0:
-            raise ArchiveError(f"axes must keep the batch first. Received: {given}")
+        if sorted(axes) != list(range(rank)):
+            raise ArchiveError(f"axes must be a permutation. Received: {given}")
+        if axes[0] != 0:
+            raise self.mixes(f"axes={given}")
         return axes
 
     def pointwise(self, shape: Shape) -> bool:
@@ -63,43 +71,79 @@ class Transpose(Layer):
         return x.transpose(self._axes(x.ndim))
 
 
-@known("ops:ExpandDims", "ops:Squeeze")
-class Dims(Layer):
-    """Axes of length 1, added or removed."""
+@known("ops:ExpandDims")
+class ExpandDims(Operation):
+    """Axes of length 1, added."""
 
+    options = ("axis",)
     keeps_zeros = True
-    function: ClassVar[Function]
 
     def _axes(self, rank: int) -> tuple[int, ...]:
-        given = self.config.get("axis")
-        if given is None:
-            raise ArchiveError("axis must be given")
-        axes = [int(a) for a in (given if isinstance(given, list) else [given])]
-        total = rank + len(axes) if self.class_name == "ExpandDims" else rank
-        if not all(-total <= a < total and a % total for a in axes):
-            raise ArchiveError(f"axis must be after the batch. Received: {given}")
-        return tuple(a % total for a in axes)
+        return _after_batch(self, self.config["axis"], rank, new=True)
 
     def output_shape(self, shape: Shape) -> Shape:
         axes = self._axes(len(shape))
-        if self.class_name == "ExpandDims":
-            rest = iter(shape)
-            return tuple(1 if i in axes else next(rest) for i in range(len(shape) + len(axes)))
-        if any(shape[a] != 1 for a in axes):
-            raise ArchiveError(f"only axes of length 1 can be removed from {shape}")
-        return tuple(n for i, n in enumerate(shape) if i not in axes)
+        rest = iter(shape)
+        return tuple(1 if i in axes else next(rest) for i in range(len(shape) + len(axes)))
 
     def pointwise(self, shape: Shape) -> bool:
         return len(shape) > 2 and min(self._axes(len(shape))) > 1
 
     def call(self, x: Array) -> Array:
-        function = np.expand_dims if self.class_name == "ExpandDims" else np.squeeze
-        y: Array = function(x, axis=self._axes(x.ndim))
-        return y
+        return np.expand_dims(x, axis=self._axes(x.ndim))
+
+
+@known("ops:Squeeze")
+class Squeeze(Operation):
+    """Axes of length 1, removed: those that are named, or all after the batch."""
+
+    options = ("axis",)
+    keeps_zeros = True
+
+    def setup(self) -> None:
+        self.removed: tuple[int, ...] | None = None
+
+    def _axes(self, shape: Shape) -> tuple[int, ...]:
+        given = self.config.get("axis")
+        if given is not None:
+            return _after_batch(self, given, len(shape))
+        if None in shape[1:]:
+            raise UnsupportedUseError(
+                f"keras.ops.squeeze without axis, where a length of {shape} is unknown; name the "
+                "axis"
+            )
+        return tuple(i for i, n in enumerate(shape) if i and n == 1)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        axes = self._axes(shape)
+        if any(shape[a] not in (1, None) for a in axes):
+            raise ArchiveError(f"only axes of length 1 can be removed from {shape}")
+        if self.removed not in (None, axes):
+            raise UnsupportedUseError("keras.ops.squeeze of tensors with different axes of length 1")
+        self.removed = axes  # while a model is stepped, an axis of time has length 1 as well
+        return tuple(n for i, n in enumerate(shape) if i not in axes)
+
+    def pointwise(self, shape: Shape) -> bool:
+        return len(shape) > 2 and 1 not in self._axes(shape)
+
+    def call(self, x: Array) -> Array:
+        axes = self._axes(x.shape) if self.removed is None else self.removed
+        return np.squeeze(x, axis=axes)
+
+
+def _after_batch(layer: Operation, given: Any, rank: int, new: bool = False) -> tuple[int, ...]:
+    """Return axes of a configuration as positive numbers; none of them may be the batch."""
+    axes = given if isinstance(given, list) else [given]
+    total = rank + len(axes) if new else rank
+    if not all(type(a) is int and -total <= a < total for a in axes):
+        raise ArchiveError(f"axis must be within {total} axes. Received: {given!r:.80}")
+    if any(a % total == 0 for a in axes):
+        raise layer.mixes(f"axis={given}")
+    return tuple(a % total for a in axes)
 
 
 @known("ops:GetItem")
-class GetItem(Layer):
+class GetItem(Operation):
     """A slice."""
 
     keeps_zeros = True
@@ -111,7 +155,7 @@ class GetItem(Layer):
             if not all(n is None or n is Ellipsis or type(n) is int for n in parts):
                 raise ArchiveError(f"a slice must be made of integers. Received: {key!r:.80}")
         if items[:1] not in ((slice(None),), (Ellipsis,)):
-            raise ArchiveError(f"a slice must keep the whole batch. Received: {key!r:.80}")
+            raise self.mixes(f"the index {key!r:.80}")
         return items
 
     def output_shape(self, shape: Shape, key: Any) -> Shape:
@@ -122,7 +166,7 @@ class GetItem(Layer):
             for probe in (97, 101)
         ]
         if len(sizes[0]) == 0 or sizes[0][0] != 97:
-            raise ArchiveError(f"a slice must keep the whole batch. Received: {key!r:.80}")
+            raise self.mixes(f"the index {key!r:.80}")
         return tuple(a if a == b else None for a, b in zip(*sizes, strict=True))
 
     def pointwise(self, shape: Shape, key: Any) -> bool:
@@ -138,16 +182,14 @@ class GetItem(Layer):
 
 
 @known("ops:Concatenate")
-class Concatenate(Layer):
+class Concatenate(Operation):
     """One after another along an axis."""
 
+    options = ("axis",)
     keeps_zeros = True
 
     def _axis(self, rank: int) -> int:
-        axis = self.config.get("axis", 0)
-        if type(axis) is not int or not -rank <= axis < rank or axis % rank == 0:
-            raise ArchiveError(f"axis must be an axis after the batch. Received: {axis}")
-        return axis % rank
+        return _after_batch(self, self.config.get("axis", 0), rank)[0]
 
     def output_shape(self, shapes: Any) -> Shape:
         return concatenated(shapes, self._axis(len(shapes[0])))
@@ -157,18 +199,17 @@ class Concatenate(Layer):
         return same and len(shapes[0]) > 2 and self._axis(len(shapes[0])) > 1
 
     def call(self, inputs: list[Array]) -> Array:
-        return np.concatenate(inputs, axis=self._axis(inputs[0].ndim))
+        return np.concatenate(dtypes.unified(inputs), axis=self._axis(inputs[0].ndim))
 
 
 @known("ops:Stack")
-class Stack(Layer):
+class Stack(Operation):
     """One beside another along a new axis."""
 
+    options = ("axis",)
+
     def _axis(self, rank: int) -> int:
-        axis = self.config.get("axis", 0)
-        if type(axis) is not int or axis % (rank + 1) == 0:
-            raise ArchiveError(f"axis must be an axis after the batch. Received: {axis}")
-        return axis % (rank + 1)
+        return _after_batch(self, self.config.get("axis", 0), rank, new=True)[0]
 
     def output_shape(self, shapes: Any) -> Shape:
         axis = self._axis(len(shapes[0]))
@@ -179,30 +220,47 @@ class Stack(Layer):
         return same and len(shapes[0]) > 2 and self._axis(len(shapes[0])) > 1
 
     def call(self, inputs: list[Array]) -> Array:
-        return np.stack(inputs, axis=self._axis(inputs[0].ndim))
+        return np.stack(dtypes.unified(inputs), axis=self._axis(inputs[0].ndim))
 
 
 @known("ops:Clip")
-class Clip(Layer):
+class Clip(Operation):
     """Limited to a range."""
 
+    options = ("x_min", "x_max")
     pointwise_from = 3
 
+    def setup(self) -> None:
+        self.limits = [self.config[key] for key in ("x_max", "x_min")]
+        if not all(isinstance(n, int | float) for n in self.limits):
+            raise ArchiveError(f"x_min and x_max must be numbers. Received: {self.limits!r:.80}")
+
     def call(self, x: Array) -> Array:
-        low, high = float(self.config["x_min"]), float(self.config["x_max"])
-        y: Array = np.clip(x, x.dtype.type(low), x.dtype.type(high))
+        if x.dtype.kind != "f" and any(isinstance(n, float) for n in self.limits):
+            self.refuse(x.dtype, "floats where its limits are")
+        x = x.astype(np.int32) if x.dtype.kind == "b" else x
+        # the limit above first: where it is below the other one, the other one is the answer
+        high, low = (np.asarray(n).astype(x.dtype) for n in self.limits)
+        y: Array = np.maximum(np.minimum(x, high), low)
         return y
 
 
 @known("ops:Softmax")
-class Softmax(Layer):
+class Softmax(Operation):
     """Softmax over one axis."""
 
-    def _axis(self, rank: int) -> int:
+    kinds = "f"
+    options = ("axis",)
+
+    def setup(self) -> None:
         axis = self.config.get("axis", -1)
-        if type(axis) is not int or not -rank <= axis < rank or axis % rank == 0:
-            raise ArchiveError(f"axis must be an axis after the batch. Received: {axis}")
-        return axis % rank
+        if axis is None:
+            raise self.mixes("axis=None")
+        if isinstance(axis, list):
+            raise UnsupportedUseError(f"keras.ops.softmax with several axes: axis={axis}")
+
+    def _axis(self, rank: int) -> int:
+        return _after_batch(self, self.config.get("axis", -1), rank)[0]
 
     def pointwise(self, shape: Shape) -> bool:
         return self._axis(len(shape)) > 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref import _convolve
+from kspike_ref import _convolve, dtypes
 from kspike_ref._signal import frozen
 from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer, check_mask
 from kspike_ref.layers.registry import known
@@ -27,6 +27,9 @@ class Pooling(Layer):
         rank = next(int(c) for c in self.class_name if c.isdigit())
         self.window = Window(self.config, rank, "pool_size")
         self.is_maximum = self.class_name.startswith("Max")
+        # What TensorFlow pools: integers have a maximum over one or two axes.
+        self.kinds = "iuf" if self.is_maximum and rank < 3 else "f"
+        self.refused = ("uint32", "uint64")
 
     def output_shape(self, shape: Shape) -> Shape:
         spatial = self.window.extents(self.window.spatial(shape))
@@ -37,8 +40,25 @@ class Pooling(Layer):
         entered = window.enter(x)
         geometry = window.geometry(entered.shape[4 - window.rank : 4])
         out = np.empty((len(x), *geometry[4], entered.shape[4]), x.dtype)
-        _convolve.pool(frozen(entered), geometry, self.is_maximum, out)
+        if x.dtype.kind in "iu":
+            _largest_integers(entered, geometry, out)
+        else:
+            _convolve.pool(frozen(entered), geometry, self.is_maximum, out)
         return window.leave(out, geometry[4, 3 - window.rank :].tolist())
+
+
+def _largest_integers(x: Array, geometry: Array, out: Array) -> None:
+    """Fill ``out`` with the maximum of what is inside each window, in integers of any size."""
+    size, stride, _, pad, extent = (tuple(row.tolist()) for row in geometry)
+    least = np.iinfo(x.dtype).min
+    reach = [(n - 1) * s + k for n, s, k in zip(extent, stride, size, strict=True)]
+    edges = [
+        (p, max(0, r - p - n)) for p, r, n in zip(pad, reach, x.shape[1:4], strict=True)
+    ]
+    padded = np.pad(x, [(0, 0), *edges, (0, 0)], constant_values=least)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, size, axis=(1, 2, 3))
+    steps = tuple(slice(0, r - k + 1, s) for r, s, k in zip(reach, stride, size, strict=True))
+    out[...] = windows[(slice(None), *steps)].max(axis=(-3, -2, -1))
 
 
 @known(
@@ -53,6 +73,7 @@ class GlobalPooling(Layer):
         first = 2 if self.config.get("data_format") == "channels_first" else 1
         self.axes = tuple(range(first, first + rank))
         self.keepdims = bool(self.config.get("keepdims", False))
+        self.casts = "f" if "Max" in self.class_name else "biuf"
 
     def output_shape(self, shape: Shape) -> Shape:
         return pooled_shape(shape, self.axes, self.keepdims)
@@ -106,7 +127,6 @@ class GlobalPooling1D(StatefulLayer):
 @known("GlobalAveragePooling1D")
 class GlobalAveragePooling1D(GlobalPooling1D):
     """The mean over time: over the steps that count, where there is a mask."""
-
     uses_mask = True
 
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
@@ -122,8 +142,11 @@ class GlobalAveragePooling1D(GlobalPooling1D):
         total, count = state[0].copy(), state[1] + steps
         for t in range(x.shape[1]):  # in order and in float64, so that streaming gives these bits
             total += x[:, t] if mask is None else np.where(mask[:, t, None], x[:, t], 0)
+        dtype = dtypes.float_type(x.dtype)
+        if mask is not None and x.dtype.kind != "f":  # Keras divides two sums of integers
+            dtype = np.dtype("float64")
         with np.errstate(invalid="ignore"):  # NaN where no step counts, as in Keras
-            y = (total / count.reshape(-1, *[1] * (total.ndim - 1))).astype(x.dtype)
+            y = (total / count.reshape(-1, *[1] * (total.ndim - 1))).astype(dtype)
         return (np.expand_dims(y, self.axis) if self.keepdims else y), (total, count)
 
 
@@ -135,5 +158,8 @@ class GlobalMaxPooling1D(GlobalPooling1D):
         return (np.full((batch, *self.rest(shapes[0])), -np.inf, self.dtype),)
 
     def scan(self, state: State, *inputs: Any, mask: Any = None) -> tuple[Array, State]:
-        y: Array = np.maximum(state[0], inputs[0].max(axis=self.axis, initial=-np.inf))
+        x, before = inputs[0], state[0]
+        if before.dtype != x.dtype:  # before the first step, whose type was not known
+            before = np.full(before.shape, dtypes.smallest(x.dtype))
+        y: Array = np.maximum(before, x.max(axis=self.axis, initial=dtypes.smallest(x.dtype)))
         return (np.expand_dims(y, self.axis) if self.keepdims else y), (y,)

@@ -17,6 +17,8 @@ from kspike_ref.layers.registry import create, known
 class RNN(StatefulLayer):
     """A cell, run over time."""
 
+    casts = "biuf"
+
     def setup(self) -> None:
         config = self.config
         self.returns_sequences = bool(config.get("return_sequences", False))
@@ -170,6 +172,7 @@ def flat(values: Any) -> list[Array]:
 class Bidirectional(Layer):
     """A recurrent layer forwards and one backwards."""
 
+    casts = "biuf"
     uses_mask = True
 
     def setup(self) -> None:

@@ -121,6 +121,8 @@ def create(config: Any, name: str | None = None) -> Layer:
         detail = f"{type(error).__name__}: {error}"
         raise ArchiveError(f"layer {name!r} has a configuration without sense: {detail}") from error
     layer.key = key
+    if key.startswith("ops:"):
+        layer.casts = ""
     return layer
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from kspike_ref.dtypes import cut
 from kspike_ref.layers.base import Array
 
 _TABLE = 1024  # positions between two pixels that TensorFlow's bicubic kernel tells apart
@@ -209,10 +210,4 @@ def round_to(x: Array, dtype: np.dtype[Any]) -> Array:
     """Return float images in the type that they had, rounded and cut to its range if integers."""
     if dtype.kind not in "iu":
         return x.astype(dtype, copy=False)
-    limits = np.iinfo(dtype)
-    low, high = np.float32(limits.min), np.float32(limits.max)
-    if float(low) < limits.min:
-        low = np.nextafter(low, np.float32(0))
-    if float(high) > limits.max:
-        high = np.nextafter(high, np.float32(0))
-    return np.clip(np.rint(x), low, high).astype(dtype)
+    return cut(np.rint(x), dtype)

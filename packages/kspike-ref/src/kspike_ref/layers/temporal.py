@@ -163,6 +163,7 @@ class AlphaCell(SpikingCell):
 class KerasSpikingLayer(StatefulLayer):
     """A cell over time, made for the units of the input."""
 
+    casts = "biuf"
     pointwise_from = 2
     cell_class: ClassVar[type[SpikingCell]]
 

@@ -44,7 +44,7 @@ class TimeDistributed(Layer):
         options = {}
         if mask is not None and self.layer.uses_mask:
             options["mask"] = mask.reshape(batch * steps, *mask.shape[2:])
-        y: Array = self.layer.call(folded, **options)
+        y: Array = self.layer(folded, **options)
         return y.reshape(batch, steps, *y.shape[1:])
 
 

@@ -1,0 +1,246 @@
+"""One application, at least, of every layer and operation that kspike_ref knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from keras import layers as L
+from keras import ops
+from keras.src.applications.convnext import LayerScale
+
+import kspike_tf
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How to apply a layer or an operation to inputs, and the shapes of these.
+
+    Inputs hold what their type is good for, or integers within ``within``. ``is_cut`` where Keras
+    casts real numbers to the type of the input, which may not hold them. ``refused`` are types for
+    which Keras answers without sense, and kspike_ref not at all; ``left_out`` those for which Keras
+    alone fails.
+    """
+
+    build: Any
+    shapes: tuple
+    within: tuple | None = None
+    is_cut: bool = False
+    refused: tuple = ()
+    left_out: tuple = ()
+
+
+def one(build, *shape, **options):
+    return Entry(build, (shape or (5, 4),), **options)
+
+
+def two(build, *shape, within=None):
+    return Entry(build, (shape or (5, 4),) * 2, within)
+
+
+def cell(make):
+    return one(lambda x: L.RNN(make(), return_sequences=True)(x))
+
+
+IMAGE = (6, 5, 2)
+VOLUME = (4, 5, 4, 2)
+
+LAYERS = {
+    "Activation": one(lambda x: L.Activation("tanh")(x)),
+    "ReLU": one(lambda x: L.ReLU(negative_slope=0.1, max_value=2.0, threshold=0.5)(x)),
+    "LeakyReLU": one(lambda x: L.LeakyReLU(negative_slope=0.1)(x)),
+    "ELU": one(lambda x: L.ELU()(x)),
+    "Softmax": one(lambda x: L.Softmax()(x)),
+    "PReLU": one(lambda x: L.PReLU(alpha_initializer="ones")(x)),
+    "Dropout": one(lambda x: L.Dropout(0.5)(x)),
+    "AlphaDropout": one(lambda x: L.AlphaDropout(0.5)(x)),
+    "Identity": one(lambda x: L.Identity()(x)),
+    "GaussianDropout": one(lambda x: L.GaussianDropout(0.5)(x)),
+    "GaussianNoise": one(lambda x: L.GaussianNoise(0.5)(x)),
+    "ActivityRegularization": one(lambda x: L.ActivityRegularization(0.5)(x)),
+    "SpatialDropout1D": one(lambda x: L.SpatialDropout1D(0.5)(x)),
+    "SpatialDropout2D": one(lambda x: L.SpatialDropout2D(0.5)(x), *IMAGE),
+    "SpatialDropout3D": one(lambda x: L.SpatialDropout3D(0.5)(x), *VOLUME),
+    "Masking": one(lambda x: L.Masking(1.0)(x)),
+    "Add": two(lambda x, y: L.Add()([x, y])),
+    "Subtract": two(lambda x, y: L.Subtract()([x, y])),
+    "Multiply": two(lambda x, y: L.Multiply()([x, y])),
+    "Maximum": two(lambda x, y: L.Maximum()([x, y])),
+    "Minimum": two(lambda x, y: L.Minimum()([x, y])),
+    "Average": two(lambda x, y: L.Average()([x, y])),
+    "Concatenate": two(lambda x, y: L.Concatenate()([x, y])),
+    "Dot": two(lambda x, y: L.Dot(axes=2)([x, y]), within=(0, 5)),
+    "Dense": one(lambda x: L.Dense(3)(x)),
+    "EinsumDense": one(lambda x: L.EinsumDense("abc,cd->abd", (None, 3), bias_axes="d")(x)),
+    "Embedding": one(lambda x: L.Embedding(9, 3)(x), 5, within=(0, 8)),
+    "Conv1D": one(lambda x: L.Conv1D(3, 2)(x)),
+    "Conv2D": one(lambda x: L.Conv2D(3, 2)(x), *IMAGE),
+    "Conv3D": one(lambda x: L.Conv3D(3, 2)(x), *VOLUME),
+    "DepthwiseConv1D": one(lambda x: L.DepthwiseConv1D(2)(x)),
+    "DepthwiseConv2D": one(lambda x: L.DepthwiseConv2D(2)(x), *IMAGE),
+    "SeparableConv1D": one(lambda x: L.SeparableConv1D(3, 2)(x)),
+    "SeparableConv2D": one(lambda x: L.SeparableConv2D(3, 2)(x), *IMAGE),
+    "Conv1DTranspose": one(lambda x: L.Conv1DTranspose(3, 2)(x)),
+    "Conv2DTranspose": one(lambda x: L.Conv2DTranspose(3, 2)(x), *IMAGE),
+    "Conv3DTranspose": one(lambda x: L.Conv3DTranspose(3, 2)(x), *VOLUME),
+    "BatchNormalization": one(lambda x: L.BatchNormalization()(x)),
+    "LayerNormalization": one(lambda x: L.LayerNormalization()(x), is_cut=True),
+    "RMSNormalization": one(lambda x: L.RMSNormalization()(x), is_cut=True),
+    "GroupNormalization": one(lambda x: L.GroupNormalization(2)(x), is_cut=True),
+    "UnitNormalization": one(lambda x: L.UnitNormalization()(x)),
+    "Normalization": one(lambda x: L.Normalization(mean=3.0, variance=4.0)(x)),
+    "Rescaling": one(lambda x: L.Rescaling(1 / 127.5, -1.0)(x)),
+    "LayerScale": one(lambda x: LayerScale(0.5, 4)(x), refused=("bool",)),
+    "custom:LayerScale": one(lambda x: LayerScale(0.5, 4)(x), refused=("bool",)),  # as Keras 3.0 saved it
+    "InputLayer": one(lambda x: x),
+    "Flatten": one(lambda x: L.Flatten()(x)),
+    "Reshape": one(lambda x: L.Reshape((4, 5))(x)),
+    "Permute": one(lambda x: L.Permute((2, 1))(x)),
+    "RepeatVector": one(lambda x: L.RepeatVector(3)(x), 4),
+    "ZeroPadding1D": one(lambda x: L.ZeroPadding1D(1)(x)),
+    "ZeroPadding2D": one(lambda x: L.ZeroPadding2D(1)(x), *IMAGE),
+    "ZeroPadding3D": one(lambda x: L.ZeroPadding3D(1)(x), *VOLUME),
+    "Cropping1D": one(lambda x: L.Cropping1D(1)(x)),
+    "Cropping2D": one(lambda x: L.Cropping2D(1)(x), *IMAGE),
+    "Cropping3D": one(lambda x: L.Cropping3D(1)(x), *VOLUME),
+    "UpSampling1D": one(lambda x: L.UpSampling1D(2)(x)),
+    "UpSampling2D": one(lambda x: L.UpSampling2D(2)(x), *IMAGE),
+    "UpSampling3D": one(lambda x: L.UpSampling3D(2)(x), *VOLUME),
+    "AveragePooling1D": one(lambda x: L.AveragePooling1D(2)(x)),
+    "AveragePooling2D": one(lambda x: L.AveragePooling2D(2)(x), *IMAGE),
+    "AveragePooling3D": one(lambda x: L.AveragePooling3D(2)(x), *VOLUME),
+    "MaxPooling1D": one(lambda x: L.MaxPooling1D(2)(x)),
+    "MaxPooling2D": one(lambda x: L.MaxPooling2D(2)(x), *IMAGE),
+    "MaxPooling3D": one(lambda x: L.MaxPooling3D(2)(x), *VOLUME),
+    "GlobalAveragePooling1D": one(lambda x: L.GlobalAveragePooling1D()(x)),
+    "GlobalAveragePooling2D": one(lambda x: L.GlobalAveragePooling2D()(x), *IMAGE),
+    "GlobalAveragePooling3D": one(lambda x: L.GlobalAveragePooling3D()(x), *VOLUME),
+    "GlobalMaxPooling1D": one(lambda x: L.GlobalMaxPooling1D()(x)),
+    "GlobalMaxPooling2D": one(lambda x: L.GlobalMaxPooling2D()(x), *IMAGE),
+    "GlobalMaxPooling3D": one(lambda x: L.GlobalMaxPooling3D()(x), *VOLUME),
+    "SimpleRNNCell": cell(lambda: L.SimpleRNNCell(3)),
+    "LSTMCell": cell(lambda: L.LSTMCell(3)),
+    "GRUCell": cell(lambda: L.GRUCell(3)),
+    "StackedRNNCells": cell(lambda: L.StackedRNNCells([L.GRUCell(3), L.SimpleRNNCell(2)])),
+    "RNN": cell(lambda: L.GRUCell(3, reset_after=False)),
+    "SimpleRNN": one(lambda x: L.SimpleRNN(3)(x)),
+    "LSTM": one(lambda x: L.LSTM(3)(x)),
+    "GRU": one(lambda x: L.GRU(3)(x)),
+    "Bidirectional": one(lambda x: L.Bidirectional(L.LSTM(3))(x)),
+    "custom:kspike_tf>SpikingActivationCell": cell(
+        lambda: kspike_tf.SpikingActivationCell((4,), "relu", dt=0.5, seed=0)
+    ),
+    "custom:kspike_tf>LowpassCell": cell(lambda: kspike_tf.LowpassCell((4,), 2.0, dt=0.5)),
+    "custom:kspike_tf>AlphaCell": cell(lambda: kspike_tf.AlphaCell((4,), 2.0, dt=0.5)),
+    "custom:kspike_tf>SpikingActivation": one(
+        lambda x: kspike_tf.SpikingActivation("relu", dt=0.5, seed=0)(x)
+    ),
+    "custom:kspike_tf>Lowpass": one(lambda x: kspike_tf.Lowpass(2.0, dt=0.5)(x)),
+    "custom:kspike_tf>Alpha": one(lambda x: kspike_tf.Alpha(2.0, dt=0.5)(x)),
+    "TimeDistributed": one(lambda x: L.TimeDistributed(L.Dense(3))(x)),
+}
+
+_UNARY = (
+    "negative absolute abs square sqrt exp expm1 log log1p sin cos tanh sign floor ceil rsqrt"
+    " reciprocal relu relu6 sigmoid silu softplus softsign hard_sigmoid hard_silu selu"
+    " logical_not ones_like zeros_like softmax"
+).split()
+_BINARY = (
+    "add subtract multiply power maximum minimum"
+    " equal not_equal less less_equal greater greater_equal logical_and logical_or"
+).split()
+_REDUCING = "mean sum max min prod any all".split()
+
+
+def key_of(operation):
+    return "ops:" + "".join(part.capitalize() for part in operation.split("_"))
+
+
+# Divisors are positive: integers are not divided by zero, which Keras refuses for each value.
+_DIVIDING = ("true_divide", "divide", "floor_divide", "mod")
+OPERATIONS = (
+    {key_of(name): one(getattr(ops, name)) for name in _UNARY}
+    | {key_of(name): two(getattr(ops, name)) for name in _BINARY}
+    | {key_of(name): two(getattr(ops, name), within=(1, 9)) for name in _DIVIDING}
+    | {key_of(name): one(lambda x, f=getattr(ops, name): f(x, axis=1)) for name in _REDUCING}
+    | {
+        "ops:Power": two(ops.power, within=(0, 5)),
+        "ops:Reshape": one(lambda x: ops.reshape(x, (-1, 4, 5))),
+        "ops:Transpose": one(lambda x: ops.transpose(x, (0, 2, 1))),
+        "ops:ExpandDims": one(lambda x: ops.expand_dims(x, 1)),
+        "ops:Squeeze": one(lambda x: ops.squeeze(x, 2), 5, 1),
+        "ops:GetItem": one(lambda x: x[:, 1:3]),
+        "ops:Concatenate": two(lambda x, y: ops.concatenate([x, y], axis=-1)),
+        "ops:Stack": two(lambda x, y: ops.stack([x, y], axis=-1)),
+        "ops:Clip": one(lambda x: ops.clip(x, 1, 3)),
+        "ops:Cast": one(lambda x: ops.cast(x, "int32")),
+    }
+)
+ENTRIES = LAYERS | OPERATIONS
+
+# Other uses of them, whose types have rules of their own.
+_ACTIVATIONS = (
+    "celu elu exponential gelu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu linear"
+    " log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus"
+    " softsign sparse_plus sparse_sigmoid sparsemax squareplus tanh_shrink glu"
+).split()
+_TARGETS = ("bool", "int8", "float16", "bfloat16", "float32", "float64")
+USES = {f"activation {name}": one(lambda x, n=name: L.Activation(n)(x)) for name in _ACTIVATIONS}
+USES |= {
+    "ReLU()": one(lambda x: L.ReLU()(x)),
+    "ReLU(2.5)": one(lambda x: L.ReLU(2.5)(x)),
+    "ReLU(6)": one(lambda x: L.ReLU(6)(x)),
+    "ReLU with a slope": one(lambda x: L.ReLU(negative_slope=0.5)(x)),
+    "ReLU with a threshold": one(lambda x: L.ReLU(threshold=1.5)(x)),
+    "ReLU with both": one(lambda x: L.ReLU(3.5, threshold=1.5)(x)),
+    "Activation(LeakyReLU())": one(lambda x: L.Activation(L.LeakyReLU())(x)),
+    "Dense with gelu": one(lambda x: L.Dense(3, "gelu")(x)),
+    "rms_scaling": one(lambda x: L.LayerNormalization(rms_scaling=True)(x)),
+    "Normalization backwards": one(
+        lambda x: L.Normalization(mean=3.0, variance=4.0, invert=True)(x)
+    ),
+    "Dot of vectors": two(lambda x, y: L.Dot(1)([x, y]), 4, within=(0, 7)),
+    "Dot normalised": two(lambda x, y: L.Dot(2, normalize=True)([x, y])),
+    "UpSampling2D bilinear": one(lambda x: L.UpSampling2D(2, interpolation="bilinear")(x), *IMAGE),
+    "MaxPooling1D same": one(lambda x: L.MaxPooling1D(3, 2, "same")(x)),
+    "MaxPooling2D same": one(lambda x: L.MaxPooling2D((3, 2), (2, 3), "same")(x), *IMAGE),
+    "Masking of zeros": one(lambda x: L.Masking()(x), within=(0, 1)),
+    "the mean of steps": one(
+        lambda x: L.GlobalAveragePooling1D()(L.Masking()(x)), within=(0, 1)
+    ),
+    "three summands": one(lambda x: L.Add()([x, x, L.Identity()(x)])),
+    "a masked mean": one(lambda x: ops.sum(x * (x > 0), 1) / ops.sum(x > 0, 1)),
+    **{f"cast to {name}": one(lambda x, n=name: ops.cast(x, n)) for name in _TARGETS},
+    "x + 1": one(lambda x: x + 1),
+    "x + 1.5": one(lambda x: x + 1.5),
+    "x + True": one(lambda x: x + True, left_out=("bfloat16",)),
+    "x + (-1)": one(lambda x: x + -1),
+    "x + 300": one(lambda x: x + 300),
+    "1 - x": one(lambda x: 1 - x),
+    "1 - (x > .5)": one(lambda x: 1 - (x > 0.5)),
+    "2 * (x > .5)": one(lambda x: 2.0 * (x > 0.5)),
+    "x / 2": one(lambda x: x / 2),
+    "x // 2": one(lambda x: x // 2),
+    "x // .1": one(lambda x: x // 0.1),
+    "x % 3": one(lambda x: x % 3),
+    "x % .7": one(lambda x: x % 0.7),
+    "x ** 2": one(lambda x: x**2, within=(0, 9)),
+    "2. ** x": one(lambda x: 2.0**x, within=(0, 9)),
+    "x > .1": one(lambda x: x > 0.1),
+    "x > 300": one(lambda x: x > 300),
+    "x == 300": one(lambda x: ops.equal(x, 300)),
+    "x and True": one(lambda x: ops.logical_and(x, True)),
+    "maximum(x, .5)": one(lambda x: ops.maximum(x, 0.5)),
+    "maximum(x, 300)": one(lambda x: ops.maximum(x, 300)),
+    "clip(x, .5, 1.5)": one(lambda x: ops.clip(x, 0.5, 1.5)),
+    "clip(x, 3, 1)": one(lambda x: ops.clip(x, 3, 1)),
+    "max with 9": one(lambda x: ops.max(x, axis=1, initial=9)),
+    "min with .5": one(lambda x: ops.min(x, axis=1, initial=0.5)),
+    "ones of int8": one(lambda x: ops.ones_like(x, dtype="int8")),
+    "x + float64": one(lambda x: x + np.full(4, 0.1)),
+    "x + float32": one(lambda x: x + np.full(4, 0.1, np.float32)),
+    "x + int64": one(lambda x: x + np.arange(4)),
+    "x + int8": one(lambda x: x + np.arange(4, dtype=np.int8)),
+    "sum to float": one(lambda x: ops.sum(x, axis=-1) * 0.5),
+}
