@@ -38,6 +38,10 @@ class Operation(Layer):
             "batch: the answer would depend on batch_size. Leave the batch, axis 0, as it is"
         )
 
+    def without(self, what: str) -> UnsupportedUseError:
+        """Return the error that says which arguments are needed."""
+        return UnsupportedUseError(f"keras.ops.{function_name(self.class_name)} needs {what}")
+
 
 def function_name(class_name: str) -> str:
     """Return the name of the function whose class Keras writes into a file."""
