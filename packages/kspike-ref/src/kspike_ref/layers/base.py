@@ -125,6 +125,11 @@ class Layer:
         self.dtype = np.dtype("float64" if is_double else "float32")
         self.setup()
 
+    @classmethod
+    def variant(cls, config: Mapping[str, Any]) -> type[Layer]:
+        """Return the class of a layer with this configuration: another one where it is special."""
+        return cls
+
     def setup(self) -> None:
         """Read the configuration; called once, before shapes are known."""
 

@@ -111,7 +111,7 @@ def create(config: Any, name: str | None = None) -> Layer:
         kind = key.split(":", 1)[-1]
         raise UnsupportedUseError(f"{name}: {kind} (module {config.get('module')})")
     try:
-        layer = cls(name, str(config["class_name"]), own)
+        layer = cls.variant(own)(name, str(config["class_name"]), own)
     except UnsupportedUseError as error:
         text = str(error)
         raise UnsupportedUseError(text if name in text else f"{name}: {text}") from error
