@@ -242,7 +242,7 @@ class KerasSpikingLayer(StatefulLayer):
             y = y[:, -1].copy() if y.shape[1] else np.zeros_like(y, shape=(len(y), *y.shape[2:]))
         elif self.time_major:
             y = np.moveaxis(y, 1, 0)
-        states = [s.astype(self.dtype) for s in after]
+        states = [s.copy() for s in after]  # float64, as in Keras
         kept = tuple(after) if last is None else (*after, last)
         return ([y, *states] if self.returns_state else y), kept
 
