@@ -442,3 +442,24 @@ def test_shapes_are_those_of_a_run():
         for i, made in enumerate(acts):
             for k, y in enumerate(made if isinstance(made, list) else [made]):
                 assert shapes[Ref(i, k)] == y.shape, model.nodes[i].name
+
+
+def test_a_step_costs_a_step():
+    """Also where the model says how many time steps there are, and reshapes by that number."""
+    config = sequential(
+        input_layer(10, 2, 3),
+        layer("Reshape", "row", target_shape=[10, 6]),
+        layer("Lowpass", "low", "kspike_tf", dt=0.1),
+        dense("d", 4),
+    )
+    x = np.ones((2, 10, 2, 3), np.float32)
+    whole = unsaved(config)
+    few = unsaved(config, max_operations=whole.cost(x.shape).operations // 9)
+    with pytest.raises(ValueError, match="max_operations"):
+        few.predict(x)
+    state = few.initial_state(2)
+    for t in range(10):
+        y, state = few.step(x[:, t], state)
+    np.testing.assert_array_equal(y, whole.predict(x)[:, -1])
+    with pytest.raises(ValueError, match="max_operations=9;"):
+        unsaved(config, max_operations=9).step(x[:, 0], few.initial_state(2))

@@ -58,7 +58,9 @@ def _short(number: float, unit: str) -> str:
     return f"{number / 1000**power:.3g} {'kMGTP'[power - 1] if power else ''}{unit}".rstrip()
 
 
-def shapes_of(graph: Graph, inputs: Sequence[tuple[int, ...]]) -> Shapes:
+def shapes_of(
+    graph: Graph, inputs: Sequence[tuple[int, ...]], stepped: Collection[int] = ()
+) -> Shapes:
     """Return the shape of every tensor of a run.
 
     Parameters
@@ -67,6 +69,8 @@ def shapes_of(graph: Graph, inputs: Sequence[tuple[int, ...]]) -> Shapes:
         The model.
     inputs : sequence of tuple of int
         The shapes of the inputs.
+    stepped : collection of int
+        The nodes that take a single time step here, whatever length the model was made for.
 
     Returns
     -------
@@ -82,7 +86,7 @@ def shapes_of(graph: Graph, inputs: Sequence[tuple[int, ...]]) -> Shapes:
     for i, node in enumerate(graph.nodes):
         if isinstance(node.layer, InputLayer):
             continue
-        for k, shape in enumerate(_outputs(node, shapes)):
+        for k, shape in enumerate(_outputs(node, shapes, i in stepped)):
             if not all(isinstance(n, int) and n >= 0 for n in shape):
                 raise ValueError(
                     f"layer {node.name!r} ({node.layer.class_name}) does not tell the shape of its "
@@ -92,7 +96,7 @@ def shapes_of(graph: Graph, inputs: Sequence[tuple[int, ...]]) -> Shapes:
     return shapes
 
 
-def _outputs(node: Node, shapes: Shapes) -> list[Any]:
+def _outputs(node: Node, shapes: Shapes, is_step: bool) -> list[Any]:
     given = [shapes[ref] for ref in node.inputs]
     if isinstance(node.layer, Fold):
         return [(given[0][0] * given[0][1], *given[0][2:])]
@@ -100,17 +104,22 @@ def _outputs(node: Node, shapes: Shapes) -> list[Any]:
         return [(*given[1][:2], *given[0][1:])]
     rows = given[0][0]
 
+    own = dict(zip(node.inputs, node.input_shapes, strict=True))
+
     def shape(ref: Ref) -> Shape:
-        return (None, *shapes[ref][1:])
+        first = own[ref][1:2] if is_step else shapes[ref][1:2]
+        return (None, *first, *shapes[ref][2:])
 
     keywords = {key: value for key, value in node.keywords.items() if key != "mask"}
     try:
         output = node.layer.output_shape(
             *substitute(node.arguments, shape), **substitute(keywords, shape)
         )
-    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+    except Exception as error:  # also of a user's own layer
         raise ValueError(f"layer {node.name!r} does not take inputs of {given}: {error}") from error
     outputs = output if isinstance(output, list) else [output]
+    if is_step:
+        outputs = [(one[0], 1, *one[2:]) for one in outputs]
     return [(rows if one[0] is None else one[0], *one[1:]) for one in outputs]
 
 
