@@ -359,6 +359,19 @@ def test_merges_cost_keras_spiking_nothing():
     assert energy.layer_rates[layer] == 3
 
 
+def test_what_a_filter_adds_to_the_example_of_the_guide():
+    inp = keras.Input((None, 784))
+    x = L.Dense(64, kernel_initializer=keras.initializers.Constant(1 / 157))(inp)  # 100 Hz
+    x = kspike_tf.Lowpass(0.01)(kspike_tf.SpikingActivation("relu", seed=0)(x))
+    model = keras.Model(inp, L.Dense(10)(x))
+    data = np.full((8, 10, 784), 20.0)
+    ours = ModelEnergy(model, data).total_energy("loihi", 10)
+    with pytest.warns(UserWarning, match=r"counts nothing for them: lowpass \(Lowpass\)"):
+        theirs = ModelEnergy(model, data, convention="keras-spiking").total_energy("loihi", 10)
+    assert ours - theirs == pytest.approx(81e-12 * 64 * 10, rel=1e-3)
+    assert ours / theirs == pytest.approx(1.15, abs=0.01)  # as the guide says
+
+
 def test_a_reused_layer_as_keras_spiking_adds_it_up():
     inp = keras.Input((10,))
     shared = L.Dense(10, kernel_initializer="ones")

@@ -297,7 +297,7 @@ def test_a_registered_layer_counts_in_models_and_inside_others(rng):
     @ModelEnergy.register_layer(Doubling)
     def doubling(node):
         assert node.layer.name
-        return {"connections": int(np.prod(node.output_shapes[1:])), "neurons": 1}
+        return {"connections": int(np.prod(node.step_output_shapes[1:])), "neurons": 1}
 
     model = model_of(L.TimeDistributed(Doubling()), Doubling(name="d"), shape=(None, 4))
     energy = ModelEnergy(model, rng.random((2, 3, 4)), events="exact")

@@ -11,7 +11,7 @@ from kspike_energy.devices import Device, DeviceTable
 from kspike_energy.export import Export
 from kspike_energy.layer_stats import compute_stats
 from kspike_energy.measure import Settings, build_network
-from kspike_energy.network import Network
+from kspike_energy.network import Layer, Network
 from kspike_energy.nodes import Options
 from kspike_energy.registry import DEVICES, Statistics, check_layer_class, set_statistics
 
@@ -160,13 +160,13 @@ class ModelEnergy(Export):
     def layer_stats(self) -> dict[Any, dict[str, Any]]:
         """Statistics of each layer: "connections", "neurons" and "spiking".
 
-        By the model's own layers; by `Layer` for a `Network`. As in `compute_layer_stats`, a
-        layer that could not be counted, of which a warning told, has zeros.
+        By the model's own layers; by `Layer` for a `Network`, or where the model's layers cannot
+        be keys. As in `compute_layer_stats`, a layer that could not be counted, of which a
+        warning told, has zeros.
         """
         totals: dict[Any, dict[str, Any]] = {}
         for layer in self.network.layers:
-            key = layer if layer.layer is None else layer.layer
-            _add_stats(totals, key, layer.connections, layer.neurons, layer.spiking)
+            _add_stats(totals, _key(layer), layer.connections, layer.neurons, layer.spiking)
         return totals
 
     @property
@@ -185,7 +185,7 @@ class ModelEnergy(Export):
         for layer in self.network.layers:
             rate = layer.rate(default.dt)
             if rate is not None:
-                rates.setdefault(layer if layer.layer is None else layer.layer, rate)
+                rates.setdefault(_key(layer), rate)
         return rates
 
     # What users can add ---------------------------------------------------------------------
@@ -386,6 +386,15 @@ class ModelEnergy(Export):
         return summary_text(
             self, columns, steps, dt_or_default(dt), line_length, notes=print_warnings
         )
+
+
+def _key(layer: Layer) -> Any:
+    """Return the framework's own layer if it can be a key, otherwise the network's."""
+    try:
+        hash(layer.layer)
+    except TypeError:
+        return layer
+    return layer if layer.layer is None else layer.layer
 
 
 def _add_stats(

@@ -62,7 +62,7 @@ class Application:
     inside_time : bool, optional
         Whether a surrounding layer applies this one at each time step.
     origin : object, optional
-        The framework's own node.
+        The framework's own node, where it has such and it can be a key.
     """
 
     spec: LayerSpec

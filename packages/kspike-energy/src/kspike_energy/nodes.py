@@ -123,7 +123,7 @@ class Node:
     options : Options
         How to count.
     origin : object
-        The framework's own node, where it has such.
+        The framework's own node, where it has such and it can be a key.
     """
 
     spec: LayerSpec

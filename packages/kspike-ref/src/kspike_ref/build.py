@@ -87,6 +87,7 @@ class _Builder:
         self.applied: dict[int, int] = {}  # how often each layer was applied, by identity
         self.at: tuple[int, ...] = ()  # which application this is, of each model around and of this
         self.places: list[tuple[int, ...]] = []  # the same, of each node
+        self.dropped: set[Ref] = set()  # tensors whose masks a layer took
 
     def expand(self, spec: ModelSpec, inputs: list[Ref]) -> Any:
         """Add the nodes of a model applied to tensors; return its outputs in its structure."""
@@ -162,6 +163,7 @@ class _Builder:
         nodes = self.graph.nodes
         if len(nodes) >= MAX_NODES:
             raise ArchiveError(f"a model of more than {MAX_NODES} nodes")
+        arguments, keywords = _in_order(layer, arguments, keywords)
         shape_of = self._shape_of
         shapes = substitute(arguments, shape_of)
         named = substitute({k: v for k, v in keywords.items() if k != "mask"}, shape_of)
@@ -185,6 +187,8 @@ class _Builder:
         )  # fmt: skip
         nodes.append(node)
         self.places.append(self.at)
+        if layer.drops_masks:
+            self.dropped |= set(refs(list(arguments)))
         made = [Ref(len(nodes) - 1, i) for i in range(len(outputs))]
         if axes is not None:
             self.graph.masks |= dict.fromkeys(made[: layer.masked_outputs], axes)
@@ -213,10 +217,17 @@ class _Builder:
 
     def _mask_axes(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Return how many axes the mask of each argument has, None where there is none."""
-        given = substitute(arguments, self.graph.masks.get)
+        given = substitute(arguments, self._carried)
         if "mask" not in keywords:
             return given
-        return (len(self._shape_of(keywords["mask"])), *given[1:])
+        axes = map_leaves(
+            keywords["mask"], lambda mask: None if mask is None else len(self._shape_of(mask))
+        )
+        return (axes, *given[1:])
+
+    def _carried(self, tensor: Ref) -> int | None:
+        """Return how many axes the mask has that a tensor carries still."""
+        return None if tensor in self.dropped else self.graph.masks.get(tensor)
 
     def _finder(
         self, made: dict[tuple[str, int], list[Ref]], name: str
@@ -236,18 +247,30 @@ class _Builder:
 
     def _check_keywords(self, member: Member, keywords: dict[str, Any]) -> None:
         training = keywords.pop("training", None)
-        if training:
+        if training and not getattr(member.layer, "ignores_training", False):
             given = "a tensor" if isinstance(training, Ref) else "True"
             self.unsupported.append(f"{member.name}: called with training={given}")
         mask = keywords.get("mask")
         listens = member.layer is None or member.layer.uses_mask
-        masks = leaves(mask) if member.layer is None else [mask]
+        masks = leaves(mask) if member.layer is None or isinstance(mask, list) else [mask]
         if not (listens and all(one is None or isinstance(one, Ref) for one in masks)):
             if mask is not None:
                 self.unsupported.append(f"{member.name}: called with a mask")
             keywords["mask"] = None
         for key in [key for key, value in keywords.items() if value is None]:
             del keywords[key]
+
+
+def _in_order(
+    layer: Layer, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return arguments that were given by name in their places."""
+    rest = dict(keywords)
+    for name in layer.argument_names[len(arguments) :]:
+        if name not in rest:
+            break
+        arguments = (*arguments, rest.pop(name))
+    return arguments, rest
 
 
 def _sensible(name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

@@ -120,7 +120,7 @@ class Chain:
             return None
         program = _Program()
         for i, node in enumerate(nodes[1:], 1):
-            follows = node.arguments == (Ref(i - 1, 0),) and not node.keywords
+            follows = _takes_only(node, Ref(i - 1, 0))
             if not follows or node.layer.dtype != np.float32 or len(node.output_shapes) > 1:
                 return None
             if not _write(program, i, node):
@@ -336,3 +336,9 @@ def _write_temporal(program: _Program, i: int, layer: KerasSpikingLayer, units: 
     if layer.reduces:
         program.add(i, LAST, units, units)
     return True
+
+
+def _takes_only(node: Node, tensor: Ref) -> bool:
+    """Return whether a node is called with one tensor and nothing else; arrays are no tensors."""
+    (first, *rest) = node.arguments or (None,)
+    return isinstance(first, Ref) and first == tensor and not rest and not node.keywords

@@ -216,8 +216,13 @@ class Runner:
         keywords = substitute(node.keywords, values.__getitem__)
         given = substitute(node.arguments, masks.get)
         if "mask" in keywords:
-            given = (keywords.pop("mask").astype(bool), *given[1:])
-        options = {"mask": given[0]} if task.listens else {}
+            given = (_as_bools(keywords.pop("mask")), *given[1:])
+        options = {}
+        if task.listens:
+            options["mask"] = given if layer.takes_all_masks else given[0]
+        if layer.drops_masks:
+            for ref in refs(list(node.arguments)):
+                masks.pop(ref, None)
         if Ref(task.index, 0) in self.graph.masks:
             mask = layer.mask(given, *arguments)
             masks |= {Ref(task.index, i): mask for i in range(layer.masked_outputs)}
@@ -232,6 +237,13 @@ class Runner:
         if task.is_pointwise and not task.is_stateful and not task.listens:
             return _once_if_static(task, arguments, keywords, values)
         return layer(*arguments, **keywords, **options)
+
+
+def _as_bools(mask: Any) -> Any:
+    """Return a mask, or a list of masks, as arrays of bools."""
+    if isinstance(mask, list):
+        return [_as_bools(one) for one in mask]
+    return None if mask is None else mask.astype(bool)
 
 
 def _listens(node: Node) -> bool:

@@ -134,7 +134,6 @@ class RefAdapter(Adapter):
                     output_ids=outputs,
                     operands=operands,
                     inside_time=depth > 0,
-                    origin=node,
                 )
             )
         return found

@@ -85,6 +85,15 @@ class Layer:
         What Keras calls the arguments after the inputs, which a model may give by position.
     keeps_zeros : bool
         Whether zeros stay zeros, so that spikes that come in are mostly zero when they go out.
+    ignores_training : bool
+        Whether a call that was saved with ``training=True`` means nothing.
+    argument_names : tuple of str
+        What Keras calls the first arguments of ``call``, by which a model may give them.
+    takes_all_masks : bool
+        Whether ``call`` takes the masks of all arguments, as a tuple, instead of the first one's.
+    drops_masks : bool
+        Whether it takes the masks from its inputs, so that layers that run later find none: Keras'
+        `MultiHeadAttention` does.
     kinds : str
         The kinds of numbers that its inputs may hold, as NumPy's letters: ``"b"`` for bools,
         ``"iu"`` for integers, ``"f"`` for floats. A model raises `TypeError` for others.
@@ -102,6 +111,10 @@ class Layer:
     masked_outputs: int = 1
     keras_arguments: ClassVar[tuple[str, ...]] = ("training",)
     keeps_zeros: ClassVar[bool] = False
+    ignores_training: ClassVar[bool] = False
+    argument_names: ClassVar[tuple[str, ...]] = ("inputs",)
+    takes_all_masks: ClassVar[bool] = False
+    drops_masks: ClassVar[bool] = False
     kinds: str = "biuf"
     refused: tuple[str, ...] = ()
     casts: str = "f"
@@ -115,6 +128,11 @@ class Layer:
         is_double = policy_name(self.config.get("dtype")) == "float64"
         self.dtype = np.dtype("float64" if is_double else "float32")
         self.setup()
+
+    @classmethod
+    def variant(cls, config: Mapping[str, Any]) -> type[Layer]:
+        """Return the class of a layer with this configuration: another one where it is special."""
+        return cls
 
     def setup(self) -> None:
         """Read the configuration; called once, before shapes are known."""

@@ -16,8 +16,9 @@ from kspike_ref.events import EventConvolution
 from kspike_ref.kernels import convolve, matmul
 from kspike_ref.layers.activation import activation
 from kspike_ref.layers.base import Array, Layer, Shape
-from kspike_ref.layers.dense import activation_parts, refuse_variants
+from kspike_ref.layers.dense import activation_parts
 from kspike_ref.layers.product import Product
+from kspike_ref.layers.quantized import refuse_quantized
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.window import Window, lengths
 
@@ -28,7 +29,7 @@ class ConvLayer(Layer):
     kinds = "f"
 
     def setup(self) -> None:
-        refuse_variants(self.config)
+        refuse_quantized(self.config)
         rank = next((int(c) for c in self.class_name if c.isdigit()), 0)
         self.window = Window(self.config, rank, "kernel_size")
         self.use_bias = self.boolean("use_bias", True)

@@ -118,7 +118,7 @@ def create(config: Any, name: str | None = None) -> Layer:
         raise UnsupportedUseError(f"{name}: {key} with options that are not known here: {options}")
     try:
         with budget().layer():
-            layer = cls(name, str(config["class_name"]), own)
+            layer = cls.variant(own)(name, str(config["class_name"]), own)
     except LimitError as error:
         raise ArchiveError(str(error)) from None
     except UnsupportedUseError as error:
@@ -133,6 +133,10 @@ def create(config: Any, name: str | None = None) -> Layer:
     if key.startswith("ops:"):
         layer.casts = ""
     return layer
+
+
+# Classes that Keras exports under other names than their own, after which it names weights.
+_OTHER_NAMES = {"GroupQueryAttention": "GroupedQueryAttention"}
 
 
 def saved_name(class_name: str, used: dict[str, int]) -> str:
@@ -150,7 +154,7 @@ def saved_name(class_name: str, used: dict[str, int]) -> str:
     str
         In snake case, with a number from the second on.
     """
-    name = re.sub(r"\W+", "", class_name)
+    name = re.sub(r"\W+", "", _OTHER_NAMES.get(class_name, class_name))
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     name = re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
     used[name] = used.get(name, -1) + 1

@@ -12,6 +12,7 @@ from kspike_ref import dtypes
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.registry import known
+from kspike_ref.layers.resampling import METHODS, resize, round_to
 
 
 @known("InputLayer")
@@ -252,9 +253,9 @@ class UpSampling(Layer):
             raise ArchiveError(f"size must be {rank} small integers. Received: {given!r:.80}")
         self.first = 2 if self.config.get("data_format") == "channels_first" else 1
         self.interpolation = self.config.get("interpolation", "nearest")
-        if self.interpolation not in ("nearest", "bilinear"):
-            raise UnsupportedUseError(f"{self.name}: interpolation {self.interpolation!r}")
-        if self.interpolation == "bilinear":
+        if self.interpolation not in (METHODS[:-1] if rank == 2 else ("nearest", "bilinear")):
+            raise UnsupportedUseError(f"{self.name}: interpolation={self.interpolation!r}")
+        if self.interpolation != "nearest":
             self.kinds, self.refused = "iuf", ("uint32", "uint64")
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -271,10 +272,19 @@ class UpSampling(Layer):
             for i, factor in enumerate(self.factors):
                 x = _repeated(x, self.first + i, factor)
             return x
+        if self.interpolation != "bilinear":
+            return self._resized(x)
         y = x if x.dtype.kind == "f" else x.astype(self.dtype)
         for i, factor in enumerate(self.factors):
             y = _interpolated(y, self.first + i, factor)
         return y if x.dtype.kind == "f" else dtypes.cut(np.rint(y), x.dtype)
+
+    def _resized(self, x: Array) -> Array:
+        """Return images that a kernel of several pixels made larger."""
+        images = np.moveaxis(x, 1, -1) if self.first == 2 else x
+        size = (images.shape[1] * self.factors[0], images.shape[2] * self.factors[1])
+        y = round_to(resize(images, size, self.interpolation), x.dtype)
+        return np.ascontiguousarray(np.moveaxis(y, -1, 1)) if self.first == 2 else y
 
 
 def _repeated(x: Array, axis: int, factor: int) -> Array:
