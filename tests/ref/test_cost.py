@@ -136,6 +136,37 @@ MODELS = {
         ),
         (300, 40, 64),
     ),
+    "attention": (
+        functional(
+            [
+                applied(input_layer(None, 16)),
+                applied(
+                    layer(
+                        "MultiHeadAttention", "heads", num_heads=4, key_dim=8, value_dim=8,
+                        use_bias=True, dropout=0.0,
+                    ),
+                    [tensor("input"), tensor("input")],
+                ),
+                applied(layer("Attention", "plain", use_scale=False), [[tensor("heads")] * 2]),
+                applied(
+                    layer("AdditiveAttention", "sum", use_scale=False),
+                    [[tensor("plain"), tensor("input")]],
+                ),
+            ],
+            ["input", 0, 0],
+            ["sum", 0, 0],
+        ),
+        (20, 100, 16),
+    ),
+    "convolution over time": (
+        sequential(
+            input_layer(5, 16, 16, 2),
+            layer(
+                "ConvLSTM2D", "c", filters=8, kernel_size=[3, 3], strides=[1, 1], padding="same",
+            ),
+        ),
+        (30, 5, 16, 16, 2),
+    ),
     "activations": (
         sequential(
             input_layer(1000), layer("Activation", "a", activation="gelu"),
