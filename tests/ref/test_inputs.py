@@ -8,6 +8,7 @@ from archives import applied, dense, functional, input_layer, layer, sequential,
 from unsaved import unsaved
 
 import kspike_ref
+from kspike_ref.layers.shape import repeated
 
 
 def _x(*shape, seed=0):
@@ -400,3 +401,11 @@ def test_operations_over_no_steps(name, value, keepdims):
     )
     y = unsaved(config).predict(_x(2, 0, 4))
     np.testing.assert_array_equal(y, np.full((2, 1, 4) if keepdims else (2, 4), value, np.float32))
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3])
+@pytest.mark.parametrize("factor", [1, 2, 5])
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (0, 3, 4, 5), (2, 3, 0, 5)])
+def test_repeated_elements(shape, axis, factor):
+    x = _x(*shape).transpose(0, 2, 1, 3)
+    np.testing.assert_array_equal(repeated(x, axis, factor), np.repeat(x, factor, axis))
