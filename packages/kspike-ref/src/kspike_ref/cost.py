@@ -10,12 +10,19 @@ from typing import Any
 from kspike_ref import activations
 from kspike_ref.graph import Graph, Node, Ref, refs, substitute
 from kspike_ref.layers.arithmetic import Reduction
+from kspike_ref.layers.attention import (
+    AdditiveAttention,
+    Attention,
+    GroupedQueryAttention,
+    MultiHeadAttention,
+)
 from kspike_ref.layers.base import Layer, Shape
 from kspike_ref.layers.cells import Cell
 from kspike_ref.layers.conv import ConvLayer, ConvTranspose
 from kspike_ref.layers.dense import Embedding
 from kspike_ref.layers.merge import Dot
 from kspike_ref.layers.pooling import Pooling
+from kspike_ref.layers.products import Einsum, Matmul
 from kspike_ref.layers.recurrent import Bidirectional
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.layers.wrapper import Fold, TimeDistributed, Unfold
@@ -58,7 +65,9 @@ def _short(number: float, unit: str) -> str:
     return f"{number / 1000**power:.3g} {'kMGTP'[power - 1] if power else ''}{unit}".rstrip()
 
 
-def shapes_of(graph: Graph, inputs: Sequence[tuple[int, ...]]) -> Shapes:
+def shapes_of(
+    graph: Graph, inputs: Sequence[tuple[int, ...]], stepped: Collection[int] = ()
+) -> Shapes:
     """Return the shape of every tensor of a run.
 
     Parameters
@@ -67,6 +76,8 @@ def shapes_of(graph: Graph, inputs: Sequence[tuple[int, ...]]) -> Shapes:
         The model.
     inputs : sequence of tuple of int
         The shapes of the inputs.
+    stepped : collection of int
+        The nodes that take a single time step here, whatever length the model was made for.
 
     Returns
     -------
@@ -82,7 +93,7 @@ def shapes_of(graph: Graph, inputs: Sequence[tuple[int, ...]]) -> Shapes:
     for i, node in enumerate(graph.nodes):
         if isinstance(node.layer, InputLayer):
             continue
-        for k, shape in enumerate(_outputs(node, shapes)):
+        for k, shape in enumerate(_outputs(node, shapes, i in stepped)):
             if not all(isinstance(n, int) and n >= 0 for n in shape):
                 raise ValueError(
                     f"layer {node.name!r} ({node.layer.class_name}) does not tell the shape of its "
@@ -92,7 +103,7 @@ def shapes_of(graph: Graph, inputs: Sequence[tuple[int, ...]]) -> Shapes:
     return shapes
 
 
-def _outputs(node: Node, shapes: Shapes) -> list[Any]:
+def _outputs(node: Node, shapes: Shapes, is_step: bool) -> list[Any]:
     given = [shapes[ref] for ref in node.inputs]
     if isinstance(node.layer, Fold):
         return [(given[0][0] * given[0][1], *given[0][2:])]
@@ -100,17 +111,22 @@ def _outputs(node: Node, shapes: Shapes) -> list[Any]:
         return [(*given[1][:2], *given[0][1:])]
     rows = given[0][0]
 
+    own = dict(zip(node.inputs, node.input_shapes, strict=True))
+
     def shape(ref: Ref) -> Shape:
-        return (None, *shapes[ref][1:])
+        first = own[ref][1:2] if is_step else shapes[ref][1:2]
+        return (None, *first, *shapes[ref][2:])
 
     keywords = {key: value for key, value in node.keywords.items() if key != "mask"}
     try:
         output = node.layer.output_shape(
             *substitute(node.arguments, shape), **substitute(keywords, shape)
         )
-    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+    except Exception as error:  # also of a user's own layer
         raise ValueError(f"layer {node.name!r} does not take inputs of {given}: {error}") from error
     outputs = output if isinstance(output, list) else [output]
+    if is_step:
+        outputs = [(one[0], 1, *one[2:]) for one in outputs]
     return [(rows if one[0] is None else one[0], *one[1:]) for one in outputs]
 
 
@@ -151,15 +167,29 @@ def _products(layer: Layer, given: list[Any], made: list[Any]) -> int:
     if isinstance(layer, Dot):
         a, b = layer._axes(given)
         return math.prod(y) * max(given[0][a], given[1][b])
+    if isinstance(layer, Matmul | Einsum):
+        # of two matrices, the root of the product of all three sizes is what the product takes
+        return math.isqrt(math.prod(map(math.prod, given)) * math.prod(y))
+    scores, each = _scores(layer, given)
     if isinstance(layer, Embedding) or not layer.weights:
-        return 0
+        return scores * each
     weights = sum(w.size for w in layer.weights.values())
     if isinstance(layer, ConvTranspose):
         return weights * _positions(layer, x)
     if isinstance(layer, ConvLayer):
         return weights * _positions(layer, y)
     # each weight is used at each position: of Dense, of recurrent layers, of all that scale
-    return weights * max(math.prod(x[:-1]), math.prod(y[:-1]))
+    return weights * max(math.prod(x[:-1]), math.prod(y[:-1])) + scores * each
+
+
+def _scores(layer: Layer, given: list[Any]) -> tuple[int, int]:
+    """Return how many scores attention makes, and the multiply-adds for each of them."""
+    if not isinstance(layer, MultiHeadAttention | GroupedQueryAttention | Attention):
+        return 0, 0
+    query, key = given[0], given[min(1, len(given) - 1)]
+    heads = 1 if isinstance(layer, Attention) else layer.heads
+    each = 2 * query[-1] if isinstance(layer, Attention) else layer.key_dim + layer.value_dim
+    return math.prod(query[:-1]) * heads * math.prod(key[1:-1]), each
 
 
 def _positions(layer: ConvLayer, shape: tuple[int, ...]) -> int:
@@ -247,6 +277,12 @@ def _workspace(node: Node, i: int, shapes: Shapes, sizes: list[int]) -> int:
         taps = math.prod(layer.window.size) * layer.integer("filters")
         inner = _positions(layer, shapes[node.inputs[0]]) * taps * sizes[i]
     inner += _gates(layer, shapes[node.inputs[0]]) * sizes[i]
+    scores, each = _scores(layer, [shapes[ref] for ref in node.inputs])
+    if scores:
+        projected = max(math.prod(shapes[ref][:-1]) for ref in node.inputs) * each
+        inner += _TEMPORARIES * (scores + 2 * getattr(layer, "heads", 1) * projected) * sizes[i]
+        if isinstance(layer, AdditiveAttention):  # sums of queries and keys, then their tanh
+            inner += 2 * scores * shapes[node.inputs[0]][-1] * sizes[i]
     return inner + _TEMPORARIES * max(sum(given), sum(made))
 
 
@@ -259,4 +295,4 @@ def _gates(layer: Layer, shape: tuple[int, ...]) -> int:
         if isinstance(cell, Cell):
             widths = [w.shape[-1] for w in cell.weights.values() if w.ndim > 1]
             width += 2 * sum(widths)
-    return math.prod(shape[:2]) * width
+    return math.prod(shape[:-1]) * width

@@ -133,7 +133,9 @@ class Model:
         self._inputs = Inputs(graph, axes)
         self._chain = Chain.of(graph, axes.timed)
         self._is_one_block = any(has_time_first(node.layer) for node in graph.nodes)
-        self._budget = Budget(graph, self._chain, self._is_one_block, max_bytes, max_operations)
+        self._budget = Budget(
+            graph, self._chain, self._is_one_block, self._stream.stepped, max_bytes, max_operations
+        )
         self._num_threads: int | None = None
         self._record: dict[int, LayerRun] | Array = {}
         self.name = graph.name
@@ -440,9 +442,7 @@ class Model:
 
     def _admits_step(self, inputs: list[Array]) -> bool:
         """Refuse a step that would take more than it may; return whether it takes long."""
-        shapes = tuple(array.shape for array in inputs)
-        count = self._inputs.batch(inputs)
-        return self._budget.admit(shapes, count, max(1, count), 1)
+        return self._budget.admit_step(tuple(array.shape for array in inputs))
 
     def summary(self) -> str:
         """Return a table of the model's layers, shapes and weights."""

@@ -248,8 +248,19 @@ class Reduction(Operation):
             y: Array = _REDUCTIONS[self.class_name](x, **options)
             return y
         dtype = dtypes.float_type(x.dtype) if self.class_name == "Mean" else self._sum_type(x)
+        if self.class_name == "Mean" and self.is_of_nothing(x):
+            return self.nothing(x, dtype)
         y = _REDUCTIONS[self.class_name](x.astype(dtype, copy=False), dtype=dtype, **options)
         return y
+
+    def is_of_nothing(self, x: Array) -> bool:
+        """Return whether there is no element along the axes, of which NumPy would warn."""
+        return any(x.shape[axis] == 0 for axis in self.positive(x.ndim))
+
+    def nothing(self, x: Array, dtype: Any) -> Array:
+        """Return the mean of no elements, which is not a number, as in Keras."""
+        shape: Any = self.output_shape((None, *x.shape[1:]))
+        return np.full((len(x), *shape[1:]), np.nan, dtype)
 
     def _sum_type(self, x: Array) -> dtypes.DType:
         """Return the type of a sum or a product; Keras has no product in uint64."""

@@ -35,6 +35,8 @@ class Statistic(Reduction):
         x = x.astype(dtypes.float_type(x.dtype), copy=False)
         if self.class_name == "Logsumexp":
             return _log_sum_exp(x, axes, keep)
+        if self.is_of_nothing(x):
+            return self.nothing(x, x.dtype)
         variance: Array = x.var(axis=axes, keepdims=keep)
         return np.sqrt(variance) if self.class_name == "Std" else variance
 
