@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kspike_tf.config import VariableDt, dt_config, read_dt, resolve_dt
+from kspike_tf.config import VariableDt, dt_config, positive_dt, read_dt, resolve_dt
 from kspike_tf.layers.arguments import (
     axes_of,
     batch_of,
@@ -122,7 +122,8 @@ class KerasSpikingCell(HasSettings):
     def step_length(self, dtype: str = "float32") -> Any:
         """Return dt in seconds, as it is now: a NumPy number, or a tensor for a variable dt."""
         if isinstance(self.dt, VariableDt):
-            return tf.cast(self.dt.storage, dtype)
+            value = positive_dt(tf.convert_to_tensor(self.dt.storage))
+            return tf.cast(value, dtype)
         return np.dtype(dtype).type(self.dt if dtype == "float64" else read_dt(self.dt))
 
     def call(self, inputs: Tensor, states: Any, training: Any = None) -> Any:

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from kspike_tf.layers import masking
-from kspike_tf.layers.arguments import check_units, serialized, tau_initializer_of
+from kspike_tf.layers.arguments import check_units, fitted, serialized, tau_initializer_of
 from kspike_tf.layers.base import KerasSpikingLayer
 from kspike_tf.layers.precise import PreciseCell
 from kspike_tf.layers.settings import handed_to_cell, hands_settings_on
@@ -114,7 +114,7 @@ class FilterCell(FilterArguments, PreciseCell):
         )
         self.tau = self.add_weight(
             shape=self._weight_shape(),
-            initializer=self.tau_initializer,
+            initializer=fitted(self.tau_initializer, self.size, "tau_initializer"),
             constraint=self.tau_constraint,
             autocast=False,
             name="tau",
@@ -193,9 +193,32 @@ class FilterCell(FilterArguments, PreciseCell):
         return {**config, **self._filter_config()}
 
 
+class CellWeight:
+    """A weight of a layer's cell, read as an attribute of the layer.
+
+    A subclass may have an attribute of its own under the name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, layer: Any, owner: Any = None) -> Any:
+        """Return the weight."""
+        if layer is None:
+            return self
+        if layer.layer is None:
+            raise AttributeError(
+                f"{self.name} is a weight, and layer {layer.name!r} has none until it is built: "
+                "call it on an input first"
+            )
+        return getattr(layer.layer.cell, self.name)
+
+
 class FilterLayer(FilterArguments, KerasSpikingLayer):
     """A layer of filters with a trainable time constant and initial level for each unit."""
 
+    tau = CellWeight("tau")
+    initial_level = CellWeight("initial_level")
     _cell_class: Any = None
     apply_during_training = handed_to_cell("apply_during_training")
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
+from kspike_tf.layers.options import check_options
 from kspike_tf.layers.states import KeepsState, Shape, Tensor, listed
 
 
@@ -42,6 +43,13 @@ class SequenceOptions(KeepsState):
         self.time_major = time_major
         self.supports_masking = True
         self.layer: Any = None
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Make a layer from what `get_config` returned."""
+        if "go_backwards" in config:  # keras.layers.Bidirectional
+            check_options(cls, {"go_backwards": config["go_backwards"]})
+        return super().from_config(config)
 
     # Building
 
@@ -219,6 +227,7 @@ class SequenceOptions(KeepsState):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Apply the layer, as any Keras layer."""
+        _refuse_ragged(self.name, args, kwargs)
         self._note_trace()
         with self._call():
             return super().__call__(*args, **kwargs)
@@ -243,9 +252,14 @@ class SequenceOptions(KeepsState):
     def compute_output_shape(self, input_shape: Shape) -> Any:
         """Return the shape of the outputs, and of the states with ``return_state=True``."""
         input_shape = tuple(input_shape)
+        self._check_input_shape(input_shape)
         batch, _ = self._batch_and_time(input_shape)
         y = input_shape if self.return_sequences else (batch, *input_shape[2:])
-        return (y, *self._state_shapes(batch)) if self.return_state else y
+        if not self.return_state:
+            return y
+        # Before it is built, by a cell that is made for the purpose.
+        cell = self.build_cell(input_shape) if self.layer is None else self.layer.cell
+        return (y, *[(batch, *shape) for shape in cell.state_shapes])
 
     def compute_output_spec(
         self,
@@ -256,6 +270,8 @@ class SequenceOptions(KeepsState):
         mask: Any = None,
     ) -> Any:
         """Return symbolic outputs, for the arguments of `call`."""
+        if not self.built:
+            self.build(tuple(inputs.shape))
         mask = getattr(inputs, "_keras_mask", None) if mask is None else mask
         self._check_arguments(inputs, initial_state, constants, mask)
         if not self.return_state:
@@ -286,6 +302,15 @@ class SequenceOptions(KeepsState):
             time_major=self.time_major,
         )
         return config
+
+
+def _refuse_ragged(name: str, *arguments: Any) -> None:
+    for each in keras.tree.flatten(arguments):
+        if isinstance(each, tf.RaggedTensor) or getattr(each, "ragged", False):
+            raise ValueError(
+                f"layer {name!r} takes no ragged tensors: pad the sequences by x.to_tensor() and "
+                f"give mask=tf.sequence_mask(x.row_lengths()). Received: shape={each.shape}"
+            )
 
 
 def _swapped(x: Any) -> Any:

@@ -12,8 +12,10 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
-# The functions of Keras (3.15) for fit, evaluate and predict, which are traced anew. Where the names
-# change, there is a warning too many.
+from kspike_tf.layers.options import check_options
+
+# The functions of Keras (3.15) for fit, evaluate and predict, which are traced anew. Where their
+# names change, there is a warning too many.
 _KERAS_FUNCTIONS = frozenset(
     {
         "multi_step_on_data",
@@ -39,14 +41,29 @@ class HasSettings(keras.layers.Layer):
     #: Those that are read at each call; each class adds its own.
     _read_at_calls: ClassVar[tuple[str, ...]] = ()
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Make an instance; options of the package's own classes are checked first."""
+        if cls.__module__.startswith("kspike_tf."):  # others may take what they like
+            check_options(cls, kwargs)
+        return super().__new__(cls, *args, **kwargs)
+
+    def __init__(self, **kwargs: Any) -> None:
+        check_options(type(self), kwargs)
+        super().__init__(**kwargs)
+
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; a setting is checked first."""
-        check = settings_of(type(self)).get(name)
+        check = _checks_of(type(self)).get(name)
         if check is not None:
             value = check(value)
             if vars(self).get("built") and not _same(getattr(self, name), value):
                 self._allow(name, value)
         self._put(name, value)
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The names of the settings: of what may be assigned, before building at least."""
+        return tuple(_checks_of(type(self)))
 
     def _put(self, name: str, value: Any) -> None:
         """Set an attribute without a check."""
@@ -93,7 +110,7 @@ class HasSettings(keras.layers.Layer):
 
 
 @cache
-def settings_of(cls: type) -> dict[str, Callable[[Any], Any]]:
+def _checks_of(cls: type) -> dict[str, Callable[[Any], Any]]:
     """Return the settings of a class and of its bases, with their checks."""
     return {
         name: check

@@ -49,7 +49,7 @@ class SpikingActivationCell(PreciseCell):
         Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
     seed : int, optional
         Draws the initial voltages, one for a unit, the same for all examples. Without it each
-        example and each call has its own.
+        example and each call has its own. A negative one counts from 2**64 down.
     spiking_aware_training : bool, optional
         Whether training spikes too, with the gradient of the activation function; otherwise
         training uses the activation function alone.
@@ -61,7 +61,7 @@ class SpikingActivationCell(PreciseCell):
     TypeError
         If an argument is not of the type above.
     ValueError
-        If ``seed`` is negative or longer than 64 bits, or ``size`` or ``dt`` not positive.
+        If ``seed`` is longer than 64 bits, or ``size`` or ``dt`` not positive.
 
     Examples
     --------
@@ -100,8 +100,25 @@ class SpikingActivationCell(PreciseCell):
     def build(self, input_shape: Any) -> None:
         """Build an activation with weights of its own; Keras calls this at the first use."""
         check_units(self, input_shape)
+        self._check_activation()
         if isinstance(self.activation, keras.layers.Layer) and not self.activation.built:
             self.activation.build((input_shape[0], *self.size))
+
+    def _check_activation(self) -> None:
+        """Raise where the activation changes the shape of a time step."""
+        if isinstance(self.activation, keras.layers.Layer):
+            try:
+                shape = self.activation.compute_output_shape((2, *self.size))
+            except NotImplementedError:
+                return
+        else:
+            with tf.init_scope():  # eagerly
+                shape = self.activation(tf.zeros((2, *self.size), self.sequence_dtype)).shape
+        if tuple(shape) != (2, *self.size):
+            raise ValueError(
+                f"activation must give as many values as it takes: it made {tuple(shape)[1:]} of "
+                f"{self.size}. Received: activation={self.activation!r}"
+            )
 
     def get_initial_state(
         self, inputs: Any = None, batch_size: Any = None, dtype: Any = None
@@ -216,7 +233,7 @@ class SpikingActivation(KerasSpikingLayer):
         Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
     seed : int, optional
         Draws the initial voltages, one for a unit, the same for all examples. Without it each
-        example and each call has its own.
+        example and each call has its own. A negative one counts from 2**64 down.
     spiking_aware_training : bool, optional
         Whether training spikes too, with the gradient of the activation function; otherwise
         training uses the activation function alone.
@@ -228,7 +245,7 @@ class SpikingActivation(KerasSpikingLayer):
     TypeError
         If an argument is not of the type above.
     ValueError
-        If ``seed`` is negative or longer than 64 bits, or ``dt`` not positive and finite.
+        If ``seed`` is longer than 64 bits, or ``dt`` not positive and finite.
 
     Examples
     --------
