@@ -11,6 +11,7 @@ import numpy as np
 from kspike_ref import dtypes
 from kspike_ref._softmax import softmax
 from kspike_ref.archive import ArchiveError
+from kspike_ref.layers.arithmetic import is_number
 from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.merge import concatenated
 from kspike_ref.layers.operation import Operation
@@ -232,7 +233,7 @@ class Clip(Operation):
 
     def setup(self) -> None:
         self.limits = [self.config[key] for key in ("x_max", "x_min")]
-        if not all(isinstance(n, int | float) for n in self.limits):
+        if not all(is_number(n) for n in self.limits):
             raise ArchiveError(f"x_min and x_max must be numbers. Received: {self.limits!r:.80}")
 
     def call(self, x: Array) -> Array:
