@@ -92,7 +92,8 @@ LAYERS = {
     "Normalization": one(lambda x: L.Normalization(mean=3.0, variance=4.0)(x)),
     "Rescaling": one(lambda x: L.Rescaling(1 / 127.5, -1.0)(x)),
     "LayerScale": one(lambda x: LayerScale(0.5, 4)(x), refused=("bool",)),
-    "custom:LayerScale": one(lambda x: LayerScale(0.5, 4)(x), refused=("bool",)),  # as Keras 3.0 saved it
+    # as Keras 3.0 saved it
+    "custom:LayerScale": one(lambda x: LayerScale(0.5, 4)(x), refused=("bool",)),
     "InputLayer": one(lambda x: x),
     "Flatten": one(lambda x: L.Flatten()(x)),
     "Reshape": one(lambda x: L.Reshape((4, 5))(x)),

@@ -83,7 +83,8 @@ for rank in (1, 2, 3):
     if rank > 1:
         case(cropping, shape[::-1], {"data_format": "channels_first"}, cropping=1)
         case(getattr(L, f"UpSampling{rank}D"), shape, {"data_format": "channels_first"})
-        case(getattr(L, f"SpatialDropout{rank}D"), shape, {"data_format": "channels_first"}, rate=0.5)
+        dropout = getattr(L, f"SpatialDropout{rank}D")
+        case(dropout, shape, {"data_format": "channels_first"}, rate=0.5)
 case(L.Conv1D, SEQUENCE, CAUSAL, filters=3, kernel_size=2)
 case(L.UpSampling2D, IMAGE, {"interpolation": "bilinear"})
 case(L.Activation, SEQUENCE, {"activation": "softsign"})

@@ -138,7 +138,8 @@ def _problem(ours, theirs, is_cut, tolerance):
         ours, theirs = ours[ours > 0], theirs[ours > 0]
         assert ours.size
     if wanted.kind != "f":
-        return "" if (ours == theirs).all() else f"{ours.ravel()[:9]} instead of {theirs.ravel()[:9]}"
+        differs = ours != theirs
+        return f"{ours[differs][:9]} instead of {theirs[differs][:9]}" if differs.any() else ""
     tolerance = max(tolerance, SUMS[wanted.name], HALVES.get(theirs.dtype.name, 0))
     theirs = theirs.astype(np.float64)
     scale = np.abs(theirs[np.isfinite(theirs)]).max(initial=1e-30)

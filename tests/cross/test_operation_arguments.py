@@ -69,7 +69,10 @@ REFUSED = [
     ("softmax", {"axis": None}, "axis"),
     ("softmax", {"axis": 0}, "axis"),
     ("softmax", {"axis": (1, 3)}, "axis"),
-    *(("get_item", {"key": key}, "index") for key in (0, np.s_[1:, :], np.s_[::2, 1], np.s_[None, :])),
+    *(
+        ("get_item", {"key": key}, "index")
+        for key in (0, np.s_[1:, :], np.s_[::2, 1], np.s_[None, :])
+    ),
 ]
 
 

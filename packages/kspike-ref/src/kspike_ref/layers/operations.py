@@ -120,7 +120,7 @@ class Squeeze(Operation):
         if any(shape[a] not in (1, None) for a in axes):
             raise ArchiveError(f"only axes of length 1 can be removed from {shape}")
         if self.removed not in (None, axes):
-            raise UnsupportedUseError("keras.ops.squeeze of tensors with different axes of length 1")
+            raise UnsupportedUseError("keras.ops.squeeze of tensors with other axes of length 1")
         self.removed = axes  # while a model is stepped, an axis of time has length 1 as well
         return tuple(n for i, n in enumerate(shape) if i not in axes)
 
