@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,31 +14,31 @@ from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.activation import activation
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.product import Product
+from kspike_ref.layers.quantized import (
+    QuantizedDense,
+    QuantizedEmbedding,
+    mode_of,
+    refuse_quantized,
+)
 from kspike_ref.layers.registry import known
-
-
-def refuse_variants(config: dict[str, Any]) -> None:
-    """Refuse layers whose weights are not what the configuration's shapes say."""
-    for key in ("lora_rank", "quantization_config", "quantization_mode"):
-        if config.get(key) is not None:
-            raise UnsupportedUseError(f"{config.get('name')}: {key}")
-    policy = config.get("dtype")
-    if isinstance(policy, dict) and "Quantized" in str(policy.get("class_name")):
-        raise UnsupportedUseError(f"{config.get('name')}: a quantised layer")
 
 
 @known("Dense")
 class Dense(Layer):
     """``activation(x @ kernel + bias)``."""
 
+    @classmethod
+    def variant(cls, config: Mapping[str, Any]) -> type[Layer]:
+        return QuantizedDense if mode_of(config) == "int8" else cls
+
     casts = "biuf"
     pointwise_from = 3
     passes_mask = True
 
     def setup(self) -> None:
-        refuse_variants(self.config)
+        refuse_quantized(self.config)
         self.units = self.integer("units")
-        self.use_bias = bool(self.config.get("use_bias", True))
+        self.use_bias = self.boolean("use_bias", True)
         self.activation = activation(self.config.get("activation"))
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
@@ -74,7 +75,7 @@ class EinsumDense(Layer):
     casts = "biuf"
 
     def setup(self) -> None:
-        refuse_variants(self.config)
+        refuse_quantized(self.config)
         equation = str(self.config["equation"])
         match = re.fullmatch(
             r"(\.\.\.)?([a-zA-Z]+)(\.\.\.)?,([a-zA-Z]+)->(\.\.\.)?([a-zA-Z]+)(\.\.\.)?", equation
@@ -153,7 +154,8 @@ class EinsumDense(Layer):
 
     def pointwise(self, shape: Shape) -> bool:
         x, y = self._named(shape)
-        return len(x) > 2 and len(y) > 1 and x[1] == y[1] and x[1] not in self.kernel_axes
+        own = self.kernel_axes + self.bias_axes  # a bias along axis 1 differs from step to step
+        return len(x) > 2 and len(y) > 1 and x[1] == y[1] and x[1] not in own
 
     def call(self, x: Array) -> Array:
         names, out_names = self._named(x.shape)
@@ -177,12 +179,16 @@ class EinsumDense(Layer):
 class Embedding(Layer):
     """Rows of a matrix, chosen by integers."""
 
+    @classmethod
+    def variant(cls, config: Mapping[str, Any]) -> type[Layer]:
+        return QuantizedEmbedding if mode_of(config) == "int8" else cls
+
     pointwise_from = 2
 
     def setup(self) -> None:
-        refuse_variants(self.config)
+        refuse_quantized(self.config)
         self.rows, self.units = self.integer("input_dim"), self.integer("output_dim")
-        self.makes_mask = bool(self.config.get("mask_zero", False))
+        self.makes_mask = self.boolean("mask_zero", False)
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         return {"embeddings": (self.rows, self.units)}

@@ -35,6 +35,10 @@ class Operation(Layer):
         """Return the error that says that examples of a batch would depend on each other."""
         return mixing(f"keras.ops.{function_name(self.class_name)} with {what}")
 
+    def without(self, what: str) -> UnsupportedUseError:
+        """Return the error that says which arguments are needed."""
+        return UnsupportedUseError(f"keras.ops.{function_name(self.class_name)} needs {what}")
+
 
 def function_name(class_name: str) -> str:
     """Return the name of the function whose class Keras writes into a file."""

@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from kspike_ref._limits import LimitError, budget
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Layer, UnsupportedUseError
+from kspike_ref.layers.keys import unknown_keys
 
 LayerType = TypeVar("LayerType", bound="type[Layer]")
 
@@ -110,8 +112,15 @@ def create(config: Any, name: str | None = None) -> Layer:
     if cls is None:
         kind = key.split(":", 1)[-1]
         raise UnsupportedUseError(f"{name}: {kind} (module {config.get('module')})")
+    unknown = unknown_keys(key, own)
+    if unknown:
+        options = ", ".join(f"{option}={own[option]!r:.40}" for option in unknown)
+        raise UnsupportedUseError(f"{name}: {key} with options that are not known here: {options}")
     try:
-        layer = cls(name, str(config["class_name"]), own)
+        with budget().layer():
+            layer = cls.variant(own)(name, str(config["class_name"]), own)
+    except LimitError as error:
+        raise ArchiveError(str(error)) from None
     except UnsupportedUseError as error:
         text = str(error)
         raise UnsupportedUseError(text if name in text else f"{name}: {text}") from error
@@ -124,6 +133,10 @@ def create(config: Any, name: str | None = None) -> Layer:
     if key.startswith("ops:"):
         layer.casts = ""
     return layer
+
+
+# Classes that Keras exports under other names than their own, after which it names weights.
+_OTHER_NAMES = {"GroupQueryAttention": "GroupedQueryAttention"}
 
 
 def saved_name(class_name: str, used: dict[str, int]) -> str:
@@ -141,7 +154,7 @@ def saved_name(class_name: str, used: dict[str, int]) -> str:
     str
         In snake case, with a number from the second on.
     """
-    name = re.sub(r"\W+", "", class_name)
+    name = re.sub(r"\W+", "", _OTHER_NAMES.get(class_name, class_name))
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     name = re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
     used[name] = used.get(name, -1) + 1

@@ -1,0 +1,164 @@
+# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+"""Dense and Embedding with weights of 8 bits, as ``model.quantize("int8")`` makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from kspike_ref.archive import ArchiveError, Weights
+from kspike_ref.counting import tally
+from kspike_ref.layers.activation import activation
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
+from kspike_ref.layers.registry import create, known
+
+
+def mode_of(config: Mapping[str, Any]) -> str | None:
+    """Return how a layer's weights are quantised, None if they are not.
+
+    Keras says it in the dtype policy; a layer that cannot be quantised so keeps a plain one, even
+    where its configuration has a ``quantization_config``.
+    """
+    policy = config.get("dtype")
+    if not isinstance(policy, Mapping) or not isinstance(policy.get("config"), Mapping):
+        return None
+    mode = policy["config"].get("mode")
+    return mode.split("/")[0] if isinstance(mode, str) else None
+
+
+def refuse_quantized(config: Mapping[str, Any]) -> None:
+    """Refuse quantised layers; those that are supported have classes of their own.
+
+    LoRA is no obstacle: Keras saves the merged kernel.
+    """
+    mode = mode_of(config)
+    if mode is not None:
+        raise UnsupportedUseError(
+            f"{config.get('name')}: weights quantised as {mode}; kspike_ref takes Dense and "
+            "Embedding in int8. Save the model before model.quantize"
+        )
+
+
+def _rounds_inputs(config: Mapping[str, Any]) -> bool:
+    """Return whether inputs become 8-bit integers too; other quantisers are refused."""
+    given = config.get("quantization_config")
+    if not isinstance(given, Mapping) or not isinstance(given.get("config"), Mapping):
+        return True  # until Keras 3.12 always
+    quantizer = given["config"].get("activation_quantizer")
+    if quantizer is None:
+        return False
+    own = quantizer.get("config") if isinstance(quantizer, Mapping) else None
+    is_usual = isinstance(own, Mapping) and quantizer.get("class_name") == "AbsMaxQuantizer"
+    if not is_usual or list(own.get("value_range", [-127, 127])) != [-127, 127]:
+        raise UnsupportedUseError(f"{config.get('name')}: activation_quantizer={quantizer!r:.80}")
+    return True
+
+
+class _Int8(Layer):
+    """What layers with weights of 8 bits share: integers, and a scale for each column or row."""
+
+    def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        super().load(store, path, *shapes)
+        for name, values in self.weights.items():
+            if name.endswith("scale") and not (values > 0).all():
+                raise ArchiveError(f"layer {self.name!r} has a scale that is not positive")
+
+
+class QuantizedDense(_Int8):
+    """``activation(x @ kernel + bias)``, x and kernel being rounded to 8 bits."""
+
+    casts = "biuf"
+    pointwise_from = 3
+    passes_mask = True
+
+    def setup(self) -> None:
+        self.units = self.integer("units")
+        self.use_bias = bool(self.config.get("use_bias", True))
+        self.activation = activation(self.config.get("activation"))
+        self.rounds = _rounds_inputs(self.config)
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, Any] = {"kernel": (shape[-1], self.units)}
+        bias: dict[str, Any] = {"bias": (self.units,)} if self.use_bias else {}
+        return shapes | bias | {"kernel_scale": (self.units,)}
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if "kernel" in self.weights and shape[-1] != self.weights["kernel"].shape[0]:
+            raise ArchiveError(f"layer {self.name!r} was built for other inputs than {shape}")
+        return (*shape[:-1], self.units)
+
+    def call(self, x: Array) -> Array:
+        kernel, scale = self.weights["kernel"], self.weights["kernel_scale"]
+        tally.add(x.size * self.units)
+        if self.rounds:
+            largest = np.abs(x).max(axis=-1, keepdims=True, initial=0)
+            inputs_scale = x.dtype.type(127) / (largest + x.dtype.type(1e-7))
+            x = np.clip(np.rint(x * inputs_scale), -127, 127)
+            scale = scale * inputs_scale
+        # whole numbers below 2**53 add up without rounding, in any order
+        y = np.matmul(x.astype(np.float64), kernel.astype(np.float64)).astype(self.dtype) / scale
+        return self.activation(y + self.weights["bias"] if self.use_bias else y)
+
+
+class QuantizedEmbedding(_Int8):
+    """Rows of a matrix of 8 bits, each with a scale, chosen by integers."""
+
+    pointwise_from = 2
+
+    def setup(self) -> None:
+        self.rows, self.units = self.integer("input_dim"), self.integer("output_dim")
+        self.makes_mask = bool(self.config.get("mask_zero", False))
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        return {"embeddings": (self.rows, self.units), "embeddings_scale": (self.rows,)}
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return (*shape, self.units)
+
+    def prepare(self) -> None:
+        scale = self.weights["embeddings_scale"]
+        self.table = self.weights["embeddings"] / scale[:, None]
+
+    def mask_axes(self, given: Any, *shapes: Any) -> int | None:
+        return len(shapes[0]) if self.makes_mask else None
+
+    def mask(self, given: Any, *inputs: Any) -> Any:
+        return inputs[0] != 0
+
+    def call(self, x: Array) -> Array:
+        index = x.astype(np.int64)
+        if index.size and not 0 <= int(index.min()) <= int(index.max()) < self.rows:
+            raise ValueError(
+                f"x must hold integers from 0 to {self.rows - 1} at {self.name!r}. "
+                f"Received: {int(index.min())} to {int(index.max())}"
+            )
+        y: Array = self.table[index]
+        return y
+
+
+@known("SpectralNormalization")
+class SpectralNormalization(Layer):
+    """A layer whose kernel training divides by its largest singular value; the layer itself here."""
+
+    def setup(self) -> None:
+        self.layer = create(self.config["layer"], self.name)
+        self.casts, self.kinds = self.layer.casts, self.layer.kinds
+
+    def parts(self, *shapes: Any) -> list[tuple[str, Layer, tuple[Any, ...]]]:
+        return [("layer", self.layer, shapes)]
+
+    def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        # its own are the vector of the last iteration, and a copy of the kernel
+        self.layer.load(store, f"{path}/layer", *shapes)
+        self.weights = {f"layer/{name}": w for name, w in self.layer.weights.items()}
+
+    def output_shape(self, *shapes: Any) -> Any:
+        return self.layer.output_shape(*shapes)
+
+    def pointwise(self, *shapes: Any) -> bool:
+        return self.layer.pointwise(*shapes)
+
+    def call(self, *inputs: Any) -> Any:
+        return self.layer.call(*inputs)

@@ -1,0 +1,213 @@
+"""Resampling of images: TensorFlow's interpolations, as products with a few weights per pixel.
+
+Every interpolation treats height and width one after the other; along an axis, each output pixel
+is a weighted sum of neighbours. Weights are computed in float32, in the order of TensorFlow's
+kernels, as a rounding to integers follows where images hold integers.
+
+References
+----------
+.. [1] R. G. Keys, "Cubic convolution interpolation for digital image processing", IEEE Transactions
+   on Acoustics, Speech, and Signal Processing 29(6), 1981, doi:10.1109/TASSP.1981.1163711.
+.. [2] C. E. Duchon, "Lanczos filtering in one and two dimensions", Journal of Applied Meteorology
+   18(8), 1979.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kspike_ref.dtypes import cut
+from kspike_ref.layers.base import Array
+
+_TABLE = 1024  # positions between two pixels that TensorFlow's bicubic kernel tells apart
+_TINY = 1000 * float(np.finfo(np.float32).tiny)  # weights that sum to less are not normalised
+
+METHODS = ("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5", "area")
+
+Taps = tuple[Array, Array]  # which inputs, and their weights: (outputs, taps)
+
+
+def resize(x: Array, size: tuple[int, int], method: str, antialias: bool = False) -> Array:
+    """Return images of another size, as ``tf.image.resize`` does.
+
+    Parameters
+    ----------
+    x : (batch, height, width, channels) ndarray
+        The images.
+    size : tuple of int
+        Height and width of the result.
+    method : str
+        One of `METHODS`.
+    antialias : bool
+        Whether to widen the kernel where images shrink.
+
+    Returns
+    -------
+    (batch, height, width, channels) ndarray
+        float32, or the type of ``x`` where the method is ``"nearest"``.
+    """
+    if method == "nearest":
+        for axis, length in enumerate(size, 1):
+            x = np.take(x, _nearest(x.shape[axis], length), axis)
+        return x
+    y = x.astype(np.float32, copy=False)
+    # Along rows first or last, as in TensorFlow's kernels.
+    order = (1, 2) if antialias or method.startswith("lanczos") else (2, 1)
+    for axis in order:
+        length, wanted = y.shape[axis], size[axis - 1]
+        if method == "bilinear" and not antialias:
+            y = _bilinear(y, axis, wanted)
+        elif method == "bicubic" and not antialias:
+            y = _weighted(y, axis, _bicubic_taps(length, wanted))
+        elif method == "area":
+            y = _weighted(y, axis, _area_taps(length, wanted))
+        else:
+            y = _weighted(y, axis, _kernel_taps(length, wanted, method, antialias))
+    if method == "area":
+        y = y * (np.float32(1) / (_scale(x.shape[1], size[0]) * _scale(x.shape[2], size[1])))
+    return y
+
+
+def _scale(length: int, wanted: int) -> np.float32:
+    """Return how many input pixels an output pixel covers."""
+    return np.float32(length) / np.float32(wanted)
+
+
+def _nearest(length: int, wanted: int) -> Array:
+    """Return the pixel nearest to the centre of each output pixel."""
+    scale = _scale(length, wanted)
+    at = (np.arange(wanted, dtype=np.float32) + np.float32(0.5)) * scale
+    return np.minimum(np.floor(at).astype(np.intp), length - 1)
+
+
+def _centres(length: int, wanted: int) -> Array:
+    """Return where the centres of output pixels lie among those of input pixels."""
+    scale = _scale(length, wanted)
+    half = np.float32(0.5)
+    at: Array = (np.arange(wanted, dtype=np.float32) + half) * scale - half
+    return at
+
+
+def _along(weights: Array, axis: int, ndim: int) -> Array:
+    shape = [1] * ndim
+    shape[axis] = -1
+    return weights.reshape(shape)
+
+
+def _bilinear(x: Array, axis: int, wanted: int) -> Array:
+    """Interpolate linearly between centres of pixels; edges continue."""
+    length = x.shape[axis]
+    at = _centres(length, wanted)
+    floor = np.floor(at)
+    below = np.maximum(floor, 0).astype(np.intp)
+    above = np.minimum(np.ceil(at), length - 1).astype(np.intp)
+    weight = _along(at - floor, axis, x.ndim)
+    low, high = np.take(x, below, axis), np.take(x, above, axis)
+    y: Array = low + (high - low) * weight
+    return y
+
+
+def _bicubic_taps(length: int, wanted: int) -> Taps:
+    """Return four neighbours with the weights of Keys' cubic kernel; outside counts 0."""
+    at = _centres(length, wanted)
+    floor = np.floor(at)
+    position = np.rint((at - floor) * np.float32(_TABLE)).astype(np.intp)
+    near, far = _keys_table()
+    weights = np.stack([far[position], near[position], near[-1 - position], far[-1 - position]], 1)
+    index = floor.astype(np.intp)[:, None] + np.arange(-1, 3)
+    inside = (index >= 0) & (index < length)
+    return np.clip(index, 0, length - 1), _normalised(np.where(inside, weights, np.float32(0)))
+
+
+def _area_taps(length: int, wanted: int) -> Taps:
+    """Return the pixels under each output pixel, with how much of each it covers."""
+    scale = _scale(length, wanted)
+    first = np.arange(wanted, dtype=np.float32) * scale
+    last = np.arange(1, wanted + 1, dtype=np.float32) * scale
+    floor = np.floor(first).astype(np.intp)
+    index = floor[:, None] + np.arange(math.ceil(float(scale)) + 1)
+    covered = np.minimum(index + 1, last[:, None]) - np.maximum(index, first[:, None])
+    weights = np.maximum(covered, 0).astype(np.float32)
+    return np.clip(index, 0, length - 1), weights
+
+
+def _keys_table() -> tuple[Array, Array]:
+    """Return the kernel at distances from 0 to 1, and from 1 to 2."""
+    x = np.arange(_TABLE + 1, dtype=np.float32) / np.float32(_TABLE)
+    a = np.float32(-0.5)
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    x = x + 1
+    far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    return near.astype(np.float32), far.astype(np.float32)
+
+
+def _normalised(weights: Array) -> Array:
+    total = weights.sum(axis=1, keepdims=True, dtype=np.float32)
+    usable = np.abs(total) >= _TINY
+    scaled: Array = weights * np.where(usable, 1 / np.where(usable, total, 1), 1)
+    return scaled.astype(np.float32)
+
+
+def _triangle(x: Array) -> Array:
+    return np.maximum(1 - x, 0)
+
+
+def _keys(x: Array) -> Array:
+    outer = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    inner = ((1.5 * x - 2.5) * x) * x + 1
+    return np.where(x >= 2, 0, np.where(x >= 1, outer, inner))
+
+
+def _lanczos(radius: float) -> Callable[[Array], Array]:
+    def kernel(x: Array) -> Array:
+        safe = np.where(x <= 1e-3, 1, x)
+        pi = np.float32(np.pi)
+        y = radius * np.sin(pi * safe) * np.sin(pi * safe / radius) / (pi * pi * safe * safe)
+        return np.where(x > radius, 0, np.where(x <= 1e-3, 1, y))
+
+    return kernel
+
+
+_KERNELS: dict[str, tuple[float, Callable[[Array], Array]]] = {
+    "bilinear": (1.0, _triangle),
+    "bicubic": (2.0, _keys),
+    "lanczos3": (3.0, _lanczos(3.0)),
+    "lanczos5": (5.0, _lanczos(5.0)),
+}
+
+
+def _kernel_taps(length: int, wanted: int, method: str, antialias: bool) -> Taps:
+    """Return neighbours within a kernel's radius, with its weights."""
+    radius, kernel = _KERNELS[method]
+    inverse = float(np.float32(1) / (np.float32(wanted) / np.float32(length)))
+    scale = max(inverse, 1.0) if antialias else 1.0
+    at = (np.arange(wanted, dtype=np.float32) + np.float32(0.5)) * np.float32(inverse)
+    first = np.clip(np.ceil(at - radius * scale - 0.5), 0, length - 1).astype(np.intp)
+    last = np.clip(np.floor(at + radius * scale - 0.5), 0, length - 1).astype(np.intp)
+    span = min(2 * math.ceil(radius * scale) + 1, length)
+    index = first[:, None] + np.arange(span)
+    offset = index.astype(np.float32) + np.float32(0.5) - at[:, None]
+    distance = np.abs(offset / np.float32(scale))
+    weights = np.where(index <= last[:, None], kernel(distance), 0).astype(np.float32)
+    return np.clip(index, 0, length - 1), _normalised(weights)
+
+
+def _weighted(x: Array, axis: int, taps: Taps) -> Array:
+    """Return sums of inputs times weights along an axis."""
+    index, weights = taps
+    y: Any = 0
+    for i in range(index.shape[1]):
+        y = y + np.take(x, index[:, i], axis) * _along(weights[:, i], axis, x.ndim)
+    result: Array = y
+    return result
+
+
+def round_to(x: Array, dtype: np.dtype[Any]) -> Array:
+    """Return float images in the type that they had, rounded and cut to its range if integers."""
+    if dtype.kind not in "iu":
+        return x.astype(dtype, copy=False)
+    return cut(np.rint(x), dtype)
