@@ -185,7 +185,8 @@ class Model:
         Raises
         ------
         TypeError
-            If an input does not hold real numbers, or is a masked array.
+            If an input does not hold real numbers, or is a masked array; or a layer gets numbers of
+            a type that it does not take in Keras either, as a convolution of integers.
         ValueError
             If the inputs do not fit the model or each other, or the run may take more than the
             limits allow.
@@ -195,8 +196,12 @@ class Model:
         Ctrl-C ends long runs at once.
 
         Each call starts from the initial state, also where a layer was saved with
-        ``stateful=True``: to go on from call to call, carry the state with `step`. Models of half
-        precision are computed in float32, with the weights as they were saved.
+        ``stateful=True``: to go on from call to call, carry the state with `step`.
+
+        Inputs are cast to the type of the model's `keras.Input`. Between layers and in the outputs,
+        numbers have the type that they have in Keras on TensorFlow, with one exception: what Keras
+        computes in float16 or bfloat16, which NumPy lacks, is computed and returned in float32,
+        with the weights as they were saved.
         """
         batch_size = check_batch_size(batch_size)
         chain, shows = self._chain, progress or shows_progress(verbose)

@@ -364,7 +364,7 @@ class Turn(Operation):
 class OneHot(Operation):
     """A vector for each integer: 1 at its place, 0 elsewhere; nothing where there is no place."""
 
-    kinds = "iuf"
+    kinds = "biuf"
     options = ("num_classes", "axis", "sparse", "dtype")
 
     def setup(self) -> None:
