@@ -49,3 +49,14 @@ def test_package_has_what_a_package_needs(package):
     version = (ROOT / "VERSION").read_text().strip()
     assert f"## {version}" in (package / "CHANGELOG.md").read_text()
     assert "pip install" in (package / "README.md").read_text()
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_package_shows_its_version_and_its_public_names(package):
+    code = (
+        f"import {package} as p; print(p.__version__); "
+        "assert dir(p) == sorted([*p.__all__, '__version__']), dir(p); "
+        "assert not hasattr(p, 'nobody'); assert all(hasattr(p, name) for name in dir(p))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == (ROOT / "VERSION").read_text().strip()

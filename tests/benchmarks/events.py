@@ -9,9 +9,9 @@ import time
 
 import numpy as np
 
-from kspike_ref import _convolve, _matmul
 from kspike_ref._signal import frozen
 from kspike_ref.events import EventConvolution, dense_activity, dense_pays
+from kspike_ref.kernels import convolve, matmul
 
 DENSITIES = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4]
 BATCH, SIDE, CHANNELS, FILTERS = 32, 28, 32, 64
@@ -39,11 +39,9 @@ def convolution(density):
     """3×3, same padding: milliseconds of dense, of events with the choice; the choice; arrays."""
     x = spikes((BATCH, 1, SIDE, SIDE, CHANNELS), density)
     weights = np.random.default_rng(1).normal(size=(9 * CHANNELS, FILTERS)).astype(np.float32)
-    packed = frozen(_matmul.pack(weights)[None])
+    packed = frozen(matmul.pack(weights)[None])
     geometry = np.array([[1, 3, 3], [1, 1, 1], [1, 1, 1], [0, 1, 1], [1, SIDE, SIDE]], np.intp)
-    rows = np.empty((240, 9 * CHANNELS), np.float32)
     out = np.zeros((BATCH, SIDE * SIDE, FILTERS), np.float32)
-    width = _matmul.panel_width(np.float32)
     events = EventConvolution(packed, 9, CHANNELS, FILTERS)
 
     def by_events():
@@ -51,7 +49,7 @@ def convolution(density):
         events.convolve(x, geometry, 0, out, activity.synops)
         return events.pays(activity, geometry, BATCH)
 
-    dense = best(lambda: _convolve.convolve(x, geometry, packed, width, 1, rows, out))
+    dense = best(lambda: convolve.convolve(x, geometry, packed, 1, out))
     return dense, best(by_events), by_events(), x[:, 0], weights.reshape(3, 3, CHANNELS, FILTERS)
 
 
@@ -59,16 +57,15 @@ def product(density):
     """The same for a dense layer."""
     x = spikes((ROWS, DEPTH), density)
     kernel = np.random.default_rng(1).normal(size=(DEPTH, COLUMNS)).astype(np.float32)
-    packed, width = frozen(_matmul.pack(kernel)), _matmul.panel_width(np.float32)
+    packed = frozen(matmul.pack(kernel))
     out = np.zeros((ROWS, COLUMNS), np.float32)
-    index, values = np.empty(DEPTH, np.intp), np.empty(DEPTH, np.float32)
 
     def by_events():
         activity = dense_activity(x, COLUMNS)
-        _matmul.multiply_events(x, packed, width, DEPTH, out, index, values)
+        matmul.multiply_events(x, packed, out)
         return dense_pays(activity, COLUMNS)
 
-    return best(lambda: _matmul.multiply(x, packed, width, out)), best(by_events), by_events()
+    return best(lambda: matmul.multiply(x, packed, out)), best(by_events), by_events()
 
 
 def tensorflow_convolution(x, kernel):

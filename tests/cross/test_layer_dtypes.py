@@ -149,3 +149,94 @@ def test_layers_and_operations_answer_as_keras_or_refuse(dtype, tmp_path):
     table = Table(ENTRIES | USES, dtype)
     table.compare(tmp_path / "answers.keras")
     table.refuse(tmp_path / "refused.keras")
+
+
+PAIRS = [
+    pytest.param(*pair, marks=() if i < 3 else pytest.mark.slow)
+    for i, pair in enumerate(
+        [
+            ("bool", "float32"), ("uint8", "int8"), ("int64", "float16"), ("bool", "int32"),
+            ("float64", "float32"), ("float32", "uint8"), ("int16", "uint16"), ("uint32", "int32"),
+            ("uint64", "int8"), ("bfloat16", "float16"), ("int32", "float64"), ("uint8", "bool"),
+        ]
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_operands_of_two_types_are_promoted_as_in_keras(one, other, tmp_path):
+    table = Table({k: e for k, e in (ENTRIES | USES).items() if len(e.shapes) == 2}, one, other)
+    table.compare(tmp_path / "answers.keras")
+    table.refuse(tmp_path / "refused.keras")
+
+
+def test_masked_mean_of_a_boolean_mask(tmp_path):
+    e, mask = keras.Input((3, 2)), keras.Input((3, 1), dtype="bool")
+    mean = keras.ops.sum(e * mask, 1) / keras.ops.sum(mask, 1)
+    keras.Model([e, mask], mean).save(tmp_path / "m.keras")
+    x = np.float32([[[1, 1], [1, 1], [1, 1]], [[1, 1], [1, 1], [1, 1]]])
+    given = [x, np.array([[[True], [True], [False]], [[True], [True], [True]]])]
+    y = kspike_ref.load_model(tmp_path / "m.keras").predict(given)
+    assert y.tolist() == [[1, 1], [1, 1]]
+
+
+def _timed_model(path, dtype):
+    """A model over any number of steps of integers: its layers keep, count and average them."""
+    x = keras.Input((None, 3), dtype=dtype)
+    outputs = [
+        keras.layers.GlobalMaxPooling1D()(x),
+        keras.layers.GlobalAveragePooling1D()(x),
+        keras.layers.Dense(2)(x),
+        keras.ops.sum(x, axis=-1),
+        x / 2,
+    ]
+    model = keras.Model(x, outputs)
+    model.save(path)
+    return model, kspike_ref.load_model(path)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "bool"])
+def test_integers_are_stepped_and_repeated_as_they_are_predicted(dtype, tmp_path):
+    model, loaded = _timed_model(tmp_path / "m.keras", dtype)
+    x = np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 100, (2, 4, 3)).astype(dtype)
+    ours = loaded.predict(x)
+    for y, theirs in zip(ours, model(x), strict=True):
+        assert not _problem(y, np.asarray(theirs), False, 0)
+    state = loaded.initial_state(2)
+    for t in range(4):
+        y, state = loaded.step(x[:, t], state)
+    for stepped, whole in zip(y, ours, strict=True):
+        last = whole[:, -1] if whole.ndim > 1 and whole.shape[1] == 4 else whole
+        assert stepped.dtype == whole.dtype
+        np.testing.assert_array_equal(stepped.reshape(last.shape), last)
+    repeated = loaded.predict(x[:, 0], timesteps=3)
+    for y, whole in zip(repeated, loaded.predict(np.repeat(x[:, :1], 3, axis=1)), strict=True):
+        assert y.dtype == whole.dtype
+        np.testing.assert_array_equal(y, whole)
+
+
+def test_inputs_of_bfloat16_are_taken_as_float32(tmp_path):
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "m.keras")
+    loaded = kspike_ref.load_model(tmp_path / "m.keras")
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype(ml_dtypes.bfloat16)
+    y = loaded.predict(x)
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(y, loaded.predict(x.astype(np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("build", "dtype", "message"),
+    [
+        (keras.layers.Conv1D(2, 2), "uint8", r"'conv\w*' \(Conv1D\) takes floats.*dtype=uint8"),
+        (keras.layers.MaxPooling1D(2), "uint32", r"takes .* but uint32.*dtype=uint32"),
+        (lambda x: x + x, "bool", r"'add' \(Add\) takes signed integers and .*dtype=bool"),
+        (lambda x: x // 0, "int32", "'floor_divide' divides integers by zero"),
+        (lambda x: x**-1, "int32", "'power' raises integers to negative powers"),
+    ],
+)
+def test_errors_name_the_layer_what_it_takes_and_what_came(build, dtype, message, tmp_path):
+    keras.backend.clear_session()
+    x = keras.Input((4, 3), dtype=dtype)
+    keras.Model(x, build(x)).save(tmp_path / "m.keras")
+    with pytest.raises((TypeError, ValueError), match=message):
+        kspike_ref.load_model(tmp_path / "m.keras").predict(np.ones((2, 4, 3), dtype))

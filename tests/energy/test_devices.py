@@ -1,5 +1,7 @@
 """Devices: figures, ranges, sources."""
 
+import warnings
+
 import pytest
 
 from kspike_energy import Device, Layer, ModelEnergy, Network
@@ -80,15 +82,19 @@ def test_without_a_neuron_figure_the_total_says_so():
 
 
 def test_registering_twice():
-    ModelEnergy.register_device("mine", 1e-12, 2e-12, True)
-    ModelEnergy.register_device("mine", 1e-12, 2e-12, True)  # the same figures: nothing changes
-    with pytest.raises(
-        ValueError, match=r"device 'mine' is registered already, with other figures"
-    ):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ModelEnergy.register_device("mine", 1e-12, 2e-12, True)
+        ModelEnergy.register_device("mine", 1e-12, 2e-12, True)  # the same: nothing changes
+    with pytest.warns(UserWarning, match=r"device 'mine' was registered already") as caught:
         ModelEnergy.register_device("mine", 2e-12, 2e-12, True)
-    with pytest.raises(ValueError, match=r"device 'cpu' is registered already"):
+    assert caught[0].filename == __file__
+    assert ModelEnergy.devices["mine"].energy_per_synop == 2e-12
+    with pytest.warns(UserWarning, match=r"device 'cpu' was registered already"):
         ModelEnergy.register_device("cpu", 1, 1, False)
-    ModelEnergy.register_device("mine", 3e-12, None, True, replace=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ModelEnergy.register_device("mine", 3e-12, None, True, replace=True)
     assert ModelEnergy.devices["mine"].energy_per_synop == 3e-12
     ModelEnergy.devices.remove("mine")
     assert "mine" not in ModelEnergy.devices

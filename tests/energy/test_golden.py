@@ -83,12 +83,17 @@ MODELS = [
 
 
 @pytest.mark.filterwarnings("ignore:the estimate uses dt")  # one model has a dt of its own
+@pytest.mark.parametrize(
+    "options",
+    # None of these models has more than the first difference: connections over the padding.
+    [{"padding": "counted"}, {"convention": "keras-spiking"}],
+    ids=["padding", "convention"],
+)
 @pytest.mark.parametrize(("case", "build"), list(zip(CASES, MODELS, strict=True)))
-def test_answers_of_keras_spiking(case, build):
+def test_answers_of_keras_spiking(case, build, options):
     model, data = build()
     assert case["timesteps_per_inference"] == STEPS
-    # The first named difference: it counts connections over the padding.
-    energy = ModelEnergy(model, data, padding="counted")
+    energy = ModelEnergy(model, data, **options)
     assert len(energy.network.layers) == len(case["layers"])
     for layer, wanted in zip(energy.network.layers, case["layers"], strict=True):
         assert layer.type_name == wanted["type"]

@@ -125,5 +125,6 @@ def test_time_distributed_statistics_ask_for_those_of_the_wrapped_layer():
         "spiking": False,
     }
     assert nodes[0].layer is layer
-    assert nodes[0].input_shapes == (None, 10)  # time is not part of what a function sees
+    assert nodes[0].input_shapes == (None, None, 10)
+    assert nodes[0].step_input_shapes == (None, 10)
     assert nodes[0].input_tensors[0] is inp

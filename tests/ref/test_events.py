@@ -6,9 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kspike_ref import _convolve, _event_kernels, _matmul, _threads, events
+from kspike_ref import _threads, events
 from kspike_ref._signal import frozen
 from kspike_ref.events import Activity, EventConvolution
+from kspike_ref.kernels import convolve, matmul
+from kspike_ref.kernels import events as loops
+
+pytestmark = pytest.mark.memory
 
 
 def spikes(shape, density, dtype=np.float32, seed=0):
@@ -34,7 +38,7 @@ def geometry_of(spatial, size, stride, rate, padding):
 def packed_of(weights, groups):
     """The matrix of each group, as both ways read it."""
     parts = np.split(weights.reshape(-1, weights.shape[-1]), groups, axis=1)
-    return frozen(np.stack([_matmul.pack(np.ascontiguousarray(part)) for part in parts]))
+    return frozen(np.stack([matmul.pack(np.ascontiguousarray(part)) for part in parts]))
 
 
 def convolution_of(weights, groups=1):
@@ -46,10 +50,7 @@ def convolution_of(weights, groups=1):
 def dense(x, geometry, packed, groups, bias):
     """The dense convolution of the same."""
     out = np.tile(bias, (len(x), int(np.prod(geometry[4])), 1))
-    depth = int(np.prod(geometry[0])) * (x.shape[-1] // groups)
-    width = _matmul.panel_width(x.dtype)
-    rows = np.empty((min(out.shape[1], 240), depth), x.dtype)
-    _convolve.convolve(frozen(x), geometry, packed, width, groups, rows, out)
+    convolve.convolve(frozen(x), geometry, packed, groups, out)
     return out
 
 
@@ -121,7 +122,7 @@ def test_dense_activity(shape):
 
 def test_not_a_number_is_an_event():
     x = np.array([0.0, np.nan, -0.0, np.inf, 1e-45], np.float32)
-    assert _event_kernels.count(frozen(x)) == 3
+    assert loops.count(frozen(x)) == 3
 
 
 def test_dense_product_of_events():
@@ -129,11 +130,10 @@ def test_dense_product_of_events():
     for columns in (1, 10, 16, 33, 128):
         x = spikes((20, 50), 0.1, seed=columns)
         kernel = np.random.default_rng(0).normal(size=(50, columns)).astype(np.float32)
-        packed, width = frozen(_matmul.pack(kernel)), _matmul.panel_width(np.float32)
+        packed = frozen(matmul.pack(kernel))
         by_events, product = (np.ones((20, columns), np.float32) for _ in range(2))
-        index, values = np.empty(50, np.intp), np.empty(50, np.float32)
-        count = _matmul.multiply_events(frozen(x), packed, width, 50, by_events, index, values)
-        _matmul.multiply(frozen(x), packed, width, product)
+        count = matmul.multiply_events(frozen(x), packed, by_events)
+        matmul.multiply(frozen(x), packed, product)
         assert count == np.count_nonzero(x)
         np.testing.assert_array_equal(by_events, product)
 
@@ -169,7 +169,7 @@ def test_lists_of_events(channels, dtype):
     values = np.empty(7 * channels, dtype)
     for group in range(2):
         given = frozen(x.reshape(-1)), group * channels, 7, channels, 2 * channels, 3 * channels
-        _event_kernels.list_events(*given, starts, index, values)
+        loops.list_events(*given, starts, index, values)
         own = x[:, group]
         position, channel = np.nonzero(own)
         count = starts[-1]
@@ -177,10 +177,10 @@ def test_lists_of_events(channels, dtype):
         np.testing.assert_array_equal(index[:count], position % 3 * channels + channel)
         np.testing.assert_array_equal(values[:count], own[own != 0])
         flat = frozen(np.ascontiguousarray(own).reshape(-1))
-        assert _event_kernels.count_between(flat, 1, flat.size) == np.count_nonzero(flat[1:])
+        assert loops.count_between(flat, 1, flat.size) == np.count_nonzero(flat[1:])
 
 
 @pytest.mark.parametrize("size", [0, 5, 32, 120])
 def test_count(size):
     x = spikes((size,), 0.3)
-    assert _event_kernels.count(frozen(x)) == np.count_nonzero(x)
+    assert loops.count(frozen(x)) == np.count_nonzero(x)

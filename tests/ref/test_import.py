@@ -20,7 +20,7 @@ PUBLIC = [
 
 RUN = """
 import numpy as np, kspike_ref
-from kspike_ref import _kernels
+from kspike_ref.kernels import time as loops
 for dtype in ("f4", "f8"):
     for steps in (3, 300):
         x = np.ones((2, steps, 300), dtype)
@@ -28,8 +28,8 @@ for dtype in ("f4", "f8"):
         kspike_ref.lowpass(np.broadcast_to(x[:, :1], x.shape), 0.1)
         kspike_ref.alpha(x, 0.1, time_major=True)
 for name in ("spike", "lowpass", "alpha"):
-    kernel = getattr(_kernels, name)
-    print(name, kernel.loaded, kernel.compiled)
+    stats = getattr(loops, name + "_loop").stats
+    print(name, sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
 """
 
 BLOCKED = """

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kspike_ref
-from kspike_ref import _kernels
+from kspike_ref.kernels import time as loops
 from kspike_ref.spiking import SpikingDynamics
+
+pytestmark = pytest.mark.memory
 
 DTS = [0.001, 0.0007, 0.003, 1 / 30]
 DTYPES = [np.float16, np.float32, np.float64]
@@ -33,7 +35,7 @@ def same_bits(a, b):
 def test_equals_the_naive_loop(dtype, dt, units):
     rates = some_rates((4, 60, *units), dtype)
     v0 = kspike_ref.initial_voltage((4, *units), 1)
-    spikes, voltage = kspike_ref.spiking_activation(rates, dt, v0)
+    spikes, voltage = kspike_ref.spiking_activation(rates, dt, v0, unit_axes=len(units))
     expected, last = naive.spiking(rates, dt, v0)
     assert same_bits(spikes, expected)
     assert same_bits(voltage, last)
@@ -68,7 +70,7 @@ def test_equals_the_naive_loop_where_threads_share_the_work(shape):
 def test_kernel_without_the_jit():
     rates, out, voltage = some_rates((2, 9, 5)), np.empty((2, 9, 5), np.float32), np.zeros((2, 5))
     dynamics = SpikingDynamics(0.001)
-    _kernels.spike.py_func(rates, dynamics.gain, dynamics.height, (0, 2, 0, 5), voltage, out)
+    loops.spike_loop.py_func(rates, dynamics.gain, dynamics.height, (0, 2, 0, 5), voltage, out)
     expected, last = naive.spiking(rates, 0.001, np.zeros((2, 5)))
     assert same_bits(out, expected)
     assert same_bits(voltage, last)
@@ -182,7 +184,7 @@ def test_no_seed_draws_for_each_example_and_each_call():
 @pytest.mark.parametrize("shape", [(0, 5, 3), (2, 0, 3), (2, 5, 0), (0, 0), (2, 0), (1, 1, 0, 4)])
 def test_empty_axes(shape, time_major):
     spikes, voltage = kspike_ref.spiking_activation(
-        np.zeros(shape, np.float16), seed=0, time_major=time_major
+        np.zeros(shape, np.float16), seed=0, time_major=time_major, unit_axes=len(shape) - 2
     )
     assert spikes.shape == shape
     assert spikes.dtype == np.float16
@@ -241,7 +243,7 @@ def test_input_is_not_changed_and_output_is_new():
     ],
 )
 def test_integers_become_floats(given_, dtype):
-    spikes, _ = kspike_ref.spiking_activation(given_, initial_voltage=0.0)
+    spikes, _ = kspike_ref.spiking_activation(given_, initial_voltage=0.0, unit_axes=0)
     assert spikes.dtype == dtype
 
 
@@ -408,3 +410,56 @@ def test_one_step_at_a_time_on_ready_arrays():
         dynamics.step(rates[:, t].copy(), voltage, out)
         assert same_bits(out, np.ascontiguousarray(expected[:, t]))
     assert same_bits(voltage, last)
+
+
+@pytest.mark.parametrize("time_major", [False, True])
+def test_two_axes_are_refused_unless_asked_for(time_major):
+    """(time, units) without its batch would be read as (batch, time)."""
+    rates = np.full((1000, 3), 20.0)
+    hint = r"rates\[:, None\] for" if time_major else r"rates\[None\] for"
+    axes = r"\(time, batch\)" if time_major else r"\(batch, time\)"
+    with pytest.raises(ValueError, match=f"{hint} .time, units., or unit_axes=0 for {axes} with"):
+        kspike_ref.spiking_activation(rates, time_major=time_major)
+    batched = rates[:, None] if time_major else rates[None]
+    spikes, _ = kspike_ref.spiking_activation(batched, seed=0, time_major=time_major)
+    assert np.count_nonzero(spikes) == 60
+    without = np.full((4, 5), 20.0)
+    spikes, voltage = kspike_ref.spiking_activation(
+        without, seed=0, time_major=time_major, unit_axes=0
+    )
+    assert (spikes.shape, voltage.shape) == ((4, 5), (5,) if time_major else (4,))
+
+
+def test_unit_axes_are_checked():
+    with pytest.raises(
+        ValueError, match=r"\(batch, time, units\)\. Received: rates\.shape=\(2, 3\)"
+    ):
+        kspike_ref.spiking_activation(np.ones((2, 3)), unit_axes=1)
+    with pytest.raises(ValueError, match=r"\(batch, time, units, units\)\. Received"):
+        kspike_ref.spiking_activation(np.ones((2, 3, 4)), unit_axes=2)
+    for bad in (-1, 1.0, True):
+        with pytest.raises(ValueError, match="unit_axes must be an integer, 0 or more"):
+            kspike_ref.spiking_activation(np.ones((2, 3, 4)), unit_axes=bad)
+
+
+def test_milliseconds_for_seconds_warn():
+    with pytest.warns(
+        UserWarning, match=r"dt is in seconds.*20 times a step\. For 1 ms pass dt=0.001"
+    ):
+        kspike_ref.spiking_activation(np.full((1, 5, 1), 20.0), dt=1, seed=0)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("rate", "dt"), [(0.02, 1), (1.0, 1), (0.0, 10), (900.0, 0.1), (np.nan, 1)]
+)
+def test_time_steps_that_may_be_meant_do_not_warn(rate, dt):
+    """Rates of at most one spike a step, in whatever unit both are."""
+    kspike_ref.spiking_activation(np.full((1, 5, 2), [rate, 0.0]), dt=dt, seed=0)
+
+
+@pytest.mark.parametrize("voltage", [1e300, 2.0**20, -(2.0**20)])
+def test_voltages_off_the_grid_are_refused(voltage):
+    with pytest.raises(ValueError, match=r"fewer than 2\*\*20 spikes.*initial_voltage=-?1"):
+        kspike_ref.spiking_activation(np.ones((1, 2, 3)), initial_voltage=voltage)
+    kspike_ref.spiking_activation(np.ones((1, 2, 3)), initial_voltage=voltage / 1e300 + 2**19)

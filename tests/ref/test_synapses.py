@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from scipy.signal import cont2discrete, lfilter
 
 import kspike_ref
-from kspike_ref import _kernels
 from kspike_ref._memory import aligned
+from kspike_ref.kernels import time as loops
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
+
+pytestmark = pytest.mark.memory
 
 FILTERS = [kspike_ref.lowpass, kspike_ref.alpha]
 DTYPES = [np.float16, np.float32, np.float64]
@@ -57,11 +59,13 @@ def assert_naive(function, result, x, tau, dt, level=0.0):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("units", [(), (5,), (3, 2), (2, 3, 4)])
 @pytest.mark.parametrize(("tau", "dt"), [(0.1, 0.001), (0.005, 0.01), (1.0, 0.0007), (1e-5, 1.0)])
+@pytest.mark.filterwarnings("ignore:tau and dt are both in seconds")
 def test_equals_the_naive_loop(function, dtype, units, tau, dt):
     x = a_signal((4, 60, *units), dtype)
     taus = tau * (1 + np.random.default_rng(1).random(units))
     level = np.random.default_rng(2).normal(0, 10, (4, *units))
-    assert_naive(function, function(x, taus, dt, level), x, taus, dt, level)
+    result = function(x, taus, dt, level, unit_axes=len(units))
+    assert_naive(function, result, x, taus, dt, level)
 
 
 @pytest.mark.parametrize("function", FILTERS)
@@ -79,10 +83,10 @@ def test_kernels_without_the_jit():
     x, out = a_signal((2, 9, 5)), np.empty((2, 9, 5), np.float32)
     taus, region = np.full(5, 0.01), (0, 2, 0, 5)
     level = np.zeros((2, 5))
-    _kernels.lowpass.py_func(x, LowpassDynamics(taus, 0.001).decay, region, level, out)
+    loops.lowpass_loop.py_func(x, LowpassDynamics(taus, 0.001).decay, region, level, out)
     assert_naive(kspike_ref.lowpass, (out, level), x, taus, 0.001)
     state, dynamics = np.zeros((2, 2, 5)), AlphaDynamics(taus, 0.001)
-    _kernels.alpha.py_func(x, dynamics.decay, dynamics.ramp, region, state, out)
+    loops.alpha_loop.py_func(x, dynamics.decay, dynamics.ramp, region, state, out)
     assert_naive(kspike_ref.alpha, (out, state), x, taus, 0.001)
 
 
@@ -97,7 +101,7 @@ def zero_order_hold(order, tau, dt, x):
 @pytest.mark.parametrize("tau", [0.005, 0.1, 1.0])
 def test_agrees_with_scipy_over_ten_thousand_steps(function, order, tau):
     x = a_signal(10_000)
-    y, _ = function(x[None], tau)
+    y, _ = function(x[None], tau, unit_axes=0)
     expected = zero_order_hold(order, tau, 0.001, x.astype(np.float64))
     # Rounding the output to float32 costs 6e-8.
     assert np.abs(y[0] - expected).max() < 1e-6 * np.abs(expected).max()
@@ -139,7 +143,7 @@ def test_any_chunking_gives_the_same_bits(function, data):
 
 def test_alpha_by_one_step_or_by_two_gives_the_same_bits():
     """Many units are done two steps at a time; few units, or an odd step, one at a time."""
-    x, tau = a_signal((2, 33, 4 * _kernels.L1_UNITS + 5)), 0.03
+    x, tau = a_signal((2, 33, 4 * loops.L1_UNITS + 5)), 0.03
     whole, last = kspike_ref.alpha(x, tau)
     state, parts = 0.0, []
     for t in range(33):
@@ -248,7 +252,10 @@ def test_level_and_tau_are_not_changed(function):
 @pytest.mark.parametrize("time_major", [False, True])
 @pytest.mark.parametrize("shape", [(0, 5, 3), (2, 0, 3), (2, 5, 0), (0, 0), (2, 0), (1, 1, 0, 4)])
 def test_empty_axes(function, shape, time_major):
-    y, state = function(np.zeros(shape, np.float16), 0.1, initial_level=1.5, time_major=time_major)
+    y, state = function(
+        np.zeros(shape, np.float16), 0.1, initial_level=1.5, time_major=time_major,
+        unit_axes=len(shape) - 2,
+    )  # fmt: skip
     batch = shape[1 if time_major else 0]
     assert y.shape == shape
     assert y.dtype == np.float16
@@ -367,3 +374,33 @@ def test_state_and_coefficients_start_at_a_cache_line(shape):
     assert copy.flags.c_contiguous
     np.testing.assert_array_equal(copy, values)
     assert not np.shares_memory(copy, values)
+
+
+@pytest.mark.parametrize("function", FILTERS)
+def test_two_axes_are_refused_unless_asked_for(function):
+    x = np.ones((100, 3))
+    with pytest.raises(ValueError, match=r"x\[None\] for \(time, units\), or unit_axes=0"):
+        function(x, 0.1)
+    with pytest.raises(ValueError, match=r"x\[:, None\] for \(time, units\), or unit_axes=0"):
+        function(x, 0.1, time_major=True)
+    y, _ = function(x, 0.1, unit_axes=0)
+    assert same_bits(y, function(x[..., None], 0.1)[0][..., 0])
+
+
+@pytest.mark.parametrize("function", FILTERS)
+def test_milliseconds_for_seconds_warn(function):
+    with pytest.warns(UserWarning, match=r"both in seconds\..*tau=20 with.*20 ms pass tau=0.02"):
+        function(np.ones((1, 2, 3)), 20)
+    with pytest.warns(
+        UserWarning, match=r"both in seconds\..*dt=1 with tau=0.1; for 1 ms.*dt=0.001"
+    ):
+        function(np.ones((1, 2, 3)), [0.1, 2, 3], dt=1)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("function", FILTERS)
+@pytest.mark.parametrize(("tau", "dt"), [(20, 1), (1, 1), (2.0, 0.001), (0.001, 0.5), (1e-8, 0.01)])
+def test_time_constants_that_may_be_meant_do_not_warn(function, tau, dt):
+    """Both in milliseconds give the right filter; seconds are long for a synapse, but possible."""
+    function(np.ones((1, 2, 3)), tau, dt)
+    function(np.ones((1, 2, 0)), np.ones(0), dt)

@@ -1,7 +1,10 @@
 """`DtScheduler`."""
 
+import copy
 import json
 import math
+import pickle
+import warnings
 
 import keras
 import numpy as np
@@ -113,12 +116,47 @@ def test_training_is_traced_once():
     assert len(traces) == before
 
 
-def test_the_count_goes_on_over_fits_and_executions():
+def batches(known):
+    """Five minibatches, of which Keras knows the number or not."""
+    five = np.ones((5, 2, 3), np.float32)
+    if known:
+        return tf.data.Dataset.from_tensor_slices((five, five)).batch(1)
+    spec = tf.TensorSpec((2, 3))
+    return tf.data.Dataset.from_generator(
+        lambda: zip(five, five, strict=True), output_signature=(spec, spec)
+    ).batch(1)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data", "ignore:.shuffle=True")
+@pytest.mark.parametrize(
+    ("known", "at_once", "epochs"),
+    [
+        (True, 1, [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]),
+        (True, 2, [[0, 2, 4], [5, 7, 9]]),
+        (False, 2, [[0, 2, 4], [5, 7, 9]]),
+        (False, 3, [[0, 3], [5, 8]]),
+    ],
+)
+def test_each_fit_counts_minibatches_from_zero(known, at_once, epochs):
+    dt = tf.Variable(1.0)
+    model = make_model(dt, steps_per_execution=at_once)
+    for _ in range(2):
+        recorder = Recorder(dt)
+        callbacks = [DtScheduler(dt, lambda step: 1.0 + step), recorder]
+        model.fit(batches(known), epochs=2, verbose=0, callbacks=callbacks)
+        assert np.array(recorder.seen).tolist() == [1.0 + step for each in epochs for step in each]
+
+
+def test_executions_beyond_the_steps_of_an_epoch_count():
     dt = tf.Variable(1.0)
     model = make_model(dt, steps_per_execution=2)
-    scheduler = lambda step: 1.0 / (step + 1)  # noqa: E731
-    assert fit(model, dt, scheduler, epochs=2) == pytest.approx([1, 1 / 3, 1 / 5, 1 / 7])
-    assert fit(model, dt, scheduler) == pytest.approx([1 / 9, 1 / 11])  # float32
+    recorder = Recorder(dt)
+    callbacks = [DtScheduler(dt, lambda step: 1.0 + step), recorder]
+    # Keras runs six: three times two.
+    model.fit(
+        batches(True).repeat(), epochs=2, steps_per_epoch=5, verbose=0, callbacks=callbacks
+    )
+    assert recorder.seen == [1, 3, 5, 7, 9, 11]
 
 
 @pytest.mark.parametrize("optimizer", ["accumulating", "loss scaling"])
@@ -132,7 +170,7 @@ def test_a_step_is_a_minibatch_for_any_optimizer(optimizer):
     model = make_model(dt)
     model.compile(loss="mse", optimizer=sgd)
     seen = [fit(model, dt, lambda step: 1.0 + step) for _ in range(2)]
-    assert seen == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert seen == [[1, 2, 3, 4], [1, 2, 3, 4]]
 
 
 def test_a_model_without_an_optimizer():
@@ -150,11 +188,60 @@ def test_a_model_without_an_optimizer():
 
 
 @pytest.mark.parametrize("verbose", [False, True])
-def test_verbose_prints_each_change(capsys, verbose):
+def test_verbose_prints_once_an_epoch(capsys, verbose):
     dt = tf.Variable(1.0)
-    fit(make_model(dt), dt, lambda step: 0.5 / (step + 1), batch_size=4, verbose=verbose)
-    printed = "\nStep 0: DtScheduler sets dt to 0.5.\n\nStep 1: DtScheduler sets dt to 0.25.\n"
+    fit(make_model(dt), dt, lambda step: 0.5 / (step + 1), 2, batch_size=4, verbose=verbose)
+    printed = "\nEpoch 1: DtScheduler sets dt to 0.5.\n"
+    printed += "\nEpoch 2: DtScheduler sets dt to 0.166667.\n"
     assert capsys.readouterr().out == (printed if verbose else "")
+
+
+def test_a_variable_may_be_zero_until_the_schedule_sets_it():
+    dt = tf.Variable(0.0)
+    model = make_model(dt)
+    with pytest.raises(ValueError, match="dt must be positive and finite when a layer uses it"):
+        model(X)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="dt must be positive and finite when"):
+        tf.function(model)(X)
+    compiled = tf.function(model, jit_compile=True)
+    assert np.isnan(compiled(X)).all()  # XLA has no errors
+    assert fit(model, dt, lambda step: 0.5) == [0.5] * 4
+    np.testing.assert_array_equal(compiled(X), model(X))
+
+
+@pytest.mark.parametrize("how", ["saved", "pickled", "copied"])
+def test_a_variable_that_no_layer_reads_is_warned_of(how, tmp_path):
+    dt = tf.Variable(1.0)
+    model = make_model(dt)
+    if how == "saved":
+        model.save(tmp_path / "model.keras")
+        model = keras.models.load_model(tmp_path / "model.keras")
+    else:
+        model = pickle.loads(pickle.dumps(model)) if how == "pickled" else copy.deepcopy(model)
+    with pytest.warns(UserWarning, match=r"no layer of the model .* kspike_tf.config.set_dt"):
+        fit(model, dt, lambda step: 0.25)
+    kspike_tf.config.set_dt(model, dt)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        fit(model, dt, lambda step: 0.25)
+    assert all(layer.dt.variable is dt for layer in model.layers[1:])
+    short = model.predict(X, verbose=0)
+    dt.assign(1.0)
+    assert not np.array_equal(model.predict(X, verbose=0), short)
+
+
+def test_set_dt_reaches_layers_and_cells_within():
+    cell = kspike_tf.LowpassCell(3, 0.1)
+    spiking = kspike_tf.SpikingActivation("relu")
+    inner = keras.Sequential([keras.layers.RNN(cell, return_sequences=True), spiking])
+    kspike_tf.config.set_dt(inner, 0.25)
+    assert (cell.dt, spiking.dt) == (0.25, 0.25)
+    with pytest.raises(ValueError, match="must hold layers of kspike_tf"):
+        kspike_tf.config.set_dt(keras.Sequential([keras.layers.Dense(2)]), 0.1)
+    with pytest.raises(TypeError, match="must be a Keras model or layer"):
+        kspike_tf.config.set_dt(0.1, 0.1)
+    with pytest.raises(ValueError, match="dt must be positive"):
+        kspike_tf.config.set_dt(inner, -1.0)
 
 
 def test_bad_arguments_are_rejected():

@@ -127,5 +127,16 @@ def test_bad_variables_are_rejected(kind):
         resolve_dt(make_variable(kind, [0.1, 0.2]))
     with pytest.raises(TypeError, match=r"variable of a floating point type. Received .* int32"):
         resolve_dt(make_variable(kind, 1, dtype="int32"))
-    with pytest.raises(ValueError, match=r"dt must be positive and finite. Received: dt=-1.0"):
-        resolve_dt(make_variable(kind, -1.0))
+    assert resolve_dt(make_variable(kind, -1.0)) == -1  # an error when a layer uses it
+
+
+def test_tensors_are_numbers():
+    for tensor in (tf.constant(0.01), tf.constant(0.01, tf.float64)):
+        assert resolve_dt(tensor) == 0.01
+        assert type(resolve_dt(tensor)) is float
+    assert resolve_dt(tf.constant(1)) == 1.0
+    with pytest.raises(ValueError, match="dt must be positive and finite"):
+        resolve_dt(tf.constant(0.0))
+    for bad in (tf.constant([0.1]), keras.KerasTensor(())):
+        with pytest.raises(TypeError, match="dt must be a number, a scalar tensor that has a"):
+            resolve_dt(bad)

@@ -45,7 +45,7 @@ def without_machine_code(monkeypatch):
             monkeypatch.setattr(program, "_makers", {})
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.xla_calls)])
 def test_machine_code_is_made_when_it_is_needed(jit_compile, monkeypatch, without_machine_code):
     # As in a process that has loaded a compiled function.
     args = [tf.constant(each) for each in spiking_data((2, 5, 3))]
@@ -59,7 +59,7 @@ def test_machine_code_is_made_when_it_is_needed(jit_compile, monkeypatch, withou
 
 # Python prints what its callbacks and threads raise.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.xla_calls)])
 def test_an_interrupt_while_it_is_made_is_an_error(jit_compile, monkeypatch, without_machine_code):
     args = [tf.constant(each) for each in spiking_data((2, 5, 3))]
 
@@ -106,7 +106,7 @@ def test_a_fork_waits_until_it_is_made(monkeypatch, without_machine_code):
     assert os.waitpid(pid, 0)[1] == 0
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.xla_calls)])
 def test_threads_may_be_the_first_at_once(jit_compile, monkeypatch, without_machine_code):
     for function in (host._of_any_shape, operations._registered, operations._machine_code):
         function.cache_clear()

@@ -69,6 +69,7 @@ def test_variants_are_not_copied():
     strange_call(args, [tf.float32, tf.variant])
 
 
+@pytest.mark.xla_calls
 @pytest.mark.parametrize(
     "case", ["no arguments", "two axes", "five axes", "other types", "smaller results"]
 )

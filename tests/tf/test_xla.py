@@ -78,6 +78,7 @@ def test_fit_and_predict_with_a_partial_batch(steps):
         np.testing.assert_allclose(mine, expected, rtol=1e-5, atol=3e-8)
 
 
+@pytest.mark.xla_calls
 def test_lengths_that_only_values_tell_are_refused():
     @tf.function(jit_compile=True)
     def selected(x):

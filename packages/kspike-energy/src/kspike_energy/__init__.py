@@ -25,3 +25,20 @@ __all__ = [
     "model_energy",
     "register_adapter",
 ]
+
+
+def __getattr__(name: str) -> str:
+    """Return the version, which is looked up only if somebody asks: that takes milliseconds."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("kspike-energy")
+    except PackageNotFoundError:  # run from its sources, without an installation
+        return "unknown"
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted([*__all__, "__version__"])

@@ -48,7 +48,7 @@ class Activity:
         Raises
         ------
         ValueError
-            If a value is not a number.
+            If a value is not a number or infinite, or their sum too large.
 
         Returns
         -------
@@ -59,9 +59,11 @@ class Activity:
         if array.dtype.kind not in "biuf":
             return None
         axes = (0, 1) if timed else (0,)
-        absolute = np.abs(array).sum(axis=axes, dtype=np.float64)
+        with np.errstate(over="ignore"):  # a sum that is too large is an error below
+            absolute = np.abs(array).sum(axis=axes, dtype=np.float64)
         if np.isnan(absolute).any():
             raise ValueError(f"the activity at the input of layer {name!r} contains NaN")
+        _check_finite(absolute, name)
         samples = int(np.prod(array.shape[: len(axes)]))
         return cls(absolute, np.count_nonzero(array, axis=axes), samples)
 
@@ -78,7 +80,9 @@ class Activity:
                 f"example_data changes the shape of layer {name!r} from batch to batch: "
                 f"{np.shape(self.absolute)}, then {np.shape(other.absolute)}"
             )
-        self.absolute = self.absolute + other.absolute
+        with np.errstate(over="ignore"):
+            self.absolute = self.absolute + other.absolute
+        _check_finite(self.absolute, name)
         self.active = self.active + other.active
         self.samples += other.samples
 
@@ -91,3 +95,12 @@ class Activity:
     def active_fraction(self) -> float:
         """Mean of being not zero: events a time step."""
         return int(np.sum(self.active)) / max(self.samples * np.size(self.active), 1)
+
+
+def _check_finite(absolute: NDArray[np.float64], name: str) -> None:
+    with np.errstate(over="ignore"):
+        if not np.isfinite(absolute.sum()):
+            raise ValueError(
+                f"the activity at the input of layer {name!r} is infinite, or too large to be "
+                "added up: scale example_data to firing rates in Hz"
+            )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from kspike_energy.checks import finite
 from kspike_energy.network import Layer
 from kspike_energy.registry import DEVICES
 
@@ -148,13 +149,14 @@ def compare_devices(
         device = DEVICES.get_device(name)
         total = energy.total_energy(name, timesteps, dt)
         low, high = energy.energy_range(name, timesteps, dt)
+        what = f"the energy on {name!r} divided by that on {base.name!r}"
         devices.append(
             DeviceEnergy(
                 name,
                 total,
                 low,
                 high,
-                total / base_energy if base_energy else math.nan,
+                finite(what, lambda t=total: t / base_energy) if base_energy else math.nan,
                 device.spiking,
                 device.energy_per_neuron is not None,
             )
@@ -193,7 +195,8 @@ def _break_even(
     updates = layer.neurons * timesteps * (device.energy_per_neuron or 0.0)
     per_hertz = layer.connections * dt * timesteps * device.energy_per_synop
     rate = layer.rate(dt)
-    threshold = (ordinary - updates) / per_hertz if per_hertz else None
+    what = f"the break-even rate of layer {layer.name!r} on {name!r}"
+    threshold = finite(what, lambda: (ordinary - updates) / per_hertz) if per_hertz else None
     spikes = None if rate is None else rate * dt
     return BreakEven(
         layer.name,

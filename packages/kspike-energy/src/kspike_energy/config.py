@@ -35,7 +35,10 @@ def check_dt(dt: object, name: str = "dt") -> float:
     """
     if isinstance(dt, bool) or not isinstance(dt, Real):
         raise TypeError(f"{name} must be a real number. Received: {name}={dt!r}")
-    value = float(dt)
+    try:
+        value = float(dt)
+    except OverflowError:  # an integer beyond the range of floating-point numbers
+        value = math.inf
     if not (value > 0 and math.isfinite(value)):
         raise ValueError(f"{name} must be positive and finite. Received: {name}={dt!r}")
     return value

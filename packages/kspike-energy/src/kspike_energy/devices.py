@@ -6,10 +6,13 @@ figures that different sources give for the same device.
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+import warnings
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import asdict, dataclass, fields, replace
 from numbers import Real
 from typing import Any
+
+from kspike_energy.suggest import did_you_mean
 
 __all__ = ["Device", "DeviceTable", "built_in_devices"]
 
@@ -62,10 +65,20 @@ class Device:
     ValueError
         If a figure is negative or not finite, or a range does not hold its figure.
 
+    Notes
+    -----
+    A device reads and writes like KerasSpiking's dictionary of "energy_per_synop",
+    "energy_per_neuron" and "spiking"; the other fields can be reached by their names as well. A
+    new figure is no longer the published one, so writing it drops the range and the source.
+
     Examples
     --------
-    >>> Device("mine", energy_per_synop=1e-12, energy_per_neuron=None, spiking=True).spiking
+    >>> mine = Device("mine", energy_per_synop=1e-12, energy_per_neuron=None, spiking=True)
+    >>> mine.spiking
     True
+    >>> mine["energy_per_neuron"] = 2e-12
+    >>> dict(mine)
+    {'energy_per_synop': 1e-12, 'energy_per_neuron': 2e-12, 'spiking': True}
     """
 
     name: str
@@ -91,6 +104,46 @@ class Device:
         _check_range("synop_range", self.synop_range, self.energy_per_synop)
         _check_range("neuron_range", self.neuron_range, self.energy_per_neuron)
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # the only field that item assignment never changes
+
+    def keys(self) -> tuple[str, ...]:
+        """Return the keys of KerasSpiking's dictionary, so that ``dict(device)`` works."""
+        return _KEYS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_KEYS)
+
+    def __len__(self) -> int:
+        return len(_KEYS)
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in _FIELDS:
+            raise KeyError(f"a device has no {key!r}{did_you_mean(key, _FIELDS)}")
+        return getattr(self, key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key not in _FIELDS or key == "name":
+            raise KeyError(f"a device has no {key!r} to set{did_you_mean(key, _FIELDS)}")
+        changes = {key: value}
+        if key in _RANGES and value != self[key]:
+            changes |= {_RANGES[key]: None, "source": ""}
+        changed = replace(self, **changes)  # checks it as a whole before anything is written
+        for name in changes:
+            object.__setattr__(self, name, getattr(changed, name))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return one field, or ``default`` if there is none of that name."""
+        return self[key] if key in _FIELDS else default
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Return pairs of key and value."""
+        return [(key, self[key]) for key in _KEYS]
+
+    def values(self) -> list[Any]:
+        """Return the values."""
+        return [self[key] for key in _KEYS]
+
     @property
     def synop_low_high(self) -> tuple[float, float]:
         """Lowest and highest joules per synaptic operation."""
@@ -112,30 +165,55 @@ class Device:
         return asdict(self)
 
 
+_FIELDS = tuple(field.name for field in fields(Device))
+_KEYS = ("energy_per_synop", "energy_per_neuron", "spiking")
+# A figure, and the range around it.
+_RANGES = {"energy_per_synop": "synop_range", "energy_per_neuron": "neuron_range"}
+
+
 def _check_energy(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number of joules. Received: {name}={value!r}")
-    if not (math.isfinite(float(value)) and float(value) >= 0):
+    try:
+        joules = float(value)
+    except OverflowError:  # an integer beyond the range of floating-point numbers
+        joules = math.inf
+    if not (math.isfinite(joules) and joules >= 0):
         raise ValueError(f"{name} must not be negative and be finite. Received: {name}={value!r}")
 
 
 def _check_range(name: str, limits: tuple[float, float] | None, figure: float | None) -> None:
     if limits is None:
         return
-    if figure is None or len(limits) != 2 or not limits[0] <= figure <= limits[1]:
+    pair = tuple(limits) if isinstance(limits, (tuple, list)) else ()
+    for limit in pair:
+        _check_energy(name, limit)
+    if figure is None or len(pair) != 2 or not pair[0] <= figure <= pair[1]:
         raise ValueError(
             f"{name} must be (low, high) around the figure {figure}. Received: {name}={limits!r}"
         )
 
 
-class DeviceTable(Mapping[str, Device]):
-    """The devices that estimates know, by name; prints as a table with sources."""
+class DeviceTable(MutableMapping[str, Device]):
+    """The devices that estimates know, by name; prints as a table with sources.
+
+    It reads and writes like KerasSpiking's dictionary: assign a `Device`, or a dictionary of its
+    figures.
+    """
 
     def __init__(self, devices: Mapping[str, Device]) -> None:
         self._devices = dict(devices)
 
     def __getitem__(self, name: str) -> Device:
+        if name not in self._devices:
+            raise KeyError(f"no device {name!r}{did_you_mean(name, self._devices)}")
         return self._devices[name]
+
+    def __setitem__(self, name: str, device: "Device | Mapping[str, Any]") -> None:
+        self._devices[name] = _as_device(name, device)
+
+    def __delitem__(self, name: str) -> None:
+        del self._devices[self[name].name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._devices)
@@ -156,22 +234,21 @@ class DeviceTable(Mapping[str, Device]):
         raise ValueError(
             f"device must be one of {sorted(self._devices)}, or registered with "
             f"ModelEnergy.register_device. Received: device={name!r}"
+            f"{did_you_mean(name, self._devices)}"
         )
 
     def add(self, device: Device, *, replace: bool = False) -> None:
         """Add a device.
 
-        Raises
-        ------
-        ValueError
-            If another device has that name, unless ``replace``.
+        Where another one has that name, it is replaced, with a warning unless ``replace``.
         """
         known = self._devices.get(device.name)
         if known is not None and known != device and not replace:
-            raise ValueError(
-                f"device {device.name!r} is registered already, with other figures "
-                f"({known.energy_per_synop} J/synop, {known.energy_per_neuron} J/neuron); "
-                "choose another name, or pass replace=True"
+            warnings.warn(
+                f"device {device.name!r} was registered already, with other figures "
+                f"({known.energy_per_synop} J/synop, {known.energy_per_neuron} J/neuron), and is "
+                "replaced; pass replace=True to say that this is meant",
+                stacklevel=3,
             )
         self._devices[device.name] = device
 
@@ -199,6 +276,35 @@ class DeviceTable(Mapping[str, Device]):
         from kspike_energy.report import html_table
 
         return html_table(self.to_records())
+
+
+def _as_device(name: str, device: "Device | Mapping[str, Any]") -> Device:
+    """Return a device from what was assigned to a name.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a device nor a dictionary.
+    ValueError
+        If a figure is missing, unknown or no energy.
+    """
+    if isinstance(device, Device):
+        return device if device.name == name else replace(device, name=name)
+    if not isinstance(device, Mapping):
+        raise TypeError(
+            f"devices[{name!r}] must be a Device or a dictionary with {list(_KEYS)}. "
+            f"Received: {device!r}"
+        )
+    for key in device:
+        if key not in _FIELDS or key == "name":
+            raise ValueError(
+                f"devices[{name!r}] has no {key!r}; its keys are {list(_KEYS)}"
+                f"{did_you_mean(key, _FIELDS)}"
+            )
+    missing = [key for key in _KEYS if key not in device]
+    if missing:
+        raise ValueError(f"devices[{name!r}] must have {list(_KEYS)}. Missing: {missing}")
+    return Device(name, **device)
 
 
 def _logic(name: str, joules: float, operation: str, *, spiking: bool) -> Device:

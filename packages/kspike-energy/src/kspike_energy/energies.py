@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from kspike_energy.checks import check_count, dt_or_default
+from kspike_energy.checks import check_count, dt_or_default, finite
 from kspike_energy.compare import Comparison, compare_devices
 from kspike_energy.devices import Device
 from kspike_energy.measure import Settings
 from kspike_energy.network import Layer, Network
 from kspike_energy.registry import DEVICES
+from kspike_energy.suggest import did_you_mean
 
 __all__ = ["Energies"]
 
@@ -101,12 +102,13 @@ class Energies:
         step = dt_or_default(dt)
         if figures.spiking:
             self._warn_about_dt(step)
-        return math.fsum(
+        parts = [
             part
             for layer in self.network.layers
             if not layer.problem
             for part in self._layer_energy(layer, figures, steps, step)
-        )
+        ]
+        return finite(f"the total energy on {figures.name!r}", lambda: math.fsum(parts))
 
     def energy_range(
         self, device: str, timesteps_per_inference: int = 1, dt: float | None = None
@@ -128,13 +130,14 @@ class Energies:
         step = dt_or_default(dt)
         bounds = []
         for synop, neuron in zip(figures.synop_low_high, figures.neuron_low_high, strict=True):
-            operations = (
+            operations = [
                 self._operations(layer, figures, steps, step)
                 for layer in self.network.layers
                 if not layer.problem
-            )
+            ]
+            parts = [part for s, n in operations for part in (s * synop, n * neuron)]
             bounds.append(
-                math.fsum(part for s, n in operations for part in (s * synop, n * neuron))
+                finite(f"the range of energies on {figures.name!r}", lambda p=parts: math.fsum(p))
             )
         low, high = bounds
         return low, high
@@ -142,9 +145,11 @@ class Energies:
     def compare(
         self,
         devices: Sequence[str] | None = None,
-        timesteps: int = 1,
+        timesteps_per_inference: int = 1,
         dt: float | None = None,
         baseline: str = "cpu",
+        *,
+        timesteps: int | None = None,
     ) -> Comparison:
         """Compare devices on this network.
 
@@ -152,20 +157,32 @@ class Energies:
         ----------
         devices : sequence of str, optional
             Names of devices; KerasSpiking's six if not given.
-        timesteps : int, optional
+        timesteps_per_inference : int, optional
             Time steps in an inference on a spiking device.
         dt : float, optional
             Length of a time step on the device, in seconds.
         baseline : str, optional
             The device that others are divided by, and that spiking ones have to beat.
+        timesteps : int, optional
+            A shorter name for ``timesteps_per_inference``.
 
         Returns
         -------
         Comparison
             Prints as a table; see there for what it holds.
+
+        Raises
+        ------
+        TypeError
+            If both names of the time steps are given.
         """
+        name = "timesteps_per_inference"
+        if timesteps is not None:
+            if timesteps_per_inference != 1:
+                raise TypeError("give either timesteps_per_inference or timesteps, not both")
+            name, timesteps_per_inference = "timesteps", timesteps
         names = list(devices) if devices is not None else list(DEVICES)[:6]
-        steps = check_count("timesteps", timesteps)
+        steps = check_count(name, timesteps_per_inference)
         return compare_devices(self, names, steps, dt_or_default(dt), baseline)
 
     def assumptions(self, timesteps_per_inference: int, dt: float) -> dict[str, Any]:
@@ -197,6 +214,7 @@ class Energies:
             name = layer if isinstance(layer, str) else getattr(layer, "name", layer)
             raise ValueError(
                 f"layer must be a layer of {self.network.name!r}, or its name. Received: {name!r}"
+                f"{did_you_mean(name, [known.name for known in self.network.layers])}"
             )
         if found[0].problem:
             raise ValueError(f"layer {found[0].name!r} cannot be estimated: {found[0].problem}")
@@ -216,13 +234,18 @@ class Energies:
             )
         if self.events == "exact" and layer.once:
             steps = 1
-        return synops * steps, float(layer.neurons * steps)
+        what = f"the number of operations of layer {layer.name!r}"
+        return finite(what, lambda: synops * steps), float(layer.neurons * steps)
 
     def _layer_energy(
         self, layer: Layer, device: Device, steps: int, dt: float
     ) -> tuple[float, float]:
         synops, updates = self._operations(layer, device, steps, dt)
-        return synops * device.energy_per_synop, updates * (device.energy_per_neuron or 0.0)
+        what = f"the energy of layer {layer.name!r} on {device.name!r}"
+        return (
+            finite(what, lambda: synops * device.energy_per_synop),
+            finite(what, lambda: updates * (device.energy_per_neuron or 0.0)),
+        )
 
     def other_dt(self, dt: float) -> list[Layer]:
         """Return the layers whose own time step is not ``dt``."""

@@ -5,13 +5,15 @@ from typing import Any, ClassVar
 
 from kspike_energy.adapters import find_adapter
 from kspike_energy.checks import check_choice, check_count, dt_or_default
+from kspike_energy.computers import LayerStatsComputers
+from kspike_energy.config import default
 from kspike_energy.devices import Device, DeviceTable
 from kspike_energy.export import Export
 from kspike_energy.layer_stats import compute_stats
 from kspike_energy.measure import Settings, build_network
-from kspike_energy.network import Network
+from kspike_energy.network import Layer, Network
 from kspike_energy.nodes import Options
-from kspike_energy.registry import DEVICES, STATISTICS, Statistics
+from kspike_energy.registry import DEVICES, Statistics, check_layer_class, set_statistics
 
 __all__ = ["ModelEnergy"]
 
@@ -69,6 +71,11 @@ class ModelEnergy(Export):
         Examples that the model runs on at once.
     progress : bool, optional
         Whether to show how many batches are done.
+    convention : {"kspike", "keras-spiking"}, optional
+        Whose rules count. ``"keras-spiking"`` gives the numbers of KerasSpiking 0.3.0: it counts
+        connections to padding, but nothing for pooling, merging, depthwise convolutions, filters
+        and recurrent layers, and multiplies the added rates of a reused layer by its added
+        connections; the guide has the whole list. Registered functions come first either way.
 
     Raises
     ------
@@ -100,6 +107,7 @@ class ModelEnergy(Export):
     """
 
     devices: ClassVar[DeviceTable] = DEVICES
+    layer_stats_computers: ClassVar[LayerStatsComputers] = LayerStatsComputers()
 
     def __init__(
         self,
@@ -114,14 +122,20 @@ class ModelEnergy(Export):
         input_shape: Any = None,
         batch_size: int = 32,
         progress: bool = False,
+        convention: str = "kspike",
     ) -> None:
-        options = Options(padding, normalization)
+        options = Options(padding, normalization, convention)
         check_choice("events", events, ("mean", "exact"))
         check_choice("input_coding", input_coding, ("rate", "events", "dense"))
         if events == "exact" and padding == "counted":
             raise ValueError(
                 "events='exact' counts real connections, so padding must be 'excluded'. "
                 "Received: padding='counted'"
+            )
+        if convention == "keras-spiking" and (events, input_coding) != ("mean", "rate"):
+            raise ValueError(
+                "convention='keras-spiking' counts with events='mean' and input_coding='rate'. "
+                f"Received: events={events!r}, input_coding={input_coding!r}"
             )
         batch_size = check_count("batch_size", batch_size)
         settings = Settings(
@@ -138,6 +152,41 @@ class ModelEnergy(Export):
             )
         super().__init__(network, settings, events)
         self.model = model
+        self.example_data = example_data
+
+    # What scripts for KerasSpiking read ---------------------------------------------------------
+
+    @property
+    def layer_stats(self) -> dict[Any, dict[str, Any]]:
+        """Statistics of each layer: "connections", "neurons" and "spiking".
+
+        By the model's own layers; by `Layer` for a `Network`, or where the model's layers cannot
+        be keys. As in `compute_layer_stats`, a layer that could not be counted, of which a
+        warning told, has zeros.
+        """
+        totals: dict[Any, dict[str, Any]] = {}
+        for layer in self.network.layers:
+            _add_stats(totals, _key(layer), layer.connections, layer.neurons, layer.spiking)
+        return totals
+
+    @property
+    def node_stats(self) -> dict[Any, dict[str, Any]]:
+        """Statistics of each application of a layer, by the framework's own node."""
+        totals: dict[Any, dict[str, Any]] = {}
+        for layer in self.network.layers:
+            for node, stats in layer.node_stats.items():
+                _add_stats(totals, node, stats["connections"], stats["neurons"], stats["spiking"])
+        return totals
+
+    @property
+    def layer_rates(self) -> dict[Any, float]:
+        """Mean firing rate of each layer's input in Hz; empty without ``example_data``."""
+        rates: dict[Any, float] = {}
+        for layer in self.network.layers:
+            rate = layer.rate(default.dt)
+            if rate is not None:
+                rates.setdefault(_key(layer), rate)
+        return rates
 
     # What users can add ---------------------------------------------------------------------
 
@@ -149,8 +198,9 @@ class ModelEnergy(Export):
         ----------
         layer : keras.layers.Layer
             A layer that has been applied.
-        node : Node, optional
-            The application to count; the sum over all of them if not given.
+        node : Node or a node of Keras, optional
+            The application to count, such as ``layer._inbound_nodes[0]``; the sum over all of them
+            if not given.
 
         Returns
         -------
@@ -182,9 +232,15 @@ class ModelEnergy(Export):
         Returns
         -------
         callable
-            Decorator for a function from a `Node` (with ``layer``, ``input_shapes``,
-            ``output_shapes``, whose shapes have a batch and no time axis) to a dictionary with
-            any of "connections" (0 by default), "neurons" (0) and "spiking" (True).
+            Decorator for a function from a `Node` to a dictionary with any of "connections" (0 by
+            default), "neurons" (0) and "spiking" (True). The node has ``layer``, and
+            ``input_shapes`` and ``output_shapes`` with batch and time, as in Keras' own node;
+            ``step_input_shapes`` and ``step_output_shapes`` are those at one time step.
+
+        Warns
+        -----
+        UserWarning
+            If another function was registered for the layer; it is replaced.
 
         Raises
         ------
@@ -197,15 +253,10 @@ class ModelEnergy(Export):
         ... def repeat_stats(node):
         ...     return {"connections": 2 * node.input_shapes[-1]}
         """
-        if not isinstance(layer_class, (type, str)):
-            raise TypeError(f"layer_class must be a class. Received: layer_class={layer_class!r}")
+        check_layer_class(layer_class)
 
         def register(function: Statistics) -> Statistics:
-            if not callable(function):
-                raise TypeError(f"statistics must be a function of a node. Received: {function!r}")
-            STATISTICS[layer_class] = function
-            if isinstance(layer_class, type) and layer_class.__module__.startswith("keras."):
-                STATISTICS[layer_class.__name__] = function  # for adapters without Keras
+            set_statistics(layer_class, function, warn=True)
             return function
 
         return register
@@ -241,12 +292,17 @@ class ModelEnergy(Export):
         synop_range, neuron_range : tuple of (float, float), optional
             Lowest and highest figure, in joules, where sources disagree.
         replace : bool, optional
-            Whether another device of that name may be replaced.
+            Whether another device of that name is meant to be replaced.
+
+        Warns
+        -----
+        UserWarning
+            If a device of that name with other figures is replaced, unless ``replace``.
 
         Raises
         ------
         TypeError, ValueError
-            If a figure is negative or no number, or the name taken by a device with other figures.
+            If a figure is negative, not finite or no number.
 
         Examples
         --------
@@ -330,3 +386,24 @@ class ModelEnergy(Export):
         return summary_text(
             self, columns, steps, dt_or_default(dt), line_length, notes=print_warnings
         )
+
+
+def _key(layer: Layer) -> Any:
+    """Return the framework's own layer if it can be a key, otherwise the network's."""
+    try:
+        hash(layer.layer)
+    except TypeError:
+        return layer
+    return layer if layer.layer is None else layer.layer
+
+
+def _add_stats(
+    totals: dict[Any, dict[str, Any]], key: Any, connections: int, neurons: int, spiking: bool
+) -> None:
+    """Add the statistics of one row to those of the same layer applied elsewhere."""
+    known = totals.get(key, {"connections": 0, "neurons": 0, "spiking": True})
+    totals[key] = {
+        "connections": known["connections"] + connections,
+        "neurons": known["neurons"] + neurons,
+        "spiking": known["spiking"] and spiking,
+    }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kspike_energy.nodes import LayerSpec, Node, Options, Shape
-from kspike_energy.rules._table import FREE, names
+from kspike_energy.rules._table import FREE, OVER_TIME, names
 from kspike_energy.rules.units import is_plain_linear
 
 __all__ = ["Application", "build_nodes", "check_time_axis"]
@@ -17,7 +17,7 @@ __all__ = ["Application", "build_nodes", "check_time_axis"]
 _TEMPORAL = names(
     """
     TimeDistributed RNN SimpleRNN LSTM GRU Bidirectional ConvLSTM1D ConvLSTM2D ConvLSTM3D
-    kspike_tf>SpikingActivation kspike_tf>Lowpass kspike_tf>Alpha
+    kspike_tf>SpikingActivation kspike_tf>Lowpass kspike_tf>Alpha kspike_tf>TimeFolded
     """
 )
 # Layers that put out every time step unless told otherwise; recurrent ones do not.
@@ -61,6 +61,8 @@ class Application:
         Shapes of every tensor argument, constants included.
     inside_time : bool, optional
         Whether a surrounding layer applies this one at each time step.
+    origin : object, optional
+        The framework's own node, where it has such and it can be a key.
     """
 
     spec: LayerSpec
@@ -72,6 +74,7 @@ class Application:
     output_tensors: tuple[Any, ...] = field(default=(), repr=False)
     operands: tuple[Shape, ...] = ()
     inside_time: bool = False
+    origin: Any = field(default=None, repr=False)
 
 
 def check_time_axis(time_axis: object) -> str | int | None:
@@ -134,6 +137,7 @@ def build_nodes(
                 behind_linear=behind,
                 inside_time=app.inside_time,
                 options=options or Options(),
+                origin=app.origin,
             )
         )
     return nodes
@@ -143,7 +147,7 @@ def _linear(nodes: Sequence[Node], index: int) -> bool:
     """Return whether a node's output comes straight from a linear layer with weights."""
     node = nodes[index]
     kind = node.spec.kind
-    if kind == "TimeDistributed":
+    if kind in OVER_TIME:
         return is_plain_linear(node.inner("layer", drop_time=True))
     if kind in ("BatchNormalization", "Dropout", "Identity") and node.behind_linear:
         return True
@@ -160,7 +164,7 @@ def _input_tensors(applications: Sequence[Application]) -> set[int]:
         if app.spec.kind == "InputLayer":
             found |= set(app.input_ids) | set(app.output_ids)
         elif app.input_ids and set(app.input_ids) <= found:
-            timed = app.spec.kind == "TimeDistributed"
+            timed = app.spec.kind in OVER_TIME
             kind = app.spec.inner("layer").kind if timed else app.spec.kind
             if kind in FREE:
                 found |= set(app.output_ids)
@@ -209,7 +213,7 @@ def _timed_by_itself(app: Application, *, unknown: bool) -> Iterator[int]:
     if kind not in _TEMPORAL or not app.input_ids:
         return
     yield app.input_ids[0]
-    sequences = kind == "TimeDistributed"
+    sequences = kind in OVER_TIME
     if not sequences:
         spec = app.spec.inner("layer") if kind == "Bidirectional" else app.spec
         sequences = bool(spec.config.get("return_sequences", kind in _SEQUENCES_BY_DEFAULT))

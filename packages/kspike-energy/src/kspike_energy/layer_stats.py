@@ -5,9 +5,9 @@ from typing import Any
 
 from kspike_energy.nodes import Counts, Node
 from kspike_energy.rules import UnknownLayerError, count
-from kspike_energy.rules.wrappers import check_statistics
+from kspike_energy.rules.wrappers import registered_statistics
 
-__all__ = ["compute_stats", "stats_dict"]
+__all__ = ["as_node", "compute_stats", "stats_dict"]
 
 
 def stats_dict(counts: Counts) -> dict[str, Any]:
@@ -19,12 +19,38 @@ def stats_dict(counts: Counts) -> dict[str, Any]:
     }
 
 
-def compute_stats(layer: Any, node: Node | None = None) -> dict[str, Any]:
+def as_node(node: Any) -> Node:
+    """Return a node that the rules take, from one of theirs or one of Keras' own.
+
+    Parameters
+    ----------
+    node : Node or a node of Keras
+        One application of a layer, such as ``layer._inbound_nodes[0]``.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    """
+    if isinstance(node, Node):
+        return node
+    if not all(hasattr(node, name) for name in ("operation", "arguments", "outputs")):
+        raise TypeError(
+            "node must be a kspike_energy.Node or a node of Keras, such as "
+            f"layer._inbound_nodes[0]. Received: {node!r}"
+        )
+    from kspike_energy.adapters.keras import node_application  # given a Keras node, Keras is loaded
+    from kspike_energy.graph import build_nodes
+
+    return build_nodes([node_application(node)])[0]
+
+
+def compute_stats(layer: Any, node: Any = None) -> dict[str, Any]:
     """Return the statistics of a layer; see `ModelEnergy.compute_layer_stats`."""
     from kspike_energy.graph import build_nodes
 
     if node is not None:
-        return _node_stats(_with_layer(node, layer))
+        return _node_stats(_with_layer(as_node(node), layer))
     name = getattr(layer, "name", repr(layer))
     if not hasattr(layer, "_inbound_nodes"):
         raise TypeError(f"layer must be a Keras layer, or a node be given. Received: {layer!r}")
@@ -58,9 +84,8 @@ def _with_layer(node: Node, layer: Any) -> Node:
 
 
 def _node_stats(node: Node) -> dict[str, Any]:
-    statistics = node.spec.statistics
-    if statistics is not None:
-        return check_statistics(node.spec.name, statistics(node))
+    if node.spec.statistics is not None:
+        return registered_statistics(node)
     try:
         return stats_dict(count(node))
     except UnknownLayerError as error:

@@ -1,5 +1,6 @@
 """From a model and data to a `Network`: counts what layers cost and measures what signals do."""
 
+import math
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,9 +11,11 @@ from kspike_energy.activity import Activity
 from kspike_energy.adapters import Adapter
 from kspike_energy.batches import batches, shapes_of_data
 from kspike_energy.graph import build_nodes
+from kspike_energy.layer_stats import stats_dict
 from kspike_energy.network import Layer, Network, Synapses
 from kspike_energy.nodes import Counts, Node, Options, UndefinedShapeError
 from kspike_energy.rules import UnknownLayerError, count
+from kspike_energy.rules.keras_spiking import is_known_to_keras_spiking
 
 __all__ = ["Settings", "build_network", "count_or_explain"]
 
@@ -62,6 +65,8 @@ def build_network(model: Any, adapter: Adapter, data: Any, settings: Settings) -
     applications = list(adapter.applications(model, shapes))
     nodes = build_nodes(applications, settings.options, settings.time_axis)
     counted = [count_or_explain(node) for node in nodes]
+    if settings.options.convention == "keras-spiking":
+        _warn_about_unknown_to_keras_spiking(nodes)
     _warn_about_gaps({n.spec.name: c[1] for n, c in zip(nodes, counted, strict=True) if c[1]})
     activities: list[list[Activity | None]] = [[None] * len(n.full_inputs) for n in nodes]
     if data is not None:
@@ -93,6 +98,19 @@ def _warn_about_gaps(problems: Mapping[str, str]) -> None:
         if "undefined" in text:
             text += " (input_shape= or example_data gives shapes that the model leaves open)"
         warnings.warn(f"{text}: left out of every total", stacklevel=4)
+
+
+def _warn_about_unknown_to_keras_spiking(nodes: Sequence[Node]) -> None:
+    """Warn once of the layers that KerasSpiking does not know, as it does itself."""
+    unknown = {n.spec.name: n.spec.type_name for n in nodes if not is_known_to_keras_spiking(n)}
+    if unknown:
+        shown = ", ".join(f"{name} ({kind})" for name, kind in list(unknown.items())[:5])
+        more = f" and {len(unknown) - 5} more layers" if len(unknown) > 5 else ""
+        warnings.warn(
+            "KerasSpiking does not know these layers, so convention='keras-spiking' counts "
+            f"nothing for them: {shown}{more}",
+            stacklevel=4,
+        )
 
 
 def _time_text(nodes: Sequence[Node], settings: Settings) -> str:
@@ -162,6 +180,8 @@ def _layer(
         _synapses(node, counts, activity, input_coding)
         for node, (counts, _), activity in zip(nodes, counted, activities, strict=True)
     ]
+    if len(nodes) > 1 and nodes[0].options.convention == "keras-spiking":
+        synapses = _added_up(synapses)
     return Layer(
         spec.name,
         neurons=sum(counts.neurons for counts, _ in counted),
@@ -169,12 +189,33 @@ def _layer(
         type_name=spec.type_name,
         output_shape=_shapes(nodes),
         params=adapter.params(None, spec.layer),
-        dt=adapter.layer_dt(spec.layer),
+        dt=_usable_dt(adapter.layer_dt(spec.layer)),
         synapses=synapses,
         problem=next((problem for _, problem in counted if problem), ""),
         layer=spec.layer,
         once=network_has_time and not any(node.has_time for node in nodes),
+        node_stats={
+            node if node.origin is None else node.origin: stats_dict(counts)
+            for node, (counts, _) in zip(nodes, counted, strict=True)
+        },
     )
+
+
+def _usable_dt(dt: float | None) -> float | None:
+    """Return a layer's time step, or None where it is one that a schedule has yet to set."""
+    return dt if dt is not None and dt > 0 and math.isfinite(dt) else None
+
+
+def _added_up(synapses: Sequence[Sequence[Synapses]]) -> list[list[Synapses]]:
+    """Return one signal for all applications of a layer, as KerasSpiking adds them up.
+
+    It multiplies the sum of the connections by the sum of the rates.
+    """
+    connections = sum(s.connections for terms in synapses for s in terms)
+    known = [[s.rate for s in terms if s.rate is not None] for terms in synapses]
+    if not all(known):
+        return [[Synapses(connections)]]
+    return [[Synapses(connections, math.fsum(math.fsum(r) / len(r) for r in known))]]
 
 
 def _shapes(nodes: Sequence[Node]) -> Any:

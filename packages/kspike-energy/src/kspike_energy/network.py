@@ -11,12 +11,14 @@ Adapters build it from a framework's model. For any other framework, write it by
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 from kspike_energy.activity import Activity
+from kspike_energy.checks import check_whole, finite
+from kspike_energy.config import check_dt
 from kspike_energy.nodes import Shape, Term
 
 __all__ = ["BY_HAND", "Layer", "Network", "Synapses"]
@@ -119,11 +121,7 @@ class Synapses:
 
 
 def _whole(name: str, value: object, layer: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} of layer {layer!r} must be a whole number. Received: {value!r}")
-    if int(value) < 0:
-        raise ValueError(f"{name} of layer {layer!r} must not be negative. Received: {value!r}")
-    return int(value)
+    return check_whole(f"{name} of layer {layer!r}", value)
 
 
 class Layer:
@@ -157,6 +155,9 @@ class Layer:
         The framework's own layer.
     once : bool, optional
         Whether it runs once an inference, behind the end of the time axis; the exact count uses it.
+    node_stats : dict, optional
+        "connections", "neurons" and "spiking" of each of its applications, by the framework's
+        own node.
 
     Raises
     ------
@@ -180,6 +181,7 @@ class Layer:
         problem: str = "",
         layer: Any = None,
         once: bool = False,
+        node_stats: Mapping[Any, dict[str, Any]] | None = None,
     ) -> None:
         self.name = str(name)
         self.neurons = _whole("neurons", neurons, self.name)
@@ -193,10 +195,11 @@ class Layer:
         self.spiking = bool(spiking)
         self.type_name = type_name
         self.output_shape: Shape | list[Shape] | None = output_shape
-        self.dt = dt
+        self.dt = None if dt is None else check_dt(dt, f"dt of layer {self.name!r}")
         self.problem = problem
         self.layer = layer
         self.once = once
+        self.node_stats = dict(node_stats or {})
 
     def __repr__(self) -> str:
         return (
@@ -223,15 +226,19 @@ class Layer:
         if not known:
             return None
         weights = [connections for connections, _ in known]
+        what = f"the firing rate of layer {self.name!r}"
         if not sum(weights):
-            return math.fsum(rate for _, rate in known) / len(known)
-        return math.fsum(c * r for c, r in known) / sum(weights)
+            return finite(what, lambda: math.fsum(rate for _, rate in known) / len(known))
+        return finite(what, lambda: math.fsum(c * r for c, r in known) / sum(weights))
 
     def synops(self, dt: float, events: str = "mean") -> float | None:
         """Return synaptic operations in a time step, summed application by application."""
         parts = [s.synops(dt, events) for terms in self.synapses for s in terms]
         known = [part for part in parts if part is not None]
-        return math.fsum(known) if len(known) == len(parts) else None
+        if len(known) != len(parts):
+            return None
+        what = f"the number of synaptic operations of layer {self.name!r}"
+        return finite(what, lambda: math.fsum(known))
 
     @property
     def operations(self) -> int | float | None:
@@ -244,11 +251,15 @@ class Layer:
 def _check_rate(rate: object, layer: str) -> float:
     if isinstance(rate, bool) or not isinstance(rate, Real):
         raise TypeError(f"rate of layer {layer!r} must be a number of Hz. Received: {rate!r}")
-    if not (math.isfinite(float(rate)) and float(rate) >= 0):
+    try:
+        value = float(rate)
+    except OverflowError:  # an integer beyond the range of floating-point numbers
+        value = math.inf
+    if not (math.isfinite(value) and value >= 0):
         raise ValueError(
             f"rate of layer {layer!r} must be finite and not negative. Received: {rate!r}"
         )
-    return float(rate)
+    return value
 
 
 @dataclass(frozen=True)
@@ -296,6 +307,8 @@ class Network:
             seen.add(layer.name)
         object.__setattr__(self, "layers", layers)
         object.__setattr__(self, "name", name)
+        if params is not None:
+            params = check_whole(f"params of network {name!r}", params)
         object.__setattr__(self, "params", params)
         object.__setattr__(self, "time_axis", time_axis)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
+from kspike_energy.checks import check_choice
 from kspike_energy.counts import FanOut
 
 __all__ = ["Counts", "LayerSpec", "Node", "Options", "Shape", "Term", "UndefinedShapeError"]
@@ -30,19 +31,18 @@ class Options:
         Whether positions over the padding of a convolution or pooling count as connections.
     normalization : {"folded", "separate"}
         Whether a batch normalisation behind a linear layer is folded into that layer's weights.
+    convention : {"kspike", "keras-spiking"}
+        Whose rules count: those of this package, or those of KerasSpiking.
     """
 
     padding: str = "excluded"
     normalization: str = "folded"
+    convention: str = "kspike"
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("padding", ("excluded", "counted")),
-            ("normalization", ("folded", "separate")),
-        ):
-            value = getattr(self, name)
-            if value not in choices:
-                raise ValueError(f"{name} must be one of {choices}. Received: {name}={value!r}")
+        check_choice("padding", self.padding, ("excluded", "counted"))
+        check_choice("normalization", self.normalization, ("folded", "separate"))
+        check_choice("convention", self.convention, ("kspike", "keras-spiking"))
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,8 @@ class Node:
         Whether a surrounding layer applies this one once for each time step.
     options : Options
         How to count.
+    origin : object
+        The framework's own node, where it has such and it can be a key.
     """
 
     spec: LayerSpec
@@ -137,6 +139,7 @@ class Node:
     behind_linear: bool = False
     inside_time: bool = False
     options: Options = field(default_factory=Options)
+    origin: Any = None
 
     def __post_init__(self) -> None:
         for name, shapes in (("timed_inputs", "full_inputs"), ("timed_outputs", "full_outputs")):
@@ -159,14 +162,33 @@ class Node:
         return self.inside_time or any(self.timed_inputs) or any(self.timed_outputs)
 
     @property
+    def outbound_layer(self) -> Any:
+        """The framework's layer, under the name that the nodes of Keras 2 gave it."""
+        return self.spec.layer
+
+    @property
     def input_shapes(self) -> Any:
-        """Shape of the input with batch and without time; a list of shapes if there are several."""
-        return _one_or_list(self.full_inputs, self.timed_inputs)
+        """Shape of the input with batch and time; a list of shapes if there are several.
+
+        As in Keras' own node: None for the batch, and for a time axis of unknown length. Inside a
+        layer that applies this one at each time step, there is no time axis.
+        """
+        return _one_or_list(self.full_inputs)
 
     @property
     def output_shapes(self) -> Any:
-        """Shape of the output with batch and without time; a list if there are several."""
-        return _one_or_list(self.full_outputs, self.timed_outputs)
+        """Shape of the output with batch and time; a list of shapes if there are several."""
+        return _one_or_list(self.full_outputs)
+
+    @property
+    def step_input_shapes(self) -> Any:
+        """Shape of the input at one time step: with batch, without time."""
+        return _one_or_list(_all_without_time(self.full_inputs, self.timed_inputs))
+
+    @property
+    def step_output_shapes(self) -> Any:
+        """Shape of the output at one time step: with batch, without time."""
+        return _one_or_list(_all_without_time(self.full_outputs, self.timed_outputs))
 
     def units_in(self, index: int = 0) -> tuple[int, ...]:
         """Return the shape of an input, without batch and time."""
@@ -248,9 +270,12 @@ def _without_time(shape: Shape, timed: bool) -> Shape:
     return shape[:1] + shape[2:] if timed else shape
 
 
-def _one_or_list(shapes: tuple[Shape, ...], timed: tuple[bool, ...]) -> Any:
-    result = [_without_time(shape, time) for shape, time in zip(shapes, timed, strict=True)]
-    return result[0] if len(result) == 1 else result
+def _all_without_time(shapes: tuple[Shape, ...], timed: tuple[bool, ...]) -> tuple[Shape, ...]:
+    return tuple(_without_time(shape, time) for shape, time in zip(shapes, timed, strict=True))
+
+
+def _one_or_list(shapes: tuple[Shape, ...]) -> Any:
+    return shapes[0] if len(shapes) == 1 else list(shapes)
 
 
 def _units(shape: Shape, timed: bool, name: str, which: str) -> tuple[int, ...]:

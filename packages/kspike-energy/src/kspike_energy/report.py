@@ -10,6 +10,7 @@ from kspike_energy.compare import QUANTISED_SPIKES, QUANTISED_STEPS, Comparison
 from kspike_energy.devices import Device, DeviceTable
 from kspike_energy.network import BY_HAND, Layer
 from kspike_energy.registry import DEVICES
+from kspike_energy.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from kspike_energy.estimate import ModelEnergy
@@ -62,6 +63,7 @@ def summary_text(
     """
     if isinstance(columns, str) or not columns:
         raise ValueError(f"columns must be a list of column names. Received: columns={columns!r}")
+    columns = [" ".join(column.split()) if isinstance(column, str) else column for column in columns]
     parsed = [_column(energy, column, timesteps, dt) for column in columns]
     headers = [header for header, _ in parsed]
     rows = [[cell(layer) for _, cell in parsed] for layer in energy.network.layers]
@@ -88,7 +90,10 @@ def _column(
     kind, _, name = str(column).partition(" ")
     if kind not in _ENERGIES or not name:
         known = [*_PLAIN, *(f"{kind} <device>" for kind in _ENERGIES)]
-        raise ValueError(f"columns must be among {known}. Received: {column!r}")
+        raise ValueError(
+            f"columns must be among {known}. Received: {column!r}"
+            f"{did_you_mean(kind, [*_PLAIN, *_ENERGIES])}"
+        )
     device = DEVICES.get_device(name)
 
     def cell(layer: Layer) -> str:

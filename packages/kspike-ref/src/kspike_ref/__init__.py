@@ -20,3 +20,20 @@ __all__ = [
     "register_layer",
     "spiking_activation",
 ]
+
+
+def __getattr__(name: str) -> str:
+    """Return the version, which is looked up only if somebody asks: that takes milliseconds."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("kspike-ref")
+    except PackageNotFoundError:  # run from its sources, without an installation
+        return "unknown"
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted([*__all__, "__version__"])

@@ -4,7 +4,8 @@ Libhdf5 is a large C library that was not made for hostile files: a mutated one 
 process, and links, external storage, virtual datasets and filters reach beyond the file or expand
 without bound. Keras writes none of that: a superblock of version 0, groups as symbol tables, and
 contiguous arrays. Whatever is not on this short list is refused, every offset is checked, and the
-memory used is bounded by the size of the file.
+memory used is bounded by the size of the file: in a file that libhdf5 wrote, no two arrays, names
+or entries share bytes, so no more of them are read than the file has bytes for.
 
 References
 ----------
@@ -27,6 +28,7 @@ _ENTRY_SIZE = 40  # a symbol table entry with 8-byte offsets
 _MAX_RANK = 32  # what HDF5 allows
 _MAX_NAME = 1024  # bytes; names may overlap in the heap, so without a limit they grow quadratically
 _MAX_HEADER = 64  # blocks of an object header; they may overlap too
+_READS = 4  # how often an object header is read: as a member, for its values and its attributes
 
 _DATASPACE, _DATATYPE, _EXTERNAL, _LAYOUT = 0x1, 0x3, 0x7, 0x8
 _FILTERS, _ATTRIBUTE, _CONTINUATION, _SYMBOL_TABLE = 0xB, 0xC, 0x10, 0x11
@@ -92,6 +94,8 @@ class File:
             raise FormatError(f"truncated: {end} bytes are promised, {len(data)} are there")
         (self._root,) = struct.unpack_from("<Q", head, 64)
         self._groups: dict[int, dict[str, int]] = {}
+        self._left = dict.fromkeys(("values", "names", "entries", "headers"), len(data))
+        self._left["headers"] *= _READS
 
     def children(self, path: str) -> dict[str, int] | None:
         """Return the members of the group at ``path``, or None where there is no such group."""
@@ -139,12 +143,19 @@ class File:
 
     def read(self, dataset: Dataset) -> np.ndarray[Any, Any]:
         """Return a copy of a dataset's values in the machine's byte order."""
+        self._spend("values", dataset.size)
         raw = self._data[dataset.start : dataset.start + dataset.size]
         if dataset.dtype == "bfloat16":
             high = np.frombuffer(raw, "<u2").astype(np.uint32) << 16
             return high.view(np.float32).reshape(dataset.shape)
         values = np.frombuffer(raw, dataset.dtype).reshape(dataset.shape)
         return values.astype(values.dtype.newbyteorder("="))
+
+    def _spend(self, what: str, size: int) -> None:
+        """Count bytes of the file that are read; refuse those that must have been read before."""
+        self._left[what] -= size
+        if self._left[what] < 0:
+            raise FormatError(f"{what} that share their bytes: more than {len(self._data)} in all")
 
     def _bytes(self, start: int, size: int) -> bytes:
         if start < 0 or size < 0 or start + size > len(self._data):
@@ -164,6 +175,7 @@ class File:
             if start in seen:
                 raise FormatError("an object header that contains itself")
             seen.add(start)
+            self._spend("headers", length)
             block, at = self._bytes(start, length), 0
             while at + 8 <= length and count > 0:
                 kind, body_size, flags = struct.unpack_from("<HHB", block, at)
@@ -217,6 +229,7 @@ class File:
         end = self._data.find(b"\0", start, min(names[1], start + _MAX_NAME + 1))
         if end < 0:
             raise FormatError("a name that is too long, or outside its heap")
+        self._spend("names", end - start + 1)
         try:
             return self._data[start:end].decode("utf-8")
         except UnicodeDecodeError:
@@ -233,10 +246,12 @@ class File:
             head = self._bytes(at, 8)
             (used,) = struct.unpack_from("<H", head, 6)
             if head[:4] == b"SNOD":
+                self._spend("entries", used * _ENTRY_SIZE)
                 table = self._bytes(at + 8, used * _ENTRY_SIZE)
                 for i in range(used):
                     yield struct.unpack_from("<QQI", table, i * _ENTRY_SIZE)
             elif head[:5] == b"TREE\0":
+                self._spend("entries", used * 16)
                 keys = self._bytes(at + 24, (2 * used + 1) * 8)
                 pending += struct.unpack(f"<{2 * used + 1}Q", keys)[1::2]
             else:

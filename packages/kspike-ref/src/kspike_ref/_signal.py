@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kspike_ref._memory import frozen as frozen  # also for the modules that import this one
+
 Floats = NDArray[np.floating[Any]]
 State = NDArray[np.float64]
 
@@ -64,7 +66,13 @@ class Signal:
         return out.reshape(self.shape).astype(self.dtype, copy=False)
 
 
-def signal(name: str, values: ArrayLike, time_major: bool, half: type = np.float32) -> Signal:
+def signal(
+    name: str,
+    values: ArrayLike,
+    time_major: bool,
+    half: type = np.float32,
+    unit_axes: int | None = None,
+) -> Signal:
     """Check an input array and bring it into the form the kernels work on.
 
     Parameters
@@ -77,6 +85,8 @@ def signal(name: str, values: ArrayLike, time_major: bool, half: type = np.float
         Whether time is the first axis.
     half : type
         The type that float16 is computed in.
+    unit_axes : int, optional
+        How many axes the units have; one or more if it is not said.
 
     Returns
     -------
@@ -88,14 +98,12 @@ def signal(name: str, values: ArrayLike, time_major: bool, half: type = np.float
     TypeError
         If ``values`` are not real numbers, or ``time_major`` is not a bool.
     ValueError
-        If ``values`` have fewer than two axes, or are ragged.
+        If ``values`` have other axes, or are ragged.
     """
     if not isinstance(time_major, (bool, np.bool_)):
         raise TypeError(f"time_major must be a bool. Received: time_major={time_major!r}")
     x = real_array(name, values)
-    if x.ndim < 2:
-        axes = "(time, batch, *units)" if time_major else "(batch, time, *units)"
-        raise ValueError(f"{name} must have the shape {axes}. Received: {name}.shape={x.shape}")
+    _check_axes(name, x.shape, time_major, unit_axes)
     dtype = x.dtype
     time = 0 if time_major else 1
     steps, batch, units = x.shape[time], x.shape[1 - time], x.shape[2:]
@@ -111,11 +119,21 @@ def signal(name: str, values: ArrayLike, time_major: bool, half: type = np.float
     return Signal(frozen(rows), steps, shape, batch, units, dtype)
 
 
-def frozen(values: Floats) -> Floats:
-    """Return a read-only view, so that kernels are compiled once for writable and read-only."""
-    view = values.view()
-    view.flags.writeable = False
-    return view
+def _check_axes(name: str, shape: tuple[int, ...], time_major: bool, unit_axes: Any) -> None:
+    """Refuse a signal with other axes, above all (time, units) that lacks its batch."""
+    is_whole = isinstance(unit_axes, int | np.integer) and not isinstance(unit_axes, bool)
+    if unit_axes is not None and not (is_whole and unit_axes >= 0):
+        raise ValueError(f"unit_axes must be an integer, 0 or more. Received: {unit_axes!r}")
+    if len(shape) > 2 if unit_axes is None else len(shape) == 2 + unit_axes:
+        return
+    units = "*units" if unit_axes is None else ", ".join(["units"] * unit_axes)
+    first = "time, batch" if time_major else "batch, time"
+    wanted = f"({first}, {units})" if units else f"({first})"
+    hint = ""
+    if len(shape) == 2 and unit_axes is None:
+        added = f"{name}[:, None]" if time_major else f"{name}[None]"
+        hint = f"; pass {added} for (time, units), or unit_axes=0 for ({first}) without units"
+    raise ValueError(f"{name} must have the shape {wanted}{hint}. Received: {name}.shape={shape}")
 
 
 def real_array(name: str, values: ArrayLike) -> Floats:
@@ -136,10 +154,15 @@ def real_array(name: str, values: ArrayLike) -> Floats:
     Raises
     ------
     TypeError
-        If the values are not real numbers.
+        If the values are not real numbers, or some are masked.
     ValueError
         If the values are ragged.
     """
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise TypeError(
+            f"{name} must not be a masked array, as its mask would be lost: pass "
+            f"{name}.filled(value)"
+        )
     try:
         x = np.asarray(values)
     except ValueError as error:
@@ -215,7 +238,7 @@ def per_unit(name: str, values: ArrayLike, shape: tuple[int, ...]) -> State:
     given = real_array(name, values)
     array = given.astype(np.float64, copy=False)
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite. Received: {name}={_shown(given)}")
+        raise ValueError(f"{name} must be finite. Received: {name}={shown(given)}")
     if array.ndim == len(shape) + 1 and array.shape[0] == 1:
         array = array[0]
     try:
@@ -250,7 +273,7 @@ def time_constant(tau: ArrayLike, units: tuple[int, ...]) -> State:
     """
     given = real_array("tau", tau)
     if not (np.isfinite(given) & (given > 0)).all():
-        raise ValueError(f"tau must be positive and finite. Received: tau={_shown(given)}")
+        raise ValueError(f"tau must be positive and finite. Received: tau={shown(given)}")
     return per_unit("tau", given, units)
 
 
@@ -310,8 +333,19 @@ def unit_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
     return tuple(int(axis) for axis in axes)
 
 
-def _shown(values: Floats) -> str:
-    """Return a value, or the range of an array, short enough for a message."""
+def shown(values: Floats) -> str:
+    """Return a value, or the ends of an array, short enough for a message.
+
+    Parameters
+    ----------
+    values : ndarray
+        What came.
+
+    Returns
+    -------
+    str
+        At most a few numbers.
+    """
     if values.size == 1:
         return str(values.reshape(-1)[0])
     return np.array2string(values, threshold=8, edgeitems=3)

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kspike_ref._limits import MAX_NESTING
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Layer, UnsupportedLayerError, UnsupportedUseError
 from kspike_ref.layers.registry import create, key_of, saved_name
+from kspike_ref.layers.wrapper import OVER_TIME
 
 MODELS = ("Sequential", "Functional", "Model")
-MAX_NESTING = 40  # models within models, and lists within arguments
 
 Leaf = tuple[str, int, int]  # which layer, which application of it, which of its outputs
 
@@ -170,7 +171,7 @@ class _Parser:
 def _is_distributed_model(item: Mapping[str, Any]) -> bool:
     inner = item["config"].get("layer")
     return (
-        key_of(item) == "TimeDistributed" and isinstance(inner, Mapping) and key_of(inner) in MODELS
+        key_of(item) in OVER_TIME and isinstance(inner, Mapping) and key_of(inner) in MODELS
     )
 
 

@@ -19,12 +19,15 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
+from kspike_ref import _interrupt
+
 Region = tuple[int, int, int, int]
 Item = TypeVar("Item")
 Outcomes = SimpleQueue[BaseException | None]  # of an item each
 
 # Waking a helper costs some 30 µs; one core works through this many unit steps in about 80.
 _WORTH_THREADS = 1 << 18
+_LONG = 1 << 27  # unit steps that take a tenth of a second
 _LINE = 16  # units of a cache line in float32: two threads never write to the same one
 _BLOCK = 4096  # units whose state stays in the L1 or L2 cache over all steps
 _SHARES = 4  # regions for each thread, so that a slow one does not make the others wait
@@ -151,7 +154,11 @@ def run(work: Callable[[Region], None], rows: int, steps: int, units: int) -> No
             for region in split(rows, units, 1):
                 work(region)
         return
-    share(work, split(rows, units, threads * _SHARES), threads)
+    regions = split(rows, units, threads * _SHARES)
+    if rows * steps * units > _LONG and _interrupt.current() is None:
+        _interrupt.interruptible(lambda: share(work, regions, threads))
+    else:
+        share(work, regions, threads)
 
 
 def share(work: Callable[[Item], None], items: Iterable[Item], threads: int) -> None:
@@ -166,6 +173,7 @@ def share(work: Callable[[Item], None], items: Iterable[Item], threads: int) -> 
     threads : int
         How many items to work on at the same time.
     """
+    work = _interrupt.passed_on(work)
     left = deque(items)
     elsewhere, done = len(left), Outcomes()
     helpers = min(threads, len(left)) - 1

@@ -7,8 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref._spec import MAX_NESTING, Leaf, ModelSpec, leaf_of, leaves
+from kspike_ref._limits import MAX_NESTING
+from kspike_ref._spec import Leaf, ModelSpec, leaf_of, leaves
 from kspike_ref.archive import ArchiveError
+
+CONSTANT_TYPES = (
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+    "float16", "bfloat16", "float32", "float64",
+)  # fmt: skip
 
 
 def arguments_of(application: Any) -> tuple[list[Any], dict[str, Any]]:
@@ -32,6 +38,35 @@ def _history(value: Any) -> Leaf | None:
     return leaf
 
 
+def constant(value: Any, dtype: Any) -> np.ndarray[Any, Any]:
+    """Return an array that a configuration holds, of one of the types that a tensor may have.
+
+    Parameters
+    ----------
+    value : number or list
+        Its values.
+    dtype : str
+        A name in `CONSTANT_TYPES`: NumPy knows more, such as text of any length.
+
+    Returns
+    -------
+    ndarray
+        The array; bfloat16 as float32.
+
+    Raises
+    ------
+    ArchiveError
+        If it is no array of that type.
+    """
+    if dtype not in CONSTANT_TYPES:
+        names = ", ".join(CONSTANT_TYPES)
+        raise ArchiveError(f"a constant's dtype must be one of {names}. Received: {dtype!r:.80}")
+    try:
+        return np.asarray(value, dtype="float32" if dtype == "bfloat16" else dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ArchiveError(f"a constant that is no array: {error}") from None
+
+
 def resolve(value: Any, find: Callable[[Leaf], Any], depth: int = 0) -> Any:
     """Return serialised arguments as Python values, with what ``find`` returns for each tensor."""
     if depth > MAX_NESTING:
@@ -49,10 +84,7 @@ def resolve(value: Any, find: Callable[[Leaf], Any], depth: int = 0) -> Any:
     if kind == "__ellipsis__":
         return Ellipsis
     if kind in ("__tensor__", "__numpy__") and isinstance(config, Mapping):
-        try:
-            return np.asarray(config.get("value"), dtype=str(config.get("dtype")))
-        except (TypeError, ValueError) as error:
-            raise ArchiveError(f"a constant that is no array: {error}") from None
+        return constant(config.get("value"), config.get("dtype"))
     if kind is not None and "module" in value:
         raise ArchiveError(f"an argument that is neither tensor nor number: {value!r:.80}")
     return {key: resolve(item, find, depth + 1) for key, item in value.items()}

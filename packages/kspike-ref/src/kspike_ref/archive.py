@@ -17,19 +17,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kspike_ref import _hdf5
+from kspike_ref import _hdf5, _limits
+from kspike_ref._text import printable
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-_MAX_JSON = 32 << 20  # bytes; the largest model of keras.applications needs 2 MB
-_MAX_MEMBERS = 10_000  # files in an archive; Keras writes three, and assets for some layers
-_MAX_DIRECTORY = 4 << 20  # bytes of the list of files
-# Keras stores without compression. A recompressed file is accepted while it expands to no more
-# than this, or no more than so many times its size.
-_MAX_EXPANDED, _MAX_RATIO = 64 << 20, 100
+_END_SIZE, _MAX_COMMENT, _LOCATOR_SIZE = 22, 0xFFFF, 20  # of a zip's last record, and before it
 
 
 class ArchiveError(ValueError):
-    """A ``.keras`` file that is damaged, hostile, or not what Keras writes."""
+    """A model file that is damaged, hostile, or not what Keras writes.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong; control characters are escaped, as it may quote the file.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class Archive(NamedTuple):
@@ -109,7 +114,7 @@ class Weights:
                 f"layer {layer!r}: the weight {path}/vars/{name} must have shape {shape}, as the "
                 f"configuration says. Received: {dataset.shape}"
             )
-        values = self._file.read(dataset)
+        values: np.ndarray[Any, Any] = _guard(self._file.read, dataset)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise ArchiveError(
                 f"layer {layer!r}: the weight {path}/vars/{name} holds NaN or infinite values"
@@ -156,10 +161,23 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
             raise ArchiveError(f"{name} is missing in the folder {str(folder)!r}") from None
         if not stat.S_ISREG(status.st_mode):  # a link leads elsewhere, a pipe never ends
             raise ArchiveError(f"{name} must be a regular file in the folder {str(folder)!r}")
-        if name != _WEIGHTS and status.st_size > _MAX_JSON:
-            raise ArchiveError(f"{name} has {status.st_size} bytes, more than {_MAX_JSON}")
-        members[name] = place.read_bytes()
+        if name != _WEIGHTS and status.st_size > _limits.MAX_JSON:
+            raise ArchiveError(f"{name} has {status.st_size} bytes, more than {_limits.MAX_JSON}")
+        members[name] = _read_whole(place, status.st_size)
     return members
+
+
+def _read_whole(place: Path, size: int) -> bytes:
+    """Read a file of a known size; what grew or was replaced meanwhile is refused."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        with os.fdopen(os.open(place, flags | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            data = file.read(size + 1)
+    except OSError as error:
+        raise ArchiveError(f"{place.name} cannot be read: {error.strerror}") from None
+    if len(data) != size:
+        raise ArchiveError(f"{place.name} changed while it was read")
+    return data
 
 
 def _read_zip(place: Path) -> dict[str, bytes]:
@@ -189,16 +207,24 @@ def _check_directory(
     read: Callable[[int], bytes], seek: Callable[[int], int], file_size: int
 ) -> None:
     """Refuse a list of files that is too long, before `zipfile` builds an object for each."""
-    tail_size = min(file_size, 22 + 0xFFFF)
+    tail_size = min(file_size, _END_SIZE + _MAX_COMMENT + _LOCATOR_SIZE)
     seek(file_size - tail_size)
     tail = read(tail_size)
     at = tail.rfind(b"PK\5\6")
-    if at < 0 or at + 22 > len(tail):
+    if at < 0 or at + _END_SIZE > len(tail):
         raise ArchiveError("not a .keras file: the list of files at the end of a zip is missing")
     count = int.from_bytes(tail[at + 10 : at + 12], "little")
     size = int.from_bytes(tail[at + 12 : at + 16], "little")
-    if count > _MAX_MEMBERS or size > _MAX_DIRECTORY:
+    if tail[max(0, at - _LOCATOR_SIZE) : at].startswith(b"PK\6\7") or size == 0xFFFFFFFF:
+        # A second list with 64-bit numbers, which would be believed instead of this one.
+        raise ArchiveError("a zip64 archive, as for files of 4 GB: unzip it, and load the folder")
+    if count > _limits.MAX_MEMBERS or size > _limits.MAX_DIRECTORY:
         raise ArchiveError(f"an archive of {count} files, whose list has {size} bytes: too many")
+    end = file_size - tail_size + at
+    seek(max(0, end - size))
+    listed = read(min(size, end)).count(b"PK\1\2")  # zipfile believes the list, not the count
+    if listed > _limits.MAX_MEMBERS:
+        raise ArchiveError(f"an archive of {listed} files: too many")
     seek(0)
 
 
@@ -217,7 +243,8 @@ def _read_member(archive: zipfile.ZipFile, name: str, file_size: int) -> bytes:
     info = archive.getinfo(name)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ArchiveError(f"{name} is compressed in a way that Keras does not use")
-    limit = _MAX_JSON if name != _WEIGHTS else max(_MAX_EXPANDED, _MAX_RATIO * info.compress_size)
+    limit = max(_limits.MAX_EXPANDED, _limits.MAX_RATIO * info.compress_size)
+    limit = limit if name == _WEIGHTS else _limits.MAX_JSON
     if info.compress_size > file_size or info.file_size > limit:
         raise ArchiveError(
             f"{name} claims to expand from {info.compress_size} to {info.file_size} bytes, "
@@ -231,6 +258,11 @@ def _read_member(archive: zipfile.ZipFile, name: str, file_size: int) -> bytes:
 
 
 def _json(data: bytes, name: str) -> dict[str, Any]:
+    tokens = sum(data.count(mark) for mark in (b"{", b"[", b",", b":"))
+    if tokens > _limits.MAX_TOKENS:
+        raise ArchiveError(
+            f"{name} holds {tokens} lists, objects and values; at most {_limits.MAX_TOKENS} are read"
+        )
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:

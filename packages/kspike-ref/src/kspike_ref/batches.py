@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from kspike_ref import _threads
+from kspike_ref._arguments import check_count
 from kspike_ref.counting import LayerRun
 from kspike_ref.graph import Node
 from kspike_ref.layers.base import Array, Shape
@@ -25,21 +27,20 @@ _LARGEST = 1024  # examples of a block; more gain nothing
 _WORTH_THREADS = 4 * _threads._WORTH_THREADS
 
 
-def check_batch_size(batch_size: int | None) -> None:
-    """Refuse what is no number of examples."""
-    if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
-        raise ValueError(f"batch_size must be a positive integer. Received: {batch_size!r}")
+def check_batch_size(batch_size: Any) -> int | None:
+    """Return a number of examples as an int; refuse what is none."""
+    return None if batch_size is None else check_count("batch_size", batch_size, 1)
 
 
-def block_size(nodes: Sequence[Node], inputs: Sequence[Array], threads: int) -> int:
+def block_size(nodes: Sequence[Node], inputs: Sequence[tuple[int, ...]], threads: int) -> int:
     """Return how many examples to run at once.
 
     Parameters
     ----------
     nodes : sequence of Node
         The model's nodes.
-    inputs : sequence of ndarray
-        The inputs of all examples.
+    inputs : sequence of tuple of int
+        The shapes of the inputs of all examples.
     threads : int
         How many threads there are to share the work.
 
@@ -48,8 +49,8 @@ def block_size(nodes: Sequence[Node], inputs: Sequence[Array], threads: int) -> 
     int
         At least 1.
     """
-    count = len(inputs[0])
-    steps = max((x.shape[1] for x in inputs if x.ndim > 2), default=1)
+    count = inputs[0][0]
+    steps = max((shape[1] for shape in inputs if len(shape) > 2), default=1)
     widest = max((_bytes(node, steps, inputs) for node in nodes), default=1)
     size = max(1, min(_LARGEST, _CACHE // max(1, widest)))
     if count * widest > _WORTH_THREADS:
@@ -57,9 +58,9 @@ def block_size(nodes: Sequence[Node], inputs: Sequence[Array], threads: int) -> 
     return max(1, min(size, count))
 
 
-def _bytes(node: Node, steps: int, inputs: Sequence[Array]) -> int:
+def _bytes(node: Node, steps: int, inputs: Sequence[tuple[int, ...]]) -> int:
     """Return about how many bytes a node reads and writes for one example."""
-    longest = max((n for x in inputs for n in x.shape[2:]), default=1)
+    longest = max((n for shape in inputs for n in shape[2:]), default=1)
 
     def size(shape: Shape) -> int:
         lengths = [(steps if i == 1 else longest) if n is None else n for i, n in enumerate(shape)]
@@ -125,7 +126,13 @@ def run_blocks(work: Callable[[int, int], None], count: int, size: int, threads:
 
 
 def compute_all(
-    compute: Compute, inputs: list[Array], maps: Sequence[Any], size: int, threads: int, bar: Any
+    compute: Compute,
+    inputs: list[Array],
+    maps: Sequence[Any],
+    count: int,
+    size: int,
+    threads: int,
+    bar: Any,
 ) -> tuple[list[Array], dict[int, LayerRun]]:
     """Compute all blocks of a batch, and put what comes out together.
 
@@ -138,8 +145,9 @@ def compute_all(
         The inputs of all examples.
     maps : sequence
         The inputs as they were given: what memory maps among them read is let go of.
-    size, threads : int
-        As `run_blocks` takes them.
+    count, size, threads : int
+        As `run_blocks` takes them. A block of all examples gets the inputs whole, whichever of
+        their axes is the batch.
     bar : tqdm or None
         A progress bar, which is closed.
 
@@ -148,12 +156,13 @@ def compute_all(
     tuple
         The outputs, and what the nodes did.
     """
-    count = len(inputs[0])
     outputs, lock = Outputs(count), Lock()
     total: dict[int, LayerRun] = {}
 
     def work(first: int, last: int) -> None:
-        made, record = compute([array[first:last] for array in inputs])
+        # With time first, or states as inputs, the first axes of a whole batch may differ.
+        is_whole = (first, last) == (0, count)
+        made, record = compute(inputs if is_whole else [array[first:last] for array in inputs])
         outputs.put(first, last, made)
         for values in maps:
             forget(values, first, last)
@@ -192,6 +201,15 @@ def forget(x: Any, first: int, last: int) -> None:
     high = (start + last * row) // mmap.PAGESIZE * mmap.PAGESIZE
     if high > low:
         pages.madvise(mmap.MADV_DONTNEED, low, high - low)
+
+
+def shows_progress(verbose: Any) -> bool:
+    """Return whether Keras' ``verbose`` asks for a progress bar that can be shown."""
+    if verbose in (None, 0, "auto"):
+        return False
+    if verbose not in (1, 2):
+        raise ValueError(f"verbose must be 0, 1, 2 or 'auto'. Received: {verbose!r}")
+    return find_spec("tqdm") is not None
 
 
 def progress_bar(count: int) -> Any:

@@ -10,8 +10,10 @@ import inspect
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
+from kspike_ref._limits import MAX_NODES, LimitError
 from kspike_ref._spec import Leaf, Member, ModelSpec, leaves, map_leaves
 from kspike_ref.applications import arguments_of, order_of, resolve
 from kspike_ref.archive import ArchiveError, Weights
@@ -26,7 +28,6 @@ from kspike_ref.layers.base import (
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.layers.wrapper import Carrier, Fold, Unfold
 
-_MAX_NODES = 10_000  # models that apply each other twice, many levels deep, grow exponentially
 
 
 def build(spec: ModelSpec, store: Weights) -> Graph:
@@ -67,9 +68,14 @@ def build(spec: ModelSpec, store: Weights) -> Graph:
     if builder.unsupported:
         raise UnsupportedLayerError(list(dict.fromkeys(builder.unsupported)))
     builder.number()
-    builder.graph.inputs = map_leaves(spec.inputs, lambda leaf: leaf[0])
-    builder.graph.outputs = outputs
+    builder.graph.inputs = _bare(map_leaves(spec.inputs, lambda leaf: leaf[0]))
+    builder.graph.outputs = _bare(outputs)
     return builder.graph
+
+
+def _bare(structure: Any) -> Any:
+    """Return the one item of a list of one, as Keras' Functional models take their ends."""
+    return structure[0] if isinstance(structure, list) and len(structure) == 1 else structure
 
 
 class _Builder:
@@ -77,6 +83,7 @@ class _Builder:
         self.graph = Graph(name)
         self.store = store
         self.unsupported: list[str] = []
+        self.unknown: set[int] = set()  # nodes behind what is not supported: shapes without sense
         self.applied: dict[int, int] = {}  # how often each layer was applied, by identity
         self.at: tuple[int, ...] = ()  # which application this is, of each model around and of this
         self.places: list[tuple[int, ...]] = []  # the same, of each node
@@ -93,12 +100,13 @@ class _Builder:
         for name, number in order_of(spec):
             member = spec.members[name]
             arguments, keywords = arguments_of(member.applications[number])
-            find = _finder(made, name)
-            arguments, keywords = resolve(arguments, find), resolve(keywords, find)
+            find = self._finder(made, name)
+            arguments = [resolve(value, find) for value in arguments]
+            keywords = {key: resolve(value, find) for key, value in keywords.items()}
             outer, self.at = self.at, (*self.at, number)
             made[name, number] = self.call(member, tuple(arguments), keywords)
             self.at = outer
-        find = _finder(made, spec.name)
+        find = self._finder(made, spec.name)
         return map_leaves(spec.outputs, find)
 
     def number(self) -> None:
@@ -112,8 +120,8 @@ class _Builder:
 
     def call(self, member: Member, arguments: tuple[Any, ...], keywords: Any) -> list[Ref]:
         """Apply a member, and return its outputs as a list."""
-        self._check_keywords(member, keywords)
         if member.model is not None:
+            self._check_keywords(member, keywords)
             masks = list(leaves(keywords.pop("mask", None)))
             if keywords or len(arguments) != 1:
                 raise ArchiveError(f"model {member.name!r} must be called with its inputs only")
@@ -123,6 +131,8 @@ class _Builder:
                 return self._distributed(member, member.model, tensors)
             return list(leaves(self.expand(member.model, tensors)))
         assert member.layer is not None  # noqa: S101 (the parser has listed the others)
+        arguments, keywords = _keras_names(member.layer, arguments, keywords)
+        self._check_keywords(member, keywords)
         return self.apply(member, member.layer, arguments, keywords)
 
     def _with_masks(self, member: Member, tensors: list[Ref], masks: list[Any]) -> list[Ref]:
@@ -151,8 +161,8 @@ class _Builder:
     ) -> list[Ref]:
         """Add a node, and return its outputs."""
         nodes = self.graph.nodes
-        if len(nodes) >= _MAX_NODES:
-            raise ArchiveError(f"a model of more than {_MAX_NODES} nodes")
+        if len(nodes) >= MAX_NODES:
+            raise ArchiveError(f"a model of more than {MAX_NODES} nodes")
         arguments, keywords = _in_order(layer, arguments, keywords)
         shape_of = self._shape_of
         shapes = substitute(arguments, shape_of)
@@ -160,23 +170,16 @@ class _Builder:
         taken = list(refs([list(arguments), keywords]))
         first = self.applied.setdefault(id(layer), 0)
         self.applied[id(layer)] += 1
-        if not isinstance(layer, InputLayer):  # shapes may fit where a call does not
-            unknown = _unknown(layer, named)
-            if unknown:
-                self.unsupported.append(f"{layer.name}: called with {', '.join(sorted(unknown))}")
-                named = {key: value for key, value in named.items() if key not in unknown}
-            _sensible(layer.name, inspect.signature(layer.call).bind, *shapes, **named)
-        try:
-            output = _sensible(layer.name, layer.output_shape, *shapes, **named)
-            check_size(layer.name, output)
-            if first == 0:
-                _sensible(layer.name, layer.load, self.store, member.path, *shapes)
-            given = self._mask_axes(arguments, keywords)
-            axes = _sensible(layer.name, layer.mask_axes, given, *shapes)
-        except UnsupportedUseError as error:
-            self.unsupported.append(f"{layer.name}: {error}")
-            axes = None
-            output = shapes[0] if shapes and isinstance(shapes[0], tuple) else (None,)
+        axes = None
+        output: Any = shapes[0] if shapes and isinstance(shapes[0], tuple) else (None,)
+        if not self.unknown.isdisjoint(ref.node for ref in taken):
+            self.unknown.add(len(nodes))
+        else:
+            try:
+                output, axes = self._checked(member, layer, arguments, keywords, shapes, named)
+            except UnsupportedUseError as error:
+                self.unsupported.append(f"{layer.name}: {error}")
+                self.unknown.add(len(nodes))
         outputs = output if isinstance(output, list) else [output]
         node = Node(
             layer.name, layer, arguments, keywords, tuple(shape_of(t) for t in taken),
@@ -190,6 +193,27 @@ class _Builder:
         if axes is not None:
             self.graph.masks |= dict.fromkeys(made[: layer.masked_outputs], axes)
         return made
+
+    def _checked(
+        self,
+        member: Member,
+        layer: Layer,
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+        shapes: tuple[Any, ...],
+        named: dict[str, Any],
+    ) -> tuple[Any, int | None]:
+        """Return the shape of a node's output and the axes of its mask; load what is new."""
+        if not isinstance(layer, InputLayer):  # shapes may fit where a call does not
+            _check_call(layer, shapes, named)
+        output = _sensible(layer.name, layer.output_shape, *shapes, **named)
+        check_size(layer.name, output)
+        if self.applied[id(layer)] == 1:
+            _sensible(layer.name, layer.load, self.store, member.path, *shapes)
+        else:
+            _sensible(layer.name, layer.check_again, *shapes)
+        given = self._mask_axes(arguments, keywords)
+        return output, _sensible(layer.name, layer.mask_axes, given, *shapes)
 
     def _mask_axes(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Return how many axes the mask of each argument has, None where there is none."""
@@ -205,12 +229,27 @@ class _Builder:
         """Return how many axes the mask has that a tensor carries still."""
         return None if tensor in self.dropped else self.graph.masks.get(tensor)
 
+    def _finder(
+        self, made: dict[tuple[str, int], list[Ref]], name: str
+    ) -> Callable[[Leaf], Ref]:
+        def find(leaf: Leaf) -> Ref:
+            outputs = made.get(leaf[:2], [])
+            if outputs and outputs[0].node in self.unknown:
+                return outputs[0]
+            if leaf[2] >= len(outputs):
+                raise ArchiveError(f"{name!r} takes a tensor that does not exist: {leaf}")
+            return outputs[leaf[2]]
+
+        return find
+
     def _shape_of(self, tensor: Ref) -> Shape:
         return self.graph.nodes[tensor.node].output_shapes[tensor.output]
 
     def _check_keywords(self, member: Member, keywords: dict[str, Any]) -> None:
-        if keywords.pop("training", None) and not getattr(member.layer, "ignores_training", False):
-            self.unsupported.append(f"{member.name}: called with training=True")
+        training = keywords.pop("training", None)
+        if training and not getattr(member.layer, "ignores_training", False):
+            given = "a tensor" if isinstance(training, Ref) else "True"
+            self.unsupported.append(f"{member.name}: called with training={given}")
         mask = keywords.get("mask")
         listens = member.layer is None or member.layer.uses_mask
         masks = leaves(mask) if member.layer is None or isinstance(mask, list) else [mask]
@@ -234,22 +273,17 @@ def _in_order(
     return arguments, rest
 
 
-def _sensible(name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _sensible(name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call what depends on a stranger's configuration; its failures are the archive's fault."""
     try:
         return function(*args, **kwargs)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
-        if isinstance(error, ArchiveError):
-            raise
-        raise ArchiveError(f"layer {name!r} does not fit its inputs {args}: {error}") from error
-
-
-def _unknown(layer: Layer, keywords: dict[str, Any]) -> set[str]:
-    """Return the names of arguments that a layer is called with and does not take."""
-    parameters = inspect.signature(layer.call).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return set()
-    return set(keywords) - set(parameters)
+    except (ArchiveError, UnsupportedUseError):
+        raise
+    except LimitError as error:
+        raise ArchiveError(str(error)) from None
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        detail = f"{args!r:.200}: {error}"
+        raise ArchiveError(f"layer {name!r} does not fit its inputs {detail}") from error
 
 
 def _tensor_only(value: Any) -> Ref:
@@ -258,11 +292,48 @@ def _tensor_only(value: Any) -> Ref:
     return value
 
 
-def _finder(made: dict[tuple[str, int], list[Ref]], name: str) -> Callable[[Leaf], Ref]:
-    def find(leaf: Leaf) -> Ref:
-        outputs = made.get(leaf[:2], [])
-        if leaf[2] >= len(outputs):
-            raise ArchiveError(f"{name!r} takes a tensor that does not exist: {leaf}")
-        return outputs[leaf[2]]
+def _keras_names(
+    layer: Layer, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return arguments with those as keywords that a layer's call takes by keyword only."""
+    if not arguments:  # Keras lets the inputs be named
+        first = next((key for key in _INPUTS if key in keywords), None)
+        if first is not None and first not in inspect.signature(layer.call).parameters:
+            arguments = (keywords[first],)
+            keywords = {key: value for key, value in keywords.items() if key != first}
+    own = _positional(type(layer).call)
+    if own is None or len(arguments) <= own:
+        return arguments, keywords
+    names = layer.keras_arguments[own - 1 :]
+    extra = arguments[own:]
+    if len(extra) > len(names) or set(names[: len(extra)]) & set(keywords):
+        raise ArchiveError(f"layer {layer.name!r} is called with {len(arguments)} arguments")
+    return arguments[:own], keywords | dict(zip(names, extra, strict=False))
 
-    return find
+
+_INPUTS = ("inputs", "sequences", "sequence", "x")
+
+
+@lru_cache(maxsize=512)
+def _positional(call: Callable[..., Any]) -> int | None:
+    """Return how many arguments a layer's call takes by position; None for any number."""
+    parameters = [p for p in inspect.signature(call).parameters.values() if p.name != "mask"]
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return None
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters[1:])
+
+
+def _check_call(layer: Layer, shapes: tuple[Any, ...], named: dict[str, Any]) -> None:
+    """Refuse arguments that a layer does not take."""
+    own = _positional(type(layer).call)
+    if own is not None and len(shapes) > own:
+        raise ArchiveError(
+            f"layer {layer.name!r} takes {own} arguments. Received: {len(shapes)}, {shapes!r:.200}"
+        )
+    parameters = inspect.signature(layer.call).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    unknown = [key for key in named if key not in parameters and not takes_any]
+    if unknown:
+        options = ", ".join(unknown)
+        raise UnsupportedUseError(f"called with arguments that are not known here: {options}")
+    _sensible(layer.name, inspect.signature(layer.call).bind, *shapes, **named)

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref import _chain, _matmul, _threads, activations
-from kspike_ref._chain import ALPHA, DENSE, LAST, LOWPASS, MEAN, RECTIFY, SPIKE
-from kspike_ref._memory import aligned
+from kspike_ref import _interrupt, _threads, activations
 from kspike_ref.counting import LayerRun
 from kspike_ref.events import Activity, dense_pays
 from kspike_ref.graph import Graph, Node, Ref
+from kspike_ref.kernels import chain as _chain
+from kspike_ref.kernels.chain import ALPHA, DENSE, LAST, LOWPASS, MEAN, RECTIFY, SPIKE
 from kspike_ref.layers.activation import Activation, Identity, ReLU
-from kspike_ref.layers.base import Array, Layer
+from kspike_ref.layers.base import Array, Layer, wrong_batch
 from kspike_ref.layers.dense import Dense
 from kspike_ref.layers.pooling import GlobalAveragePooling1D
 from kspike_ref.layers.shape import InputLayer
@@ -29,12 +29,12 @@ from kspike_ref.layers.temporal import (
 )
 from kspike_ref.layers.wrapper import TimeDistributed
 
-_CACHE = 1 << 18  # bytes of a block's activations: with the weights they stay in the L2 cache
 _FEW = 16  # examples that one thread is done with before another one wakes up
 _MOST = 4096  # examples at once, so that a memory map is read piece by piece
 # Unit steps below which a thread costs more than it does: half of what a loop over time must have,
 # as a step of a chain has a share in a product besides.
 _WORTH_THREADS = _threads._WORTH_THREADS // 2
+_SHORT = 1 << 27  # operations that are done before anybody could want to stop them: a piece
 _PLAIN_RELU = ("max_value", "negative_slope", "threshold")
 
 
@@ -49,6 +49,7 @@ class _Program:
     cells: list[Any] = field(default_factory=list)
     kept: int = 0
     spikes: bool = False
+    filled: dict[int, int] = field(default_factory=dict)  # elements so far, by the list's identity
 
     def add(self, node: int, kind: int, inputs: int, units: int, **fields: int) -> None:
         """Add a row."""
@@ -60,8 +61,9 @@ class _Program:
 
     def place(self, pieces: list[Array], piece: Array) -> int:
         """Append a piece of a flat array, and return where it starts."""
-        at = sum(p.size for p in pieces)
+        at = self.filled.get(id(pieces), 0)
         pieces.append(np.pad(piece.reshape(-1), (0, -piece.size % 16)))  # on a cache line
+        self.filled[id(pieces)] = at + pieces[-1].size
         return at
 
     def keep(self, node: int, kind: int, units: int, kept: int, cell: Any, constants: int) -> None:
@@ -84,18 +86,20 @@ class Chain:
 
     def __init__(self, program: _Program, length: int | None) -> None:
         self._length = length
-        self._rows = np.array(program.rows, np.intp)
-        self._weights = aligned(_joined(program.weights, np.float32))
-        self._constants = _joined(program.constants, np.float64)
-        self._width = _matmul.panel_width(np.float32)
-        self._kept = program.kept
+        weights = _joined(program.weights, np.float32)
+        constants = _joined(program.constants, np.float64)
+        self._program = _chain.Program(program.rows, weights, constants)
+        self._kept, self._widest = self._program.kept, self._program.widest
+        self.inputs, self.units = self._program.inputs, self._program.units
+        self.reduces = self._program.reduces
         self._cells = program.cells
         self.nodes = program.nodes
-        self.inputs = int(self._rows[0, _chain.INPUTS])
-        self.units = int(self._rows[-1, _chain.UNITS])
-        kinds = self._rows[:, _chain.KIND]
-        self.reduces = bool(np.isin(kinds, (MEAN, LAST)).any())
-        self._widest = int(self._rows[:, [_chain.INPUTS, _chain.UNITS]].max())
+        work = [
+            row[_chain.UNITS] * (row[_chain.INPUTS] if row[_chain.KIND] == DENSE else 1)
+            for row in self._program.table.tolist()
+        ]
+        self._work = max(1, sum(work))  # operations of one example in one step
+        self._short = _SHORT * self.inputs // self._work
         self._starts = [_start(cell, kept) for cell, kept in self._cells]
         self._start = None if any(s is None for s in self._starts) else _joined(self._starts, float)
 
@@ -135,35 +139,6 @@ class Chain:
             at += rows * kept
         return state
 
-    def run(self, x: Array, steps: int, state: Array, out: Array) -> Array:
-        """Run over steps.
-
-        Parameters
-        ----------
-        x : (rows, steps or 1, inputs) ndarray
-            Float32, C-contiguous, writable (but not written).
-        steps : int
-            How many steps.
-        state : ndarray
-            From `initial_state`; changed to what it is after the steps.
-        out : (rows, outputs) ndarray
-            Filled; with all steps where time is left.
-
-        Returns
-        -------
-        ndarray
-            For each row of the program: operations, events, synaptic operations.
-        """
-        row = max(1, self._widest * steps)
-        block = max(6, min(len(x), _CACHE // (8 * row)))
-        scratch = np.empty((2, min(block, max(1, len(x))) * row), np.float32)
-        counts = np.zeros((len(self._rows), _chain.COUNTS), np.int64)
-        _chain.run_chain(
-            x, steps, self._rows, self._weights, self._width, self._constants, state, block,
-            scratch, counts, out,
-        )  # fmt: skip
-        return counts
-
     def takes(self, x: Any, timesteps: int | None) -> bool:
         """Return whether an input can be given to `predict` or `step` as it is."""
         return (
@@ -174,6 +149,7 @@ class Chain:
             and 0 < len(x) <= _FEW
             and x.shape[-1] == self.inputs
             and x.flags.carray
+            and 0 < x.size * (timesteps or 1) <= self._short
             and (self._length is None or self._length == (timesteps or x.shape[1]))
         )
 
@@ -182,8 +158,14 @@ class Chain:
         rounds = 4 * threads if count * steps * self._widest > _WORTH_THREADS else 1
         return max(1, min(_MOST, -(-count // rounds)))
 
+    def workspace(self, rows: int, steps: int) -> int:
+        """Return how many bytes `predict` takes for so many examples, without its outputs."""
+        given = rows * steps * self.inputs * 4  # if they must be copied, and cast
+        states = 8 * rows * self._kept
+        return self._program.scratch(rows, steps)[1] * 2 * 4 + 2 * states + 2 * given
+
     def predict(self, x: Array, timesteps: int | None) -> tuple[Array, Array]:
-        """Run from the initial state; return the outputs, and what `run` returns.
+        """Run from the initial state; return the outputs, and what `Program.run` returns.
 
         Parameters
         ----------
@@ -208,24 +190,46 @@ class Chain:
                 given = np.array(given, order="C")
         kept = 1 if self.reduces else steps
         out = np.empty((rows, kept * self.units), np.float32)
-        counts = self.run(given, steps, self.initial_state(rows), out)
+        counts = self._run(given, steps, self.initial_state(rows), out)
         return (out if self.reduces else out.reshape(rows, steps, self.units)), counts
+
+    def _run(self, x: Array, steps: int, state: Array, out: Array) -> Array:
+        """Run over steps: in one loop, or in several if the run is long and may be stopped."""
+        stop = _interrupt.current()
+        piece = max(1, _SHORT // (max(1, len(x)) * self._work))
+        if stop is None or piece >= steps:
+            return self._program.run(x, steps, state, out)
+        counts: Any = 0
+        for first in range(0, steps, piece):
+            _interrupt.check(stop)
+            count = min(piece, steps - first)
+            given = x if x.shape[1] == 1 else np.array(x[:, first : first + count], order="C")
+            made = np.empty((len(x), self.units * (1 if self.reduces else count)), np.float32)
+            counts = counts + self._program.run(given, count, state, made)
+            at = 0 if self.reduces else first * self.units
+            out[:, at : at + made.shape[1]] = made
+        whole: Array = counts
+        return whole
 
     def step(self, x: Array, state: Array) -> tuple[Array, Array, Array]:
         """Run one step; return the outputs, the new state, and the counts."""
         rows = len(x)
-        if not isinstance(state, np.ndarray) or state.shape != (rows * self._kept,):
-            raise ValueError(f"state must be of {rows} examples, as x is")
+        if not isinstance(state, np.ndarray) or state.dtype != np.float64 or state.ndim != 1:
+            raise TypeError("state must be what initial_state or step of this model returned")
+        if state.size != rows * self._kept:
+            if not self._kept or state.size % self._kept:
+                raise ValueError("state must be of this model. Received: one of another")
+            raise wrong_batch("", state.size // self._kept, rows)
         given = np.array(x, order="C") if not x.flags.carray else x
         out = np.empty((rows, self.units), np.float32)
         after = state.copy()
-        counts = self.run(given.reshape(rows, 1, self.inputs), 1, after, out)
+        counts = self._program.run(given.reshape(rows, 1, self.inputs), 1, after, out)
         return out, after, counts
 
     def record(self, counts: Array) -> dict[int, LayerRun]:
-        """Return what `run` counted, by node."""
+        """Return what `Program.run` counted, by node."""
         record = {}
-        for row, node, done in zip(self._rows, self.nodes, counts.tolist(), strict=True):
+        for row, node, done in zip(self._program.table, self.nodes, counts.tolist(), strict=True):
             if row[_chain.KIND] == DENSE:
                 operations, events, synops = done
                 seen = bool(row[_chain.EVENTS])

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kspike_ref import _event_kernels, _matmul, _threads
+from kspike_ref import _threads
 from kspike_ref._signal import Floats, frozen
+from kspike_ref.kernels import events as loops
+from kspike_ref.kernels.matmul import panel_width
 
 Indices = NDArray[np.intp]
 
@@ -70,13 +72,13 @@ def dense_activity(x: Floats, columns: int) -> Activity:
     Activity
         All counts.
     """
-    events = int(_event_kernels.count(frozen(x.reshape(-1))))
+    events = loops.count(frozen(x.reshape(-1)))
     return Activity(x.size, events, events * columns)
 
 
 def dense_pays(activity: Activity, columns: int) -> bool:
     """Return whether a dense layer of ``columns`` units is faster event by event."""
-    width = _matmul.panel_width(np.float32)
+    width = panel_width(np.float32)
     panels = -(-columns // width)
     cost = activity.size * _LOOK + activity.events * (_FOUND + panels * _PANEL)
     return cost < activity.size * max(columns, width // 2)
@@ -88,7 +90,7 @@ class EventConvolution:
     Parameters
     ----------
     packed : (groups, size) ndarray
-        Each group's matrix ``(taps·channels, filters)``, as `kspike_ref._matmul.pack` returns it.
+        Each group's matrix ``(taps·channels, filters)``, as `kernels.matmul.pack` returns it.
     taps : int
         Positions of the kernel.
     channels, filters : int
@@ -98,7 +100,7 @@ class EventConvolution:
     def __init__(self, packed: Floats, taps: int, channels: int, filters: int) -> None:
         self.packed, self.groups = frozen(packed.reshape(-1)), len(packed)
         self.taps, self.channels, self.filters = taps, channels, filters
-        self.width = _matmul.panel_width(packed.dtype)
+        self.width = panel_width(packed.dtype)
 
     def activity(self, x: Floats, geometry: Indices) -> Activity:
         """Count the events of an input.
@@ -115,10 +117,8 @@ class EventConvolution:
         Activity
             All counts; the synaptic operations leave out what falls into the padding.
         """
-        total = np.zeros(2, np.int64)
         flat, reach = frozen(x.reshape(-1)), _reach(geometry, x.shape[1:4])
-        _event_kernels.count_reached(flat, x.shape[4], *reach, total)
-        events, reached = total.tolist()
+        events, reached = loops.count_reached(flat, x.shape[4], *reach)
         return Activity(x.size, events, reached * self.filters)
 
     def pays(self, activity: Activity, geometry: Indices, batch: int) -> bool:
@@ -150,8 +150,7 @@ class EventConvolution:
         int
             The multiply-adds that were performed.
         """
-        flat, into = frozen(x.reshape(-1)), out.reshape(-1)
-        shape = np.array([*x.shape[1:4], self.channels, self.groups], np.intp)
+        given, positions = frozen(x), math.prod(x.shape[1:4])
         batch, line = len(x), int(geometry[4, 2])
         lines = out.shape[1] // line
         # Too few examples for all threads: some lines of an example are work of its own.
@@ -160,21 +159,16 @@ class EventConvolution:
         met: list[int] = []
 
         def work(region: _threads.Region) -> None:
-            positions = math.prod(x.shape[1:4])
-            starts, index = (
-                np.empty(n, np.intp) for n in (positions + 1, positions * self.channels)
-            )
-            room = starts, index, np.empty(index.size, x.dtype), np.zeros(self.width, x.dtype)
+            room = loops.Room(positions, self.channels, x.dtype)
             for item in range(region[0], region[1]):
                 example, part = divmod(item, parts)
-                some = np.array(edges[part : part + 2], np.intp)
+                lines = edges[part], edges[part + 1]
                 out[example, edges[part] * line : edges[part + 1] * line] = start
                 met.append(
-                    _event_kernels.convolve_events(
-                        flat, shape, geometry, self.packed, self.width, self.filters,
-                        example, some, room, into,
+                    loops.convolve_events(
+                        given, geometry, self.packed, self.groups, example, lines, room, out
                     )
-                )  # fmt: skip
+                )
 
         items = batch * parts
         _threads.run(work, items, (x.size + synops) // max(1, items), 1)

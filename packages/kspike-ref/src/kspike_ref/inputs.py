@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kspike_ref import dtypes
+from kspike_ref._arguments import check_count, suggestion
 from kspike_ref._spec import leaves
+from kspike_ref.axes import Axes
 from kspike_ref.graph import Graph, Ref
 from kspike_ref.layers.base import Array, Shape
 from kspike_ref.layers.shape import InputLayer
@@ -21,23 +23,35 @@ class Inputs:
     ----------
     graph : Graph
         The model.
-    timed : set of Ref
-        The tensors that have a time axis.
+    axes : Axes
+        Its time axes.
     """
 
-    def __init__(self, graph: Graph, timed: set[Ref]) -> None:
+    def __init__(self, graph: Graph, axes: Axes) -> None:
         self._structure = graph.inputs
+        self._names = list(leaves(self._structure))
         layers = [node.layer for node in graph.nodes if not node.inputs]
         self._layers = [layer for layer in layers if isinstance(layer, InputLayer)]
-        self._timed = [Ref(i, 0) in timed for i in range(len(self._layers))]
+        refs = [Ref(i, 0) for i in range(len(self._layers))]
+        self.timed = [ref in axes.timed for ref in refs]
+        self.time_major = [ref in axes.time_major for ref in refs]
+        self._groups = [axes.group(ref) for ref in refs]
+        self._axes = [len(layer.shape) for layer in self._layers]
+        self._still_axes = [
+            n - is_timed for n, is_timed in zip(self._axes, self.timed, strict=True)
+        ]
+        self._is_plain = len(refs) == 1 and not self.time_major[0]
 
-    def listed(self, x: Any) -> list[Any]:
+    def listed(self, x: Any, wanted: list[int] | None = None) -> list[Any]:
         """Return the inputs in the model's order.
 
         Parameters
         ----------
         x : array_like, or list or dict of array_like
-            In the model's structure, or by the names of the inputs.
+            In the model's structure, as a flat list, or by the names of the inputs; a list of one
+            array where there is one input.
+        wanted : list of int, optional
+            The number of axes of each input.
 
         Returns
         -------
@@ -49,25 +63,34 @@ class Inputs:
         ValueError
             If there are too few or too many.
         """
-        given = self._flat(x)
+        given = self._flat(x, wanted or self._axes)
         if len(given) != len(self._layers):
-            raise ValueError(f"x must be {len(self._layers)} arrays. Received: {len(given)}")
+            raise ValueError(
+                f"x must be {len(self._layers)} arrays ({', '.join(self._names)}). "
+                f"Received: {len(given)}"
+            )
         return given
 
-    def _flat(self, x: Any) -> list[Any]:
-        names = list(leaves(self._structure))
+    def _flat(self, x: Any, wanted: list[int]) -> list[Any]:
+        names, structure = self._names, self._structure
         if isinstance(x, Mapping):
+            if isinstance(structure, dict) and set(structure) == set(x):
+                return _in_order(structure, x)
             if all(name in x for name in names):
                 return [x[name] for name in names]
-            if isinstance(self._structure, dict) and set(self._structure) == set(x):
-                return [x[key] for key in sorted(self._structure)]
             came = ", ".join(map(str, x))
-            raise ValueError(f"x must hold {', '.join(names)}. Received: {came}")
-        if isinstance(x, list | tuple) and (len(names) > 1 or isinstance(self._structure, list)):
-            return list(x)
-        return [x]
+            keys = list(structure if isinstance(structure, dict) else names)
+            strange = [str(key) for key in x if key not in keys]
+            hint = suggestion(strange[0], keys) if strange else ""
+            raise ValueError(f"x must hold {', '.join(keys)}. Received: {came}{hint}")
+        if not isinstance(x, list | tuple):
+            return [x]
+        if len(names) > 1:
+            return _in_order(structure, x) if _is_nested(structure, x) else list(x)
+        is_one = len(x) == 1 and _axes_of(x[0]) == wanted[0]
+        return list(x) if is_one or _holds_arrays(x, wanted[0]) else [x]
 
-    def checked(self, x: Any, timesteps: int | None = None, is_step: bool = False) -> list[Array]:
+    def checked(self, x: Any, timesteps: Any = None, is_step: bool = False) -> list[Array]:
         """Return the inputs as arrays that fit the model, with a time axis.
 
         Parameters
@@ -87,31 +110,147 @@ class Inputs:
         Raises
         ------
         TypeError
-            If an input does not hold real numbers.
+            If an input does not hold real numbers, or is a masked array.
         ValueError
-            If one does not have the model's shape, or there is no time axis.
+            If one does not have the model's shape, if inputs differ in their number of examples or
+            time steps, or if there is no time axis.
         """
-        given = self.listed(x)
-        if timesteps is not None:
-            if type(timesteps) is not int or timesteps < 1:
-                raise ValueError(f"timesteps must be a positive integer. Received: {timesteps!r}")
-            if not any(self._timed):
-                raise ValueError(
-                    f"timesteps must be None: this model has no time axis. Received: {timesteps}"
-                )
+        steps = 1 if is_step else self._steps(timesteps)
+        is_still = steps is not None
+        if self._is_plain and type(x) is np.ndarray:
+            given = [x]
+        else:
+            given = self.listed(x, self._still_axes if is_still else self._axes)
         arrays = []
-        for layer, is_timed, values in zip(self._layers, self._timed, given, strict=True):
-            array = dtypes.real(values)
-            shape = layer.shape
-            if is_timed and timesteps is not None and array.ndim:
-                array = np.broadcast_to(
-                    array[:, None], (array.shape[0], timesteps, *array.shape[1:])
-                )
-            if is_timed and is_step:
-                shape = (shape[0], None, *shape[2:])
-            _check(layer.name, array, shape)
+        for i, values in enumerate(given):
+            array = _array(self._layers[i].name, values)
+            if is_still and self.timed[i]:
+                array = self._with_time(i, array, steps, is_step)
+            elif not _fits(array, self._layers[i].shape):
+                raise ValueError(self._misfit(i, self._layers[i].shape, array.shape, None, False))
             arrays.append(array)
+        if not self._is_plain:
+            self._check_together(arrays)
         return arrays
+
+    def _steps(self, timesteps: Any) -> int | None:
+        if timesteps is None:
+            return None
+        steps = check_count("timesteps", timesteps, 1)
+        if not any(self.timed):
+            raise ValueError(
+                "timesteps must be None: no input of this model has a time axis. "
+                f"Received: {timesteps}"
+            )
+        return steps
+
+    def _with_time(self, i: int, array: Array, steps: int | None, is_step: bool) -> Array:
+        """Return an input with a time axis added, along which it repeats."""
+        assert steps is not None  # noqa: S101 (who calls it looks)
+        shape = self._layers[i].shape
+        time = 0 if self.time_major[i] else 1
+        still = (*shape[:time], *shape[time + 1 :])
+        if len(shape) == 2 and array.ndim == 2 and array.shape[1] == steps:
+            return array  # one number a step, such as a mask, may come with its steps
+        if not _fits(array, still):
+            raise ValueError(self._misfit(i, still, array.shape, steps, is_step))
+        if not is_step and shape[time] not in (None, steps):
+            raise ValueError(
+                f"timesteps must be {shape[time]}: {self._layers[i].name!r} has so many time "
+                f"steps. Received: {steps}"
+            )
+        repeated = (*array.shape[:time], steps, *array.shape[time:])
+        return np.broadcast_to(np.expand_dims(array, time), repeated)
+
+    def _misfit(
+        self, i: int, shape: Shape, given: tuple[int, ...], steps: int | None, is_step: bool
+    ) -> str:
+        """Return what is wrong with the shape of an input, in the shapes that the user gave."""
+        names = ["any" if n is None else str(n) for n in shape]
+        batch = 1 if self.time_major[i] and steps is None else 0
+        if batch < len(names):
+            names[batch] = "batch"
+        hint = ""
+        if self.timed[i] and steps is None:
+            if shape[1 - batch] is None:
+                names[1 - batch] = "time"
+            if len(given) == len(shape) - 1:
+                hint = " (pass timesteps=N for inputs without time)"
+        elif steps is not None:
+            hint = ", one time step" if is_step else f", without time, for timesteps={steps}"
+        text = f"({names[0]},)" if len(names) == 1 else f"({', '.join(names)})"
+        name = self._layers[i].name
+        return f"x must have the shape {text} at {name!r}{hint}. Received: {given}"
+
+    def _check_together(self, arrays: list[Array]) -> None:
+        """Refuse inputs of different numbers of examples, and of different lengths of one time."""
+        names = [layer.name for layer in self._layers]
+        batches = [x.shape[int(major)] for x, major in zip(arrays, self.time_major, strict=True)]
+        if len(set(batches)) > 1:
+            came = ", ".join(f"{n} at {name!r}" for name, n in zip(names, batches, strict=True))
+            raise ValueError(f"all inputs must hold the same number of examples. Received: {came}")
+        lengths: dict[Ref, dict[str, int]] = {}
+        for i, x in enumerate(arrays):
+            if self.timed[i]:
+                length = x.shape[0 if self.time_major[i] else 1]
+                lengths.setdefault(self._groups[i], {})[names[i]] = length
+        for group in lengths.values():
+            if len(set(group.values()) - {1}) > 1:  # one step is taken for all, as Keras does it
+                came = ", ".join(f"{n} at {name!r}" for name, n in group.items())
+                raise ValueError(
+                    f"inputs that the model combines must have as many time steps. Received: {came}"
+                )
+
+    def given_shapes(self, x: Any) -> list[tuple[int, ...]]:
+        """Return the shapes of inputs that were checked, as they were given."""
+        if type(x) is np.ndarray:
+            return [x.shape]
+        for wanted in (self._axes, self._still_axes):
+            given = self._flat(x, wanted)
+            if len(given) == len(self._layers):
+                break
+        return [np.shape(one) for one in given]
+
+    def shapes(self, shape: Any) -> tuple[tuple[tuple[int, ...], ...], int]:
+        """Return the shapes of inputs, in the model's order, and how many examples they hold.
+
+        Parameters
+        ----------
+        shape : tuple of int, or list or dict of tuple of int
+            In the model's own structure, with batch and time.
+
+        Returns
+        -------
+        tuple
+            The shapes, and the number of examples.
+
+        Raises
+        ------
+        ValueError
+            If one does not fit the model.
+        """
+        is_one = len(self._layers) == 1 and isinstance(shape, list | tuple) and len(shape) != 1
+        if _is_shape(shape) or (is_one and not any(isinstance(n, list | tuple) for n in shape)):
+            given = [shape]
+        elif len(self._layers) == 1 and isinstance(shape, list | tuple):
+            given = list(shape)
+        else:
+            given = self._flat(shape, [1] * len(self._layers))
+        if len(given) != len(self._layers):
+            wanted = f"{len(self._layers)} shapes ({', '.join(self._names)})"
+            raise ValueError(f"shape must be {wanted}. Received: {shape!r}")
+        for i, one in enumerate(given):
+            if not _is_shape(one):
+                raise ValueError(f"shape must hold lengths. Received: {one!r}")
+            if not _fits_shape(one, self._layers[i].shape):
+                misfit = self._misfit(i, self._layers[i].shape, tuple(one), None, False)
+                raise ValueError(misfit)
+        shapes = tuple(tuple(int(n) for n in one) for one in given)
+        return shapes, shapes[0][int(self.time_major[0])]
+
+    def batch(self, arrays: list[Array]) -> int:
+        """Return how many examples checked inputs hold."""
+        return int(arrays[0].shape[int(self.time_major[0])])
 
     def cast(self, arrays: list[Array]) -> list[Array]:
         """Return arrays in the types that the model takes."""
@@ -126,12 +265,73 @@ class Inputs:
         return cast
 
 
-def _check(name: str, x: Array, shape: Shape) -> None:
-    fits = x.ndim == len(shape) and all(
-        n is None or n == m for n, m in zip(shape, x.shape, strict=True)
+def _is_nested(structure: Any, x: list[Any] | tuple[Any, ...]) -> bool:
+    """Return whether a list has the nested structure of the inputs, and is not a flat list."""
+    if not isinstance(structure, list) or len(structure) != len(x):
+        return False
+    inner = [given for one, given in zip(structure, x, strict=True) if not isinstance(one, str)]
+    return any(isinstance(given, list | tuple | Mapping) for given in inner)
+
+
+def _in_order(structure: Any, x: Any) -> list[Any]:
+    """Return what is given in a nested structure, in the order of the structure's ends."""
+    if isinstance(structure, dict):
+        if not isinstance(x, Mapping) or set(x) != set(structure):
+            came = ", ".join(map(str, x)) if isinstance(x, Mapping) else type(x).__name__
+            raise ValueError(f"x must hold {', '.join(structure)}. Received: {came}")
+        return [end for key in sorted(structure) for end in _in_order(structure[key], x[key])]
+    if isinstance(structure, list):
+        if not isinstance(x, list | tuple) or len(x) != len(structure):
+            came = str(len(x)) if isinstance(x, list | tuple) else type(x).__name__
+            raise ValueError(f"x must hold a list of {len(structure)} inputs. Received: {came}")
+        pairs = zip(structure, x, strict=True)
+        return [end for inner, given in pairs for end in _in_order(inner, given)]
+    return [x]
+
+
+def _axes_of(values: Any) -> int:
+    """Return how many axes nested numbers have; -1 where they are ragged."""
+    try:
+        return int(np.ndim(values))
+    except ValueError:
+        return -1
+
+
+def _holds_arrays(x: Any, wanted: int) -> bool:
+    """Return whether a list holds whole inputs, not the examples of one."""
+    return len(x) > 1 and all(isinstance(item, np.ndarray) and item.ndim == wanted for item in x)
+
+
+def _array(name: str, values: Any) -> Array:
+    """Return an input as an array of real numbers."""
+    if type(values) is np.ndarray and values.dtype.kind in "fiub":
+        return values
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise TypeError(
+            f"x must not be a masked array at {name!r}: its mask would be lost. Fill it, "
+            "x.filled(value), and let a Masking layer with that mask_value leave the steps out"
+        )
+    try:
+        array = dtypes.real(values)
+    except ValueError as error:
+        raise ValueError(f"x must be an array at {name!r}. Received: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"x must hold real numbers at {name!r}. Received: dtype={array.dtype}")
+    return array
+
+
+def _fits(x: Array, shape: Shape) -> bool:
+    return _fits_shape(x.shape, shape)
+
+
+def _fits_shape(given: Sequence[int], shape: Shape) -> bool:
+    return len(given) == len(shape) and all(
+        n is None or n == m for n, m in zip(shape, given, strict=True)
     )
-    if not fits:
-        wanted = ", ".join("any" if n is None else str(n) for n in shape)
-        raise ValueError(f"x must have the shape ({wanted}) at {name!r}. Received: {x.shape}")
-    if x.dtype.kind not in "fiub":
-        raise TypeError(f"x must hold real numbers at {name!r}. Received: dtype={x.dtype}")
+
+
+def _is_shape(value: Any) -> bool:
+    """Return whether it is a sequence of lengths."""
+    return isinstance(value, list | tuple) and all(
+        isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 0 for n in value
+    )

@@ -9,25 +9,44 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import layers as layers  # enters the layers in the table
+from kspike_ref._arguments import check_names, told_options
+from kspike_ref._interrupt import interruptible
+from kspike_ref._limits import one_load
 from kspike_ref._spec import parse
 from kspike_ref._threads import limit_threads, num_threads
-from kspike_ref.archive import read_archive
-from kspike_ref.batches import Compute, block_size, check_batch_size, compute_all, progress_bar
+from kspike_ref.archive import ArchiveError, read_archive
+from kspike_ref.axes import Axes, has_time_first
+from kspike_ref.batches import (
+    Compute,
+    block_size,
+    check_batch_size,
+    compute_all,
+    progress_bar,
+    shows_progress,
+)
+from kspike_ref.budget import Budget, check_limit
 from kspike_ref.build import build
 from kspike_ref.chain import Chain
+from kspike_ref.cost import Cost
 from kspike_ref.counting import LayerRun
 from kspike_ref.graph import Graph, Node, substitute
 from kspike_ref.inputs import Inputs
-from kspike_ref.layers.base import Array, Layer, StatefulLayer
+from kspike_ref.layers.base import Array, Layer, UnsupportedLayerError
 from kspike_ref.layers.recurrent import flat
-from kspike_ref.run import Runner
-from kspike_ref.streaming import check_streaming, time_tensors
+from kspike_ref.run import LayerCallError, Runner
+from kspike_ref.states import Streamed, number_of_examples
+from kspike_ref.streaming import Stream, plan
 from kspike_ref.summary import summary
 
 State = Any  # what `initial_state` and `step` return: opaque to callers
 
 
-def load_model(path: str | os.PathLike[str]) -> Model:
+@told_options
+def load_model(
+    path: str | os.PathLike[str],
+    max_bytes: float | None = None,
+    max_operations: float | None = None,
+) -> Model:
     """Load a model that Keras 3 saved, without Keras and without TensorFlow.
 
     Nothing in the file is executed: a model is made of layers that kspike_ref knows, or that you
@@ -37,6 +56,9 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     ----------
     path : path_like
         A ``.keras`` file, or a folder with the same contents.
+    max_bytes, max_operations : float, optional
+        What a run of the model may take, as `Model.cost` estimates it: a larger one is refused
+        before it begins. A file of 1 kB may describe hours of work, or terabytes.
 
     Returns
     -------
@@ -51,9 +73,23 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         If the file is damaged, hostile, or not what Keras writes.
     UnsupportedLayerError
         If the model holds layers that nobody registered; all of them are listed.
+    ValueError
+        If a limit is not positive.
     """
-    archive = read_archive(path)
-    return Model(build(parse(archive.config), archive.weights))
+    check_limit("max_bytes", max_bytes)
+    check_limit("max_operations", max_operations)
+    with one_load():
+        try:
+            archive = read_archive(path)
+            graph = build(parse(archive.config), archive.weights)
+            return Model(graph, max_bytes, max_operations)
+        except (ArchiveError, UnsupportedLayerError, FileNotFoundError):
+            raise
+        except Exception as error:
+            # Whatever a configuration makes go wrong in a layer is the configuration's fault; an
+            # error in a layer of the user's own is the cause that is shown first.
+            detail = f"{type(error).__name__}: {error!s:.200}"
+            raise ArchiveError(f"the model in {str(path)!r} cannot be built: {detail}") from error
 
 
 class Model:
@@ -63,6 +99,8 @@ class Model:
     ----------
     graph : Graph
         Its nodes, with their weights loaded.
+    max_bytes, max_operations : float, optional
+        As in `load_model`.
 
     Attributes
     ----------
@@ -81,15 +119,21 @@ class Model:
         How many threads to use; None, the default, for all cores.
     """
 
-    def __init__(self, graph: Graph) -> None:
-        timed = time_tensors(graph)
+    def __init__(
+        self,
+        graph: Graph,
+        max_bytes: float | None = None,
+        max_operations: float | None = None,
+    ) -> None:
+        axes = Axes(graph)
         self._graph = graph
-        self._runner = Runner(graph)
-        self._inputs = Inputs(graph, timed)
-        self._chain = Chain.of(graph, timed)
-        self._timed = timed
-        self._timed_outputs = [ref in timed for ref in self._runner.outputs]
-        self._is_time_major = any(getattr(n.layer, "time_major", False) for n in graph.nodes)
+        self._stream, self._no_stream = _stream(graph, axes)
+        self._streamed = Streamed(graph.nodes, self._stream.carried)
+        self._runner = Runner(graph, self._stream.carried, self._stream.stepped)
+        self._inputs = Inputs(graph, axes)
+        self._chain = Chain.of(graph, axes.timed)
+        self._is_one_block = any(has_time_first(node.layer) for node in graph.nodes)
+        self._budget = Budget(graph, self._chain, self._is_one_block, max_bytes, max_operations)
         self._num_threads: int | None = None
         self._record: dict[int, LayerRun] | Array = {}
         self.name = graph.name
@@ -102,12 +146,17 @@ class Model:
             graph.nodes[ref.node].name for ref in self._runner.outputs
         )
 
+    @told_options
     def predict(
         self,
         x: Any,
         batch_size: int | None = None,
         timesteps: int | None = None,
         progress: bool = False,
+        *,
+        verbose: Any = None,
+        max_bytes: float | None = None,
+        max_operations: float | None = None,
     ) -> Any:
         """Run the model.
 
@@ -121,6 +170,10 @@ class Model:
             Present inputs without a time axis, ``(batch, …)``, for so many steps.
         progress : bool
             Whether to show a progress bar (needs ``tqdm``).
+        verbose : int or str, optional
+            As in Keras: 1 and 2 show a progress bar, if ``tqdm`` is installed.
+        max_bytes, max_operations : float, optional
+            What this run may take, as `cost` estimates it, besides the limits of the model.
 
         Returns
         -------
@@ -129,29 +182,90 @@ class Model:
 
         Raises
         ------
+        TypeError
+            If an input does not hold real numbers, or is a masked array.
         ValueError
-            If the inputs do not fit the model.
+            If the inputs do not fit the model or each other, or the run may take more than the
+            limits allow.
 
         Notes
         -----
+        Ctrl-C ends long runs at once.
+
         Each call starts from the initial state, also where a layer was saved with
         ``stateful=True``: to go on from call to call, carry the state with `step`. Models of half
         precision are computed in float32, with the weights as they were saved.
         """
-        check_batch_size(batch_size)
-        chain = self._chain
-        if chain is not None and not progress and chain.takes(x, timesteps):
+        batch_size = check_batch_size(batch_size)
+        chain, shows = self._chain, progress or shows_progress(verbose)
+        is_limited = self._budget.is_limited or not (max_bytes is None is max_operations)
+        if chain is not None and not (shows or is_limited) and chain.takes(x, timesteps):
             y, self._record = chain.predict(x, timesteps)
             return y
         inputs = self._inputs.checked(x, timesteps)
-        count, threads = len(inputs[0]), self._threads()
-        if chain is not None and not self._is_one_block(inputs):
+        if 0 in inputs[0].shape:  # a loop over no steps has no last one: layers know what to do
+            chain = None
+        count, threads = self._inputs.batch(inputs), self._threads()
+        shapes = tuple(array.shape for array in inputs)
+        is_long = self._budget.admit(
+            shapes, count, batch_size, threads, None, max_bytes, max_operations
+        )
+        if chain is not None:
             size = batch_size or chain.block_size(count, inputs[0].shape[1], threads)
         else:
             size = self._block_size(inputs, batch_size)
-        bar = progress_bar(count) if progress else None
+        bar = progress_bar(count) if shows else None
         compute = self._run if chain is None else self._run_chain
-        return self._structured(self._run_all(compute, x, inputs, size, bar))
+        return self._structured(self._run_all(compute, x, inputs, size, bar, is_long))
+
+    def __call__(self, x: Any, training: bool = False) -> Any:
+        """Run the model, as `predict` does.
+
+        Parameters
+        ----------
+        x : array_like, or list or dict of array_like
+            As in `predict`.
+        training : bool
+            As in Keras; must not be True.
+
+        Returns
+        -------
+        ndarray, or list or dict of ndarray
+            As from `predict`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `predict`, or if ``training`` is True.
+        """
+        if training:
+            raise ValueError(f"training must be False: models only run. Received: {training!r}")
+        return self.predict(x)
+
+    @told_options
+    def cost(self, shape: Any, batch_size: int | None = None) -> Cost:
+        """Estimate what `predict` would take, without running anything.
+
+        Parameters
+        ----------
+        shape : tuple of int, or list or dict of tuple of int
+            The shapes of the inputs, with batch and time, in the model's own structure.
+        batch_size : int, optional
+            As in `predict`.
+
+        Returns
+        -------
+        Cost
+            ``operations``, an estimate, and ``bytes``, which the peak of memory stays below.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit the model, or a layer cannot tell the shape of its output.
+        """
+        batch_size = check_batch_size(batch_size)
+        shapes, count = self._inputs.shapes(shape)
+        return self._budget.cost(shapes, count, batch_size, self._threads())
 
     def _run(self, block: list[Array]) -> tuple[list[Array], dict[int, LayerRun]]:
         record: dict[int, LayerRun] = {}
@@ -162,26 +276,40 @@ class Model:
         y, counts = self._chain.predict(block[0], None)
         return [y], self._chain.record(counts)
 
-    def _is_one_block(self, inputs: list[Array]) -> bool:
-        return self._is_time_major or len({len(array) for array in inputs}) > 1
-
     def _block_size(self, inputs: list[Array], batch_size: int | None) -> int:
-        if self._is_one_block(inputs):
-            return max(1, len(inputs[0]))
-        return batch_size or block_size(self.nodes, inputs, self._threads())
+        if self._is_one_block:
+            return max(1, self._inputs.batch(inputs))
+        shapes = [array.shape for array in inputs]
+        return batch_size or block_size(self.nodes, shapes, self._threads())
 
     def _run_all(
-        self, compute: Compute, x: Any, inputs: list[Array], size: int, bar: Any
+        self,
+        compute: Compute,
+        x: Any,
+        inputs: list[Array],
+        size: int,
+        bar: Any,
+        is_long: bool,
     ) -> list[Array]:
         """Compute blocks of examples, from several threads."""
 
         def cast(block: list[Array]) -> tuple[list[Array], dict[int, LayerRun]]:
             return compute(self._inputs.cast(block))
 
-        maps = self._inputs.listed(x)
-        arrays, self._record = compute_all(cast, inputs, maps, size, self._threads(), bar)
+        count = self._inputs.batch(inputs)
+        maps = [] if self._is_one_block else self._inputs.listed(x)
+        threads = self._threads()
+
+        def run() -> tuple[list[Array], dict[int, LayerRun]]:
+            return compute_all(cast, inputs, maps, count, size, threads, bar)
+
+        try:
+            arrays, self._record = interruptible(run) if is_long else run()
+        except LayerCallError as failure:
+            raise failure.told(self._inputs.given_shapes(x)) from failure.error
         return arrays
 
+    @told_options
     def activity(
         self,
         x: Any,
@@ -215,11 +343,8 @@ class Model:
             If the inputs do not fit the model, or there is no layer of a name.
         """
         keys = self._activity_names()
-        wanted = None if layers is None else {layers} if isinstance(layers, str) else set(layers)
-        if wanted is not None and wanted - set(keys):
-            unknown = ", ".join(sorted(wanted - set(keys)))
-            raise ValueError(f"layers must be names of the model's layers. Received: {unknown}")
-        check_batch_size(batch_size)
+        wanted = None if layers is None else check_names("layers", layers, keys)
+        batch_size = check_batch_size(batch_size)
         keep = [i for i, key in enumerate(keys) if wanted is None or key in wanted]
 
         def compute(block: list[Array]) -> tuple[list[Array], dict[int, LayerRun]]:
@@ -228,7 +353,10 @@ class Model:
             return flat([kept[i] for i in keep]), record
 
         inputs = self._inputs.checked(x, timesteps)
-        arrays = iter(self._run_all(compute, x, inputs, self._block_size(inputs, batch_size), None))
+        count, shapes = self._inputs.batch(inputs), tuple(array.shape for array in inputs)
+        is_long = self._budget.admit(shapes, count, batch_size, self._threads(), tuple(keep))
+        size = self._block_size(inputs, batch_size)
+        arrays = iter(self._run_all(compute, x, inputs, size, None, is_long))
         made = {i: [next(arrays) for _ in self.nodes[i].output_shapes] for i in keep}
         return {keys[i]: made[i] if len(made[i]) > 1 else made[i][0] for i in keep}
 
@@ -248,16 +376,17 @@ class Model:
         Raises
         ------
         ValueError
-            If the model has no time axis, or a layer that mixes time steps.
+            If the model has no time axis, or a layer that mixes time steps, or ``batch_size`` is
+            negative.
+        TypeError
+            If ``batch_size`` is not an integer.
         """
-        check_streaming(self._graph, self._timed)
+        if self._no_stream:
+            raise ValueError(self._no_stream)
+        rows = number_of_examples(batch_size)
         if self._chain is not None:
-            return self._chain.initial_state(batch_size)
-        return {
-            i: node.layer.initial_state(batch_size, *node.input_shapes)
-            for i, node in enumerate(self.nodes)
-            if isinstance(node.layer, StatefulLayer)
-        }
+            return self._chain.initial_state(rows)
+        return self._streamed.initial(rows)
 
     def step(self, x: Any, state: State) -> tuple[Any, State]:
         """Run one time step.
@@ -275,20 +404,45 @@ class Model:
             Without a time axis. What reduces over time gives its value over the steps so far.
         state : State
             The state after this step.
+
+        Raises
+        ------
+        TypeError
+            If ``state`` is nothing that this model returned.
+        ValueError
+            If the inputs do not fit the model, or ``state`` is for another number of examples.
         """
         chain = self._chain
         if chain is not None:
-            if not chain.takes(x, 1):
-                x = self._inputs.cast(self._inputs.checked(x, 1, is_step=True))[0][:, 0]
+            if self._budget.is_limited or not chain.takes(x, 1):
+                inputs = self._inputs.checked(x, 1, is_step=True)
+                self._admits_step(inputs)
+                x = self._inputs.cast(inputs)[0][:, 0]
             y, after, self._record = chain.step(x, state)
             return y, after
-        inputs = self._inputs.cast(self._inputs.checked(x, 1, is_step=True))
+        inputs = self._inputs.checked(x, 1, is_step=True)
+        self._streamed.check(state, self._inputs.batch(inputs))
+        is_long = self._admits_step(inputs)
+        inputs = self._inputs.cast(inputs)
         record: dict[int, LayerRun] = {}
-        with limit_threads(self._threads()):
-            outputs, _, new = self._runner.run(inputs, state, record=record)
+
+        def run() -> tuple[list[Array], dict[int, Any], dict[int, Any]]:
+            return self._runner.run(inputs, state, record=record)
+
+        try:
+            with limit_threads(self._threads()):
+                outputs, _, new = interruptible(run) if is_long else run()
+        except LayerCallError as failure:
+            raise failure.told(self._inputs.given_shapes(x)) from failure.error
         self._record = record
-        pairs = zip(outputs, self._timed_outputs, strict=True)
+        pairs = zip(outputs, self._stream.outputs, strict=True)
         return self._structured([y[:, 0] if is_timed else y for y, is_timed in pairs]), new
+
+    def _admits_step(self, inputs: list[Array]) -> bool:
+        """Refuse a step that would take more than it may; return whether it takes long."""
+        shapes = tuple(array.shape for array in inputs)
+        count = self._inputs.batch(inputs)
+        return self._budget.admit(shapes, count, max(1, count), 1)
 
     def summary(self) -> str:
         """Return a table of the model's layers, shapes and weights."""
@@ -328,3 +482,11 @@ class Model:
     def _structured(self, outputs: list[Array]) -> Any:
         values = iter(outputs)
         return substitute(self._graph.outputs, lambda _: next(values))
+
+
+def _stream(graph: Graph, axes: Axes) -> tuple[Stream, str]:
+    """Return how a model runs step by step, or an empty plan and why it cannot."""
+    try:
+        return plan(graph, axes), ""
+    except ValueError as error:
+        return Stream(frozenset(), frozenset(), ()), str(error)

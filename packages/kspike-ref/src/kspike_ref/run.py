@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from kspike_ref import _interrupt
 from kspike_ref.counting import LayerRun, tally
 from kspike_ref.graph import Graph, Node, Ref, refs, substitute
 from kspike_ref.layers.base import Array, State, StatefulLayer
@@ -28,10 +29,41 @@ class _Task:
     is_simple: bool  # one tensor in, and nothing else
     is_pointwise: bool
     is_stateful: bool
+    is_carried: bool  # a state from step to step, where the model streams
+    is_stepped: bool  # it treats each step alone, where the model streams
     takes_spikes: bool
     frees: tuple[Ref, ...]
     is_masked: bool  # a mask comes, or is made
     listens: bool  # and it is used
+
+
+class LayerCallError(Exception):
+    """A layer does not take what it was given; the model tells it in the user's own shapes.
+
+    Parameters
+    ----------
+    node : Node
+        The layer's application.
+    error : Exception
+        What it raised.
+    """
+
+    def __init__(self, node: Node, error: Exception) -> None:
+        super().__init__(node.name, error)
+        self.node, self.error = node, error
+
+    def told(self, shapes: Sequence[tuple[int, ...]]) -> ValueError | TypeError:
+        """Return an error for the caller, who gave inputs of these shapes."""
+        name, kind = self.node.name, self.node.layer.class_name
+        given = " and ".join(map(str, shapes))
+        message = f"layer {name!r} ({kind}) does not take x of shape {given}: {self.error}"
+        return (TypeError if isinstance(self.error, TypeError) else ValueError)(message)
+
+
+def _is_of_inputs(error: Exception) -> bool:
+    """Return whether an error is what NumPy, Numba and Python raise for arrays that do not fit."""
+    kinds = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+    return isinstance(error, kinds) or type(error).__module__.startswith("numba")
 
 
 class Runner:
@@ -41,9 +73,16 @@ class Runner:
     ----------
     graph : Graph
         What to run.
+    carried, stepped : frozenset of int
+        The nodes that carry a state, and those that take single steps, where the model streams.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        carried: frozenset[int] = frozenset(),
+        stepped: frozenset[int] = frozenset(),
+    ) -> None:
         self.graph = graph
         self.outputs = list(refs(graph.outputs))
         last: dict[Ref, int] = {}
@@ -63,6 +102,8 @@ class Runner:
                 and not node.keywords,
                 pointwise(node),
                 isinstance(node.layer, StatefulLayer),
+                index in carried,
+                index in stepped,
                 not spikes.isdisjoint(node.inputs),
                 tuple(dict.fromkeys(ref for ref in node.inputs if last.get(ref) == index)),
                 not masked.isdisjoint([*node.inputs, Ref(index, 0)]) or "mask" in node.keywords,
@@ -86,7 +127,8 @@ class Runner:
         inputs : list of ndarray
             One for each input node.
         states : dict, optional
-            The states of the stateful nodes before the first step; fresh ones without.
+            The states of the nodes that carry one, before a step of a stream. Without, all steps
+            run from fresh states.
         keep : collection of int or None
             The nodes whose outputs to return; None for all.
         record : dict, optional
@@ -100,17 +142,31 @@ class Runner:
             What ``keep`` asked for.
         states : dict
             The states after the last step, if states were given.
+
+        Raises
+        ------
+        LayerCallError
+            If a layer does not take what it was given.
         """
         values: dict[Ref, Array] = {Ref(i, 0): x for i, x in enumerate(inputs)}
         kept: dict[int, Any] = {i: x for i, x in enumerate(inputs) if keep is None or i in keep}
         after: States = {}
         masks: dict[Ref, Array] = {}
+        stop = _interrupt.current()
         for task in self._tasks:
+            if stop is not None:
+                _interrupt.check(stop)
             tally.spikes = task.takes_spikes
-            if task.is_masked:
-                y = self._apply_masked(task, values, masks, states, after)
-            else:
-                y = self._apply(task, values, states, after)
+            try:
+                if task.is_masked:
+                    y = self._apply_masked(task, values, masks, states, after)
+                else:
+                    y = self._apply(task, values, states, after)
+            except Exception as error:
+                tally.take()
+                if _is_of_inputs(error):
+                    raise LayerCallError(task.node, error) from error
+                raise
             done = tally.take()
             if done is not None and record is not None:
                 record[task.index] = done
@@ -134,9 +190,14 @@ class Runner:
         else:
             arguments = substitute(node.arguments, values.__getitem__)
             keywords = substitute(node.keywords, values.__getitem__)
-        if states is not None and isinstance(layer, StatefulLayer):
-            y, after[task.index] = layer.scan(states[task.index], *layer.received(arguments))
-            return y
+        if states is not None:
+            if task.is_carried:
+                assert isinstance(layer, StatefulLayer)  # noqa: S101 (the plan holds no others)
+                arguments = layer.received(arguments)
+                y, after[task.index] = layer.scan(states[task.index], *arguments)
+                return y
+            if task.is_stepped:
+                return layer.call_step(*layer.received(arguments), **keywords)
         if task.is_pointwise and not task.is_stateful:
             return _once_if_static(task, arguments, keywords, values)
         return layer(*arguments, **keywords)
@@ -165,10 +226,14 @@ class Runner:
         if Ref(task.index, 0) in self.graph.masks:
             mask = layer.mask(given, *arguments)
             masks |= {Ref(task.index, i): mask for i in range(layer.masked_outputs)}
-        if states is not None and isinstance(layer, StatefulLayer):
-            arguments = layer.received(arguments)
-            y, after[task.index] = layer.scan(states[task.index], *arguments, **options)
-            return y
+        if states is not None:
+            if task.is_carried:
+                assert isinstance(layer, StatefulLayer)  # noqa: S101 (the plan holds no others)
+                arguments = layer.received(arguments)
+                y, after[task.index] = layer.scan(states[task.index], *arguments, **options)
+                return y
+            if task.is_stepped:
+                return layer.call_step(*layer.received(arguments), **keywords, **options)
         if task.is_pointwise and not task.is_stateful and not task.listens:
             return _once_if_static(task, arguments, keywords, values)
         return layer(*arguments, **keywords, **options)
@@ -223,5 +288,6 @@ def _once_if_static(
     steps = given[0].shape[1]
     first = {ref: values[ref][:, :1] for ref in task.inputs}
     arguments = substitute(task.node.arguments, first.__getitem__)
-    y: Array = layer(*arguments, **substitute(task.node.keywords, first.__getitem__))
+    arguments = layer.received(arguments)
+    y: Array = layer.call_step(*arguments, **substitute(task.node.keywords, first.__getitem__))
     return np.broadcast_to(y, (y.shape[0], steps, *y.shape[2:]))

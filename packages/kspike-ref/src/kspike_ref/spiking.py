@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kspike_ref import _kernels, _threads
+from kspike_ref import _threads
+from kspike_ref._arguments import told_options
 from kspike_ref._memory import aligned
 from kspike_ref._signal import (
     Floats,
@@ -18,12 +20,15 @@ from kspike_ref._signal import (
     frozen,
     per_unit,
     seed_words,
+    shown,
     signal,
     time_step,
     unit_shape,
 )
+from kspike_ref.kernels import time as loops
 
 _TICKS = 2.0**32  # grid steps in one spike
+_LARGEST = 2.0**20  # spikes, below which additions on the grid are exact in float64
 
 
 class SpikingDynamics:
@@ -65,14 +70,14 @@ class SpikingDynamics:
         gain, height = self.gain, self.height
 
         def work(region: _threads.Region) -> None:
-            _kernels.spike(x, gain, height, region, voltage, out)
+            loops.spike(x, gain, height, region, voltage, out)
 
         _threads.run(work, *out.shape)
 
     def step(self, rates: Floats, voltage: State, out: Floats) -> None:
         """Spike for one step, on the calling thread; arrays as in `run`, without the time axis."""
         rows, units = out.shape
-        _kernels.spike(
+        loops.spike(
             frozen(rates[:, None]),
             self.gain,
             self.height,
@@ -82,12 +87,15 @@ class SpikingDynamics:
         )
 
 
+@told_options
 def spiking_activation(
     rates: ArrayLike,
     dt: float = 0.001,
     initial_voltage: ArrayLike | None = None,
     seed: int | None = None,
     time_major: bool = False,
+    *,
+    unit_axes: int | None = None,
 ) -> tuple[Floats, State]:
     """Turn firing rates into spikes.
 
@@ -103,9 +111,9 @@ def spiking_activation(
     Parameters
     ----------
     rates : (batch, time, *units) array_like
-        Firing rates in Hz, float16, float32 or float64; any number of unit axes, also none. Bools
-        and integers of up to 16 bits are taken as float32, wider ones as float64. A rate that is
-        not finite leaves that neuron's voltage NaN.
+        Firing rates in Hz, float16, float32 or float64; any number of unit axes, none only with
+        ``unit_axes=0``. Bools and integers of up to 16 bits are taken as float32,
+        wider ones as float64. A rate that is not finite leaves that neuron's voltage NaN.
     dt : float
         Seconds a step. Rounded to float32 first, unless the rates are float64.
     initial_voltage : array_like, optional
@@ -116,6 +124,9 @@ def spiking_activation(
         Without a seed and a voltage, each example and each call has its own.
     time_major : bool
         Whether ``rates`` are ``(time, batch, *units)``.
+    unit_axes : int, optional
+        How many axes the units have: 0 for ``(batch, time)``, which is refused otherwise, as it
+        is mostly ``(time, units)`` without its batch.
 
     Returns
     -------
@@ -129,26 +140,47 @@ def spiking_activation(
     TypeError
         If an argument is not of the type above.
     ValueError
-        If ``rates`` have fewer than two axes, ``dt`` is not positive and finite,
-        ``initial_voltage`` does not broadcast or is not finite, ``seed`` is negative or longer than
+        If ``rates`` have other axes, ``dt`` is not positive and finite, ``initial_voltage`` does
+        not broadcast, is not finite or is 2²⁰ spikes or more, ``seed`` is negative or longer than
         64 bits, or both ``seed`` and ``initial_voltage`` are given.
+
+    Warns
+    -----
+    UserWarning
+        If ``dt`` is a second or more and there is more than a spike in it, as where milliseconds
+        are meant.
 
     Examples
     --------
     A neuron at 250 Hz spikes in every fourth millisecond:
 
-    >>> spikes, voltage = spiking_activation(np.full((1, 8), 250.0), initial_voltage=0.0)
+    >>> rates = np.full((1, 8), 250.0)
+    >>> spikes, voltage = spiking_activation(rates, initial_voltage=0.0, unit_axes=0)
     >>> spikes
     array([[   0.,    0.,    0., 1000.,    0.,    0.,    0., 1000.]])
     >>> voltage
     array([0.])
     """
-    x = signal("rates", rates, time_major)
-    dynamics = SpikingDynamics(time_step(dt), x.rows.dtype)
+    x = signal("rates", rates, time_major, unit_axes=unit_axes)
+    seconds = time_step(dt)
+    if seconds >= 1:
+        _warn_of_milliseconds(x.rows, seconds)
+    dynamics = SpikingDynamics(seconds, x.rows.dtype)
     voltage = aligned(_first_voltage(initial_voltage, seed, x.state_shape))
     out = x.empty()
     dynamics.run(x.rows, voltage.reshape(out.shape[0], out.shape[2]), out)
     return x.restore(out), voltage
+
+
+def _warn_of_milliseconds(rates: Floats, dt: float) -> None:
+    """Warn of a time step in which neurons spike many times; rates below one a step are meant."""
+    highest = float(np.nanmax(np.abs(rates), initial=0.0))
+    if highest * dt > 1:
+        warnings.warn(
+            f"dt is in seconds and rates are in Hz: with dt={dt:g}, a neuron at {highest:.3g} Hz "
+            f"spikes {highest * dt:.3g} times a step. For {dt:g} ms pass dt={dt / 1000:g}",
+            stacklevel=4,
+        )
 
 
 def _first_voltage(given: ArrayLike | None, seed: int | None, shape: tuple[int, ...]) -> State:
@@ -163,7 +195,13 @@ def _first_voltage(given: ArrayLike | None, seed: int | None, shape: tuple[int, 
         raise ValueError(
             f"seed must be None where initial_voltage is given. Received: seed={seed!r}"
         )
-    return on_grid(per_unit("initial_voltage", given, shape))
+    voltage = per_unit("initial_voltage", given, shape)
+    if (np.abs(voltage) >= _LARGEST).any():
+        raise ValueError(
+            "initial_voltage must be of fewer than 2**20 spikes, beyond which the grid is not "
+            f"exact. Received: initial_voltage={shown(np.asarray(given))}"
+        )
+    return on_grid(voltage)
 
 
 def on_grid(voltage: State) -> State:

@@ -1,70 +1,143 @@
-"""Which tensors have a time axis, and whether a model can run one time step at a time."""
+"""What each tensor of a model is while it runs step by step, and which layers carry a state."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
+from kspike_ref.axes import Axes, has_time_first
 from kspike_ref.graph import Graph, Node, Ref, refs, substitute
 from kspike_ref.layers.base import StatefulLayer
-from kspike_ref.run import pointwise
+from kspike_ref.layers.shape import RepeatVector
+from kspike_ref.layers.wrapper import Fold, Unfold
 
 
-def time_tensors(graph: Graph) -> set[Ref]:
-    """Return the tensors whose axis 1 is time.
+class Kind(Enum):
+    """What a tensor is at one step of a stream."""
 
-    That is what temporal layers take and give, inputs of unknown length, and what layers
-    connect to them that treat each position of axis 1 alone.
+    STATIC = "the same at every step"
+    STEP = "one step of the time axis"
+    SO_FAR = "a value over the steps so far"
+    FOLDED = "one step, with time folded into the batch"
+
+
+@dataclass(frozen=True)
+class Stream:
+    """How a model runs one time step at a time.
+
+    Attributes
+    ----------
+    carried : frozenset of int
+        The nodes that carry a state from step to step. Other stateful layers start anew: they run
+        over an axis of their own within each step, or over the steps so far.
+    stepped : frozenset of int
+        The nodes that take a time axis of one step and treat each step alone.
+    outputs : tuple of bool
+        For each output, whether it has a time axis.
+    """
+
+    carried: frozenset[int]
+    stepped: frozenset[int]
+    outputs: tuple[bool, ...]
+
+
+def plan(graph: Graph, axes: Axes) -> Stream:
+    """Find out how a model runs step by step, so that the steps are those of one run.
 
     Parameters
     ----------
     graph : Graph
         The model.
+    axes : Axes
+        Its time axes.
 
     Returns
     -------
-    set of Ref
-        The tensors.
-    """
-    timed: set[Ref] = set()
-    linked: list[set[Ref]] = []
-    for i, node in enumerate(graph.nodes):
-        inputs, outputs = node.layer.timed()
-        timed |= {node.inputs[k] for k in inputs if k < len(node.inputs)}
-        timed |= {Ref(i, k) for k in outputs}
-        if node.inputs and not isinstance(node.layer, StatefulLayer) and pointwise(node):
-            linked.append({*node.inputs, *(Ref(i, k) for k in range(len(node.output_shapes)))})
-    before = -1
-    while before < len(timed):
-        before = len(timed)
-        for tensors in [*linked, *reversed(linked)]:
-            if timed & tensors:
-                timed |= tensors
-    return timed
-
-
-def check_streaming(graph: Graph, timed: set[Ref]) -> None:
-    """Refuse models whose layers look at several time steps at once.
-
-    Parameters
-    ----------
-    graph : Graph
-        The model.
-    timed : set of Ref
-        What `time_tensors` returned.
+    Stream
+        The plan.
 
     Raises
     ------
     ValueError
         If there is no time axis, or a layer mixes time steps; it is named.
     """
-    if not any(Ref(i, 0) in timed for i, node in enumerate(graph.nodes) if not node.inputs):
+    time = _time(graph, axes)
+    kinds: dict[Ref, Kind] = {}
+    carried, stepped = set(), set()
+    for i, node in enumerate(graph.nodes):
+        given = [kinds[ref] for ref in node.inputs]
+        kind = _kind(node, given, Ref(i, 0) in time)
+        outputs = [kind] * len(node.output_shapes)
+        if Kind.STEP in given and isinstance(node.layer, StatefulLayer):
+            carried.add(i)
+            # behind the output come the states
+            outputs[1:] = [Kind.SO_FAR] * (len(outputs) - 1)
+            if node.layer.reduces:
+                outputs[0] = Kind.SO_FAR
+        elif kind is Kind.STEP and node.inputs:
+            stepped.add(i)
+        kinds |= {Ref(i, k): one for k, one in enumerate(outputs)}
+    ends = tuple(kinds[ref] is Kind.STEP for ref in refs(graph.outputs))
+    return Stream(frozenset(carried), frozenset(stepped), ends)
+
+
+def _time(graph: Graph, axes: Axes) -> set[Ref]:
+    """Return the inputs that bring the time axis, and the vectors repeated along it."""
+    nodes = graph.nodes
+    inputs = axes.inputs(graph)
+    repeated = [
+        Ref(i, 0)
+        for i, node in enumerate(nodes)
+        if isinstance(node.layer, RepeatVector) and Ref(i, 0) in axes.timed
+    ]
+    if inputs:
+        shared = {axes.group(ref) for ref in inputs}
+        time = [*inputs, *(ref for ref in repeated if axes.group(ref) in shared)]
+    else:
+        time = repeated
+    if not time:
         raise ValueError("this model has no time axis, so it cannot run step by step")
-    for node in graph.nodes:
-        if not timed.isdisjoint(node.inputs) and not _streams(node):
+    lengths = {ref: nodes[ref.node].output_shapes[0][1] for ref in time}
+    if len({n for n in lengths.values() if n is not None}) > 1:
+        found = ", ".join(
+            f"{n} at {nodes[ref.node].name!r}" for ref, n in lengths.items() if n is not None
+        )
+        raise ValueError(
+            f"this model has time axes of several lengths ({found}), so it cannot run step by step"
+        )
+    return set(time)
+
+
+def _kind(node: Node, given: list[Kind], is_time: bool) -> Kind:
+    """Return what the first output of a node is, given what its inputs are."""
+    if has_time_first(node.layer):
+        raise ValueError(
+            f"layer {node.name!r} ({node.layer.class_name}) takes time as the first axis "
+            "(time_major=True), so the model cannot run step by step"
+        )
+    if is_time and set(given) <= {Kind.STATIC}:
+        return Kind.STEP
+    if isinstance(node.layer, Fold) and given == [Kind.STEP]:
+        return Kind.FOLDED
+    if isinstance(node.layer, Unfold):
+        return given[1]
+    if Kind.STEP in given:
+        if set(given) > {Kind.STEP}:
+            raise ValueError(
+                f"layer {node.name!r} ({node.layer.class_name}) combines single time steps with "
+                "what is no time step, so the model cannot run step by step"
+            )
+        if not _streams(node):
             raise ValueError(
                 f"layer {node.name!r} ({node.layer.class_name}) mixes time steps, or takes its "
                 "initial state from the model, so the model cannot run step by step"
             )
+        return Kind.STEP
+    for kind in (Kind.FOLDED, Kind.SO_FAR):
+        if kind in given:
+            return kind
+    return Kind.STATIC
 
 
 def _streams(node: Node) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kspike_ref._text import printable
 from kspike_ref.graph import Node
 from kspike_ref.layers.base import Shape, policy_name
 
@@ -31,7 +32,8 @@ def summary(name: str, nodes: Sequence[Node]) -> str:
         total += count
         shapes = ", ".join(_shown(shape) for shape in node.output_shapes)
         again = f" (use {node.node_index + 1})" if node.node_index else ""
-        rows.append((node.name + again, node.layer.class_name, shapes, f"{count:,}"))
+        name, kind = printable(node.name), printable(node.layer.class_name)
+        rows.append((name + again, kind, shapes, f"{count:,}"))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = [
         "  ".join(

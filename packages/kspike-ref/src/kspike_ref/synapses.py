@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kspike_ref import _kernels, _threads
+from kspike_ref import _threads
+from kspike_ref._arguments import told_options
 from kspike_ref._memory import aligned
 from kspike_ref._signal import (
     Floats,
@@ -20,7 +22,10 @@ from kspike_ref._signal import (
     time_constant,
     time_step,
 )
+from kspike_ref.kernels import time as loops
 
+# Synapses and membranes take up to about a second, and steps of a simulation are shorter than one.
+_LONG_TAU, _LONG_STEP = 5.0, 1.0  # seconds
 SHORTEST_TAU = 1e-8  # seconds; training may have taken a time constant below
 
 
@@ -59,14 +64,14 @@ class LowpassDynamics:
         x, decay = frozen(x), self.decay
 
         def work(region: _threads.Region) -> None:
-            _kernels.lowpass(x, decay, region, level, out)
+            loops.lowpass(x, decay, region, level, out)
 
         _threads.run(work, *out.shape)
 
     def step(self, x: Floats, level: State, out: Floats) -> None:
         """Filter one step, on the calling thread; arrays as in `run`, without the time axis."""
         rows, units = out.shape
-        _kernels.lowpass(frozen(x[:, None]), self.decay, (0, rows, 0, units), level, out[:, None])
+        loops.lowpass(frozen(x[:, None]), self.decay, (0, rows, 0, units), level, out[:, None])
 
 
 class AlphaDynamics:
@@ -107,7 +112,7 @@ class AlphaDynamics:
         x, decay, ramp = frozen(x), self.decay, self.ramp
 
         def work(region: _threads.Region) -> None:
-            _kernels.alpha(x, decay, ramp, region, state, out)
+            loops.alpha(x, decay, ramp, region, state, out)
 
         _threads.run(work, *out.shape)
 
@@ -115,15 +120,18 @@ class AlphaDynamics:
         """Filter one step, on the calling thread; arrays as in `run`, without the time axis."""
         rows, units = out.shape
         region = (0, rows, 0, units)
-        _kernels.alpha(frozen(x[:, None]), self.decay, self.ramp, region, state, out[:, None])
+        loops.alpha(frozen(x[:, None]), self.decay, self.ramp, region, state, out[:, None])
 
 
+@told_options
 def lowpass(
     x: ArrayLike,
     tau: ArrayLike,
     dt: float = 0.001,
     initial_level: ArrayLike = 0.0,
     time_major: bool = False,
+    *,
+    unit_axes: int | None = None,
 ) -> tuple[Floats, State]:
     """Filter a signal with an exponential synapse.
 
@@ -137,8 +145,9 @@ def lowpass(
     Parameters
     ----------
     x : (batch, time, *units) array_like
-        The signal, float16, float32 or float64; any number of unit axes, also none. Bools and
-        integers of up to 16 bits are taken as float32, wider ones as float64.
+        The signal, float16, float32 or float64; any number of unit axes, none only with
+        ``unit_axes=0``. Bools and integers of up to 16 bits are taken as float32,
+        wider ones as float64.
     tau : float or array_like
         Time constant in seconds, positive; of a shape that broadcasts to ``units`` or
         ``(1, *units)``. Clipped to at least 1e-8.
@@ -149,6 +158,9 @@ def lowpass(
         on where a call ended, give the level that it returned.
     time_major : bool
         Whether ``x`` is ``(time, batch, *units)``.
+    unit_axes : int, optional
+        How many axes the units have: 0 for ``(batch, time)``, which is refused otherwise, as it
+        is mostly ``(time, units)`` without its batch.
 
     Returns
     -------
@@ -162,18 +174,23 @@ def lowpass(
     TypeError
         If an argument is not of the type above.
     ValueError
-        If ``x`` has fewer than two axes, ``tau`` or ``dt`` is not positive and finite,
+        If ``x`` has other axes, ``tau`` or ``dt`` is not positive and finite,
         ``initial_level`` is not finite, or a shape does not broadcast.
+
+    Warns
+    -----
+    UserWarning
+        If one of ``tau`` and ``dt`` looks like milliseconds, and the other like seconds.
 
     Examples
     --------
-    >>> y, level = lowpass(np.ones((1, 3)), tau=0.01, dt=0.001)
-    >>> y.round(4)
-    array([[0.0952, 0.1813, 0.2592]])
-    >>> lowpass(np.ones((1, 1)), tau=0.01, dt=0.001, initial_level=level)[0].round(4)
-    array([[0.3297]])
+    >>> y, level = lowpass(np.ones((1, 3, 1)), tau=0.01, dt=0.001)
+    >>> y[0, :, 0].round(4)
+    array([0.0952, 0.1813, 0.2592])
+    >>> lowpass(np.ones((1, 1, 1)), tau=0.01, initial_level=level)[0].ravel().round(4)
+    array([0.3297])
     """
-    signal_, constants, seconds = _arguments(x, tau, dt, time_major)
+    signal_, constants, seconds = _arguments(x, tau, dt, time_major, unit_axes)
     level = aligned(per_unit("initial_level", initial_level, signal_.state_shape))
     out = signal_.empty()
     LowpassDynamics(constants, seconds).run(
@@ -182,12 +199,15 @@ def lowpass(
     return signal_.restore(out), level
 
 
+@told_options
 def alpha(
     x: ArrayLike,
     tau: ArrayLike,
     dt: float = 0.001,
     initial_level: ArrayLike = 0.0,
     time_major: bool = False,
+    *,
+    unit_axes: int | None = None,
 ) -> tuple[Floats, State]:
     """Filter a signal with an alpha synapse.
 
@@ -201,8 +221,9 @@ def alpha(
     Parameters
     ----------
     x : (batch, time, *units) array_like
-        The signal, float16, float32 or float64; any number of unit axes, also none. Bools and
-        integers of up to 16 bits are taken as float32, wider ones as float64.
+        The signal, float16, float32 or float64; any number of unit axes, none only with
+        ``unit_axes=0``. Bools and integers of up to 16 bits are taken as float32,
+        wider ones as float64.
     tau : float or array_like
         Time constant in seconds, positive; of a shape that broadcasts to ``units`` or
         ``(1, *units)``. Clipped to at least 1e-8.
@@ -213,6 +234,9 @@ def alpha(
         ``(batch, *units)``. Or, to go on where a call ended, the state that it returned.
     time_major : bool
         Whether ``x`` is ``(time, batch, *units)``.
+    unit_axes : int, optional
+        How many axes the units have: 0 for ``(batch, time)``, which is refused otherwise, as it
+        is mostly ``(time, units)`` without its batch.
 
     Returns
     -------
@@ -226,18 +250,23 @@ def alpha(
     TypeError
         If an argument is not of the type above.
     ValueError
-        If ``x`` has fewer than two axes, ``tau`` or ``dt`` is not positive and finite,
+        If ``x`` has other axes, ``tau`` or ``dt`` is not positive and finite,
         ``initial_level`` is not finite, or a shape does not broadcast.
+
+    Warns
+    -----
+    UserWarning
+        If one of ``tau`` and ``dt`` looks like milliseconds, and the other like seconds.
 
     Examples
     --------
-    >>> y, state = alpha(np.ones((1, 3)), tau=0.01, dt=0.001)
-    >>> y.round(4)
-    array([[0.0047, 0.0175, 0.0369]])
-    >>> alpha(np.ones((1, 1)), tau=0.01, dt=0.001, initial_level=state)[0].round(4)
-    array([[0.0616]])
+    >>> y, state = alpha(np.ones((1, 3, 1)), tau=0.01, dt=0.001)
+    >>> y[0, :, 0].round(4)
+    array([0.0047, 0.0175, 0.0369])
+    >>> alpha(np.ones((1, 1, 1)), tau=0.01, initial_level=state)[0].ravel().round(4)
+    array([0.0616])
     """
-    signal_, constants, seconds = _arguments(x, tau, dt, time_major)
+    signal_, constants, seconds = _arguments(x, tau, dt, time_major, unit_axes)
     state = _alpha_state(initial_level, signal_)
     out = signal_.empty()
     dynamics = AlphaDynamics(constants, seconds)
@@ -252,15 +281,29 @@ def alpha(
 
 
 def _arguments(
-    x: ArrayLike, tau: ArrayLike, dt: float, time_major: bool
+    x: ArrayLike, tau: ArrayLike, dt: float, time_major: bool, unit_axes: int | None
 ) -> tuple[Signal, State, float]:
     """Check what both filters take; time constants come back for each unit of the rows."""
     # Float16 is computed in float64, so that each output is rounded once.
-    signal_ = signal("x", x, time_major, half=np.float64)
+    signal_ = signal("x", x, time_major, np.float64, unit_axes)
     constants = time_constant(tau, signal_.units).reshape(-1)
     if time_major:
         constants = np.tile(constants, signal_.batch)
-    return signal_, constants, time_step(dt)
+    seconds = time_step(dt)
+    _warn_of_milliseconds(constants, seconds)
+    return signal_, constants, seconds
+
+
+def _warn_of_milliseconds(tau: State, dt: float) -> None:
+    """Warn where tau and dt are probably not in the same unit; in milliseconds, both are right."""
+    low, high = float(tau.min(initial=np.inf)), float(tau.max(initial=0.0))
+    if dt < _LONG_STEP and high >= _LONG_TAU:
+        told = f"tau={high:g} with dt={dt:g}; for {high:g} ms pass tau={high / 1000:g}"
+    elif dt >= _LONG_STEP and low < _LONG_STEP:
+        told = f"dt={dt:g} with tau={low:g}; for {dt:g} ms pass dt={dt / 1000:g}"
+    else:
+        return
+    warnings.warn(f"tau and dt are both in seconds. Received: {told}", stacklevel=5)
 
 
 def _alpha_state(initial_level: ArrayLike, x: Signal) -> Any:

@@ -17,6 +17,7 @@ from kspike_tf.layers import (
     LowpassCell,
     SpikingActivation,
     SpikingActivationCell,
+    TimeFolded,
 )
 from kspike_tf.model_energy import ModelEnergy
 
@@ -28,6 +29,7 @@ __all__ = [
     "ModelEnergy",
     "SpikingActivation",
     "SpikingActivationCell",
+    "TimeFolded",
     "callbacks",
     "config",
     "constraints",
@@ -37,3 +39,20 @@ __all__ = [
     "model_energy",
     "regularizers",
 ]
+
+
+def __getattr__(name: str) -> str:
+    """Return the version, which is looked up only if somebody asks: that takes milliseconds."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("kspike-tf")
+    except PackageNotFoundError:  # run from its sources, without an installation
+        return "unknown"
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted([*__all__, "__version__"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +18,9 @@ __all__ = ["DtScheduler"]
 class DtScheduler(keras.callbacks.Callback):
     """Changes the ``dt`` of layers during training.
 
-    The variable is set before each minibatch, from the number of minibatches trained so far.
-    The count goes on over epochs, and over several calls of ``fit`` with the same optimizer,
-    as that of a learning rate schedule does.
+    The variable is set before each minibatch, from the number of minibatches trained so far in
+    this call of ``fit``: the count goes on over epochs, and each ``fit`` starts at 0. With
+    ``steps_per_execution``, all minibatches of an execution have the value of its first.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ class DtScheduler(keras.callbacks.Callback):
         Gives the length of a time step, in seconds, for the number of the training step: any
         of Keras' learning rate schedules, or a function of one integer.
     verbose : bool, optional
-        Whether to print each change of ``dt``.
+        Whether to print the ``dt`` that each epoch begins with.
 
     Raises
     ------
@@ -38,7 +39,11 @@ class DtScheduler(keras.callbacks.Callback):
 
     Notes
     -----
-    The value stays after training: ``predict`` uses the last ``dt`` that was set.
+    The value stays after training: ``predict`` uses the last ``dt`` that was set. To go on with a
+    schedule in another ``fit``, shift it: ``lambda step: schedule(step + steps_before)``.
+
+    A model that was loaded, copied or pickled has a number where it had a variable. There is a
+    warning where no layer of the model has this one; `kspike_tf.config.set_dt` attaches it.
 
     Examples
     --------
@@ -69,22 +74,26 @@ class DtScheduler(keras.callbacks.Callback):
         self.dt = dt
         self.scheduler = scheduler
         self.verbose = verbose
-        self._trained = 0  # minibatches before this epoch
-        self._seen = 0  # minibatches up to now
+        self._before = 0  # minibatches of earlier epochs
+        self._last: tuple[int, int] | None = None  # in the last execution: first, and one beyond
+        self._iterations = 0  # of the optimizer, before this epoch
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Take the number of steps trained before from the optimizer."""
-        optimizer = getattr(self.model, "optimizer", None)
-        if optimizer is not None:
-            # With mixed_float16, the wrapped optimizer does the counting.
-            optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-            batches_per_step = optimizer.gradient_accumulation_steps or 1
-            iterations = keras.ops.convert_to_numpy(optimizer.iterations)
-            self._seen = int(iterations) * batches_per_step
+        """Start to count; warn where no layer of the model has the variable."""
+        self._before, self._last = 0, None
+        if not _has(self.model, self.dt):
+            warnings.warn(
+                "no layer of the model has the variable of DtScheduler as dt, so that nothing "
+                "changes: a model that was loaded, copied or pickled holds a number in its place. "
+                "Attach it by kspike_tf.config.set_dt(model, dt)",
+                stacklevel=2,
+            )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Go on counting from the last epoch."""
-        self._trained = self._seen
+        self._before += self._trained()
+        self._last, self._iterations = None, self._minibatches_of_optimizer()
+        self._epoch = epoch
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Set ``dt`` for the next minibatch.
@@ -101,7 +110,7 @@ class DtScheduler(keras.callbacks.Callback):
         ValueError
             If the scheduler returns something other than one positive, finite number.
         """
-        step = self._trained + batch
+        step = self._before + batch
         value = np.asarray(keras.ops.convert_to_numpy(self.scheduler(step)))
         if value.size != 1 or value.dtype.kind not in "fiu":
             raise ValueError(
@@ -114,9 +123,43 @@ class DtScheduler(keras.callbacks.Callback):
                 f"Received: dt={dt!r} for step {step}"
             )
         self.dt.assign(dt)
-        if self.verbose:
-            sys.stdout.write(f"\nStep {step}: DtScheduler sets dt to {dt:.6g}.\n")
+        if self.verbose and batch == 0:
+            sys.stdout.write(f"\nEpoch {self._epoch + 1}: DtScheduler sets dt to {dt:.6g}.\n")
+        self._first = batch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Count the minibatches, of which an execution may hold several."""
-        self._seen = self._trained + batch + 1
+        """Note which minibatches an execution held, as far as Keras knows."""
+        self._last = self._first, batch + 1
+
+    def _trained(self) -> int:
+        """Return how many minibatches this epoch had.
+
+        Keras takes the last execution of an epoch for a full one. The optimizer knows better,
+        unless it left steps out because of gradients that are not finite.
+        """
+        if self._last is None:
+            return 0
+        first, beyond = self._last
+        counted = self._minibatches_of_optimizer() - self._iterations
+        if first < counted <= beyond:
+            return counted
+        steps = self.params.get("steps") if self.params else None
+        return min(beyond, steps) if steps and steps > first else beyond
+
+    def _minibatches_of_optimizer(self) -> int:
+        optimizer = getattr(self.model, "optimizer", None)
+        if optimizer is None:
+            return 0
+        # With mixed_float16, the wrapped optimizer does the counting.
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        batches_per_step = optimizer.gradient_accumulation_steps or 1
+        return int(keras.ops.convert_to_numpy(optimizer.iterations)) * batches_per_step
+
+
+def _has(model: Any, variable: Any) -> bool:
+    """Return whether a layer of the model, or a cell, has the variable as an attribute."""
+    return any(
+        value is variable or getattr(value, "variable", None) is variable
+        for layer in model._flatten_layers()
+        for value in list(vars(layer).values())
+    )

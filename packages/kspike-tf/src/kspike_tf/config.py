@@ -13,8 +13,17 @@ import numpy as np
 import tensorflow as tf
 
 from kspike_energy.config import DefaultManager, check_dt, default
+from kspike_tf.tracing import is_plain
 
-__all__ = ["DefaultManager", "VariableDt", "default", "dt_config", "read_dt", "resolve_dt"]
+__all__ = [
+    "DefaultManager",
+    "VariableDt",
+    "default",
+    "dt_config",
+    "read_dt",
+    "resolve_dt",
+    "set_dt",
+]
 
 
 class VariableDt(float):
@@ -40,7 +49,7 @@ class VariableDt(float):
     TypeError
         If the variable does not hold floating point numbers.
     ValueError
-        If the variable is not a scalar, or its value is not positive and finite.
+        If the variable is not a scalar.
 
     Examples
     --------
@@ -65,7 +74,8 @@ class VariableDt(float):
             raise TypeError(
                 f"dt must be a variable of a floating point type. Received a variable of {dtype}"
             )
-        self = super().__new__(cls, check_dt(_value(variable)))
+        # Zero, perhaps: a schedule may set it before it is used.
+        self = super().__new__(cls, _value(variable))
         self.variable = variable
         return self
 
@@ -100,8 +110,9 @@ def resolve_dt(dt: Any = None) -> float | VariableDt:
 
     Parameters
     ----------
-    dt : float, tf.Variable, keras.Variable, VariableDt or None, optional
-        Length of one time step, in seconds; ``None`` takes ``kspike_tf.default.dt``.
+    dt : float, tf.Tensor, tf.Variable, keras.Variable, VariableDt or None, optional
+        Length of one time step, in seconds; ``None`` takes ``kspike_tf.default.dt``. The value of
+        a variable may change, and has to be positive when it is used.
 
     Returns
     -------
@@ -111,9 +122,10 @@ def resolve_dt(dt: Any = None) -> float | VariableDt:
     Raises
     ------
     TypeError
-        If ``dt`` is neither a real number nor a floating point variable.
+        If ``dt`` is neither a real number nor a floating point variable, or a tensor without a
+        value.
     ValueError
-        If ``dt`` is not scalar, positive and finite.
+        If ``dt`` is not scalar, or a number that is not positive and finite.
 
     Examples
     --------
@@ -126,7 +138,86 @@ def resolve_dt(dt: Any = None) -> float | VariableDt:
         return dt
     if isinstance(dt, (tf.Variable, keras.Variable)):
         return VariableDt(dt)
+    if tf.is_tensor(dt) or isinstance(dt, keras.KerasTensor):
+        if not hasattr(dt, "numpy") or tuple(dt.shape) != ():
+            raise TypeError(
+                "dt must be a number, a scalar tensor that has a value, or a tf.Variable that is "
+                f"followed. Received: dt={dt!r}"
+            )
+        dt = _value(dt)
     return check_dt(dt)
+
+
+def positive_dt(dt: Any) -> Any:
+    """Return a tensor of a variable ``dt`` after checking its value, when it is known.
+
+    Parameters
+    ----------
+    dt : tf.Tensor
+        A scalar.
+
+    Returns
+    -------
+    tf.Tensor
+        The same; under XLA, which knows no errors, NaN where it is not positive and finite.
+
+    Raises
+    ------
+    ValueError
+        If the value is not positive and finite. In a graph, running it raises
+        ``tf.errors.InvalidArgumentError``.
+    """
+    if is_plain():
+        return dt
+    good = (dt > 0) & tf.math.is_finite(dt)
+    text = "dt must be positive and finite when a layer uses it. Received: dt="
+    if tf.executing_eagerly():
+        if not good:
+            raise ValueError(f"{text}{float(dt)!r}")
+        return dt
+    with tf.control_dependencies([tf.debugging.Assert(good, [text, dt])]):
+        return tf.where(good, dt, tf.constant(float("nan"), dt.dtype))
+
+
+def set_dt(model: keras.layers.Layer, dt: Any) -> None:
+    """Give all layers and cells of a model a ``dt``.
+
+    A model that was loaded, copied or pickled has a number where it had a variable: attach one
+    so that `kspike_tf.callbacks.DtScheduler` reaches its layers.
+
+    Parameters
+    ----------
+    model : keras.layers.Layer
+        A model or layer; layers and cells of this package within get ``dt``.
+    dt : float, tf.Tensor, tf.Variable, keras.Variable or None
+        As for the layers.
+
+    Raises
+    ------
+    TypeError
+        If ``model`` is not a Keras layer, or ``dt`` neither number nor variable.
+    ValueError
+        If the model has no layer of this package, or ``dt`` is not as layers take it.
+    AttributeError
+        If a layer that makes its cell in a ``build_cell`` of the user's is built.
+
+    Examples
+    --------
+    >>> import keras, tensorflow as tf, kspike_tf
+    >>> model = keras.Sequential([keras.Input((None, 3)), kspike_tf.Lowpass(0.1)])
+    >>> dt = tf.Variable(0.01)
+    >>> set_dt(model, dt)
+    >>> model.layers[0].dt.variable is dt
+    True
+    """
+    if not isinstance(model, keras.layers.Layer):
+        raise TypeError(f"model must be a Keras model or layer. Received: model={model!r}")
+    layers = [each for each in model._flatten_layers() if "dt" in getattr(each, "settings", ())]
+    if not layers:
+        raise ValueError(f"model must hold layers of kspike_tf. Received: {model.name!r}")
+    dt = resolve_dt(dt)
+    for layer in layers:
+        layer.dt = dt
 
 
 def read_dt(dt: float | VariableDt) -> Any:

@@ -1,7 +1,8 @@
 """Export of trained models to ONNX.
 
-(TensorFlow's SavedModel needs no help: ``model.export("folder")`` works as it does for any Keras
-model.)
+Keras' own ``model.export`` works too, for SavedModel, ONNX and LiteRT. Its ONNX files give the same
+spikes, but layers without a seed draw the same voltages in every session, ``TimeDistributed`` may be
+converted wrongly, and operations that ONNX lacks pass unnoticed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import keras
 import tensorflow as tf
 from keras.layers import TimeDistributed
 
+from kspike_tf import onnx_operations
 from kspike_tf.tracing import plain_operations
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ def to_onnx(
     are bit for bit those of Keras wherever the inputs of the spiking layers are. Batch and time
     stay dynamic where the model leaves them open. A variable ``dt`` becomes a constant, its
     value at the time of the export. A spiking layer without a seed draws fresh initial voltages
-    in ONNX too, from the runtime's own generator.
+    in ONNX too, from the runtime's own generator, which each session starts elsewhere.
 
     Parameters
     ----------
@@ -102,8 +104,11 @@ def to_onnx(
 
     with plain_operations(), _time_in_batch(model), _sound_optimizers():
         traced = tf.function(infer, input_signature=specs, autograph=False)
-        proto, _ = tf2onnx.convert.from_function(traced, input_signature=specs, opset=opset)
+        proto, _ = tf2onnx.convert.from_function(
+            traced, input_signature=specs, opset=opset, custom_op_handlers=onnx_operations.HANDLERS
+        )
     _check_operations(proto)
+    onnx_operations.remove_seeds(proto)
     _name_outputs(proto, names)
     if path is not None:
         Path(path).write_bytes(proto.SerializeToString())
@@ -204,14 +209,13 @@ def _folded(layer: keras.layers.Layer) -> Callable[..., Any]:
 
 def _check_operations(proto: onnx.ModelProto) -> None:
     """Refuse what tf2onnx only logs: operations that it left as they were."""
-    from onnx import AttributeProto, defs
+    from onnx import defs
 
-    graphs, unknown = [proto.graph], set()
-    while graphs:
-        for node in graphs.pop().node:
-            if not defs.has(node.op_type, node.domain):
-                unknown.add(node.op_type)
-            graphs += [each.g for each in node.attribute if each.type == AttributeProto.GRAPH]
+    unknown = {
+        node.op_type
+        for node in onnx_operations.nodes(proto)
+        if not defs.has(node.op_type, node.domain)
+    }
     if unknown:
         raise ValueError(f"model has operations that ONNX lacks: {', '.join(sorted(unknown))}")
 

@@ -8,6 +8,8 @@ is beyond the largest float16.
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,6 +21,14 @@ from kspike_tf._targets import Target, check_axis, check_number, check_target, c
 __all__ = ["L1", "L1L2", "L2", "Percentile", "RangedRegularizer"]
 
 _L2 = keras.regularizers.L1L2(l2=0.01)  # stateless, so one serves all
+
+
+def _outside() -> int:
+    """Return the ``stacklevel`` that is the caller of this module, from a function of its own."""
+    frame, level = sys._getframe(1), 1
+    while frame is not None and frame.f_globals.get("__name__") == __name__:
+        frame, level = frame.f_back, level + 1  # type: ignore[assignment]
+    return level
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
@@ -53,6 +63,16 @@ class RangedRegularizer(keras.regularizers.Regularizer):
         self.regularizer = keras.regularizers.get(regularizer)
         if self.regularizer is None:
             raise TypeError(f"regularizer must be a regularizer. Received: {regularizer!r}")
+        self._warn_if_without_weights()
+
+    def _warn_if_without_weights(self) -> None:
+        kinds = keras.regularizers.L1L2, keras.regularizers.L1, keras.regularizers.L2
+        weights = (getattr(self.regularizer, name, 0.0) for name in ("l1", "l2"))
+        if isinstance(self.regularizer, kinds) and not any(map(float, weights)):
+            warnings.warn(
+                f"{type(self).__name__} without weights penalises nothing: give l1 or l2",
+                stacklevel=_outside(),
+            )
 
     def __call__(self, x: Any) -> Any:
         """Return the penalty.

@@ -1,13 +1,31 @@
-"""How layers are traced: compiled by default, or with plain operations for export."""
+"""How layers are traced: compiled by default, or with plain operations for export.
+
+A graph that leaves the process must not hold our kernels. Who traces it tells whether it will: a
+function of an exporter is then on Python's stack. There is no hook for that in Keras or TensorFlow;
+the names of the exporters' packages are those of Keras 3.8 to 3.15, TensorFlow 2.18 to 2.21 and
+tf2onnx 1.17. Where a name changes, an export has both the kernels and plain operations, as the
+graphs of users' own functions do: a SavedModel works, ONNX and LiteRT need `plain_operations`.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["is_plain", "plain_operations"]
+import keras
+import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
 
+__all__ = ["exporter", "in_xla", "is_plain", "plain_operations"]
+
+EXPORTERS = (
+    keras.export.ExportArchive.__module__.rpartition(".")[0],  # all of Keras' formats
+    "tensorflow.lite",
+    "tensorflow.python.saved_model.save",
+    "tf2onnx",
+)
 _plain = ContextVar("kspike_tf_plain_operations", default=False)
 
 
@@ -15,8 +33,9 @@ _plain = ContextVar("kspike_tf_plain_operations", default=False)
 def plain_operations() -> Iterator[None]:
     """Trace layers without XLA, and with operations that other runtimes know.
 
-    The numbers are the same; only the initial voltages of a layer without a seed come from
-    another generator.
+    Keras' and TensorFlow's exporters need no such help; a function that is traced first, and
+    converted afterwards, does. The numbers are the same; only the initial voltages of a layer
+    without a seed come from another generator.
 
     Examples
     --------
@@ -39,11 +58,61 @@ def is_plain() -> bool:
     Returns
     -------
     bool
-        True inside `plain_operations`.
+        True inside `plain_operations`, and in a graph that an exporter traces.
 
     Examples
     --------
     >>> is_plain()
     False
     """
-    return _plain.get()
+    return _plain.get() or exporter() is not None
+
+
+def exporter() -> str | None:
+    """Return what exports the graph that is traced now: "SavedModel", "ONNX", "LiteRT" or None.
+
+    Returns
+    -------
+    str or None
+        None outside of exporters, and in `plain_operations`.
+
+    Examples
+    --------
+    >>> exporter() is None
+    True
+    """
+    if tf.executing_eagerly() or _plain.get():
+        return None
+    modules = set(_modules_on_stack())
+    if not modules:
+        return None
+    if any("lite" in each for each in modules):
+        return "LiteRT"
+    return "ONNX" if any("onnx" in each for each in modules) else "SavedModel"
+
+
+def _modules_on_stack() -> Iterator[str]:
+    frame = sys._getframe()
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__"))
+        if name.startswith(EXPORTERS):
+            yield name
+        frame = frame.f_back
+
+
+def in_xla() -> bool:
+    """Return whether XLA compiles the function that is traced now, or one around it.
+
+    Returns
+    -------
+    bool
+        True inside ``tf.function(jit_compile=True)``.
+
+    Examples
+    --------
+    >>> in_xla()
+    False
+    """
+    return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
+        tf.compat.v1.get_default_graph()
+    )

@@ -1,6 +1,7 @@
 """Which adapter takes a model. A framework is never imported for asking."""
 
 import importlib
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -61,6 +62,13 @@ def find_adapter(model: Any) -> Adapter:
     TypeError
         If none takes it.
     """
+    if isinstance(model, (str, os.PathLike)):
+        path = os.fspath(model)
+        raise TypeError(
+            f"model must be a loaded model, not the name of a file. Received: {path!r}. Load it "
+            f"with kspike_ref.load_model({path!r}), which needs no TensorFlow, or "
+            f"keras.models.load_model({path!r})"
+        )
     for cls in type(model).__mro__:
         for key in (cls, f"{cls.__module__}.{cls.__qualname__}"):
             if key in _ADAPTERS:

@@ -18,16 +18,17 @@ from kspike_energy.graph import Application
 from kspike_energy.nodes import LayerSpec, Node, Shape
 from kspike_energy.registry import find_statistics
 from kspike_energy.rules import RULES
+from kspike_energy.rules._table import OVER_TIME
 from kspike_energy.rules.linear import einsum_output
 
-__all__ = ["KerasAdapter", "layer_spec", "nodes_of_layer"]
+__all__ = ["KerasAdapter", "class_kind", "layer_spec", "node_application", "nodes_of_layer"]
 
 Graph: TypeAlias = Any  # keras.Model of the Functional kind
 _GRAPH_TYPES = ("Functional", "Sequential")
 _APPLICATION_LAYERS = ("LayerScale", "StochasticDepth")  # defined beside keras.applications
 
 
-def _class_kind(cls: type) -> str | None:
+def class_kind(cls: type) -> str | None:
     """Return the name of the rule for exactly this class, if there can be one."""
     module = cls.__module__
     if module.startswith(("keras.src.layers", "keras.layers")):
@@ -47,7 +48,7 @@ def _resolve(layer: Any) -> tuple[str | None, Callable[[Node], Mapping[str, Any]
     as it has no ``call`` of its own.
     """
     for cls in type(layer).__mro__:
-        kind = _class_kind(cls)
+        kind = class_kind(cls)
         statistics = find_statistics(cls, kind)
         if statistics is not None:
             return kind, statistics
@@ -213,13 +214,12 @@ def _walk(
             args, kwargs = node.arguments.fill_in(values)
             given = [values[id(t)] for t in node.input_tensors]
             inner = operation
-            over_time = isinstance(operation, keras.layers.TimeDistributed) and _is_graph(
-                operation.layer
-            )
+            over_time = _is_over_time(operation) and _is_graph(operation.layer)
             if over_time:
                 inner = operation.layer
             if _is_graph(inner):
-                tensors = [how.enter_time(t) for t in given] if over_time else given
+                tensors = given[: len(_graph(inner)._inputs)]  # a mask may follow
+                tensors = [how.enter_time(t) for t in tensors] if over_time else tensors
                 outputs = yield from _walk(inner, tensors, how, f"{name}/", inside or over_time)
                 if over_time:
                     outputs = keras.tree.map_structure(
@@ -235,6 +235,12 @@ def _walk(
                 values[id(tensor)] = value
     flat = [values[id(t)] for t in graph._outputs]
     return keras.tree.pack_sequence_as(graph._outputs_struct, flat)
+
+
+def _is_over_time(operation: Any) -> bool:
+    return isinstance(operation, keras.layers.Wrapper) and any(
+        class_kind(cls) in OVER_TIME for cls in type(operation).__mro__
+    )
 
 
 def _operands(arguments: Any) -> tuple[Shape, ...]:
@@ -281,6 +287,7 @@ class KerasAdapter(Adapter):
                     output_tensors=tuple(keras.tree.flatten(node.outputs)),
                     operands=_operands(arguments),
                     inside_time=inside,
+                    origin=node,
                 )
             )
         del alive
@@ -338,21 +345,24 @@ def _as_tensors(batch: Any) -> Any:
 
 def nodes_of_layer(layer: Any) -> list[Application]:
     """Return every application of one layer, whatever model it belongs to."""
-    found = []
-    for node in layer._inbound_nodes:
-        given, outputs = list(node.input_tensors), keras.tree.flatten(node.outputs)
-        if node.is_input:
-            given = outputs
-        found.append(
-            Application(
-                spec=layer_spec(layer),
-                inputs=tuple(_shape(t) for t in given),
-                outputs=tuple(_output_shapes(layer, [_shape(t) for t in given], outputs)),
-                input_ids=tuple(id(t) for t in given),
-                output_ids=tuple(id(t) for t in outputs),
-                input_tensors=tuple(given),
-                output_tensors=tuple(outputs),
-                operands=_operands((node.arguments.args, node.arguments.kwargs)),
-            )
-        )
-    return found
+    return [node_application(node) for node in layer._inbound_nodes]
+
+
+def node_application(node: Any) -> Application:
+    """Return the application of a layer that one of Keras' own nodes stands for."""
+    layer = node.operation
+    given, outputs = list(node.input_tensors), keras.tree.flatten(node.outputs)
+    if node.is_input:
+        given = outputs
+    inputs = [_shape(t) for t in given]
+    return Application(
+        spec=layer_spec(layer),
+        inputs=tuple(inputs),
+        outputs=tuple(_output_shapes(layer, inputs, outputs)),
+        input_ids=tuple(id(t) for t in given),
+        output_ids=tuple(id(t) for t in outputs),
+        input_tensors=tuple(given),
+        output_tensors=tuple(outputs),
+        operands=_operands((node.arguments.args, node.arguments.kwargs)),
+        origin=node,
+    )

@@ -5,7 +5,16 @@ convention that it follows.
 """
 
 from kspike_energy.nodes import Counts, Node
-from kspike_energy.rules import attention, linear, operations, recurrent, routing, units, wrappers
+from kspike_energy.rules import (
+    attention,
+    keras_spiking,
+    linear,
+    operations,
+    recurrent,
+    routing,
+    units,
+    wrappers,
+)
 from kspike_energy.rules._table import FREE, LINEAR, RULES, Rule
 
 __all__ = ["FREE", "LINEAR", "RULES", "Rule", "UnknownLayerError", "count"]
@@ -37,9 +46,10 @@ def count(node: Node) -> Counts:
     UndefinedShapeError
         If the count depends on an undefined shape.
     """
-    statistics = node.spec.statistics
-    if statistics is not None:
-        return wrappers.from_statistics(node, statistics(node))
+    if node.spec.statistics is not None:
+        return wrappers.from_statistics(node)
+    if node.options.convention == "keras-spiking":
+        return keras_spiking.count_as_keras_spiking(node)
     if node.spec.kind is None or node.spec.kind not in RULES:
         raise UnknownLayerError(
             f"layer {node.spec.name!r} ({node.spec.type_name}) has no rule; "

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 from kspike_energy.nodes import Counts, Node
 
-__all__ = ["FREE", "LINEAR", "RULES", "Rule", "activation_units", "is_linear", "names", "rule"]
+__all__ = ["FREE", "LINEAR", "OVER_TIME", "RULES", "Rule", "activation_units", "is_linear", "names", "rule"]
 
 Rule: TypeAlias = Callable[[Node], Counts]
 
@@ -13,6 +13,9 @@ RULES: dict[str, Rule] = {}
 
 # Kinds that only hand values on, so that what they put out are still the values that came in.
 FREE: set[str] = set()
+
+# Kinds that apply a layer, or a model, to every time step.
+OVER_TIME = ("TimeDistributed", "kspike_tf>TimeFolded")
 
 # Kinds with a kernel of weights, into which a batch normalisation behind them can be folded.
 LINEAR: set[str] = set()

@@ -3,17 +3,20 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from numbers import Real
 from typing import Any
 
+import numpy as np
+
+from kspike_energy.checks import check_whole
 from kspike_energy.counts import FanOut
 from kspike_energy.nodes import Counts, Node, Term
-from kspike_energy.rules._table import LINEAR, rule
+from kspike_energy.rules._table import LINEAR, OVER_TIME, rule
+from kspike_energy.suggest import did_you_mean
 
-__all__ = ["check_statistics", "from_statistics"]
+__all__ = ["check_statistics", "from_statistics", "registered_statistics"]
 
 
-@rule("TimeDistributed")
+@rule(*OVER_TIME)
 def time_distributed(node: Node) -> Counts:
     """Count the wrapped layer at one time step."""
     from kspike_energy.rules import count  # the table is complete only now
@@ -82,22 +85,44 @@ def check_statistics(name: str, statistics: Any) -> dict[str, Any]:
             raise ValueError(
                 f"statistics registered for layer {name!r} may have the keys 'connections', "
                 f"'neurons' and 'spiking'. Received: {key!r}"
+                f"{did_you_mean(key, ('connections', 'neurons', 'spiking'))}"
             )
-        elif not (isinstance(value, Real) and float(value).is_integer()):
-            raise TypeError(f"{key} of layer {name!r} must be a whole number. Received: {value!r}")
-        elif value < 0:
-            raise ValueError(f"{key} of layer {name!r} must not be negative. Received: {value!r}")
         else:
-            result[key] = int(statistics[key])
+            whole = isinstance(value, (float, np.floating)) and float(value).is_integer()
+            result[key] = check_whole(f"{key} of layer {name!r}", int(value) if whole else value)
     return result
 
 
-def from_statistics(node: Node, statistics: Any) -> Counts:
-    """Return the counts that a registered function states.
+def registered_statistics(node: Node) -> dict[str, Any]:
+    """Return what the function that a user registered for a layer says of a node.
+
+    Raises
+    ------
+    TypeError
+        If it is no dictionary of whole numbers, or the function multiplied an open length.
+    ValueError
+        If a count is negative or a key unknown.
+    """
+    function = node.spec.statistics
+    assert function is not None
+    try:
+        statistics = function(node)
+    except TypeError as error:
+        if node.has_time and any(None in shape[1:] for shape in node.full_inputs):
+            error.add_note(
+                f"input_shapes of layer {node.spec.name!r} is {node.input_shapes}: None is a time "
+                "axis of open length; step_input_shapes and step_output_shapes leave it out"
+            )
+        raise
+    return check_statistics(node.spec.name, statistics)
+
+
+def from_statistics(node: Node) -> Counts:
+    """Return the counts that a registered function states of a node.
 
     It gives a total only, so the connections are spread evenly over the elements of the inputs.
     """
-    stats = check_statistics(node.spec.name, statistics)
+    stats = registered_statistics(node)
     connections = stats.get("connections", 0)
     terms: tuple[Term, ...] = ()
     if connections:

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from kspike_ref import activations, dtypes
-from kspike_ref.archive import Weights
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
+from kspike_ref._limits import budget
+from kspike_ref.archive import ArchiveError, Weights
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask, mixing
 from kspike_ref.layers.own import own_activation
 from kspike_ref.layers.registry import create, known
 
@@ -99,10 +101,12 @@ class ReLU(Pointwise):
     keeps_zeros = True
 
     def setup(self) -> None:
-        config = self.config
-        self.slope = float(config.get("negative_slope") or 0.0)
-        self.threshold = float(config.get("threshold") or 0.0)
-        self.limit = config.get("max_value")
+        self.slope, self.threshold = (
+            0.0 if self.config.get(key) is None else self.number(key, 0.0)
+            for key in ("negative_slope", "threshold")
+        )
+        is_limited = self.config.get("max_value") is not None
+        self.limit = self.number("max_value", 0.0) if is_limited else None
         plain = self.limit is None and self.threshold == 0
         self.kinds = "iuf" if plain or not self.slope else "f"
         self.casts = "iuf" if self.slope else "f"
@@ -110,9 +114,7 @@ class ReLU(Pointwise):
     def call(self, x: Array) -> Array:
         if x.dtype.kind in "iu":
             return self._of_integers(x)
-        return activations.relu(
-            x, negative_slope=self.slope, max_value=self.limit, threshold=self.threshold
-        )
+        return activations.relu(x, self.slope, self.limit, self.threshold)
 
     def _of_integers(self, x: Array) -> Array:
         """Return integers that are not negative; threshold and limit are cut to integers first."""
@@ -131,8 +133,11 @@ class LeakyReLU(Pointwise):
     kinds = "iuf"
     casts = "iuf"
 
+    def setup(self) -> None:
+        self.slope = self.number("negative_slope", 0.3)
+
     def call(self, x: Array) -> Array:
-        return activations.leaky_relu(x, float(self.config.get("negative_slope", 0.3)))
+        return activations.leaky_relu(x, self.slope)
 
 
 @known("ELU")
@@ -141,8 +146,11 @@ class ELU(Pointwise):
 
     kinds = "f"
 
+    def setup(self) -> None:
+        self.alpha = self.number("alpha", 1.0)
+
     def call(self, x: Array) -> Array:
-        return activations.elu(x, float(self.config.get("alpha", 1.0)))
+        return activations.elu(x, self.alpha)
 
 
 @known("Softmax")
@@ -150,12 +158,24 @@ class Softmax(Layer):
     """Softmax over one axis or several."""
 
     kinds = "f"
+    keras_arguments = ("mask",)
     passes_mask = True
     uses_mask = True
 
     def setup(self) -> None:
         axis = self.config.get("axis", -1)
-        self.axis = tuple(int(a) for a in axis) if isinstance(axis, list) else (int(axis),)
+        self.axis = tuple(axis) if isinstance(axis, list) else (axis,)
+        if not self.axis or not all(type(a) is int for a in self.axis):
+            raise ArchiveError(f"axis must be an integer or several. Received: {axis!r:.80}")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if not all(-len(shape) <= a < len(shape) for a in self.axis):
+            raise ArchiveError(f"axis must be within {len(shape)} axes. Received: {self.axis}")
+        if len({a % len(shape) for a in self.axis}) < len(self.axis):
+            raise ArchiveError(f"axis must name each axis once. Received: {self.axis}")
+        if any(a % len(shape) == 0 for a in self.axis):
+            raise mixing(f"Softmax with axis={self.config.get('axis')}")
+        return super().output_shape(shape)
 
     def pointwise(self, shape: Shape) -> bool:
         return all(a % len(shape) > 1 for a in self.axis)
@@ -182,7 +202,9 @@ class PReLU(Layer):
 
     def setup(self) -> None:
         shared = self.config.get("shared_axes") or []
-        self.shared = [int(a) for a in (shared if isinstance(shared, list) else [shared])]
+        self.shared = list(shared) if isinstance(shared, list) else [shared]
+        if not all(type(a) is int and a > 0 for a in self.shared):
+            raise ArchiveError(f"shared_axes must be positive. Received: {shared!r:.80}")
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         slopes: list[Any] = list(shape[1:])
@@ -200,6 +222,7 @@ class PReLU(Layer):
         if str(name).lower() not in ("zeros", "ones"):
             raise UnsupportedUseError("PReLU without weights: run the model once, then save it")
         for key, shape in self.weight_shapes(*shapes).items():
+            budget().make(math.prod(shape) * self.dtype.itemsize, f"layer {self.name!r}")
             self.weights[key] = np.full(shape, str(name).lower() == "ones", self.dtype)
 
     def pointwise(self, shape: Shape) -> bool:
@@ -239,7 +262,14 @@ class Masking(Layer):
         value = self.config.get("mask_value", 0.0)
         if isinstance(value, Mapping) and isinstance(value.get("config"), Mapping):
             value = value["config"].get("value")  # a serialised array
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ArchiveError(f"mask_value must be a number. Received: {value!r:.80}")
         self.value = float(value)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if len(shape) < 2:
+            raise ArchiveError(f"layer {self.name!r} needs 2 axes or more. Received: {shape}")
+        return super().output_shape(shape)
 
     def mask(self, given: Any, *inputs: Any) -> Any:
         x = inputs[0]

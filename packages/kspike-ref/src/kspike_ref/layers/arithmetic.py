@@ -212,13 +212,13 @@ class Reduction(Operation):
         self.axes = None if axis is None else axis if isinstance(axis, list) else [axis]
         if self.axes is not None and not all(type(a) is int for a in self.axes):
             raise ArchiveError(f"axis must hold integers. Received: {axis!r:.80}")
-        self.keepdims = bool(self.config.get("keepdims", False))
+        self.keepdims = self.boolean("keepdims", False)
         self.initial = self.config.get("initial")
         if self.initial is None:
             return
         if self.class_name not in ("Max", "Min"):
             raise UnsupportedUseError(f"{self.name}: {self.class_name} with the argument 'initial'")
-        if not isinstance(self.initial, int | float):
+        if isinstance(self.initial, bool) or not isinstance(self.initial, int | float):
             raise ArchiveError(f"initial must be a number. Received: {self.initial!r:.80}")
 
     def positive(self, rank: int) -> tuple[int, ...]:
@@ -289,7 +289,7 @@ class Like(Operation):
             if kind is not None and kind not in dtypes.NAMES:
                 names = ", ".join(dtypes.NAMES)
                 raise ArchiveError(f"dtype must be one of {names}. Received: {kind!r:.80}")
-        return shape
+        return super().output_shape(shape)
 
     def call(self, x: Array, dtype: Any = None) -> Array:
         kind = dtype or self.result_type

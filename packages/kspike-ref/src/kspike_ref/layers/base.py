@@ -10,6 +10,8 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 
 from kspike_ref import dtypes
+from kspike_ref._limits import MAX_ELEMENTS
+from kspike_ref._text import printable
 from kspike_ref.archive import ArchiveError, Weights
 
 Array = np.ndarray[Any, Any]
@@ -17,7 +19,6 @@ Shape = tuple[int | None, ...]
 State = tuple[Array, ...]
 
 _KINDS = {"b": "bools", "i": "signed integers", "u": "unsigned integers", "f": "floats"}
-_MAX_ELEMENTS = 2**31  # in one example of an output: a limit for configurations of strangers
 
 
 class UnsupportedLayerError(NotImplementedError):
@@ -35,7 +36,7 @@ class UnsupportedLayerError(NotImplementedError):
     """
 
     def __init__(self, layers: Sequence[str]) -> None:
-        self.layers = tuple(layers)
+        self.layers = tuple(printable(layer) for layer in layers)
         super().__init__(
             "this model needs what kspike_ref does not have (see kspike_ref.register_layer):\n  "
             + "\n  ".join(_by_kind(self.layers))
@@ -93,6 +94,8 @@ class Layer:
         whether its ``call`` takes ``mask``, in the structure of its first argument.
     masked_outputs : int
         How many of its outputs carry its mask, the first ones.
+    keras_arguments : tuple of str
+        What Keras calls the arguments after the inputs, which a model may give by position.
     keeps_zeros : bool
         Whether zeros stay zeros, so that spikes that come in are mostly zero when they go out.
     ignores_training : bool
@@ -119,6 +122,7 @@ class Layer:
     passes_mask: ClassVar[bool] = False
     uses_mask: ClassVar[bool] = False
     masked_outputs: int = 1
+    keras_arguments: ClassVar[tuple[str, ...]] = ("training",)
     keeps_zeros: ClassVar[bool] = False
     ignores_training: ClassVar[bool] = False
     argument_names: ClassVar[tuple[str, ...]] = ("inputs",)
@@ -182,6 +186,8 @@ class Layer:
 
     def output_shape(self, *shapes: Any) -> Any:
         """Return the shape of the output, or a list of shapes if there are several outputs."""
+        if not shapes or not isinstance(shapes[0], tuple):
+            raise ArchiveError(f"layer {self.name!r} takes one tensor. Received: {shapes!r:.200}")
         return shapes[0]
 
     def prepare(self) -> None:
@@ -190,6 +196,13 @@ class Layer:
     def call(self, *inputs: Any) -> Any:
         """Return the output for input arrays, which it must not change."""
         raise NotImplementedError(f"{type(self).__name__} has no call")
+
+    def call_step(self, *inputs: Any, **keywords: Any) -> Any:
+        """Return the output for one time step: axis 1 has the length 1, whatever the model says.
+
+        It is asked only of layers that treat each position of axis 1 alone and alike.
+        """
+        return self.call(*inputs, **keywords)
 
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
         """Return the output for inputs of any type: what a model calls."""
@@ -292,6 +305,49 @@ class Layer:
         """
         return self.uses_mask and count == 1
 
+    def rounded(self, values: Array, what: str) -> Array:
+        """Return values in the type that the layer computes in; refuse those that it cannot hold.
+
+        Parameters
+        ----------
+        values : ndarray
+            Finite numbers.
+        what : str
+            What they are, for messages.
+        """
+        with np.errstate(over="ignore"):
+            held = values.astype(self.dtype)
+        if not np.isfinite(held).all():
+            raise ArchiveError(
+                f"layer {self.name!r} computes in {self.dtype}, which cannot hold {what} of size "
+                f"{np.abs(values).max():.3g}; save the model with dtype='float64'"
+            )
+        return held
+
+    def boolean(self, key: str, default: bool) -> bool:
+        """Return a boolean of the configuration: true or false, and nothing that counts as one."""
+        value = self.config.get(key, default)
+        if not isinstance(value, bool):
+            raise ArchiveError(f"{key} must be true or false. Received: {value!r:.80}")
+        return value
+
+    def number(self, key: str, default: float) -> float:
+        """Return a finite number of the configuration that the layer's type can hold."""
+        value = self.config.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ArchiveError(f"{key} must be a number. Received: {value!r:.80}")
+        if not abs(value) <= float(np.finfo(self.dtype).max):
+            raise ArchiveError(f"{key} must be finite in {self.dtype}. Received: {value!r:.80}")
+        return float(value)
+
+    def text(self, key: str, default: str, choices: Sequence[str]) -> str:
+        """Return one of several words of the configuration."""
+        value = self.config.get(key, default)
+        if value not in choices:
+            words = ", ".join(choices)
+            raise ArchiveError(f"{key} must be one of {words}. Received: {value!r:.80}")
+        return str(value)
+
     def integer(self, key: str, default: int | None = None) -> int:
         """Return a non-negative integer of the configuration."""
         value = self.config.get(key, default)
@@ -324,12 +380,24 @@ class Layer:
                 f"Received: {len(names)} at {path}/vars"
             )
         for number, (name, shape) in enumerate(wanted.items()):
-            values = store.read(path, str(number), shape, self.name)
-            self.weights[name] = values.astype(self.dtype)
+            self.weights[name] = self.rounded(store.read(path, str(number), shape, self.name), name)
         for place, part, part_shapes in self.parts(*shapes):
             part.load(store, f"{path}/{place}", *part_shapes)
             self.weights |= {f"{place}/{name}": w for name, w in part.weights.items()}
         self.prepare()
+
+
+    def check_again(self, *shapes: Any) -> None:
+        """Refuse inputs of a further application for which the loaded weights do not fit."""
+        held = {name: self.weights[name].shape for name in self.weight_shapes(*shapes)}
+        wanted = self.weight_shapes(*shapes)
+        if held != wanted:
+            raise ArchiveError(
+                f"layer {self.name!r} was built for weights of {held}; inputs of {shapes} need "
+                f"{wanted}"
+            )
+        for _, part, part_shapes in self.parts(*shapes):
+            part.check_again(*part_shapes)
 
 
 class StatefulLayer(Layer):
@@ -392,8 +460,16 @@ def check_size(name: str, shape: Any) -> None:
     for one in shape if isinstance(shape, list) else [shape]:
         lengths = [length for length in one if length is not None] if type(one) is tuple else [-1]
         is_shape = all(isinstance(length, int) and length >= 0 for length in lengths)
-        if not is_shape or math.prod(lengths) > _MAX_ELEMENTS:
+        if not is_shape or math.prod(lengths) > MAX_ELEMENTS:
             raise ArchiveError(f"layer {name!r} has an impossible output shape: {one}")
+
+
+def mixing(what: str) -> UnsupportedUseError:
+    """Return the error that says that examples of a batch would depend on each other."""
+    return UnsupportedUseError(
+        f"{what} mixes the examples of a batch: the answer would depend on batch_size. "
+        "Leave the batch, axis 0, as it is"
+    )
 
 
 def policy_name(policy: Any) -> str:
@@ -421,3 +497,44 @@ def check_mask(axes: int | None, wanted: int) -> None:
     """
     if axes is not None and axes != wanted:
         raise UnsupportedUseError(f"a mask of {axes} axes where Keras needs {wanted}")
+
+
+def check_rows(
+    name: str, states: Sequence[Array], shapes: Sequence[tuple[int, ...]], rows: int
+) -> None:
+    """Refuse states that do not fit the examples of a call.
+
+    Parameters
+    ----------
+    name : str
+        The layer's name.
+    states : sequence of ndarray
+        The states, at least as many as ``shapes``.
+    shapes : sequence of tuple of int
+        The shape of each state of one example.
+    rows : int
+        The number of examples.
+
+    Raises
+    ------
+    ValueError
+        If there are too few, or one has another shape.
+    """
+    if len(states) < len(shapes):
+        raise ValueError(f"layer {name!r} needs {len(shapes)} states. Received: {len(states)}")
+    for state, shape in zip(states, shapes, strict=False):
+        wanted = (rows, *shape)
+        if state.shape == wanted:
+            continue
+        if state.shape[1:] == wanted[1:] and state.ndim:
+            raise wrong_batch(name, len(state), rows)
+        raise ValueError(
+            f"state of layer {name!r} must have the shape {wanted}. Received: {state.shape}"
+        )
+
+
+def wrong_batch(name: str, given: int, rows: int) -> ValueError:
+    """Return the error for a state of another number of examples than the input."""
+    examples = f"{given} example" if given == 1 else f"{given} examples"
+    where = f" (layer {name!r})" if name else ""
+    return ValueError(f"state is for {examples}, but x holds {rows}{where}")

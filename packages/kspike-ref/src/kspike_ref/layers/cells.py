@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kspike_ref import _interrupt
 from kspike_ref.archive import ArchiveError
 from kspike_ref.counting import tally
 from kspike_ref.layers.activation import activation
@@ -25,7 +26,7 @@ class Cell(Layer):
 
     def setup(self) -> None:
         self.units = self.integer("units")
-        self.use_bias = bool(self.config.get("use_bias", True))
+        self.use_bias = self.boolean("use_bias", True)
         self.activation = activation(self.config.get("activation", "tanh"))
         self.gate = activation(self.config.get("recurrent_activation", "sigmoid"))
 
@@ -59,7 +60,9 @@ class Cell(Layer):
         tally.spikes = False  # the cell's own output is not
         units: Any = self.output_units(x.shape[:1] + x.shape[2:])
         out = np.empty((*x.shape[:2], *units), self.dtype)
+        stop = _interrupt.current()
         for t in range(x.shape[1]):
+            _interrupt.check(stop)
             out[:, t], states = self.step(projected[:, t], states)
         return out, states
 
@@ -88,7 +91,9 @@ class Cell(Layer):
         """
         out = np.empty((*x.shape[:2], *last.shape[1:]), self.dtype)
         spikes = tally.spikes
+        stop = _interrupt.current()
         for t in range(x.shape[1]):
+            _interrupt.check(stop)
             tally.spikes = spikes  # a scan resets it behind the first product
             y, new = self.scan(x[:, t : t + 1], states)
             counts = mask[:, t]
@@ -163,7 +168,7 @@ class GRUCell(GatedCell):
 
     def setup(self) -> None:
         super().setup()
-        self.reset_after = bool(self.config.get("reset_after", True))
+        self.reset_after = self.boolean("reset_after", True)
 
     def bias_shape(self) -> tuple[int, ...]:
         return (2, 3 * self.units) if self.reset_after else (3 * self.units,)

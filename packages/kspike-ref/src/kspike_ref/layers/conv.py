@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from kspike_ref import _convolve, _matmul
 from kspike_ref._signal import frozen
 from kspike_ref.archive import ArchiveError
 from kspike_ref.counting import tally
 from kspike_ref.events import EventConvolution
+from kspike_ref.kernels import convolve, matmul
 from kspike_ref.layers.activation import activation
 from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.dense import activation_parts
@@ -31,7 +32,7 @@ class ConvLayer(Layer):
         refuse_quantized(self.config)
         rank = next((int(c) for c in self.class_name if c.isdigit()), 0)
         self.window = Window(self.config, rank, "kernel_size")
-        self.use_bias = bool(self.config.get("use_bias", True))
+        self.use_bias = self.boolean("use_bias", True)
         self.activation = activation(self.config.get("activation"))
 
     def filters(self, channels: int) -> int:
@@ -50,6 +51,32 @@ class ConvLayer(Layer):
         out = np.empty((batch, math.prod(extents), filters), self.dtype)
         out[...] = self.start
         return out
+
+    def pieces(
+        self, x: Array, geometry: Array, out: Array, taps: int
+    ) -> Iterator[tuple[Array, Array, Array]]:
+        """Yield inputs, geometry and outputs: all at once, or piece by piece if it takes long.
+
+        Parameters
+        ----------
+        x : ndarray
+            As `Window.enter` returns it.
+        geometry : ndarray
+            From `Window.geometry`.
+        out : (batch, positions, …) ndarray
+            The outputs.
+        taps : int
+            The operations of one element of the output.
+        """
+        operations = math.prod(out.shape[1:]) * taps
+        if not self.window.is_long(operations):
+            yield x, geometry, out
+            return
+        room = out.reshape(len(x), *geometry[4], *out.shape[2:])
+        for i in range(len(x)):
+            for piece, where in self.window.pieces(geometry, operations):
+                part = room[(slice(i, i + 1), *where)]
+                yield x[i : i + 1], piece, part.reshape(1, -1, *out.shape[2:])
 
     @property
     def start(self) -> Any:
@@ -84,8 +111,7 @@ class Conv(ConvLayer):
         self.depth = math.prod(kernel.shape[:-1])
         matrix = kernel.reshape(self.depth, kernel.shape[-1])
         parts = np.split(matrix, self.groups, axis=1)
-        self.width = _matmul.panel_width(kernel.dtype)
-        self.packed = frozen(np.stack([_matmul.pack(np.ascontiguousarray(p)) for p in parts]))
+        self.packed = frozen(np.stack([matmul.pack(np.ascontiguousarray(p)) for p in parts]))
         taps = math.prod(self.window.size)
         self.events = EventConvolution(self.packed, taps, self.depth // taps, parts[0].shape[1])
 
@@ -97,10 +123,8 @@ class Conv(ConvLayer):
         out = np.empty((len(x), math.prod(extents), self.integer("filters")), self.dtype)
         if out.size and not self._by_events(entered, geometry, out):
             out[...] = self.start
-            rows = np.empty((min(out.shape[1], 240), self.depth), self.dtype)
-            _convolve.convolve(
-                frozen(entered), geometry, self.packed, self.width, self.groups, rows, out
-            )
+            for example, piece, part in self.pieces(entered, geometry, out, self.depth):
+                convolve.convolve(frozen(example), piece, self.packed, self.groups, part)
         return self.finished(out, extents)
 
     def _by_events(self, x: Array, geometry: Array, out: Array) -> bool:
@@ -146,7 +170,8 @@ class DepthwiseConv(ConvLayer):
         channels, multiplier = kernel.shape[-2:]
         out = np.zeros((len(x), math.prod(extents), channels, multiplier), self.dtype)
         taps = frozen(kernel.reshape(-1, channels, multiplier))
-        _convolve.depthwise(frozen(entered), geometry, taps, out)
+        for example, piece, part in self.pieces(entered, geometry, out, len(taps)):
+            convolve.depthwise(frozen(example), piece, taps, part)
         tally.add(out.size * len(taps))
         flat = out.reshape(*out.shape[:2], channels * multiplier)
         if use_bias:
@@ -242,8 +267,8 @@ class ConvTranspose(ConvLayer):
         )
         sent = self.product.over_last_axis(entered)
         filters = self.integer("filters")
-        columns = sent.reshape(*entered.shape[:4], -1, filters)
+        columns = sent.reshape(*entered.shape[:4], math.prod(window.size), filters)
         out = self.started(len(x), extents, filters)
         room = out.reshape(len(x), *geometry[4], filters)
-        _convolve.scatter(columns, geometry, room)
+        convolve.scatter(columns, geometry, room)
         return self.finished(out, extents)

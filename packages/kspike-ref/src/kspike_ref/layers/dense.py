@@ -38,7 +38,7 @@ class Dense(Layer):
     def setup(self) -> None:
         refuse_quantized(self.config)
         self.units = self.integer("units")
-        self.use_bias = bool(self.config.get("use_bias", True))
+        self.use_bias = self.boolean("use_bias", True)
         self.activation = activation(self.config.get("activation"))
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
@@ -154,7 +154,8 @@ class EinsumDense(Layer):
 
     def pointwise(self, shape: Shape) -> bool:
         x, y = self._named(shape)
-        return len(x) > 2 and len(y) > 1 and x[1] == y[1] and x[1] not in self.kernel_axes
+        own = self.kernel_axes + self.bias_axes  # a bias along axis 1 differs from step to step
+        return len(x) > 2 and len(y) > 1 and x[1] == y[1] and x[1] not in own
 
     def call(self, x: Array) -> Array:
         names, out_names = self._named(x.shape)
@@ -187,7 +188,7 @@ class Embedding(Layer):
     def setup(self) -> None:
         refuse_quantized(self.config)
         self.rows, self.units = self.integer("input_dim"), self.integer("output_dim")
-        self.makes_mask = bool(self.config.get("mask_zero", False))
+        self.makes_mask = self.boolean("mask_zero", False)
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         return {"embeddings": (self.rows, self.units)}

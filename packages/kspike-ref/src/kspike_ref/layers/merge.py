@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import reduce
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from kspike_ref import dtypes
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask, mixing
 from kspike_ref.layers.registry import known
 
 
@@ -204,6 +205,8 @@ class Concatenate(Merge):
 
     def output_shape(self, shapes: Any) -> Shape:
         self._check(shapes)
+        if self.axis in (0, -len(shapes[0])):
+            raise mixing(f"Concatenate with axis={self.axis}")
         return concatenated(shapes, self.axis)
 
     def pointwise(self, shapes: Any) -> bool:
@@ -270,12 +273,18 @@ def concatenated(shapes: list[Shape], axis: int) -> Shape:
 class Dot(Merge):
     """The product over an axis of each of two inputs, example by example."""
 
+    def setup(self) -> None:
+        self.normalize = self.boolean("normalize", False)
+
     def _axes(self, shapes: Any) -> tuple[int, int]:
         given = self.config["axes"]
         axes = given if isinstance(given, list) else [given, given]
         if len(axes) != 2 or len(shapes) != 2:
             raise ArchiveError(f"layer {self.name!r} needs two inputs and axes. Received: {axes}")
-        a, b = (int(axis) % len(shape) for axis, shape in zip(axes, shapes, strict=True))
+        pairs = list(zip(axes, shapes, strict=True))
+        if not all(type(n) is int and -len(shape) <= n < len(shape) for n, shape in pairs):
+            raise ArchiveError(f"axes must be axes of {shapes}. Received: {axes!r:.80}")
+        a, b = (axis % len(shape) for axis, shape in pairs)
         if 0 in (a, b):
             raise ArchiveError(f"axes must not be the batch axis. Received: {axes}")
         return a, b
@@ -299,7 +308,7 @@ class Dot(Merge):
     def call(self, inputs: list[Array], mask: Any = None) -> Array:
         a, b = self._axes([x.shape for x in inputs])
         x, y = np.moveaxis(inputs[0], a, -1), np.moveaxis(inputs[1], b, -1)
-        if self.config.get("normalize", False):
+        if self.normalize:
             for one in (x, y):
                 if one.dtype.kind != "f":
                     self.refuse(one.dtype, "floats where normalize=True")
@@ -311,10 +320,10 @@ class Dot(Merge):
         else:
             x, y = dtypes.unified([x, y])
         free, other = x.shape[1:-1], y.shape[1:-1]
-        product = np.matmul(
-            x.reshape(len(x), -1, x.shape[-1]), y.reshape(len(y), -1, y.shape[-1]).swapaxes(1, 2)
-        )
-        return dtypes.cut(product, result).reshape(len(x), *(free + other or (1,)))
+        left = x.reshape(len(x), math.prod(free), x.shape[-1])
+        right = y.reshape(len(y), math.prod(other), y.shape[-1])
+        product = dtypes.cut(np.matmul(left, right.swapaxes(1, 2)), result)
+        return product.reshape(len(x), *(free + other or (1,)))
 
 
 def _product_type(x: Array, y: Array) -> dtypes.DType:

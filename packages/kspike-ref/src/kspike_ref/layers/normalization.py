@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from kspike_ref import dtypes
+from kspike_ref._limits import budget
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask, mixing
+from kspike_ref.layers.merge import broadcast
 from kspike_ref.layers.registry import known
 
 
@@ -28,18 +31,24 @@ class BatchNormalization(Layer):
 
     casts = "biuf"
     passes_mask = True
+    keras_arguments = ("training", "mask")
     uses_mask = True  # in training; here it is taken and nothing else
 
     def setup(self) -> None:
         if self.config.get("renorm"):
             raise UnsupportedUseError(f"{self.name}: BatchNormalization with renorm=True")
-        self.epsilon = float(self.config.get("epsilon", 1e-3))
+        self.epsilon = self.number("epsilon", 1e-3)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if self.weights and len(shape) != self.rank:
+            raise ArchiveError(f"layer {self.name!r} was built for {self.rank} axes, not {shape}")
+        return super().output_shape(shape)
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         (axis,) = axes_of(self.config, len(shape))
         self.rank, self.axis = len(shape), axis
         names = [
-            n for n, key in (("gamma", "scale"), ("beta", "center")) if self.config.get(key, 1)
+            n for n, key in (("gamma", "scale"), ("beta", "center")) if self.boolean(key, True)
         ]
         size: Any = (shape[axis],)
         return dict.fromkeys([*names, "moving_mean", "moving_variance"], size)
@@ -76,13 +85,13 @@ class LayerNormalization(Layer):
     passes_mask = True
 
     def setup(self) -> None:
-        self.epsilon = float(self.config.get("epsilon", 1e-3))
-        self.rms = bool(self.config.get("rms_scaling", False))
+        self.epsilon = self.number("epsilon", 1e-3)
+        self.rms = self.boolean("rms_scaling", False)
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         size: Any = tuple(shape[axis] for axis in axes_of(self.config, len(shape)))
-        names = ["gamma"] if self.config.get("scale", True) or self.rms else []
-        names += ["beta"] if self.config.get("center", True) and not self.rms else []
+        names = ["gamma"] if self.boolean("scale", True) or self.rms else []
+        names += ["beta"] if self.boolean("center", True) and not self.rms else []
         return dict.fromkeys(names, size)
 
     def pointwise(self, shape: Shape) -> bool:
@@ -118,11 +127,22 @@ class RMSNormalization(Layer):
     """Divided by the root of the mean square over some axes."""
 
     def setup(self) -> None:
-        self.epsilon = float(self.config.get("epsilon", 1e-6))
+        self.epsilon = self.number("epsilon", 1e-6)
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         size: Any = tuple(shape[axis] for axis in axes_of(self.config, len(shape)))
         return {"scale": size}
+
+    def output_shape(self, shape: Shape) -> Shape:
+        # Keras (3.15) multiplies with the scale as it is: along the last axes, whatever axis says
+        axes = axes_of(self.config, len(shape))
+        last = shape[len(shape) - len(axes) :]
+        if any(shape[a] not in (1, n) for a, n in zip(axes, last, strict=True)):
+            raise UnsupportedUseError(
+                f"RMSNormalization with axis={self.config.get('axis')} of an input of shape "
+                f"{shape}, where Keras fails"
+            )
+        return shape
 
     def pointwise(self, shape: Shape) -> bool:
         return len(shape) > 2 and min(axes_of(self.config, len(shape))) > 1
@@ -136,9 +156,7 @@ class RMSNormalization(Layer):
         axes = axes_of(self.config, x.ndim)
         square = np.square(x).mean(axis=axes, keepdims=True, dtype=np.float64)
         y: Array = x * (1 / np.sqrt(square + self.epsilon)).astype(x.dtype)
-        return y * self.weights["scale"].reshape(
-            [x.shape[a] if a in axes else 1 for a in range(x.ndim)]
-        )
+        return y * self.weights["scale"]
 
 
 @known("GroupNormalization")
@@ -148,7 +166,7 @@ class GroupNormalization(Layer):
     passes_mask = True
 
     def setup(self) -> None:
-        self.epsilon = float(self.config.get("epsilon", 1e-3))
+        self.epsilon = self.number("epsilon", 1e-3)
         self.groups = self.config.get("groups", 32)
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
@@ -158,7 +176,7 @@ class GroupNormalization(Layer):
         if channels % groups:
             raise ArchiveError(f"groups must divide {channels} channels. Received: {groups}")
         names = [
-            n for n, key in (("gamma", "scale"), ("beta", "center")) if self.config.get(key, 1)
+            n for n, key in (("gamma", "scale"), ("beta", "center")) if self.boolean(key, True)
         ]
         return dict.fromkeys(names, (channels,))
 
@@ -170,6 +188,8 @@ class GroupNormalization(Layer):
 
     def _normalized(self, x: Array) -> Array:
         (axis,) = axes_of(self.config, x.ndim)
+        if x.size == 0:  # there is no mean
+            return x
         channels = x.shape[axis]
         groups = channels if self.groups == -1 else self.groups
         grouped = x.reshape(*x.shape[:axis], groups, channels // groups, *x.shape[axis + 1 :])
@@ -191,6 +211,11 @@ class UnitNormalization(Layer):
     kinds = "f"
     passes_mask = True
 
+    def output_shape(self, shape: Shape) -> Shape:
+        if 0 in axes_of(self.config, len(shape)):
+            raise mixing(f"UnitNormalization with axis={self.config.get('axis')}")
+        return super().output_shape(shape)
+
     def pointwise(self, shape: Shape) -> bool:
         return len(shape) > 2 and min(axes_of(self.config, len(shape))) > 1
 
@@ -207,6 +232,9 @@ class Normalization(Layer):
 
     casts = "biuf"
 
+    def setup(self) -> None:
+        self.inverts = self.boolean("invert", False)
+
     def _axes(self, rank: int) -> tuple[int, ...]:
         return () if self.config.get("axis", -1) is None else axes_of(self.config, rank)
 
@@ -221,6 +249,11 @@ class Normalization(Layer):
     def pointwise(self, shape: Shape) -> bool:
         return len(shape) > 2 and 1 not in self._axes(len(shape))
 
+    def output_shape(self, shape: Shape) -> Shape:
+        if hasattr(self, "kept") and len(shape) != len(self.kept):
+            raise ArchiveError(f"layer {self.name!r} was built for {len(self.kept)} axes")
+        return super().output_shape(shape)
+
     def prepare(self) -> None:
         if "mean" in self.weights:
             mean, variance = self.weights["mean"], self.weights["variance"]
@@ -228,6 +261,7 @@ class Normalization(Layer):
             mean, variance = (
                 np.asarray(_value(self.config.get(key)), np.float64) for key in ("mean", "variance")
             )
+            budget().make(2 * math.prod(self.kept) * self.dtype.itemsize, f"layer {self.name!r}")
         mean, variance = self._spread(mean), self._spread(variance)
         self.mean = mean.astype(self.dtype)
         # 1e-7 is Keras' backend.epsilon()
@@ -244,7 +278,7 @@ class Normalization(Layer):
 
     def call(self, x: Array) -> Array:
         y: Array
-        if self.config.get("invert", False):
+        if self.inverts:
             y = self.mean + x * self.deviation
         else:
             y = (x - self.mean) / self.deviation
@@ -265,16 +299,36 @@ class Rescaling(Layer):
     casts = "biuf"
 
     def setup(self) -> None:
-        self.scale = np.asarray(_value(self.config.get("scale", 1.0)), self.dtype)
-        self.offset = np.asarray(_value(self.config.get("offset", 0.0)), self.dtype)
+        self.scale, self.offset = (
+            self.rounded(np.asarray(_value(self.config.get(key, default)), np.float64), key)
+            for key, default in (("scale", 1.0), ("offset", 0.0))
+        )
+
+    def output_shape(self, shape: Shape) -> Shape:
+        spread = [values.shape for values in self._factors(len(shape))]
+        if broadcast([shape, *spread]) != shape:
+            raise ArchiveError(f"layer {self.name!r}: {spread} does not fit inputs of {shape}")
+        return shape
+
+    def _factors(self, rank: int) -> tuple[Array, Array]:
+        """Return scale and offset, each with an axis for each that they are for."""
+        scale, offset = self.scale, self.offset
+        if self.config.get("data_format") == "channels_first" and scale.ndim == 1 and rank == 4:
+            scale, offset = scale.reshape(-1, 1, 1), offset.reshape(-1, 1, 1)
+        return scale, offset
 
     def pointwise(self, shape: Shape) -> bool:
+        if self._by_channels_first(len(shape)):
+            return False
         return len(shape) > 2 + max(0, self.scale.ndim - 1, self.offset.ndim - 1)
 
+    def _by_channels_first(self, rank: int) -> bool:
+        """Return whether the numbers lie along axis 1."""
+        first = self.config.get("data_format") == "channels_first"
+        return first and self.scale.ndim == 1 and rank == 4
+
     def call(self, x: Array) -> Array:
-        scale, offset = self.scale, self.offset
-        if self.config.get("data_format") == "channels_first" and scale.ndim == 1 and x.ndim == 4:
-            scale, offset = scale.reshape(-1, 1, 1), offset.reshape(-1, 1, 1)
+        scale, offset = self._factors(x.ndim)
         y: Array = x * scale + offset
         return y
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from kspike_ref.layers.base import Layer, UnsupportedUseError
+from kspike_ref.layers.base import Layer, UnsupportedUseError, mixing
 
 
 class Operation(Layer):
@@ -33,10 +33,7 @@ class Operation(Layer):
 
     def mixes(self, what: str) -> UnsupportedUseError:
         """Return the error that says that examples of a batch would depend on each other."""
-        return UnsupportedUseError(
-            f"keras.ops.{function_name(self.class_name)} with {what} mixes the examples of a "
-            "batch: the answer would depend on batch_size. Leave the batch, axis 0, as it is"
-        )
+        return mixing(f"keras.ops.{function_name(self.class_name)} with {what}")
 
     def without(self, what: str) -> UnsupportedUseError:
         """Return the error that says which arguments are needed."""

@@ -15,7 +15,7 @@ from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.merge import concatenated
 from kspike_ref.layers.operation import Operation
 from kspike_ref.layers.registry import known
-from kspike_ref.layers.shape import resolve
+from kspike_ref.layers.shape import keeps_axis, reshaped, resolve
 
 
 @known("ops:Reshape")
@@ -40,8 +40,14 @@ class Reshape(Operation):
             raise self.mixes(f"newshape={self.target}")
         return (shape[0], *resolve(shape[1:], rest))
 
+    def pointwise(self, shape: Shape) -> bool:
+        return keeps_axis(shape, self.target[1:])
+
     def call(self, x: Array) -> Array:
-        return np.ascontiguousarray(x).reshape(len(x), *self.target[1:])
+        return reshaped(x, 1, self.target[1:])
+
+    def call_step(self, x: Array) -> Array:
+        return reshaped(x, 2, self.target[2:])
 
 
 @known("ops:Transpose")
@@ -232,7 +238,7 @@ class Clip(Operation):
 
     def setup(self) -> None:
         self.limits = [self.config[key] for key in ("x_max", "x_min")]
-        if not all(isinstance(n, int | float) for n in self.limits):
+        if not all(type(n) in (int, float) for n in self.limits):
             raise ArchiveError(f"x_min and x_max must be numbers. Received: {self.limits!r:.80}")
 
     def call(self, x: Array) -> Array:
@@ -261,6 +267,10 @@ class Softmax(Operation):
 
     def _axis(self, rank: int) -> int:
         return _after_batch(self, self.config.get("axis", -1), rank)[0]
+
+    def output_shape(self, shape: Shape) -> Shape:
+        self._axis(len(shape))
+        return super().output_shape(shape)
 
     def pointwise(self, shape: Shape) -> bool:
         return self._axis(len(shape)) > 1

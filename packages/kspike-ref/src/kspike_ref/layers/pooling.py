@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from kspike_ref import _convolve, dtypes
+from kspike_ref import dtypes
 from kspike_ref._signal import frozen
+from kspike_ref.kernels import convolve
 from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer, check_mask
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.window import Window
@@ -26,6 +28,7 @@ class Pooling(Layer):
     def setup(self) -> None:
         rank = next(int(c) for c in self.class_name if c.isdigit())
         self.window = Window(self.config, rank, "pool_size")
+        self.window.least = 0
         self.is_maximum = self.class_name.startswith("Max")
         # What TensorFlow pools: integers have a maximum over one or two axes.
         self.kinds = "iuf" if self.is_maximum and rank < 3 else "f"
@@ -40,10 +43,17 @@ class Pooling(Layer):
         entered = window.enter(x)
         geometry = window.geometry(entered.shape[4 - window.rank : 4])
         out = np.empty((len(x), *geometry[4], entered.shape[4]), x.dtype)
+        operations = math.prod(out.shape[1:]) * math.prod(window.size)
         if x.dtype.kind in "iu":
             _largest_integers(entered, geometry, out)
-        else:
-            _convolve.pool(frozen(entered), geometry, self.is_maximum, out)
+            return window.leave(out, geometry[4, 3 - window.rank :].tolist())
+        if not window.is_long(operations):
+            convolve.pool(frozen(entered), geometry, self.is_maximum, out)
+            return window.leave(out, geometry[4, 3 - window.rank :].tolist())
+        for i in range(len(x)):
+            for piece, where in window.pieces(geometry, operations):
+                part = out[(slice(i, i + 1), *where)]
+                convolve.pool(frozen(entered[i : i + 1]), piece, self.is_maximum, part)
         return window.leave(out, geometry[4, 3 - window.rank :].tolist())
 
 
@@ -72,7 +82,7 @@ class GlobalPooling(Layer):
         rank = next(int(c) for c in self.class_name if c.isdigit())
         first = 2 if self.config.get("data_format") == "channels_first" else 1
         self.axes = tuple(range(first, first + rank))
-        self.keepdims = bool(self.config.get("keepdims", False))
+        self.keepdims = self.boolean("keepdims", False)
         self.casts = "f" if "Max" in self.class_name else "biuf"
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -103,7 +113,7 @@ class GlobalPooling1D(StatefulLayer):
 
     def setup(self) -> None:
         self.axis = 2 if self.config.get("data_format") == "channels_first" else 1
-        self.keepdims = bool(self.config.get("keepdims", False))
+        self.keepdims = self.boolean("keepdims", False)
         self.reduces = True
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -128,6 +138,7 @@ class GlobalPooling1D(StatefulLayer):
 class GlobalAveragePooling1D(GlobalPooling1D):
     """The mean over time: over the steps that count, where there is a mask."""
     uses_mask = True
+    keras_arguments = ("mask",)
 
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
         check_mask(given[0], 2)

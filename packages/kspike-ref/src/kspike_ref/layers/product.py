@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from kspike_ref import _matmul
 from kspike_ref._signal import frozen
 from kspike_ref.counting import tally
 from kspike_ref.events import dense_activity, dense_pays
+from kspike_ref.kernels import matmul
 from kspike_ref.layers.base import Array
 
 
@@ -23,8 +25,7 @@ class Product:
     def __init__(self, kernel: Array) -> None:
         self.depth, self.columns = kernel.shape
         self.dtype = kernel.dtype
-        self.width = _matmul.panel_width(kernel.dtype)
-        self.packed = frozen(_matmul.pack(kernel))
+        self.packed = frozen(matmul.pack(kernel))
 
     def __call__(self, x: Array, bias: Array | None = None) -> Array:
         """Return ``x @ kernel + bias`` for ``(rows, depth)``."""
@@ -41,19 +42,16 @@ class Product:
         if tally.spikes:
             activity = dense_activity(x, self.columns)
             if dense_pays(activity, self.columns):
-                index, values = np.empty(self.depth, np.intp), np.empty(self.depth, self.dtype)
-                events = _matmul.multiply_events(
-                    x, self.packed, self.width, self.depth, out, index, values
-                )
+                events = matmul.multiply_events(x, self.packed, out)
                 tally.add(events * self.columns, activity.events, activity.synops)
                 return out
             tally.add(everything, activity.events, activity.synops)
         else:
             tally.add(everything)
-        _matmul.multiply(x, self.packed, self.width, out)
+        matmul.multiply(x, self.packed, out)
         return out
 
     def over_last_axis(self, x: Array, bias: Array | None = None) -> Array:
         """Return the product over the last axis of an array with any number of axes."""
-        rows = np.ascontiguousarray(x).reshape(-1, self.depth)
+        rows = np.ascontiguousarray(x).reshape(math.prod(x.shape[:-1]), self.depth)
         return self(rows, bias).reshape(*x.shape[:-1], self.columns)

@@ -8,8 +8,17 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer, check_mask
+from kspike_ref.layers.base import (
+    Array,
+    Layer,
+    Shape,
+    State,
+    StatefulLayer,
+    check_mask,
+    check_rows,
+)
 from kspike_ref.layers.cells import Cell
+from kspike_ref.layers.keys import TIME_KEYS
 from kspike_ref.layers.registry import create, known
 
 
@@ -18,18 +27,20 @@ class RNN(StatefulLayer):
     """A cell, run over time."""
 
     casts = "biuf"
+    keras_arguments = ("initial_state", "mask", "training")
 
     def setup(self) -> None:
         config = self.config
-        self.returns_sequences = bool(config.get("return_sequences", False))
+        self.returns_sequences = self.boolean("return_sequences", False)
         self.reduces = not self.returns_sequences
-        self.returns_state = bool(config.get("return_state", False))
-        self.backwards = bool(config.get("go_backwards", False))
-        self.zeros = bool(config.get("zero_output_for_mask", False))
+        self.returns_state = self.boolean("return_state", False)
+        self.backwards = self.boolean("go_backwards", False)
+        self.zeros = self.boolean("zero_output_for_mask", False)
         if self.class_name == "RNN":
             cell = create(config["cell"], self.name)
         else:
-            inner = {k: v for k, v in config.items() if k != "name"}
+            outer = ("name", *TIME_KEYS)
+            inner = {k: v for k, v in config.items() if k not in outer}
             kind = {"module": "keras.layers", "class_name": f"{self.class_name}Cell"}
             cell = create({**kind, "config": inner}, self.name)
         if not isinstance(cell, Cell):
@@ -109,12 +120,24 @@ def over_time(
     -------
     tuple
         The outputs, the states after them, and the last output, if somebody keeps it.
+
+    Raises
+    ------
+    ValueError
+        If the states or the mask do not fit the input.
     """
+    rows, step = x.shape[0], (x.shape[0], *x.shape[2:])
+    shapes: Any = cell.state_shapes(step)
+    check_rows(cell.name, state, shapes, rows)
     states = list(state[: cell.state_count])
+    if mask is not None and mask.shape != x.shape[:2]:
+        raise ValueError(
+            f"mask of layer {cell.name!r} must have the shape {x.shape[:2]}. Received: {mask.shape}"
+        )
     last: Any = state[-1] if len(state) > cell.state_count else None
     if mask is not None:
         if last is None:
-            units: Any = cell.output_units((x.shape[0], *x.shape[2:]))
+            units: Any = cell.output_units(step)
             last = np.zeros((x.shape[0], *units), cell.dtype)
         if not mask.all():
             return cell.scan_masked(x, states, mask, last, zero)
@@ -144,10 +167,12 @@ def check_states(name: str, given: list[Any], wanted: list[Shape]) -> None:
     shapes = _at_the_ends([value for value in given if value is not None])
     if not shapes:
         return
+    # Only the number of examples may be unknown; it is looked at when the model runs.
     fits = len(shapes) == len(wanted) and all(
         isinstance(shape, tuple)
-        and len(shape) == len(one)
-        and all(None in (n, m) or n == m for n, m in zip(shape, one, strict=True))
+        and shape[1:] == one[1:]
+        and None not in shape[1:]
+        and (None in (shape[0], one[0]) or shape[0] == one[0])
         for shape, one in zip(shapes, wanted, strict=True)
     )
     if not fits:
@@ -173,18 +198,21 @@ class Bidirectional(Layer):
     """A recurrent layer forwards and one backwards."""
 
     casts = "biuf"
+    keras_arguments = ("initial_state", "mask", "training")
     uses_mask = True
 
     def setup(self) -> None:
-        self.forward: Any = create(self.config["layer"], self.name)
-        config = self.config.get("backward_layer") or self._reversed()
-        self.backward: Any = create(config, self.name)
-        for layer in (self.forward, self.backward):
-            if not isinstance(layer, RNN):
-                raise ArchiveError(f"a recurrent layer is needed. Received: {layer.class_name}")
+        self.forward = self._recurrent(self.config["layer"])
+        self.backward = self._recurrent(self.config.get("backward_layer") or self._reversed())
         self.mode = self.config.get("merge_mode", "concat")
         if self.mode not in ("concat", "sum", "mul", "ave", None):
             raise ArchiveError(f"merge_mode must be one of Keras'. Received: {self.mode!r}")
+
+    def _recurrent(self, config: Any) -> RNN:
+        layer = create(config, self.name)
+        if not isinstance(layer, RNN):
+            raise ArchiveError(f"a recurrent layer is needed. Received: {layer.class_name}")
+        return layer
 
     def _reversed(self) -> dict[str, Any]:
         forward = self.config["layer"]
@@ -192,8 +220,7 @@ class Bidirectional(Layer):
         return {**forward, "config": {**forward["config"], "go_backwards": backwards}}
 
     def timed(self) -> tuple[list[int], list[int]]:
-        sequences = self.config["layer"]["config"].get("return_sequences", False)
-        return [0], [0] if sequences else []
+        return [0], [0] if self.forward.returns_sequences else []
 
     def parts(self, *shapes: Any) -> list[tuple[str, Layer, tuple[Any, ...]]]:
         return [
@@ -213,12 +240,16 @@ class Bidirectional(Layer):
             units = layer.cell.state_shapes((shapes[0][0], *shapes[0][2:]))
             states += [(shapes[0][0], *lengths) for lengths in units]
         check_states(self.name, [*shapes[1:], initial_state], states)
+        if self.forward.cell.state_count != self.backward.cell.state_count and (
+            len(shapes) > 1 or initial_state is not None
+        ):
+            raise ArchiveError(f"layer {self.name!r} takes no states for two kinds of cells")
         return outputs[0] if len(outputs) == 1 else outputs
 
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
         check_mask(given[0], 2)
         self.masked_outputs = 1 if self.mode else 2
-        return given[0] if self.config["layer"]["config"].get("return_sequences") else None
+        return given[0] if self.forward.returns_sequences else None
 
     def call(self, x: Array, initial_state: Any = None, mask: Any = None) -> Any:
         halves: list[Any] = [None, None]
@@ -228,7 +259,7 @@ class Bidirectional(Layer):
         one = _listed(self.forward.call(x, halves[0], mask))
         other = _listed(self.backward.call(x, halves[1], mask))
         y = other[0]
-        if self.config["layer"]["config"].get("return_sequences", False):
+        if self.forward.returns_sequences:
             y = y[:, ::-1]
         outputs = [*self._merged(one[0], y), *one[1:], *other[1:]]
         return outputs[0] if len(outputs) == 1 else outputs

@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from kspike_ref._limits import LimitError, budget
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Layer, UnsupportedUseError
+from kspike_ref.layers.keys import unknown_keys
 
 LayerType = TypeVar("LayerType", bound="type[Layer]")
 
@@ -145,8 +147,15 @@ def create(config: Any, name: str | None = None) -> Layer:
         cls = _own_layers.get(str(own.get("name"))) or cls
     if cls is None:
         raise UnsupportedUseError(f"{name}: {reason(key, config)}")
+    unknown = unknown_keys(key, own) if cls is _registry.get(key) else []
+    if unknown:
+        options = ", ".join(f"{option}={own[option]!r:.40}" for option in unknown)
+        raise UnsupportedUseError(f"{name}: {key} with options that are not known here: {options}")
     try:
-        layer = cls.variant(own)(name, str(config["class_name"]), own)
+        with budget().layer():
+            layer = cls.variant(own)(name, str(config["class_name"]), own)
+    except LimitError as error:
+        raise ArchiveError(str(error)) from None
     except UnsupportedUseError as error:
         text = str(error)
         raise UnsupportedUseError(text if name in text else f"{name}: {text}") from error

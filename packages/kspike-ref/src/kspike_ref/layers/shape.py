@@ -54,7 +54,7 @@ class Flatten(Layer):
     def call(self, x: Array) -> Array:
         if self.config.get("data_format") == "channels_first" and x.ndim > 2:
             x = np.moveaxis(x, 1, -1)
-        return np.ascontiguousarray(x).reshape(x.shape[0], -1)
+        return np.ascontiguousarray(x).reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 @known("Reshape")
@@ -72,8 +72,50 @@ class Reshape(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         return (shape[0], *resolve(shape[1:], self.target))
 
+    def pointwise(self, shape: Shape) -> bool:
+        return keeps_axis(shape, self.target)
+
     def call(self, x: Array) -> Array:
-        return np.ascontiguousarray(x).reshape(x.shape[0], *self.target)
+        return reshaped(x, 1, self.target)
+
+    def call_step(self, x: Array) -> Array:
+        return reshaped(x, 2, self.target[1:])
+
+
+def reshaped(x: Array, kept: int, target: tuple[int, ...]) -> Array:
+    """Return an array of which the first axes stay, and the others get another shape.
+
+    Parameters
+    ----------
+    x : ndarray
+        Of any size, also 0, where `numpy.reshape` does not know an open length.
+    kept : int
+        How many axes stay.
+    target : tuple of int
+        The shape of the others; -1 is open.
+    """
+    lengths: Any = resolve(x.shape[kept:], target)
+    return np.ascontiguousarray(x).reshape(*x.shape[:kept], *lengths)
+
+
+def keeps_axis(shape: Shape, target: tuple[int, ...]) -> bool:
+    """Return whether axis 1 stays as it is where the axes behind the batch get another shape.
+
+    Parameters
+    ----------
+    shape : tuple of int or None
+        The shape of the input, with the batch.
+    target : tuple of int
+        The axes behind the batch in the output, one of which may be open (-1).
+    """
+    if len(shape) < 3 or not target or None in shape[2:] or 0 in shape[2:]:
+        return False
+    rest = math.prod(n for n in shape[2:] if n is not None)
+    if target[0] == -1:
+        return math.prod(target[1:]) == rest
+    wanted = math.prod(n for n in target[1:] if n >= 0)
+    fits = rest % wanted == 0 if -1 in target and wanted else rest == wanted
+    return shape[1] == target[0] and fits
 
 
 def resolve(given: Shape, target: tuple[int, ...]) -> Shape:
@@ -127,6 +169,9 @@ class RepeatVector(Layer):
 
     def call(self, x: Array) -> Array:
         return np.broadcast_to(x[:, None], (x.shape[0], self.integer("n"), x.shape[1]))
+
+    def call_step(self, x: Array) -> Array:
+        return x[:, None]
 
 
 class _Edges(Layer):
@@ -225,7 +270,7 @@ class UpSampling(Layer):
     def call(self, x: Array) -> Array:
         if self.interpolation == "nearest":
             for i, factor in enumerate(self.factors):
-                x = np.repeat(x, factor, axis=self.first + i)
+                x = _repeated(x, self.first + i, factor)
             return x
         if self.interpolation != "bilinear":
             return self._resized(x)
@@ -240,6 +285,14 @@ class UpSampling(Layer):
         size = (images.shape[1] * self.factors[0], images.shape[2] * self.factors[1])
         y = round_to(resize(images, size, self.interpolation), x.dtype)
         return np.ascontiguousarray(np.moveaxis(y, -1, 1)) if self.first == 2 else y
+
+
+def _repeated(x: Array, axis: int, factor: int) -> Array:
+    """Return `numpy.repeat`, which would hold the GIL, so that no other thread could run."""
+    before, after = x.shape[: axis + 1], x.shape[axis + 1 :]
+    y = np.empty((*before, factor, *after), x.dtype)
+    y[...] = np.expand_dims(x, axis + 1)
+    return y.reshape(*before[:-1], before[-1] * factor, *after)
 
 
 def _interpolated(x: Array, axis: int, factor: int) -> Array:

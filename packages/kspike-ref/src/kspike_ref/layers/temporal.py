@@ -45,8 +45,11 @@ def read_dt(value: Any) -> float:
     seconds = 0.001 if value is None else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise ArchiveError(f"dt must be a number of seconds. Received: {value!r:.80}")
-    if not (0 < seconds < 1e30 and float(np.float32(seconds)) > 0):
-        raise ArchiveError(f"dt must be positive and finite. Received: {value!r}")
+    # Below the smallest normal float32, 1/dt is infinite or nearly so, and spikes of 0/dt are NaN.
+    if not (0 < seconds < 1e30 and np.float32(seconds) >= np.finfo(np.float32).tiny):
+        raise ArchiveError(
+            f"dt must be positive and finite, from 1.2e-38 to 1e30 s. Received: {value!r}"
+        )
     return float(np.float32(seconds))
 
 
@@ -168,9 +171,9 @@ class KerasSpikingLayer(StatefulLayer):
     cell_class: ClassVar[type[SpikingCell]]
 
     def setup(self) -> None:
-        self.reduces = not self.config.get("return_sequences", True)
-        self.returns_state = bool(self.config.get("return_state", False))
-        self.time_major = bool(self.config.get("time_major", False))
+        self.reduces = not self.boolean("return_sequences", True)
+        self.returns_state = self.boolean("return_state", False)
+        self.time_major = self.boolean("time_major", False)
         self.cell = self._cell([1])  # checks the configuration, before shapes are known
 
     def _cell(self, size: list[Any]) -> SpikingCell:
@@ -195,12 +198,19 @@ class KerasSpikingLayer(StatefulLayer):
         y = step if self.reduces else shape
         cell = self._cell(list(step[1:]))
         states: list[Any] = [(step[0], *units) for units in cell.state_shapes(step)]
+        if self.cell.is_owned and self.cell.size != cell.size:
+            raise ArchiveError(
+                f"layer {self.name!r} was built for units of {self.cell.size}, not {shape}"
+            )
         if constants is not None:
             raise ArchiveError(
                 f"layer {self.name!r} takes no constants. Received: {constants!r:.80}"
             )
         check_states(self.name, [*shapes[1:], initial_state], states)
         return [y, *states] if self.returns_state else y
+
+    def check_again(self, *shapes: Any) -> None:
+        """Do nothing: `output_shape` has compared the units."""
 
     def streams(self, *shapes: Any) -> bool:
         return len(shapes) == 1 and not self.time_major
@@ -229,7 +239,7 @@ class KerasSpikingLayer(StatefulLayer):
         mask = mask.T if self.time_major and mask is not None else mask
         y, after, last = over_time(self.cell, x, state, mask)
         if self.reduces:
-            y = y[:, -1].copy()
+            y = y[:, -1].copy() if y.shape[1] else np.zeros_like(y, shape=(len(y), *y.shape[2:]))
         elif self.time_major:
             y = np.moveaxis(y, 1, 0)
         states = [s.astype(self.dtype) for s in after]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from kspike_ref import _interrupt
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Shape
 
+Slices = tuple[slice, slice, slice]
+
+_PIECE = 1 << 27  # operations between two looks at whether to stop: a tenth of a second, about
 _MAX_LENGTH = 1 << 16  # of a kernel, stride or dilation: a limit for configurations of strangers
 
 
@@ -35,6 +40,8 @@ class Window:
     channels_first : bool
         Whether channels come before space.
     """
+
+    least = 1  # positions of the window: pooling may have none
 
     def __init__(self, config: Mapping[str, Any], rank: int, size_key: str) -> None:
         self.rank = rank
@@ -75,7 +82,7 @@ class Window:
         if self.padding != "valid":
             return -(-length // self.stride[i])
         count = (length - self._reach(i)) // self.stride[i] + 1
-        if count < 1:
+        if count < self.least:
             raise ArchiveError(f"a window of {self._reach(i)} does not fit into {length}")
         return count
 
@@ -107,6 +114,42 @@ class Window:
             for i in range(self.rank)
         ]
         return [n // 2 for n in total]
+
+    def pieces(self, geometry: Array, operations: int) -> Iterator[tuple[Array, Slices]]:
+        """Cut the positions of a window into pieces, between which a long run can be stopped.
+
+        Parameters
+        ----------
+        geometry : ndarray
+            From `geometry`.
+        operations : int
+            What one example takes.
+
+        Yields
+        ------
+        tuple
+            The geometry of a piece, and its positions along the three axes: of the first axis of
+            several positions so many, that each piece is contiguous in the output of an example.
+        """
+        stop = _interrupt.current()
+        if stop is None or operations <= _PIECE:
+            yield geometry, (slice(None),) * 3
+            return
+        axis = next((i for i in range(3) if geometry[4, i] > 1), 2)
+        extent = int(geometry[4, axis])
+        count = max(1, min(extent, -(-operations // _PIECE)))
+        for first, last in itertools.pairwise(extent * i // count for i in range(count + 1)):
+            _interrupt.check(stop)
+            piece = geometry.copy()
+            piece[3, axis] -= first * geometry[1, axis]  # as if there were so much less in front
+            piece[4, axis] = last - first
+            where = [slice(None)] * 3
+            where[axis] = slice(first, last)
+            yield piece, (where[0], where[1], where[2])
+
+    def is_long(self, operations: int) -> bool:
+        """Return whether an example takes so long that the run should look whether to stop."""
+        return operations > _PIECE and _interrupt.current() is not None
 
     def enter(self, x: Array) -> Array:
         """Return an input as ``(batch, depth, height, width, channels)``."""

@@ -12,11 +12,16 @@ from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.registry import create, known
 
 
-@known("TimeDistributed")
+# Layers that apply a layer, or a model, to every time step.
+OVER_TIME = ("TimeDistributed", "custom:kspike_tf>TimeFolded")
+
+
+@known(*OVER_TIME)
 class TimeDistributed(Layer):
     """A layer applied to every time step: time is folded into the batch."""
 
     pointwise_from = 2
+    keras_arguments = ("training", "mask")
     uses_mask = True
 
     def timed(self) -> tuple[list[int], list[int]]:

@@ -5,6 +5,7 @@ from kspike_tf.layers.base import KerasSpikingLayer
 from kspike_tf.layers.cell import KerasSpikingCell
 from kspike_tf.layers.lowpass import Lowpass, LowpassCell
 from kspike_tf.layers.spiking_activation import SpikingActivation, SpikingActivationCell
+from kspike_tf.layers.time_folded import TimeFolded
 
 __all__ = [
     "Alpha",
@@ -15,4 +16,5 @@ __all__ = [
     "LowpassCell",
     "SpikingActivation",
     "SpikingActivationCell",
+    "TimeFolded",
 ]

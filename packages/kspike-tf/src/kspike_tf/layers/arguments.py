@@ -91,7 +91,14 @@ def plain_size(shape: tuple[int, ...]) -> Any:
 
 def activation_function(activation: Any) -> Any:
     """Return the function or layer that an ``activation`` argument stands for."""
+    if isinstance(activation, dict):  # a saved one: Keras before 3.10 knows functions only
+        activation = keras.saving.deserialize_keras_object(activation)
     function = keras.activations.get(activation)
+    if function is keras.activations.glu:
+        raise ValueError(
+            "activation must give as many values as it takes. Received: 'glu', which gives half "
+            "as many; take keras.activations.glu before the spiking layer, and 'linear' in it"
+        )
     if not callable(function):
         raise TypeError(
             f"activation must be a name, a function or a layer. Received: {activation!r}"
@@ -100,14 +107,14 @@ def activation_function(activation: Any) -> Any:
 
 
 def checked_seed(seed: Any) -> int | None:
-    """Return the seed as an int, or None."""
+    """Return the seed as an int from 0 to 2**64 - 1, or None; -1 stands for the last, and so on."""
     if seed is None:
         return None
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise TypeError(f"seed must be an integer or None. Received: seed={seed!r}")
-    if not 0 <= int(seed) < 2**64:
-        raise ValueError(f"seed must be from 0 to 2**64 - 1. Received: seed={seed}")
-    return int(seed)
+    if not -(2**63) <= int(seed) < 2**64:
+        raise ValueError(f"seed must be from -2**63 to 2**64 - 1. Received: seed={seed}")
+    return int(seed) % 2**64
 
 
 def check_units(cell: Any, input_shape: Any) -> None:
@@ -124,13 +131,38 @@ def check_units(cell: Any, input_shape: Any) -> None:
 
 def tau_initializer_of(tau: Any) -> Any:
     """Return the initializer that a ``tau_initializer`` argument stands for."""
-    if isinstance(tau, bool) or not isinstance(tau, numbers.Real):
+    is_array = isinstance(tau, list | tuple | np.ndarray)
+    if not is_array and (isinstance(tau, bool) or not isinstance(tau, numbers.Real)):
         return keras.initializers.get(tau)
-    if not 0 < float(tau) < math.inf:
+    values = np.asarray(tau, np.float64)
+    if not (np.isfinite(values) & (values > 0)).all() or not values.size:
         raise ValueError(
             f"tau_initializer must be positive and finite. Received: tau_initializer={tau}"
         )
-    return keras.initializers.Constant(float(tau))
+    return keras.initializers.Constant(values.tolist())
+
+
+def fitted(initializer: Any, size: tuple[int, ...], name: str) -> Any:
+    """Return an initializer for weights of any shape with one number a unit.
+
+    A constant that holds an array, one number for each unit, is given that shape; Keras knows
+    scalars only.
+    """
+    if not isinstance(initializer, keras.initializers.Constant) or not np.ndim(initializer.value):
+        return initializer
+    values = np.asarray(initializer.value)
+    try:
+        values = np.broadcast_to(values, size)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must be a number, or an array of the units' shape {size}. "
+            f"Received: an array of shape {values.shape}"
+        ) from error
+
+    def call(shape: Any, dtype: Any = None, **kwargs: Any) -> Any:
+        return tf.cast(tf.reshape(tf.constant(values), shape), dtype or "float32")
+
+    return call
 
 
 def serialized(owner: Any, name: str, serialize: Callable[[Any], Any]) -> Any:

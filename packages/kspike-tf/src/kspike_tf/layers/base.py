@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
 from kspike_tf.config import dt_config, resolve_dt
 from kspike_tf.layers.sequence import SequenceOptions
+from kspike_tf.layers.settings import handed_to_cell
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
@@ -56,6 +57,10 @@ class KerasSpikingLayer(SequenceOptions):
     array([0.1  , 0.19 , 0.271], dtype=float32)
     """
 
+    _settings: ClassVar[Any] = {"dt": resolve_dt}
+    _read_at_calls = ("dt",)
+    dt = handed_to_cell("dt")
+
     def __init__(
         self,
         dt: Any = None,
@@ -74,7 +79,7 @@ class KerasSpikingLayer(SequenceOptions):
             time_major=time_major,
             **kwargs,
         )
-        self.dt = resolve_dt(dt)
+        self.dt = dt
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs to make the layer again."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from kspike_tf.config import VariableDt, dt_config, read_dt, resolve_dt
+from kspike_tf.config import VariableDt, dt_config, positive_dt, read_dt, resolve_dt
 from kspike_tf.layers.arguments import (
     axes_of,
     batch_of,
@@ -17,13 +18,14 @@ from kspike_tf.layers.arguments import (
     shape_of,
     state_size_of,
 )
+from kspike_tf.layers.settings import HasSettings
 
 Tensor = Any
 Shape = tuple[int | None, ...]
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
-class KerasSpikingCell(keras.layers.Layer):
+class KerasSpikingCell(HasSettings):
     """Base class of cells, with a behaviour for training and another for inference.
 
     Subclass it for a neuron of your own: implement `call_inference`, and `call_training` where
@@ -69,6 +71,14 @@ class KerasSpikingCell(keras.layers.Layer):
     array([13, 27])
     """
 
+    _settings: ClassVar[Any] = {
+        "size": partial(shape_of, "size"),
+        "state_size": lambda size: size,
+        "dt": resolve_dt,
+        "always_use_inference": bool,
+    }
+    _read_at_calls = ("dt", "always_use_inference")
+
     def __init__(
         self,
         size: Any,
@@ -80,14 +90,23 @@ class KerasSpikingCell(keras.layers.Layer):
         # Rates, states and dt keep their precision: cells cast what they use themselves.
         kwargs.setdefault("autocast", False)
         super().__init__(**kwargs)
-        self.size = shape_of("size", size)
+        self.size = size
         #: What Keras' RNN reads.
         self.output_size = keras_size(self.size)
         self.state_size: Any = state_size_of(self.size if state_size is None else state_size)
-        self.dt = resolve_dt(dt)
-        # A SavedModel must contain it: TensorFlow follows attributes, and Keras sees no weight.
-        self._dt_variable = self.dt.storage if isinstance(self.dt, VariableDt) else None
+        self.dt = dt
         self.always_use_inference = always_use_inference
+
+    def _put(self, name: str, value: Any) -> None:
+        super()._put(name, value)
+        if name == "dt":
+            # A SavedModel must contain it: TensorFlow follows attributes, and Keras sees no weight.
+            self._dt_variable = self.dt.storage if isinstance(self.dt, VariableDt) else None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Take one time step, as any Keras layer."""
+        self._note_trace()
+        return super().__call__(*args, **kwargs)
 
     @property
     def state_shapes(self) -> list[tuple[int, ...]]:
@@ -103,7 +122,8 @@ class KerasSpikingCell(keras.layers.Layer):
     def step_length(self, dtype: str = "float32") -> Any:
         """Return dt in seconds, as it is now: a NumPy number, or a tensor for a variable dt."""
         if isinstance(self.dt, VariableDt):
-            return tf.cast(self.dt.storage, dtype)
+            value = positive_dt(tf.convert_to_tensor(self.dt.storage))
+            return tf.cast(value, dtype)
         return np.dtype(dtype).type(self.dt if dtype == "float64" else read_dt(self.dt))
 
     def call(self, inputs: Tensor, states: Any, training: Any = None) -> Any:

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
 from kspike_tf.layers import masking
-from kspike_tf.layers.arguments import check_units, serialized, tau_initializer_of
+from kspike_tf.layers.arguments import check_units, fitted, serialized, tau_initializer_of
 from kspike_tf.layers.base import KerasSpikingLayer
 from kspike_tf.layers.precise import PreciseCell
+from kspike_tf.layers.settings import handed_to_cell, hands_settings_on
+from kspike_tf.layers.untrained import with_zero_gradients
 
 Tensor = Any
 
 
 class FilterArguments:
     """The arguments of a filter, kept and serialised alike by its cell and its layer."""
+
+    # The others are read when the weights are made.
+    _settings: ClassVar[Any] = {
+        "tau_initializer": tau_initializer_of,
+        "apply_during_training": bool,
+        "level_initializer": keras.initializers.get,
+        "initial_level_constraint": keras.constraints.get,
+        "tau_constraint": keras.constraints.get,
+    }
+    _read_at_calls = ("apply_during_training",)
 
     def _keep_arguments(
         self,
@@ -27,11 +39,11 @@ class FilterArguments:
         initial_level_constraint: Any,
         tau_constraint: Any,
     ) -> None:
-        self.tau_initializer = tau_initializer_of(tau_initializer)
-        self.apply_during_training = bool(apply_during_training)
-        self.level_initializer = keras.initializers.get(level_initializer)
-        self.initial_level_constraint = keras.constraints.get(initial_level_constraint)
-        self.tau_constraint = keras.constraints.get(tau_constraint)
+        self.tau_initializer = tau_initializer
+        self.apply_during_training = apply_during_training
+        self.level_initializer = level_initializer
+        self.initial_level_constraint = initial_level_constraint
+        self.tau_constraint = tau_constraint
 
     def _arguments(self) -> dict[str, Any]:
         return {
@@ -77,6 +89,15 @@ class FilterCell(FilterArguments, PreciseCell):
             tau_constraint,
         )
 
+    @property
+    def always_use_inference(self) -> bool:
+        """Another name for ``apply_during_training``."""
+        return self.apply_during_training
+
+    @always_use_inference.setter
+    def always_use_inference(self, value: bool) -> None:
+        self.apply_during_training = value
+
     def _weight_shape(self) -> tuple[int, ...]:
         raise NotImplementedError
 
@@ -93,7 +114,7 @@ class FilterCell(FilterArguments, PreciseCell):
         )
         self.tau = self.add_weight(
             shape=self._weight_shape(),
-            initializer=self.tau_initializer,
+            initializer=fitted(self.tau_initializer, self.size, "tau_initializer"),
             constraint=self.tau_constraint,
             autocast=False,
             name="tau",
@@ -101,7 +122,7 @@ class FilterCell(FilterArguments, PreciseCell):
 
     def call_training(self, inputs: Tensor, states: Any) -> Any:
         """Return the input; the state stays."""
-        return self._cast(inputs), states
+        return with_zero_gradients(self._cast(inputs), [self.initial_level, self.tau]), states
 
     def call_sequence(
         self,
@@ -115,17 +136,16 @@ class FilterCell(FilterArguments, PreciseCell):
         tau = tf.reshape(self.tau.value, [-1])
 
         def filtering(inputs: Tensor, state: Tensor) -> Any:
-            x = tf.reshape(inputs, tf.concat([tf.shape(inputs)[:2], [self.units]], 0))
-            x = tf.ensure_shape(x, [*inputs.shape[:2], self.units])
+            x = self._merged(inputs)
             start = tf.reshape(state, [-1, math.prod(state.shape[1:]) // self.units, self.units])
             if mask is None:
                 y, end = self._scan(x, start, tau, self._seconds())
             else:
                 y, end = self._masked(x, start, tau, mask)
-            y = tf.ensure_shape(tf.reshape(y, tf.shape(inputs)), inputs.shape)
-            return y, [tf.reshape(end, tf.shape(state))]
+            return self._split(y, inputs), [tf.reshape(end, tf.shape(state))]
 
         def passing(inputs: Tensor, state: Tensor) -> Any:
+            inputs = with_zero_gradients(inputs, [self.initial_level, self.tau])
             if mask is None:
                 return inputs, [state]
             return masking.unpacked(masking.packed(inputs, mask), mask), [state]
@@ -171,10 +191,34 @@ class FilterCell(FilterArguments, PreciseCell):
         return {**config, **self._filter_config()}
 
 
+class CellWeight:
+    """A weight of a layer's cell, read as an attribute of the layer.
+
+    A subclass may have an attribute of its own under the name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, layer: Any, owner: Any = None) -> Any:
+        """Return the weight."""
+        if layer is None:
+            return self
+        if layer.layer is None:
+            raise AttributeError(
+                f"{self.name} is a weight, and layer {layer.name!r} has none until it is built: "
+                "call it on an input first"
+            )
+        return getattr(layer.layer.cell, self.name)
+
+
 class FilterLayer(FilterArguments, KerasSpikingLayer):
     """A layer of filters with a trainable time constant and initial level for each unit."""
 
+    tau = CellWeight("tau")
+    initial_level = CellWeight("initial_level")
     _cell_class: Any = None
+    apply_during_training = handed_to_cell("apply_during_training")
 
     def __init__(
         self,
@@ -196,6 +240,7 @@ class FilterLayer(FilterArguments, KerasSpikingLayer):
             tau_constraint,
         )
 
+    @hands_settings_on
     def build_cell(self, input_shape: Any) -> Any:
         """Make the cell for inputs ``(batch, time, *units)``."""
         return self._cell_class(

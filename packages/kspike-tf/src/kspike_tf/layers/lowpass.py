@@ -27,8 +27,8 @@ class LowpassCell(FilterCell):
     ----------
     size : int or sequence of int
         Shape of a time step, without the batch axis.
-    tau_initializer : float, str or keras.initializers.Initializer
-        Time constants in seconds: a number for all units, or an initializer. They are clipped to
+    tau_initializer : float, array_like, str or keras.initializers.Initializer
+        Time constants in seconds: a number for all units, one for each, or an initializer. They are clipped to
         at least 1e-8 when they are used.
     dt : float, tf.Variable, keras.Variable or None, optional
         Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
@@ -114,8 +114,8 @@ class Lowpass(FilterLayer):
 
     Parameters
     ----------
-    tau_initializer : float, str or keras.initializers.Initializer
-        Time constants in seconds: a number for all units, or an initializer. They are clipped to
+    tau_initializer : float, array_like, str or keras.initializers.Initializer
+        Time constants in seconds: a number for all units, one for each, or an initializer. They are clipped to
         at least 1e-8 when they are used.
     dt : float, tf.Variable, keras.Variable or None, optional
         Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
@@ -133,7 +133,7 @@ class Lowpass(FilterLayer):
 
     Attributes
     ----------
-    layer.cell.tau, layer.cell.initial_level : keras.Variable
+    tau, initial_level : keras.Variable
         The trainable weights, ``(1, *size)``.
 
     Raises

@@ -31,6 +31,19 @@ class PreciseCell(KerasSpikingCell):
         """Merge the unit axes of a time step."""
         return tf.reshape(x, [-1, self.units])
 
+    def _merged(self, x: Tensor) -> Tensor:
+        """Merge the unit axes of a sequence, as ``(batch, time, units)``."""
+        if len(self.size) == 1:
+            return x  # LiteRT has no reshape of two open axes
+        merged = tf.reshape(x, tf.concat([tf.shape(x)[:2], [self.units]], 0))
+        return tf.ensure_shape(merged, [*x.shape[:2], self.units])
+
+    def _split(self, x: Tensor, like: Tensor) -> Tensor:
+        """Undo `_merged`, to the shape of a sequence."""
+        if len(self.size) == 1:
+            return x
+        return tf.ensure_shape(tf.reshape(x, tf.shape(like)), like.shape)
+
     @property
     def units(self) -> int:
         """Number of units."""

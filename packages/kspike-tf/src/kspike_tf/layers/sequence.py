@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
+from kspike_tf.layers.options import check_options
 from kspike_tf.layers.states import KeepsState, Shape, Tensor, listed
 
 
 class SequenceOptions(KeepsState):
     """A layer that runs a cell over time; `KerasSpikingLayer` documents its options."""
+
+    _settings: ClassVar[Any] = {
+        "return_sequences": bool,
+        "return_state": bool,
+        "stateful": bool,
+        "unroll": bool,
+        "time_major": bool,
+    }
 
     def __init__(
         self,
@@ -35,6 +44,13 @@ class SequenceOptions(KeepsState):
         self.supports_masking = True
         self.layer: Any = None
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Make a layer from what `get_config` returned."""
+        if "go_backwards" in config:  # keras.layers.Bidirectional
+            check_options(cls, {"go_backwards": config["go_backwards"]})
+        return super().from_config(config)
+
     # Building
 
     def build_cell(self, input_shape: Shape) -> Any:
@@ -51,6 +67,12 @@ class SequenceOptions(KeepsState):
             The cell, for units ``input_shape[2:]``.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement build_cell(input_shape)")
+
+    def _cell_with_settings(self) -> Any:
+        """Return the cell, if there is one and it has the settings of the layer."""
+        shares = getattr(type(self).build_cell, "hands_settings_on", False)
+        rnn = vars(self).get("layer")
+        return rnn.cell if shares and rnn is not None else None
 
     def build(self, input_shape: Shape) -> None:
         """Make the cell and its weights; Keras calls this at the first use.
@@ -77,6 +99,9 @@ class SequenceOptions(KeepsState):
             name="rnn",
         )
         self.layer.build((batch, time, *input_shape[2:]))
+        if self._cell_with_settings() is None:
+            # A layer of the user's own, which may do with settings what it likes, saves its own.
+            vars(self)["_is_fixed"] = vars(self.layer.cell)["_is_fixed"] = True
         self.layer.trainable = self.trainable  # Keras tells only layers that are there already
         if self.stateful:
             self._make_state_variables(batch)
@@ -150,6 +175,7 @@ class SequenceOptions(KeepsState):
 
     def _run(self, x: Tensor, states: list[Tensor], training: Any, mask: Any, fresh: bool) -> Any:
         cell = self.layer.cell
+        cell._note_trace()
         if cell.has_sequence:
             return cell.call_sequence(x, states, training=training, mask=mask, fresh=fresh)
         _, y, states = self.layer.inner_loop(x, states, mask, training=training)
@@ -201,6 +227,8 @@ class SequenceOptions(KeepsState):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Apply the layer, as any Keras layer."""
+        _refuse_ragged(self.name, args, kwargs)
+        self._note_trace()
         with self._call():
             return super().__call__(*args, **kwargs)
 
@@ -224,9 +252,14 @@ class SequenceOptions(KeepsState):
     def compute_output_shape(self, input_shape: Shape) -> Any:
         """Return the shape of the outputs, and of the states with ``return_state=True``."""
         input_shape = tuple(input_shape)
+        self._check_input_shape(input_shape)
         batch, _ = self._batch_and_time(input_shape)
         y = input_shape if self.return_sequences else (batch, *input_shape[2:])
-        return (y, *self._state_shapes(batch)) if self.return_state else y
+        if not self.return_state:
+            return y
+        # Before it is built, by a cell that is made for the purpose.
+        cell = self.build_cell(input_shape) if self.layer is None else self.layer.cell
+        return (y, *[(batch, *shape) for shape in cell.state_shapes])
 
     def compute_output_spec(
         self,
@@ -237,6 +270,8 @@ class SequenceOptions(KeepsState):
         mask: Any = None,
     ) -> Any:
         """Return symbolic outputs, for the arguments of `call`."""
+        if not self.built:
+            self.build(tuple(inputs.shape))
         mask = getattr(inputs, "_keras_mask", None) if mask is None else mask
         self._check_arguments(inputs, initial_state, constants, mask)
         if not self.return_state:
@@ -267,6 +302,15 @@ class SequenceOptions(KeepsState):
             time_major=self.time_major,
         )
         return config
+
+
+def _refuse_ragged(name: str, *arguments: Any) -> None:
+    for each in keras.tree.flatten(arguments):
+        if isinstance(each, tf.RaggedTensor) or getattr(each, "ragged", False):
+            raise ValueError(
+                f"layer {name!r} takes no ragged tensors: pad the sequences by x.to_tensor() and "
+                f"give mask=tf.sequence_mask(x.row_lengths()). Received: shape={each.shape}"
+            )
 
 
 def _swapped(x: Any) -> Any:

@@ -18,8 +18,15 @@ from kspike_tf.layers.arguments import (
 )
 from kspike_tf.layers.base import KerasSpikingLayer
 from kspike_tf.layers.precise import PreciseCell
+from kspike_tf.layers.settings import handed_to_cell, hands_settings_on
 
 Tensor = Any
+
+SETTINGS: dict[str, Any] = {
+    "activation": activation_function,
+    "seed": checked_seed,
+    "spiking_aware_training": bool,
+}
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
@@ -42,7 +49,7 @@ class SpikingActivationCell(PreciseCell):
         Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
     seed : int, optional
         Draws the initial voltages, one for a unit, the same for all examples. Without it each
-        example and each call has its own.
+        example and each call has its own. A negative one counts from 2**64 down.
     spiking_aware_training : bool, optional
         Whether training spikes too, with the gradient of the activation function; otherwise
         training uses the activation function alone.
@@ -54,7 +61,7 @@ class SpikingActivationCell(PreciseCell):
     TypeError
         If an argument is not of the type above.
     ValueError
-        If ``seed`` is negative or longer than 64 bits, or ``size`` or ``dt`` not positive.
+        If ``seed`` is longer than 64 bits, or ``size`` or ``dt`` not positive.
 
     Examples
     --------
@@ -63,6 +70,9 @@ class SpikingActivationCell(PreciseCell):
     >>> layer(tf.fill([1, 8, 1], 1.2)).numpy().ravel()
     array([0., 0., 4., 0., 0., 4., 0., 0.], dtype=float32)
     """
+
+    _settings = SETTINGS
+    _read_at_calls = tuple(SETTINGS)
 
     def __init__(
         self,
@@ -75,15 +85,40 @@ class SpikingActivationCell(PreciseCell):
         **kwargs: Any,
     ) -> None:
         super().__init__(size=size, dt=dt, always_use_inference=spiking_aware_training, **kwargs)
-        self.activation = activation_function(activation)
-        self.seed = checked_seed(seed)
-        self.spiking_aware_training = bool(spiking_aware_training)
+        self.activation = activation
+        self.seed = seed
+
+    @property
+    def always_use_inference(self) -> bool:
+        """Another name for ``spiking_aware_training``."""
+        return self.spiking_aware_training
+
+    @always_use_inference.setter
+    def always_use_inference(self, value: bool) -> None:
+        self.spiking_aware_training = value
 
     def build(self, input_shape: Any) -> None:
         """Build an activation with weights of its own; Keras calls this at the first use."""
         check_units(self, input_shape)
+        self._check_activation()
         if isinstance(self.activation, keras.layers.Layer) and not self.activation.built:
             self.activation.build((input_shape[0], *self.size))
+
+    def _check_activation(self) -> None:
+        """Raise where the activation changes the shape of a time step."""
+        if isinstance(self.activation, keras.layers.Layer):
+            try:
+                shape = self.activation.compute_output_shape((2, *self.size))
+            except NotImplementedError:
+                return
+        else:
+            with tf.init_scope():  # eagerly
+                shape = self.activation(tf.zeros((2, *self.size), self.sequence_dtype)).shape
+        if tuple(shape) != (2, *self.size):
+            raise ValueError(
+                f"activation must give as many values as it takes: it made {tuple(shape)[1:]} of "
+                f"{self.size}. Received: activation={self.activation!r}"
+            )
 
     def get_initial_state(
         self, inputs: Any = None, batch_size: Any = None, dtype: Any = None
@@ -131,12 +166,9 @@ class SpikingActivationCell(PreciseCell):
         fresh: bool = False,
     ) -> Any:
         """Take all time steps at once, as `KerasSpikingCell.call_sequence`."""
-        shape = tf.shape(inputs)
         # The scan knows this activation function itself, and needs no memory for the rates.
         rectifies = self.activation is keras.activations.relu
-        x = self._cast(inputs) if rectifies else self._rates_of_steps(inputs)
-        x = tf.reshape(x, tf.stack([shape[0], shape[1], self.units]))
-        x = tf.ensure_shape(x, [*inputs.shape[:2], self.units])
+        x = self._merged(self._cast(inputs) if rectifies else self._rates_of_steps(inputs))
         if mask is not None:
             # At the start, so that zeros follow: they leave a voltage where it is.
             x = masking.packed(x, mask)
@@ -154,14 +186,15 @@ class SpikingActivationCell(PreciseCell):
 
         def restored(x: Tensor) -> Tensor:
             x = x if mask is None else masking.unpacked(x, mask)
-            return tf.ensure_shape(tf.reshape(x, shape), inputs.shape)
+            return self._split(x, inputs)
 
         return self.choose(training, resting, spiking)(x, states[0])
 
     def _rates_of_steps(self, inputs: Tensor) -> Tensor:
         # The activation takes time as more of the batch: it may know nothing of time.
         merged = tf.reshape(inputs, tf.concat([[-1], tf.shape(inputs)[2:]], 0))
-        return self._rates(tf.ensure_shape(merged, [None, *self.size]))
+        rates = self._rates(tf.ensure_shape(merged, [None, *self.size]))
+        return tf.ensure_shape(tf.reshape(rates, tf.shape(inputs)), inputs.shape)
 
     def _rates(self, inputs: Tensor) -> Tensor:
         return self._cast(self.activation(inputs))
@@ -198,7 +231,7 @@ class SpikingActivation(KerasSpikingLayer):
         Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
     seed : int, optional
         Draws the initial voltages, one for a unit, the same for all examples. Without it each
-        example and each call has its own.
+        example and each call has its own. A negative one counts from 2**64 down.
     spiking_aware_training : bool, optional
         Whether training spikes too, with the gradient of the activation function; otherwise
         training uses the activation function alone.
@@ -210,7 +243,7 @@ class SpikingActivation(KerasSpikingLayer):
     TypeError
         If an argument is not of the type above.
     ValueError
-        If ``seed`` is negative or longer than 64 bits, or ``dt`` not positive and finite.
+        If ``seed`` is longer than 64 bits, or ``dt`` not positive and finite.
 
     Examples
     --------
@@ -218,6 +251,12 @@ class SpikingActivation(KerasSpikingLayer):
     >>> layer(tf.fill([1, 8, 1], 1.2)).numpy().ravel()
     array([0., 0., 4., 0., 0., 4., 0., 0.], dtype=float32)
     """
+
+    _settings = SETTINGS
+    _read_at_calls = tuple(SETTINGS)
+    activation = handed_to_cell("activation")
+    seed = handed_to_cell("seed")
+    spiking_aware_training = handed_to_cell("spiking_aware_training")
 
     def __init__(
         self,
@@ -229,10 +268,11 @@ class SpikingActivation(KerasSpikingLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(dt=dt, **kwargs)
-        self.activation = activation_function(activation)
-        self.seed = checked_seed(seed)
-        self.spiking_aware_training = bool(spiking_aware_training)
+        self.activation = activation
+        self.seed = seed
+        self.spiking_aware_training = spiking_aware_training
 
+    @hands_settings_on
     def build_cell(self, input_shape: Any) -> SpikingActivationCell:
         """Make the cell for inputs ``(batch, time, *units)``."""
         return SpikingActivationCell(

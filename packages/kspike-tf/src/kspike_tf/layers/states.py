@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import tensorflow as tf
+
+from kspike_tf.layers.settings import HasSettings
 
 Tensor = Any
 Shape = tuple[int | None, ...]
 
 
-class KeepsState(keras.layers.Layer):
+class KeepsState(HasSettings):
     """A layer that wraps a cell with states, and may keep them from call to call."""
 
     name: str

@@ -25,6 +25,7 @@ import tensorflow as tf
 
 from kspike_tf.scan.compiled import stage
 from kspike_tf.scan.kernels import TICKS
+from kspike_tf.scan.loops import fitted
 
 Tensor = Any
 
@@ -82,6 +83,7 @@ def spikes(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     Modulo one spike, the voltage is a sum of the increments' lower 32 bits: integers that wrap
     around, exact in any order. What the wrapping loses are the spikes.
     """
+    voltage = fitted(voltage, rates)
     start = tf.cast(tf.cast(voltage * TICKS, tf.int64), tf.int32)
     before, end = _wrapped_sums(_ticks_added(rates, dt), start)
     final = tf.cast(_unsigned(end), tf.float64) * (1 / TICKS)
@@ -189,6 +191,7 @@ def respond(
     state : (batch, units) tf.Tensor
         After the step taken last, float64.
     """
+    state = fitted(state, u)
     steps = u.shape[1]
     block = levels(steps)[0].block
     members = np.arange(block)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from enum import Enum
 from functools import cache, partial, wraps
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.ops import control_flow_util
 
 from kspike_tf.scan import host, xla
-from kspike_tf.tracing import is_plain
+from kspike_tf.tracing import exporter, in_xla, is_plain
 
 Tensor = Any
 
@@ -40,8 +40,16 @@ def way(sequence: Tensor) -> Way:
         them: there it is blocks, where the length is known now and is not zero. Exports get loops.
     """
     if is_plain():
+        if exporter() == "LiteRT":
+            warnings.warn(
+                "Spikes and filters keep their states in float64, which LiteRT computes by "
+                "TensorFlow's operations: convert with tf.lite.OpsSet.SELECT_TF_OPS (as Keras "
+                "does), and run the file where the Flex delegate is. For other devices export to "
+                "ONNX: kspike_tf.export.to_onnx.",
+                stacklevel=2,
+            )
         return Way.LOOP
-    if _in_xla():
+    if in_xla():
         if xla.is_possible():
             return Way.FROM_XLA
     elif host.is_possible():
@@ -76,17 +84,11 @@ def stage(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def call(*args: Any) -> Any:
-        if _in_xla():
+        if in_xla():
             return _branch(function, args)
         return alone(tuple(tuple(x.shape) for x in tf.nest.flatten(args)))(*args)
 
     return call
-
-
-def _in_xla() -> bool:
-    return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
-        tf.compat.v1.get_default_graph()
-    )
 
 
 def _branch(function: Callable[..., Any], args: Any) -> Any:

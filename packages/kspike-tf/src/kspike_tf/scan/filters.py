@@ -8,18 +8,18 @@ its inputs, is again such a system, run backwards in time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
-from kspike_tf.scan import blocks, host, kernels, loops, xla
+from kspike_tf.scan import adjoints, blocks, forward_mode, host, kernels, loops, time_constants, xla
+from kspike_tf.scan.adjoints import FLATTEST
 from kspike_tf.scan.blocks import Weights
 from kspike_tf.scan.compiled import Way, stage, way
 
 Tensor = Any
-
-SHORTEST_TAU = 1e-8  # seconds; training may take a time constant below
 
 
 def lowpass(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,7 +43,7 @@ def lowpass(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, 
     state : (batch, 1, units) tf.Tensor
         The state after the last step.
     """
-    return _scan(_LOWPASS, x, state, ratio(tau, dt))
+    return _scan(_LOWPASS, x, state, time_constants.ratio(tau, dt, order=1))
 
 
 def alpha(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,33 +67,28 @@ def alpha(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, Te
     state : (batch, 2, units) tf.Tensor
         The state after the last step.
     """
-    return _scan(_ALPHA, x, state, ratio(tau, dt))
+    return _scan(_ALPHA, x, state, time_constants.ratio(tau, dt, order=2))
 
 
 def lowpass_step(x: Tensor, y: Tensor, tau: Tensor, dt: Tensor) -> Tensor:
     """Return the lowpass filter's state after one more step, on arrays without the time axis."""
-    weights = kernels.lowpass.coefficients(ratio(tau, dt))
-    (y,), _ = kernels.lowpass.formula([y], [_double(x)], weights)
+    coefficients = time_constants.weights(kernels.lowpass, time_constants.ratio(tau, dt, order=1))
+    (y,), _ = kernels.lowpass.formula([y], [_double(x)], coefficients)
     return y
 
 
 def alpha_step(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> Tensor:
     """Return the alpha filter's state ``(batch, 2, units)`` after one more step."""
-    weights = kernels.alpha.coefficients(ratio(tau, dt))
-    states, _ = kernels.alpha.formula([state[:, 0], state[:, 1]], [_double(x)], weights)
+    coefficients = time_constants.weights(kernels.alpha, time_constants.ratio(tau, dt, order=2))
+    states, _ = kernels.alpha.formula([state[:, 0], state[:, 1]], [_double(x)], coefficients)
     return tf.stack(states, axis=1)
-
-
-def ratio(tau: Tensor, dt: Tensor) -> Tensor:
-    """Return dt/τ in float64, with τ clipped to be positive."""
-    return tf.cast(dt, tf.float64) / tf.maximum(tf.cast(tau, tf.float64), SHORTEST_TAU)
 
 
 class _Filter(NamedTuple):
     """A filter's functions of a sequence, a state and the ratio of dt to τ, and their adjoints.
 
-    Kernels and loops take the same. Adjoints in blocks also take what went through the
-    filter and between its systems.
+    Kernels and loops take the same. Adjoints in blocks also take what came out of the filter and
+    went between its systems.
     """
 
     kernel: Any
@@ -103,13 +98,19 @@ class _Filter(NamedTuple):
     more: Any  # arguments of those adjoints, as a function of the ratio
     in_blocks: Any
     back_in_blocks: Any
+    again: Any  # of a lowpass filter: those adjoints in a form that can be differentiated
 
 
 def _scan(kind: _Filter, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
-    """Filter, in the way that fits, differentiably."""
+    """Filter, in the way that fits, differentiably to any order."""
+    return forward_mode.call(partial(_filtered, kind, way(x)), x, state, ratio)
+
+
+def _filtered(
+    kind: _Filter, how: Way, x: Tensor, state: Tensor, ratio: Tensor
+) -> tuple[Tensor, Tensor]:
     if 0 in x.shape:
         return tf.identity(x), tf.identity(state)  # which XLA would refuse
-    how = way(x)
 
     @tf.custom_gradient
     def filtered(x: Tensor, state: Tensor, ratio: Tensor) -> Any:
@@ -124,40 +125,67 @@ def _scan(kind: _Filter, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tenso
             y, end = kind.in_loops(*args)
         else:
             y, end, *between = kind.in_blocks(*args)
+        known = [tf.stop_gradient(each) for each in (y, *between)] if how is Way.BLOCKS else []
 
         def back(d_y: Tensor, d_end: Tensor) -> Any:
-            if how is Way.BLOCKS:
-                known = [tf.stop_gradient(each) for each in (y, *between)]
-                return kind.back_in_blocks(*args, *known, d_y, d_end)
-            given = *args, *kind.more(args[2]), d_y, d_end
-            if how is Way.LOOP:
-                return kind.back_in_loops(*given)
-            if how is Way.FROM_XLA:
-                return xla.call(kind.back_kernel, given)
-            return host.call(kind.back_kernel, given, kind.back_in_loops)
+            return _adjoint(kind, how, known, (x, state, ratio, d_y, d_end))
 
-        return (y, end), _once(back)
+        return (y, end), back
 
     y, end = filtered(x, state, ratio)
     return y, end
 
 
-def _once(back: Any) -> Any:
-    """Refuse to differentiate gradients: of what they read, they know no derivatives."""
+def _adjoint(kind: _Filter, how: Way, known: list[Tensor], args: Sequence[Tensor]) -> Any:
+    """Take gradients back through a filter, differentiably.
+
+    Parameters
+    ----------
+    kind : _Filter
+        The filter.
+    how : Way
+        How it was run.
+    known : list of tf.Tensor
+        What came out of it and, in blocks, went between its systems.
+    args : sequence of tf.Tensor
+        Its arguments, and the gradients of its results.
+
+    Returns
+    -------
+    list of tf.Tensor
+        The gradients of its arguments.
+    """
 
     @tf.custom_gradient
-    def gradients(*d_outputs: Tensor) -> Any:
-        def refuse(*_: Tensor) -> Any:
-            text = "second derivatives of Lowpass and Alpha are not available"
-            if tf.executing_eagerly():
-                raise NotImplementedError(text)
-            # When it runs, for TensorFlow traces this just to save a graph. XLA leaves checks out.
-            with tf.control_dependencies([tf.debugging.Assert(False, [text])]):
-                return [tf.fill(tf.shape(each), tf.cast(np.nan, each.dtype)) for each in d_outputs]
+    def gradients(*args: Tensor) -> Any:
+        still = [tf.stop_gradient(each) for each in args]
 
-        return back(*d_outputs), refuse
+        def back(*d_gradients: Tensor) -> Any:
+            return adjoints.differentiated(_again(kind, how), args, d_gradients)
 
-    return gradients
+        return _taken_back(kind, how, known, still), back
+
+    # Of the graph that is traced now, which may be another than that of the filter.
+    return gradients(*map(tf.identity, args))
+
+
+@cache
+def _again(kind: _Filter, how: Way) -> Any:
+    # In the same way: only where a filter is traced is it known what will run the graph.
+    return kind.again(partial(_filtered, _LOWPASS, how))
+
+
+def _taken_back(kind: _Filter, how: Way, known: list[Tensor], args: list[Tensor]) -> Any:
+    x, state, ratio, d_y, d_end = args
+    ratio = tf.minimum(ratio, FLATTEST)
+    if how is Way.BLOCKS:
+        return kind.back_in_blocks(x, state, ratio, *known, d_y, d_end)
+    given = x, state, ratio, *kind.more(ratio), d_y, d_end
+    if how is Way.LOOP:
+        return kind.back_in_loops(*given)
+    if how is Way.FROM_XLA:
+        return xla.call(kind.back_kernel, given)
+    return host.call(kind.back_kernel, given, kind.back_in_loops)
 
 
 def _summed(terms: Any) -> Any:
@@ -284,6 +312,7 @@ _LOWPASS = _Filter(
     lambda _: (),
     _lowpass,
     _lowpass_back,
+    adjoints.of_lowpass,
 )
 _ALPHA = _Filter(
     kernels.alpha,
@@ -293,4 +322,5 @@ _ALPHA = _Filter(
     lambda ratio: (_alpha_gain(ratio),),
     _alpha,
     _alpha_back,
+    partial(adjoints.of_alpha, gain_of=_alpha_gain),
 )

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kspike_tf.scan import kernels
 from kspike_tf.scan.formulas import Recurrence
+from kspike_tf.tracing import in_xla
 
 Tensor = Any
 
@@ -42,11 +43,20 @@ def scan(
     """
     first = sequences[0]
     steps = tf.shape(first)[1]
+    # XLA compiles the body of a loop that takes no step, and refuses to read from or write to
+    # arrays of no elements: where there may be no step, an unused one is appended.
+    states = [fitted(state, first) for state in states]
+    spare = int(first.shape[1] is None and in_xla())
+    room = steps + spare
     arrays = [
-        tf.TensorArray(x.dtype, steps, element_shape=_without_time(x)).unstack(_swapped(x))
+        tf.TensorArray(x.dtype, room, element_shape=_without_time(x)).unstack(
+            tf.pad(_swapped(x), [[0, spare], *[[0, 0]] * (x.shape.rank - 1)])
+            if spare
+            else _swapped(x)
+        )
         for x in sequences
     ]
-    output = tf.TensorArray(first.dtype, steps, element_shape=_without_time(first))
+    output = tf.TensorArray(first.dtype, room, element_shape=_without_time(first))
 
     def body(count: Tensor, states: list[Tensor], output: Any) -> Any:
         t = steps - 1 - count if reverse else count
@@ -57,7 +67,17 @@ def scan(
     _, states, output = tf.while_loop(
         lambda count, *_: count < steps, body, (tf.constant(0), states, output)
     )
-    return tf.ensure_shape(_swapped(output.stack()), first.shape), states
+    outputs = output.stack()[:steps] if spare else output.stack()
+    return tf.ensure_shape(_swapped(outputs), first.shape), states
+
+
+def fitted(state: Tensor, sequence: Tensor) -> Tensor:
+    """Return a state ``(batch, ...)``, and fail if it is not of the sequence's batch and units.
+
+    Operations would broadcast a state of one example to all of them.
+    """
+    shape = tf.shape(sequence)
+    return tf.reshape(state, tf.concat([shape[:1], shape[2:]], 0))
 
 
 def _without_time(x: Tensor) -> tf.TensorShape:
@@ -111,7 +131,7 @@ def _back(
 ) -> list[Tensor]:
     """Run an adjoint: on gradients of the states, their derivatives for r, and a sum over time."""
     count, weights = recurrence.visible, recurrence.coefficients(*given)
-    zero = tf.zeros_like(x[:, 0], tf.float64)
+    zero = tf.zeros_like(d_end[:, 0])
     before = tf.unstack(d_end, count, 1) + [zero] * (count + 1)
     d_x, after = _run(recurrence, weights, [x, d_y], before)
     # The loss depends on the first state as on an input.

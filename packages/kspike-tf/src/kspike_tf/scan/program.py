@@ -63,15 +63,19 @@ def begin(recurrence: Recurrence, letter: str) -> None:
     if kind not in _makers:
         # If two get here at once, both make it, and either is good.
         thread = threading.Thread(target=_make, args=kind, name=MAKER)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more threads: `finish` makes it in its own
+            return
         _makers[kind] = thread
 
 
 def finish(recurrence: Recurrence, letter: str) -> None:
     """Return when there is machine code."""
     begin(recurrence, letter)
-    _makers[recurrence, letter].join()
-    if not PLANS[recurrence, letter].steps:  # the thread has failed, and so may this
+    if thread := _makers.get((recurrence, letter)):
+        thread.join()
+    if not PLANS[recurrence, letter].steps:  # no thread, or it has failed, and so may this
         _make(recurrence, letter)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import tensorflow as tf
 
-from kspike_tf.scan import blocks, host, kernels, loops, xla
+from kspike_tf.scan import blocks, forward_mode, host, kernels, loops, xla
 from kspike_tf.scan.compiled import Way, way
 from kspike_tf.scan.kernels import TICKS
-from kspike_tf.tracing import is_plain
+from kspike_tf.tracing import exporter, is_plain
 
 Tensor = Any
 
@@ -65,7 +66,7 @@ def _straight_through(x: Tensor, voltage: Tensor, dt: Tensor, rectify: bool) -> 
 
         return _scan(*args, rectify), as_relu if rectify else as_it_is
 
-    spikes, voltage = forward(x)
+    spikes, voltage = forward_mode.call(forward, x)
     return spikes, voltage
 
 
@@ -77,7 +78,7 @@ def spike_step(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tens
         outputs = _step(tf.stop_gradient(rates), tf.stop_gradient(voltage), tf.cast(dt, tf.float64))
         return outputs, lambda d_spikes, _d_voltage: d_spikes
 
-    spikes, voltage = forward(rates)
+    spikes, voltage = forward_mode.call(forward, rates)
     return spikes, voltage
 
 
@@ -155,7 +156,16 @@ def uniform_voltage(shape: Any, seed: int | None) -> Tensor:
        as 1, 2, 3", SC '11, section 3.3.
     """
     if seed is None and is_plain():
-        return tf.floor(tf.random.uniform(shape, dtype=tf.float64) * TICKS) * (1 / TICKS)
+        if exporter() == "ONNX":
+            warnings.warn(
+                "Keras' ONNX exporter fixes the random numbers of layers without a seed: every "
+                "session draws the same initial voltages. Use kspike_tf.export.to_onnx for fresh "
+                "ones, or give the layer a seed.",
+                stacklevel=2,
+            )
+        # Without a seed even if there is a global one: a file keeps what it is given.
+        uniform = tf.raw_ops.RandomUniform(shape=shape, dtype=tf.float64, seed=0, seed2=0)
+        return tf.floor(uniform * TICKS) * (1 / TICKS)
     if seed is None:
         key = tf.bitcast(tf.random.uniform([1], tf.int64.min, tf.int64.max, tf.int64), tf.uint64)
     else:

@@ -19,10 +19,13 @@ from typing import Any
 import llvmlite.binding as llvm  # type: ignore[import-not-found]
 import numpy as np
 from llvmlite import ir  # type: ignore[import-not-found]
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-from kspike_ref._bits import list_nonzero
-from kspike_ref._jit import Deferred, kernel
 from kspike_ref._memory import aligned
+from kspike_ref.kernels import checks, kernel
+from kspike_ref.kernels.bits import list_nonzero
 
 Array = Any
 
@@ -40,8 +43,6 @@ def _tile(rows: int, vectors: int, gathered: bool = False) -> Any:
     start; the results, likewise; the number of terms; and where terms are gathered, the rows of the
     panel that they meet, which start where the terms do.
     """
-    from numba import types  # two seconds of import, needed only to compile
-    from numba.extending import intrinsic
 
     def tile(
         _: Any, a: Any, at: Any, step: Any, b: Any, bt: Any, c: Any, ct: Any, far: Any, depth: Any,
@@ -67,8 +68,6 @@ class _Emitter:
     def __init__(
         self, context: Any, builder: Any, sig: Any, args: Any, rows: int, vectors: int
     ) -> None:
-        from numba.core import cgutils
-
         def data(i: int) -> Any:
             return context.make_array(sig.args[i])(context, builder, args[i]).data
 
@@ -149,10 +148,11 @@ class _Emitter:
         return self.builder.shuffle_vector(first, undefined, lanes)
 
 
-_tall_2, _tall_1 = Deferred(_tile, _TALL, 2), Deferred(_tile, _TALL, 1)
-_four_2, _four_1 = Deferred(_tile, 4, 2), Deferred(_tile, 4, 1)
-_one_2, _one_1 = Deferred(_tile, 1, 2), Deferred(_tile, 1, 1)
-_events_2, _events_1 = Deferred(_tile, 1, 2, True), Deferred(_tile, 1, 1, True)
+_tall_2, _tall_1 = _tile(_TALL, 2), _tile(_TALL, 1)
+_four_2, _four_1 = _tile(4, 2), _tile(4, 1)
+_one_2, _one_1 = _tile(1, 2), _tile(1, 1)
+# One row of events with a panel of two vectors, and of one.
+events_2, events_1 = _tile(1, 2, gathered=True), _tile(1, 1, gathered=True)
 
 
 @kernel
@@ -194,7 +194,7 @@ def _copy(source: Array, target: Array, rows: int, columns: int) -> None:
 
 
 @kernel
-def multiply(a: Array, packed: Array, width: int, out: Array) -> None:
+def multiply_loop(a: Array, packed: Array, width: int, out: Array) -> None:
     """Add ``a @ b`` to ``out``; ``packed`` is `pack` of b, ``width`` a panel's columns."""
     rows, depth = a.shape
     columns = out.shape[1]
@@ -223,7 +223,7 @@ def multiply(a: Array, packed: Array, width: int, out: Array) -> None:
 
 
 @kernel
-def multiply_events(
+def multiply_events_loop(
     a: Array, packed: Array, width: int, depth: int, out: Array, index: Array, values: Array
 ) -> int:
     """Add ``a @ b`` to ``out`` without the terms where a is 0; return how many were not.
@@ -248,24 +248,82 @@ def multiply_events(
             if left >= taken:
                 to = row * far + first
                 if wide:
-                    _events_2(values, 0, 0, packed, bt, out, to, far, count, index)
+                    events_2(values, 0, 0, packed, bt, out, to, far, count, index)
                 else:
-                    _events_1(values, 0, 0, packed, bt, out, to, far, count, index)
+                    events_1(values, 0, 0, packed, bt, out, to, far, count, index)
                 continue
             part = out[row : row + 1, first:columns]
             scratch[:, left:] = 0
             _copy(part, scratch, 1, left)
             if wide:
-                _events_2(values, 0, 0, packed, bt, scratch, 0, width, count, index)
+                events_2(values, 0, 0, packed, bt, scratch, 0, width, count, index)
             else:
-                _events_1(values, 0, 0, packed, bt, scratch, 0, width, count, index)
+                events_1(values, 0, 0, packed, bt, scratch, 0, width, count, index)
             _copy(scratch, part, 1, left)
     return total
+
+
+def multiply(a: Array, packed: Array, out: Array) -> None:
+    """Add ``a @ b`` to ``out``.
+
+    Parameters
+    ----------
+    a : (rows, depth) ndarray
+        Float32 or float64.
+    packed : ndarray
+        `pack` of b, ``(depth, columns)``.
+    out : (rows, columns) ndarray
+        Added to.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another type, shape or memory layout.
+    """
+    multiply_loop(a, packed, _check(a, packed, out), out)
+
+
+def multiply_events(a: Array, packed: Array, out: Array) -> int:
+    """Add ``a @ b`` to ``out`` without the terms where a is 0; arguments as in `multiply`.
+
+    Returns
+    -------
+    int
+        How many values of ``a`` are not 0.
+    """
+    width = _check(a, packed, out)
+    depth = a.shape[1]
+    index, values = np.empty(depth, np.intp), np.empty(depth, a.dtype)
+    return int(multiply_events_loop(a, packed, width, depth, out, index, values))
+
+
+def _check(a: Array, packed: Array, out: Array) -> int:
+    """Check what both products take; return the width of a panel."""
+    dtype = checks.floats("a", a, 2)
+    rows, depth = a.shape
+    checks.read("a", a, dtype, (rows, depth))
+    if getattr(out, "ndim", 0) != 2:
+        raise ValueError("out must be an array of two axes")
+    columns = out.shape[1]
+    checks.write("out", out, dtype, (rows, columns))
+    checks.read("packed", packed, dtype, (packed_size(depth, columns, dtype),))
+    return _WIDTHS[dtype]
 
 
 def panel_width(dtype: Any) -> int:
     """Return the columns of a full panel: two vector registers."""
     return 2 * _BYTES // int(np.dtype(dtype).itemsize)
+
+
+_WIDTHS = {dtype: panel_width(dtype) for dtype in (checks.FLOAT32, checks.FLOAT64)}
+
+
+def packed_size(depth: int, columns: int, dtype: Any) -> int:
+    """Return the size of `pack` of a matrix ``(depth, columns)``."""
+    width = _WIDTHS[dtype]
+    half = width // 2
+    full, left = divmod(columns, width)
+    return depth * (full * width + (0 if not left else half if left <= half else width))
 
 
 def pack(b: Array) -> Array:

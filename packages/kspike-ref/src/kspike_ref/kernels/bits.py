@@ -6,40 +6,36 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-not-found]
+from numba import types
+from numba.extending import intrinsic
 
-from kspike_ref._jit import Deferred, kernel
+from kspike_ref.kernels import kernel
 
 Array = Any
 
 RUN = 32  # values that are compared together
 
 
-def _nonzero_bits() -> Any:
-    """Make a function of an array and a place: bit i says whether the value i further is not 0."""
-    from numba import types  # two seconds of import, needed only to compile
-    from numba.extending import intrinsic
+@intrinsic
+def nonzero_bits(_: Any, x: Any, at: Any) -> Any:
+    """Take an array and a place; bit i of the result says whether the value i further is not 0."""
 
-    def nonzero_bits(_: Any, x: Any, at: Any) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            data = context.make_array(sig.args[0])(context, builder, args[0]).data
-            element = context.get_value_type(sig.args[0].dtype)
-            vector = ir.VectorType(element, RUN)
-            place = builder.bitcast(builder.gep(data, [args[1]]), vector.as_pointer())
-            values = builder.load(place)
-            values.align = context.get_abi_sizeof(element)
-            # "Unordered" is true of NaN as well.
-            flags = builder.fcmp_unordered("!=", values, ir.Constant(vector, None))
-            return builder.zext(builder.bitcast(flags, ir.IntType(RUN)), ir.IntType(64))
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        element = context.get_value_type(sig.args[0].dtype)
+        vector = ir.VectorType(element, RUN)
+        place = builder.bitcast(builder.gep(data, [args[1]]), vector.as_pointer())
+        values = builder.load(place)
+        values.align = context.get_abi_sizeof(element)
+        # "Unordered" is true of NaN as well.
+        flags = builder.fcmp_unordered("!=", values, ir.Constant(vector, None))
+        return builder.zext(builder.bitcast(flags, ir.IntType(RUN)), ir.IntType(64))
 
-        return types.uint64(x, types.intp), codegen
-
-    return intrinsic(nonzero_bits)
+    return types.uint64(x, types.intp), codegen
 
 
 def _of_bits(instruction: str) -> Any:
     """Make a function of bits: ``ctpop`` is how many are set, ``cttz`` which set one is lowest."""
-    from numba import types
-    from numba.extending import intrinsic
 
     def of_bits(_: Any, bits: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -52,8 +48,7 @@ def _of_bits(instruction: str) -> Any:
     return intrinsic(of_bits)
 
 
-nonzero_bits = Deferred(_nonzero_bits)
-lowest_bit, number_of_bits = Deferred(_of_bits, "cttz"), Deferred(_of_bits, "ctpop")
+lowest_bit, number_of_bits = _of_bits("cttz"), _of_bits("ctpop")
 
 
 @kernel

@@ -7,17 +7,20 @@ size, stride, dilation, padding before, and output size along each of the three 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from kspike_ref._bits import RUN, list_nonzero, nonzero_bits, number_of_bits
-from kspike_ref._jit import kernel
-from kspike_ref._matmul import _events_1, _events_2
+import numpy as np
+
+from kspike_ref.kernels import checks, kernel
+from kspike_ref.kernels.bits import RUN, list_nonzero, nonzero_bits, number_of_bits
+from kspike_ref.kernels.matmul import events_1, events_2, packed_size, panel_width
 
 Array = Any
 
 
 @kernel
-def count(x: Array) -> int:
+def count_loop(x: Array) -> int:
     """Return how many values of a flat array are not zero."""
     return count_between(x, 0, x.size)
 
@@ -36,7 +39,7 @@ def count_between(x: Array, first: int, last: int) -> int:
 
 
 @kernel
-def count_reached(
+def count_reached_loop(
     x: Array, channels: int, depths: Array, heights: Array, widths: Array, total: Array
 ) -> None:
     """Set ``total`` to the events of ``x``, and to the sum of the taps that see each of them.
@@ -89,17 +92,17 @@ def add_events(
     packed, begin, depth, width, panels, left = matrix
     terms, panel = last - first, begin + row * width
     for _ in range(panels):
-        _events_2(values, first, 0, packed, panel, out, to, 0, terms, index)
+        events_2(values, first, 0, packed, panel, out, to, 0, terms, index)
         panel += depth * width
         to += width
     if left > 0:
         for i in range(left):
             scratch[i] = out[to + i]
         if left > width // 2:
-            _events_2(values, first, 0, packed, panel, scratch, 0, 0, terms, index)
+            events_2(values, first, 0, packed, panel, scratch, 0, 0, terms, index)
         else:
             panel -= row * (width // 2)  # its rows are half as long
-            _events_1(values, first, 0, packed, panel, scratch, 0, 0, terms, index)
+            events_1(values, first, 0, packed, panel, scratch, 0, 0, terms, index)
         for i in range(left):
             out[to + i] = scratch[i]
 
@@ -136,14 +139,14 @@ def add_line(
 
 
 @kernel
-def convolve_events(
+def convolve_events_loop(
     x: Array, shape: Array, geometry: Array, packed: Array, width: int, filters: int,
     example: int, part: Array, room: Any, out: Array,
 ) -> int:  # fmt: skip
     """Add the convolution of one example to some lines of its output.
 
     ``shape`` is depth, height, width and channels of each group, and the number of groups;
-    ``packed`` holds each group's ``(taps·channels, filters)``, as `kspike_ref._matmul.pack` returns
+    ``packed`` holds each group's ``(taps·channels, filters)``, as `kernels.matmul.pack` returns
     them in panels of ``width``; ``part`` is a range of lines of ``out``, which is flat and holds
     all examples. An output takes its terms in the order of taps and channels, as in a matrix
     product. How often events meet a tap is returned.
@@ -177,3 +180,138 @@ def convolve_events(
                             out, to, step, scratch,
                         )  # fmt: skip
     return met
+
+
+def count(x: Array) -> int:
+    """Return how many values of a flat array are not zero.
+
+    Parameters
+    ----------
+    x : (size,) ndarray
+        Float32 or float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is of another type, shape or memory layout.
+    """
+    dtype = checks.floats("x", x, 1)
+    checks.read("x", x, dtype, x.shape)
+    return int(count_loop(x))
+
+
+def count_reached(
+    x: Array, channels: int, depths: Array, heights: Array, widths: Array
+) -> tuple[int, int]:
+    """Count the events of a convolution's input.
+
+    Parameters
+    ----------
+    x : (size,) ndarray
+        Float32 or float64; was ``(batch, depth, height, width, channels)``.
+    channels : int
+        Of a position.
+    depths, heights, widths : ndarray of intp
+        How many taps see each position along an axis.
+
+    Returns
+    -------
+    tuple of int
+        The events, and the sum of the taps that see each of them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another type, shape or memory layout.
+    """
+    dtype = checks.floats("x", x, 1)
+    checks.read("x", x, dtype, x.shape)
+    size = checks.integer("channels", channels)
+    for name, axis in (("depths", depths), ("heights", heights), ("widths", widths)):
+        checks.read(name, axis, checks.INDEX, (np.size(axis),))
+        size *= axis.size
+    if x.size % size if size else x.size:
+        raise ValueError(f"x must hold examples of {size} numbers. Received: x.size={x.size}")
+    total = np.zeros(2, np.int64)
+    count_reached_loop(x, channels, depths, heights, widths, total)
+    return int(total[0]), int(total[1])
+
+
+class Room:
+    """Memory that `convolve_events` works in, for one thread.
+
+    Parameters
+    ----------
+    positions, channels : int
+        Of an example; the channels are those of a group.
+    dtype : dtype
+        Float32 or float64.
+    """
+
+    def __init__(self, positions: int, channels: int, dtype: Any) -> None:
+        size = positions * channels
+        self.positions, self.size, self.dtype = positions, size, np.dtype(dtype)
+        starts, index = np.empty(positions + 1, np.intp), np.empty(size, np.intp)
+        self.arrays = starts, index, np.empty(size, dtype), np.zeros(panel_width(dtype), dtype)
+
+
+def convolve_events(
+    x: Array, geometry: Array, packed: Array, groups: int, example: int, lines: tuple[int, int],
+    room: Room, out: Array,
+) -> int:  # fmt: skip
+    """Add the convolution of one example to some lines of its output.
+
+    Parameters
+    ----------
+    x : (batch, depth, height, width, channels) ndarray
+        Float32 or float64.
+    geometry : (5, 3) ndarray
+        Kernel size, stride, dilation, padding before, and output size along each axis.
+    packed : (size,) ndarray
+        Each group's matrix ``(taps·channels, filters)``, as `kernels.matmul.pack` returns it.
+    groups, example : int
+        How many groups of channels there are, and which example to work on.
+    lines : tuple of int
+        The first line of the output, and the one after the last.
+    room : Room
+        For the positions of ``x`` and the channels of a group.
+    out : (batch, positions, filters of all groups) ndarray
+        Added to.
+
+    Returns
+    -------
+    int
+        How often events met a tap.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another type, shape or memory layout.
+    """
+    dtype = checks.floats("x", x, 5)
+    checks.read("x", x, dtype, x.shape)
+    batch, *spatial, channels = x.shape
+    size, _, _, _, extent = checks.geometry(geometry)
+    checks.floats("out", out, 3)
+    filters = out.shape[2]
+    if checks.integer("groups", groups, 1) and (channels % groups or filters % groups):
+        raise ValueError(f"{groups} groups must divide {channels} channels and {filters} filters")
+    checks.write("out", out, dtype, (batch, math.prod(extent), filters))
+    depth = math.prod(size) * (channels // groups)
+    each = packed_size(depth, filters // groups, dtype)
+    checks.read("packed", packed, dtype, (groups * each,))
+    checks.between("example", checks.integer("example", example), example + 1, batch)
+    checks.between("lines", lines[0], lines[1], extent[0] * extent[1])
+    positions = math.prod(spatial)
+    if type(room) is not Room or (room.positions, room.size, room.dtype) != (
+        positions, positions * (channels // groups), dtype,
+    ):  # fmt: skip
+        raise ValueError("room must be for the positions, channels and type of x")
+    shape = np.array([*spatial, channels // groups, groups], np.intp)
+    part = np.array(lines, np.intp)
+    return int(
+        convolve_events_loop(
+            x.reshape(-1), shape, geometry, packed, panel_width(dtype), filters // groups,
+            example, part, room.arrays, out.reshape(-1),
+        )
+    )  # fmt: skip

@@ -6,12 +6,13 @@ Arrays are ``(batch, depth, height, width, channels)``; fewer axes have length 1
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from kspike_ref._jit import kernel
-from kspike_ref._matmul import multiply
+from kspike_ref.kernels import checks, kernel
+from kspike_ref.kernels.matmul import multiply_loop, packed_size, panel_width
 
 Array = Any
 
@@ -47,7 +48,7 @@ def gather(
 
 
 @kernel
-def convolve(
+def convolve_loop(
     x: Array, geometry: Array, packed: Array, width: int, groups: int, rows: Array, out: Array
 ) -> None:
     """Add a convolution to ``out``, ``(batch, positions, filters)``.
@@ -62,7 +63,7 @@ def convolve(
             for group in range(groups):
                 gather(x[b], geometry, first, last, group * channels, channels, rows)
                 part = out[b, first:last, group * filters : (group + 1) * filters]
-                multiply(rows[: last - first], packed[group], width, part)
+                multiply_loop(rows[: last - first], packed[group], width, part)
 
 
 @kernel
@@ -87,7 +88,7 @@ def add_each_channel(seen: Array, weights: Array, sums: Array) -> None:
 
 
 @kernel
-def depthwise(x: Array, geometry: Array, weights: Array, out: Array) -> None:
+def depthwise_loop(x: Array, geometry: Array, weights: Array, out: Array) -> None:
     """Add to ``out``, ``(batch, positions, channels, multiplier)``, each channel on its own.
 
     ``weights`` are ``(taps, channels, multiplier)``.
@@ -110,7 +111,7 @@ def depthwise(x: Array, geometry: Array, weights: Array, out: Array) -> None:
 
 
 @kernel
-def scatter(columns: Array, geometry: Array, out: Array) -> None:
+def scatter_loop(columns: Array, geometry: Array, out: Array) -> None:
     """Add what each input position sends, ``(batch, d, h, w, taps, filters)``, to the outputs."""
     size, stride, rate, crop, extent = geometry
     _, depth, height, width, _, filters = columns.shape
@@ -144,7 +145,7 @@ def pool_one(seen: Array, is_maximum: bool, y: Array) -> None:
 
 
 @kernel
-def pool(x: Array, geometry: Array, is_maximum: bool, out: Array) -> None:
+def pool_loop(x: Array, geometry: Array, is_maximum: bool, out: Array) -> None:
     """Fill ``out`` with the maximum or the mean of what is inside each window."""
     size, stride, _, pad, extent = geometry
     for b in range(x.shape[0]):
@@ -164,3 +165,121 @@ def pool(x: Array, geometry: Array, is_maximum: bool, out: Array) -> None:
                         pool_one(x[b, d + i, h + j, w + k], is_maximum, y)
             if not is_maximum:
                 y /= (d_high - d_low) * (h_high - h_low) * (w_high - w_low)
+
+
+def convolve(x: Array, geometry: Array, packed: Array, groups: int, out: Array) -> None:
+    """Add a convolution to ``out``.
+
+    Parameters
+    ----------
+    x : (batch, depth, height, width, channels) ndarray
+        Float32 or float64.
+    geometry : (5, 3) ndarray
+        Kernel size, stride, dilation, padding before, and output size along each axis.
+    packed : (groups, size) ndarray
+        Each group's matrix ``(taps·channels, filters)``, as `kernels.matmul.pack` returns it.
+    groups : int
+        How many groups of channels there are.
+    out : (batch, positions, filters of all groups) ndarray
+        Added to.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another type, shape or memory layout.
+    """
+    dtype, extent, taps = _check(x, geometry)
+    channels, filters = x.shape[4], _last("out", out, 3)
+    if checks.integer("groups", groups, 1) and (channels % groups or filters % groups):
+        raise ValueError(f"{groups} groups must divide {channels} channels and {filters} filters")
+    positions, depth = math.prod(extent), taps * (channels // groups)
+    checks.write("out", out, dtype, (x.shape[0], positions, filters))
+    each = packed_size(depth, filters // groups, dtype)
+    checks.read("packed", packed, dtype, (groups, each))
+    rows = np.empty((min(positions, _ROWS), depth), dtype)
+    convolve_loop(x, geometry, packed, panel_width(dtype), groups, rows, out)
+
+
+def depthwise(x: Array, geometry: Array, weights: Array, out: Array) -> None:
+    """Add a convolution of each channel on its own to ``out``.
+
+    Parameters
+    ----------
+    x, geometry : ndarray
+        As in `convolve`.
+    weights : (taps, channels, multiplier) ndarray
+        Of the type of ``x``.
+    out : (batch, positions, channels, multiplier) ndarray
+        Added to.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another type, shape or memory layout.
+    """
+    dtype, extent, taps = _check(x, geometry)
+    channels, multiplier = x.shape[4], _last("weights", weights, 3)
+    checks.read("weights", weights, dtype, (taps, channels, multiplier))
+    checks.write("out", out, dtype, (x.shape[0], math.prod(extent), channels, multiplier))
+    depthwise_loop(x, geometry, weights, out)
+
+
+def scatter(columns: Array, geometry: Array, out: Array) -> None:
+    """Add what each input position of a transposed convolution sends to the outputs.
+
+    Parameters
+    ----------
+    columns : (batch, depth, height, width, taps, filters) ndarray
+        Float32 or float64.
+    geometry : (5, 3) ndarray
+        As in `convolve`; the fourth row is what is cut off in front of the output.
+    out : (batch, *output size, filters) ndarray
+        Added to.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another type, shape or memory layout.
+    """
+    dtype = checks.floats("columns", columns, 6)
+    size, *_, extent = checks.geometry(geometry)
+    shape = columns.shape
+    checks.read("columns", columns, dtype, (*shape[:4], math.prod(size), shape[5]))
+    checks.write("out", out, dtype, (shape[0], *extent, shape[5]))
+    scatter_loop(columns, geometry, out)
+
+
+def pool(x: Array, geometry: Array, is_maximum: bool, out: Array) -> None:
+    """Fill ``out`` with the maximum or the mean of what is inside each window.
+
+    Parameters
+    ----------
+    x, geometry : ndarray
+        As in `convolve`.
+    is_maximum : bool
+        Which of the two.
+    out : (batch, *output size, channels) ndarray
+        Filled.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another type, shape or memory layout.
+    """
+    dtype, extent, _ = _check(x, geometry)
+    checks.write("out", out, dtype, (x.shape[0], *extent, x.shape[4]))
+    pool_loop(x, geometry, bool(is_maximum), out)
+
+
+def _check(x: Array, geometry: Array) -> tuple[Any, list[int], int]:
+    """Check an input and its geometry; return the type, the output size and the number of taps."""
+    dtype = checks.floats("x", x, 5)
+    checks.read("x", x, dtype, x.shape)
+    size, *_, extent = checks.geometry(geometry)
+    return dtype, extent, math.prod(size)
+
+
+def _last(name: str, values: Array, axes: int) -> int:
+    """Return the length of the last axis of an array with so many."""
+    checks.floats(name, values, axes)
+    return int(values.shape[-1])

@@ -1,6 +1,6 @@
-"""The time loops, compiled by Numba, and nothing else: no validation, no defaults.
+"""Loops over time: spikes from rates, and the two filters.
 
-Every kernel walks over ``x`` as ``(rows, steps, units)``, C-contiguous, carries its state in
+Every loop walks over ``x`` as ``(rows, steps, units)``, C-contiguous, carries its state in
 float64, and writes ``out`` of the same shape. A row is an example, or the only one when time is the
 first axis (examples and units are then one long axis). ``x`` may hold a single step, which is then
 presented at every step of ``out``. ``region`` is the part to work on, ``(first_row, last_row,
@@ -16,17 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref._jit import kernel
+from kspike_ref.kernels import checks, kernel
 
 Array = Any  # Numba specialises on the data type: float32 or float64
 Region = tuple[int, int, int, int]
 
 TICK = 2.0**-32  # the grid of the voltage
-L1_UNITS = 512  # for which the state and coefficients of `alpha` fill half of an L1 cache
+L1_UNITS = 512  # for which the state and coefficients of `alpha_loop` fill half of an L1 cache
 
 
 @kernel
-def spike(x: Array, gain: float, height: float, region: Region, voltage: Array, out: Array) -> None:
+def spike_loop(
+    x: Array, gain: float, height: float, region: Region, voltage: Array, out: Array
+) -> None:
     """Integrate ``x`` on the voltage grid; ``gain`` is dt·2³², ``height`` is 1/dt."""
     first_row, last_row, first, last = region
     moving = min(1, x.shape[1] - 1)
@@ -44,7 +46,7 @@ def spike(x: Array, gain: float, height: float, region: Region, voltage: Array, 
 
 
 @kernel
-def lowpass(x: Array, decay: Array, region: Region, level: Array, out: Array) -> None:
+def lowpass_loop(x: Array, decay: Array, region: Region, level: Array, out: Array) -> None:
     """Relax ``level`` towards ``x``; ``decay`` is exp(−dt/τ) of each unit."""
     first_row, last_row, first, last = region
     moving = min(1, x.shape[1] - 1)
@@ -62,7 +64,9 @@ def lowpass(x: Array, decay: Array, region: Region, level: Array, out: Array) ->
 
 
 @kernel
-def alpha(x: Array, decay: Array, ramp: Array, region: Region, state: Array, out: Array) -> None:
+def alpha_loop(
+    x: Array, decay: Array, ramp: Array, region: Region, state: Array, out: Array
+) -> None:
     """Relax twice; ``decay`` is e = exp(−s), ``ramp`` is e·s, with s = dt/τ of each unit.
 
     ``state`` is ``(rows, 2, units)``: the output y, then p = τ·dy/dt. With w = y − x and z = p + w,
@@ -108,7 +112,7 @@ def alpha(x: Array, decay: Array, ramp: Array, region: Region, state: Array, out
 def alpha_pair(
     x0: Array, x1: Array, e: Array, es: Array, y: Array, p: Array, out0: Array, out1: Array
 ) -> None:
-    """Do two steps of `alpha`, with the state between them in registers."""
+    """Do two steps of `alpha_loop`, with the state between them in registers."""
     for i in range(e.size):
         v = np.float64(x0[i])
         w = y[i] - v
@@ -123,3 +127,102 @@ def alpha_pair(
         p[i] = v + e[i] * z - level
         out1[i] = level
         y[i] = level
+
+
+def spike(x: Array, gain: float, height: float, region: Region, voltage: Array, out: Array) -> None:
+    """Turn rates into spikes.
+
+    Parameters
+    ----------
+    x : (rows, steps, units) or (rows, 1, units) ndarray
+        Rates in Hz, float32 or float64.
+    gain, height : float
+        dt·2³² and 1/dt.
+    region : tuple of int
+        The part to work on.
+    voltage : (rows, units) ndarray
+        Float64, on the grid; updated.
+    out : (rows, steps, units) ndarray
+        Of the type of ``x``; filled.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another type, shape or memory layout.
+    """
+    rows, units = _check(x, region, out)
+    checks.write("voltage", voltage, checks.FLOAT64, (rows, units))
+    spike_loop(x, float(gain), out.dtype.type(height), region, voltage, out)
+
+
+def lowpass(x: Array, decay: Array, region: Region, level: Array, out: Array) -> None:
+    """Filter with an exponential synapse.
+
+    Parameters
+    ----------
+    x : (rows, steps, units) or (rows, 1, units) ndarray
+        Float32 or float64.
+    decay : (units,) ndarray
+        exp(−dt/τ), float64.
+    region : tuple of int
+        The part to work on.
+    level : (rows, units) ndarray
+        The output so far, float64; updated.
+    out : (rows, steps, units) ndarray
+        Of the type of ``x``; filled.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another type, shape or memory layout.
+    """
+    rows, units = _check(x, region, out)
+    checks.read("decay", decay, checks.FLOAT64, (units,))
+    checks.write("level", level, checks.FLOAT64, (rows, units))
+    lowpass_loop(x, decay, region, level, out)
+
+
+def alpha(x: Array, decay: Array, ramp: Array, region: Region, state: Array, out: Array) -> None:
+    """Filter with an alpha synapse.
+
+    Parameters
+    ----------
+    x : (rows, steps, units) or (rows, 1, units) ndarray
+        Float32 or float64.
+    decay, ramp : (units,) ndarray
+        exp(−s) and s·exp(−s), with s = dt/τ; float64.
+    region : tuple of int
+        The part to work on.
+    state : (rows, 2, units) ndarray
+        The output so far, and τ times its derivative; float64, updated.
+    out : (rows, steps, units) ndarray
+        Of the type of ``x``; filled.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another type, shape or memory layout.
+    """
+    rows, units = _check(x, region, out)
+    checks.read("decay", decay, checks.FLOAT64, (units,))
+    checks.read("ramp", ramp, checks.FLOAT64, (units,))
+    checks.write("state", state, checks.FLOAT64, (rows, 2, units))
+    alpha_loop(x, decay, ramp, region, state, out)
+
+
+def _check(x: Array, region: Region, out: Array) -> tuple[int, int]:
+    """Check what all three take; return the numbers of rows and units."""
+    dtype = checks.floats("out", out, 3)
+    shape = out.shape
+    checks.write("out", out, dtype, shape)
+    rows, _, units = shape
+    checks.read("x", x, dtype, (rows, 1, units) if _is_one_step(x) else shape)
+    if type(region) is not tuple or len(region) != 4:
+        raise TypeError(f"region must be four numbers. Received: {region!r}")
+    checks.between("rows of region", region[0], region[1], rows)
+    checks.between("units of region", region[2], region[3], units)
+    return rows, units
+
+
+def _is_one_step(x: Array) -> bool:
+    return getattr(x, "shape", ())[1:2] == (1,)

@@ -1,0 +1,99 @@
+"""Long runs that Ctrl-C ends: they work in a thread of their own, piece by piece.
+
+Python handles signals in the main thread, between its own instructions, and a compiled loop holds
+that thread until it ends. So the main thread waits, and is free to raise KeyboardInterrupt at
+once; the working thread sees between two pieces of work that it is to stop. Until then it writes
+only to arrays of its own, which nobody else has.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar, copy_context
+from queue import SimpleQueue
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+_LEAVE = 0.2  # seconds that an interrupted call waits for its thread to let go of the memory
+
+_stop: ContextVar[threading.Event | None] = ContextVar("kspike_ref_stop", default=None)
+
+
+class Stopped(BaseException):
+    """Ends the work of a call that was interrupted; it never reaches the caller."""
+
+
+def current() -> threading.Event | None:
+    """Return what says that this thread is to stop, None where no call waits for it."""
+    return _stop.get()
+
+
+def check(stop: threading.Event | None) -> None:
+    """End this thread's work if its call was interrupted."""
+    if stop is not None and stop.is_set():
+        raise Stopped
+
+
+def passed_on(work: Callable[[Result], None]) -> Callable[[Result], None]:
+    """Return work that other threads can do for this one, and that stops with it."""
+    stop = _stop.get()
+    if stop is None:
+        return work
+
+    def stoppable(item: Result) -> None:
+        check(stop)
+        token = _stop.set(stop)
+        try:
+            work(item)
+        finally:
+            _stop.reset(token)
+
+    return stoppable
+
+
+def interruptible(function: Callable[[], Result]) -> Result:
+    """Call a function so that Ctrl-C is seen while compiled loops run.
+
+    Parameters
+    ----------
+    function : callable
+        What takes long. It is called in another thread, with this one's context; where this is not
+        the main thread, which alone handles signals, it is called here.
+
+    Returns
+    -------
+    object
+        What it returned; what it raised is raised.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return function()
+    stop = threading.Event()
+    outcome: SimpleQueue[tuple[list[Result], BaseException | None]] = SimpleQueue()
+
+    def work() -> None:
+        _stop.set(stop)
+        try:
+            outcome.put(([function()], None))
+        except BaseException as error:
+            outcome.put(([], error))
+
+    thread = threading.Thread(
+        target=copy_context().run, args=(work,), name="kspike_ref run", daemon=True
+    )
+    try:
+        try:
+            thread.start()
+        except RuntimeError:  # no thread can be started
+            return function()
+        results, error = outcome.get()
+        thread.join()
+    except BaseException:
+        stop.set()
+        if thread.ident is not None:
+            thread.join(_LEAVE)
+        raise
+    if error is not None:
+        raise error
+    return results[0]

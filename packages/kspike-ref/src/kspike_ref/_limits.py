@@ -1,0 +1,86 @@
+"""The limits on what one model file may ask for, and the budget that a load draws on.
+
+A file comes from a stranger. Every count and size in it is compared with a number in this module
+before memory is spent on it. The numbers are far above what real models need: the largest model of
+``keras.applications`` has 2 MB of configuration, 1,000 layers and fewer than 200,000 JSON tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+MAX_JSON = 32 << 20  # bytes of config.json, and of metadata.json
+MAX_TOKENS = 1_000_000  # "{", "[", "," and ":" in one of them; an object of each needs 50 bytes
+MAX_MEMBERS = 10_000  # files in an archive; Keras writes three, and assets for some layers
+MAX_DIRECTORY = 4 << 20  # bytes of the list of files
+# Keras stores without compression. A recompressed file is accepted while a member expands to no
+# more than this, or no more than so many times its size.
+MAX_EXPANDED, MAX_RATIO = 64 << 20, 100
+MAX_LAYERS = 10_000  # layers, cells and activations with a configuration of their own
+MAX_NODES = 10_000  # applications of layers, those within nested models counted each time
+MAX_NESTING = 40  # models within models, layers within layers, and lists within arguments
+MAX_ELEMENTS = 2**31  # in one example of a layer's output
+MAX_MADE = 256 << 20  # bytes of arrays that the configuration alone asks for, without weights
+
+
+class LimitError(ValueError):
+    """More than a file may ask for."""
+
+
+class Budget:
+    """What one load may still make of a file.
+
+    Attributes
+    ----------
+    layers, made : int
+        Layers, and bytes of arrays of constants, that are left.
+    depth : int
+        How many layers are around the one that is made now.
+    """
+
+    def __init__(self) -> None:
+        self.layers = MAX_LAYERS
+        self.made = MAX_MADE
+        self.depth = 0
+
+    @contextmanager
+    def layer(self) -> Iterator[None]:
+        """Count one layer, and what is made in the block as being within it."""
+        self.layers -= 1
+        if self.layers < 0:
+            raise LimitError(f"a model of more than {MAX_LAYERS} layers")
+        if self.depth >= MAX_NESTING:
+            raise LimitError(f"layers are nested too deeply: more than {MAX_NESTING} levels")
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
+    def make(self, size: int, what: str) -> None:
+        """Count the bytes of an array whose size is only in the configuration."""
+        self.made -= size
+        if self.made < 0:
+            raise LimitError(f"{what} needs {size} bytes; a model may make {MAX_MADE} in all")
+
+
+_current: ContextVar[Budget | None] = ContextVar("budget", default=None)
+
+
+@contextmanager
+def one_load() -> Iterator[Budget]:
+    """Give what is loaded in the block a budget of its own."""
+    budget = Budget()
+    token = _current.set(budget)
+    try:
+        yield budget
+    finally:
+        _current.reset(token)
+
+
+def budget() -> Budget:
+    """Return the budget of the load that runs, or a new one where none does."""
+    current = _current.get()
+    return Budget() if current is None else current

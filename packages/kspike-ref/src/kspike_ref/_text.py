@@ -1,0 +1,24 @@
+"""Text from model files, made safe to print."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """Return text with control characters, and what reorders text, as escapes.
+
+    A name in a file may hold the escape sequences of a terminal, or a line break that makes one
+    line of a message look like two.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    str
+        The same, each character that `str.isprintable` refuses as ``\\x1b`` or ``\\u202e``.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,0 +1,103 @@
+"""Time and batch axes: which tensors of a graph share a time axis, and which have time first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kspike_ref.graph import Graph, Node, Ref, refs
+from kspike_ref.layers.base import Layer, StatefulLayer
+from kspike_ref.run import pointwise
+
+
+class Axes:
+    """The time axes of a graph.
+
+    Axis 1 of a tensor is time where a temporal layer takes or gives the tensor, where it is an
+    input of unknown length, and where layers that treat each position of axis 1 alone connect it
+    to such a tensor.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model.
+
+    Attributes
+    ----------
+    timed : set of Ref
+        The tensors that have a time axis.
+    time_major : set of Ref
+        Those whose first axis is time, and whose second is the batch.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.timed: set[Ref] = set()
+        self.time_major: set[Ref] = set()
+        linked: list[set[Ref]] = []
+        for i, node in enumerate(graph.nodes):
+            inputs, outputs = node.layer.timed()
+            own = {node.inputs[k] for k in inputs if k < len(node.inputs)}
+            own |= {Ref(i, k) for k in outputs}
+            self.timed |= own
+            if has_time_first(node.layer):
+                self.time_major |= own
+            linked += _links(i, node, own)
+        _spread(self.timed, linked)
+        _spread(self.time_major, linked)
+        self._group = _groups(linked)
+
+    def group(self, tensor: Ref) -> Ref:
+        """Return one tensor that stands for all that share the time axis of this one."""
+        return self._group.get(tensor, tensor)
+
+    def inputs(self, graph: Graph) -> list[Ref]:
+        """Return the inputs that have a time axis."""
+        inputs = [Ref(i, 0) for i, node in enumerate(graph.nodes) if not node.inputs]
+        return [ref for ref in inputs if ref in self.timed]
+
+
+def has_time_first(layer: Layer) -> bool:
+    """Return whether a layer, or one that it wraps, takes time as the first axis."""
+    inner: Layer | None = layer
+    while inner is not None:
+        if getattr(inner, "time_major", False):
+            return True
+        inner = getattr(inner, "layer", None)
+    return False
+
+
+def _links(i: int, node: Node, own: set[Ref]) -> list[set[Ref]]:
+    """Return the sets of tensors whose axis 1 a node makes one and the same."""
+    if not node.inputs:
+        return []
+    if not isinstance(node.layer, StatefulLayer) and pointwise(node):
+        return [{*node.inputs, *(Ref(i, k) for k in range(len(node.output_shapes)))}]
+    if isinstance(node.layer, StatefulLayer):
+        own = own | set(refs(node.keywords.get("mask")))
+    return [own] if len(own) > 1 else []
+
+
+def _spread(tensors: set[Ref], linked: list[set[Ref]]) -> None:
+    """Add to a set all tensors that are linked to its members."""
+    before = -1
+    while before < len(tensors):
+        before = len(tensors)
+        for together in [*linked, *reversed(linked)]:
+            if tensors & together:
+                tensors |= together
+
+
+def _groups(linked: Iterable[set[Ref]]) -> dict[Ref, Ref]:
+    """Return for each linked tensor one that stands for its group."""
+    parent: dict[Ref, Ref] = {}
+
+    def root(ref: Ref) -> Ref:
+        while parent.setdefault(ref, ref) != ref:
+            parent[ref] = parent[parent[ref]]
+            ref = parent[ref]
+        return ref
+
+    for together in linked:
+        first, *others = together
+        for other in others:
+            parent[root(other)] = root(first)
+    return {ref: root(ref) for ref in parent}

@@ -1,0 +1,212 @@
+"""What runs of a model may take: limits, checked before a run begins."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from kspike_ref.batches import block_size
+from kspike_ref.chain import Chain
+from kspike_ref.cost import Cost, item_sizes, operations, peak, shapes_of
+from kspike_ref.graph import Graph, Ref, refs
+
+_FIXED = 1 << 20  # bytes of what does not grow with the inputs: tables, Python's own objects
+_REMEMBERED = 64  # runs whose cost is known
+_LONG = 1 << 27  # operations that may take a tenth of a second
+
+
+def check_limit(name: str, value: Any) -> None:
+    """Refuse what is no limit.
+
+    Parameters
+    ----------
+    name : str
+        The name of the argument.
+    value : int, float or None
+        What came.
+
+    Raises
+    ------
+    ValueError
+        If it is not a positive number.
+    """
+    is_number = isinstance(value, int | float | np.integer) and not isinstance(value, bool)
+    if value is not None and not (is_number and value > 0):
+        raise ValueError(f"{name} must be a positive number or None. Received: {value!r}")
+
+
+def check_cost(cost: Cost, max_bytes: float | None, max_operations: float | None) -> None:
+    """Refuse a run that would take more than it may.
+
+    Parameters
+    ----------
+    cost : Cost
+        What it takes.
+    max_bytes, max_operations : float or None
+        What it may take; None for any amount.
+
+    Raises
+    ------
+    ValueError
+        If it is more.
+    """
+    if max_bytes is not None and cost.bytes > max_bytes:
+        raise ValueError(
+            f"this run may need {cost.bytes:,} bytes. Received: max_bytes={max_bytes:,}; "
+            "raise it, or run fewer examples or time steps at once"
+        )
+    if max_operations is not None and cost.operations > max_operations:
+        raise ValueError(
+            f"this run may need {cost.operations:,} operations. Received: "
+            f"max_operations={max_operations:,}; raise it, or run fewer examples or time steps"
+        )
+
+
+class Budget:
+    """What runs of a model take, and what they may take.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model.
+    chain : Chain or None
+        The same as a chain, if it is one.
+    is_one_block : bool
+        Whether all examples go in one block.
+    max_bytes, max_operations : float or None
+        What each run may take.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        chain: Chain | None,
+        is_one_block: bool,
+        max_bytes: float | None,
+        max_operations: float | None,
+    ) -> None:
+        self._graph, self._chain, self._is_one_block = graph, chain, is_one_block
+        self._limits = _limits(max_bytes, max_operations)
+        self.is_limited = self._limits != (None, None)
+        self._known: dict[Any, Cost] = {}
+
+    def cost(
+        self,
+        inputs: tuple[tuple[int, ...], ...],
+        count: int,
+        size: int | None,
+        threads: int,
+        keep: tuple[int, ...] | None = None,
+    ) -> Cost:
+        """Return what a run in blocks takes.
+
+        Parameters
+        ----------
+        inputs : tuple of tuple of int
+            The shapes of the inputs.
+        count : int
+            How many examples they hold.
+        size : int or None
+            How many examples a block has; None for what the model chooses.
+        threads : int
+            How many blocks run at the same time.
+        keep : tuple of int, optional
+            The nodes whose outputs are returned by `activity`; None for `predict`.
+
+        Returns
+        -------
+        Cost
+            Operations, and bytes at the peak.
+
+        Raises
+        ------
+        ValueError
+            If a layer cannot tell the shape of its output.
+        """
+        key = inputs, size, threads, keep
+        cost = self._known.get(key)
+        if cost is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            cost = self._known[key] = self._cost(inputs, count, size, threads, keep)
+        return cost
+
+    def _cost(
+        self,
+        inputs: tuple[tuple[int, ...], ...],
+        count: int,
+        size: int | None,
+        threads: int,
+        keep: tuple[int, ...] | None,
+    ) -> Cost:
+        graph, sizes = self._graph, item_sizes(self._graph)
+        shapes = shapes_of(graph, inputs)
+        ends = set(refs(graph.outputs)) if keep is None else _all_of(graph, keep)
+        outputs = sum(math.prod(shapes[ref]) * sizes[ref.node] for ref in ends)
+        work = operations(graph, shapes)
+        if self._is_one_block:
+            return Cost(work, _FIXED + outputs + peak(graph, shapes, ends))
+        if self._chain is not None and keep is None:
+            steps = inputs[0][1]
+            rows = min(size or self._chain.block_size(count, steps, threads), max(1, count))
+            block = self._chain.workspace(rows, steps) + outputs * rows // max(1, count)
+        else:
+            rows = min(size or block_size(graph.nodes, inputs, threads), max(1, count))
+            part = shapes_of(graph, [(min(rows, count), *shape[1:]) for shape in inputs])
+            block = peak(graph, part, ends)
+        return Cost(work, _FIXED + outputs + min(threads, -(-count // rows)) * block)
+
+    def admit(
+        self,
+        inputs: tuple[tuple[int, ...], ...],
+        count: int,
+        size: int | None,
+        threads: int,
+        keep: tuple[int, ...] | None = None,
+        max_bytes: float | None = None,
+        max_operations: float | None = None,
+    ) -> bool:
+        """Refuse a run that would take more than it may; return whether it takes long.
+
+        Parameters
+        ----------
+        inputs, count, size, threads, keep
+            As `cost` takes them.
+        max_bytes, max_operations : float, optional
+            What this run may take, besides what every run may.
+
+        Returns
+        -------
+        bool
+            Whether it takes so long that Ctrl-C would not be seen soon.
+
+        Raises
+        ------
+        ValueError
+            If it would take more, or if that cannot be told.
+        """
+        is_limited = self.is_limited or not (max_bytes is None is max_operations)
+        own = _limits(max_bytes, max_operations) if is_limited else (None, None)
+        try:
+            cost = self.cost(inputs, count, size, threads, keep)
+        except ValueError:
+            if is_limited:
+                raise
+            return True
+        if is_limited:
+            check_cost(cost, *self._limits)
+            check_cost(cost, *own)
+        return cost.operations > _LONG
+
+
+def _limits(max_bytes: Any, max_operations: Any) -> tuple[float | None, float | None]:
+    check_limit("max_bytes", max_bytes)
+    check_limit("max_operations", max_operations)
+    return max_bytes, max_operations
+
+
+def _all_of(graph: Graph, nodes: tuple[int, ...]) -> set[Ref]:
+    """Return all outputs of some nodes."""
+    return {Ref(i, k) for i in nodes for k in range(len(graph.nodes[i].output_shapes))}

@@ -1,0 +1,262 @@
+"""What a run will take: an estimate of operations, and a bound of memory, from shapes alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kspike_ref import activations
+from kspike_ref.graph import Graph, Node, Ref, refs, substitute
+from kspike_ref.layers.arithmetic import Reduction
+from kspike_ref.layers.base import Layer, Shape
+from kspike_ref.layers.cells import Cell
+from kspike_ref.layers.conv import ConvLayer, ConvTranspose
+from kspike_ref.layers.dense import Embedding
+from kspike_ref.layers.merge import Dot
+from kspike_ref.layers.pooling import Pooling
+from kspike_ref.layers.recurrent import Bidirectional
+from kspike_ref.layers.shape import InputLayer
+from kspike_ref.layers.wrapper import Fold, TimeDistributed, Unfold
+
+Shapes = dict[Ref, tuple[int, ...]]
+
+# Arrays of the size of a layer's input or output that it may make on the way: `np.where` and
+# products of gates take up to three at a time, and an input that is not contiguous is copied.
+_TEMPORARIES = 4
+_GATHERED = 240  # positions that a convolution gathers at once
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run takes.
+
+    Attributes
+    ----------
+    operations : int
+        Multiply-adds, and operations on single elements, as an estimate. Layers that go event by
+        event, and inputs that are the same at all steps, take fewer.
+    bytes : int
+        Memory at the peak, at most: outputs and everything in between, without the inputs and the
+        model's weights.
+    """
+
+    operations: int
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"{_short(self.operations, '')} operations, {_short(self.bytes, 'B')} at the peak"
+
+    def __repr__(self) -> str:
+        return f"Cost(operations={self.operations:_}, bytes={self.bytes:_})  # {self}"
+
+
+def _short(number: float, unit: str) -> str:
+    """Return a number with three digits and a prefix of its unit."""
+    power = min(5, int(math.log10(max(1, number))) // 3)
+    return f"{number / 1000**power:.3g} {'kMGTP'[power - 1] if power else ''}{unit}".rstrip()
+
+
+def shapes_of(graph: Graph, inputs: Sequence[tuple[int, ...]]) -> Shapes:
+    """Return the shape of every tensor of a run.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model.
+    inputs : sequence of tuple of int
+        The shapes of the inputs.
+
+    Returns
+    -------
+    dict of Ref to tuple of int
+        With the batch.
+
+    Raises
+    ------
+    ValueError
+        If a layer cannot tell the shape of its output.
+    """
+    shapes: Shapes = {Ref(i, 0): tuple(shape) for i, shape in enumerate(inputs)}
+    for i, node in enumerate(graph.nodes):
+        if isinstance(node.layer, InputLayer):
+            continue
+        for k, shape in enumerate(_outputs(node, shapes)):
+            if not all(isinstance(n, int) and n >= 0 for n in shape):
+                raise ValueError(
+                    f"layer {node.name!r} ({node.layer.class_name}) does not tell the shape of its "
+                    f"output for inputs of {[shapes[ref] for ref in node.inputs]}"
+                )
+            shapes[Ref(i, k)] = shape
+    return shapes
+
+
+def _outputs(node: Node, shapes: Shapes) -> list[Any]:
+    given = [shapes[ref] for ref in node.inputs]
+    if isinstance(node.layer, Fold):
+        return [(given[0][0] * given[0][1], *given[0][2:])]
+    if isinstance(node.layer, Unfold):
+        return [(*given[1][:2], *given[0][1:])]
+    rows = given[0][0]
+
+    def shape(ref: Ref) -> Shape:
+        return (None, *shapes[ref][1:])
+
+    keywords = {key: value for key, value in node.keywords.items() if key != "mask"}
+    try:
+        output = node.layer.output_shape(
+            *substitute(node.arguments, shape), **substitute(keywords, shape)
+        )
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+        raise ValueError(f"layer {node.name!r} does not take inputs of {given}: {error}") from error
+    outputs = output if isinstance(output, list) else [output]
+    return [(rows if one[0] is None else one[0], *one[1:]) for one in outputs]
+
+
+def operations(graph: Graph, shapes: Shapes) -> int:
+    """Return about how many operations a run takes.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model.
+    shapes : dict of Ref to tuple of int
+        From `shapes_of`.
+
+    Returns
+    -------
+    int
+        Multiply-adds, and operations on single elements.
+    """
+    total = 0
+    for i, node in enumerate(graph.nodes):
+        if isinstance(node.layer, InputLayer):
+            continue
+        given = [shapes[ref] for ref in node.inputs]
+        made = [shapes[Ref(i, k)] for k in range(len(node.output_shapes))]
+        total += sum(map(math.prod, given)) + sum(map(math.prod, made))
+        total += _products(node.layer, given, made)
+    return total
+
+
+def _products(layer: Layer, given: list[Any], made: list[Any]) -> int:
+    """Return the multiply-adds of a layer, beside one operation for each element."""
+    x, y = given[0], made[0]
+    while isinstance(layer, TimeDistributed):
+        layer = layer.layer
+        x, y = (x[0] * x[1], *x[2:]), (y[0] * y[1], *y[2:])
+    if isinstance(layer, Pooling):
+        return math.prod(y) * math.prod(layer.window.size)
+    if isinstance(layer, Dot):
+        a, b = layer._axes(given)
+        return math.prod(y) * max(given[0][a], given[1][b])
+    if isinstance(layer, Embedding) or not layer.weights:
+        return 0
+    weights = sum(w.size for w in layer.weights.values())
+    if isinstance(layer, ConvTranspose):
+        return weights * _positions(layer, x)
+    if isinstance(layer, ConvLayer):
+        return weights * _positions(layer, y)
+    # each weight is used at each position: of Dense, of recurrent layers, of all that scale
+    return weights * max(math.prod(x[:-1]), math.prod(y[:-1]))
+
+
+def _positions(layer: ConvLayer, shape: tuple[int, ...]) -> int:
+    return shape[0] * math.prod(n or 0 for n in layer.window.spatial(shape))
+
+
+def peak(graph: Graph, shapes: Shapes, kept: Collection[Ref]) -> int:
+    """Return how many bytes a run of one block takes at most.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model.
+    shapes : dict of Ref to tuple of int
+        From `shapes_of`, for the block.
+    kept : collection of Ref
+        The tensors that are kept to the end.
+
+    Returns
+    -------
+    int
+        Arrays that live at the same time, and what the layers make on the way.
+    """
+    sizes = item_sizes(graph)
+
+    def size(ref: Ref) -> int:
+        return math.prod(shapes[ref]) * sizes[ref.node]
+
+    last: dict[Ref, int] = {}
+    for index, node in enumerate(graph.nodes):
+        last |= dict.fromkeys(node.inputs, index)
+    stays = {*kept, *refs(graph.outputs)}
+    most = live = sum(size(Ref(i, 0)) for i, node in enumerate(graph.nodes) if not node.inputs)
+    for i, node in enumerate(graph.nodes):
+        if isinstance(node.layer, InputLayer):
+            continue
+        outputs = [Ref(i, k) for k in range(len(node.output_shapes))]
+        live += sum(map(size, outputs))
+        most = max(most, live + _workspace(node, i, shapes, sizes))
+        live -= sum(size(ref) for ref in {*node.inputs} - stays if last[ref] == i)
+    return most
+
+
+def item_sizes(graph: Graph) -> list[int]:
+    """Return how many bytes an element of each node's output takes at most.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model.
+
+    Returns
+    -------
+    list of int
+        One for each node.
+    """
+    sizes: list[int] = []
+    for node in graph.nodes:
+        layer = node.layer
+        if isinstance(layer, InputLayer):
+            sizes.append(layer.input_dtype.itemsize)
+            continue
+        own = layer.dtype.itemsize
+        given = [sizes[ref.node] for ref in node.inputs]
+        # sums of integers are of 64 bits
+        wide = 8 if isinstance(layer, Reduction) and own > max(given) else own
+        sizes.append(own if layer.weights else max(own, wide, *given))
+    return sizes
+
+
+def _workspace(node: Node, i: int, shapes: Shapes, sizes: list[int]) -> int:
+    """Return how many bytes a layer takes on the way from its inputs to its outputs."""
+    layer = node.layer
+    given = [math.prod(shapes[ref]) * max(sizes[ref.node], sizes[i]) for ref in node.inputs]
+    made = [math.prod(shapes[Ref(i, k)]) * sizes[i] for k in range(len(node.output_shapes))]
+    while isinstance(layer, TimeDistributed):
+        layer = layer.layer
+    if isinstance(layer, ConvLayer) and not isinstance(layer, ConvTranspose):
+        # a copy of what is not contiguous, a few positions as rows, and the activation
+        rows = _GATHERED * getattr(layer, "depth", 0)
+        is_plain = layer.activation in (activations.linear, activations.relu)
+        return sum(given) + rows * sizes[i] + sum(made) * (1 if is_plain else _TEMPORARIES)
+    inner = 0
+    if isinstance(layer, ConvTranspose):
+        taps = math.prod(layer.window.size) * layer.integer("filters")
+        inner = _positions(layer, shapes[node.inputs[0]]) * taps * sizes[i]
+    inner += _gates(layer, shapes[node.inputs[0]]) * sizes[i]
+    return inner + _TEMPORARIES * max(sum(given), sum(made))
+
+
+def _gates(layer: Layer, shape: tuple[int, ...]) -> int:
+    """Return how many numbers a recurrent layer's gates take: those of all steps at once."""
+    layers = [layer.forward, layer.backward] if isinstance(layer, Bidirectional) else [layer]
+    cells = [getattr(one, "cell", None) for one in layers]
+    width = 0
+    for cell in cells:
+        if isinstance(cell, Cell):
+            widths = [w.shape[-1] for w in cell.weights.values() if w.ndim > 1]
+            width += 2 * sum(widths)
+    return math.prod(shape[:2]) * width

@@ -1,0 +1,40 @@
+"""Compiled loops, and the checks that stand in front of them.
+
+Loops are compiled by Numba, end in ``_loop`` where they have an entry of their own, and check
+nothing. Code outside this folder calls the plain functions and classes beside them, which check
+every shape, type and memory layout first: Numba does not, and would read and write beyond arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+from kspike_ref.kernels import cache
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a loop when it is first called, or load it from the disk (see `kernels.cache`).
+
+    Parameters
+    ----------
+    function : callable
+        Plain loops over arrays.
+
+    Returns
+    -------
+    callable
+        Numba's dispatcher; ``py_func`` is the function itself.
+    """
+    # Of all that "fastmath" allows, only the fusion of a product into the sum that takes it, which
+    # rounds once instead of twice. Nothing is reordered, so the bits of a unit do not depend on
+    # the place it has in an array, provided that each product has one sum to go into.
+    compiled = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})(function)
+    return cache.attach(compiled)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile a part of a loop within the loop that calls it, and nowhere else."""
+    return numba.njit(inline="always", error_model="numpy", fastmath={"contract"})(function)

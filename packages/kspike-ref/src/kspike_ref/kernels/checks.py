@@ -1,0 +1,139 @@
+"""Checks of the arrays that compiled loops are called with, at well under a microsecond each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+INDEX, COUNT = np.dtype(np.intp), np.dtype(np.int64)
+
+_READ = 0x101  # of NumPy's array flags: C-contiguous and aligned
+_WRITE = 0x501  # and writable
+_FAR = 1 << 31  # no size, stride or padding reaches it, so products of two do not overflow
+
+
+def read(name: str, values: Any, dtype: Any, shape: tuple[int, ...], flags: int = _READ) -> None:
+    """Refuse an array that a loop cannot read.
+
+    Parameters
+    ----------
+    name : str
+        The name of the argument, for messages.
+    values : ndarray
+        The array.
+    dtype : dtype
+        The type that it must have.
+    shape : tuple of int
+        The shape that it must have.
+    flags : int
+        What NumPy's flags must say of its memory.
+
+    Raises
+    ------
+    TypeError
+        If it is not an array, or of another type.
+    ValueError
+        If it has another shape, or is not C-contiguous and aligned.
+    """
+    if not isinstance(values, np.ndarray):
+        raise TypeError(f"{name} must be an array. Received: {type(values).__name__}")
+    if values.dtype != dtype:
+        raise TypeError(f"{name} must be {dtype}. Received: {name}.dtype={values.dtype}")
+    if values.shape != shape:
+        raise ValueError(f"{name} must have the shape {shape}. Received: {values.shape}")
+    if values.flags.num & flags != flags:
+        wanted = (
+            "C-contiguous, aligned and writable" if flags == _WRITE else "C-contiguous, aligned"
+        )
+        raise ValueError(f"{name} must be {wanted}. Received:\n{values.flags}")
+
+
+def write(name: str, values: Any, dtype: Any, shape: tuple[int, ...]) -> None:
+    """Refuse an array that a loop cannot write; like `read`, and it must be writable."""
+    read(name, values, dtype, shape, _WRITE)
+
+
+def floats(name: str, values: Any, axes: int) -> Any:
+    """Return the type of an array that holds float32 or float64 and has so many axes.
+
+    Raises
+    ------
+    TypeError
+        If it is not an array, or holds something else.
+    ValueError
+        If it has another number of axes.
+    """
+    if not isinstance(values, np.ndarray):
+        raise TypeError(f"{name} must be an array. Received: {type(values).__name__}")
+    if values.dtype != FLOAT32 and values.dtype != FLOAT64:
+        raise TypeError(f"{name} must be float32 or float64. Received: {values.dtype}")
+    if values.ndim != axes:
+        raise ValueError(f"{name} must have {axes} axes. Received: {name}.shape={values.shape}")
+    return values.dtype
+
+
+def between(name: str, first: Any, last: Any, end: int) -> None:
+    """Refuse a range that is not within ``0`` and ``end``.
+
+    Raises
+    ------
+    TypeError
+        If a bound is not an ``int``.
+    ValueError
+        If the range leaves the bounds, or runs backwards.
+    """
+    if type(first) is not int or type(last) is not int:
+        raise TypeError(f"{name} must be of int. Received: {first!r}, {last!r}")
+    if not 0 <= first <= last <= end:
+        raise ValueError(f"{name} must be within 0 and {end}. Received: {first}, {last}")
+
+
+def integer(name: str, value: Any, least: int = 0) -> int:
+    """Return an ``int`` that is not less than ``least``.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    ValueError
+        If it is less.
+    """
+    if type(value) is not int:
+        raise TypeError(f"{name} must be an int. Received: {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be {least} or more. Received: {value}")
+    return value
+
+
+def geometry(values: Any) -> list[list[int]]:
+    """Return what a window looks like along three axes.
+
+    Parameters
+    ----------
+    values : (5, 3) ndarray
+        Kernel size, stride, dilation, padding before, and output size.
+
+    Returns
+    -------
+    list of list of int
+        The same five rows.
+
+    Raises
+    ------
+    TypeError
+        If it is not an array of indices.
+    ValueError
+        If sizes, strides or dilations are not positive, an output size is negative, or a number
+        is too large.
+    """
+    read("geometry", values, INDEX, (5, 3))
+    rows: list[list[int]] = values.tolist()
+    smallest = (1, 1, 1, -_FAR, 0)
+    for row, least in zip(rows, smallest, strict=True):
+        if min(row) < least or max(row) > _FAR:
+            raise ValueError(f"geometry must hold possible sizes. Received: {rows}")
+    return rows

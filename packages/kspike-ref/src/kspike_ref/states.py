@@ -1,0 +1,93 @@
+"""Checks of the states that streaming, and layers within a model, start from."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kspike_ref.graph import Node
+from kspike_ref.layers.base import StatefulLayer, check_rows, wrong_batch
+
+_ANYTHING_ELSE = "state must be what initial_state or step of this model returned. Received: {}"
+
+
+def number_of_examples(batch_size: Any) -> int:
+    """Return a number of examples as an ``int``.
+
+    Raises
+    ------
+    TypeError
+        If it is not an integer.
+    ValueError
+        If it is negative.
+    """
+    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__"):
+        raise TypeError(f"batch_size must be an integer. Received: {batch_size!r}")
+    rows = operator.index(batch_size)
+    if rows < 0:
+        raise ValueError(f"batch_size must not be negative. Received: {batch_size!r}")
+    return rows
+
+
+class Streamed:
+    """The states that `Model.step` takes, by the nodes that they belong to.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+        The model's nodes.
+    carried : collection of int
+        Those that carry a state from step to step.
+    """
+
+    def __init__(self, nodes: Sequence[Node], carried: Collection[int]) -> None:
+        self._nodes = {i: nodes[i] for i in sorted(carried)}
+        self._shapes: dict[int, list[tuple[int, ...]]] = {}
+
+    def initial(self, batch: int) -> dict[int, Any]:
+        """Return the states before the first step, for a number of examples."""
+        return {
+            i: node.layer.initial_state(batch, *node.input_shapes)
+            for i, node in self._nodes.items()
+            if isinstance(node.layer, StatefulLayer)
+        }
+
+    def check(self, state: Any, batch: int) -> None:
+        """Refuse what is no state of this model, or one for another number of examples.
+
+        Parameters
+        ----------
+        state : object
+            What `Model.step` was given.
+        batch : int
+            The number of examples of this step.
+
+        Raises
+        ------
+        TypeError
+            If it is nothing that this model returned.
+        ValueError
+            If it is for another number of examples, or its arrays have other shapes.
+        """
+        if not isinstance(state, Mapping):
+            raise TypeError(_ANYTHING_ELSE.format(type(state).__name__))
+        if state.keys() != self._nodes.keys():
+            raise ValueError(_ANYTHING_ELSE.format("the state of another model"))
+        if not self._shapes:
+            one = self.initial(1)
+            self._shapes = {i: [array.shape[1:] for array in kept] for i, kept in one.items()}
+        for i, node in self._nodes.items():
+            kept = state[i]
+            arrays = isinstance(kept, tuple) and all(isinstance(a, np.ndarray) for a in kept)
+            if not arrays or any(a.dtype.kind not in "fiub" for a in kept):
+                raise TypeError(_ANYTHING_ELSE.format(f"{kept!r:.80} for {node.name!r}"))
+            shapes = self._shapes[i]
+            # A layer with a mask adds its last output to what it starts from.
+            if not 0 <= len(kept) - len(shapes) <= 1:
+                raise ValueError(_ANYTHING_ELSE.format(f"{len(kept)} arrays for {node.name!r}"))
+            check_rows(node.name, kept, shapes, batch)
+            if len(kept) > len(shapes) and len(kept[-1]) != batch:
+                raise wrong_batch(node.name, len(kept[-1]), batch)

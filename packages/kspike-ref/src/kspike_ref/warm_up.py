@@ -1,0 +1,184 @@
+"""Compilation ahead of time: ``python -m kspike_ref.warm_up [model.keras ...]``.
+
+Without models, all kernels are compiled for float32 and float64; with models, what they need. Run
+it where an image of a container is built: processes then start warm, also from a file system that
+they cannot write and as other users, if root or their own user filled the cache.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from kspike_ref._memory import frozen
+from kspike_ref.archive import ArchiveError
+from kspike_ref.kernels import cache, chain, convolve, events, matmul, time
+from kspike_ref.layers.base import UnsupportedLayerError
+from kspike_ref.model import Model, load_model
+
+Call = tuple[Callable[..., Any], dict[str, Any]]
+
+_STEPS = 2  # of a time axis of any length
+_LENGTH = 32  # of another axis of any length
+
+
+def small_calls(dtype: Any) -> Iterator[Call]:
+    """Return a call of each compiled loop on small arrays, of the kinds that models call them with.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Float32 or float64.
+
+    Returns
+    -------
+    iterator of (callable, dict)
+        Functions and their arguments.
+    """
+    yield from _over_time(dtype)
+    yield from _products(dtype)
+    yield from _windows(dtype)
+    yield from _events(dtype)
+    if np.dtype(dtype) == np.float32:
+        yield _chain()
+
+
+def _ones(*shape: int, dtype: Any = np.float64) -> Any:
+    return np.ones(shape, dtype)
+
+
+def _over_time(dtype: Any) -> Iterator[Call]:
+    x, out = frozen(_ones(2, 3, 5, dtype=dtype)), _ones(2, 3, 5, dtype=dtype)
+    region = (0, 2, 0, 5)
+    yield time.spike, {
+        "x": x, "gain": 2.0**22, "height": 1000.0, "region": region, "voltage": _ones(2, 5),
+        "out": out,
+    }  # fmt: skip
+    yield time.lowpass, {
+        "x": x, "decay": _ones(5), "region": region, "level": _ones(2, 5), "out": out,
+    }  # fmt: skip
+    yield time.alpha, {
+        "x": x, "decay": _ones(5), "ramp": _ones(5), "region": region, "state": _ones(2, 2, 5),
+        "out": out,
+    }  # fmt: skip
+
+
+def _products(dtype: Any) -> Iterator[Call]:
+    packed = frozen(matmul.pack(_ones(7, 3, dtype=dtype)))
+    for function in (matmul.multiply, matmul.multiply_events):
+        a, out = frozen(_ones(2, 7, dtype=dtype)), _ones(2, 3, dtype=dtype)
+        yield function, {"a": a, "packed": packed, "out": out}
+
+
+def _windows(dtype: Any) -> Iterator[Call]:
+    x, geometry = frozen(_ones(2, 1, 4, 5, 4, dtype=dtype)), _geometry()
+    packed = frozen(np.stack([matmul.pack(_ones(18, 3, dtype=dtype))] * 2))
+    yield convolve.convolve, {
+        "x": x, "geometry": geometry, "packed": packed, "groups": 2,
+        "out": _ones(2, 20, 6, dtype=dtype),
+    }  # fmt: skip
+    yield convolve.depthwise, {
+        "x": x, "geometry": geometry, "weights": frozen(_ones(9, 4, 2, dtype=dtype)),
+        "out": _ones(2, 20, 4, 2, dtype=dtype),
+    }  # fmt: skip
+    yield convolve.scatter, {
+        "columns": _ones(2, 1, 4, 5, 9, 3, dtype=dtype), "geometry": geometry,
+        "out": _ones(2, 1, 4, 5, 3, dtype=dtype),
+    }  # fmt: skip
+    yield convolve.pool, {
+        "x": x, "geometry": geometry, "is_maximum": True, "out": _ones(2, 1, 4, 5, 4, dtype=dtype),
+    }  # fmt: skip
+
+
+def _events(dtype: Any) -> Iterator[Call]:
+    flat = frozen(_ones(80, dtype=dtype))
+    yield events.count, {"x": flat}
+    yield events.count_reached, {
+        "x": flat, "channels": 4, "depths": np.ones(1, np.intp), "heights": np.ones(4, np.intp),
+        "widths": np.ones(5, np.intp),
+    }  # fmt: skip
+    yield events.convolve_events, {
+        "x": frozen(_ones(2, 1, 4, 5, 4, dtype=dtype)), "geometry": _geometry(),
+        "packed": frozen(np.tile(matmul.pack(_ones(18, 3, dtype=dtype)), 2)), "groups": 2,
+        "example": 1, "lines": (1, 3), "room": events.Room(20, 2, dtype),
+        "out": _ones(2, 20, 6, dtype=dtype),
+    }  # fmt: skip
+
+
+def _geometry() -> Any:
+    """Return a 3×3 window with padding, over 4×5 positions."""
+    return np.array([[1, 3, 3], [1, 1, 1], [1, 1, 1], [0, 1, 1], [1, 4, 5]], np.intp)
+
+
+def _chain() -> Call:
+    row = dict.fromkeys(range(chain.FIELDS), 0)
+    row |= {chain.KIND: chain.LOWPASS, chain.INPUTS: 5, chain.UNITS: 5, chain.KEPT: 5}
+    program = chain.Program([[row[i] for i in range(chain.FIELDS)]], np.ones(0, "f4"), _ones(5))
+    x, out = _ones(2, 3, 5, dtype=np.float32), _ones(2, 15, dtype=np.float32)
+    return program.run, {"x": x, "steps": 3, "state": _ones(10), "out": out}
+
+
+def compile_all() -> None:
+    """Compile all loops for both types, or load them from the cache."""
+    for dtype in (np.float32, np.float64):
+        for function, arguments in small_calls(dtype):
+            function(**arguments)
+
+
+def run_model(model: Model) -> None:
+    """Run a model on zeros, in the ways that it may be run.
+
+    Parameters
+    ----------
+    model : Model
+        The model. Axes of any length are taken to be short.
+    """
+    shapes = [node.output_shapes[0] for node in model.nodes if not node.inputs]
+    arrays: list[Any] = [
+        np.zeros([_length(i, n) for i, n in enumerate(shape)], np.float32) for shape in shapes
+    ]
+    model.predict(_one_or_all(arrays))
+    try:
+        state = model.initial_state(1)
+    except ValueError:  # it has no time axis, or looks at all of it
+        return
+    timed = [array[:, 0] for array in arrays]
+    model.step(_one_or_all(timed), state)
+
+
+def _length(axis: int, length: int | None) -> int:
+    if length is not None:
+        return length
+    return (1, _STEPS)[axis] if axis < 2 else _LENGTH
+
+
+def _one_or_all(arrays: list[Any]) -> Any:
+    return arrays[0] if len(arrays) == 1 else arrays
+
+
+def main(paths: Sequence[str]) -> int:
+    """Compile what some models need, or everything; return the exit status."""
+    folder = cache.writable_folder()
+    if folder is None:
+        print(
+            "kspike_ref.warm_up: no folder for the cache can be written, or others can write to it",
+            file=sys.stderr,
+        )
+        return 1
+    if not paths:
+        compile_all()
+    for path in paths:
+        try:
+            run_model(load_model(path))
+        except (ArchiveError, UnsupportedLayerError, OSError, ValueError, TypeError) as error:
+            print(f"kspike_ref.warm_up: {path}: {error}", file=sys.stderr)
+            return 1
+    print(f"Compiled kernels are in {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

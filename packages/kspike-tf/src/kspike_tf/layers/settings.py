@@ -1,0 +1,165 @@
+"""Settings of layers and cells: one copy of each, and when they may change."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+import weakref
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any, ClassVar
+
+import keras
+import tensorflow as tf
+
+from kspike_tf.layers.options import check_options
+
+# The functions of Keras (3.15) for fit, evaluate and predict, which are traced anew. Where the names
+# change, there is a warning too many.
+_KERAS_FUNCTIONS = frozenset(
+    {
+        "multi_step_on_data",
+        "multi_step_on_iterator",
+        "one_step_on_data",
+        "one_step_on_data_distributed",
+        "scratch_graph",
+    }
+)
+
+
+class HasSettings(keras.layers.Layer):
+    """A layer or cell whose settings take effect when they are assigned, or refuse it.
+
+    Before a layer is built, every setting may change. Afterwards those may that are read at each
+    call: Keras' functions for fit, evaluate and predict are traced anew, and there is a warning
+    where a ``tf.function`` of the user's may go on with the old value.
+    """
+
+    name: str
+    #: How the value of each setting is checked; each class adds its own.
+    _settings: ClassVar[dict[str, Callable[[Any], Any]]] = {}
+    #: Those that are read at each call; each class adds its own.
+    _read_at_calls: ClassVar[tuple[str, ...]] = ()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Make an instance; options of the package's own classes are checked first."""
+        if cls.__module__.startswith("kspike_tf."):  # others may take what they like
+            check_options(cls, kwargs)
+        return super().__new__(cls, *args, **kwargs)
+
+    def __init__(self, **kwargs: Any) -> None:
+        check_options(type(self), kwargs)
+        super().__init__(**kwargs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a setting is checked first."""
+        check = _checks_of(type(self)).get(name)
+        if check is not None:
+            value = check(value)
+            if vars(self).get("built") and not _same(getattr(self, name), value):
+                self._allow(name, value)
+        self._put(name, value)
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The names of the settings: of what may be assigned, before building at least."""
+        return tuple(_checks_of(type(self)))
+
+    def _put(self, name: str, value: Any) -> None:
+        """Set an attribute without a check."""
+        super().__setattr__(name, value)
+
+    def _allow(self, name: str, value: Any) -> None:
+        """Raise if a setting can no longer change; let Keras trace its functions anew."""
+        layers = isinstance(value, keras.layers.Layer), isinstance(getattr(self, name), keras.Layer)
+        if not self._may_change(name) or any(layers):
+            raise AttributeError(
+                f"{name} cannot change any more, as layer {self.name!r} is built. Set it before "
+                "the first call, or make a new layer of {**layer.get_config(), "
+                f"{name!r}: ...}} and give it the weights of this one. "
+                f"Received: {name}={value!r}"
+            )
+        traces = vars(self).get("_traces", ())
+        if traces:
+            _drop_functions(self)
+        if _others(traces):
+            gc.collect()  # graphs are circles of references
+        if others := _others(traces):
+            warnings.warn(
+                f"{name} of layer {self.name!r} changes, but what was traced before goes on with "
+                f"the old value: make your tf.function anew ({', '.join(others)}). Those of "
+                "fit, evaluate and predict are traced anew. A tf.Variable as dt is always followed",
+                stacklevel=3,
+            )
+
+    def _may_change(self, name: str) -> bool:
+        """Return whether a setting is read at each call."""
+        if vars(self).get("_is_fixed"):
+            return False
+        return any(name in vars(each).get("_read_at_calls", ()) for each in type(self).__mro__)
+
+    def _note_trace(self) -> None:
+        """Remember which graph has the settings of now, if one is being traced."""
+        if tf.executing_eagerly():
+            return
+        graph = tf.compat.v1.get_default_graph()
+        while hasattr(getattr(graph, "outer_graph", None), "outer_graph"):
+            graph = graph.outer_graph
+        # Not through Keras, which would track it.
+        vars(self).setdefault("_traces", weakref.WeakSet()).add(graph)
+
+
+@cache
+def _checks_of(cls: type) -> dict[str, Callable[[Any], Any]]:
+    """Return the settings of a class and of its bases, with their checks."""
+    return {
+        name: check
+        for each in reversed(cls.__mro__)
+        for name, check in vars(each).get("_settings", {}).items()
+    }
+
+
+def _others(traces: Iterable[Any]) -> list[str]:
+    """Return the names of graphs that Keras' own functions do not explain."""
+    return sorted({str(each.name) for each in traces} - _KERAS_FUNCTIONS)
+
+
+def _same(old: Any, new: Any) -> bool:
+    plain = (bool, int, float, str, type(None))
+    return old is new or (type(old) is type(new) and type(new) in plain and old == new)
+
+
+def _drop_functions(layer: keras.layers.Layer) -> None:
+    """Let all models that hold a layer trace their functions anew, as ``compile`` does."""
+    for model in gc.get_objects():
+        if not issubclass(type(model), keras.Model):
+            continue
+        if any(each is layer for each in model._flatten_layers()):
+            model.train_function = model.test_function = model.predict_function = None
+
+
+def handed_to_cell(name: str) -> Any:
+    """Return a property: a setting of a layer that is its cell's as soon as there is one."""
+
+    def get(layer: Any) -> Any:
+        cell = layer._cell_with_settings()
+        if cell is not None:
+            return getattr(cell, name)
+        if name not in vars(layer):
+            raise AttributeError(f"{name} of layer {layer.name!r} is not set yet")
+        return vars(layer)[name]
+
+    def put(layer: Any, value: Any) -> None:
+        cell = layer._cell_with_settings()
+        if cell is None:
+            vars(layer)[name] = value
+        else:
+            cell._put(name, value)
+
+    return property(get, put)
+
+
+def hands_settings_on(build_cell: Any) -> Any:
+    """Mark a ``build_cell`` that gives the cell the settings of the layer, under their names."""
+    build_cell.hands_settings_on = True
+    return build_cell

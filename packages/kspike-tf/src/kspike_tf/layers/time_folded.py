@@ -1,0 +1,193 @@
+"""A wrapper that applies a layer to every time step at once: time becomes part of the batch."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+Tensor = Any
+Shape = tuple[int | None, ...]
+
+
+@keras.saving.register_keras_serializable("kspike_tf")
+class TimeFolded(keras.layers.Wrapper):
+    """Applies a layer, or a model, to every time step: time is folded into the batch.
+
+    The layer is called once, on ``(batch * time, *units)``, in training and inference. Take it in
+    place of ``keras.layers.TimeDistributed``: with a time axis of open length, Keras 3.15 computes
+    as many steps as the first sequence has and leaves out those that later sequences have more, in
+    ``predict`` and in exports; with a known length it calls the layer in a Python loop.
+
+    Parameters
+    ----------
+    layer : keras.layers.Layer
+        Layer or model for inputs without a time axis, of one tensor or nested ones.
+    **kwargs
+        For ``keras.layers.Layer``; the dtype policy is the layer's, unless another is given.
+
+    Raises
+    ------
+    TypeError
+        If ``layer`` is not a Keras layer.
+    ValueError
+        If ``layer`` is or holds a stateful layer: each step of each example would be an example of
+        its own to it; or if an input has no time axis.
+
+    Notes
+    -----
+    Inputs are ``(batch, time, ...)``, outputs too. A mask ``(batch, time, ...)`` is passed on, and
+    folded for layers that take one. Steps are examples to the layer: batch normalisation takes its
+    statistics over batch and time, and is updated once a call.
+
+    Examples
+    --------
+    >>> images = tf.ones([2, 5, 28, 28, 1])
+    >>> TimeFolded(keras.layers.Conv2D(8, 3))(images).shape
+    TensorShape([2, 5, 26, 26, 8])
+    """
+
+    def __init__(self, layer: keras.layers.Layer, **kwargs: Any) -> None:
+        if not isinstance(layer, keras.layers.Layer):
+            raise TypeError(f"layer must be a Keras layer. Received: layer={layer!r}")
+        for each in layer._flatten_layers():
+            if getattr(each, "stateful", False) and not isinstance(each, keras.Model):
+                raise ValueError(
+                    "layer must not be stateful: TimeFolded makes an example of every time step. "
+                    f"Received: {type(each).__name__} {each.name!r} with stateful=True"
+                )
+        # What the layer gets is what TimeFolded got: the layer casts.
+        kwargs.setdefault("autocast", False)
+        kwargs.setdefault("dtype", layer.dtype_policy)
+        super().__init__(layer, **kwargs)
+        self.supports_masking = True
+
+    def build(self, input_shape: Any) -> None:
+        """Build the layer for time steps; Keras calls this at the first use."""
+        if not self.layer.built:
+            self.layer.build(self._folded_shapes(input_shape))
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        """Apply the layer to all time steps.
+
+        Parameters
+        ----------
+        inputs : (batch, time, ...) tf.Tensor, or structure of them
+            Sequences of the same batch and length.
+        training : bool or tf.Tensor, optional
+            Whether the model is being trained.
+        mask : (batch, time, ...) tf.Tensor, or structure of them, optional
+            Given to the layer, folded, if it takes a mask.
+
+        Returns
+        -------
+        (batch, time, ...) tf.Tensor, or structure of them
+            The outputs of the layer.
+        """
+        inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
+        self._check(inputs)
+        kwargs = self._options(lambda each: _folded(tf.convert_to_tensor(each)), training, mask)
+        with warnings.catch_warnings():
+            # A model passes no mask on. Here the mask goes on around it.
+            warnings.filterwarnings("ignore", message=".*will therefore destroy the mask")
+            outputs = self.layer(keras.tree.map_structure(_folded, inputs), **kwargs)
+        first = keras.tree.flatten(inputs)[0]
+        return keras.tree.map_structure(lambda y: _unfolded(y, first), outputs)
+
+    def _options(self, fold: Any, training: Any, mask: Any) -> dict[str, Any]:
+        """Return what the layer gets besides its inputs: what its ``call`` has arguments for."""
+        mask = keras.tree.map_structure(lambda m: None if m is None else fold(m), mask)
+        given = {"training": training, "mask": mask}
+        names = inspect.signature(self.layer.call).parameters
+        return {k: v for k, v in given.items() if k in names and v is not None}
+
+    def _check(self, inputs: Any) -> None:
+        shapes = [tuple(each.shape) for each in keras.tree.flatten(inputs)]
+        for shape in shapes:
+            _check_shape(shape, self.name)
+            if not tf.TensorShape(shape[:2]).is_compatible_with(shapes[0][:2]):
+                raise ValueError(
+                    f"inputs of layer {self.name!r} must have the same batch and time. "
+                    f"Received: shapes={shapes}"
+                )
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of the outputs, ``(batch, time, ...)``."""
+        batch, time = _first_shape(input_shape)[:2]
+        inner = self.layer.compute_output_shape(self._folded_shapes(input_shape))
+        return _map_shapes(lambda shape: (batch, time, *shape[1:]), inner)
+
+    def compute_output_spec(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        """Return symbolic outputs, for the arguments of `call`."""
+        self._check(inputs)
+        kwargs = self._options(_folded_spec, training, mask)
+        folded = keras.tree.map_structure(_folded_spec, inputs)
+        batch, time = keras.tree.flatten(inputs)[0].shape[:2]
+        return keras.tree.map_structure(
+            lambda y: keras.KerasTensor((batch, time, *y.shape[1:]), dtype=y.dtype),
+            self.layer.compute_output_spec(folded, **kwargs),
+        )
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """Return the mask of the input, if there is one input: time stays what it is."""
+        return mask if tf.is_tensor(mask) or isinstance(mask, keras.KerasTensor) else None
+
+    def _folded_shapes(self, shapes: Any) -> Any:
+        def folded(shape: Shape) -> Shape:
+            _check_shape(shape, self.name)
+            return _folded_shape(shape)
+
+        return _map_shapes(folded, shapes)
+
+
+def _check_shape(shape: Shape, name: str) -> None:
+    if len(shape) < 3:
+        raise ValueError(
+            f"inputs of layer {name!r} must have at least three axes, (batch, time, ...). "
+            f"Received: shape={tuple(shape)}"
+        )
+
+
+def _folded_shape(shape: Shape) -> Shape:
+    batch, time = shape[:2]
+    steps = None if batch is None or time is None else batch * time
+    return steps, *shape[2:]
+
+
+def _folded(x: Tensor) -> Tensor:
+    shape = tf.shape(x)
+    # Not -1, which is undefined where there are no elements.
+    steps = tf.reshape(x, tf.concat([[shape[0] * shape[1]], shape[2:]], 0))
+    return tf.ensure_shape(steps, _folded_shape(tuple(x.shape)))
+
+
+def _folded_spec(x: Any) -> Any:
+    return keras.KerasTensor(_folded_shape(tuple(x.shape)), dtype=x.dtype)
+
+
+def _unfolded(y: Tensor, like: Tensor) -> Tensor:
+    outputs = tf.reshape(y, tf.concat([tf.shape(like)[:2], tf.shape(y)[1:]], 0))
+    return tf.ensure_shape(outputs, [*like.shape[:2], *y.shape[1:]])
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(n is None or isinstance(n, int) for n in value)
+
+
+def _map_shapes(function: Any, shapes: Any) -> Any:
+    """Return nested shapes with a function applied to each."""
+    if _is_shape(shapes):
+        return function(tuple(shapes))
+    if isinstance(shapes, dict):
+        return {key: _map_shapes(function, each) for key, each in shapes.items()}
+    return type(shapes)(_map_shapes(function, each) for each in shapes)
+
+
+def _first_shape(shapes: Any) -> Shape:
+    """Return the first of nested shapes, in Keras' order."""
+    while not _is_shape(shapes):
+        shapes = shapes[min(shapes)] if isinstance(shapes, dict) else shapes[0]
+    return tuple(shapes)

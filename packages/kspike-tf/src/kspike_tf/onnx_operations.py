@@ -1,0 +1,79 @@
+"""Conversions to ONNX that tf2onnx lacks, and random numbers without a fixed seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__: list[str] = []
+
+
+def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """Convert 1 − erf(x), of GELU."""
+    del name, args
+    (x,) = node.input
+    one = _constant(ctx, node, 1)
+    erf = ctx.make_node("Erf", [x]).output[0]
+    _replace(ctx, node, "Sub", [one, erf])
+
+
+def _expm1(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """Convert exp(x) − 1, of CELU: in float64, which leaves all digits of float32 near zero."""
+    from onnx import TensorProto
+
+    del name, args
+    (x,) = node.input
+    double = ctx.make_node("Cast", [x], attr={"to": TensorProto.DOUBLE}).output[0]
+    one = ctx.make_const(f"{node.name}_one", np.float64(1).reshape([])).output[0]
+    exp = ctx.make_node("Exp", [double]).output[0]
+    less = ctx.make_node("Sub", [exp, one]).output[0]
+    _replace(ctx, node, "Cast", [less], to=ctx.get_dtype(node.output[0]))
+
+
+#: What ``tf2onnx.convert`` takes as ``custom_op_handlers``.
+HANDLERS = {"Erfc": (_erfc, []), "Expm1": (_expm1, [])}
+
+
+def _constant(ctx: Any, node: Any, number: float) -> Any:
+    from tf2onnx import utils
+
+    kind = utils.map_onnx_to_numpy_type(ctx.get_dtype(node.output[0]))
+    return ctx.make_const(f"{node.name}_constant", np.asarray(number, kind)).output[0]
+
+
+def _replace(ctx: Any, node: Any, kind: str, inputs: list[Any], **attributes: Any) -> None:
+    shapes = [ctx.get_shape(node.output[0])]
+    dtypes = [ctx.get_dtype(node.output[0])]
+    name, outputs = node.name, list(node.output)
+    ctx.remove_node(name)
+    ctx.make_node(
+        kind, inputs, attr=attributes, outputs=outputs, name=name, shapes=shapes, dtypes=dtypes
+    )
+
+
+def nodes(proto: onnx.ModelProto) -> Iterator[Any]:
+    """Yield the nodes of a model, in loops and branches too."""
+    from onnx import AttributeProto
+
+    graphs = [proto.graph]
+    while graphs:
+        for node in graphs.pop().node:
+            yield node
+            graphs += [each.g for each in node.attribute if each.type == AttributeProto.GRAPH]
+
+
+def remove_seeds(proto: onnx.ModelProto) -> None:
+    """Let random operations that TensorFlow gives no seed choose one in each session.
+
+    For TensorFlow a seed of 0 is none; tf2onnx copies it, and for ONNX it is one.
+    """
+    for node in nodes(proto):
+        if node.op_type.startswith("Random"):
+            kept = [each for each in node.attribute if each.name != "seed" or each.f]
+            del node.attribute[:]
+            node.attribute.extend(kept)

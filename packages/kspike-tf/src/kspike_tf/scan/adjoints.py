@@ -1,0 +1,134 @@
+"""Gradients of the filters' gradients, to any order.
+
+The adjoint of a linear filter is the same filter, run backwards in time. So the gradients of a
+filter are sums and products of sequences that went through filters; written this way, TensorFlow
+differentiates them again. All of it is of lowpass filters, the alpha filter being two in a row.
+
+The first gradients do not come from here: each mechanism has a faster way to them. Here they are
+computed once more, where somebody wants their derivatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any
+
+import tensorflow as tf
+
+Tensor = Any
+Gradients = Callable[..., list[Tensor]]
+
+FLATTEST = 300.0  # dt/τ, beyond which gradients are those at this ratio: e⁻³⁰⁰ is 5e-131
+
+
+def differentiated(
+    gradients: Gradients, args: Sequence[Tensor], d_gradients: Sequence[Tensor]
+) -> list[Tensor]:
+    """Take gradients back through the gradients of a filter.
+
+    Parameters
+    ----------
+    gradients : callable
+        `of_lowpass` or `of_alpha`, of a filter.
+    args : sequence of tf.Tensor
+        The sequence, the state, the ratio of dt to τ, and the gradients of output and final state.
+    d_gradients : sequence of tf.Tensor
+        Gradients of the gradients of sequence, state and ratio.
+
+    Returns
+    -------
+    list of tf.Tensor
+        Gradients of ``args``, in their types.
+    """
+    if tf.executing_eagerly():
+        # As a graph: under a forward accumulator, tapes within a gradient record nothing.
+        return list(_in_graph(gradients)(list(args), list(d_gradients)))
+    return _symbolic(gradients, args, d_gradients)
+
+
+@cache
+def _in_graph(gradients: Gradients) -> Any:
+    return tf.function(partial(_symbolic, gradients), autograph=False, reduce_retracing=True)
+
+
+def _symbolic(
+    gradients: Gradients, args: Sequence[Tensor], d_gradients: Sequence[Tensor]
+) -> list[Tensor]:
+    exact = [tf.cast(tf.identity(each), tf.float64) for each in args]
+    again = tf.gradients(
+        gradients(*exact),
+        exact,
+        [tf.cast(each, tf.float64) for each in d_gradients],
+        unconnected_gradients=tf.UnconnectedGradients.ZERO,
+    )
+    return [tf.cast(each, arg.dtype) for each, arg in zip(again, args, strict=True)]
+
+
+def of_lowpass(lowpass: Callable[..., Any]) -> Gradients:
+    """Return the gradients of a lowpass filter, as a function that can be differentiated.
+
+    Parameters
+    ----------
+    lowpass : callable
+        The filter, of a sequence ``(batch, time, units)``, a state ``(batch, 1, units)`` and a
+        ratio ``(units,)``.
+
+    Returns
+    -------
+    callable
+        Takes what `differentiated` takes, in float64; returns the gradients of sequence, state
+        and ratio.
+    """
+
+    def gradients(x: Tensor, state: Tensor, ratio: Tensor, d_y: Tensor, d_end: Tensor) -> Any:
+        ratio = tf.minimum(ratio, FLATTEST)
+        e, gain = tf.exp(-ratio), -tf.math.expm1(-ratio)
+        # Backwards, c ← e·(g + c) is a lowpass filter, of g·e/gain; and so is gain·c, of g·e.
+        g = tf.reverse(d_y, [1])
+        first = gain * d_end
+        c, last = lowpass(e * g, first, ratio)
+        a = g + _before(c, first) / gain
+        y, _ = lowpass(x, state, ratio)
+        change = tf.reverse(a, [1]) * (x - _before(y, state))
+        d_ratio = e * tf.reduce_sum(change, [0, 1])
+        return [tf.reverse(gain * a, [1]), last / gain, d_ratio]
+
+    return gradients
+
+
+def of_alpha(lowpass: Callable[..., Any], gain_of: Callable[[Tensor], Tensor]) -> Gradients:
+    """Return the gradients of an alpha filter, as a function that can be differentiated.
+
+    Parameters
+    ----------
+    lowpass : callable
+        As in `of_lowpass`.
+    gain_of : callable
+        The gain 1 − e·(1 + r) of a ratio r.
+
+    Returns
+    -------
+    callable
+        As from `of_lowpass`, for a state ``(batch, 2, units)``.
+    """
+
+    def alpha(x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
+        # z is y + τ·dy/dt: z ← e·z + (1 − e)·x and y ← e·y + e·r·z + gain·x, z from before.
+        e, direct = tf.exp(-ratio), -tf.math.expm1(-ratio)
+        start, slope = state[:, :1], state[:, 1:]
+        z, z_end = lowpass(x, start + slope, ratio)
+        driven = e * ratio * _before(z, start + slope) + gain_of(ratio) * x
+        y, end = lowpass(driven / direct, start, ratio)
+        return [y, tf.concat([end, z_end - end], 1)]
+
+    def gradients(x: Tensor, state: Tensor, ratio: Tensor, d_y: Tensor, d_end: Tensor) -> Any:
+        args = [x, state, tf.minimum(ratio, FLATTEST)]
+        return tf.gradients(alpha(*args), args, [d_y, d_end])
+
+    return gradients
+
+
+def _before(y: Tensor, start: Tensor) -> Tensor:
+    """Return the values of a step before; before the first, ``start``."""
+    return tf.concat([start, y], 1)[:, :-1]

@@ -1,0 +1,425 @@
+"""Compiled loops are reached through checks alone, and the checks refuse whatever does not fit."""
+
+import ast
+from pathlib import Path
+
+import archives
+import numpy as np
+import pytest
+
+import kspike_ref
+from kspike_ref import warm_up
+from kspike_ref.kernels import chain, checks, matmul
+
+pytestmark = pytest.mark.memory
+
+PACKAGE = Path(kspike_ref.__file__).parent
+KERNELS = PACKAGE / "kernels"
+
+
+# No other way in
+
+
+def tree(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def is_compiled(function):
+    """Whether a function is decorated by what compiles it."""
+    names = {getattr(d, "id", getattr(d, "attr", None)) for d in function.decorator_list}
+    return not names.isdisjoint({"kernel", "inlined", "njit", "jit", "intrinsic"})
+
+
+def functions(module):
+    """The functions of a module, also those in classes, with their names."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.FunctionDef):
+            yield node.name, node
+
+
+def compiled_names():
+    """The names of everything compiled, and of what is made by calling `intrinsic` makers."""
+    names = set()
+    for path in KERNELS.glob("*.py"):
+        for name, function in functions(tree(path)):
+            if is_compiled(function):
+                names.add(name)
+    return names
+
+
+def outside():
+    return [path for path in PACKAGE.rglob("*.py") if KERNELS not in path.parents]
+
+
+def used_from_kernels(module):
+    """The names that a module takes from kernels/, and as which attributes of its modules."""
+    modules, names = set(), set()
+    for node in ast.walk(module):
+        if isinstance(node, ast.ImportFrom) and node.module == "kspike_ref.kernels":
+            modules |= {alias.asname or alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+            "kspike_ref.kernels."
+        ):
+            names |= {alias.name for alias in node.names}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", None) in modules:
+            names.add(node.attr)
+    return names
+
+
+def test_there_is_something_to_find():
+    """Or the tests below could not fail."""
+    assert {"spike_loop", "multiply_loop", "chain_loop", "nonzero_bits"} <= compiled_names()
+    modules = {path.name: used_from_kernels(tree(path)) for path in outside()}
+    assert {"spike", "time"} <= modules["spiking.py"]
+    assert "Program" in modules["chain.py"]
+
+
+@pytest.mark.parametrize("path", outside(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_outside_kernels_nothing_compiled_is_used(path):
+    module = tree(path)
+    assert not used_from_kernels(module) & compiled_names()
+    imports = [n for n in ast.walk(module) if isinstance(n, ast.Import | ast.ImportFrom)]
+    for node in imports:
+        names = [alias.name for alias in node.names]
+        source = getattr(node, "module", None) or ""
+        assert "numba" not in {source.split(".")[0], *(name.split(".")[0] for name in names)}
+        # A whole module under a name of its own would escape the search above.
+        if isinstance(node, ast.Import):
+            assert not any(name.startswith("kspike_ref.kernels") for name in names)
+        assert "*" not in names
+    attributes = {node.attr for node in ast.walk(module) if isinstance(node, ast.Attribute)}
+    assert "py_func" not in attributes
+
+
+def callers():
+    """The plain functions of kernels/ that call something compiled."""
+    compiled = compiled_names()
+    found = set()
+    for path in KERNELS.glob("*.py"):
+        for name, function in functions(tree(path)):
+            if is_compiled(function):
+                continue
+            calls = {
+                getattr(n.func, "id", None) for n in ast.walk(function) if isinstance(n, ast.Call)
+            }
+            if calls & compiled:
+                found.add(f"{path.stem}.{name}")
+    return found
+
+
+def entry_name(function):
+    return f"{function.__module__.rsplit('.', 1)[-1]}.{function.__name__}"
+
+
+def test_every_way_in_is_tried_below():
+    assert callers() == {entry_name(function) for function, _ in warm_up.small_calls(np.float32)}
+
+
+# What does not fit
+
+
+CASES = [
+    pytest.param(number, dtype, id=f"{entry_name(function)}-{np.dtype(dtype)}")
+    for dtype in (np.float32, np.float64)
+    for number, (function, _) in enumerate(warm_up.small_calls(dtype))
+]
+
+
+def call_of(number, dtype):
+    """One of the calls, with arrays of its own."""
+    function, arguments = list(warm_up.small_calls(dtype))[number]
+    return function, arguments
+
+
+@pytest.mark.parametrize(("number", "dtype"), CASES)
+def test_what_fits_is_computed(number, dtype):
+    function, arguments = call_of(number, dtype)
+    function(**arguments)
+
+
+def lengthened(x, axis, by):
+    shape = list(x.shape)
+    shape[axis] += by
+    return np.ones(shape, x.dtype)
+
+
+def misaligned(x):
+    room = np.zeros(x.nbytes + 1, np.uint8)
+    return room[1:].view(x.dtype).reshape(x.shape)
+
+
+def wrong_types(x):
+    others = [np.float16, np.float32, np.float64, np.int32, np.intp, bool, complex, object]
+    for other in others:
+        if x.dtype != other:
+            yield x.astype(other)
+    yield x.astype(x.dtype.newbyteorder())
+    yield x.tolist()
+    yield None
+    yield 1.0
+
+
+def wrong_memory(x):
+    double = np.repeat(x, 2, axis=-1)
+    yield double[..., ::2]
+    yield x[..., ::-1]
+    yield np.broadcast_to(x.reshape(-1)[:1].reshape([1] * x.ndim), x.shape)
+    if x.ndim > 1 and max(x.shape) > 1:
+        yield np.asfortranarray(x)
+    yield misaligned(x)
+
+
+def wrong_shapes(x):
+    yield x[None]
+    yield x[..., None]
+    yield x.reshape(-1)[0].reshape(())
+    if x.ndim > 1:
+        yield x.reshape(-1)
+    for axis in range(x.ndim):
+        for by in (-1, 1, 40):
+            yield lengthened(x, axis, by)
+
+
+# Windows look at inputs only where there are some, so these may have any height and width.
+ANY_SIZE = {
+    "convolve.convolve": "x", "convolve.depthwise": "x", "convolve.pool": "x",
+    "convolve.scatter": "columns",
+}  # fmt: skip
+
+
+def may_be(name, argument, x):
+    """Whether a changed argument is one that fits as well."""
+    if not isinstance(x, np.ndarray):
+        return False
+    if name == "events.count":
+        return x.ndim == 1
+    if name in ("matmul.multiply", "matmul.multiply_events") and argument == "out":
+        # Panels are filled up with zeros, which other columns may be.
+        fits = x.ndim == 2 and x.shape[0] == 2
+        return fits and matmul.packed_size(1, x.shape[1], x.dtype) == matmul.packed_size(
+            1, 3, x.dtype
+        )
+    expected = {"convolve.scatter": 6}.get(name, 5)
+    if ANY_SIZE.get(name) == argument and x.ndim == expected:
+        last = (9, 3) if expected == 6 else (4,)
+        return x.shape[0] == 2 and x.shape[4:] == last
+    return False
+
+
+def arrays_of(number, dtype):
+    _, arguments = call_of(number, dtype)
+    return [name for name, value in arguments.items() if isinstance(value, np.ndarray)]
+
+
+def is_output(name):
+    return name in ("out", "voltage", "level", "state")
+
+
+@pytest.mark.parametrize(("number", "dtype"), CASES)
+@pytest.mark.parametrize("change", [wrong_types, wrong_memory, wrong_shapes])
+def test_no_argument_may_be_wrong(number, dtype, change):
+    tried = 0
+    for argument in arrays_of(number, dtype):
+        function, arguments = call_of(number, dtype)
+        name = entry_name(function)
+        for wrong in change(arguments[argument]):
+            if change is wrong_types and argument in ("x", "a") and _is_alone(name, wrong):
+                continue
+            if change is wrong_shapes and may_be(name, argument, wrong):
+                function(**arguments | {argument: wrong})
+                continue
+            if isinstance(wrong, np.ndarray) and isinstance(arguments[argument], np.ndarray):
+                same = wrong.flags.c_contiguous and wrong.flags.aligned
+                usable = wrong.flags.writeable or not is_output(argument)
+                if change is wrong_memory and same and usable:
+                    continue  # short enough to be contiguous in this way as well
+            with pytest.raises((TypeError, ValueError)):
+                function(**arguments | {argument: wrong})
+            tried += 1
+    assert tried >= 2
+
+
+def _is_alone(name, wrong):
+    """Whether a type fits because nothing else has to be of the same."""
+    floats = isinstance(wrong, np.ndarray) and wrong.dtype in (np.float32, np.float64)
+    return name in ("events.count", "events.count_reached") and floats and wrong.dtype.isnative
+
+
+@pytest.mark.parametrize(("number", "dtype"), CASES)
+def test_outputs_must_be_writable(number, dtype):
+    function, arguments = call_of(number, dtype)
+    for argument in filter(is_output, arguments):
+        values = arguments[argument].copy()
+        values.flags.writeable = False
+        with pytest.raises(ValueError, match="writable"):
+            function(**arguments | {argument: values})
+
+
+WRONG_SCALARS = {
+    "region": [
+        (0, 3, 0, 5), (0, 2, 0, 6), (-1, 2, 0, 5), (0, 2, -1, 5), (2, 1, 0, 5), (0, 2, 4, 3),
+        (0, 2, 0), (0.0, 2, 0, 5), (0, 2, 0, True), [0, 2, 0, 5], None, (0, 2**70, 0, 5),
+        (-(2**63), 2, 0, 5),
+    ],
+    "groups": [0, -1, 3, 4, 2.0, True, None, 2**70],
+    "example": [2, -1, 1.0, True, None, 2**70],
+    "lines": [(0, 5), (-1, 2), (3, 1), (0, 1.0), (4, 2**40)],
+    "channels": [-4, 3, 0, 4.0, True, None],
+    "room": [None, (), 0],
+    "steps": [-1, 0, 2, 4, 3.0, True, None],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("number", "dtype"), CASES)
+def test_no_scalar_may_be_wrong(number, dtype):
+    function, arguments = call_of(number, dtype)
+    for argument in WRONG_SCALARS.keys() & arguments.keys():
+        for wrong in WRONG_SCALARS[argument]:
+            with pytest.raises((TypeError, ValueError)):
+                function(**arguments | {argument: wrong})
+
+
+@pytest.mark.parametrize(("number", "dtype"), CASES)
+def test_no_geometry_may_be_impossible(number, dtype):
+    function, arguments = call_of(number, dtype)
+    if "geometry" not in arguments:
+        return
+    wrong = [(row, axis, 0) for row in (0, 1, 2) for axis in range(3)]
+    wrong += [(row, axis, -1) for row in (0, 1, 2, 4) for axis in range(3)]
+    wrong += [(row, axis, 2**40) for row in range(5) for axis in range(3)]
+    wrong += [(row, axis, -(2**63)) for row in range(5) for axis in range(3)]
+    wrong += [(4, axis, 7) for axis in range(3)]  # not the output that there is room for
+    if entry_name(function) not in ("convolve.pool",):
+        wrong += [(0, axis, 4) for axis in range(3)]  # not the weights
+    for row, axis, value in wrong:
+        geometry = arguments["geometry"].copy()
+        geometry[row, axis] = value
+        with pytest.raises(ValueError, match=r"geometry must|must have the shape"):
+            function(**arguments | {"geometry": geometry})
+
+
+def test_room_of_another_size_is_refused():
+    from kspike_ref.kernels import events
+
+    for number, dtype in ((c.values[0], c.values[1]) for c in CASES):
+        function, arguments = call_of(number, dtype)
+        if "room" in arguments:
+            other = np.float64 if dtype == np.float32 else np.float32
+            for room in (events.Room(19, 2, dtype), events.Room(20, 1, dtype),
+                         events.Room(20, 2, other)):  # fmt: skip
+                with pytest.raises(ValueError, match="room must be for"):
+                    function(**arguments | {"room": room})
+
+
+# A chain's table
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """The table of a chain with rows of all kinds, and its arrays."""
+    folder = tmp_path_factory.mktemp("models")
+    steps = [
+        archives.input_layer(None, 4),
+        archives.dense("first", 7, "relu"),
+        archives.layer("SpikingActivation", "spikes", "kspike_tf", **archives.SPIKING),
+        archives.dense("second", 20),
+        archives.layer("Lowpass", "filter", "kspike_tf", dt=0.01),
+        archives.layer("Alpha", "alpha", "kspike_tf", dt=0.01),
+        archives.layer("GlobalAveragePooling1D", "mean"),
+        archives.dense("last", 3),
+    ]
+    shapes = {"": (4, 7), "_1": (7, 20), "_2": (20, 3)}
+    weights = {
+        f"layers/dense{name}": [np.ones(shape, "f4"), np.ones(shape[1], "f4")]
+        for name, shape in shapes.items()
+    } | {"layers/spiking_activation": [], "layers/global_average_pooling1d": []}
+    taus = np.full(20, 0.05, "f4")
+    weights["layers/lowpass/layer/cell"] = [taus[None], taus[None]]
+    weights["layers/alpha/layer/cell"] = [taus, taus]
+    path = archives.archive(folder / "m.keras", archives.sequential(*steps), weights)
+    made = kspike_ref.load_model(path)._chain._program
+    assert set(made.table[:, chain.KIND]) == set(range(7)) - {chain.LAST}
+    return made.table.copy(), made._weights, made._constants
+
+
+def test_a_table_that_fits(program):
+    made = chain.Program(*program)
+    assert (made.inputs, made.units, made.reduces) == (4, 3, True)
+
+
+def test_no_number_of_a_table_may_lead_out_of_the_arrays(program):
+    """Each number of the table in turn; what is accepted stays within the arrays."""
+    table, weights, constants = program
+    refused = 0
+    for row in range(len(table)):
+        for column in range(chain.FIELDS):
+            for value in (-1, 1, 6, 17, 10**6, 2**62, -(2**63)):
+                changed = table.copy()
+                changed[row, column] = value
+                try:
+                    made = chain.Program(changed, weights, constants)
+                except ValueError:
+                    refused += 1
+                    continue
+                x, state = np.ones((2, 3, made.inputs), "f4"), np.ones(2 * made.kept)
+                out = np.ones((2, made.units * (1 if made.reduces else 3)), "f4")
+                made.run(x, 3, state, out)
+    assert refused > 200
+
+
+@pytest.mark.parametrize("short", ["weights", "constants"])
+def test_a_table_needs_all_of_its_arrays(program, short):
+    arrays = dict(zip(("table", "weights", "constants"), program, strict=True))
+    # Pieces are filled up to 16 numbers: of the last bias there are 3, of the last constants 40.
+    unused = {"weights": 13, "constants": 8}[short]
+    arrays[short] = arrays[short][:-unused].copy()
+    chain.Program(**arrays)
+    arrays[short] = arrays[short][:-1].copy()
+    with pytest.raises(ValueError, match="weights, constants and state"):
+        chain.Program(**arrays)
+
+
+@pytest.mark.parametrize(
+    "table", [np.zeros((0, chain.FIELDS), int), [[0] * (chain.FIELDS - 1)], [[1] * chain.FIELDS]]
+)
+def test_tables_that_are_none(table):
+    with pytest.raises(ValueError, match="must have"):
+        chain.Program(table, np.ones(100, "f4"), np.ones(100))
+
+
+def test_no_step_has_no_last_one():
+    fields = dict.fromkeys(range(chain.FIELDS), 0)
+    fields |= {chain.INPUTS: 5, chain.UNITS: 5}
+    rows = [
+        fields | {chain.KIND: chain.LOWPASS, chain.KEPT: 5},
+        fields | {chain.KIND: chain.LAST},
+    ]
+    table = [[row[i] for i in range(chain.FIELDS)] for row in rows]
+    program = chain.Program(table, np.ones(0, "f4"), np.ones(5))
+    with pytest.raises(ValueError, match="steps must be 1 or more"):
+        program.run(np.ones((2, 0, 5), "f4"), 0, np.ones(10), np.ones((2, 5), "f4"))
+
+
+# The checks themselves
+
+
+def test_messages_say_what_came():
+    x = np.ones((2, 3))
+    with pytest.raises(TypeError, match=r"x must be an array\. Received: list"):
+        checks.read("x", [], checks.FLOAT64, (2, 3))
+    with pytest.raises(TypeError, match=r"x must be float32\. Received: x\.dtype=float64"):
+        checks.read("x", x, checks.FLOAT32, (2, 3))
+    with pytest.raises(ValueError, match=r"x must have the shape \(2, 4\)\. Received: \(2, 3\)"):
+        checks.read("x", x, checks.FLOAT64, (2, 4))
+    with pytest.raises(ValueError, match=r"x must be C-contiguous, aligned\. Received"):
+        checks.read("x", x[:, ::2], checks.FLOAT64, (2, 2))
+    with pytest.raises(TypeError, match=r"x must be float32 or float64\. Received: int64"):
+        checks.floats("x", x.astype(np.int64), 2)
+    with pytest.raises(ValueError, match=r"x must have 3 axes\. Received: x\.shape=\(2, 3\)"):
+        checks.floats("x", x, 3)
+    with pytest.raises(TypeError, match="x must be an array"):
+        checks.floats("x", 1.0, 3)
+    with pytest.raises(ValueError, match=r"region must be within 0 and 4\. Received: 1, 5"):
+        checks.between("region", 1, 5, 4)

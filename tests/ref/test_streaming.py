@@ -1,0 +1,337 @@
+"""Step by step: the concatenated steps are one run, and a batch is its examples one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from archives import applied, dense, functional, input_layer, layer, sequential, tensor
+from unsaved import unsaved
+
+SPIKING = {"activation": "relu", "dt": 0.1, "seed": 3}
+
+
+def _temporal(name, *, sequences):
+    """A layer over time, by its class name."""
+    if name.startswith("Global"):
+        return layer(name, "temporal")
+    if name == "SpikingActivation":
+        return layer(name, "temporal", "kspike_tf", **SPIKING, return_sequences=sequences)
+    if name in ("Lowpass", "Alpha"):
+        return layer(name, "temporal", "kspike_tf", dt=0.1, return_sequences=sequences)
+    options = {"go_backwards": True} if name == "backwards" else {}
+    kind = "LSTM" if name in ("Bidirectional", "backwards") else name
+    item = layer(kind, "temporal", units=2, return_sequences=sequences, **options)
+    if name == "Bidirectional":
+        return layer("Bidirectional", "temporal", layer=item, merge_mode="concat")
+    return item
+
+
+CARRY = [
+    *[("GlobalAveragePooling1D", False), ("GlobalMaxPooling1D", False)],
+    *[
+        (name, sequences)
+        for name in ("SpikingActivation", "Lowpass", "Alpha", "LSTM", "GRU", "SimpleRNN")
+        for sequences in (False, True)
+    ],
+]
+WITHIN = [*CARRY, ("Bidirectional", False), ("Bidirectional", True), ("backwards", True)]
+
+
+def check(model, x, steps=None):
+    """Compare one run with its steps, and with its examples one by one.
+
+    An output without a time axis is compared with a run over the steps so far, where the model
+    takes inputs of any length.
+    """
+    x = x if isinstance(x, list) else [x]
+    whole = _list(model.predict(x))
+    for i in range(len(x[0])):
+        alone = _list(model.predict([a[i : i + 1] for a in x]))
+        for one, y in zip(alone, whole, strict=True):
+            np.testing.assert_array_equal(one, y[i : i + 1])
+    timed = model._inputs.timed
+    entries = [node.output_shapes[0] for node in model.nodes if not node.inputs]
+    is_open = steps is None and all(s[1] is None for s, k in zip(entries, timed, strict=True) if k)
+    steps = steps or next(a.shape[1] for a, k in zip(x, timed, strict=True) if k)
+    state = model.initial_state(len(x[0]))
+    for t in range(steps):
+        step = [a[:, t] if k else a for a, k in zip(x, timed, strict=True)]
+        outputs, state = model.step(step, state)
+        first = [a[:, : t + 1] if k else a for a, k in zip(x, timed, strict=True)]
+        so_far = _list(model.predict(first)) if is_open else whole
+        ends = model._stream.outputs
+        for y, y_so_far, y_all, is_timed in zip(_list(outputs), so_far, whole, ends, strict=True):
+            if is_timed:
+                np.testing.assert_array_equal(y, y_all[:, t])
+            elif is_open or t == steps - 1:
+                np.testing.assert_array_equal(y, y_so_far)
+
+
+def _list(outputs):
+    return outputs if isinstance(outputs, list) else [outputs]
+
+
+def _x(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def _each(inner, *shape, name="each"):
+    """TimeDistributed(Sequential(inner)): a model at each time step."""
+    model = sequential(input_layer(*shape), *inner, name=f"{name}_model")
+    return layer("TimeDistributed", name, layer=model)
+
+
+@pytest.mark.parametrize(("name", "sequences"), CARRY)
+def test_layers_carry_their_state(name, sequences):
+    check(
+        unsaved(sequential(input_layer(None, 3), _temporal(name, sequences=sequences))), _x(3, 7, 3)
+    )
+
+
+@pytest.mark.parametrize(("name", "sequences"), WITHIN)
+def test_a_model_at_each_step_starts_anew(name, sequences):
+    inner = [_temporal(name, sequences=sequences)]
+    model = unsaved(sequential(input_layer(None, 5, 3), _each(inner, 5, 3)))
+    check(model, _x(3, 4, 5, 3))
+
+
+@pytest.mark.parametrize(("name", "sequences"), WITHIN)
+def test_a_model_at_each_step_of_a_model_at_each_step(name, sequences):
+    inner = _each([_temporal(name, sequences=sequences)], 5, 3, name="inner")
+    model = unsaved(sequential(input_layer(None, 2, 5, 3), _each([inner], 2, 5, 3)))
+    check(model, _x(3, 4, 2, 5, 3))
+
+
+@pytest.mark.parametrize(("name", "sequences"), WITHIN)
+def test_a_layer_at_each_step_starts_anew(name, sequences):
+    each = layer("TimeDistributed", "each", layer=_temporal(name, sequences=sequences))
+    check(unsaved(sequential(input_layer(None, 5, 3), each)), _x(3, 4, 5, 3))
+    twice = layer("TimeDistributed", "twice", layer=each)
+    check(unsaved(sequential(input_layer(None, 2, 5, 3), twice)), _x(3, 4, 2, 5, 3))
+
+
+@pytest.mark.parametrize(("name", "sequences"), CARRY)
+def test_a_state_goes_through_a_model_at_each_step(name, sequences):
+    """One layer within carries nothing; the same kind of layer behind carries its state."""
+    inner = [_temporal("LSTM", sequences=True), layer("Flatten", "flat"), dense("small", 3)]
+    model = unsaved(
+        sequential(
+            input_layer(None, 5, 3), _each(inner, 5, 3), _temporal(name, sequences=sequences)
+        )
+    )
+    check(model, _x(3, 6, 5, 3))
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        [layer("Flatten", "flat"), dense("d", 2)],
+        [layer("Conv1D", "conv", filters=2, kernel_size=[3], strides=[1], padding="same")],
+        [layer("MaxPooling1D", "pool", pool_size=[2], strides=[2], padding="valid")],
+        [layer("Masking", "mask", mask_value=0.0), _temporal("GRU", sequences=True)],
+        [layer("Permute", "turn", dims=[2, 1]), _temporal("Lowpass", sequences=True)],
+    ],
+)
+def test_what_mixes_an_axis_within_a_step_streams(inner):
+    x = _x(3, 4, 5, 3)
+    x[1, :, 2:4] = 0
+    check(unsaved(sequential(input_layer(None, 5, 3), _each(inner, 5, 3))), x)
+
+
+@pytest.mark.parametrize("mask", ["Masking", None])
+@pytest.mark.parametrize(("name", "sequences"), [c for c in CARRY if c[0] != "GlobalMaxPooling1D"])
+def test_nested_models_stream(name, sequences, mask):
+    masking = [layer("Masking", "mask", mask_value=0.0)] if mask else []
+    nested = sequential(
+        input_layer(None, 3), *masking, _temporal(name, sequences=sequences), name="nested"
+    )
+    x = _x(3, 6, 3)
+    x[0, 2] = x[2, 4:] = 0
+    check(unsaved(sequential(input_layer(None, 3), dense("first", 3), nested)), x)
+
+
+def test_an_autoencoder_decodes_anew_at_each_step():
+    model = unsaved(
+        sequential(
+            input_layer(None, 3),
+            layer("LSTM", "encoder", units=2),
+            layer("RepeatVector", "repeat", n=4),
+            layer("LSTM", "decoder", units=3, return_sequences=True),
+        )
+    )
+    check(model, _x(3, 6, 3))
+
+
+def test_a_repeated_vector_has_a_time_axis():
+    model = unsaved(
+        sequential(
+            input_layer(4),
+            dense("first", 3),
+            layer("RepeatVector", "repeat", n=6),
+            layer("SpikingActivation", "spikes", "kspike_tf", **SPIKING),
+            layer("Lowpass", "low", "kspike_tf", dt=0.1),
+            dense("last", 2),
+        )
+    )
+    check(model, 5 * _x(3, 4), steps=6)
+
+
+@pytest.mark.parametrize(
+    ("length", "target"),
+    [(None, [-1, 6]), (10, [-1, 6]), (10, [10, 6]), (10, [10, -1]), (10, None)],
+)
+def test_pixels_of_each_step_in_a_row(length, target):
+    """As a layer, and as an operation of keras.ops."""
+    reshape = layer("Reshape", "row", target_shape=target)
+    if target is None:
+        reshape = layer("Reshape", "row", newshape=[-1, 10, 6])
+        reshape["module"] = "keras.src.ops.numpy"
+    config = functional(
+        [
+            applied(input_layer(length, 2, 3)),
+            applied(reshape, [tensor("input")]),
+            applied(dense("d", 4, "relu"), [tensor("row")]),
+            applied(layer("SpikingActivation", "spikes", "kspike_tf", **SPIKING), [tensor("d")]),
+        ],
+        ["input", 0, 0],
+        ["spikes", 0, 0],
+    )
+    model = unsaved(config)
+    x = 9 * _x(3, 10, 2, 3)
+    check(model, x)
+    still = model.predict(x[:, 0], timesteps=10)
+    np.testing.assert_array_equal(still, model.predict(np.repeat(x[:, :1], 10, axis=1)))
+    if length == 10:
+        with pytest.raises(ValueError, match=r"timesteps must be 10: 'input' has so many.*: 3"):
+            model.predict(x[:, 0], timesteps=3)
+
+
+def test_states_beside_outputs():
+    config = functional(
+        [
+            applied(input_layer(None, 3)),
+            applied(
+                layer("LSTM", "rnn", units=2, return_sequences=True, return_state=True),
+                [tensor("input")],
+            ),
+            applied(dense("d", 2), [tensor("rnn", 0, 2)]),
+        ],
+        ["input", 0, 0],
+        [["rnn", 0, 0], ["rnn", 0, 1], ["d", 0, 0]],
+    )
+    check(unsaved(config), _x(3, 5, 3))
+
+
+def test_two_time_axes_that_nothing_combines():
+    config = functional(
+        [
+            applied(input_layer(None, 3, name="a")),
+            applied(input_layer(None, 2, name="b")),
+            applied(layer("LSTM", "one", units=2), [tensor("a")]),
+            applied(layer("GRU", "other", units=2), [tensor("b")]),
+            applied(layer("Add", "sum"), [[tensor("one"), tensor("other")]]),
+        ],
+        [["a", 0, 0], ["b", 0, 0]],
+        ["sum", 0, 0],
+    )
+    model = unsaved(config)
+    check(model, [_x(3, 5, 3), _x(3, 5, 2)])
+    assert model.predict([_x(3, 5, 3), _x(3, 9, 2)]).shape == (3, 2)  # as in Keras
+
+
+def test_a_mask_that_the_model_is_called_with():
+    config = functional(
+        [
+            applied(input_layer(None, 3, name="a")),
+            applied(layer("InputLayer", "m", batch_shape=[None, None], dtype="bool")),
+            applied(layer("LSTM", "rnn", units=2), [tensor("a")], mask=tensor("m")),
+        ],
+        [["a", 0, 0], ["m", 0, 0]],
+        ["rnn", 0, 0],
+    )
+    model = unsaved(config)
+    mask = np.random.default_rng(1).random((3, 6)) < 0.6
+    check(model, [_x(3, 6, 3), mask])
+    with pytest.raises(ValueError, match=r"as many time steps\. Received: 6 at 'a', 5 at 'm'"):
+        model.predict([_x(3, 6, 3), mask[:, :5]])
+
+
+def _refused(config, match):
+    model = unsaved(config)
+    with pytest.raises(ValueError, match=match):
+        model.initial_state(2)
+
+
+def test_what_combines_a_step_with_the_steps_so_far_is_refused():
+    """In one run, each step meets the mean over all steps, also over those to come."""
+    config = functional(
+        [
+            applied(input_layer(5, 3)),
+            applied(layer("LSTM", "rnn", units=3, return_sequences=True), [tensor("input")]),
+            applied(layer("GlobalAveragePooling1D", "mean"), [tensor("rnn")]),
+            applied(layer("RepeatVector", "repeat", n=5), [tensor("mean")]),
+            applied(layer("Add", "sum"), [[tensor("rnn"), tensor("repeat")]]),
+        ],
+        ["input", 0, 0],
+        ["sum", 0, 0],
+    )
+    _refused(config, r"'sum' \(Add\) combines single time steps with what is no time step")
+
+
+def test_a_static_vector_beside_single_steps():
+    """Repeated as often as the input has steps, it is the same at each of them."""
+    config = functional(
+        [
+            applied(input_layer(5, 3, name="a")),
+            applied(input_layer(3, name="b")),
+            applied(layer("RepeatVector", "repeat", n=5), [tensor("b")]),
+            applied(layer("Add", "sum"), [[tensor("a"), tensor("repeat")]]),
+            applied(layer("LSTM", "rnn", units=2, return_sequences=True), [tensor("sum")]),
+        ],
+        [["a", 0, 0], ["b", 0, 0]],
+        ["rnn", 0, 0],
+    )
+    check(unsaved(config), [_x(3, 5, 3), _x(3, 3)])
+
+
+@pytest.mark.parametrize(
+    ("item", "match"),
+    [
+        (_temporal("Bidirectional", sequences=True), r"'temporal' \(Bidirectional\) mixes time"),
+        (_temporal("backwards", sequences=True), r"'temporal' \(LSTM\) mixes time steps"),
+        (layer("Conv1D", "c", filters=2, kernel_size=[3], padding="same"), r"'c' \(Conv1D\) mix"),
+        (
+            layer("EinsumDense", "e", equation="abc,cd->abd", output_shape=[5, 2], bias_axes="bd"),
+            r"'e' \(EinsumDense\) mixes time steps",
+        ),
+        (layer("Permute", "p", dims=[2, 1]), r"'p' \(Permute\) mixes time steps"),
+        (
+            layer("SpikingActivation", "s", "kspike_tf", **SPIKING, time_major=True),
+            r"'s' \(SpikingActivation\) takes time as the first axis",
+        ),
+    ],
+)  # fmt: skip
+def test_what_mixes_time_steps_is_refused(item, match):
+    """Also a bias of its own at each time step."""
+    low = layer("Lowpass", "low", "kspike_tf")
+    _refused(sequential(input_layer(5, 3), low, item), match)
+
+
+def test_scales_along_the_channels_first_axis_are_refused():
+    low = layer("Lowpass", "low", "kspike_tf")
+    scale = layer("Rescaling", "r", scale=[1, 2, 3, 4, 5], offset=0.0, data_format="channels_first")
+    _refused(sequential(input_layer(5, 3, 2), low, scale), r"'r' \(Rescaling\) mixes time steps")
+
+
+def test_time_axes_of_several_lengths_are_refused():
+    config = functional(
+        [
+            applied(input_layer(5, 3, name="a")),
+            applied(input_layer(7, 3, name="b")),
+            applied(layer("LSTM", "one", units=2), [tensor("a")]),
+            applied(layer("LSTM", "other", units=2), [tensor("b")]),
+        ],
+        [["a", 0, 0], ["b", 0, 0]],
+        [["one", 0, 0], ["other", 0, 0]],
+    )
+    _refused(config, r"time axes of several lengths \(5 at 'a', 7 at 'b'\)")

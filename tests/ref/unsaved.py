@@ -1,0 +1,31 @@
+"""Models from configurations alone, with random weights and without a file."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import numpy as np
+
+from kspike_ref._spec import parse
+from kspike_ref.build import build
+from kspike_ref.layers.base import Layer
+from kspike_ref.model import Model
+
+POSITIVE = ("tau", "moving_variance", "variance")
+
+
+def unsaved(config, seed=0, **options):
+    """Return a model whose weights are drawn, whatever shapes they have."""
+    rng = np.random.default_rng(seed)
+
+    def load(layer, store, path, *shapes):
+        for name, shape in layer.weight_shapes(*shapes).items():
+            values = rng.uniform(0.01, 0.1, shape) if name in POSITIVE else rng.normal(0, 1, shape)
+            layer.weights[name] = values.astype(layer.dtype)
+        for place, part, part_shapes in layer.parts(*shapes):
+            part.load(store, f"{path}/{place}", *part_shapes)
+            layer.weights |= {f"{place}/{name}": w for name, w in part.weights.items()}
+        layer.prepare()
+
+    with mock.patch.object(Layer, "load", load):
+        return Model(build(parse(config), None), **options)

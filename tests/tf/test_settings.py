@@ -1,0 +1,160 @@
+"""Settings that are assigned after a layer is built: they take effect, or are refused."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kspike_tf
+from kspike_tf.layers import KerasSpikingCell, KerasSpikingLayer
+
+X = np.random.default_rng(0).uniform(0, 30, (4, 9, 3)).astype(np.float32)
+
+CHANGES = [
+    (lambda **k: kspike_tf.SpikingActivation("relu", **{"seed": 0, **k}), {"dt": 0.1}),
+    (lambda **k: kspike_tf.SpikingActivation("relu", **{"seed": 0, **k}), {"seed": 5}),
+    (lambda **k: kspike_tf.SpikingActivation(**{"activation": "relu", "seed": 0, **k}),
+     {"activation": "tanh"}),
+    (lambda **k: kspike_tf.SpikingActivation("relu", **{"seed": 0, **k}),
+     {"spiking_aware_training": False}),
+    (lambda **k: kspike_tf.Lowpass(0.1, **k), {"dt": 0.1}),
+    (lambda **k: kspike_tf.Lowpass(0.1, **k), {"apply_during_training": False}),
+    (lambda **k: kspike_tf.Alpha(0.1, **k), {"dt": 0.1}),
+    (lambda **k: kspike_tf.Alpha(0.1, **k), {"apply_during_training": False}),
+    (lambda **k: keras.layers.RNN(
+        kspike_tf.LowpassCell(3, 0.1, **k), return_sequences=True), {"dt": 0.1}),
+]  # fmt: skip
+
+
+def model_of(layer):
+    model = keras.Sequential([keras.Input((None, 3)), layer, keras.layers.Dense(2)])
+    model.compile(loss="mse", optimizer=keras.optimizers.SGD(0.0))
+    return model
+
+
+def answers(model):
+    """What traced functions of Keras answer in inference and in training."""
+    target = np.zeros((*X.shape[:2], 2))
+    return [model.predict(X, verbose=0), model.train_on_batch(X, target)]
+
+
+@pytest.mark.parametrize(("make", "change"), CHANGES)
+def test_a_setting_takes_effect_in_functions_that_are_traced_already(make, change, tmp_path):
+    model = model_of(make())
+    before = answers(model)
+    layer = model.layers[0]
+    [(name, value)] = change.items()
+    target = layer.cell if isinstance(layer, keras.layers.RNN) else layer
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        setattr(target, name, value)
+    after = answers(model)
+    wanted = model_of(make(**change))
+    wanted.set_weights(model.get_weights())
+    for one, other in zip(after, answers(wanted), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert any(not np.array_equal(old, new) for old, new in zip(before, after, strict=True))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(X, verbose=0), after[0])
+    assert loaded.layers[0].get_config() == layer.get_config()
+
+
+def test_layer_and_cell_have_one_copy():
+    layer = kspike_tf.SpikingActivation("relu", seed=0)
+    layer.seed = 1
+    layer(X)
+    cell = layer.layer.cell
+    layer.dt = variable = tf.Variable(0.5)
+    assert cell.dt.variable is variable
+    cell.seed = 4
+    cell.always_use_inference = False
+    assert (layer.seed, layer.spiking_aware_training) == (4, False)
+    assert (layer.get_config()["seed"], cell.get_config()["seed"]) == (4, 4)
+    with pytest.raises(TypeError, match="seed must be an integer or None"):
+        layer.seed = 0.5
+    assert cell.seed == 4
+
+
+def test_a_function_of_the_user_is_warned_of():
+    layer = kspike_tf.Lowpass(0.1)
+    run = tf.function(lambda x: layer(x))
+    old = run(X)
+    with pytest.warns(UserWarning, match=r"dt of layer 'lowpass.*make your tf.function anew"):
+        layer.dt = 0.01
+    np.testing.assert_array_equal(run(X), old)
+    assert not np.array_equal(layer(X), old)
+
+
+REFUSED = [
+    ("stateful", True), ("time_major", True), ("unroll", True), ("return_state", True),
+    ("return_sequences", False), ("tau_initializer", 0.5), ("level_initializer", "ones"),
+    ("tau_constraint", "non_neg"), ("initial_level_constraint", "non_neg"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), REFUSED)
+def test_what_is_built_in_is_refused(name, value):
+    layer = kspike_tf.Alpha(0.1)
+    setattr(layer, name, value)
+    assert layer.get_config()[name] != kspike_tf.Alpha(0.1).get_config()[name]
+    layer = kspike_tf.Alpha(0.1)
+    layer(X)
+    config = layer.get_config()
+    setattr(layer, name, getattr(layer, name))  # no change
+    with pytest.raises(AttributeError, match=rf"{name} cannot change any more.*is built.*config"):
+        setattr(layer, name, value)
+    assert layer.get_config() == config
+
+
+def test_activations_with_weights_are_refused():
+    layer = kspike_tf.SpikingActivation("relu")
+    layer(X)
+    with pytest.raises(AttributeError, match="activation cannot change any more"):
+        layer.activation = keras.layers.PReLU()
+    with pytest.raises(AttributeError, match="size cannot change any more"):
+        layer.layer.cell.size = 4
+
+
+def test_a_layer_with_a_cell_of_its_own_is_refused():
+    class Cell(KerasSpikingCell):
+        def call_inference(self, inputs, states):
+            return inputs * self.step_length(), states
+
+    class Layer(KerasSpikingLayer):
+        def build_cell(self, input_shape):
+            return Cell(input_shape[2:], dt=2 * self.dt)
+
+    layer = Layer(dt=0.25)
+    layer(X)
+    assert (layer.dt, layer.layer.cell.dt) == (0.25, 0.5)
+    for each in (layer, layer.layer.cell):
+        with pytest.raises(AttributeError, match="dt cannot change any more"):
+            each.dt = 0.1
+
+
+@pytest.mark.parametrize("kind", ["layer", "rnn"])
+@pytest.mark.parametrize("name", ["Lowpass", "Alpha"])
+def test_a_filter_that_training_leaves_out_has_zero_gradients(kind, name):
+    if kind == "layer":
+        layer = getattr(kspike_tf, name)(0.1, apply_during_training=False)
+    else:
+        cell = getattr(kspike_tf, f"{name}Cell")(3, 0.1, apply_during_training=False)
+        layer = keras.layers.RNN(cell, return_sequences=True)
+    model = keras.Sequential([keras.Input((None, 3)), layer])
+    model.compile(loss="mse", optimizer="sgd")
+    before = model.get_weights()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Gradients do not exist")
+        model.fit(X, X, verbose=0)  # without any gradient, Keras raises
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    x = tf.constant(X)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = tf.reduce_sum(layer(x, training=True) ** 2)
+    gradients = tape.gradient(y, [x, *layer.trainable_weights])
+    np.testing.assert_array_equal(gradients[0], 2 * X)
+    assert [float(tf.reduce_sum(tf.abs(each))) for each in gradients[1:]] == [0, 0]

@@ -1,0 +1,159 @@
+"""What people get wrong: each message names the argument and what to do."""
+
+import subprocess
+import sys
+import textwrap
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kspike_tf
+from kspike_tf import regularizers
+from kspike_tf.layers import KerasSpikingLayer
+
+X = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: kspike_tf.Lowpass(tau=0.1), "Lowpass has no option tau.*mean tau_initializer"),
+        (lambda: kspike_tf.AlphaCell(3, tau=0.1), "option tau. Did you mean tau_initializer"),
+        (lambda: kspike_tf.Alpha(0.1, retrun_state=True), "retrun_state. .*mean return_state"),
+        (lambda: kspike_tf.SpikingActivation("relu", spiking_aware=True),
+         r"spiking_aware. Did you mean spiking_aware_training\?"),
+        (lambda: kspike_tf.SpikingActivation("relu", zzz=1), "no option zzz. It has activation, "),
+        (lambda: kspike_tf.SpikingActivation("relu", trainabel=1), "Did you mean trainable"),
+    ],
+)  # fmt: skip
+def test_a_misspelt_option_gets_a_suggestion(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_a_subclass_may_have_options_of_its_own():
+    class Own(KerasSpikingLayer):
+        def __init__(self, **kwargs):
+            self.own = kwargs.pop("own")
+            super().__init__(**kwargs)
+
+    assert Own(own=1, stateful=True).own == 1
+    with pytest.raises(TypeError, match="Own has no option statefull. Did you mean stateful"):
+        Own(own=1, statefull=True)
+
+
+@pytest.mark.parametrize("layer", [kspike_tf.Lowpass(0.1), kspike_tf.SpikingActivation("relu")])
+def test_bidirectional_is_refused_in_one_line(layer):
+    with pytest.raises(ValueError, match=r"runs forwards only.*keras.ops.flip\(x, axis=1\)$"):
+        keras.layers.Bidirectional(layer)
+
+
+@pytest.mark.parametrize(
+    ("activation", "message"),
+    [
+        ("glu", "Received: 'glu', which gives half as many"),
+        (lambda x: x[:, :2], r"it made \(2,\) of \(3,\)"),
+        (keras.layers.Dense(4), r"it made \(4,\) of \(3,\)"),
+    ],
+)
+def test_an_activation_must_keep_the_shape(activation, message):
+    with pytest.raises(ValueError, match=f"activation must give as many values as it.*{message}"):
+        kspike_tf.SpikingActivation(activation)(keras.Input((None, 3)))
+
+
+def test_ragged_sequences_are_padded_and_masked_instead():
+    ragged = tf.ragged.constant([[[1.0], [2.0]], [[3.0]]], ragged_rank=1)
+    layer = kspike_tf.Lowpass(0.1)
+    message = r"no ragged tensors: pad .* x.to_tensor\(\) and give mask=tf.sequence_mask"
+    for x in (ragged, keras.Input((None, 1), ragged=True)):
+        with pytest.raises(ValueError, match=message):
+            layer(x)
+    y = layer(ragged.to_tensor(), mask=tf.sequence_mask(ragged.row_lengths()))
+    np.testing.assert_array_equal(y[1, 0], y[1, 1])
+
+
+@pytest.mark.parametrize("options", [{}, {"return_sequences": False}, {"time_major": True}])
+@pytest.mark.parametrize("name", ["Lowpass", "Alpha"])
+def test_output_shapes_are_known_before_building(name, options):
+    layer = getattr(kspike_tf, name)(0.1, return_state=True, **options)
+    before = layer.compute_output_shape(X.shape)
+    assert not layer.built
+    assert before == tuple(tuple(each.shape) for each in layer(X))
+    with pytest.raises(ValueError, match="must have at least three axes"):
+        getattr(kspike_tf, name)(0.1).compute_output_shape((2, 3))
+
+
+@pytest.mark.parametrize("name", ["Lowpass", "Alpha"])
+def test_a_tau_for_each_unit(name, tmp_path):
+    cls = getattr(kspike_tf, name)
+    layer = cls([0.1, 0.2, 0.3])
+    with pytest.raises(AttributeError, match="has none until it is built"):
+        _ = layer.tau
+    y = layer(X)
+    for unit, tau in enumerate((0.1, 0.2, 0.3)):
+        np.testing.assert_array_equal(y[..., unit : unit + 1], cls(tau)(X[..., unit : unit + 1]))
+    assert layer.tau is layer.layer.cell.tau
+    assert layer.initial_level is layer.layer.cell.initial_level
+    model = keras.Sequential([keras.Input((None, 3)), layer])
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "model.keras")(X), y)
+    np.testing.assert_array_equal(cls.from_config(layer.get_config())(X), y)
+    grid = cls(np.arange(1, 7).reshape(2, 3))
+    grid(np.ones((1, 4, 2, 3)))
+    np.testing.assert_array_equal(np.ravel(grid.tau), np.arange(1, 7))
+    with pytest.raises(ValueError, match=r"units' shape \(3,\). Received: .* shape \(2,\)"):
+        cls([0.1, 0.2])(X)
+    for bad in ([0.1, -0.1], [], [np.nan]):
+        with pytest.raises(ValueError, match="tau_initializer must be positive and finite"):
+            cls(bad)
+
+
+def test_a_negative_seed_is_one_of_64_bits():
+    layer = kspike_tf.SpikingActivation("relu", seed=-1)
+    assert layer.seed == 2**64 - 1
+    last = kspike_tf.SpikingActivation("relu", seed=2**64 - 1)
+    np.testing.assert_array_equal(layer(X * 500), last(X * 500))
+
+
+def test_regularizers_without_weights_warn():
+    for make in (
+        regularizers.Percentile,
+        regularizers.L1L2,
+        lambda: regularizers.RangedRegularizer(1, keras.regularizers.L1L2()),
+    ):
+        with pytest.warns(UserWarning, match="without weights penalises nothing") as caught:
+            make()
+        assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for make in (regularizers.RangedRegularizer, regularizers.L1, regularizers.L2):
+            make()
+        regularizers.Percentile(l1=0.1)
+
+
+def test_a_process_without_threads_computes_all_the_same():
+    code = """
+        import threading
+        import numpy as np
+        import tensorflow as tf
+        tf.function(lambda x: x + 1)(tf.constant(1.0))  # TensorFlow's own threads are there
+        import kspike_tf
+        from kspike_tf.scan import program
+
+        def start(self):
+            raise RuntimeError("can't start new thread")
+
+        threading.Thread.start = start
+        y = tf.function(kspike_tf.Lowpass(0.1))(np.ones((1, 3, 2), np.float32))
+        assert any(plan.steps for plan in program.PLANS.values())  # machine code
+        print(float(y[0, 0, 0]))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    wanted = kspike_tf.Lowpass(0.1)(np.ones((1, 3, 2), np.float32))
+    assert float(done.stdout) == float(wanted[0, 0, 0])
