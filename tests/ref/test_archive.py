@@ -582,7 +582,7 @@ def test_a_mask_that_is_of_no_known_type(path):
         ["like", 0, 0],
     )
     archive(path, config, {"layers/x": []})
-    refused(path, "dtype must be one of bool, int32")
+    refused(path, "dtype must be one of bool, int8")
 
 
 def test_models_within_models_without_end(path):
