@@ -7,6 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from kspike_ref import activations
 from kspike_ref.graph import Graph, Node, Ref, refs, substitute
 from kspike_ref.layers.arithmetic import Reduction
@@ -146,6 +148,9 @@ def _products(layer: Layer, given: list[Any], made: list[Any]) -> int:
     while isinstance(layer, TimeDistributed):
         layer = layer.layer
         x, y = (x[0] * x[1], *x[2:]), (y[0] * y[1], *y[2:])
+    own = layer.multiply_adds([x, *given[1:]], [y, *made[1:]])
+    if own is not None:
+        return own
     if isinstance(layer, Pooling):
         return math.prod(y) * math.prod(layer.window.size)
     if isinstance(layer, Dot):
@@ -226,7 +231,9 @@ def item_sizes(graph: Graph) -> list[int]:
         given = [sizes[ref.node] for ref in node.inputs]
         # sums of integers are of 64 bits
         wide = 8 if isinstance(layer, Reduction) and own > max(given) else own
-        sizes.append(own if layer.weights else max(own, wide, *given))
+        target = getattr(layer, "target", None)  # of operations that say the type of their result
+        made = target.itemsize if isinstance(target, np.dtype) else 0
+        sizes.append(own if layer.weights else max(own, wide, made, *given))
     return sizes
 
 
@@ -247,6 +254,9 @@ def _workspace(node: Node, i: int, shapes: Shapes, sizes: list[int]) -> int:
         taps = math.prod(layer.window.size) * layer.integer("filters")
         inner = _positions(layer, shapes[node.inputs[0]]) * taps * sizes[i]
     inner += _gates(layer, shapes[node.inputs[0]]) * sizes[i]
+    own = layer.temporaries([shapes[r] for r in node.inputs],
+                            [shapes[Ref(i, k)] for k in range(len(node.output_shapes))])
+    inner += own * sizes[i]
     return inner + _TEMPORARIES * max(sum(given), sum(made))
 
 

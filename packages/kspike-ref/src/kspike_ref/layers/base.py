@@ -348,6 +348,17 @@ class Layer:
             raise ArchiveError(f"{key} must be one of {words}. Received: {value!r:.80}")
         return str(value)
 
+    def multiply_adds(self, given: list[Any], made: list[Any]) -> int | None:
+        """Return how many a run takes, given the shapes of inputs and outputs.
+
+        None leaves the estimate to the number of weights, each used at each position.
+        """
+        return None
+
+    def temporaries(self, given: list[Any], made: list[Any]) -> int:
+        """Return how many elements a run makes on the way, beside some of the outputs' size."""
+        return 0
+
     def integer(self, key: str, default: int | None = None) -> int:
         """Return a non-negative integer of the configuration."""
         value = self.config.get(key, default)
