@@ -4,6 +4,7 @@ import warnings
 
 import keras
 import numpy as np
+from test_more_operations import UNARY
 
 import kspike_ref
 from kspike_energy import ModelEnergy
@@ -32,6 +33,11 @@ def sequences():
     return keras.Model([x, i], ops.gelu(ops.split(y, 5, axis=1)[0]))
 
 
+def operations():
+    x = L.Input((6, 4))
+    return keras.Model(x, [function(x) for function, *_ in UNARY.values()])
+
+
 def films():
     x = L.Input((None, 5, 5, 2))
     return keras.Model(x, L.ConvLSTM2D(3, 2, name="convolutional")(x))
@@ -48,7 +54,7 @@ def counts(model):
 
 
 def test_both_adapters_count_the_same_and_none_fails(tmp_path):
-    for make in (images, sequences, films):
+    for make in (images, sequences, films, operations):
         model = make()
         model.save(tmp_path / "m.keras")
         ours, theirs = counts(kspike_ref.load_model(tmp_path / "m.keras")), counts(model)
