@@ -16,7 +16,13 @@ from kspike_ref.layers.registry import _registry
 
 SHAPE = (5, 1, 4)  # without the batch
 TENSORS = {"x", "x1", "x2", "xs"}
-NAMES = sorted(function_name(key[4:]) for key in _registry if key.startswith("ops:"))
+# The others are in test_more_operations.
+HERE = ("arithmetic", "casting", "operations")
+NAMES = sorted(
+    function_name(key[4:])
+    for key, cls in _registry.items()
+    if key.startswith("ops:") and cls.__module__.rsplit(".", 1)[-1] in HERE
+)
 _REDUCING = ("mean", "sum", "max", "min", "prod", "any", "all")
 
 HONOURED = [
