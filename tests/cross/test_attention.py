@@ -185,3 +185,24 @@ def test_a_query_that_may_see_nothing_looks_at_all_alike_in_fused_attention():
     scores, allowed = np.array([[1.0, 5.0]], np.float32), np.zeros((1, 2), bool)
     assert_close(_weights(scores, allowed, True), np.full((1, 2), 0.5, np.float32), 0)
     assert_close(_weights(scores, allowed, False), np.zeros((1, 2), np.float32), 0)
+
+
+def test_the_cost_of_a_run_is_known_before(tmp_path):
+    """Memory is a bound: what NumPy allocates in a run stays below it."""
+    import tracemalloc
+
+    x = L.Input((200, 8))
+    y = L.MultiHeadAttention(2, 3)(x, x)
+    y = L.Attention()([y, x])
+    keras.Model(x, keras.ops.einsum("bti,bsi->bts", y, x)).save(tmp_path / "m.keras")
+    loaded = kspike_ref.load_model(tmp_path / "m.keras")
+    given = normal(4, 200, 8)
+    loaded.predict(given)
+    tracemalloc.start()
+    loaded.predict(given, batch_size=4)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    cost = loaded.cost((4, 200, 8))
+    scores = 4 * 200 * 200
+    assert peak <= cost.bytes
+    assert cost.operations >= scores * (2 * 6 + 16 + 8)

@@ -34,10 +34,6 @@ NO_EFFECT = {
     "of masks, tested with them": "zero_output_for_mask mask_zero",
 }
 # Modules of kspike_ref; the others have tests of their own, as test_more_layers.
-HERE = (
-    "activation", "cells", "conv", "dense", "merge", "normalization", "pooling", "recurrent",
-    "shape", "temporal", "wrapper",
-)  # fmt: skip
 UNUSED = {name for names in NO_EFFECT.values() for name in names.split()}
 SEQUENCE, IMAGE, VOLUME = (6, 4), (6, 7, 4), (4, 5, 4, 2)
 CAUSAL = {"padding": "causal", "dilation_rate": 2}
@@ -203,6 +199,10 @@ def _arguments(cls):
     return {n for n in names if n not in UNUSED and n.split("_")[-1] not in UNUSED}
 
 
+# In tests of their own: test_attention, test_images, test_more_layers and test_own_layers.
+TESTED_ELSEWHERE = ("attention", "conv_recurrent", "encodings", "images", "own", "quantized")
+
+
 def test_the_table_holds_every_argument():
     missing = {}
     held = {}
@@ -210,10 +210,11 @@ def test_the_table_holds_every_argument():
         held.setdefault(getattr(make, "made", make), set()).update(options)
     held |= {getattr(L, name): set(options) for name, options in merged.items()}
     held[L.StackedRNNCells] = {"cells"}
-    for key, ours in _registry.items():
-        here = ours.__module__.split(".")[-1] in HERE and not key.startswith("ops:")
-        cls = _class(key) if here and key != "custom:kspike_tf>TimeFolded" else None
-        if cls is None or cls is L.InputLayer:  # the latter's are tested with the inputs
+    for key in _registry:
+        cls = None if key.startswith("ops:") else _class(key)
+        elsewhere = _registry[key].__module__.rsplit(".", 1)[-1] in TESTED_ELSEWHERE
+        elsewhere |= key == "custom:kspike_tf>TimeFolded"
+        if cls is None or cls is L.InputLayer or elsewhere:  # the input's: with the inputs
             continue
         own = _arguments(cls) - held.get(cls, set())
         own -= {"cell"} if cls in (L.SimpleRNN, L.LSTM, L.GRU) else set()  # of RNN

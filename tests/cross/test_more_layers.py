@@ -92,7 +92,7 @@ def test_discretization(tmp_path):
     [
         {}, {"num_oov_indices": 2}, {"mask_token": 0}, {"mask_token": 0, "num_oov_indices": 3},
         {"output_mode": "one_hot"}, {"output_mode": "multi_hot"}, {"output_mode": "count"},
-        {"output_mode": "count", "mask_token": 0},
+        {"output_mode": "count", "mask_token": 0}, {"output_mode": "multi_hot", "mask_token": 0},
     ],
     ids=str,
 )  # fmt: skip

@@ -8,6 +8,7 @@ PUBLIC = [
     "ArchiveError",
     "Layer",
     "Model",
+    "StatefulLayer",
     "UnsupportedLayerError",
     "alpha",
     "initial_voltage",

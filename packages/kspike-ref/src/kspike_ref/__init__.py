@@ -1,7 +1,7 @@
 """kspike_ref: exact spike and filter dynamics, and trained Keras models, without TensorFlow."""
 
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Layer, UnsupportedLayerError
+from kspike_ref.layers.base import Layer, StatefulLayer, UnsupportedLayerError
 from kspike_ref.layers.registry import register_layer
 from kspike_ref.model import Model, load_model
 from kspike_ref.spiking import initial_voltage, spiking_activation
@@ -11,6 +11,7 @@ __all__ = [
     "ArchiveError",
     "Layer",
     "Model",
+    "StatefulLayer",
     "UnsupportedLayerError",
     "alpha",
     "initial_voltage",

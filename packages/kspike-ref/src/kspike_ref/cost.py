@@ -7,22 +7,17 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from kspike_ref import activations
 from kspike_ref.graph import Graph, Node, Ref, refs, substitute
 from kspike_ref.layers.arithmetic import Reduction
-from kspike_ref.layers.attention import (
-    AdditiveAttention,
-    Attention,
-    GroupedQueryAttention,
-    MultiHeadAttention,
-)
 from kspike_ref.layers.base import Layer, Shape
 from kspike_ref.layers.cells import Cell
 from kspike_ref.layers.conv import ConvLayer, ConvTranspose
 from kspike_ref.layers.dense import Embedding
 from kspike_ref.layers.merge import Dot
 from kspike_ref.layers.pooling import Pooling
-from kspike_ref.layers.products import Einsum, Matmul
 from kspike_ref.layers.recurrent import Bidirectional
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.layers.wrapper import Fold, TimeDistributed, Unfold
@@ -162,34 +157,23 @@ def _products(layer: Layer, given: list[Any], made: list[Any]) -> int:
     while isinstance(layer, TimeDistributed):
         layer = layer.layer
         x, y = (x[0] * x[1], *x[2:]), (y[0] * y[1], *y[2:])
+    own = layer.multiply_adds([x, *given[1:]], [y, *made[1:]])
+    if own is not None:
+        return own
     if isinstance(layer, Pooling):
         return math.prod(y) * math.prod(layer.window.size)
     if isinstance(layer, Dot):
         a, b = layer._axes(given)
         return math.prod(y) * max(given[0][a], given[1][b])
-    if isinstance(layer, Matmul | Einsum):
-        # of two matrices, the root of the product of all three sizes is what the product takes
-        return math.isqrt(math.prod(map(math.prod, given)) * math.prod(y))
-    scores, each = _scores(layer, given)
     if isinstance(layer, Embedding) or not layer.weights:
-        return scores * each
+        return 0
     weights = sum(w.size for w in layer.weights.values())
     if isinstance(layer, ConvTranspose):
         return weights * _positions(layer, x)
     if isinstance(layer, ConvLayer):
         return weights * _positions(layer, y)
     # each weight is used at each position: of Dense, of recurrent layers, of all that scale
-    return weights * max(math.prod(x[:-1]), math.prod(y[:-1])) + scores * each
-
-
-def _scores(layer: Layer, given: list[Any]) -> tuple[int, int]:
-    """Return how many scores attention makes, and the multiply-adds for each of them."""
-    if not isinstance(layer, MultiHeadAttention | GroupedQueryAttention | Attention):
-        return 0, 0
-    query, key = given[0], given[min(1, len(given) - 1)]
-    heads = 1 if isinstance(layer, Attention) else layer.heads
-    each = 2 * query[-1] if isinstance(layer, Attention) else layer.key_dim + layer.value_dim
-    return math.prod(query[:-1]) * heads * math.prod(key[1:-1]), each
+    return weights * max(math.prod(x[:-1]), math.prod(y[:-1]))
 
 
 def _positions(layer: ConvLayer, shape: tuple[int, ...]) -> int:
@@ -256,7 +240,9 @@ def item_sizes(graph: Graph) -> list[int]:
         given = [sizes[ref.node] for ref in node.inputs]
         # sums of integers are of 64 bits
         wide = 8 if isinstance(layer, Reduction) and own > max(given) else own
-        sizes.append(own if layer.weights else max(own, wide, *given))
+        target = getattr(layer, "target", None)  # of operations that say the type of their result
+        made = target.itemsize if isinstance(target, np.dtype) else 0
+        sizes.append(own if layer.weights else max(own, wide, made, *given))
     return sizes
 
 
@@ -277,12 +263,11 @@ def _workspace(node: Node, i: int, shapes: Shapes, sizes: list[int]) -> int:
         taps = math.prod(layer.window.size) * layer.integer("filters")
         inner = _positions(layer, shapes[node.inputs[0]]) * taps * sizes[i]
     inner += _gates(layer, shapes[node.inputs[0]]) * sizes[i]
-    scores, each = _scores(layer, [shapes[ref] for ref in node.inputs])
-    if scores:
-        projected = max(math.prod(shapes[ref][:-1]) for ref in node.inputs) * each
-        inner += _TEMPORARIES * (scores + 2 * getattr(layer, "heads", 1) * projected) * sizes[i]
-        if isinstance(layer, AdditiveAttention):  # sums of queries and keys, then their tanh
-            inner += 2 * scores * shapes[node.inputs[0]][-1] * sizes[i]
+    temporaries = layer.temporaries(
+        [shapes[ref] for ref in node.inputs],
+        [shapes[Ref(i, k)] for k in range(len(node.output_shapes))],
+    )
+    inner += temporaries * sizes[i]
     return inner + _TEMPORARIES * max(sum(given), sum(made))
 
 

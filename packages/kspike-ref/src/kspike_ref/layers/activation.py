@@ -13,6 +13,7 @@ from kspike_ref import activations, dtypes
 from kspike_ref._limits import budget
 from kspike_ref.archive import ArchiveError, Weights
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask, mixing
+from kspike_ref.layers.own import own_activation
 from kspike_ref.layers.registry import create, known
 
 Function = Callable[[Array], Array]
@@ -36,6 +37,9 @@ def activation(config: Any) -> Function:
     UnsupportedUseError
         If it is a user's own.
     """
+    own = own_activation(config)
+    if own is not None:
+        return own
     if isinstance(config, Mapping) and isinstance(config.get("config"), Mapping):
         layer = create(config)
         if not isinstance(layer, Pointwise | PReLU | Softmax):
@@ -46,7 +50,16 @@ def activation(config: Any) -> Function:
     try:
         return activations.get(config)
     except ValueError as error:
-        raise UnsupportedUseError(f"activation {config!r:.80}") from error
+        name = config.get("config") if isinstance(config, Mapping) else config
+        if isinstance(name, str):
+            raise UnsupportedUseError(
+                f"activation {name:.80}: register the function with "
+                f"kspike_ref.register_layer({name[:80]!r})"
+            ) from error
+        raise UnsupportedUseError(
+            "an activation without a name, such as a lambda: give the model a named function, "
+            "and register it with kspike_ref.register_layer"
+        ) from error
 
 
 class Pointwise(Layer):

@@ -149,6 +149,22 @@ class _Heads(Layer):
             if self.weights[f"{name}/kernel"].shape[0] != shape[-1]:
                 raise ArchiveError(f"layer {self.name!r} was built for other inputs than {shape}")
 
+    def _scored(self, query: Any, value: Any) -> int:
+        """Return how many scores there are."""
+        axes = self.attended(len(query))
+        return math.prod(query[:-1]) * self.heads * math.prod(value[axis] for axis in axes)
+
+    def multiply_adds(self, given: list[Any], made: list[Any]) -> int:
+        places = [math.prod(shape[:-1]) for shape in given[:2]]
+        kernels = sum(w.size for name, w in self.weights.items() if name.endswith("kernel"))
+        products = self._scored(given[0], given[1]) * (self.key_dim + self.value_dim)
+        return kernels * max(places) + products
+
+    def temporaries(self, given: list[Any], made: list[Any]) -> int:
+        places = sum(math.prod(shape[:-1]) for shape in (given[0], given[1], given[1], given[0]))
+        width = self.heads * max(self.key_dim, self.value_dim)
+        return 4 * self._scored(given[0], given[1]) + 3 * places * width
+
     def pointwise(self, *shapes: Any) -> bool:
         rank = len(shapes[0])
         alone = rank > 3 and 1 not in self.attended(rank)
@@ -387,6 +403,13 @@ class Attention(Layer):
 
     def mask(self, given: Any, *inputs: Any) -> Any:
         return given[0][0]
+
+    def multiply_adds(self, given: list[Any], made: list[Any]) -> int:
+        return math.prod(given[0][:-1]) * given[1][-2] * (given[0][-1] + given[1][-1])
+
+    def temporaries(self, given: list[Any], made: list[Any]) -> int:
+        scores = math.prod(given[0][:-1]) * given[1][-2]
+        return 5 * scores + 4 * math.prod(given[-1][:-1]) * given[0][-1]
 
     def scores(self, query: Array, key: Array) -> Array:
         """Return the score of each query and key, ``(batch, queries, keys)``."""

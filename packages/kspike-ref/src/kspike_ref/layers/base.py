@@ -39,11 +39,24 @@ class UnsupportedLayerError(NotImplementedError):
         self.layers = tuple(printable(layer) for layer in layers)
         super().__init__(
             "this model needs what kspike_ref does not have (see kspike_ref.register_layer):\n  "
-            + "\n  ".join(self.layers)
+            + "\n  ".join(_by_kind(self.layers))
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return UnsupportedLayerError, (self.layers,)
+
+
+def _by_kind(layers: Sequence[str]) -> list[str]:
+    """Return a line for each reason, with the names of the layers that it holds for."""
+    names: dict[str, list[str]] = {}
+    for text in layers:
+        name, colon, why = text.partition(": ")
+        names.setdefault(why if colon else text, []).append(name)
+    lines = []
+    for why, found in names.items():
+        shown = ", ".join(found[:5]) + (f" and {len(found) - 5} others" if found[5:] else "")
+        lines.append(why if found == [why] else f"{shown}: {why}")
+    return lines
 
 
 class UnsupportedUseError(Exception):
@@ -153,7 +166,22 @@ class Layer:
         return {}
 
     def parts(self, *shapes: Any) -> list[tuple[str, Layer, tuple[Any, ...]]]:
-        """Return the layers within: where Keras saves them, the layer, its input shapes."""
+        """Return the layers within: where Keras saves them, the layer, its input shapes.
+
+        Their weights are loaded with those of this layer, and appear in its `weights` under
+        ``"place/name"``. Make the layers in `setup`, and call them in `call`.
+
+        Parameters
+        ----------
+        *shapes : tuple
+            The shapes of the inputs.
+
+        Returns
+        -------
+        list of tuple
+            For each: its group within this layer's, as ``h5ls -r model.weights.h5`` shows it, such
+            as ``"layer/cell"``; the layer; and a tuple of the shapes of its inputs.
+        """
         return []
 
     def output_shape(self, *shapes: Any) -> Any:
@@ -319,6 +347,17 @@ class Layer:
             words = ", ".join(choices)
             raise ArchiveError(f"{key} must be one of {words}. Received: {value!r:.80}")
         return str(value)
+
+    def multiply_adds(self, given: list[Any], made: list[Any]) -> int | None:
+        """Return how many a run takes, given the shapes of inputs and outputs.
+
+        None leaves the estimate to the number of weights, each used at each position.
+        """
+        return None
+
+    def temporaries(self, given: list[Any], made: list[Any]) -> int:
+        """Return how many elements a run makes on the way, beside some of the outputs' size."""
+        return 0
 
     def integer(self, key: str, default: int | None = None) -> int:
         """Return a non-negative integer of the configuration."""

@@ -6,6 +6,7 @@ Shi et al., "Convolutional LSTM network", NeurIPS 2015; as in Keras, the gates d
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,11 @@ from kspike_ref.layers.registry import create, known
 @known("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 class ConvLSTM(RNN):
     """A convolutional LSTM over time."""
+
+    def temporaries(self, given: list[Any], made: list[Any]) -> int:
+        cell: Any = self.cell
+        gates = cell.inward.output_shape((given[0][0] * given[0][1], *given[0][2:]))
+        return 3 * math.prod(gates)
 
 
 @known("ConvLSTM1DCell", "ConvLSTM2DCell", "ConvLSTM3DCell")

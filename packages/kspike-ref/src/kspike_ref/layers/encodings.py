@@ -179,4 +179,6 @@ class IntegerLookup(_Encoding):
         first = self.offset - self.others
         other = first + (np.mod(x, self.others) if self.others > 1 else 0)
         y = np.where(found, place, other)
-        return np.where(x == self.masked, 0, y) if first else y
+        if self.masked is None:
+            return y
+        return np.where(x == self.masked, 0 if first else -1, y)  # -1: in no place

@@ -22,6 +22,9 @@ TIME_KEYS = (  # what concerns a recurrent layer, and not its cell
 )  # fmt: skip
 _TIME = " ".join(TIME_KEYS)
 _GATES = "recurrent_activation implementation"
+_HEADS = "dropout use_bias use_gate sliding_window flash_attention"
+_IMAGE = "data_format factor bounding_box_format"  # the last two concern other layers, or boxes
+_ENCODING = "output_mode sparse"
 _SCALES = "axis epsilon center scale"
 
 _KEYS: dict[str, str] = {
@@ -74,6 +77,24 @@ _KEYS: dict[str, str] = {
     "GRU": f"{_CELL} {_GATES} {_TIME} reset_after",
     "Bidirectional": "layer backward_layer merge_mode",
     "TimeDistributed": "layer",
+    "MultiHeadAttention": f"{_HEADS} num_heads key_dim value_dim output_shape attention_axes",
+    "GroupQueryAttention": f"{_HEADS} head_dim num_query_heads num_key_value_heads",
+    "Attention": "use_scale score_mode dropout",
+    "AdditiveAttention": "use_scale score_mode dropout",
+    "AutoContrast": f"{_IMAGE} value_range",
+    "CenterCrop": f"{_IMAGE} height width",
+    "Resizing": (
+        f"{_IMAGE} height width interpolation crop_to_aspect_ratio pad_to_aspect_ratio fill_mode "
+        "fill_value antialias"
+    ),
+    "Pipeline": "layers",
+    "SpectralNormalization": "layer power_iterations",
+    "CategoryEncoding": f"{_ENCODING} num_tokens",
+    "Discretization": f"{_ENCODING} bin_boundaries num_bins epsilon",
+    "IntegerLookup": (
+        f"{_ENCODING} vocabulary vocabulary_size vocabulary_dtype max_tokens num_oov_indices "
+        "oov_token oov_method mask_token idf_weights invert pad_to_max_tokens salt encoding"
+    ),
 }  # fmt: skip
 for _rank in "123":
     _KEYS |= {
@@ -85,6 +106,10 @@ for _rank in "123":
         f"MaxPooling{_rank}D": f"pool_size {_WINDOW}",
         f"GlobalAveragePooling{_rank}D": "data_format keepdims",
         f"GlobalMaxPooling{_rank}D": "data_format keepdims",
+        f"ConvLSTM{_rank}D": (
+            f"kernel_size {_WINDOW} dilation_rate filters activation recurrent_activation use_bias "
+            f"unit_forget_bias dropout recurrent_dropout {_TIME}"
+        ),
         f"Cropping{_rank}D": "cropping data_format",
         f"ZeroPadding{_rank}D": "padding data_format",
     }

@@ -76,6 +76,9 @@ class Matmul(Operation):
             return len(one) > 2 and (np.ndim(other) < 3)
         return len(one) > 3 and alike(shapes)
 
+    def multiply_adds(self, given: list[Any], made: list[Any]) -> int:
+        return math.prod(made[0]) * max(given[0][-2:])
+
     def call(self, x: Any, y: Any) -> Array:
         x, y = _factors(x, y)
         if y.ndim < 3:  # a constant
@@ -107,6 +110,7 @@ class Einsum(Operation):
             raise ArchiveError(f"subscripts must be an equation. Received: {equation:.80}")
         left, arrow, right = equation.partition("->")
         self.equation, self.terms = equation, left.split(",")
+        self.for_one = 0  # multiplications, at most, of the shapes that were asked for last
         self.made = right if arrow else None
 
     def _labels(self, ranks: list[int]) -> tuple[list[str], str]:
@@ -148,6 +152,7 @@ class Einsum(Operation):
                 raise self.mixes(f"subscripts={self.equation!r}")
         if math.prod(n for n in lengths.values() if n is not None) > _MOST:
             raise ArchiveError(f"{self.equation} of {known_shapes} needs too many operations")
+        self.for_one = math.prod(n for n in lengths.values() if n is not None)
         return tuple(lengths[label] for label in made)
 
     def pointwise(self, *shapes: Any) -> bool:
@@ -157,6 +162,12 @@ class Einsum(Operation):
         others = [t for t, s in zip(terms, shapes, strict=True) if not isinstance(s, tuple)]
         timed = all(t[1:2] == time and len(t) > 1 for t in tensors)
         return bool(time) and timed and not any(time in t for t in others)
+
+    def multiply_adds(self, given: list[Any], made: list[Any]) -> int:
+        return int(given[0][0]) * self.for_one
+
+    def temporaries(self, given: list[Any], made: list[Any]) -> int:
+        return 2 * sum(map(math.prod, [*given, *made]))
 
     def call(self, *inputs: Any) -> Array:
         terms, made = self._labels([np.ndim(x) for x in inputs])

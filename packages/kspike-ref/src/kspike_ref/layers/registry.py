@@ -13,7 +13,11 @@ from kspike_ref.layers.keys import unknown_keys
 
 LayerType = TypeVar("LayerType", bound="type[Layer]")
 
+Registered = TypeVar("Registered", bound="type[Layer] | Callable[..., Any]")
+
 _registry: dict[str, type[Layer]] = {}
+_own_layers: dict[str, type[Layer]] = {}  # of users, by the name in a file
+_own_functions: dict[str, Callable[..., Any]] = {}
 
 
 def known(*names: str) -> Callable[[LayerType], LayerType]:
@@ -27,24 +31,39 @@ def known(*names: str) -> Callable[[LayerType], LayerType]:
     return enter
 
 
-def register_layer(name: str) -> Callable[[LayerType], LayerType]:
-    """Make a layer of your own known to `load_model`.
+def register_layer(name: str) -> Callable[[Registered], Registered]:
+    """Make a layer or function of your own known to `load_model`.
+
+    What is registered comes before what kspike_ref has: also before its own layers.
 
     Parameters
     ----------
     name : str
-        The name under which Keras registered the class, ``"package>Class"``, as
-        ``keras.saving.register_keras_serializable(package)`` does.
+        What the model's file calls it:
+
+        - ``"package>Class"``: a class of your own, as
+          ``keras.saving.register_keras_serializable(package)`` names it,
+        - ``"StringLookup"``: a class of Keras, which kspike_ref lacks or which you replace,
+        - ``"twice"``: a ``Lambda`` layer by its ``name``, as its code is never run,
+        - ``"package>function"`` or ``"function"``: an activation function.
 
     Returns
     -------
     callable
-        A decorator for a subclass of `Layer`.
+        A decorator for a subclass of `Layer`, or for a function: that of a ``Lambda`` takes the
+        arrays that the layer is called with, and what the layer has for ``arguments``; that of an
+        activation takes one array and returns another of the same shape.
 
     Raises
     ------
     TypeError
-        If ``name`` is not a string, or the class is no `Layer`.
+        If ``name`` is not a string, or neither a `Layer` nor a function is registered.
+
+    Notes
+    -----
+    A layer with layers inside, whose weights Keras saves in groups within the layer's own, returns
+    them from `Layer.parts`: the group's path, the layer, and its input shapes.
+    ``examples/custom_neuron_reference.py`` does so for a neuron, and counts its energy.
 
     Examples
     --------
@@ -58,16 +77,31 @@ def register_layer(name: str) -> Callable[[LayerType], LayerType]:
     ...
     ...     def call(self, x):
     ...         return x * self.weights["scale"]
+    >>> @kspike_ref.register_layer("twice")
+    ... def twice(x):
+    ...     return 2 * x
     """
     if not isinstance(name, str) or not name:
         raise TypeError(f"name must be a string such as 'package>Class'. Received: name={name!r}")
 
-    def enter(cls: LayerType) -> LayerType:
-        if not (isinstance(cls, type) and issubclass(cls, Layer)):
-            raise TypeError(f"a subclass of kspike_ref.Layer must be registered. Received: {cls!r}")
-        return known(f"custom:{name}")(cls)
+    def enter(item: Registered) -> Registered:
+        if isinstance(item, type) and issubclass(item, Layer):
+            _own_layers[name] = item
+        elif callable(item) and not isinstance(item, type):
+            _own_functions[name] = item
+        else:
+            raise TypeError(
+                f"a subclass of kspike_ref.Layer must be registered, or a function. "
+                f"Received: {item!r}"
+            )
+        return item
 
     return enter
+
+
+def own_function(name: str) -> Callable[..., Any] | None:
+    """Return the function that was registered under a name."""
+    return _own_functions.get(name)
 
 
 def key_of(config: Mapping[str, Any]) -> str:
@@ -108,11 +142,12 @@ def create(config: Any, name: str | None = None) -> Layer:
     own = config["config"]
     name = str(own.get("name", "?")) if name is None else name
     key = key_of(config)
-    cls = _registry.get(key)
+    cls = _own_layers.get(key.removeprefix("custom:")) or _registry.get(key)
+    if key == "Lambda":
+        cls = _own_layers.get(str(own.get("name"))) or cls
     if cls is None:
-        kind = key.split(":", 1)[-1]
-        raise UnsupportedUseError(f"{name}: {kind} (module {config.get('module')})")
-    unknown = unknown_keys(key, own)
+        raise UnsupportedUseError(f"{name}: {reason(key, config)}")
+    unknown = unknown_keys(key, own) if cls is _registry.get(key) else []
     if unknown:
         options = ", ".join(f"{option}={own[option]!r:.40}" for option in unknown)
         raise UnsupportedUseError(f"{name}: {key} with options that are not known here: {options}")
@@ -133,6 +168,38 @@ def create(config: Any, name: str | None = None) -> Layer:
     if key.startswith("ops:"):
         layer.casts = ""
     return layer
+
+
+_STRINGS = ("StringLookup", "TextVectorization", "Hashing", "HashedCrossing")
+
+
+def reason(key: str, config: Mapping[str, Any]) -> str:
+    """Return why a layer of an unknown kind cannot be had, and what to do."""
+    kind = key.split(":", 1)[-1]
+    if key == "Lambda":
+        return (
+            "Lambda is Python code, which is never run from a file; register a function for it "
+            f"with kspike_ref.register_layer({str(config['config'].get('name'))!r})"
+        )
+    if key.startswith("ops:"):
+        return (
+            f"the operation {kind} (module {config.get('module')}) is not supported; build the "
+            "model with other operations, or put it into a layer of your own"
+        )
+    if key.startswith("custom:"):
+        return (
+            f"{kind} (module {config.get('module')}) is a class of your own, whose code the file "
+            f"does not hold; register one with kspike_ref.register_layer({kind!r})"
+        )
+    if kind in _STRINGS:
+        return (
+            f"{kind} works on strings or their hashes, which kspike_ref does not; apply it to the "
+            "data before, and build the model from the integers on"
+        )
+    return (
+        f"{kind} (module {config.get('module')}) is not supported; register a class for it with "
+        f"kspike_ref.register_layer({kind!r})"
+    )
 
 
 # Classes that Keras exports under other names than their own, after which it names weights.

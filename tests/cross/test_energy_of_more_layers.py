@@ -1,0 +1,73 @@
+"""Energy of layers that kspike_ref learned late: the counts of both adapters, gaps, no crashes."""
+
+import warnings
+
+import keras
+import numpy as np
+from test_more_operations import UNARY
+
+import kspike_ref
+from kspike_energy import ModelEnergy
+
+L = keras.layers
+ops = keras.ops
+
+
+def images():
+    x = L.Input((8, 8, 3))
+    y = L.Pipeline([L.RandomFlip(), L.RandomZoom(0.2)], name="pipeline")(L.RandomRotation(0.2)(x))
+    y = L.AutoContrast(name="contrast")(L.CenterCrop(6, 6)(L.Resizing(7, 7)(y)))
+    y = L.UpSampling2D(2, interpolation="bicubic")(y)
+    return keras.Model(x, L.SpectralNormalization(L.Conv2D(2, 3), name="spectral")(y))
+
+
+def sequences():
+    x, i = L.Input((6, 4)), L.Input((6,), dtype="int32")
+    y = L.MultiHeadAttention(2, 3, name="heads")(x, x, use_causal_mask=True)
+    y = L.GroupQueryAttention(3, 4, 2, name="groups")(y, x)
+    y = L.AdditiveAttention(name="one")([y, x])
+    hot = ops.one_hot(L.IntegerLookup(vocabulary=[1, 5])(i), 4)
+    y = ops.einsum("bti,btj->bij", y, hot)
+    y = ops.matmul(ops.pad(y, [[0, 0], [0, 1], [0, 0]]), np.ones((4, 2), "float32"))
+    y = ops.normalize(ops.where(y > 0, y, 0.0), axis=-1)
+    return keras.Model([x, i], ops.gelu(ops.split(y, 5, axis=1)[0]))
+
+
+def operations():
+    x = L.Input((6, 4))
+    return keras.Model(x, [function(x) for function, *_ in UNARY.values()])
+
+
+def films():
+    x = L.Input((None, 5, 5, 2))
+    return keras.Model(x, L.ConvLSTM2D(3, 2, name="convolutional")(x))
+
+
+def counts(model):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of layers without a rule
+        energy = ModelEnergy(model)
+    return {
+        layer.name: (layer.connections, layer.neurons, layer.spiking)
+        for layer in energy.network.layers
+    }
+
+
+def test_both_adapters_count_the_same_and_none_fails(tmp_path):
+    for make in (images, sequences, films, operations):
+        model = make()
+        model.save(tmp_path / "m.keras")
+        ours, theirs = counts(kspike_ref.load_model(tmp_path / "m.keras")), counts(model)
+        assert ours == theirs, make.__name__
+    assert theirs
+
+
+def test_attention_counts_products_of_known_size(tmp_path):
+    """6 queries and keys, 2 heads of 3: projections 6·4·6 three times and back, scores and sums."""
+    x = L.Input((6, 4))
+    keras.Model(x, L.MultiHeadAttention(2, 3, name="heads")(x, x)).save(tmp_path / "m.keras")
+    connections, neurons, spiking = counts(kspike_ref.load_model(tmp_path / "m.keras"))["heads"]
+    scores = 2 * 6 * 6
+    assert connections == 4 * (6 * 4 * 6) + scores * (3 + 3)
+    assert neurons == scores
+    assert not spiking
