@@ -62,6 +62,7 @@ def build(spec: ModelSpec, store: Weights) -> Graph:
     outputs = builder.expand(spec, inputs)
     if builder.unsupported:
         raise UnsupportedLayerError(list(dict.fromkeys(builder.unsupported)))
+    store.check_all_read()
     builder.number()
     builder.graph.inputs = map_leaves(spec.inputs, lambda leaf: leaf[0])
     builder.graph.outputs = outputs

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import layers as layers  # enters the layers in the table
+from kspike_ref._files import read_model
 from kspike_ref._limits import one_load
 from kspike_ref._spec import parse
 from kspike_ref._threads import limit_threads, num_threads
-from kspike_ref.archive import ArchiveError, read_archive
+from kspike_ref.archive import ArchiveError
 from kspike_ref.batches import Compute, block_size, check_batch_size, compute_all, progress_bar
 from kspike_ref.build import build
 from kspike_ref.chain import Chain
@@ -29,7 +30,7 @@ State = Any  # what `initial_state` and `step` return: opaque to callers
 
 
 def load_model(path: str | os.PathLike[str]) -> Model:
-    """Load a model that Keras 3 saved, without Keras and without TensorFlow.
+    """Load a model that Keras saved, without Keras and without TensorFlow.
 
     Nothing in the file is executed: a model is made of layers that kspike_ref knows, or that you
     registered with `register_layer`.
@@ -37,7 +38,8 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     Parameters
     ----------
     path : path_like
-        A ``.keras`` file, or a folder with the same contents.
+        A ``.keras`` file of Keras 3 or 2, a folder with the same contents, or a whole-model
+        ``.h5`` file.
 
     Returns
     -------
@@ -51,12 +53,22 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     ArchiveError
         If the file is damaged, hostile, or not what Keras writes.
     UnsupportedLayerError
-        If the model holds layers that nobody registered; all of them are listed.
+        If the model holds layers that nobody registered, or uses options of layers that are not
+        known here; all of them are listed.
+
+    Notes
+    -----
+    A file may come from anybody, so what it may ask for is limited: 32 MiB and 1,000,000 lists,
+    objects and values of JSON; 10,000 files in the archive, and no zip64 list of them; weights
+    that expand to 64 MiB or 100 times their compressed size; 10,000 layers, 10,000 applications of
+    layers, and 40 levels of layers within layers; 2³¹ elements in one example of an output; and
+    256 MiB of arrays whose size is only in the configuration. Each byte of a weight file is read
+    as a value or a name once. A folder obeys the same limits.
     """
     with one_load():
         try:
-            archive = read_archive(path)
-            return Model(build(parse(archive.config), archive.weights))
+            archive = read_model(path)
+            return Model(build(parse(archive.config, archive.by_name), archive.weights))
         except (ArchiveError, UnsupportedLayerError, FileNotFoundError):
             raise
         except Exception as error:

@@ -43,10 +43,19 @@ def activation(config: Any) -> Function:
         if isinstance(layer, PReLU):
             layer.is_carried = True
         return layer.call
+    if isinstance(config, Mapping) and config.get("config") == "keras2>hard_sigmoid":
+        return _hard_sigmoid_of_keras_2
     try:
         return activations.get(config)
     except ValueError as error:
         raise UnsupportedUseError(f"activation {config!r:.80}") from error
+
+
+def _hard_sigmoid_of_keras_2(x: Array) -> Array:
+    """clip(0.2·x + 0.5, 0, 1)."""
+    y: Array = x * x.dtype.type(0.2)
+    y += x.dtype.type(0.5)
+    return np.clip(y, 0, 1, out=y)
 
 
 class Pointwise(Layer):
