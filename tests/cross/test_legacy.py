@@ -69,7 +69,11 @@ def test_whole_model_files(tmp_path, make):
     inputs = [rng.normal(size=[3] + [n or 6 for n in t.shape[1:]]).astype("f4")
               for t in model.inputs]  # fmt: skip
     given = inputs if len(inputs) > 1 else inputs[0]
-    wanted, got = model.predict(given, verbose=0), kspike_ref.load_model(tmp_path / "m.h5").predict(given)
-    for theirs, ours in zip(*(y if isinstance(y, list) else [y] for y in (wanted, got)), strict=True):
+    answers = (
+        model.predict(given, verbose=0),
+        kspike_ref.load_model(tmp_path / "m.h5").predict(given),
+    )
+    wanted, got = (y if isinstance(y, list) else [y] for y in answers)
+    for theirs, ours in zip(wanted, got, strict=True):
         # float32 sums in another order
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-6)

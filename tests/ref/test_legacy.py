@@ -21,10 +21,11 @@ NAMES = ["recurrent", "time_major", "convolutional", "nested", "embedded"]
 def answers():
     """What Keras 2 (tf_keras 2.21) answered: inputs and outputs by model."""
     with np.load(GOLDEN / "answers.npz") as file:
-        return {
-            name: tuple([file[k] for k in sorted(file) if k.startswith(f"{name}/{c}")] for c in "xy")
-            for name in NAMES
-        }
+        kept = {key: file[key] for key in sorted(file)}
+    return {
+        name: tuple([kept[k] for k in kept if k.startswith(f"{name}/{c}")] for c in "xy")
+        for name in NAMES
+    }
 
 
 def check(path, inputs, outputs):

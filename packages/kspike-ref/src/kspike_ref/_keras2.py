@@ -76,7 +76,8 @@ def upgrade(item: Any, depth: int = 0) -> dict[str, Any]:
         config = {"name": "sequential", "layers": config}
     if not isinstance(config, Mapping):
         raise ArchiveError(f"a layer must have a configuration. Received: {item!r:.80}")
-    result["config"] = _model(kind, config, depth) if kind in _MODELS else _layer(kind, config, depth)
+    rewrite = _model if kind in _MODELS else _layer
+    result["config"] = rewrite(kind, config, depth)
     module = str(item.get("module") or "keras.layers")
     if ">" in kind or ">" in str(item.get("registered_name")):  # a user's own
         result["registered_name"] = item.get("registered_name") or kind

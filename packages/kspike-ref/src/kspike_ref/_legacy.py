@@ -1,4 +1,4 @@
-"""Reads whole models from ``.h5`` files, as Keras 2 wrote them and ``model.save("x.h5")`` still does.
+"""Reads whole models from ``.h5`` files, as Keras 2 wrote them and Keras 3 still can.
 
 The configuration is the attribute ``model_config`` of the file. The weights of each layer of the
 outermost model are in ``model_weights/<name>``, in the order of its attribute ``weight_names``:

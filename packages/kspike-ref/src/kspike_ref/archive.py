@@ -366,7 +366,8 @@ def read_json(data: bytes, name: str) -> dict[str, Any]:
     tokens = sum(data.count(mark) for mark in (b"{", b"[", b",", b":"))
     if tokens > _limits.MAX_TOKENS:
         raise ArchiveError(
-            f"{name} holds {tokens} lists, objects and values; at most {_limits.MAX_TOKENS} are read"
+            f"{name} holds {tokens} lists, objects and values; at most {_limits.MAX_TOKENS} "
+            "are read"
         )
     try:
         value = json.loads(data)

@@ -31,8 +31,8 @@ from kspike_ref.layers.wrapper import TimeDistributed
 
 _CACHE = 1 << 18  # bytes of a block's activations: with the weights they stay in the L2 cache
 _FEW = 16  # examples that one thread is done with before another one wakes up
-# Numbers in the states of one example, which a chain makes when it is loaded: 32 MiB. With more, the
-# units of a few bytes of configuration would fill the memory; such a model runs layer by layer.
+# Numbers in the states of one example, which a chain makes when it is loaded: 32 MiB. A few bytes
+# of configuration can ask for more than the memory holds; such a model runs layer by layer.
 _MOST_KEPT = 1 << 22
 _MOST = 4096  # examples at once, so that a memory map is read piece by piece
 # Unit steps below which a thread costs more than it does: half of what a loop over time must have,
