@@ -132,6 +132,26 @@ def test_damaged_configurations_of_keras_2(tmp_path):
         load_model(path)
 
 
+def test_merged_masks_of_keras_2(tmp_path):
+    """Keras 2 joins masks by "and", Keras 3 by "or": refused, as only one of them is here."""
+    items = [
+        layer("InputLayer", "x", batch_input_shape=[None, 3, 2]),
+        {**layer("Masking", "m", mask_value=0.0), "inbound_nodes": [[["x", 0, 0, {}]]]},
+        {**layer("Add", "a"), "inbound_nodes": [[["m", 0, 0, {}], ["m", 0, 0, {}]]]},
+    ]
+    for item in items:
+        item["name"] = item["config"]["name"]
+    config = functional(items, [["x", 0, 0]], [["a", 0, 0]])
+    text = b'{"keras_version": "2.15.0"}'
+    path = archive(tmp_path / "m.keras", config, {"layers/x": []}, metadata_json=text)
+    with pytest.raises(UnsupportedLayerError, match="masks of merged inputs"):
+        load_model(path)
+    items[2]["inbound_nodes"] = [[["x", 0, 0, {}], ["x", 0, 0, {}]]]
+    path = archive(tmp_path / "m.keras", config, {"layers/x": []}, metadata_json=text)
+    x = np.ones((1, 3, 2), "f4")
+    np.testing.assert_array_equal(load_model(path).predict(x), 2 * x)
+
+
 # --- HDF5 ------------------------------------------------------------------------------------
 
 

@@ -146,6 +146,8 @@ def _layer(kind: str, config: Mapping[str, Any], depth: int) -> dict[str, Any]:
         elif key == "cells" and isinstance(value, list):
             value = [upgrade(cell, depth + 1) for cell in value]
         result[renamed.get(key, key)] = value
+    if kind in _LISTED[:6]:  # what merges element by element joins masks in another way there
+        result["of_keras_2"] = True
     if kind in ("GRU", "GRUCell"):
         result.setdefault("reset_after", False)  # before Keras 2.2 there was no other way
     return result
