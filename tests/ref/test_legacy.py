@@ -297,6 +297,24 @@ def test_what_is_wrong_is_refused_at_load(tmp_path, config):
         load_model(path)
 
 
+def test_what_is_no_path():
+    with pytest.raises(TypeError, match="PathLike"):
+        load_model(3)
+
+
+def test_a_layer_that_fails_while_the_model_is_built(tmp_path, monkeypatch):
+    """Whatever goes wrong, the error is one of the documented ones and keeps its cause."""
+    from kspike_ref import model
+
+    def fail(*args):
+        raise RecursionError("deep")
+
+    monkeypatch.setattr(model, "build", fail)
+    with pytest.raises(ArchiveError, match="cannot be built: RecursionError: deep") as error:
+        load_model(archive(tmp_path / "m.keras", *digits()))
+    assert isinstance(error.value.__cause__, RecursionError)
+
+
 def test_a_tensor_as_keywords(tmp_path):
     config = one_layer(layer("Dropout", "a"), [tensor("input")])
     config["config"]["layers"][1]["inbound_nodes"][0]["kwargs"] = tensor("input")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,9 +66,10 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     256 MiB of arrays whose size is only in the configuration. Each byte of a weight file is read
     as a value or a name once. A folder obeys the same limits.
     """
+    place = Path(path)  # a TypeError for what is no path at all
     with one_load():
         try:
-            archive = read_model(path)
+            archive = read_model(place)
             return Model(build(parse(archive.config, archive.by_name), archive.weights))
         except (ArchiveError, UnsupportedLayerError, FileNotFoundError):
             raise
@@ -75,7 +77,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
             # Whatever a configuration makes go wrong in a layer is the configuration's fault; an
             # error in a layer of the user's own is the cause that is shown first.
             detail = f"{type(error).__name__}: {error!s:.200}"
-            raise ArchiveError(f"the model in {str(path)!r} cannot be built: {detail}") from error
+            raise ArchiveError(f"the model in {str(place)!r} cannot be built: {detail}") from error
 
 
 class Model:
