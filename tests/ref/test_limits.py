@@ -150,6 +150,38 @@ def test_arrays_that_the_configuration_alone_asks_for(path):
         _limits.Budget().make(_limits.MAX_MADE + 1, "this")
 
 
+@pytest.mark.parametrize(
+    "item",
+    [
+        layer("SpikingActivation", "s", "kspike_tf", activation="relu", seed=3),
+        layer("GlobalAveragePooling1D", "s"),
+    ],
+)
+def test_states_of_many_units_are_not_made_at_load(path, item):
+    """From a kilobyte of configuration: the states of 2²⁸ units would be 2 GB."""
+    config = sequential(input_layer(None, 1 << 28), item)
+    tracemalloc.start()
+    try:
+        load_model(archive(path, config, {"layers/x": []}))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_chain_of_as_many_states_as_it_may_keep(path, monkeypatch):
+    from kspike_ref import chain
+
+    x = np.ones((2, 9, 4), "f4")
+    archive(path, *digits())
+    wanted = load_model(path)
+    monkeypatch.setattr(chain, "_MOST_KEPT", 6 + 2 * 6)  # of the spiking layer, and the filter's
+    assert load_model(path)._chain is not None
+    monkeypatch.setattr(chain, "_MOST_KEPT", 6 + 2 * 6 - 1)
+    model = load_model(path)
+    assert model._chain is None
+    np.testing.assert_array_equal(model.predict(x), wanted.predict(x))
+
+
 # --- JSON ------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ III.B to III.D (symbol tables and local heaps), and IV (object headers).
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ _ENTRY_SIZE = 40  # a symbol table entry with 8-byte offsets
 _MAX_RANK = 32  # what HDF5 allows
 _MAX_NAME = 1024  # bytes; names may overlap in the heap, so without a limit they grow quadratically
 _MAX_HEADER = 64  # blocks of an object header; they may overlap too
+_FIXED_STRING, _VARIABLE = 3, 9  # classes of types
 _READS = 4  # how often an object header is read: as a member, for its values and its attributes
 
 _DATASPACE, _DATATYPE, _EXTERNAL, _LAYOUT = 0x1, 0x3, 0x7, 0x8
@@ -87,25 +89,58 @@ class File:
         head = self._bytes(0, _SUPERBLOCK_SIZE)
         if head[:8] != _SIGNATURE:
             raise FormatError("not an HDF5 file: the signature is missing")
-        if head[8] != 0 or head[13:15] != b"\x08\x08":
+        if head[8] not in (0, 1) or head[13:15] != b"\x08\x08":
             raise FormatError(f"a superblock that Keras does not write (version {head[8]})")
-        base, _, end = struct.unpack_from("<QQQ", head, 24)
+        start = 24 + 4 * head[8]  # version 1 has a field more
+        base, _, end = struct.unpack_from("<QQQ", head, start)
         if base != 0 or end > len(data):
             raise FormatError(f"truncated: {end} bytes are promised, {len(data)} are there")
-        (self._root,) = struct.unpack_from("<Q", head, 64)
+        (self.root,) = struct.unpack_from("<Q", self._bytes(start + 40, 8))
         self._groups: dict[int, dict[str, int]] = {}
         self._left = dict.fromkeys(("values", "names", "entries", "headers"), len(data))
         self._left["headers"] *= _READS
+        self._left["strings"] = self._left["heaps"] = len(data)
+        self._heaps: dict[int, dict[int, tuple[int, int]]] = {}
 
     def children(self, path: str) -> dict[str, int] | None:
         """Return the members of the group at ``path``, or None where there is no such group."""
-        address = self._root
+        address = self.address(path)
+        return None if address is None else self._members(address)
+
+    def address(self, path: str) -> int | None:
+        """Return where the object at ``path`` is, or None where there is none."""
+        address = self.root
         for part in filter(None, path.split("/")):
             member = self._members(address).get(part)
             if member is None:
                 return None
             address = member
-        return self._members(address)
+        return address
+
+    def attributes(self, address: int) -> dict[str, list[str] | None]:
+        """Return the attributes of an object that are text.
+
+        Parameters
+        ----------
+        address : int
+            Where the object is.
+
+        Returns
+        -------
+        dict of str to list of str
+            The strings of each; None for attributes of another kind.
+
+        Raises
+        ------
+        FormatError
+            If they are damaged.
+        """
+        return {
+            name: values
+            for kind, body in self._messages(address)
+            if kind == _ATTRIBUTE
+            for name, values in [self._attribute(body)]
+        }
 
     def dataset(self, address: int) -> Dataset:
         """Return the dataset whose object header is at ``address``.
@@ -256,6 +291,63 @@ class File:
                 pending += struct.unpack(f"<{2 * used + 1}Q", keys)[1::2]
             else:
                 raise FormatError("a group whose index is damaged")
+
+    def _attribute(self, body: bytes) -> tuple[str, list[str] | None]:
+        """Return the name and the strings of an attribute's message."""
+        version, flags, *sizes = _unpack("<BBHHH", body)
+        if version not in (1, 2, 3) or (version > 1 and flags):
+            raise FormatError("an attribute that Keras does not write")
+        at, parts = 9 if version == 3 else 8, []
+        for size in sizes:
+            parts.append(body[at : at + size])
+            at += -(-size // 8) * 8 if version == 1 else size
+        name, kind, space = parts
+        text = name.rstrip(b"\0").decode("utf-8", "replace")
+        (word,) = _unpack("<I", kind[4:8])
+        if kind[0] & 15 not in (_FIXED_STRING, _VARIABLE) or (
+            kind[0] & 15 == _VARIABLE and kind[1] & 15 != 1
+        ):
+            return text, None
+        count = math.prod(_shape(space))
+        data = body[at:]
+        if count * word > len(data):
+            raise FormatError("an attribute that is longer than its message")
+        items = [data[i * word : (i + 1) * word] for i in range(count)] if word else []
+        if kind[0] & 15 == _VARIABLE:
+            items = [self._global(item) for item in items]
+        self._spend("strings", sum(map(len, items)))
+        return text, [item.rstrip(b"\0").decode("utf-8", "replace") for item in items]
+
+    def _global(self, reference: bytes) -> bytes:
+        """Return what a reference to a global heap stands for."""
+        length, address, index = _unpack("<IQI", reference)
+        if length == 0:
+            return b""
+        if address not in self._heaps:
+            self._heaps[address] = self._collection(address)
+        start, size = self._heaps[address].get(index, (0, -1))
+        if length > size:
+            raise FormatError("a string outside its heap")
+        return self._bytes(start, length)
+
+    def _collection(self, address: int) -> dict[int, tuple[int, int]]:
+        """Return number → place and size of the objects of a global heap."""
+        head = self._bytes(address, 16)
+        (size,) = struct.unpack_from("<Q", head, 8)
+        if head[:4] != b"GCOL" or size < 16:
+            raise FormatError("a global heap that is damaged")
+        self._spend("heaps", size)
+        self._bytes(address, size)
+        objects, at = {}, address + 16
+        while at + 16 <= address + size:
+            index, _, length = struct.unpack_from("<HH4xQ", self._data, at)
+            if index == 0:  # the free space at the end
+                break
+            if length > address + size - at - 16:
+                raise FormatError("a global heap that is damaged")
+            objects[index] = (at + 16, length)
+            at += 16 + -(-length // 8) * 8
+        return objects
 
     def _start(self, layout: bytes, size: int) -> int:
         """Return where a dataset of ``size`` bytes starts."""

@@ -15,6 +15,9 @@ from kspike_ref.layers.wrapper import OVER_TIME
 
 MODELS = ("Sequential", "Functional", "Model")
 
+# Where weights are found by name: what stands for "/" in a name, and between the names of a layer.
+SLASH, ALIAS = "\\", "\0"
+
 Leaf = tuple[str, int, int]  # which layer, which application of it, which of its outputs
 
 
@@ -67,13 +70,15 @@ class ModelSpec:
     order: list[tuple[str, int]] | None = None
 
 
-def parse(config: Mapping[str, Any]) -> ModelSpec:
+def parse(config: Mapping[str, Any], by_name: bool = False) -> ModelSpec:
     """Parse the configuration of a whole model.
 
     Parameters
     ----------
     config : dict
         What ``config.json`` holds.
+    by_name : bool
+        Whether weights are stored under the names of the layers, not by class and number.
 
     Returns
     -------
@@ -94,7 +99,7 @@ def parse(config: Mapping[str, Any]) -> ModelSpec:
                 "does not hold; build it as a Functional model"
             ]
         )
-    parser = _Parser()
+    parser = _Parser(by_name)
     spec = parser.model(config, "", "", 0)
     if parser.unsupported:
         raise UnsupportedLayerError(parser.unsupported)
@@ -102,7 +107,8 @@ def parse(config: Mapping[str, Any]) -> ModelSpec:
 
 
 class _Parser:
-    def __init__(self) -> None:
+    def __init__(self, by_name: bool) -> None:
+        self.by_name = by_name
         self.unsupported: list[str] = []
         self.shared: dict[int, Member] = {}  # by Keras' identity of objects that occur twice
 
@@ -126,6 +132,8 @@ class _Parser:
                 raise ArchiveError(f"two layers are named {name!r}")
             saved = not key.startswith("ops:") and not (sequential and key == "InputLayer")
             place = saved_name(str(item.get("class_name")), used) if saved else "-"
+            if self.by_name:
+                place = ALIAS.join(_names_of(item, name)).replace("/", SLASH)
             inner = f"{path}/layers/{place}" if path else f"layers/{place}"
             spec.members[name] = self.member(item, name, inner, prefix, depth)
         if sequential:
@@ -166,6 +174,21 @@ class _Parser:
         if isinstance(identity, int):
             self.shared[identity] = member
         return member
+
+
+def _names_of(item: Mapping[str, Any], name: str) -> list[str]:
+    """Return the names that a layer's weights may be under: within a wrapper, those inside."""
+    names, inside, depth = [name], [item], 0
+    while inside and depth < MAX_NESTING:
+        config, depth = inside.pop().get("config"), depth + 1
+        for key in ("layer", "backward_layer"):
+            inner = config.get(key) if isinstance(config, Mapping) else None
+            if isinstance(inner, Mapping) and isinstance(inner.get("config"), Mapping):
+                inside.append(inner)
+                own = str(inner["config"].get("name"))
+                plain = own.removeprefix("forward_")  # which Bidirectional puts before it
+                names += [own, f"forward_{plain}", f"backward_{plain}"]
+    return names
 
 
 def _is_distributed_model(item: Mapping[str, Any]) -> bool:

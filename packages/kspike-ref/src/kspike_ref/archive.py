@@ -48,11 +48,14 @@ class Archive(NamedTuple):
         The values of its variables.
     keras_version : str
         The version of Keras that wrote it.
+    by_name : bool
+        Whether weights are stored under the names of the layers.
     """
 
     config: dict[str, Any]
     weights: Weights
     keras_version: str
+    by_name: bool = False
 
 
 class Weights:
@@ -70,16 +73,54 @@ class Weights:
     """
 
     def __init__(self, data: bytes) -> None:
-        self._file = _guard(_hdf5.File, data)
+        self._file = guarded(_hdf5.File, data)
 
     def names(self, path: str) -> list[str]:
         """Return the names of the variables at ``path``, in the order Keras numbers them."""
-        members = _guard(self._file.children, f"{path}/vars") or {}
+        members = guarded(self._file.children, f"{path}/vars") or {}
         return sorted(members, key=lambda name: (len(name), name))
 
     def holds(self, path: str) -> bool:
         """Return whether there is a group at ``path``."""
-        return _guard(self._file.children, path) is not None
+        return guarded(self._file.children, path) is not None
+
+    def of_layer(
+        self, path: str, wanted: dict[str, tuple[int, ...]], layer: str
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """Return all weights of one layer, without those of layers within.
+
+        Parameters
+        ----------
+        path : str
+            Where they are.
+        wanted : dict of str to tuple of int
+            The names and shapes that the configuration makes of them, in Keras' order.
+        layer : str
+            Whose weights they are, for messages.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Their values.
+
+        Raises
+        ------
+        ArchiveError
+            If there are others.
+        """
+        names = self.names(path)
+        if len(names) != len(wanted):
+            raise ArchiveError(
+                f"layer {layer!r} must have {len(wanted)} weights ({', '.join(wanted)}). "
+                f"Received: {len(names)} at {path}/vars"
+            )
+        return {
+            name: self.read(path, str(number), shape, layer)
+            for number, (name, shape) in enumerate(wanted.items())
+        }
+
+    def check_all_read(self) -> None:
+        """Refuse weights that no layer took; the layout by number has none of them."""
 
     def read(
         self, path: str, name: str, shape: tuple[int, ...], layer: str
@@ -105,21 +146,47 @@ class Weights:
         ArchiveError
             If it is missing, has another shape, or holds NaN or infinite values.
         """
-        address = (_guard(self._file.children, f"{path}/vars") or {}).get(name)
+        address = (guarded(self._file.children, f"{path}/vars") or {}).get(name)
         if address is None:
             raise ArchiveError(f"layer {layer!r}: the weight {path}/vars/{name} is missing")
-        dataset = _guard(self._file.dataset, address)
-        if dataset.shape != shape:
-            raise ArchiveError(
-                f"layer {layer!r}: the weight {path}/vars/{name} must have shape {shape}, as the "
-                f"configuration says. Received: {dataset.shape}"
-            )
-        values: np.ndarray[Any, Any] = _guard(self._file.read, dataset)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise ArchiveError(
-                f"layer {layer!r}: the weight {path}/vars/{name} holds NaN or infinite values"
-            )
-        return values
+        return read_values(self._file, address, shape, f"layer {layer!r}: {path}/vars/{name}")
+
+
+def read_values(
+    file: _hdf5.File, address: int, shape: tuple[int, ...], what: str
+) -> np.ndarray[Any, Any]:
+    """Return the values of a dataset that must have a shape and be finite.
+
+    Parameters
+    ----------
+    file : File
+        Where it is.
+    address : int
+        Where it is in the file.
+    shape : tuple of int
+        What the model's configuration makes of it.
+    what : str
+        What it is, for messages.
+
+    Returns
+    -------
+    ndarray
+        Its values.
+
+    Raises
+    ------
+    ArchiveError
+        If it is another array.
+    """
+    dataset = guarded(file.dataset, address)
+    if dataset.shape != shape:
+        raise ArchiveError(
+            f"{what} must have shape {shape}, as the configuration says. Received: {dataset.shape}"
+        )
+    values: np.ndarray[Any, Any] = guarded(file.read, dataset)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ArchiveError(f"{what} holds NaN or infinite values")
+    return values
 
 
 def read_archive(path: str | os.PathLike[str]) -> Archive:
@@ -146,8 +213,8 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
     if not place.exists():
         raise FileNotFoundError(f"no model file at {str(place)!r}")
     members = _read_folder(place) if place.is_dir() else _read_zip(place)
-    config = _json(members[_CONFIG], _CONFIG)
-    metadata = _json(members[_METADATA], _METADATA)
+    config = read_json(members[_CONFIG], _CONFIG)
+    metadata = read_json(members[_METADATA], _METADATA)
     return Archive(config, Weights(members[_WEIGHTS]), str(metadata.get("keras_version", "?")))
 
 
@@ -163,15 +230,32 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
             raise ArchiveError(f"{name} must be a regular file in the folder {str(folder)!r}")
         if name != _WEIGHTS and status.st_size > _limits.MAX_JSON:
             raise ArchiveError(f"{name} has {status.st_size} bytes, more than {_limits.MAX_JSON}")
-        members[name] = _read_whole(place, status.st_size)
+        members[name] = read_whole(place, status.st_size)
     return members
 
 
-def _read_whole(place: Path, size: int) -> bytes:
-    """Read a file of a known size; what grew or was replaced meanwhile is refused."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+def read_whole(place: Path, size: int) -> bytes:
+    """Read a file of a known size; what grew or was replaced meanwhile is refused.
+
+    Parameters
+    ----------
+    place : Path
+        A regular file.
+    size : int
+        Its size in bytes.
+
+    Returns
+    -------
+    bytes
+        Its contents.
+
+    Raises
+    ------
+    ArchiveError
+        If it cannot be read, or has another size.
+    """
     try:
-        with os.fdopen(os.open(place, flags | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+        with place.open("rb") as file:
             data = file.read(size + 1)
     except OSError as error:
         raise ArchiveError(f"{place.name} cannot be read: {error.strerror}") from None
@@ -257,11 +341,33 @@ def _read_member(archive: zipfile.ZipFile, name: str, file_size: int) -> bytes:
     return data
 
 
-def _json(data: bytes, name: str) -> dict[str, Any]:
+def read_json(data: bytes, name: str) -> dict[str, Any]:
+    """Return the object that bytes of JSON hold, within the limits.
+
+    Parameters
+    ----------
+    data : bytes
+        The text.
+    name : str
+        What it is, for messages.
+
+    Returns
+    -------
+    dict
+        The object.
+
+    Raises
+    ------
+    ArchiveError
+        If it is none, or too large.
+    """
+    if len(data) > _limits.MAX_JSON:
+        raise ArchiveError(f"{name} has {len(data)} bytes, more than {_limits.MAX_JSON}")
     tokens = sum(data.count(mark) for mark in (b"{", b"[", b",", b":"))
     if tokens > _limits.MAX_TOKENS:
         raise ArchiveError(
-            f"{name} holds {tokens} lists, objects and values; at most {_limits.MAX_TOKENS} are read"
+            f"{name} holds {tokens} lists, objects and values; at most {_limits.MAX_TOKENS} "
+            "are read"
         )
     try:
         value = json.loads(data)
@@ -272,9 +378,9 @@ def _json(data: bytes, name: str) -> dict[str, Any]:
     return value
 
 
-def _guard(function: Callable[..., Any], argument: Any) -> Any:
-    """Call the HDF5 reader; what it refuses is the archive's fault."""
+def guarded(function: Callable[..., Any], argument: Any) -> Any:
+    """Call the HDF5 reader; what it refuses is the file's fault."""
     try:
         return function(argument)
     except _hdf5.FormatError as error:
-        raise ArchiveError(f"{_WEIGHTS}: {error}") from None
+        raise ArchiveError(f"weights that cannot be read: {error}") from None

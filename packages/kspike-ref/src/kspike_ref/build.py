@@ -67,6 +67,7 @@ def build(spec: ModelSpec, store: Weights) -> Graph:
         outputs = None  # what is behind a layer that is not supported does not fit its inputs
     if builder.unsupported:
         raise UnsupportedLayerError(list(dict.fromkeys(builder.unsupported)))
+    store.check_all_read()
     builder.number()
     builder.graph.inputs = _bare(map_leaves(spec.inputs, lambda leaf: leaf[0]))
     builder.graph.outputs = _bare(outputs)

@@ -14,7 +14,7 @@ from kspike_ref.graph import Graph, Node, Ref
 from kspike_ref.kernels import chain as _chain
 from kspike_ref.kernels.chain import ALPHA, DENSE, LAST, LOWPASS, MEAN, RECTIFY, SPIKE
 from kspike_ref.layers.activation import Activation, Identity, ReLU
-from kspike_ref.layers.base import Array, Layer, wrong_batch
+from kspike_ref.layers.base import Array, Layer, StatefulLayer, wrong_batch
 from kspike_ref.layers.dense import Dense
 from kspike_ref.layers.pooling import GlobalAveragePooling1D
 from kspike_ref.layers.shape import InputLayer
@@ -30,6 +30,9 @@ from kspike_ref.layers.temporal import (
 from kspike_ref.layers.wrapper import TimeDistributed
 
 _FEW = 16  # examples that one thread is done with before another one wakes up
+# Numbers in the states of one example, which a chain makes when it is loaded: 32 MiB. A few bytes
+# of configuration can ask for more than the memory holds; such a model runs layer by layer.
+_MOST_KEPT = 1 << 22
 _MOST = 4096  # examples at once, so that a memory map is read piece by piece
 # Unit steps below which a thread costs more than it does: half of what a loop over time must have,
 # as a step of a chain has a share in a product besides.
@@ -267,6 +270,8 @@ def _write(program: _Program, i: int, node: Node) -> bool:
     if _is_relu(layer):
         program.add(i, RECTIFY, units, units)
         return True
+    if program.kept + 2 * units > _MOST_KEPT and isinstance(layer, StatefulLayer):
+        return False
     if isinstance(layer, GlobalAveragePooling1D):
         if layer.keepdims or layer.axis != 1 or len(node.input_shapes[0]) != 3:
             return False

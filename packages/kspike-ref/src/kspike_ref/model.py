@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kspike_ref import layers as layers  # enters the layers in the table
 from kspike_ref._arguments import check_names, told_options
+from kspike_ref._files import read_model
 from kspike_ref._interrupt import interruptible
 from kspike_ref._limits import one_load
 from kspike_ref._spec import parse
 from kspike_ref._threads import limit_threads, num_threads
-from kspike_ref.archive import ArchiveError, read_archive
+from kspike_ref.archive import ArchiveError
 from kspike_ref.axes import Axes, has_time_first
 from kspike_ref.batches import (
     Compute,
@@ -47,7 +49,7 @@ def load_model(
     max_bytes: float | None = None,
     max_operations: float | None = None,
 ) -> Model:
-    """Load a model that Keras 3 saved, without Keras and without TensorFlow.
+    """Load a model that Keras saved, without Keras and without TensorFlow.
 
     Nothing in the file is executed: a model is made of layers that kspike_ref knows, or that you
     registered with `register_layer`.
@@ -55,7 +57,8 @@ def load_model(
     Parameters
     ----------
     path : path_like
-        A ``.keras`` file, or a folder with the same contents.
+        A ``.keras`` file of Keras 3 or 2, a folder with the same contents, or a whole-model
+        ``.h5`` file.
     max_bytes, max_operations : float, optional
         What a run of the model may take, as `Model.cost` estimates it: a larger one is refused
         before it begins. A file of 1 kB may describe hours of work, or terabytes.
@@ -72,16 +75,27 @@ def load_model(
     ArchiveError
         If the file is damaged, hostile, or not what Keras writes.
     UnsupportedLayerError
-        If the model holds layers that nobody registered; all of them are listed.
+        If the model holds layers that nobody registered, or uses options of layers that are not
+        known here; all of them are listed.
     ValueError
         If a limit is not positive.
+
+    Notes
+    -----
+    A file may come from anybody, so what it may ask for is limited: 32 MiB and 1,000,000 lists,
+    objects and values of JSON; 10,000 files in the archive, and no zip64 list of them; weights
+    that expand to 64 MiB or 100 times their compressed size; 10,000 layers, 10,000 applications of
+    layers, and 40 levels of layers within layers; 2³¹ elements in one example of an output; and
+    256 MiB of arrays whose size is only in the configuration. Each byte of a weight file is read
+    as a value or a name once. A folder obeys the same limits.
     """
     check_limit("max_bytes", max_bytes)
     check_limit("max_operations", max_operations)
+    place = Path(path)  # a TypeError for what is no path at all
     with one_load():
         try:
-            archive = read_archive(path)
-            graph = build(parse(archive.config), archive.weights)
+            archive = read_model(place)
+            graph = build(parse(archive.config, archive.by_name), archive.weights)
             return Model(graph, max_bytes, max_operations)
         except (ArchiveError, UnsupportedLayerError, FileNotFoundError):
             raise
@@ -89,7 +103,7 @@ def load_model(
             # Whatever a configuration makes go wrong in a layer is the configuration's fault; an
             # error in a layer of the user's own is the cause that is shown first.
             detail = f"{type(error).__name__}: {error!s:.200}"
-            raise ArchiveError(f"the model in {str(path)!r} cannot be built: {detail}") from error
+            raise ArchiveError(f"the model in {str(place)!r} cannot be built: {detail}") from error
 
 
 class Model:

@@ -47,6 +47,8 @@ def activation(config: Any) -> Function:
         if isinstance(layer, PReLU):
             layer.is_carried = True
         return layer
+    if isinstance(config, Mapping) and config.get("config") == "keras2>hard_sigmoid":
+        return _hard_sigmoid_of_keras_2
     try:
         return activations.get(config)
     except ValueError as error:
@@ -60,6 +62,13 @@ def activation(config: Any) -> Function:
             "an activation without a name, such as a lambda: give the model a named function, "
             "and register it with kspike_ref.register_layer"
         ) from error
+
+
+def _hard_sigmoid_of_keras_2(x: Array) -> Array:
+    """clip(0.2·x + 0.5, 0, 1)."""
+    y: Array = x * x.dtype.type(0.2)
+    y += x.dtype.type(0.5)
+    return np.clip(y, 0, 1, out=y)
 
 
 class Pointwise(Layer):

@@ -384,14 +384,8 @@ class Layer:
             If they are not those that the configuration needs.
         """
         wanted = self.weight_shapes(*shapes)
-        names = store.names(path)
-        if len(names) != len(wanted):
-            raise ArchiveError(
-                f"layer {self.name!r} must have {len(wanted)} weights ({', '.join(wanted)}). "
-                f"Received: {len(names)} at {path}/vars"
-            )
-        for number, (name, shape) in enumerate(wanted.items()):
-            self.weights[name] = self.rounded(store.read(path, str(number), shape, self.name), name)
+        for name, values in store.of_layer(path, wanted, self.name).items():
+            self.weights[name] = self.rounded(values, name)
         for place, part, part_shapes in self.parts(*shapes):
             part.load(store, f"{path}/{place}", *part_shapes)
             self.weights |= {f"{place}/{name}": w for name, w in part.weights.items()}

@@ -57,7 +57,9 @@ _KEYS: dict[str, str] = {
     "UnitNormalization": "axis",
     "Normalization": "axis mean variance invert",
     "Rescaling": "scale offset data_format",
-    "Add": "", "Subtract": "", "Multiply": "", "Average": "", "Maximum": "", "Minimum": "",
+    **dict.fromkeys(
+        ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"), "of_keras_2"
+    ),
     "Concatenate": "axis",
     "Dot": "axes normalize",
     "Flatten": "data_format",

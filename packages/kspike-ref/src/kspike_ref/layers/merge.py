@@ -63,6 +63,8 @@ class Merge(Layer):
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
         (masks,), rank = given, max(len(shape) for shape in shapes[0])
         if any(axes is not None for axes in masks):
+            if self.config.get("of_keras_2"):
+                raise UnsupportedUseError("masks of merged inputs in a file of Keras 2")
             if any(len(shape) != rank for shape in shapes[0]):
                 raise UnsupportedUseError("a mask of one of several inputs of different rank")
             for axes in masks:

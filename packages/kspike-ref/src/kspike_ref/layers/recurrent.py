@@ -14,6 +14,7 @@ from kspike_ref.layers.base import (
     Shape,
     State,
     StatefulLayer,
+    UnsupportedUseError,
     check_mask,
     check_rows,
 )
@@ -35,6 +36,7 @@ class RNN(StatefulLayer):
         self.reduces = not self.returns_sequences
         self.returns_state = self.boolean("return_state", False)
         self.backwards = self.boolean("go_backwards", False)
+        self.time_major = self.boolean("time_major", False)  # of Keras 2
         self.zeros = self.boolean("zero_output_for_mask", False)
         if self.class_name == "RNN":
             cell = create(config["cell"], self.name)
@@ -50,7 +52,10 @@ class RNN(StatefulLayer):
     def _step_shape(self, shape: Shape) -> Shape:
         if len(shape) < 3:
             raise ArchiveError(f"layer {self.name!r} needs a time axis. Received: {shape}")
-        return (shape[0], *shape[2:])
+        return (shape[1] if self.time_major else shape[0], *shape[2:])
+
+    def timed(self) -> tuple[list[int], list[int]]:
+        return ([], []) if self.time_major else super().timed()
 
     def parts(self, *shapes: Any) -> list[tuple[str, Layer, tuple[Any, ...]]]:
         return [("cell", self.cell, (self._step_shape(shapes[0]),))]
@@ -59,13 +64,13 @@ class RNN(StatefulLayer):
         shape = shapes[0]
         step = self._step_shape(shape)
         units = self.cell.output_units(step)
-        y = (shape[0], shape[1], *units) if self.returns_sequences else (shape[0], *units)
-        states: list[Any] = [(shape[0], *units) for units in self.cell.state_shapes(step)]
+        y = (*shape[:2], *units) if self.returns_sequences else (step[0], *units)
+        states: list[Any] = [(step[0], *units) for units in self.cell.state_shapes(step)]
         check_states(self.name, [*shapes[1:], initial_state], states)
         return [y, *states] if self.returns_state else y
 
     def streams(self, *shapes: Any) -> bool:
-        return not self.backwards and len(shapes) == 1
+        return not self.backwards and not self.time_major and len(shapes) == 1
 
     def initial_state(self, batch: int, *shapes: Any) -> State:
         shape = self._step_shape(shapes[0])
@@ -77,23 +82,28 @@ class RNN(StatefulLayer):
 
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
         check_mask(given[0], 2)
+        if self.time_major and given[0] is not None:
+            raise UnsupportedUseError("a mask with time_major=True")
         return given[0] if self.returns_sequences else None
 
     def call(self, x: Array, initial_state: Any = None, mask: Any = None) -> Any:
-        state = self.initial_state(len(x), x.shape)
+        batch = x.shape[1 if self.time_major else 0]
+        state = self.initial_state(batch, x.shape)
         if initial_state is not None:
             given = flat(initial_state)
             shapes = self.cell.state_shapes(self._step_shape(x.shape))
-            check_rows(self.name, given, shapes, len(x))
+            check_rows(self.name, given, shapes, batch)
             state = (*given, *state[len(given) :])
         return self.scan(state, x, mask=mask)[0]
 
     def scan(self, state: State, *inputs: Any, mask: Any = None) -> tuple[Any, State]:
-        x = inputs[0]
+        x = np.swapaxes(inputs[0], 0, 1) if self.time_major else inputs[0]
         if self.backwards:
             x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
         out, states, last = over_time(self.cell, x, state, mask, self.zeros)
         y = (last if out.shape[1] == 0 else out[:, -1].copy()) if self.reduces else out
+        if self.time_major and not self.reduces:
+            y = np.swapaxes(y, 0, 1)
         kept = (*states, y if self.reduces else last) if last is not None else tuple(states)
         if not self.returns_state:
             return y, kept
@@ -212,6 +222,8 @@ class Bidirectional(Layer):
         layer = create(config, self.name)
         if not isinstance(layer, RNN):
             raise ArchiveError(f"a recurrent layer is needed. Received: {layer.class_name}")
+        if layer.time_major:
+            raise UnsupportedUseError(f"{self.name}: Bidirectional with time_major=True")
         return layer
 
     def _reversed(self) -> dict[str, Any]:

@@ -31,6 +31,11 @@ def known(*names: str) -> Callable[[LayerType], LayerType]:
     return enter
 
 
+def is_known(key: str) -> bool:
+    """Return whether there is a layer under a key."""
+    return key in _registry
+
+
 def register_layer(name: str) -> Callable[[Registered], Registered]:
     """Make a layer or function of your own known to `load_model`.
 

@@ -1,0 +1,97 @@
+"""What kind of file a path leads to, and the model in it, in the form of Keras 3."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from kspike_ref._keras2 import upgrade
+from kspike_ref._legacy import read_legacy
+from kspike_ref.archive import Archive, ArchiveError, read_archive, read_whole
+from kspike_ref.layers.base import UnsupportedLayerError
+
+_SAVE = "in Keras, save the model with model.save('model.keras') and load that file"
+_NEWEST = 3  # the major version whose files are known
+
+
+def read_model(path: str | os.PathLike[str]) -> Archive:
+    """Read a model file of any kind that is supported.
+
+    Parameters
+    ----------
+    path : path_like
+        A ``.keras`` file of Keras 2 or 3, a folder with the same contents, or a whole-model
+        ``.h5`` file.
+
+    Returns
+    -------
+    Archive
+        With the configuration as Keras 3 writes it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is there.
+    ArchiveError
+        If it is something else; the message says what, and what to do.
+    UnsupportedLayerError
+        If a later major version of Keras wrote it.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise FileNotFoundError(f"no model file at {str(place)!r}")
+    archive = _read(place)
+    version = re.match(r"\d+", archive.keras_version)
+    if version is None:
+        raise ArchiveError(
+            f"the file must tell the version of Keras. Received: {archive.keras_version!r:.40}"
+        )
+    major = int(version.group()[:9])
+    if major > _NEWEST:
+        raise UnsupportedLayerError([f"a file of Keras {archive.keras_version[:40]}"])
+    return archive if major == _NEWEST else archive._replace(config=upgrade(archive.config))
+
+
+def _read(place: Path) -> Archive:
+    if place.is_dir():
+        if (place / "saved_model.pb").exists() or (place / "keras_metadata.pb").exists():
+            raise ArchiveError(
+                f"{str(place)!r} is a SavedModel folder, whose graph is TensorFlow's: load it in "
+                f"TensorFlow; {_SAVE}"
+            )
+        return read_archive(place)
+    status = place.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ArchiveError(f"the model must be a file or a folder. Received: {str(place)!r}")
+    try:
+        with place.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise ArchiveError(f"{str(place)!r} cannot be read: {error.strerror}") from None
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return read_legacy(read_whole(place, status.st_size))
+    kind = None if head.startswith(b"PK") else _foreign(head, place.suffix.lower())
+    if kind is not None:
+        raise ArchiveError(f"{str(place)!r} is {kind}; {_SAVE}")
+    return read_archive(place)
+
+
+def _foreign(head: bytes, suffix: str) -> str | None:
+    """Return what a file is that holds no model of Keras; None where nothing is known of it."""
+    if head[4:8] == b"TFL3" or suffix == ".tflite":
+        return "a LiteRT (TensorFlow Lite) model"
+    if suffix == ".onnx" or (head[:1] == b"\x08" and head[2:3] == b"\x12"):
+        return "an ONNX model"
+    if suffix == ".json" or head.lstrip()[:1] in (b"{", b"["):
+        return "JSON: a model's configuration without its weights"
+    if suffix in (".yaml", ".yml"):
+        return "YAML: a model's configuration without its weights"
+    if suffix in (".h5", ".hdf5"):
+        return "no HDF5 file, though it is named like one: damaged, or something else"
+    if suffix == ".pb":
+        return "a TensorFlow graph"
+    if suffix in (".pt", ".pth"):
+        return "a PyTorch file"
+    return None

@@ -1,0 +1,167 @@
+"""Reads whole models from ``.h5`` files, as Keras 2 wrote them and Keras 3 still can.
+
+The configuration is the attribute ``model_config`` of the file. The weights of each layer of the
+outermost model are in ``model_weights/<name>``, in the order of its attribute ``weight_names``:
+those of all layers within in one list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from kspike_ref import _hdf5
+from kspike_ref._limits import MAX_NESTING
+from kspike_ref._spec import ALIAS, SLASH
+from kspike_ref.archive import Archive, ArchiveError, Weights, guarded, read_json, read_values
+from kspike_ref.layers.registry import is_known
+
+
+class LegacyWeights(Weights):
+    """The variables of a whole-model file, found by the names of layers and by order.
+
+    Parameters
+    ----------
+    file : File
+        The file.
+    """
+
+    def __init__(self, file: _hdf5.File) -> None:
+        self._file = file
+        self._left: dict[str, list[str]] = {}  # the weights of each layer that nobody took yet
+
+    def names(self, path: str) -> list[str]:
+        """Return the names of the variables at ``path`` that nobody took yet."""
+        _, inner, left = self._place(path)
+        return [name for name in left if _is_within(name, inner)]
+
+    def holds(self, path: str) -> bool:
+        """Return whether there are weights at ``path``."""
+        return bool(self.names(path))
+
+    def read(
+        self, path: str, name: str, shape: tuple[int, ...], layer: str
+    ) -> np.ndarray[Any, Any]:
+        """Return the next variable at ``path``, whatever its number is; see `Weights.read`."""
+        return next(iter(self.of_layer(path, {name: shape}, layer).values()))
+
+    def of_layer(
+        self, path: str, wanted: dict[str, tuple[int, ...]], layer: str
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the next variables at ``path``; see `Weights.of_layer`."""
+        if not wanted:
+            return {}
+        outer, _, left = self._place(path)
+        names = self.names(path)[: len(wanted)]
+        if len(names) != len(wanted):
+            raise ArchiveError(
+                f"layer {layer!r} must have {len(wanted)} weights ({', '.join(wanted)}). "
+                f"Received: {len(names)} at model_weights/{outer}"
+            )
+        values = {}
+        for name, key in zip(names, wanted, strict=True):
+            left.remove(name)
+            place = f"model_weights/{outer}/{name}"
+            address = guarded(self._file.address, place)
+            if address is None:
+                raise ArchiveError(f"layer {layer!r}: the weight {place} is missing")
+            values[key] = read_values(self._file, address, wanted[key], f"layer {layer!r}: {place}")
+        return values
+
+    def check_all_read(self) -> None:
+        """Refuse weights that no layer took: they were meant for a model of another kind."""
+        for layer, names in self._left.items():
+            if names:
+                raise ArchiveError(
+                    f"layer {layer!r} has {len(names)} weights more than its configuration needs: "
+                    f"{', '.join(names)}"[:400]
+                )
+
+    def _place(self, path: str) -> tuple[str, list[str], list[str]]:
+        """Return the outermost layer, the names of the innermost one in it, and what is left."""
+        parts = path.split("/")
+        named = [
+            after.replace(SLASH, "/").split(ALIAS)
+            for before, after in zip(parts, parts[1:], strict=False)
+            if before == "layers"
+        ]
+        outer = named[0][0]
+        if outer not in self._left:
+            address = guarded(self._file.address, f"model_weights/{outer}")
+            found = [] if address is None else self._listed(address, "weight_names")
+            self._left[outer] = list(dict.fromkeys(found))
+        return outer, named[-1] if len(named) > 1 else [], self._left[outer]
+
+    def _listed(self, address: int, name: str) -> list[str]:
+        """Return a list of names that is an attribute, or several if it is long."""
+        attributes = guarded(self._file.attributes, address)
+        if name in attributes:
+            return attributes[name] or []
+        names: list[str] = []
+        for i in range(len(attributes)):
+            names += attributes.get(f"{name}{i}") or []
+        return names
+
+
+def _is_within(weight: str, names: list[str]) -> bool:
+    return not names or any(f"/{name}/" in f"/{weight}" for name in names)
+
+
+def _with_modules(item: Any, depth: int = 0) -> Any:
+    """Return a serialised object of Keras 3 with its modules, which it leaves out in this format.
+
+    An operation of ``keras.ops`` is told from a layer of the same name by what all layers have.
+    """
+    if depth > MAX_NESTING:
+        raise ArchiveError("models are nested too deeply")
+    if not isinstance(item, Mapping) or not isinstance(item.get("config"), Mapping):
+        return item
+    result, config = dict(item), dict(item["config"])
+    kind = str(item.get("class_name"))
+    if isinstance(config.get("layers"), list):
+        config["layers"] = [_with_modules(layer, depth + 1) for layer in config["layers"]]
+    for key in ("layer", "backward_layer"):
+        config |= {key: _with_modules(config[key], depth + 1)} if key in config else {}
+    result["config"] = config
+    if "module" not in item:
+        is_operation = is_known(f"ops:{kind}") and not (is_known(kind) and "trainable" in config)
+        result["module"] = "keras.ops" if is_operation else "keras.layers"
+        if ">" in kind:  # a user's own
+            package, _, result["class_name"] = kind.partition(">")
+            result |= {"module": package, "registered_name": kind}
+    return result
+
+
+def read_legacy(data: bytes) -> Archive:
+    """Read a whole-model ``.h5`` file.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+
+    Returns
+    -------
+    Archive
+        Its configuration and weights.
+
+    Raises
+    ------
+    ArchiveError
+        If it is damaged, or holds weights only.
+    """
+    file = guarded(_hdf5.File, data)
+    attributes = guarded(file.attributes, file.root)
+    config = attributes.get("model_config")
+    if not config:
+        raise ArchiveError(
+            "an HDF5 file with weights and without the model: load the weights into the model in "
+            "Keras, then save it whole with model.save('model.keras')"
+        )
+    version = (attributes.get("keras_version") or ["?"])[0]
+    model = read_json(config[0].encode(), "model_config")
+    if version.startswith("3"):
+        model = _with_modules(model)
+    return Archive(model, LegacyWeights(file), version, by_name=True)
