@@ -133,7 +133,7 @@ class SpikingActivationCell(PreciseCell):
         """Take all time steps at once, as `KerasSpikingCell.call_sequence`."""
         # The scan knows this activation function itself, and needs no memory for the rates.
         rectifies = self.activation is keras.activations.relu
-        x = self._merged(self._cast(inputs) if rectifies else self._rates_of_steps(inputs))
+        x = self._merged(self._cast(inputs)) if rectifies else self._rates_of_steps(inputs)
         if mask is not None:
             # At the start, so that zeros follow: they leave a voltage where it is.
             x = masking.packed(x, mask)
@@ -159,7 +159,8 @@ class SpikingActivationCell(PreciseCell):
         # The activation takes time as more of the batch: it may know nothing of time.
         merged = tf.reshape(inputs, tf.concat([[-1], tf.shape(inputs)[2:]], 0))
         rates = self._rates(tf.ensure_shape(merged, [None, *self.size]))
-        return tf.ensure_shape(tf.reshape(rates, tf.shape(inputs)), inputs.shape)
+        rates = tf.reshape(rates, tf.concat([tf.shape(inputs)[:2], [self.units]], 0))
+        return tf.ensure_shape(rates, [*inputs.shape[:2], self.units])
 
     def _rates(self, inputs: Tensor) -> Tensor:
         return self._cast(self.activation(inputs))
