@@ -17,7 +17,7 @@ from kspike_tf.layers.arguments import (
     serialized,
 )
 from kspike_tf.layers.base import KerasSpikingLayer
-from kspike_tf.layers.precise import PreciseCell
+from kspike_tf.layers.precise import PreciseCell, shaped
 
 Tensor = Any
 
@@ -158,9 +158,9 @@ class SpikingActivationCell(PreciseCell):
     def _rates_of_steps(self, inputs: Tensor) -> Tensor:
         # The activation takes time as more of the batch: it may know nothing of time.
         merged = tf.reshape(inputs, tf.concat([[-1], tf.shape(inputs)[2:]], 0))
-        rates = self._rates(tf.ensure_shape(merged, [None, *self.size]))
+        rates = self._rates(shaped(merged, [None, *self.size]))
         rates = tf.reshape(rates, tf.concat([tf.shape(inputs)[:2], [self.units]], 0))
-        return tf.ensure_shape(rates, [*inputs.shape[:2], self.units])
+        return shaped(rates, [*inputs.shape[:2], self.units])
 
     def _rates(self, inputs: Tensor) -> Tensor:
         return self._cast(self.activation(inputs))
