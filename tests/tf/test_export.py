@@ -308,7 +308,8 @@ def test_keras_exports_the_same_to_onnx(shape, tmp_path):
     onnx.checker.check_model(proto)
     # exp and log are other implementations
     np.testing.assert_allclose(run_onnx(proto, x)[0], expected, rtol=3e-7, atol=1e-5)
-    spiking = keras.Sequential([keras.Input((None, 6)), kspike_tf.SpikingActivation("relu", seed=0)])
+    layer = kspike_tf.SpikingActivation("relu", seed=0)
+    spiking = keras.Sequential([keras.Input((None, 6)), layer])
     x = random_rates(2, 20, 6)
     expected = spiking(x)
     spiking.export(tmp_path / "spikes.onnx", format="onnx", verbose=False)

@@ -15,9 +15,9 @@ __all__ = ["Mean"]
 class Mean(keras.constraints.Constraint):
     """Constrains weights to be their mean, so that they are shared along an axis.
 
-    As ``tau_constraint`` of a `Lowpass` or an `Alpha` layer, ``Mean()`` trains one time constant for
-    all units, however many axes these have. (For other axes than −1, a `Lowpass` layer's weights
-    are ``(1, *units)``: ``Mean(axis=2)`` shares along the second unit axis only.)
+    As ``tau_constraint`` of a `Lowpass` or an `Alpha` layer, ``Mean()`` trains one time constant
+    for all units, however many axes these have. (For other axes than −1, a `Lowpass` layer's
+    weights are ``(1, *units)``: ``Mean(axis=2)`` shares along the second unit axis only.)
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Export of trained models to ONNX.
 
-Keras' own ``model.export`` works too, for SavedModel, ONNX and LiteRT. Its ONNX files give the same
-spikes, but layers without a seed draw the same voltages in every session, ``TimeDistributed`` may be
-converted wrongly, and operations that ONNX lacks pass unnoticed.
+Keras' own ``model.export`` works too, for SavedModel, ONNX and LiteRT. Its ONNX files give the
+same spikes, but layers without a seed draw the same voltages in every session, ``TimeDistributed``
+may be converted wrongly, and operations that ONNX lacks pass unnoticed.
 """
 
 from __future__ import annotations
