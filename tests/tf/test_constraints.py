@@ -44,6 +44,33 @@ def test_mean_keeps_a_weight_shared_in_training():
     assert np.ptp(kernel, axis=1).min() > 0
 
 
+@pytest.mark.parametrize("name", ["Lowpass", "Alpha"])
+@pytest.mark.parametrize("units", [(4,), (2, 3), (2, 2, 2)])
+def test_mean_shares_one_tau_among_all_units(name, units):
+    layer = getattr(kspike_tf, name)(
+        keras.initializers.RandomUniform(0.01, 0.5, seed=0),
+        dt=0.1,
+        tau_constraint=Mean(),
+        initial_level_constraint=Mean(),
+    )
+    model = keras.Sequential([keras.Input((None, *units)), layer])
+    model.compile("adam", "mse")
+    rng = np.random.default_rng(1)
+    model.fit(rng.normal(size=(4, 6, *units)), rng.normal(size=(4, 6, *units)), verbose=0)
+    for weight in model.get_weights():
+        assert np.unique(weight).size == 1
+    copy = type(layer).from_config(layer.get_config())
+    assert type(copy.tau_constraint) is Mean
+
+
+def test_mean_along_one_unit_axis():
+    tau = keras.initializers.RandomUniform(0.01, 0.5, seed=0)
+    layer = kspike_tf.Lowpass(tau, tau_constraint=Mean(axis=2))
+    layer(np.zeros((1, 2, 3, 4), np.float32))
+    constrained = np.asarray(layer.layer.cell.tau.constraint(layer.layer.cell.tau))
+    assert np.unique(constrained).size == 3
+
+
 @pytest.mark.parametrize("axis", [1.0, True, None, "0"])
 def test_axis_must_be_an_integer(axis):
     with pytest.raises(TypeError, match=r"axis must be an integer. Received: axis="):

@@ -9,8 +9,10 @@ import onnx
 import onnxruntime
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 import kspike_tf
+from kspike_tf import tracing
 from kspike_tf.scan import xla
 from kspike_tf.export import to_onnx
 from kspike_tf.tracing import is_plain, plain_operations
@@ -137,6 +139,40 @@ def test_onnx_without_a_seed_draws_fresh_voltages():
     assert (first[0] != first[1]).any()
 
 
+def test_onnx_without_a_seed_is_seeded_by_the_runtime():
+    model = keras.Sequential([keras.Input((None, 500)), kspike_tf.SpikingActivation("relu")])
+    keras.utils.set_random_seed(0)  # which is not for the file
+    proto = to_onnx(model)
+    x = np.full((2, 1, 500), 300.0, np.float32)
+    found = []
+    for seed in (1, 2, 1):
+        onnxruntime.set_seed(seed)
+        found.append(run_onnx(proto, x)[0])
+    assert (found[0] != found[1]).any()
+    np.testing.assert_array_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("activation", ["gelu", "celu"])
+def test_onnx_of_activations_that_tf2onnx_lacks(activation):
+    model = keras.Sequential(
+        [
+            keras.Input((None, 6)),
+            keras.layers.Activation(activation),
+            kspike_tf.SpikingActivation(activation, seed=0, dt=0.1),
+        ]
+    )
+    both = keras.Model(model.inputs, [layer.output for layer in model.layers])
+    x = random_rates(2, 40, 6) / 100
+    x[0, 0] = [-5, -1e-6, -1e-3, 0, 1e-6, 5]
+    values, spikes = run_onnx(to_onnx(both), x)
+    expected, expected_spikes = both(x)
+    # float32 of another implementation; CELU goes through float64
+    np.testing.assert_allclose(values, expected, rtol=3e-6, atol=3e-7)
+    # A spike may move by a step where such a rate meets the threshold.
+    total = np.abs(np.cumsum(spikes - expected_spikes, axis=1)).max()
+    assert total <= 10.5
+
+
 def test_onnx_keeps_the_current_dt():
     dt = tf.Variable(0.001)
     model = keras.Sequential(
@@ -214,6 +250,7 @@ SERVE = """
 import sys
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 model = tf.saved_model.load(sys.argv[1])
 outputs = model.serve(tf.constant(np.load(sys.argv[2])))
 np.savez(sys.argv[3], *[np.asarray(each) for each in outputs])
@@ -237,6 +274,106 @@ def test_saved_model_serves_without_kspike(tmp_path):
         np.testing.assert_allclose(mine, theirs, rtol=2.0**-23)
 
 
+# Keras' and TensorFlow's own exporters
+
+OURS = {"PyFuncStateless", "StatelessIf", "XlaCallModule"}
+
+
+def operations(folder):
+    """Return the operations in all graphs of a SavedModel."""
+    saved = saved_model_pb2.SavedModel()
+    saved.ParseFromString((folder / "saved_model.pb").read_bytes())
+    graphs = [each.graph_def for each in saved.meta_graphs]
+    functions = [each for graph in graphs for each in graph.library.function]
+    nodes = [node for graph in graphs for node in graph.node]
+    return {node.op for node in nodes + [n for each in functions for n in each.node_def]}
+
+
+def stacked(shape=(6,), seed=0):
+    return keras.Sequential(
+        [
+            keras.Input((None, *shape)),
+            kspike_tf.SpikingActivation("softplus", seed=seed),
+            kspike_tf.Lowpass(0.02),
+            kspike_tf.Alpha(0.02),
+        ]
+    )
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3)])
+def test_keras_exports_the_same_to_onnx(shape, tmp_path):
+    model, x = stacked(shape), random_rates(2, 20, *shape)
+    expected = model(x)
+    model.export(tmp_path / "model.onnx", format="onnx", verbose=False)
+    proto = onnx.load(tmp_path / "model.onnx")
+    onnx.checker.check_model(proto)
+    # exp and log are other implementations
+    np.testing.assert_allclose(run_onnx(proto, x)[0], expected, rtol=3e-7, atol=1e-5)
+    layer = kspike_tf.SpikingActivation("relu", seed=0)
+    spiking = keras.Sequential([keras.Input((None, 6)), layer])
+    x = random_rates(2, 20, 6)
+    expected = spiking(x)
+    spiking.export(tmp_path / "spikes.onnx", format="onnx", verbose=False)
+    np.testing.assert_array_equal(run_onnx(onnx.load(tmp_path / "spikes.onnx"), x)[0], expected)
+
+
+def test_keras_says_that_its_onnx_files_draw_the_same_voltages(tmp_path):
+    model = stacked(seed=None)
+    model(random_rates(2, 5, 6))
+    with pytest.warns(UserWarning, match="every session draws the same initial voltages"):
+        model.export(tmp_path / "model.onnx", format="onnx", verbose=False)
+
+
+@pytest.mark.parametrize("way", ["export", "archive"])
+def test_exported_graphs_hold_plain_operations(way, tmp_path):
+    model = stacked()
+    model.predict(random_rates(2, 5, 6), verbose=0)  # with kernels, before and after
+    if way == "export":
+        model.export(tmp_path, verbose=False)
+    else:
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        signature = [keras.InputSpec(shape=(None, None, 6), dtype="float32")]
+        archive.add_endpoint("serve", lambda x: model(x, training=False), signature)
+        archive.write_out(tmp_path, verbose=False)
+    assert not operations(tmp_path) & OURS
+    x = random_rates(2, 20, 6)
+    loaded = tf.saved_model.load(tmp_path)
+    np.testing.assert_allclose(loaded.serve(x), model(x), rtol=1e-6, atol=1e-6)
+
+
+def test_graphs_of_unknown_exporters_work_with_kernels(tmp_path, monkeypatch):
+    monkeypatch.setattr(tracing, "EXPORTERS", ("no.such.package",))
+    model = stacked()
+    model.export(tmp_path, verbose=False)
+    assert operations(tmp_path) & OURS
+    x = random_rates(2, 20, 6)
+    loaded = tf.saved_model.load(tmp_path)
+    np.testing.assert_allclose(loaded.serve(x), model(x), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("converter", ["keras", "tf.lite"])
+def test_lite_rt_gets_plain_operations(converter, tmp_path):
+    model = stacked()
+    path = tmp_path / "model.tflite"
+    with pytest.warns(UserWarning, match=r"SELECT_TF_OPS .*Flex delegate.*to_onnx"):
+        if converter == "keras":
+            model.export(path, format="litert", verbose=False)
+        else:
+            lite = tf.lite.TFLiteConverter.from_keras_model(model)
+            lite.target_spec.supported_ops = [
+                tf.lite.OpsSet.TFLITE_BUILTINS,
+                tf.lite.OpsSet.SELECT_TF_OPS,
+            ]
+            path.write_bytes(lite.convert())
+    # TensorFlow's interpreter has no Flex delegate, so it can only read the file.
+    interpreter = tf.lite.Interpreter(model_path=str(path))
+    assert interpreter.get_input_details()[0]["shape_signature"].tolist() == [-1, -1, 6]
+    content = path.read_bytes()
+    assert b"FlexRound" in content
+    assert not [each for each in OURS if each.encode() in content]
+
+
 @pytest.mark.parametrize("make_variable", [tf.Variable, keras.Variable])
 def test_saved_model_of_a_variable_dt(tmp_path, make_variable):
     dt = make_variable(0.001)
@@ -254,6 +391,7 @@ ELSEWHERE = """
 import sys
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 {first}
 loaded = tf.saved_model.load(sys.argv[1])
 outputs = loaded.step(tf.constant(np.load(sys.argv[3])))

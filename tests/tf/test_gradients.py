@@ -144,3 +144,51 @@ def test_spiking_aware_gradients_are_those_of_the_activation(activation, jit_com
     np.testing.assert_array_equal(
         compiled(lambda x: layer(x, training=True)), compiled(lambda x: base(x))
     )
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("wrapped", ["layer", "mask", "cell in keras.layers.RNN"])
+def test_training_brings_a_negative_tau_back(name, wrapped):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(8, 20, 3)).astype("float32")
+    target = LAYERS[name](0.02, dt=DT)(x)
+    if wrapped == "cell in keras.layers.RNN":
+        cell = getattr(kspike_tf.layers, f"{name.capitalize()}Cell")(3, 0.1, dt=DT)
+        layer = keras.layers.RNN(cell, return_sequences=True)
+    else:
+        layer = LAYERS[name](0.1, dt=DT)
+    layer(x)
+    cell = cell if wrapped == "cell in keras.layers.RNN" else layer.layer.cell
+    cell.tau.assign(np.reshape([-0.1, 0.0, 1e-8], cell.tau.shape))
+    mask = {"mask": np.arange(20) < np.arange(13, 21)[:, None]} if wrapped == "mask" else {}
+    # It passes inputs unchanged, as with the shortest time constant.
+    if not mask:
+        np.testing.assert_array_equal(layer(x), x)
+    optimizer = keras.optimizers.Adam(0.01)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            difference = (layer(x, **mask) - target)[:, :13]
+            loss = tf.reduce_mean(tf.square(difference))
+        gradient = tape.gradient(loss, cell.tau.value)
+        optimizer.apply([gradient], [cell.tau])
+        return gradient, loss
+
+    gradient, before = step()
+    assert (np.asarray(gradient) < 0).all()  # that is upwards
+    for _ in range(80):
+        _, after = step()
+    assert (np.asarray(cell.tau) > 0.01).all()
+    assert after < before / 2
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_tau_below_zero_is_not_pushed_further_down(name):
+    x = np.random.default_rng(0).normal(size=(2, 20, 3)).astype("float32")
+    layer = built(name, x, np.float32([-0.1, -0.1, -0.1]))
+    with tf.GradientTape() as tape:
+        # Slower filters pass on less of these inputs, so that the loss grows with tau.
+        loss = tf.reduce_sum(tf.square(layer(x) - 1.5 * x))
+    gradient = np.asarray(tape.gradient(loss, layer.layer.cell.tau.value))
+    assert (gradient == 0).all()

@@ -10,7 +10,11 @@ import kspike_tf
 from kspike_tf import scan
 from kspike_tf.scan import host
 
-MODES = ["eager", "graph", "any length", "jit_compile", "blocks", "xla blocks", "plain"]
+MODES = ["eager", "graph", "jit_compile"]
+MODES += [
+    pytest.param(each, marks=pytest.mark.slow)
+    for each in ("any length", "blocks", "xla blocks", "plain")
+]
 
 
 def in_mode(function, mode, args, monkeypatch):
@@ -185,3 +189,98 @@ def test_tapes_and_accumulators_outside_of_a_function(name, jit_compile):
     expected = both(lambda x: plain(name)(x, state, tau)[0])
     for mine, its in zip(both(compiled), expected, strict=True):
         np.testing.assert_allclose(mine, its, rtol=0, atol=1e-9 * np.abs(its).max())
+
+
+OPTIONS = {
+    "mask": {},
+    "time_major": {"time_major": True},
+    "return_state": {"return_state": True},
+    "stateful": {"stateful": True},
+    "several axes": {},
+    "float32": {},
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    "option",
+    [
+        "mask",
+        "stateful",
+        *[
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("time_major", "return_state", "several axes", "float32")
+        ],
+    ],
+)
+def test_a_gradient_penalty_through_a_layer(name, option):
+    dtype = "float32" if option == "float32" else "float64"
+    x = np.random.default_rng(0).normal(size=(2, 7, 3)).astype(dtype)
+    mask = np.arange(7) < np.array([[4], [7]]) if option == "mask" else None
+    if option == "several axes":
+        x = x.reshape(2, 7, 3, 1)
+    layer = LAYERS[name](0.01, dt=DT, dtype=dtype, **OPTIONS[option])
+    given = np.swapaxes(x, 0, 1) if option == "time_major" else x
+    layer(given)
+    cell = layer.layer.cell
+    cell.initial_level.assign(np.reshape([0.5, -1, 2], cell.initial_level.shape))
+    # Keras' loop over the cell's steps, which TensorFlow differentiates.
+    loop = keras.layers.RNN(cell, return_sequences=True, return_state=True, dtype=dtype)
+    weights = cell.trainable_variables
+
+    def by_layer(x):
+        out = layer(x if option != "time_major" else tf.transpose(x, [1, 0, 2]), mask=mask)
+        if option == "return_state":
+            return out
+        return (tf.transpose(out, [1, 0, 2]) if option == "time_major" else out,)
+
+    def by_loop(x):
+        y, state = loop(x, mask=mask)
+        return (y, state) if option == "return_state" else (y,)
+
+    def penalized(run, x):
+        variables = [x, *[each.value for each in weights]]
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                value = tf.add_n([tf.reduce_sum(tf.sin(tf.cast(y, x.dtype))) for y in run(x)])
+            gradients = tape.gradient(value, variables)
+            total = tf.add_n([tf.reduce_sum(tf.square(each)) for each in gradients])
+        return outer.gradient(total, variables)
+
+    if option == "stateful":
+        layer.reset_states()
+    jit_compile = option != "stateful"  # XLA has no variables that functions of its own assign
+    found = tf.function(lambda x: penalized(by_layer, x), jit_compile=jit_compile)(tf.constant(x))
+    expected = tf.function(lambda x: penalized(by_loop, x))(tf.constant(x))
+    # float32 rounds the outputs, of which products of a thousand are summed
+    tolerance = 1e-3 if dtype == "float32" else 1e-9
+    for mine, its in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine, its, rtol=0, atol=tolerance * np.abs(its).max())
+
+
+@pytest.mark.parametrize("activation", ["softplus", "tanh", "relu"])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_second_derivatives_of_spikes_are_those_of_the_activation(activation, jit_compile):
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, 5, 3)), tf.float32)
+    layer = kspike_tf.SpikingActivation(activation, dt=DT, seed=0)
+    layer(x)
+
+    def derivatives(run):
+        with tf.autodiff.ForwardAccumulator(x, tf.cos(x)) as accumulator:
+            y = run(x)
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                value = tf.reduce_sum(run(x) * x)
+            total = tf.reduce_sum(tf.sin(tape.gradient(value, x) - run(x)))
+        return accumulator.jvp(y), outer.gradient(total, x)
+
+    function = keras.activations.get(activation)
+    found = tf.function(lambda: derivatives(layer), jit_compile=jit_compile)()
+    # The outputs cancel: what is differentiated is x·f′.
+    expected = tf.function(lambda: derivatives(function), jit_compile=jit_compile)()
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-4, atol=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import keras
@@ -14,8 +15,9 @@ __all__ = ["Mean"]
 class Mean(keras.constraints.Constraint):
     """Constrains weights to be their mean, so that they are shared along an axis.
 
-    As ``tau_constraint`` of a `Lowpass` or an `Alpha` layer it trains one time constant for all
-    units.
+    As ``tau_constraint`` of a `Lowpass` or an `Alpha` layer, ``Mean()`` trains one time constant
+    for all units, however many axes these have. (For other axes than −1, a `Lowpass` layer's
+    weights are ``(1, *units)``: ``Mean(axis=2)`` shares along the second unit axis only.)
 
     Parameters
     ----------
@@ -69,3 +71,13 @@ class Mean(keras.constraints.Constraint):
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         return {"axis": self.axis}
+
+
+def over_units(constraint: Any) -> Any:
+    """Return the constraint of a filter's weights: `Mean()` takes all unit axes as its one axis."""
+    is_of_all = isinstance(constraint, Mean) and constraint.axis == -1
+    return partial(_on_merged_axes, constraint) if is_of_all else constraint
+
+
+def _on_merged_axes(constraint: Any, w: Any) -> Any:
+    return ops.reshape(constraint(ops.reshape(w, [-1])), ops.shape(w))

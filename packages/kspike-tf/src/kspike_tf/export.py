@@ -1,8 +1,8 @@
 """Export of trained models to ONNX.
 
-Keras' own ``model.export`` works too, for SavedModel, ONNX and LiteRT. Its ONNX files give the same
-spikes, but layers without a seed draw the same voltages in every session, ``TimeDistributed`` may be
-converted wrongly, and operations that ONNX lacks pass unnoticed.
+Keras' own ``model.export`` works too, for SavedModel, ONNX and LiteRT. Its ONNX files give the
+same spikes, but layers without a seed draw the same voltages in every session, ``TimeDistributed``
+may be converted wrongly, and operations that ONNX lacks pass unnoticed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def to_onnx(
     are bit for bit those of Keras wherever the inputs of the spiking layers are. Batch and time
     stay dynamic where the model leaves them open. A variable ``dt`` becomes a constant, its
     value at the time of the export. A spiking layer without a seed draws fresh initial voltages
-    in ONNX too, from the runtime's own generator, which each session starts elsewhere.
+    in ONNX too, from the runtime's own generator. (ONNX Runtime seeds that once in a process; call
+    ``onnxruntime.set_seed`` before a second session that is to draw others.)
 
     Parameters
     ----------

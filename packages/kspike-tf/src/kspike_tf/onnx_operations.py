@@ -68,7 +68,7 @@ def nodes(proto: onnx.ModelProto) -> Iterator[Any]:
 
 
 def remove_seeds(proto: onnx.ModelProto) -> None:
-    """Let random operations that TensorFlow gives no seed choose one in each session.
+    """Let the runtime seed random operations to which TensorFlow gives no seed.
 
     For TensorFlow a seed of 0 is none; tf2onnx copies it, and for ONNX it is one.
     """

@@ -23,7 +23,6 @@ __all__ = ["exporter", "in_xla", "is_plain", "plain_operations"]
 EXPORTERS = (
     keras.export.ExportArchive.__module__.rpartition(".")[0],  # all of Keras' formats
     "tensorflow.lite",
-    "tensorflow.python.saved_model.save",
     "tf2onnx",
 )
 _plain = ContextVar("kspike_tf_plain_operations", default=False)

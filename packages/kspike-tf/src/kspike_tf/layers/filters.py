@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
+from kspike_tf.constraints import over_units
 from kspike_tf.layers import masking
 from kspike_tf.layers.arguments import check_units, fitted, serialized, tau_initializer_of
 from kspike_tf.layers.base import KerasSpikingLayer
@@ -108,14 +109,14 @@ class FilterCell(FilterArguments, PreciseCell):
         self.initial_level = self.add_weight(
             shape=self._weight_shape(),
             initializer=self.level_initializer,
-            constraint=self.initial_level_constraint,
+            constraint=over_units(self.initial_level_constraint),
             autocast=False,
             name="initial_level",
         )
         self.tau = self.add_weight(
             shape=self._weight_shape(),
             initializer=fitted(self.tau_initializer, self.size, "tau_initializer"),
-            constraint=self.tau_constraint,
+            constraint=over_units(self.tau_constraint),
             autocast=False,
             name="tau",
         )

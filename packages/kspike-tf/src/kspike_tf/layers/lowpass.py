@@ -29,7 +29,8 @@ class LowpassCell(FilterCell):
         Shape of a time step, without the batch axis.
     tau_initializer : float, array_like, str or keras.initializers.Initializer
         Time constants in seconds: a number for all units, one for each, or an initializer. They
-        are clipped to at least 1e-8 when they are used.
+        are clipped to at least 1e-8 when they are used; one that training made negative still has
+        a gradient, which takes it back where that lowers the loss.
     dt : float, tf.Variable, keras.Variable or None, optional
         Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
     apply_during_training : bool, optional
@@ -116,7 +117,8 @@ class Lowpass(FilterLayer):
     ----------
     tau_initializer : float, array_like, str or keras.initializers.Initializer
         Time constants in seconds: a number for all units, one for each, or an initializer. They
-        are clipped to at least 1e-8 when they are used.
+        are clipped to at least 1e-8 when they are used; one that training made negative still has
+        a gradient, which takes it back where that lowers the loss.
     dt : float, tf.Variable, keras.Variable or None, optional
         Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
     apply_during_training : bool, optional

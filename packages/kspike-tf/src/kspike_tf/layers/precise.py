@@ -36,13 +36,13 @@ class PreciseCell(KerasSpikingCell):
         if len(self.size) == 1:
             return x  # LiteRT has no reshape of two open axes
         merged = tf.reshape(x, tf.concat([tf.shape(x)[:2], [self.units]], 0))
-        return tf.ensure_shape(merged, [*x.shape[:2], self.units])
+        return shaped(merged, [*x.shape[:2], self.units])
 
     def _split(self, x: Tensor, like: Tensor) -> Tensor:
         """Undo `_merged`, to the shape of a sequence."""
         if len(self.size) == 1:
             return x
-        return tf.ensure_shape(tf.reshape(x, tf.shape(like)), like.shape)
+        return shaped(tf.reshape(x, tf.shape(like)), like.shape)
 
     @property
     def units(self) -> int:
@@ -51,3 +51,9 @@ class PreciseCell(KerasSpikingCell):
         for length in self.size:
             count *= length
         return count
+
+
+def shaped(x: Tensor, shape: Any) -> Tensor:
+    """Let a tensor know its shape: `tf.ensure_shape` has no forward mode in graphs."""
+    x.set_shape(shape)
+    return x

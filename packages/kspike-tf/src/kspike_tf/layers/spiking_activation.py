@@ -17,7 +17,7 @@ from kspike_tf.layers.arguments import (
     serialized,
 )
 from kspike_tf.layers.base import KerasSpikingLayer
-from kspike_tf.layers.precise import PreciseCell
+from kspike_tf.layers.precise import PreciseCell, shaped
 from kspike_tf.layers.settings import handed_to_cell, hands_settings_on
 
 Tensor = Any
@@ -168,7 +168,7 @@ class SpikingActivationCell(PreciseCell):
         """Take all time steps at once, as `KerasSpikingCell.call_sequence`."""
         # The scan knows this activation function itself, and needs no memory for the rates.
         rectifies = self.activation is keras.activations.relu
-        x = self._merged(self._cast(inputs) if rectifies else self._rates_of_steps(inputs))
+        x = self._merged(self._cast(inputs)) if rectifies else self._rates_of_steps(inputs)
         if mask is not None:
             # At the start, so that zeros follow: they leave a voltage where it is.
             x = masking.packed(x, mask)
@@ -193,8 +193,9 @@ class SpikingActivationCell(PreciseCell):
     def _rates_of_steps(self, inputs: Tensor) -> Tensor:
         # The activation takes time as more of the batch: it may know nothing of time.
         merged = tf.reshape(inputs, tf.concat([[-1], tf.shape(inputs)[2:]], 0))
-        rates = self._rates(tf.ensure_shape(merged, [None, *self.size]))
-        return tf.ensure_shape(tf.reshape(rates, tf.shape(inputs)), inputs.shape)
+        rates = self._rates(shaped(merged, [None, *self.size]))
+        rates = tf.reshape(rates, tf.concat([tf.shape(inputs)[:2], [self.units]], 0))
+        return shaped(rates, [*inputs.shape[:2], self.units])
 
     def _rates(self, inputs: Tensor) -> Tensor:
         return self._cast(self.activation(inputs))
