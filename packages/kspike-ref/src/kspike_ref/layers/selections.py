@@ -255,7 +255,8 @@ class Tile(Operation):
 
     def _counts(self, rank: int) -> list[int]:
         given = self.config["repeats"]
-        counts = [_count(self, n, "repeats") for n in (given if isinstance(given, list) else [given])]
+        listed = given if isinstance(given, list) else [given]
+        counts = [_count(self, n, "repeats") for n in listed]
         counts = [1] * (rank - len(counts)) + counts
         if len(counts) > rank or counts[0] != 1:
             raise self.mixes(f"repeats={given!r:.80}")
@@ -286,7 +287,7 @@ class Reordering(Operation):
             order[one], order[other] = order[other], order[one]
             return order
         source, target = (_axes(self, config[key], rank) for key in ("source", "destination"))
-        if len(source) != len(target) or len({*source}) < len(source) or len({*target}) < len(target):
+        if not len(source) == len(target) == len({*source}) == len({*target}):
             raise ArchiveError("source and destination must be as many different axes")
         order = [i for i in order if i not in source]
         for place, axis in sorted(zip(target, source, strict=True)):
