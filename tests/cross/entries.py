@@ -92,7 +92,8 @@ LAYERS = {
     "Normalization": one(lambda x: L.Normalization(mean=3.0, variance=4.0)(x)),
     "Rescaling": one(lambda x: L.Rescaling(1 / 127.5, -1.0)(x)),
     "LayerScale": one(lambda x: LayerScale(0.5, 4)(x), refused=("bool",)),
-    "custom:LayerScale": one(lambda x: LayerScale(0.5, 4)(x), refused=("bool",)),  # as Keras 3.0 saved it
+    # as Keras 3.0 saved it
+    "custom:LayerScale": one(lambda x: LayerScale(0.5, 4)(x), refused=("bool",)),
     "InputLayer": one(lambda x: x),
     "Flatten": one(lambda x: L.Flatten()(x)),
     "Reshape": one(lambda x: L.Reshape((4, 5))(x)),
@@ -177,7 +178,6 @@ OPERATIONS = (
         "ops:Cast": one(lambda x: ops.cast(x, "int32")),
     }
 )
-ENTRIES = LAYERS | OPERATIONS
 
 # Other uses of them, whose types have rules of their own.
 _ACTIVATIONS = (
@@ -244,3 +244,42 @@ USES |= {
     "x + int8": one(lambda x: x + np.arange(4, dtype=np.int8)),
     "sum to float": one(lambda x: ops.sum(x, axis=-1) * 0.5),
 }
+
+_MORE = (
+    "celu elu gelu hard_shrink hard_tanh leaky_relu log_sigmoid soft_shrink sparse_plus"
+    " sparse_sigmoid squareplus tanh_shrink erf log_softmax sparsemax glu arccos arccosh arcsin"
+    " arcsinh arctan arctanh cosh sinh tan log10 log2 exp2 isfinite isinf isnan"
+).split()
+_SINGLE = dict.fromkeys(("gelu", "leaky_relu"), ("float64",))  # Keras' constants are float32
+_MORE_REDUCING = "var std logsumexp count_nonzero amax amin argmax argmin".split()
+_ALONG = "sort argsort cumsum cumprod".split()
+MORE = (
+    {key_of(name): one(getattr(ops, name), left_out=_SINGLE.get(name, ())) for name in _MORE}
+    | {key_of(name): one(lambda x, f=getattr(ops, name): f(x, axis=1)) for name in _MORE_REDUCING}
+    | {key_of(name): one(lambda x, f=getattr(ops, name): f(x, axis=1)) for name in _ALONG}
+    | {
+        "ops:LogicalXor": two(ops.logical_xor),
+        "ops:Threshold": one(lambda x: ops.threshold(x, 0.5, 2.0)),
+        "ops:Where": two(lambda x, y: ops.where(x > 0, x, y)),
+        "ops:SaturateCast": one(lambda x: ops.saturate_cast(x, "uint8")),
+        "ops:ConvertToTensor": one(lambda x: ops.convert_to_tensor(x)),
+        "ops:Norm": one(lambda x: ops.norm(x, axis=1)),
+        "ops:Normalize": one(lambda x: ops.normalize(x, axis=1)),
+        "ops:TopK": one(lambda x: ops.top_k(x, 2)[0]),
+        "ops:Matmul": two(lambda x, y: ops.matmul(x, ops.transpose(y, (0, 2, 1))), within=(0, 5)),
+        "ops:Einsum": two(lambda x, y: ops.einsum("abc,abc->ab", x, y), within=(0, 5)),
+        "ops:Split": one(lambda x: ops.split(x, 2, axis=2)[1]),
+        "ops:Unstack": one(lambda x: ops.unstack(x, axis=1)[1]),
+        "ops:Take": one(lambda x: ops.take(x, [0, 2], axis=1)),
+        "ops:Pad": one(lambda x: ops.pad(x, ((0, 0), (1, 2), (0, 0)))),
+        "ops:Repeat": one(lambda x: ops.repeat(x, 2, axis=1)),
+        "ops:Tile": one(lambda x: ops.tile(x, (1, 2, 1))),
+        "ops:Swapaxes": one(lambda x: ops.swapaxes(x, 1, 2)),
+        "ops:Moveaxis": one(lambda x: ops.moveaxis(x, 1, 2)),
+        "ops:Flip": one(lambda x: ops.flip(x, axis=1)),
+        "ops:Roll": one(lambda x: ops.roll(x, 1, axis=1)),
+        "ops:OneHot": one(lambda x: ops.one_hot(x, 4), 5, within=(0, 3)),
+        "ops:MultiHot": one(lambda x: ops.multi_hot(x, 4), 5, within=(0, 3)),
+    }
+)
+ENTRIES = LAYERS | OPERATIONS | MORE

@@ -11,17 +11,18 @@ import pytest
 from keras import ops
 
 import kspike_ref
+from kspike_ref.layers.base import UnsupportedUseError
 from kspike_ref.layers.operation import function_name
-from kspike_ref.layers.registry import _registry
+from kspike_ref.layers.registry import _registry, create
 
 SHAPE = (5, 1, 4)  # without the batch
 TENSORS = {"x", "x1", "x2", "xs"}
-# The others are in test_more_operations.
-HERE = ("arithmetic", "casting", "operations")
+OPERATIONS = {key: cls for key, cls in _registry.items() if key.startswith("ops:")}
+HERE = ("arithmetic", "casting", "operations")  # modules; test_more_operations has the others
 NAMES = sorted(
     function_name(key[4:])
-    for key, cls in _registry.items()
-    if key.startswith("ops:") and cls.__module__.rsplit(".", 1)[-1] in HERE
+    for key, cls in OPERATIONS.items()
+    if cls.__module__.split(".")[-1] in HERE
 )
 _REDUCING = ("mean", "sum", "max", "min", "prod", "any", "all")
 
@@ -75,7 +76,10 @@ REFUSED = [
     ("softmax", {"axis": None}, "axis"),
     ("softmax", {"axis": 0}, "axis"),
     ("softmax", {"axis": (1, 3)}, "axis"),
-    *(("get_item", {"key": key}, "index") for key in (0, np.s_[1:, :], np.s_[::2, 1], np.s_[None, :])),
+    *(
+        ("get_item", {"key": key}, "index")
+        for key in (0, np.s_[1:, :], np.s_[::2, 1], np.s_[None, :])
+    ),
 ]
 
 
@@ -91,6 +95,14 @@ def test_the_table_holds_every_argument():
         wanted = set(inspect.signature(getattr(ops, name)).parameters) - TENSORS
         held = [options for one, options, *_ in (*HONOURED, *REFUSED) if one == name]
         assert wanted == set().union(*held), name
+
+
+def test_no_operation_drops_an_argument_that_it_does_not_know():
+    for key in OPERATIONS:
+        config = {"name": "it", "surprise": 1}
+        serialised = {"module": "keras.src.ops.numpy", "class_name": key[4:], "config": config}
+        with pytest.raises(UnsupportedUseError, match="it: keras.ops.* 'surprise' is not supp"):
+            create(serialised)
 
 
 def test_arguments_have_the_effect_of_keras(tmp_path):

@@ -11,7 +11,8 @@ import pytest
 from kspike_energy import Layer, ModelEnergy, Network
 
 ASSUMPTIONS = {
-    "dt", "timesteps_per_inference", "events", "input_coding", "padding", "normalization",
+    "dt", "timesteps_per_inference", "events", "input_coding", "padding",
+    "convention", "normalization",
     "time_axis",
 }  # fmt: skip
 

@@ -357,6 +357,8 @@ def test_merges_cost_keras_spiking_nothing():
     energy = ModelEnergy(model, data, convention="keras-spiking")
     assert energy.layer_stats[layer]["connections"] == 0
     assert energy.layer_rates[layer] == 3
+    assert "Counted as KerasSpiking does" in energy.summary_string()
+    assert energy.assumptions(1, 0.001)["convention"] == "keras-spiking"
 
 
 def test_what_a_filter_adds_to_the_example_of_the_guide():

@@ -42,7 +42,7 @@ def test_sums_that_overflow():
     energy = ModelEnergy(Network(layers))
     assert energy.layer_energy("a", "hot", dt=1.0)[0] == 1.5e308
     for estimate in (energy.total_energy, energy.energy_range):
-        with pytest.raises(ValueError, match="energ.* on 'hot' is too large"):
+        with pytest.raises(ValueError, match=r"energ.* on 'hot' is too large"):
             estimate("hot", dt=1.0)
 
 
@@ -130,7 +130,7 @@ def test_data_that_cannot_be_added_up(value):
     model = keras.Model(inp, keras.layers.Flatten(name="flat")(inp))
     data = np.full((3, 4), value)
     for batch_size in (1, 3):
-        with pytest.raises(ValueError, match="activity at the input of layer .* is infinite"):
+        with pytest.raises(ValueError, match=r"activity at the input of layer .* is infinite"):
             ModelEnergy(model, data, batch_size=batch_size)
 
 

@@ -136,6 +136,37 @@ MODELS = {
         ),
         (300, 40, 64),
     ),
+    "attention": (
+        functional(
+            [
+                applied(input_layer(None, 16)),
+                applied(
+                    layer(
+                        "MultiHeadAttention", "heads", num_heads=4, key_dim=8, value_dim=8,
+                        use_bias=True, dropout=0.0,
+                    ),
+                    [tensor("input"), tensor("input")],
+                ),
+                applied(layer("Attention", "plain", use_scale=False), [[tensor("heads")] * 2]),
+                applied(
+                    layer("AdditiveAttention", "sum", use_scale=False),
+                    [[tensor("plain"), tensor("input")]],
+                ),
+            ],
+            ["input", 0, 0],
+            ["sum", 0, 0],
+        ),
+        (20, 100, 16),
+    ),
+    "convolution over time": (
+        sequential(
+            input_layer(5, 16, 16, 2),
+            layer(
+                "ConvLSTM2D", "c", filters=8, kernel_size=[3, 3], strides=[1, 1], padding="same",
+            ),
+        ),
+        (30, 5, 16, 16, 2),
+    ),
     "activations": (
         sequential(
             input_layer(1000), layer("Activation", "a", activation="gelu"),
@@ -442,3 +473,24 @@ def test_shapes_are_those_of_a_run():
         for i, made in enumerate(acts):
             for k, y in enumerate(made if isinstance(made, list) else [made]):
                 assert shapes[Ref(i, k)] == y.shape, model.nodes[i].name
+
+
+def test_a_step_costs_a_step():
+    """Also where the model says how many time steps there are, and reshapes by that number."""
+    config = sequential(
+        input_layer(10, 2, 3),
+        layer("Reshape", "row", target_shape=[10, 6]),
+        layer("Lowpass", "low", "kspike_tf", dt=0.1),
+        dense("d", 4),
+    )
+    x = np.ones((2, 10, 2, 3), np.float32)
+    whole = unsaved(config)
+    few = unsaved(config, max_operations=whole.cost(x.shape).operations // 9)
+    with pytest.raises(ValueError, match="max_operations"):
+        few.predict(x)
+    state = few.initial_state(2)
+    for t in range(10):
+        y, state = few.step(x[:, t], state)
+    np.testing.assert_array_equal(y, whole.predict(x)[:, -1])
+    with pytest.raises(ValueError, match="max_operations=9;"):
+        unsaved(config, max_operations=9).step(x[:, 0], few.initial_state(2))

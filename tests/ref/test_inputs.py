@@ -8,6 +8,7 @@ from archives import applied, dense, functional, input_layer, layer, sequential,
 from unsaved import unsaved
 
 import kspike_ref
+from kspike_ref.layers.shape import repeated
 
 
 def _x(*shape, seed=0):
@@ -384,3 +385,27 @@ def test_warnings_point_at_the_caller(function, options):
     with pytest.warns(UserWarning, match="seconds") as caught:
         getattr(kspike_ref, function)(np.full((1, 2, 3), 20.0), **options)
     assert caught[0].filename == __file__
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("name", "value"), [("Mean", np.nan), ("Std", np.nan), ("Sum", 0)])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_operations_over_no_steps(name, value, keepdims):
+    """As in Keras; NumPy would warn of the mean."""
+    operation = layer(name, "op", axis=[1], keepdims=keepdims)
+    operation["module"] = "keras.src.ops.numpy"
+    config = functional(
+        [applied(input_layer(None, 4)), applied(operation, [tensor("input")])],
+        ["input", 0, 0],
+        ["op", 0, 0],
+    )
+    y = unsaved(config).predict(_x(2, 0, 4))
+    np.testing.assert_array_equal(y, np.full((2, 1, 4) if keepdims else (2, 4), value, np.float32))
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3])
+@pytest.mark.parametrize("factor", [1, 2, 5])
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (0, 3, 4, 5), (2, 3, 0, 5)])
+def test_repeated_elements(shape, axis, factor):
+    x = _x(*shape).transpose(0, 2, 1, 3)
+    np.testing.assert_array_equal(repeated(x, axis, factor), np.repeat(x, factor, axis))

@@ -335,3 +335,67 @@ def test_time_axes_of_several_lengths_are_refused():
         [["one", 0, 0], ["other", 0, 0]],
     )
     _refused(config, r"time axes of several lengths \(5 at 'a', 7 at 'b'\)")
+
+
+@pytest.mark.parametrize("sequences", [False, True])
+def test_convolutions_over_time(sequences):
+    conv = layer(
+        "ConvLSTM2D", "conv", filters=2, kernel_size=[3, 3], strides=[1, 1], padding="same",
+        return_sequences=sequences,
+    )  # fmt: skip
+    check(unsaved(sequential(input_layer(None, 4, 3, 2), conv)), _x(3, 5, 4, 3, 2))
+    inner = _each([conv], 2, 4, 3, 2)
+    check(unsaved(sequential(input_layer(None, 2, 4, 3, 2), inner)), _x(3, 4, 2, 4, 3, 2))
+
+
+def _attending(*shape):
+    heads = layer("MultiHeadAttention", "heads", num_heads=2, key_dim=3, value_dim=3, dropout=0.0)
+    return functional(
+        [
+            applied(input_layer(*shape)),
+            applied(heads, [tensor("input"), tensor("input")]),
+        ],
+        ["input", 0, 0],
+        ["heads", 0, 0],
+        name="attending",
+    )
+
+
+def test_attention_over_time_is_refused_and_within_a_step_streams():
+    _refused(
+        sequential(input_layer(None, 4), layer("Lowpass", "low", "kspike_tf"), _attending(None, 4)),
+        r"heads' \(MultiHeadAttention\) mixes time steps",
+    )
+    each = layer("TimeDistributed", "each", layer=_attending(5, 4))
+    check(unsaved(sequential(input_layer(None, 5, 4), each)), _x(3, 4, 5, 4))
+
+
+@pytest.mark.parametrize(
+    ("name", "time", "units"),
+    [
+        ("Cumsum", {"axis": 1}, {"axis": 2}),
+        ("Flip", {"axis": [1]}, {"axis": [2]}),
+        ("Roll", {"axis": 1, "shift": 1}, {"axis": 2, "shift": 1}),
+        ("Sort", {"axis": 1}, {"axis": 3}),
+        ("Repeat", {"axis": 1, "repeats": 2}, {"axis": 2, "repeats": 2}),
+        ("Mean", {"axis": [1]}, {"axis": [2]}),
+        ("Swapaxes", {"axis1": 1, "axis2": 2}, {"axis1": 2, "axis2": 3}),
+        ("Std", {"axis": [1]}, {"axis": [3]}),
+        ("Argmax", {"axis": 1}, {"axis": 2}),
+    ],
+)
+def test_operations_along_time_are_refused_and_along_units_stream(name, time, units):
+    def model(options):
+        operation = {**layer(name, "op", **options), "module": "keras.src.ops.numpy"}
+        return functional(
+            [
+                applied(input_layer(None, 3, 3)),
+                applied(layer("Lowpass", "low", "kspike_tf", dt=0.1), [tensor("input")]),
+                applied(operation, [tensor("low")]),
+            ],
+            ["input", 0, 0],
+            ["op", 0, 0],
+        )
+
+    _refused(model(time), r"'op' \(\w+\) mixes time steps")
+    check(unsaved(model(units)), _x(2, 4, 3, 3))

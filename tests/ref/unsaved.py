@@ -14,6 +14,19 @@ from kspike_ref.model import Model
 POSITIVE = ("tau", "moving_variance", "variance")
 
 
+class _Drawn:
+    """A store that holds whatever is asked for."""
+
+    def __init__(self, rng):
+        self.rng = rng
+
+    def holds(self, path):
+        return True
+
+    def read(self, path, name, shape, layer):
+        return self.rng.normal(0, 1, shape)
+
+
 def unsaved(config, seed=0, **options):
     """Return a model whose weights are drawn, whatever shapes they have."""
     rng = np.random.default_rng(seed)
@@ -28,4 +41,4 @@ def unsaved(config, seed=0, **options):
         layer.prepare()
 
     with mock.patch.object(Layer, "load", load):
-        return Model(build(parse(config), None), **options)
+        return Model(build(parse(config), _Drawn(rng)), **options)

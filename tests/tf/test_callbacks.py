@@ -153,9 +153,7 @@ def test_executions_beyond_the_steps_of_an_epoch_count():
     recorder = Recorder(dt)
     callbacks = [DtScheduler(dt, lambda step: 1.0 + step), recorder]
     # Keras runs six: three times two.
-    model.fit(
-        batches(True).repeat(), epochs=2, steps_per_epoch=5, verbose=0, callbacks=callbacks
-    )
+    model.fit(batches(True).repeat(), epochs=2, steps_per_epoch=5, verbose=0, callbacks=callbacks)
     assert recorder.seen == [1, 3, 5, 7, 9, 11]
 
 

@@ -41,7 +41,7 @@ def test_a_subclass_may_have_options_of_its_own():
             super().__init__(**kwargs)
 
     assert Own(own=1, stateful=True).own == 1
-    with pytest.raises(TypeError, match="Own has no option statefull. Did you mean stateful"):
+    with pytest.raises(TypeError, match=r"Own has no option statefull. Did you mean stateful"):
         Own(own=1, statefull=True)
 
 
@@ -132,6 +132,7 @@ def test_regularizers_without_weights_warn():
         for make in (regularizers.RangedRegularizer, regularizers.L1, regularizers.L2):
             make()
         regularizers.Percentile(l1=0.1)
+        regularizers.L1(0.0)  # given, not forgotten
 
 
 def test_a_process_without_threads_computes_all_the_same():

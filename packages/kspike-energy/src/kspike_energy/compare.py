@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from operator import truediv
 from typing import TYPE_CHECKING, Any
 
 from kspike_energy.checks import finite
@@ -156,7 +158,7 @@ def compare_devices(
                 total,
                 low,
                 high,
-                finite(what, lambda t=total: t / base_energy) if base_energy else math.nan,
+                finite(what, partial(truediv, total, base_energy)) if base_energy else math.nan,
                 device.spiking,
                 device.energy_per_neuron is not None,
             )

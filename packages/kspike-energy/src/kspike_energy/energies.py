@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from kspike_energy.checks import check_count, dt_or_default, finite
@@ -137,7 +138,7 @@ class Energies:
             ]
             parts = [part for s, n in operations for part in (s * synop, n * neuron)]
             bounds.append(
-                finite(f"the range of energies on {figures.name!r}", lambda p=parts: math.fsum(p))
+                finite(f"the range of energies on {figures.name!r}", partial(math.fsum, parts))
             )
         low, high = bounds
         return low, high

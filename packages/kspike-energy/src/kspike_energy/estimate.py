@@ -1,6 +1,7 @@
 """`ModelEnergy`: what a network would cost in energy on a device."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace as changed
 from typing import Any, ClassVar
 
 from kspike_energy.adapters import find_adapter
@@ -125,6 +126,8 @@ class ModelEnergy(Export):
         convention: str = "kspike",
     ) -> None:
         options = Options(padding, normalization, convention)
+        if convention == "keras-spiking":
+            options = changed(options, padding="counted")  # as reports say
         check_choice("events", events, ("mean", "exact"))
         check_choice("input_coding", input_coding, ("rate", "events", "dense"))
         if events == "exact" and padding == "counted":

@@ -31,9 +31,7 @@ def check_layer_class(layer_class: object) -> None:
         raise TypeError(f"layer_class must be a class. Received: layer_class={layer_class!r}")
 
 
-def set_statistics(
-    layer_class: type | str, function: Statistics, *, warn: bool = False
-) -> None:
+def set_statistics(layer_class: type | str, function: Statistics, *, warn: bool = False) -> None:
     """Register how a layer is counted.
 
     Parameters

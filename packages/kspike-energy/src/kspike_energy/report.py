@@ -63,7 +63,9 @@ def summary_text(
     """
     if isinstance(columns, str) or not columns:
         raise ValueError(f"columns must be a list of column names. Received: columns={columns!r}")
-    columns = [" ".join(column.split()) if isinstance(column, str) else column for column in columns]
+    columns = [
+        " ".join(column.split()) if isinstance(column, str) else column for column in columns
+    ]
     parsed = [_column(energy, column, timesteps, dt) for column in columns]
     headers = [header for header, _ in parsed]
     rows = [[cell(layer) for _, cell in parsed] for layer in energy.network.layers]
@@ -186,6 +188,11 @@ def _notes(energy: "ModelEnergy", devices: Sequence[str], timesteps: int, dt: fl
         )
     if energy.network.time_axis == BY_HAND:
         notes.append("Counts and rates are those that the network was described with.")
+    elif facts["convention"] == "keras-spiking":
+        notes.append(
+            "Counted as KerasSpiking does: layers that it does not know cost nothing, and "
+            "positions over padding are connections."
+        )
     else:
         notes.append(
             f"Time axis: {facts['time_axis']}. Connections over padding: {facts['padding']}. "

@@ -170,9 +170,7 @@ class _Parser:
 
 def _is_distributed_model(item: Mapping[str, Any]) -> bool:
     inner = item["config"].get("layer")
-    return (
-        key_of(item) in OVER_TIME and isinstance(inner, Mapping) and key_of(inner) in MODELS
-    )
+    return key_of(item) in OVER_TIME and isinstance(inner, Mapping) and key_of(inner) in MODELS
 
 
 def _serialised(item: Any) -> Mapping[str, Any]:

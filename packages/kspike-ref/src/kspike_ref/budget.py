@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,8 @@ class Budget:
         The same as a chain, if it is one.
     is_one_block : bool
         Whether all examples go in one block.
+    stepped : collection of int
+        The nodes that take single time steps in a stream.
     max_bytes, max_operations : float or None
         What each run may take.
     """
@@ -84,10 +87,12 @@ class Budget:
         graph: Graph,
         chain: Chain | None,
         is_one_block: bool,
+        stepped: Collection[int],
         max_bytes: float | None,
         max_operations: float | None,
     ) -> None:
         self._graph, self._chain, self._is_one_block = graph, chain, is_one_block
+        self._stepped = stepped
         self._limits = _limits(max_bytes, max_operations)
         self.is_limited = self._limits != (None, None)
         self._known: dict[Any, Cost] = {}
@@ -128,9 +133,7 @@ class Budget:
         key = inputs, size, threads, keep
         cost = self._known.get(key)
         if cost is None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            cost = self._known[key] = self._cost(inputs, count, size, threads, keep)
+            cost = self._remember(key, self._cost(inputs, count, size, threads, keep))
         return cost
 
     def _cost(
@@ -157,6 +160,46 @@ class Budget:
             part = shapes_of(graph, [(min(rows, count), *shape[1:]) for shape in inputs])
             block = peak(graph, part, ends)
         return Cost(work, _FIXED + outputs + min(threads, -(-count // rows)) * block)
+
+    def admit_step(self, inputs: tuple[tuple[int, ...], ...]) -> bool:
+        """Refuse a step of a stream that would take more than it may; return whether it takes long.
+
+        Parameters
+        ----------
+        inputs : tuple of tuple of int
+            The shapes of the inputs, with a time axis of one step.
+
+        Returns
+        -------
+        bool
+            As from `admit`.
+
+        Raises
+        ------
+        ValueError
+            As in `admit`.
+        """
+        key = inputs, "step"
+        cost = self._known.get(key)
+        if cost is None:
+            try:
+                shapes = shapes_of(self._graph, inputs, self._stepped)
+            except ValueError:
+                if self.is_limited:
+                    raise
+                return True
+            ends = set(refs(self._graph.outputs))
+            size = _FIXED + peak(self._graph, shapes, ends)
+            cost = self._remember(key, Cost(operations(self._graph, shapes), size))
+        if self.is_limited:
+            check_cost(cost, *self._limits)
+        return cost.operations > _LONG
+
+    def _remember(self, key: Any, cost: Cost) -> Cost:
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[key] = cost
+        return cost
 
     def admit(
         self,

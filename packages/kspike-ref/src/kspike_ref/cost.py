@@ -60,7 +60,9 @@ def _short(number: float, unit: str) -> str:
     return f"{number / 1000**power:.3g} {'kMGTP'[power - 1] if power else ''}{unit}".rstrip()
 
 
-def shapes_of(graph: Graph, inputs: Sequence[tuple[int, ...]]) -> Shapes:
+def shapes_of(
+    graph: Graph, inputs: Sequence[tuple[int, ...]], stepped: Collection[int] = ()
+) -> Shapes:
     """Return the shape of every tensor of a run.
 
     Parameters
@@ -69,6 +71,8 @@ def shapes_of(graph: Graph, inputs: Sequence[tuple[int, ...]]) -> Shapes:
         The model.
     inputs : sequence of tuple of int
         The shapes of the inputs.
+    stepped : collection of int
+        The nodes that take a single time step here, whatever length the model was made for.
 
     Returns
     -------
@@ -84,7 +88,7 @@ def shapes_of(graph: Graph, inputs: Sequence[tuple[int, ...]]) -> Shapes:
     for i, node in enumerate(graph.nodes):
         if isinstance(node.layer, InputLayer):
             continue
-        for k, shape in enumerate(_outputs(node, shapes)):
+        for k, shape in enumerate(_outputs(node, shapes, i in stepped)):
             if not all(isinstance(n, int) and n >= 0 for n in shape):
                 raise ValueError(
                     f"layer {node.name!r} ({node.layer.class_name}) does not tell the shape of its "
@@ -94,7 +98,7 @@ def shapes_of(graph: Graph, inputs: Sequence[tuple[int, ...]]) -> Shapes:
     return shapes
 
 
-def _outputs(node: Node, shapes: Shapes) -> list[Any]:
+def _outputs(node: Node, shapes: Shapes, is_step: bool) -> list[Any]:
     given = [shapes[ref] for ref in node.inputs]
     if isinstance(node.layer, Fold):
         return [(given[0][0] * given[0][1], *given[0][2:])]
@@ -102,17 +106,22 @@ def _outputs(node: Node, shapes: Shapes) -> list[Any]:
         return [(*given[1][:2], *given[0][1:])]
     rows = given[0][0]
 
+    own = dict(zip(node.inputs, node.input_shapes, strict=True))
+
     def shape(ref: Ref) -> Shape:
-        return (None, *shapes[ref][1:])
+        first = own[ref][1:2] if is_step else shapes[ref][1:2]
+        return (None, *first, *shapes[ref][2:])
 
     keywords = {key: value for key, value in node.keywords.items() if key != "mask"}
     try:
         output = node.layer.output_shape(
             *substitute(node.arguments, shape), **substitute(keywords, shape)
         )
-    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+    except Exception as error:  # also of a user's own layer
         raise ValueError(f"layer {node.name!r} does not take inputs of {given}: {error}") from error
     outputs = output if isinstance(output, list) else [output]
+    if is_step:
+        outputs = [(one[0], 1, *one[2:]) for one in outputs]
     return [(rows if one[0] is None else one[0], *one[1:]) for one in outputs]
 
 
@@ -254,9 +263,11 @@ def _workspace(node: Node, i: int, shapes: Shapes, sizes: list[int]) -> int:
         taps = math.prod(layer.window.size) * layer.integer("filters")
         inner = _positions(layer, shapes[node.inputs[0]]) * taps * sizes[i]
     inner += _gates(layer, shapes[node.inputs[0]]) * sizes[i]
-    own = layer.temporaries([shapes[r] for r in node.inputs],
-                            [shapes[Ref(i, k)] for k in range(len(node.output_shapes))])
-    inner += own * sizes[i]
+    temporaries = layer.temporaries(
+        [shapes[ref] for ref in node.inputs],
+        [shapes[Ref(i, k)] for k in range(len(node.output_shapes))],
+    )
+    inner += temporaries * sizes[i]
     return inner + _TEMPORARIES * max(sum(given), sum(made))
 
 
@@ -269,4 +280,4 @@ def _gates(layer: Layer, shape: tuple[int, ...]) -> int:
         if isinstance(cell, Cell):
             widths = [w.shape[-1] for w in cell.weights.values() if w.ndim > 1]
             width += 2 * sum(widths)
-    return math.prod(shape[:2]) * width
+    return math.prod(shape[:-1]) * width

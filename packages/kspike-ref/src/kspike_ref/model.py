@@ -133,7 +133,9 @@ class Model:
         self._inputs = Inputs(graph, axes)
         self._chain = Chain.of(graph, axes.timed)
         self._is_one_block = any(has_time_first(node.layer) for node in graph.nodes)
-        self._budget = Budget(graph, self._chain, self._is_one_block, max_bytes, max_operations)
+        self._budget = Budget(
+            graph, self._chain, self._is_one_block, self._stream.stepped, max_bytes, max_operations
+        )
         self._num_threads: int | None = None
         self._record: dict[int, LayerRun] | Array = {}
         self.name = graph.name
@@ -183,7 +185,8 @@ class Model:
         Raises
         ------
         TypeError
-            If an input does not hold real numbers, or is a masked array.
+            If an input does not hold real numbers, or is a masked array; or a layer gets numbers of
+            a type that it does not take in Keras either, as a convolution of integers.
         ValueError
             If the inputs do not fit the model or each other, or the run may take more than the
             limits allow.
@@ -193,8 +196,12 @@ class Model:
         Ctrl-C ends long runs at once.
 
         Each call starts from the initial state, also where a layer was saved with
-        ``stateful=True``: to go on from call to call, carry the state with `step`. Models of half
-        precision are computed in float32, with the weights as they were saved.
+        ``stateful=True``: to go on from call to call, carry the state with `step`.
+
+        Inputs are cast to the type of the model's `keras.Input`. Between layers and in the outputs,
+        numbers have the type that they have in Keras on TensorFlow, with one exception: what Keras
+        computes in float16 or bfloat16, which NumPy lacks, is computed and returned in float32,
+        with the weights as they were saved.
         """
         batch_size = check_batch_size(batch_size)
         chain, shows = self._chain, progress or shows_progress(verbose)
@@ -440,9 +447,7 @@ class Model:
 
     def _admits_step(self, inputs: list[Array]) -> bool:
         """Refuse a step that would take more than it may; return whether it takes long."""
-        shapes = tuple(array.shape for array in inputs)
-        count = self._inputs.batch(inputs)
-        return self._budget.admit(shapes, count, max(1, count), 1)
+        return self._budget.admit_step(tuple(array.shape for array in inputs))
 
     def summary(self) -> str:
         """Return a table of the model's layers, shapes and weights."""

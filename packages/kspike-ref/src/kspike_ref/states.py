@@ -45,7 +45,9 @@ class Streamed:
 
     def __init__(self, nodes: Sequence[Node], carried: Collection[int]) -> None:
         self._nodes = {i: nodes[i] for i in sorted(carried)}
-        self._shapes: dict[int, list[tuple[int, ...]]] = {}
+        self._known: dict[int, list[tuple[int, ...]]] = {}
+        # Shapes for the number of examples that came last.
+        self._expected: tuple[int, list[tuple[int, list[tuple[int, ...]]]]] = (-1, [])
 
     def initial(self, batch: int) -> dict[int, Any]:
         """Return the states before the first step, for a number of examples."""
@@ -72,22 +74,48 @@ class Streamed:
         ValueError
             If it is for another number of examples, or its arrays have other shapes.
         """
+        if self._fits(state, batch):
+            return
         if not isinstance(state, Mapping):
             raise TypeError(_ANYTHING_ELSE.format(type(state).__name__))
         if state.keys() != self._nodes.keys():
             raise ValueError(_ANYTHING_ELSE.format("the state of another model"))
-        if not self._shapes:
-            one = self.initial(1)
-            self._shapes = {i: [array.shape[1:] for array in kept] for i, kept in one.items()}
         for i, node in self._nodes.items():
             kept = state[i]
             arrays = isinstance(kept, tuple) and all(isinstance(a, np.ndarray) for a in kept)
             if not arrays or any(a.dtype.kind not in "fiub" for a in kept):
                 raise TypeError(_ANYTHING_ELSE.format(f"{kept!r:.80} for {node.name!r}"))
-            shapes = self._shapes[i]
+            shapes = self._shapes()[i]
             # A layer with a mask adds its last output to what it starts from.
             if not 0 <= len(kept) - len(shapes) <= 1:
                 raise ValueError(_ANYTHING_ELSE.format(f"{len(kept)} arrays for {node.name!r}"))
             check_rows(node.name, kept, shapes, batch)
             if len(kept) > len(shapes) and len(kept[-1]) != batch:
                 raise wrong_batch(node.name, len(kept[-1]), batch)
+
+    def _shapes(self) -> dict[int, list[tuple[int, ...]]]:
+        """Return the shapes of one example's states."""
+        if not self._known:
+            one = self.initial(1)
+            self._known = {i: [array.shape[1:] for array in kept] for i, kept in one.items()}
+        return self._known
+
+    def _fits(self, state: Any, batch: int) -> bool:
+        """Return quickly whether a state is of the form that `initial` makes."""
+        known, expected = self._expected
+        if known != batch:
+            shapes = self._shapes().items()
+            expected = [(i, [(batch, *shape) for shape in own]) for i, own in shapes]
+            self._expected = batch, expected
+        if type(state) is not dict or len(state) != len(expected):
+            return False
+        for i, wanted in expected:
+            kept = state.get(i)
+            if type(kept) is not tuple or len(kept) != len(wanted):
+                return False
+            for array, shape in zip(kept, wanted, strict=True):
+                if type(array) is not np.ndarray or array.shape != shape:
+                    return False
+                if array.dtype.kind != "f":
+                    return False
+        return True

@@ -58,6 +58,8 @@ class RangedRegularizer(keras.regularizers.Regularizer):
     3.0
     """
 
+    _has_default_weight = False  # so that a weight of zero was given, and is meant
+
     def __init__(self, target: Target = 0, regularizer: Any = _L2) -> None:
         self.target = check_target(target)
         self.regularizer = keras.regularizers.get(regularizer)
@@ -68,7 +70,8 @@ class RangedRegularizer(keras.regularizers.Regularizer):
     def _warn_if_without_weights(self) -> None:
         kinds = keras.regularizers.L1L2, keras.regularizers.L1, keras.regularizers.L2
         weights = (getattr(self.regularizer, name, 0.0) for name in ("l1", "l2"))
-        if isinstance(self.regularizer, kinds) and not any(map(float, weights)):
+        is_weighted = self._has_default_weight or any(map(float, weights))
+        if isinstance(self.regularizer, kinds) and not is_weighted:
             warnings.warn(
                 f"{type(self).__name__} without weights penalises nothing: give l1 or l2",
                 stacklevel=_outside(),
@@ -178,6 +181,8 @@ class L1(L1L2):
     1.5
     """
 
+    _has_default_weight = True
+
     def __init__(self, l1: float = 0.01, target: Target = 0, **kwargs: Any) -> None:
         super().__init__(l1=l1, l2=0.0, target=target, **kwargs)
 
@@ -213,6 +218,8 @@ class L2(L1L2):
     >>> float(L2(l2=0.5, target=(0, 2))(np.array([-1.0, 1.0, 4.0])))
     2.5
     """
+
+    _has_default_weight = True
 
     def __init__(self, l2: float = 0.01, target: Target = 0, **kwargs: Any) -> None:
         super().__init__(l1=0.0, l2=l2, target=target, **kwargs)

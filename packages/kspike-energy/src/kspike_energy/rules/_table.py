@@ -5,7 +5,17 @@ from typing import Any, TypeAlias
 
 from kspike_energy.nodes import Counts, Node
 
-__all__ = ["FREE", "LINEAR", "OVER_TIME", "RULES", "Rule", "activation_units", "is_linear", "names", "rule"]
+__all__ = [
+    "FREE",
+    "LINEAR",
+    "OVER_TIME",
+    "RULES",
+    "Rule",
+    "activation_units",
+    "is_linear",
+    "names",
+    "rule",
+]
 
 Rule: TypeAlias = Callable[[Node], Counts]
 

@@ -104,7 +104,8 @@ def registered_statistics(node: Node) -> dict[str, Any]:
         If a count is negative or a key unknown.
     """
     function = node.spec.statistics
-    assert function is not None
+    if function is None:
+        raise ValueError(f"no statistics are registered for layer {node.spec.name!r}")
     try:
         statistics = function(node)
     except TypeError as error:

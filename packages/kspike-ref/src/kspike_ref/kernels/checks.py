@@ -39,6 +39,13 @@ def read(name: str, values: Any, dtype: Any, shape: tuple[int, ...], flags: int 
     ValueError
         If it has another shape, or is not C-contiguous and aligned.
     """
+    if (
+        type(values) is np.ndarray
+        and values.dtype is dtype
+        and values.shape == shape
+        and values.flags.num & flags == flags
+    ):
+        return  # as nearly always; what follows finds out what is wrong
     if not isinstance(values, np.ndarray):
         raise TypeError(f"{name} must be an array. Received: {type(values).__name__}")
     if values.dtype != dtype:
@@ -67,6 +74,10 @@ def floats(name: str, values: Any, axes: int) -> Any:
     ValueError
         If it has another number of axes.
     """
+    if type(values) is np.ndarray and values.ndim == axes:
+        dtype = values.dtype
+        if dtype is FLOAT32 or dtype is FLOAT64:
+            return dtype
     if not isinstance(values, np.ndarray):
         raise TypeError(f"{name} must be an array. Received: {type(values).__name__}")
     if values.dtype != FLOAT32 and values.dtype != FLOAT64:

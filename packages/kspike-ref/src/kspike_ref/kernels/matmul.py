@@ -40,8 +40,8 @@ def _tile(rows: int, vectors: int, gathered: bool = False) -> Any:
     """Make a function that adds a product to ``rows`` × ``vectors`` registers of results.
 
     It takes the rows' array, where to start and how far rows are apart; a packed panel and where to
-    start; the results, likewise; the number of terms; and where terms are gathered, the rows of the
-    panel that they meet, which start where the terms do.
+    start; the results, likewise; the number of terms; and for gathered terms, the panel's rows that
+    they meet, which start where the terms do.
     """
 
     def tile(
@@ -298,12 +298,11 @@ def multiply_events(a: Array, packed: Array, out: Array) -> int:
 
 
 def _check(a: Array, packed: Array, out: Array) -> int:
-    """Check what both products take; return the width of a panel."""
+    """Check the arguments of both products; return the width of a panel."""
     dtype = checks.floats("a", a, 2)
     rows, depth = a.shape
     checks.read("a", a, dtype, (rows, depth))
-    if getattr(out, "ndim", 0) != 2:
-        raise ValueError("out must be an array of two axes")
+    checks.floats("out", out, 2)
     columns = out.shape[1]
     checks.write("out", out, dtype, (rows, columns))
     checks.read("packed", packed, dtype, (packed_size(depth, columns, dtype),))

@@ -140,6 +140,11 @@ _REDUCTIONS: dict[str, Function] = {
 }  # fmt: skip
 
 
+def is_number(value: Any) -> bool:
+    """Return whether a constant of a model is a number that an array can hold."""
+    return isinstance(value, float) or (isinstance(value, int) and -(2**63) <= value < 2**63)
+
+
 def _each(names: Any) -> list[str]:
     return [f"ops:{name}" for name in names]
 
@@ -154,8 +159,12 @@ class Elementwise(Operation):
     """A function of each element."""
 
     def setup(self) -> None:
-        self.function = _FUNCTIONS[self.class_name]
         self.kinds, self.refused = self.function.kinds, self.function.refused
+
+    @property
+    def function(self) -> _Function:
+        """What it computes: looked up, as models are pickled."""
+        return _FUNCTIONS[self.class_name]
 
     def received(self, values: Any) -> Any:
         return values  # what counts is the type that the operands have in common
@@ -163,7 +172,7 @@ class Elementwise(Operation):
     def output_shape(self, *shapes: Any) -> Shape:
         wanted = self.function.operands
         constants = [value for value in shapes if not isinstance(value, tuple)]
-        numbers = all(isinstance(value, int | float | np.ndarray) for value in constants)
+        numbers = all(isinstance(value, np.ndarray) or is_number(value) for value in constants)
         if len(shapes) != wanted or len(constants) == wanted or not numbers:
             raise ArchiveError(
                 f"layer {self.name!r} must be called with {wanted} tensors or numbers"
@@ -218,7 +227,7 @@ class Reduction(Operation):
             return
         if self.class_name not in ("Max", "Min"):
             raise UnsupportedUseError(f"{self.name}: {self.class_name} with the argument 'initial'")
-        if isinstance(self.initial, bool) or not isinstance(self.initial, int | float):
+        if isinstance(self.initial, bool) or not is_number(self.initial):
             raise ArchiveError(f"initial must be a number. Received: {self.initial!r:.80}")
 
     def positive(self, rank: int) -> tuple[int, ...]:
@@ -226,7 +235,10 @@ class Reduction(Operation):
         axes = range(rank) if self.axes is None else self.axes
         if not all(-rank <= axis < rank for axis in axes):
             raise ArchiveError(f"axis must be within {rank} axes. Received: {self.axes}")
-        return tuple(axis % rank for axis in axes)
+        found = tuple(axis % rank for axis in axes)
+        if len(set(found)) < len(found):
+            raise ArchiveError(f"axis must name each axis once. Received: {self.axes}")
+        return found
 
     def output_shape(self, shape: Shape) -> Shape:
         axes = self.positive(len(shape))
@@ -248,8 +260,19 @@ class Reduction(Operation):
             y: Array = _REDUCTIONS[self.class_name](x, **options)
             return y
         dtype = dtypes.float_type(x.dtype) if self.class_name == "Mean" else self._sum_type(x)
+        if self.class_name == "Mean" and self.is_of_nothing(x):
+            return self.nothing(x, dtype)
         y = _REDUCTIONS[self.class_name](x.astype(dtype, copy=False), dtype=dtype, **options)
         return y
+
+    def is_of_nothing(self, x: Array) -> bool:
+        """Return whether there is no element along the axes, of which NumPy would warn."""
+        return any(x.shape[axis] == 0 for axis in self.positive(x.ndim))
+
+    def nothing(self, x: Array, dtype: Any) -> Array:
+        """Return the mean of no elements, which is not a number, as in Keras."""
+        shape: Any = self.output_shape((None, *x.shape[1:]))
+        return np.full((len(x), *shape[1:]), np.nan, dtype)
 
     def _sum_type(self, x: Array) -> dtypes.DType:
         """Return the type of a sum or a product; Keras has no product in uint64."""

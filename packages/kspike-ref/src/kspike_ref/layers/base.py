@@ -510,9 +510,7 @@ def check_mask(axes: int | None, wanted: int) -> None:
         raise UnsupportedUseError(f"a mask of {axes} axes where Keras needs {wanted}")
 
 
-def check_rows(
-    name: str, states: Sequence[Array], shapes: Sequence[tuple[int, ...]], rows: int
-) -> None:
+def check_rows(name: str, states: Sequence[Array], shapes: Sequence[Shape], rows: int) -> None:
     """Refuse states that do not fit the examples of a call.
 
     Parameters

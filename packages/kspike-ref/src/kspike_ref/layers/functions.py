@@ -63,8 +63,11 @@ class ActivationFunction(Operation):
         self.values = {name: value for name, value in values.items() if value is not None}
         if not all(isinstance(value, int | float) for value in self.values.values()):
             raise ArchiveError(f"options must be numbers. Received: {self.values!r:.80}")
+        if self.class_name == "LeakyRelu":  # TensorFlow computes it of integers, in float32
+            self.kinds = "iuf"
 
     def call(self, x: Array) -> Array:
+        x = x.astype(dtypes.float_type(x.dtype), copy=False)
         y: Array = self.function(x, **self.values)
         return y.astype(x.dtype, copy=False)
 

@@ -11,6 +11,7 @@ import numpy as np
 from kspike_ref import dtypes
 from kspike_ref._softmax import softmax
 from kspike_ref.archive import ArchiveError
+from kspike_ref.layers.arithmetic import is_number
 from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.merge import concatenated
 from kspike_ref.layers.operation import Operation
@@ -125,7 +126,7 @@ class Squeeze(Operation):
         if any(shape[a] not in (1, None) for a in axes):
             raise ArchiveError(f"only axes of length 1 can be removed from {shape}")
         if self.removed not in (None, axes):
-            raise UnsupportedUseError("keras.ops.squeeze of tensors with different axes of length 1")
+            raise UnsupportedUseError("keras.ops.squeeze of tensors with other axes of length 1")
         self.removed = axes  # while a model is stepped, an axis of time has length 1 as well
         return tuple(n for i, n in enumerate(shape) if i not in axes)
 
@@ -238,7 +239,7 @@ class Clip(Operation):
 
     def setup(self) -> None:
         self.limits = [self.config[key] for key in ("x_max", "x_min")]
-        if not all(type(n) in (int, float) for n in self.limits):
+        if not all(is_number(n) and type(n) is not bool for n in self.limits):
             raise ArchiveError(f"x_min and x_max must be numbers. Received: {self.limits!r:.80}")
 
     def call(self, x: Array) -> Array:

@@ -62,9 +62,7 @@ def _largest_integers(x: Array, geometry: Array, out: Array) -> None:
     size, stride, _, pad, extent = (tuple(row.tolist()) for row in geometry)
     least = np.iinfo(x.dtype).min
     reach = [(n - 1) * s + k for n, s, k in zip(extent, stride, size, strict=True)]
-    edges = [
-        (p, max(0, r - p - n)) for p, r, n in zip(pad, reach, x.shape[1:4], strict=True)
-    ]
+    edges = [(p, max(0, r - p - n)) for p, r, n in zip(pad, reach, x.shape[1:4], strict=True)]
     padded = np.pad(x, [(0, 0), *edges, (0, 0)], constant_values=least)
     windows = np.lib.stride_tricks.sliding_window_view(padded, size, axis=(1, 2, 3))
     steps = tuple(slice(0, r - k + 1, s) for r, s, k in zip(reach, stride, size, strict=True))

@@ -171,6 +171,8 @@ class Einsum(Operation):
 
     def call(self, *inputs: Any) -> Array:
         terms, made = self._labels([np.ndim(x) for x in inputs])
+        if all(np.asarray(x).dtype.kind == "b" for x in inputs):
+            self.refuse(np.dtype(bool), "numbers, or bools with numbers")
         values = _factors(*inputs)
         labels, y = terms[0], values[0]
         if made[0] not in labels and len(values) > 1:  # a constant first: it commutes

@@ -83,6 +83,8 @@ class RNN(StatefulLayer):
         state = self.initial_state(len(x), x.shape)
         if initial_state is not None:
             given = flat(initial_state)
+            shapes = self.cell.state_shapes(self._step_shape(x.shape))
+            check_rows(self.name, given, shapes, len(x))
             state = (*given, *state[len(given) :])
         return self.scan(state, x, mask=mask)[0]
 
@@ -110,7 +112,8 @@ def over_time(
     x : (batch, time, …) ndarray
         The inputs.
     state : tuple of ndarray
-        The cell's states before; behind them the output before, where somebody keeps it.
+        The states before, which must fit ``x``; behind them the output before, where somebody
+        keeps it.
     mask : (batch, time) ndarray, optional
         Bools: False at steps that hold the states and repeat the output.
     zero : bool
@@ -124,11 +127,8 @@ def over_time(
     Raises
     ------
     ValueError
-        If the states or the mask do not fit the input.
+        If the mask does not fit the input.
     """
-    rows, step = x.shape[0], (x.shape[0], *x.shape[2:])
-    shapes: Any = cell.state_shapes(step)
-    check_rows(cell.name, state, shapes, rows)
     states = list(state[: cell.state_count])
     if mask is not None and mask.shape != x.shape[:2]:
         raise ValueError(
@@ -137,7 +137,7 @@ def over_time(
     last: Any = state[-1] if len(state) > cell.state_count else None
     if mask is not None:
         if last is None:
-            units: Any = cell.output_units(step)
+            units: Any = cell.output_units((x.shape[0], *x.shape[2:]))
             last = np.zeros((x.shape[0], *units), cell.dtype)
         if not mask.all():
             return cell.scan_masked(x, states, mask, last, zero)

@@ -13,6 +13,7 @@ from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.functions import one_axis
 from kspike_ref.layers.operation import Operation
 from kspike_ref.layers.registry import known
+from kspike_ref.layers.shape import repeated
 
 _MOST = 1 << 24  # copies of an element, or elements of padding: a limit for files of strangers
 
@@ -244,7 +245,10 @@ class Repeat(_Along):
         return _with_length(shape, axis, None if length is None else length * repeats)
 
     def call(self, x: Array) -> Array:
-        return np.repeat(x, self._repeats(), axis=self.axis(x.ndim))
+        axis, repeats = self.axis(x.ndim), self._repeats()
+        if isinstance(repeats, list):
+            return np.repeat(x, repeats, axis=axis)
+        return repeated(x, axis, repeats)
 
 
 @known("ops:Tile")
@@ -255,8 +259,9 @@ class Tile(Operation):
 
     def _counts(self, rank: int) -> list[int]:
         given = self.config["repeats"]
-        listed = given if isinstance(given, list) else [given]
-        counts = [_count(self, n, "repeats") for n in listed]
+        counts = [
+            _count(self, n, "repeats") for n in (given if isinstance(given, list) else [given])
+        ]
         counts = [1] * (rank - len(counts)) + counts
         if len(counts) > rank or counts[0] != 1:
             raise self.mixes(f"repeats={given!r:.80}")
@@ -287,7 +292,11 @@ class Reordering(Operation):
             order[one], order[other] = order[other], order[one]
             return order
         source, target = (_axes(self, config[key], rank) for key in ("source", "destination"))
-        if not len(source) == len(target) == len({*source}) == len({*target}):
+        if (
+            len(source) != len(target)
+            or len({*source}) < len(source)
+            or len({*target}) < len(target)
+        ):
             raise ArchiveError("source and destination must be as many different axes")
         order = [i for i in order if i not in source]
         for place, axis in sorted(zip(target, source, strict=True)):
@@ -355,7 +364,7 @@ class Turn(Operation):
 class OneHot(Operation):
     """A vector for each integer: 1 at its place, 0 elsewhere; nothing where there is no place."""
 
-    kinds = "iuf"
+    kinds = "biuf"
     options = ("num_classes", "axis", "sparse", "dtype")
 
     def setup(self) -> None:

@@ -270,7 +270,7 @@ class UpSampling(Layer):
     def call(self, x: Array) -> Array:
         if self.interpolation == "nearest":
             for i, factor in enumerate(self.factors):
-                x = _repeated(x, self.first + i, factor)
+                x = repeated(x, self.first + i, factor)
             return x
         if self.interpolation != "bilinear":
             return self._resized(x)
@@ -287,8 +287,23 @@ class UpSampling(Layer):
         return np.ascontiguousarray(np.moveaxis(y, -1, 1)) if self.first == 2 else y
 
 
-def _repeated(x: Array, axis: int, factor: int) -> Array:
-    """Return `numpy.repeat`, which would hold the GIL, so that no other thread could run."""
+def repeated(x: Array, axis: int, factor: int) -> Array:
+    """Repeat each element along an axis.
+
+    Parameters
+    ----------
+    x : ndarray
+        Any.
+    axis : int
+        Along which axis, counted from the first.
+    factor : int
+        How often.
+
+    Returns
+    -------
+    ndarray
+        What `numpy.repeat` makes; that would hold the GIL, so that Ctrl-C is not seen.
+    """
     before, after = x.shape[: axis + 1], x.shape[axis + 1 :]
     y = np.empty((*before, factor, *after), x.dtype)
     y[...] = np.expand_dims(x, axis + 1)

@@ -32,9 +32,14 @@ class Statistic(Reduction):
                 x, axis=axes, keepdims=keep
             )
             return extreme
+        given, kind = x.dtype, x.dtype.kind
         x = x.astype(dtypes.float_type(x.dtype), copy=False)
         if self.class_name == "Logsumexp":
+            if kind != "f":
+                self.refuse(given, "floats")
             return _log_sum_exp(x, axes, keep)
+        if self.is_of_nothing(x):
+            return self.nothing(x, x.dtype)
         variance: Array = x.var(axis=axes, keepdims=keep)
         return np.sqrt(variance) if self.class_name == "Std" else variance
 
@@ -106,6 +111,8 @@ class Normalize(Operation):
         self.epsilon = 1e-7 if epsilon is None else float(epsilon)  # Keras' backend.epsilon()
         if not isinstance(self.order, int | float):
             raise UnsupportedUseError(f"keras.ops.normalize with order={self.order!r:.80}")
+        if self.order == 2:
+            self.kinds = "f"
 
     def _axes(self, rank: int) -> tuple[int, ...]:
         axis = self.config.get("axis", -1)

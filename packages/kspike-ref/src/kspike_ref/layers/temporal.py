@@ -11,7 +11,15 @@ import numpy as np
 
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.activation import activation
-from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer, check_mask
+from kspike_ref.layers.base import (
+    Array,
+    Layer,
+    Shape,
+    State,
+    StatefulLayer,
+    check_mask,
+    check_rows,
+)
 from kspike_ref.layers.cells import Cell
 from kspike_ref.layers.dense import activation_parts
 from kspike_ref.layers.recurrent import check_states, flat, over_time
@@ -232,6 +240,8 @@ class KerasSpikingLayer(StatefulLayer):
         if initial_state is None:
             return self.scan(self.initial_state(batch, x.shape), x, mask=mask)[0]
         given = tuple(np.asarray(state, np.float64) for state in flat(initial_state))
+        shapes = self.cell.state_shapes(self._step_shape(x.shape))
+        check_rows(self.name, given, shapes, batch)
         return self.scan(given, x, mask=mask)[0]
 
     def scan(self, state: State, *inputs: Any, mask: Any = None) -> tuple[Any, State]:
@@ -242,7 +252,7 @@ class KerasSpikingLayer(StatefulLayer):
             y = y[:, -1].copy() if y.shape[1] else np.zeros_like(y, shape=(len(y), *y.shape[2:]))
         elif self.time_major:
             y = np.moveaxis(y, 1, 0)
-        states = [s.astype(self.dtype) for s in after]
+        states = [s.copy() for s in after]  # float64, as in Keras
         kept = tuple(after) if last is None else (*after, last)
         return ([y, *states] if self.returns_state else y), kept
 

@@ -11,7 +11,6 @@ from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.registry import create, known
 
-
 # Layers that apply a layer, or a model, to every time step.
 OVER_TIME = ("TimeDistributed", "custom:kspike_tf>TimeFolded")
 

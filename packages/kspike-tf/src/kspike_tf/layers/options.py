@@ -53,9 +53,7 @@ def check_options(cls: type, given: dict[str, Any]) -> None:
     other = _OTHER_NAMES.get(name)
     like = [other] if other in known else difflib.get_close_matches(name, known, 1)
     hint = f"Did you mean {like[0]}?" if like else f"It has {', '.join(sorted(known))}."
-    raise TypeError(
-        f"{cls.__name__} has no option {name}. {hint} Received: {name}={given[name]!r}"
-    )
+    raise TypeError(f"{cls.__name__} has no option {name}. {hint} Received: {name}={given[name]!r}")
 
 
 @cache

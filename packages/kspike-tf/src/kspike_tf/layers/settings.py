@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from kspike_tf.layers.options import check_options
 
-# The functions of Keras (3.15) for fit, evaluate and predict, which are traced anew. Where the names
-# change, there is a warning too many.
+# The functions of Keras (3.15) for fit, evaluate and predict, which are traced anew. Where their
+# names change, there is a warning too many.
 _KERAS_FUNCTIONS = frozenset(
     {
         "multi_step_on_data",
