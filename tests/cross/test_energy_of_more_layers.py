@@ -63,7 +63,7 @@ def test_both_adapters_count_the_same_and_none_fails(tmp_path):
 
 
 def test_attention_counts_products_of_known_size(tmp_path):
-    """6 queries and keys, 2 heads of 3: projections 6·4·6 three times and back, scores and sums."""
+    """6 queries and keys, 2 heads of 3: four projections of 6·4·6, scores and sums."""
     x = L.Input((6, 4))
     keras.Model(x, L.MultiHeadAttention(2, 3, name="heads")(x, x)).save(tmp_path / "m.keras")
     connections, neurons, spiking = counts(kspike_ref.load_model(tmp_path / "m.keras"))["heads"]

@@ -50,7 +50,8 @@ def test_int8(activations, tmp_path):
 
 
 def test_int8_streams(tmp_path):
-    model = keras.Sequential([L.Input((None, 6)), L.Dense(5), L.SimpleRNN(3, return_sequences=True)])
+    recurrent = L.SimpleRNN(3, return_sequences=True)
+    model = keras.Sequential([L.Input((None, 6)), L.Dense(5), recurrent])
     model.quantize("int8")
     check_streams(check(model, tmp_path, normal(2, 4, 6)), normal(2, 4, 6))
 

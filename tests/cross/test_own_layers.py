@@ -175,7 +175,7 @@ def test_the_custom_neuron_in_all_three_packages(tmp_path):
     spikes = np.asarray(keras.Model(model.inputs, model.get_layer("lif").output)(x))
     ours = loaded.activity(x)["lif"]
     assert spikes.any()
-    # A voltage within rounding of the threshold may spike in one of them: at most one in a thousand.
+    # A voltage within rounding of the threshold may spike in one of them.
     assert (ours != spikes).mean() <= 1e-3
     state = loaded.initial_state(5)
     for t in range(12):

@@ -220,7 +220,13 @@ class _Heads(Layer):
         return carried if given is None else given
 
     def _allowed(
-        self, query: Array, value: Array, query_mask: Any, value_mask: Any, key_mask: Any, causal: Any
+        self,
+        query: Array,
+        value: Array,
+        query_mask: Any,
+        value_mask: Any,
+        key_mask: Any,
+        causal: bool,
     ) -> Any:
         """Return which keys each query may look at, None for all."""
         found = []
@@ -326,7 +332,7 @@ class MultiHeadAttention(_Heads):
         axes = tuple(a + rank if type(a) is int and a < 0 else a for a in self.axes)
         fits = all(type(axis) is int and 0 < axis < rank - 1 for axis in axes)
         if rank - 1 in axes:
-            raise UnsupportedUseError(f"attention_axes={self.axes}, which attends to heads in Keras")
+            raise UnsupportedUseError(f"attention_axes={self.axes} attends to heads in Keras")
         if not fits or len(set(axes)) < len(axes) or not axes:
             raise ArchiveError(f"attention_axes do not fit {rank} axes. Received: {self.axes}")
         return axes

@@ -34,7 +34,7 @@ class Augmentation(Layer):
 
 @known("RandomCrop")
 class RandomCrop(Augmentation):
-    """The identity: since Keras 3.8 images are cropped in training alone, whatever shape it declares.
+    """The identity: since Keras 3.8 images are cropped in training alone, whatever it declares.
 
     It is the one image layer that leaves floats of other types alone.
     """

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from kspike_ref._limits import budget
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.registry import known, own_function, reason
@@ -39,7 +41,9 @@ class Lambda(Layer):
         for one, other in zip(*flat, strict=True):
             pair = list(zip(one, other, strict=True))
             if not pair or pair[0] != (_PROBES[0][0], _PROBES[1][0]):
-                raise UnsupportedUseError(f"the function for {self.name!r} must keep the batch first")
+                raise UnsupportedUseError(
+                    f"the function for {self.name!r} must keep the batch first"
+                )
             outputs.append((None, *(n if n == m else None for n, m in pair[1:])))
         return outputs if isinstance(made[0], list | tuple) else outputs[0]
 
@@ -48,6 +52,7 @@ class Lambda(Layer):
             if isinstance(shape, list):
                 return [zeros(one) for one in shape]
             lengths = [length if n is None else n for n in shape[1:]]
+            budget().make(self.dtype.itemsize * batch * math.prod(lengths), f"layer {self.name!r}")
             return np.broadcast_to(self.dtype.type(0), (batch, *lengths))
 
         with np.errstate(all="ignore"):

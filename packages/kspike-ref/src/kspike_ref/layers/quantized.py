@@ -140,7 +140,7 @@ class QuantizedEmbedding(_Int8):
 
 @known("SpectralNormalization")
 class SpectralNormalization(Layer):
-    """A layer whose kernel training divides by its largest singular value; the layer itself here."""
+    """The layer within, whose kernel training divides by its largest singular value."""
 
     def setup(self) -> None:
         self.layer = create(self.config["layer"], self.name)
