@@ -95,7 +95,11 @@ def load_model(
     with one_load():
         try:
             archive = read_model(place)
-            graph = build(parse(archive.config, archive.by_name), archive.weights)
+            try:
+                graph = build(parse(archive.config, archive.by_name), archive.weights)
+            finally:
+                if archive.weights.assets is not None:
+                    archive.weights.assets.close()
             return Model(graph, max_bytes, max_operations)
         except (ArchiveError, UnsupportedLayerError, FileNotFoundError):
             raise
@@ -146,7 +150,9 @@ class Model:
         self._runner = Runner(graph, self._stream.carried, self._stream.stepped)
         self._inputs = Inputs(graph, axes)
         self._chain = Chain.of(graph, axes.timed)
-        self._is_one_block = any(has_time_first(node.layer) for node in graph.nodes)
+        self._is_one_block = any(
+            has_time_first(node.layer) or node.layer.joins_batch for node in graph.nodes
+        )
         self._budget = Budget(
             graph, self._chain, self._is_one_block, self._stream.stepped, max_bytes, max_operations
         )
