@@ -128,8 +128,11 @@ class IndexLookup(Encoding):
         if not self.is_filled:
             self._fill(self._from_file(store, path))
             if self.mode != "int" and self._places() != self.depth:
-                held = self.offset + self.count
-                raise ArchiveError(f"{_FILE} has {held} places. The configuration: {self.depth}")
+                raise UnsupportedUseError(
+                    f"assets/{path}/{_FILE} makes {self._places()} places, and the configuration "
+                    f"says {self.depth}, as where a token is empty or holds a line break; Keras "
+                    "cannot load it either; give the layer vocabulary=layer.get_vocabulary()"
+                )
         if self.mode != "tf_idf":
             super().load(store, path, *shapes)
             return
