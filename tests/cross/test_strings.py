@@ -236,18 +236,16 @@ def test_several_inputs_and_layers_within(tmp_path):
     model.save(tmp_path / "m.keras")
     loaded = kspike_ref.load_model(tmp_path / "m.keras")
     x = {"w": WORDS[:, :2], "n": np.ones((4, 2), "float32")}
-    theirs = np.asarray(model({"w": tf.constant(x["w"]), "n": x["n"]}))
+    theirs = np.asarray(model({"w": tf.constant(x["w"]), "n": tf.constant(x["n"])}))
     np.testing.assert_array_equal(loaded.predict(x), theirs)
 
 
 def test_a_vocabulary_that_its_file_cannot_hold(tmp_path):
     layer = L.StringLookup(output_mode="count")
-    layer.adapt(np.array([["b", "b", "a\u2028"]]))
+    layer.adapt(np.array([["b", "b", ""]]))
     unary(layer, 1).save(tmp_path / "m.keras")
     with pytest.raises(ValueError, match="could not be loaded"):
         keras.models.load_model(tmp_path / "m.keras")
-    layer.adapt(np.array([["b", "b", ""]]))
-    unary(layer, 1).save(tmp_path / "m.keras")
     with pytest.raises(kspike_ref.UnsupportedLayerError, match="Keras cannot load it either"):
         kspike_ref.load_model(tmp_path / "m.keras")
 

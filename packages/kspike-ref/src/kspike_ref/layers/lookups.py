@@ -100,8 +100,10 @@ class IndexLookup(Encoding):
                 f"vocabulary must hold tokens of type {self.kind.__name__}. "
                 f"Received: {strange!r:.80}"
             )
-        special = [self.masked] * self.first + [self.other] * self.others
-        tokens = words[self.offset :] if words[: self.offset] == special else words
+        tokens = words
+        if len(words) >= self.offset:  # there may be more places than a list can have
+            special = [self.masked] * self.first + [self.other] * self.others
+            tokens = words[self.offset :] if words[: self.offset] == special else words
         most = self.config.get("max_tokens")
         if most is not None and self.offset + len(tokens) > self.integer("max_tokens"):
             raise ArchiveError(f"vocabulary must hold {most} tokens at most, with special ones")
