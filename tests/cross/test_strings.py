@@ -79,9 +79,9 @@ def test_shapes_of_lookups(tmp_path):
             x = np.resize(WORDS, (4, *shape))
             agrees(unary(L.StringLookup(vocabulary=["a", "b"], output_mode=mode), *shape),
                    tmp_path, x)  # fmt: skip
+    model = unary(L.StringLookup(vocabulary=["a", "b"], output_mode="count"))
     with pytest.raises(kspike_ref.UnsupportedLayerError, match="mixes the examples"):
-        layer = L.StringLookup(vocabulary=["a", "b"], output_mode="count")
-        agrees(unary(layer), tmp_path, WORDS[:, 0])
+        agrees(model, tmp_path, WORDS[:, 0])
 
 
 def test_no_place_for_unknown_words(tmp_path):

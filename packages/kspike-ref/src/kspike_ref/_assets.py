@@ -28,6 +28,20 @@ class ZipAssets:
         self._archive: zipfile.ZipFile | None = None
         self._names: dict[str, int] = {}
 
+    def holds(self, path: str) -> bool:
+        """Return whether there is a file below ``assets/``."""
+        with zip_errors():
+            self._list()
+            return "/".join([_ROOT, *_parts(path)]) in self._names
+
+    def _list(self) -> zipfile.ZipFile:
+        """Return the archive, opened, with its list of names."""
+        if self._archive is None:
+            self._archive = self._open.enter_context(opened_zip(self._place))
+            for info in self._archive.infolist():
+                self._names[info.filename] = self._names.get(info.filename, 0) + 1
+        return self._archive
+
     def read(self, path: str) -> bytes | None:
         """Return the contents of a file.
 
@@ -48,16 +62,13 @@ class ZipAssets:
         """
         name = "/".join([_ROOT, *_parts(path)])
         with zip_errors():
-            if self._archive is None:
-                self._archive = self._open.enter_context(opened_zip(self._place))
-                for info in self._archive.infolist():
-                    self._names[info.filename] = self._names.get(info.filename, 0) + 1
+            archive = self._list()
             if name not in self._names:
                 return None
             if self._names[name] > 1:
                 raise ArchiveError(f"{name} is there more than once in the archive")
-            budget().read_asset(self._archive.getinfo(name).file_size, name)
-            return read_member(self._archive, name, self._place.stat().st_size)
+            budget().read_asset(archive.getinfo(name).file_size, name)
+            return read_member(archive, name, self._place.stat().st_size)
 
     def close(self) -> None:
         """Close the file."""
@@ -77,9 +88,21 @@ class FolderAssets:
     def __init__(self, place: Path) -> None:
         self._place = place
 
+    def holds(self, path: str) -> bool:
+        """Return whether there is a file below ``assets/``."""
+        return self._find(path) is not None
+
     def read(self, path: str) -> bytes | None:
         """Return the contents of a file, as `ZipAssets.read`; no link is followed."""
-        place = self._place
+        size = self._find(path)
+        if size is None:
+            return None
+        budget().read_asset(size, f"{_ROOT}/{path}")
+        return read_whole(self._place.joinpath(_ROOT, path), size)
+
+    def _find(self, path: str) -> int | None:
+        """Return the size of a file, None where there is none; refuse what is no plain file."""
+        place, size = self._place, 0
         parts = [_ROOT, *_parts(path)]
         for i, part in enumerate(parts):
             place = place / part
@@ -93,8 +116,8 @@ class FolderAssets:
             if not (stat.S_ISREG if is_last else stat.S_ISDIR)(status.st_mode):
                 kind = "regular file" if is_last else "folder"
                 raise ArchiveError(f"{'/'.join(parts[: i + 1])} must be a {kind}")
-        budget().read_asset(status.st_size, "/".join(parts))
-        return read_whole(place, status.st_size)
+            size = status.st_size
+        return size
 
     def close(self) -> None:
         """Do nothing: no file stays open."""

@@ -63,6 +63,9 @@ class Archive(NamedTuple):
 class Assets(Protocol):
     """What layers saved in files of their own."""
 
+    def holds(self, path: str) -> bool:
+        """Return whether there is a file."""
+
     def read(self, path: str) -> bytes | None:
         """Return the contents of a file, None where there is none."""
 

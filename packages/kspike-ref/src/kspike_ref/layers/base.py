@@ -18,7 +18,13 @@ Array = np.ndarray[Any, Any]
 Shape = tuple[int | None, ...]
 State = tuple[Array, ...]
 
-_KINDS = {"b": "bools", "i": "signed integers", "u": "unsigned integers", "f": "floats", "O": "strings"}
+_KINDS = {
+    "b": "bools",
+    "i": "signed integers",
+    "u": "unsigned integers",
+    "f": "floats",
+    "O": "strings",
+}
 
 
 class UnsupportedLayerError(NotImplementedError):

@@ -16,7 +16,7 @@ from kspike_ref.layers.base import Array, UnsupportedUseError
 from kspike_ref.layers.encodings import MODES, Encoding
 from kspike_ref.layers.registry import known
 
-_FILE = "vocabulary.txt"
+FILE = "vocabulary.txt"
 _ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"  # of lines, for `str.splitlines`
 
 
@@ -127,16 +127,24 @@ class IndexLookup(Encoding):
         raise NotImplementedError
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        self.load_words(store, path)
+        self.load_frequencies(store, path)
+
+    def load_words(self, store: Weights, path: str) -> None:
+        """Read the vocabulary, unless it is in the configuration."""
         if not self.is_filled:
             self._fill(self._from_file(store, path))
             if self.mode != "int" and self._places() != self.depth:
                 raise UnsupportedUseError(
-                    f"assets/{path}/{_FILE} makes {self._places()} places, and the configuration "
+                    f"assets/{path}/{FILE} makes {self._places()} places, and the configuration "
                     f"says {self.depth}, as where a token is empty or holds a line break; Keras "
                     "cannot load it either; give the layer vocabulary=layer.get_vocabulary()"
                 )
+
+    def load_frequencies(self, store: Weights, path: str) -> None:
+        """Read the weights of ``tf_idf``, the only ones."""
         if self.mode != "tf_idf":
-            super().load(store, path, *shapes)
+            super().load(store, path)
             return
         if store.assets is None:
             raise UnsupportedUseError("output_mode='tf_idf' in a file without its weights")
@@ -145,18 +153,18 @@ class IndexLookup(Encoding):
 
     def _from_file(self, store: Weights, path: str) -> list[Any]:
         """Return the vocabulary that `adapt` made, which Keras saves beside the configuration."""
-        data = None if store.assets is None else store.assets.read(f"{path}/{_FILE}")
+        data = None if store.assets is None else store.assets.read(f"{path}/{FILE}")
         if data is None:
             raise UnsupportedUseError(
-                f"{self.class_name} whose vocabulary is not in the file, at assets/{path}/{_FILE}; "
+                f"{self.class_name} whose vocabulary is not in the file, at assets/{path}/{FILE}; "
                 "adapt the layer, or give it a vocabulary, and save the model as .keras"
             )
         try:
             text = data.decode()
         except UnicodeDecodeError as error:
-            raise ArchiveError(f"assets/{path}/{_FILE} is not UTF-8: {error}") from None
+            raise ArchiveError(f"assets/{path}/{FILE} is not UTF-8: {error}") from None
         count = sum(map(text.count, _ENDS)) + 1
-        budget().hold_words(count, f"assets/{path}/{_FILE}")
+        budget().hold_words(count, f"assets/{path}/{FILE}")
         lines: list[Any] = text.splitlines()
         while lines and lines[-1] == "":
             lines.pop()
@@ -306,8 +314,8 @@ def numbers(x: Array) -> Iterable[bytes]:
 def _integer(line: str) -> int:
     """Return the integer in a line of a vocabulary."""
     if len(line) > 24:
-        raise ArchiveError(f"{_FILE} must hold integers. Received: {line!r:.80}")
+        raise ArchiveError(f"{FILE} must hold integers. Received: {line!r:.80}")
     value = int(line)
     if not -(1 << 63) <= value < 1 << 63:
-        raise ArchiveError(f"{_FILE} must hold integers of 64 bits. Received: {line!r:.80}")
+        raise ArchiveError(f"{FILE} must hold integers of 64 bits. Received: {line!r:.80}")
     return value

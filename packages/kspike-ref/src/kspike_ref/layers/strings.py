@@ -21,7 +21,7 @@ from kspike_ref.layers.base import (
     policy_name,
 )
 from kspike_ref.layers.encodings import Encoding
-from kspike_ref.layers.lookups import StringLookup, as_integers, numbers, salt_of
+from kspike_ref.layers.lookups import FILE, StringLookup, as_integers, numbers, salt_of
 from kspike_ref.layers.registry import known
 
 _PUNCTUATION = b"!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'"
@@ -54,9 +54,7 @@ class TextVectorization(Layer):
                  "idf_weights", "vocabulary_size", "encoding")  # fmt: skip
         own = {key: config[key] for key in taken if key in config}
         self.lookup = StringLookup(self.name, "StringLookup", own | {"mask_token": ""})
-        self.joins_batch = (
-            self.mode == "int" and self.length is None and self.split is not None
-        )
+        self.joins_batch = self.mode == "int" and self.length is None and self.split is not None
 
     def _word(self, key: str, choices: Sequence[str]) -> str | None:
         value = self.config.get(key, choices[0])
@@ -88,12 +86,11 @@ class TextVectorization(Layer):
         return self.lookup.output_shape(shape)
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:
-        self.lookup.name = self.name
-        inner = f"{path}/{_INNER}"
-        is_doubled = store.assets is not None and (
-            store.holds(f"{inner}/vars") or store.assets.read(f"{inner}/vocabulary.txt") is not None
-        )
-        self.lookup.load(store, inner if is_doubled else path)
+        inner, assets = f"{path}/{_INNER}", store.assets
+        has_inner = assets is not None and assets.holds(f"{inner}/{FILE}")
+        self.lookup.load_words(store, inner if has_inner else path)
+        has_inner = assets is not None and bool(store.names(inner))
+        self.lookup.load_frequencies(store, inner if has_inner else path)
         self.weights |= self.lookup.weights
 
     def check_again(self, *shapes: Any) -> None:
