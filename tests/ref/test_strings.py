@@ -99,6 +99,16 @@ def test_strings_for_a_model_of_numbers():
         model.predict([["a", "b"]])
 
 
+@pytest.mark.parametrize("kind", ["float32", "float64", "int64", "bool"])
+@pytest.mark.parametrize("name", ["StringLookup", "TextVectorization"])
+def test_numbers_for_layers_of_strings(kind, name):
+    given = input_layer(1)
+    given["config"]["dtype"] = kind
+    model = unsaved(sequential(given, layer(name, "text", vocabulary=["a"])))
+    with pytest.raises(TypeError, match=rf"\({name}\) takes strings, as in Keras"):
+        model.predict(np.ones((2, 1)))
+
+
 def test_one_string_an_example_and_none():
     model = unsaved(sequential(words(), layer("Hashing", "bins", num_bins=10)))
     assert model.predict(["a", "b", "a"]).shape == (3,)

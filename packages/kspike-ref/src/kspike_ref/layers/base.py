@@ -238,7 +238,9 @@ class Layer:
         """
         if isinstance(values, list | tuple):
             return type(values)([self.received(value) for value in values])
-        if not isinstance(values, np.ndarray) or values.dtype == self.dtype:
+        if not isinstance(values, np.ndarray):
+            return values
+        if values.dtype == self.dtype and "f" in self.kinds:
             return values
         self.check_type(values.dtype)
         return dtypes.cast(values, self.dtype) if values.dtype.kind in self.casts else values

@@ -237,7 +237,9 @@ class Hashing(Encoding):
         if self.masked is None:
             return index
         wanted = self.masked.encode() if isinstance(self.masked, str) else self.masked
-        return np.where(np.asarray(x == wanted, bool), 0, index + 1)
+        with np.errstate(over="ignore"):  # of a value beyond the inputs' type
+            is_masked = np.asarray(x == wanted, bool)
+        return np.where(is_masked, 0, index + 1)
 
     def call(self, x: Array) -> Array:
         if self.mode == "one_hot" and x.ndim > 1 and x.shape[-1] == 1:
