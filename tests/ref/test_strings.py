@@ -235,6 +235,18 @@ def test_long_outputs_are_refused_before_they_are_made():
         unsaved(sequential(words(1), text)).predict([["a"]], max_bytes=1e9)
 
 
+@pytest.mark.parametrize("has_inner", [False, True])
+def test_the_inner_copy_of_a_vocabulary_is_what_keras_reads_last(path, has_inner):
+    text = layer("TextVectorization", "text", output_sequence_length=2)
+    place = "assets/layers/text_vectorization/{}vocabulary.txt"
+    saved(path, "\n[UNK]\na\nb", place.format(""), sequential(words(1), text))
+    if has_inner:
+        with zipfile.ZipFile(path, "a") as file:
+            file.writestr(place.format("_lookup_layer/"), "\n[UNK]\nb\na")
+    wanted = [[3, 2]] if has_inner else [[2, 3]]
+    np.testing.assert_array_equal(load_model(path).predict([["A b"]]), wanted)
+
+
 # --- files of strangers --------------------------------------------------------------------------
 
 
