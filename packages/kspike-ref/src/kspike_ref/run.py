@@ -26,6 +26,7 @@ class _Task:
     index: int
     node: Node
     inputs: tuple[Ref, ...]
+    output: Ref  # the first
     is_simple: bool  # one tensor in, and nothing else
     is_pointwise: bool
     is_stateful: bool
@@ -97,6 +98,7 @@ class Runner:
                 index,
                 node,
                 node.inputs,
+                Ref(index, 0),
                 len(node.arguments) == 1
                 and isinstance(node.arguments[0], Ref)
                 and not node.keywords,
@@ -172,8 +174,10 @@ class Runner:
                 record[task.index] = done
             if keep is None or task.index in keep:
                 kept[task.index] = y
-            for i, output in enumerate(y if isinstance(y, list | tuple) else (y,)):
-                values[Ref(task.index, i)] = output
+            if isinstance(y, (list, tuple)):
+                values |= {Ref(task.index, i): output for i, output in enumerate(y)}
+            else:
+                values[task.output] = y
             for ref in task.frees:
                 del values[ref]
                 masks.pop(ref, None)

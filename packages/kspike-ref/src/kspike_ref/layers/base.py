@@ -226,12 +226,14 @@ class Layer:
         TypeError
             If the layer does not take a type; the same types fail in Keras, on TensorFlow.
         """
-        if isinstance(values, list | tuple):
+        if isinstance(values, np.ndarray):
+            if values.dtype == self.dtype:
+                return values
+            self.check_type(values.dtype)
+            return dtypes.cast(values, self.dtype) if values.dtype.kind in self.casts else values
+        if isinstance(values, (list, tuple)):
             return type(values)([self.received(value) for value in values])
-        if not isinstance(values, np.ndarray) or values.dtype == self.dtype:
-            return values
-        self.check_type(values.dtype)
-        return dtypes.cast(values, self.dtype) if values.dtype.kind in self.casts else values
+        return values
 
     def check_type(self, dtype: dtypes.DType) -> None:
         """Refuse a type that Keras' layer or operation does not compute with either."""
