@@ -218,9 +218,15 @@ class Model:
         with the weights as they were saved.
         """
         batch_size = check_batch_size(batch_size)
-        chain, shows = self._chain, progress or (verbose is not None and shows_progress(verbose))
-        is_limited = self._budget.is_limited or not (max_bytes is None is max_operations)
-        if chain is not None and not (shows or is_limited) and chain.takes(x, timesteps):
+        shows = progress or (verbose is not None and shows_progress(verbose))
+        chain = self._chain
+        if (
+            chain is not None
+            and not (shows or self._budget.is_limited)
+            and max_bytes is None
+            and max_operations is None
+            and chain.takes(x, timesteps)
+        ):
             y, self._record = chain.predict(x, timesteps)
             return y
         inputs = self._inputs.checked(x, timesteps)

@@ -194,14 +194,14 @@ class Runner:
         else:
             arguments = substitute(node.arguments, values.__getitem__)
             keywords = substitute(node.keywords, values.__getitem__)
-        if states is not None:
-            if task.is_carried:
-                assert isinstance(layer, StatefulLayer)  # noqa: S101 (the plan holds no others)
-                arguments = layer.received(arguments)
-                y, after[task.index] = layer.scan(states[task.index], *arguments)
-                return y
+        if states is not None and (task.is_carried or task.is_stepped):
+            received = layer.received
+            arguments = (received(arguments[0]),) if task.is_simple else received(arguments)
             if task.is_stepped:
-                return layer.call_step(*layer.received(arguments), **keywords)
+                return layer.call_step(*arguments, **keywords)
+            assert isinstance(layer, StatefulLayer)  # noqa: S101 (the plan holds no others)
+            y, after[task.index] = layer.scan(states[task.index], *arguments)
+            return y
         if task.is_pointwise and not task.is_stateful:
             return _once_if_static(task, arguments, keywords, values)
         return layer(*arguments, **keywords)

@@ -206,6 +206,8 @@ class Layer:
 
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
         """Return the output for inputs of any type: what a model calls."""
+        if len(inputs) == 1:
+            return self.call(self.received(inputs[0]), **keywords)
         return self.call(*self.received(inputs), **keywords)
 
     def received(self, values: Any) -> Any:

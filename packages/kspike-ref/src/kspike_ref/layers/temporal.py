@@ -252,9 +252,10 @@ class KerasSpikingLayer(StatefulLayer):
             y = y[:, -1].copy() if y.shape[1] else np.zeros_like(y, shape=(len(y), *y.shape[2:]))
         elif self.time_major:
             y = np.moveaxis(y, 1, 0)
-        states = [s.copy() for s in after]  # float64, as in Keras
         kept = tuple(after) if last is None else (*after, last)
-        return ([y, *states] if self.returns_state else y), kept
+        if not self.returns_state:
+            return y, kept
+        return [y, *(s.copy() for s in after)], kept  # float64, as in Keras
 
 
 @known("custom:kspike_tf>SpikingActivation")
