@@ -63,9 +63,10 @@ class AutoContrast(Layer):
 
     def setup(self) -> None:
         given = self.config.get("value_range", (0, 255))
-        if not isinstance(given, list | tuple) or len(given) != 2 or given[0] == given[1]:
+        numbers = np.asarray(given, np.float64)
+        if numbers.shape != (2,) or not np.isfinite(numbers).all() or numbers[0] == numbers[1]:
             raise ArchiveError(f"value_range must be two numbers. Received: {given!r:.80}")
-        self.low, self.high = sorted(float(value) for value in given)
+        self.low, self.high = sorted(numbers.tolist())
 
     def output_shape(self, shape: Shape) -> Shape:
         _images(self.name, shape)
@@ -100,7 +101,10 @@ class _Sized(Layer):
         self.size = (self.integer("height"), self.integer("width"))
         if 0 in self.size or max(self.size) > 1 << 16:
             raise ArchiveError(f"height and width must be from 1 to 65536. Received: {self.size}")
-        self.channels_first = self.config.get("data_format") == "channels_first"
+        data_format = self.config.get("data_format") or "channels_last"
+        if data_format not in ("channels_first", "channels_last"):
+            raise ArchiveError(f"data_format must be channels_first or channels_last: {data_format!r:.80}")
+        self.channels_first = data_format == "channels_first"
 
     def output_shape(self, shape: Shape) -> Shape:
         _images(self.name, shape)
@@ -175,12 +179,12 @@ class Resizing(_Sized):
             )
         if config.get("fill_mode", "constant") != "constant":
             raise UnsupportedUseError(f"{self.name}: fill_mode={config['fill_mode']!r}")
-        self.antialias = bool(config.get("antialias", False))
-        self.crops = bool(config.get("crop_to_aspect_ratio", False))
-        self.pads = bool(config.get("pad_to_aspect_ratio", False))
+        self.antialias = self.boolean("antialias", False)
+        self.crops = self.boolean("crop_to_aspect_ratio", False)
+        self.pads = self.boolean("pad_to_aspect_ratio", False)
         if self.crops and self.pads:
             raise ArchiveError("an image cannot be both cropped and padded to its aspect ratio")
-        self.fill = float(config.get("fill_value", 0.0))
+        self.fill = self.number("fill_value", 0.0)
 
     def resized(self, given: tuple[int, int]) -> list[tuple[int, int]]:
         if self.crops:
