@@ -11,7 +11,7 @@ from kspike_ref.build import build
 from kspike_ref.layers.base import Layer
 from kspike_ref.model import Model
 
-POSITIVE = ("tau", "moving_variance", "variance")
+POSITIVE = ("tau", "moving_variance", "variance", "kernel_scale", "embeddings_scale")
 
 
 class _Drawn:

@@ -84,6 +84,10 @@ class Weights:
         """Return whether there is a group at ``path``."""
         return guarded(self._file.children, path) is not None
 
+    def has_variables(self, path: str) -> bool:
+        """Return whether there are variables at ``path``."""
+        return bool(self.names(path))
+
     def of_layer(
         self, path: str, wanted: dict[str, tuple[int, ...]], layer: str
     ) -> dict[str, np.ndarray[Any, Any]]:

@@ -60,11 +60,11 @@ class _Heads(Layer):
 
     def setup(self) -> None:
         config = self.config
-        self.use_bias = bool(config.get("use_bias", True))
-        self.use_gate = bool(config.get("use_gate", False))
+        self.use_bias = self.boolean("use_bias", True)
+        self.use_gate = self.boolean("use_gate", False)
         window = config.get("sliding_window")
         self.window = None if window is None else self.integer("sliding_window")
-        self.drops = float(config.get("dropout", 0.0)) > 0
+        self.drops = self.number("dropout", 0.0) > 0
         self.is_plain = True  # never called with masks, or causally
         if 0 in (self.heads, self.key_heads, self.key_dim, self.value_dim):
             raise ArchiveError("the numbers of heads and their dimensions must be positive")
@@ -369,7 +369,7 @@ class Attention(Layer):
     score_mode: str
 
     def setup(self) -> None:
-        self.use_scale = bool(self.config.get("use_scale", False))
+        self.use_scale = self.boolean("use_scale", False)
         self.score_mode = str(self.config.get("score_mode", "dot"))
         if self.score_mode not in ("dot", "concat"):
             raise ArchiveError(f"score_mode must be dot or concat. Received: {self.score_mode!r}")
@@ -470,7 +470,7 @@ class AdditiveAttention(Attention):
     """Scores that are a trained sum of ``tanh(query + key)``."""
 
     def setup(self) -> None:
-        self.use_scale = bool(self.config.get("use_scale", True))
+        self.use_scale = self.boolean("use_scale", True)
         self.score_mode = "additive"
 
     def weight_shapes(self, shapes: Any) -> dict[str, tuple[int, ...]]:

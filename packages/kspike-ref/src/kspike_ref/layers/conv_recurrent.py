@@ -38,7 +38,7 @@ class ConvLSTMCell(Cell):
         config = self.config
         self.rank = next(int(c) for c in self.class_name if c.isdigit())
         self.filters = self.integer("filters")
-        self.use_bias = bool(config.get("use_bias", True))
+        self.use_bias = self.boolean("use_bias", True)
         self.activation = activation(config.get("activation", "tanh"))
         self.gate = activation(config.get("recurrent_activation", "sigmoid"))
         shared = {

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -63,16 +64,47 @@ class _Encoding(Layer):
             return index.astype(self.index_type)
         if self.mode == "one_hot" and index.shape[-1] == 1:
             index = index[..., 0]
-        places = (index[..., None] == np.arange(self.depth)).astype(self.place_type)
         if self.mode == "one_hot":
-            return places
+            places: Array = index[..., None] == np.arange(self.depth)
+            return places.astype(self.place_type)
         if self.mode == "multi_hot":
-            return places.max(axis=1)
-        counts: Array = (places if weights is None else places * weights[..., None]).sum(axis=1)
+            return marked(index, self.depth, self.place_type)
+        row, column = _within(index, self.depth)
+        given: Any = 1 if weights is None else weights[row, column]
+        kind = self.place_type if weights is None else np.result_type(self.place_type, weights)
+        counts = np.zeros((len(index), self.depth), kind)
+        np.add.at(counts, (row, index[row, column]), given)  # from left to right
         return counts
+
+    def temporaries(self, given: list[Any], made: list[Any]) -> int:
+        return 16 * math.prod(given[0])  # integers of 64 bits: categories, rows and columns
 
     def call(self, x: Array) -> Array:
         return self.encoded(self.integers(x))
+
+
+def _within(index: Array, depth: int) -> tuple[Array, Array]:
+    """Return the rows and columns of integers for which there is a place."""
+    row, column = np.nonzero((index >= 0) & (index < depth))
+    return row, column
+
+
+def marked(index: Array, depth: int, kind: Any) -> Array:
+    """Return 1 at the place of each of an example's integers, ``(batch, depth)``, 0 elsewhere.
+
+    Parameters
+    ----------
+    index : (batch, n) ndarray
+        Integers; those below 0 and from ``depth`` on have no place.
+    depth : int
+        How many places there are.
+    kind : dtype
+        The type of the result.
+    """
+    row, column = _within(index, depth)
+    places = np.zeros((len(index), depth), kind)
+    places[row, index[row, column]] = 1
+    return places
 
 
 @known("CategoryEncoding")
@@ -118,7 +150,8 @@ class Discretization(_Encoding):
             raise UnsupportedUseError(f"{self.name}: Discretization without bins; adapt it first")
         if not isinstance(given, list) or not all(isinstance(b, int | float) for b in given):
             raise ArchiveError(f"bin_boundaries must be numbers. Received: {given!r:.80}")
-        self.boundaries = np.asarray(given, np.float32)
+        self.boundaries = self.rounded(np.asarray(given, np.float64), "bin_boundaries")
+        self.boundaries = self.boundaries.astype(np.float32)
         if (np.diff(self.boundaries) < 0).any():
             raise ArchiveError(f"bin_boundaries must ascend. Received: {given!r:.80}")
         return len(given) + 1
@@ -134,6 +167,7 @@ class IntegerLookup(_Encoding):
     kinds = "iuf"
     casts = ""
     index_type = "int64"
+    target = np.dtype(np.int64)
 
     @property
     def place_type(self) -> Any:
@@ -160,8 +194,10 @@ class IntegerLookup(_Encoding):
         self.masked = config.get("mask_token")
         special = {self.masked, config.get("oov_token", -1)}
         first = [self.masked] if self.masked is not None and self.mode == "int" else []
-        while words and words[0] in special and len(words) > len(set(words) - special):
-            words = words[1:]  # a vocabulary may repeat what it starts with
+        own, start = len(set(words) - special), 0
+        while len(words) - start > own and words[start] in special:
+            start += 1  # a vocabulary may repeat what it starts with
+        words = words[start:]
         self.offset = len(first) + self.others
         self.sorted = np.argsort(np.asarray(words, np.int64), kind="stable")
         self.words = np.asarray(words, np.int64)[self.sorted]

@@ -76,7 +76,7 @@ class QuantizedDense(_Int8):
 
     def setup(self) -> None:
         self.units = self.integer("units")
-        self.use_bias = bool(self.config.get("use_bias", True))
+        self.use_bias = self.boolean("use_bias", True)
         self.activation = activation(self.config.get("activation"))
         self.rounds = _rounds_inputs(self.config)
 
@@ -110,7 +110,7 @@ class QuantizedEmbedding(_Int8):
 
     def setup(self) -> None:
         self.rows, self.units = self.integer("input_dim"), self.integer("output_dim")
-        self.makes_mask = bool(self.config.get("mask_zero", False))
+        self.makes_mask = self.boolean("mask_zero", False)
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         return {"embeddings": (self.rows, self.units), "embeddings_scale": (self.rows,)}
