@@ -349,7 +349,7 @@ _SINGLE = dict.fromkeys(("gelu", "leaky_relu"), ("float64",))  # Keras' constant
 _MORE_REDUCING = ["var", "std", "logsumexp", "count_nonzero", "amax", "amin", "argmax", "argmin"]
 _ALONG = ["sort", "argsort", "cumsum", "cumprod"]
 MORE = (
-    {key_of(name): one(getattr(ops, name), left_out=_SINGLE.get(name, ())) for name in _MORE}
+    {key_of(name): one(getattr(ops, name), left_out=_SINGLE.get(name, ())) for name in _MORE if hasattr(ops, name)}
     | {key_of(name): one(along(getattr(ops, name))) for name in _MORE_REDUCING}
     | {key_of(name): one(along(getattr(ops, name))) for name in _ALONG}
     | {
@@ -377,4 +377,8 @@ MORE = (
         "ops:MultiHot": one(lambda x: ops.multi_hot(x, 4), 5, within=(0, 3)),
     }
 )
+if not hasattr(L, "RMSNormalization"):  # before Keras 3.9
+    del LAYERS["RMSNormalization"]
+if not hasattr(ops, "sparse_sigmoid"):
+    del USES["activation sparse_sigmoid"]
 ENTRIES = LAYERS | OPERATIONS | MORE

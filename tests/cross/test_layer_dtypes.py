@@ -9,6 +9,7 @@ import keras
 import ml_dtypes
 import numpy as np
 import pytest
+import versions
 from entries import ENTRIES, USES
 
 import kspike_ref
@@ -37,6 +38,7 @@ ELSEWHERE = {
 }  # fmt: skip
 
 
+@versions.whole_table
 def test_the_table_holds_every_layer_and_operation():
     missing = {
         key

@@ -103,6 +103,8 @@ class _Builder:
             find = self._finder(made, name)
             arguments = [resolve(value, find) for value in arguments]
             keywords = {key: resolve(value, find) for key, value in keywords.items()}
+            if not list(refs([arguments, keywords])):
+                raise ArchiveError(f"layer {name!r} is applied to no tensor")
             outer, self.at = self.at, (*self.at, number)
             made[name, number] = self.call(member, tuple(arguments), keywords)
             self.at = outer
@@ -252,7 +254,8 @@ class _Builder:
         listens = member.layer is None or member.layer.uses_mask
         masks = leaves(mask) if member.layer is None or isinstance(mask, list) else [mask]
         if not (listens and all(one is None or isinstance(one, Ref) for one in masks)):
-            if mask is not None:
+            # Older versions of Keras write a None for each of several inputs.
+            if any(one is not None for one in leaves(mask)):
                 self.unsupported.append(f"{member.name}: called with a mask")
             keywords["mask"] = None
         for key in [key for key, value in keywords.items() if value is None]:
