@@ -36,7 +36,7 @@ def _expm1(ctx: Any, node: Any, name: str, args: Any) -> None:
 
 
 #: What ``tf2onnx.convert`` takes as ``custom_op_handlers``.
-HANDLERS = {"Erfc": (_erfc, []), "Expm1": (_expm1, [])}
+HANDLERS: dict[str, tuple[Any, list[str]]] = {"Erfc": (_erfc, []), "Expm1": (_expm1, [])}
 
 
 def _constant(ctx: Any, node: Any, number: float) -> Any:
