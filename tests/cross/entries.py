@@ -142,16 +142,60 @@ LAYERS = {
     "TimeDistributed": one(lambda x: L.TimeDistributed(L.Dense(3))(x)),
 }
 
-_UNARY = (
-    "negative absolute abs square sqrt exp expm1 log log1p sin cos tanh sign floor ceil rsqrt"
-    " reciprocal relu relu6 sigmoid silu softplus softsign hard_sigmoid hard_silu selu"
-    " logical_not ones_like zeros_like softmax"
-).split()
-_BINARY = (
-    "add subtract multiply power maximum minimum"
-    " equal not_equal less less_equal greater greater_equal logical_and logical_or"
-).split()
-_REDUCING = "mean sum max min prod any all".split()
+_UNARY = [
+    "negative",
+    "absolute",
+    "abs",
+    "square",
+    "sqrt",
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "sin",
+    "cos",
+    "tanh",
+    "sign",
+    "floor",
+    "ceil",
+    "rsqrt",
+    "reciprocal",
+    "relu",
+    "relu6",
+    "sigmoid",
+    "silu",
+    "softplus",
+    "softsign",
+    "hard_sigmoid",
+    "hard_silu",
+    "selu",
+    "logical_not",
+    "ones_like",
+    "zeros_like",
+    "softmax",
+]
+_BINARY = [
+    "add",
+    "subtract",
+    "multiply",
+    "power",
+    "maximum",
+    "minimum",
+    "equal",
+    "not_equal",
+    "less",
+    "less_equal",
+    "greater",
+    "greater_equal",
+    "logical_and",
+    "logical_or",
+]
+_REDUCING = ["mean", "sum", "max", "min", "prod", "any", "all"]
+
+
+def along(function):
+    """Return a function of x that works along axis 1."""
+    return lambda x: function(x, axis=1)
 
 
 def key_of(operation):
@@ -164,7 +208,7 @@ OPERATIONS = (
     {key_of(name): one(getattr(ops, name)) for name in _UNARY}
     | {key_of(name): two(getattr(ops, name)) for name in _BINARY}
     | {key_of(name): two(getattr(ops, name), within=(1, 9)) for name in _DIVIDING}
-    | {key_of(name): one(lambda x, f=getattr(ops, name): f(x, axis=1)) for name in _REDUCING}
+    | {key_of(name): one(along(getattr(ops, name))) for name in _REDUCING}
     | {
         "ops:Power": two(ops.power, within=(0, 5)),
         "ops:Reshape": one(lambda x: ops.reshape(x, (-1, 4, 5))),
@@ -180,11 +224,36 @@ OPERATIONS = (
 )
 
 # Other uses of them, whose types have rules of their own.
-_ACTIVATIONS = (
-    "celu elu exponential gelu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu linear"
-    " log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus"
-    " softsign sparse_plus sparse_sigmoid sparsemax squareplus tanh_shrink glu"
-).split()
+_ACTIVATIONS = [
+    "celu",
+    "elu",
+    "exponential",
+    "gelu",
+    "hard_shrink",
+    "hard_sigmoid",
+    "hard_silu",
+    "hard_tanh",
+    "leaky_relu",
+    "linear",
+    "log_sigmoid",
+    "log_softmax",
+    "mish",
+    "relu",
+    "relu6",
+    "selu",
+    "sigmoid",
+    "silu",
+    "soft_shrink",
+    "softmax",
+    "softplus",
+    "softsign",
+    "sparse_plus",
+    "sparse_sigmoid",
+    "sparsemax",
+    "squareplus",
+    "tanh_shrink",
+    "glu",
+]
 _TARGETS = ("bool", "int8", "float16", "bfloat16", "float32", "float64")
 USES = {f"activation {name}": one(lambda x, n=name: L.Activation(n)(x)) for name in _ACTIVATIONS}
 USES |= {
@@ -206,9 +275,7 @@ USES |= {
     "MaxPooling1D same": one(lambda x: L.MaxPooling1D(3, 2, "same")(x)),
     "MaxPooling2D same": one(lambda x: L.MaxPooling2D((3, 2), (2, 3), "same")(x), *IMAGE),
     "Masking of zeros": one(lambda x: L.Masking()(x), within=(0, 1)),
-    "the mean of steps": one(
-        lambda x: L.GlobalAveragePooling1D()(L.Masking()(x)), within=(0, 1)
-    ),
+    "the mean of steps": one(lambda x: L.GlobalAveragePooling1D()(L.Masking()(x)), within=(0, 1)),
     "three summands": one(lambda x: L.Add()([x, x, L.Identity()(x)])),
     "a masked mean": one(lambda x: ops.sum(x * (x > 0), 1) / ops.sum(x > 0, 1)),
     **{f"cast to {name}": one(lambda x, n=name: ops.cast(x, n)) for name in _TARGETS},
@@ -245,18 +312,46 @@ USES |= {
     "sum to float": one(lambda x: ops.sum(x, axis=-1) * 0.5),
 }
 
-_MORE = (
-    "celu elu gelu hard_shrink hard_tanh leaky_relu log_sigmoid soft_shrink sparse_plus"
-    " sparse_sigmoid squareplus tanh_shrink erf log_softmax sparsemax glu arccos arccosh arcsin"
-    " arcsinh arctan arctanh cosh sinh tan log10 log2 exp2 isfinite isinf isnan"
-).split()
+_MORE = [
+    "celu",
+    "elu",
+    "gelu",
+    "hard_shrink",
+    "hard_tanh",
+    "leaky_relu",
+    "log_sigmoid",
+    "soft_shrink",
+    "sparse_plus",
+    "sparse_sigmoid",
+    "squareplus",
+    "tanh_shrink",
+    "erf",
+    "log_softmax",
+    "sparsemax",
+    "glu",
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctanh",
+    "cosh",
+    "sinh",
+    "tan",
+    "log10",
+    "log2",
+    "exp2",
+    "isfinite",
+    "isinf",
+    "isnan",
+]
 _SINGLE = dict.fromkeys(("gelu", "leaky_relu"), ("float64",))  # Keras' constants are float32
-_MORE_REDUCING = "var std logsumexp count_nonzero amax amin argmax argmin".split()
-_ALONG = "sort argsort cumsum cumprod".split()
+_MORE_REDUCING = ["var", "std", "logsumexp", "count_nonzero", "amax", "amin", "argmax", "argmin"]
+_ALONG = ["sort", "argsort", "cumsum", "cumprod"]
 MORE = (
     {key_of(name): one(getattr(ops, name), left_out=_SINGLE.get(name, ())) for name in _MORE}
-    | {key_of(name): one(lambda x, f=getattr(ops, name): f(x, axis=1)) for name in _MORE_REDUCING}
-    | {key_of(name): one(lambda x, f=getattr(ops, name): f(x, axis=1)) for name in _ALONG}
+    | {key_of(name): one(along(getattr(ops, name))) for name in _MORE_REDUCING}
+    | {key_of(name): one(along(getattr(ops, name))) for name in _ALONG}
     | {
         "ops:LogicalXor": two(ops.logical_xor),
         "ops:Threshold": one(lambda x: ops.threshold(x, 0.5, 2.0)),

@@ -92,7 +92,7 @@ class Table:
             return
         try:
             answer = model([keras.ops.convert_to_tensor(self.values[key]) for key in given])
-        except Exception:  # noqa: BLE001 (TensorFlow has many, for types that it does not take)
+        except Exception:
             self.refused[name] = output
         else:
             self.answers[name] = (output, np.asarray(answer))
@@ -107,7 +107,7 @@ class Table:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             model = self.loaded(path, outputs)
-        model = pickle.loads(pickle.dumps(model))  # noqa: S301 (of ours)
+        model = pickle.loads(pickle.dumps(model))
         ours = model.predict(list(self.values.values()))
         ours = ours if isinstance(ours, list) else [ours]  # as Keras returns one output
         problems = []

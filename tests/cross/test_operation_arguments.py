@@ -101,7 +101,7 @@ def test_no_operation_drops_an_argument_that_it_does_not_know():
     for key in OPERATIONS:
         config = {"name": "it", "surprise": 1}
         serialised = {"module": "keras.src.ops.numpy", "class_name": key[4:], "config": config}
-        with pytest.raises(UnsupportedUseError, match="it: keras.ops.* 'surprise' is not supp"):
+        with pytest.raises(UnsupportedUseError, match=r"it: keras.ops.* 'surprise' is not supp"):
             create(serialised)
 
 

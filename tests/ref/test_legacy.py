@@ -253,7 +253,7 @@ def test_what_holds_no_model_of_keras(tmp_path, name, data, match):
 
 def test_a_savedmodel_folder(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"\x08\x01")
-    with pytest.raises(ArchiveError, match="is a SavedModel folder.*model.save"):
+    with pytest.raises(ArchiveError, match=r"is a SavedModel folder.*model.save"):
         load_model(tmp_path)
 
 
@@ -363,7 +363,7 @@ def test_booleans_are_booleans(tmp_path, item, key, value):
 def test_unknown_options_are_named(tmp_path):
     item = layer("Dense", "a", units=2, sparse_kernel=True, kernel_regularizer={"l2": 1})
     path = archive(tmp_path / "m.keras", one_layer(item, [tensor("input")]), {})
-    with pytest.raises(UnsupportedLayerError, match="options that are not known.*sparse_kernel"):
+    with pytest.raises(UnsupportedLayerError, match=r"options that are not known.*sparse_kernel"):
         load_model(path)
 
 

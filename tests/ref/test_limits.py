@@ -8,7 +8,6 @@ import time
 import tracemalloc
 import zipfile
 
-import h5py
 import numpy as np
 import pytest
 from archives import (

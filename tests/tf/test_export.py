@@ -13,8 +13,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 import kspike_tf
 from kspike_tf import tracing
-from kspike_tf.scan import xla
 from kspike_tf.export import to_onnx
+from kspike_tf.scan import xla
 from kspike_tf.tracing import is_plain, plain_operations
 
 
@@ -356,16 +356,20 @@ def test_graphs_of_unknown_exporters_work_with_kernels(tmp_path, monkeypatch):
 def test_lite_rt_gets_plain_operations(converter, tmp_path):
     model = stacked()
     path = tmp_path / "model.tflite"
-    with pytest.warns(UserWarning, match=r"SELECT_TF_OPS .*Flex delegate.*to_onnx"):
+
+    def convert():
         if converter == "keras":
             model.export(path, format="litert", verbose=False)
-        else:
-            lite = tf.lite.TFLiteConverter.from_keras_model(model)
-            lite.target_spec.supported_ops = [
-                tf.lite.OpsSet.TFLITE_BUILTINS,
-                tf.lite.OpsSet.SELECT_TF_OPS,
-            ]
-            path.write_bytes(lite.convert())
+            return
+        lite = tf.lite.TFLiteConverter.from_keras_model(model)
+        lite.target_spec.supported_ops = [
+            tf.lite.OpsSet.TFLITE_BUILTINS,
+            tf.lite.OpsSet.SELECT_TF_OPS,
+        ]
+        path.write_bytes(lite.convert())
+
+    with pytest.warns(UserWarning, match=r"SELECT_TF_OPS .*Flex delegate.*to_onnx"):
+        convert()
     # TensorFlow's interpreter has no Flex delegate, so it can only read the file.
     interpreter = tf.lite.Interpreter(model_path=str(path))
     assert interpreter.get_input_details()[0]["shape_signature"].tolist() == [-1, -1, 6]

@@ -105,8 +105,12 @@ def main():
         ]
         if name == "embedded":
             inputs = [rng.integers(0, 9, (5, 6)).astype("i4")]
-        model.set_weights([rng.normal(0.3, 0.5, w.shape) ** (2 if "variance" in v.name else 1)
-                           for w, v in zip(model.get_weights(), model.weights, strict=True)])
+        model.set_weights(
+            [
+                rng.normal(0.3, 0.5, w.shape) ** (2 if "variance" in v.name else 1)
+                for w, v in zip(model.get_weights(), model.weights, strict=True)
+            ]
+        )
         outputs = model(inputs if len(inputs) > 1 else inputs[0], training=False)
         for i, x in enumerate(inputs):
             kept[f"{name}/x{i}"] = x

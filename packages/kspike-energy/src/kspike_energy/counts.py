@@ -197,7 +197,9 @@ def windows_fan_out(
     Examples
     --------
     >>> axis = Windows(inputs=12, outputs=6, kernel=3, stride=2, padding="same")
-    >>> windows_fan_out([axis, axis, None], (12, 12, 3), 4, padding="counted").connections
+    >>> windows_fan_out(
+    ...     [axis, axis, None], (12, 12, 3), 4, padding="counted"
+    ... ).connections
     3888
     >>> windows_fan_out([axis, axis, None], (12, 12, 3), 4).connections
     3468

@@ -73,7 +73,9 @@ class Device:
 
     Examples
     --------
-    >>> mine = Device("mine", energy_per_synop=1e-12, energy_per_neuron=None, spiking=True)
+    >>> mine = Device(
+    ...     "mine", energy_per_synop=1e-12, energy_per_neuron=None, spiking=True
+    ... )
     >>> mine.spiking
     True
     >>> mine["energy_per_neuron"] = 2e-12

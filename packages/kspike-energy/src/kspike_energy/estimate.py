@@ -99,7 +99,9 @@ class ModelEnergy(Export):
     Examples
     --------
     >>> from kspike_energy import Layer, ModelEnergy, Network
-    >>> network = Network([Layer("dense", connections=784 * 128, neurons=128, rate=10.0)])
+    >>> network = Network(
+    ...     [Layer("dense", connections=784 * 128, neurons=128, rate=10.0)]
+    ... )
     >>> energy = ModelEnergy(network)
     >>> f"{energy.total_energy('cpu'):.2e}"
     '8.64e-04'

@@ -2,10 +2,12 @@
 
 Adapters build it from a framework's model. For any other framework, write it by hand:
 
->>> network = Network([
-...     Layer("hidden", connections=100_352, neurons=128, rate=20.0),
-...     Layer("readout", connections=1_280, rate=12.5),
-... ])
+>>> network = Network(
+...     [
+...         Layer("hidden", connections=100_352, neurons=128, rate=20.0),
+...         Layer("readout", connections=1_280, rate=12.5),
+...     ]
+... )
 >>> network.connections
 101632
 """

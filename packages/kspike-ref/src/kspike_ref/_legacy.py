@@ -7,6 +7,7 @@ those of all layers within in one list.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -84,7 +85,7 @@ class LegacyWeights(Weights):
         parts = path.split("/")
         named = [
             after.replace(SLASH, "/").split(ALIAS)
-            for before, after in zip(parts, parts[1:], strict=False)
+            for before, after in itertools.pairwise(parts)
             if before == "layers"
         ]
         outer = named[0][0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """Return text with control characters, and what reorders text, as escapes.
+    r"""Return text with control characters, and what reorders text, as escapes.
 
     A name in a file may hold the escape sequences of a terminal, or a line break that makes one
     line of a message look like two.

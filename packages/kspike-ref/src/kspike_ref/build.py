@@ -29,7 +29,6 @@ from kspike_ref.layers.shape import InputLayer
 from kspike_ref.layers.wrapper import Carrier, Fold, Unfold
 
 
-
 def build(spec: ModelSpec, store: Weights) -> Graph:
     """Connect the layers of a model and load their weights.
 
@@ -230,9 +229,7 @@ class _Builder:
         """Return how many axes the mask has that a tensor carries still."""
         return None if tensor in self.dropped else self.graph.masks.get(tensor)
 
-    def _finder(
-        self, made: dict[tuple[str, int], list[Ref]], name: str
-    ) -> Callable[[Leaf], Ref]:
+    def _finder(self, made: dict[tuple[str, int], list[Ref]], name: str) -> Callable[[Leaf], Ref]:
         def find(leaf: Leaf) -> Ref:
             outputs = made.get(leaf[:2], [])
             if outputs and outputs[0].node in self.unknown:

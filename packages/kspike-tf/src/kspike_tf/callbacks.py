@@ -52,8 +52,13 @@ class DtScheduler(keras.callbacks.Callback):
     >>> model = keras.Sequential([kspike_tf.SpikingActivation("relu", dt=dt)])
     >>> model.compile(loss="mse", optimizer="sgd")
     >>> scheduler = DtScheduler(dt, lambda step: 0.5 ** (step + 1))
-    >>> _ = model.fit(np.ones((4, 2, 3)), np.ones((4, 2, 3)), batch_size=2, verbose=0,
-    ...               callbacks=[scheduler])
+    >>> _ = model.fit(
+    ...     np.ones((4, 2, 3)),
+    ...     np.ones((4, 2, 3)),
+    ...     batch_size=2,
+    ...     verbose=0,
+    ...     callbacks=[scheduler],
+    ... )
     >>> float(dt)
     0.25
     """

@@ -76,7 +76,10 @@ def to_onnx(
     --------
     >>> import keras, kspike_tf
     >>> model = keras.Sequential(
-    ...     [keras.Input((None, 3), name="rates"), kspike_tf.SpikingActivation("relu", seed=0)]
+    ...     [
+    ...         keras.Input((None, 3), name="rates"),
+    ...         kspike_tf.SpikingActivation("relu", seed=0),
+    ...     ]
     ... )
     >>> proto = to_onnx(model)
     >>> [each.name for each in proto.graph.input]

@@ -53,7 +53,9 @@ class RangedRegularizer(keras.regularizers.Regularizer):
     Examples
     --------
     >>> import keras, numpy as np
-    >>> regularizer = RangedRegularizer(target=(5, 10), regularizer=keras.regularizers.L1(0.5))
+    >>> regularizer = RangedRegularizer(
+    ...     target=(5, 10), regularizer=keras.regularizers.L1(0.5)
+    ... )
     >>> float(regularizer(np.array([1.0, 7.0, 12.0])))
     3.0
     """

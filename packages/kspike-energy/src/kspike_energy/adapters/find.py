@@ -43,8 +43,11 @@ def register_adapter(model_type: type | str, adapter: type[Adapter]) -> None:
     --------
     >>> class Net: ...
     >>> class NetAdapter(Adapter):
-    ...     def applications(self, model, shapes=None): return []
-    ...     def run(self, model, batch): return iter(())
+    ...     def applications(self, model, shapes=None):
+    ...         return []
+    ...
+    ...     def run(self, model, batch):
+    ...         return iter(())
     >>> register_adapter(Net, NetAdapter)
     """
     if not isinstance(model_type, (type, str)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -214,7 +214,7 @@ class Elementwise(Operation):
 class Reduction(Operation):
     """One value for all elements along some axes."""
 
-    options = ("axis", "keepdims", "initial")
+    options: ClassVar[tuple[str, ...]] = ("axis", "keepdims", "initial")
 
     def setup(self) -> None:
         axis = self.config.get("axis")
@@ -262,8 +262,10 @@ class Reduction(Operation):
         dtype = dtypes.float_type(x.dtype) if self.class_name == "Mean" else self._sum_type(x)
         if self.class_name == "Mean" and self.is_of_nothing(x):
             return self.nothing(x, dtype)
-        y = _REDUCTIONS[self.class_name](x.astype(dtype, copy=False), dtype=dtype, **options)
-        return y
+        total: Array = _REDUCTIONS[self.class_name](
+            x.astype(dtype, copy=False), dtype=dtype, **options
+        )
+        return total
 
     def is_of_nothing(self, x: Array) -> bool:
         """Return whether there is no element along the axes, of which NumPy would warn."""

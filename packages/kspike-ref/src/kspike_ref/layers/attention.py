@@ -171,8 +171,8 @@ class _Heads(Layer):
         return self.is_plain and self.window is None and alone
 
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
-        for axes in given:
-            check_mask(axes, 2)
+        for one in given:
+            check_mask(one, 2)
         if any(axes is not None for axes in given) and len(shapes[0]) != 3:
             raise UnsupportedUseError("a mask of inputs of more than 3 axes")
         self.is_plain = self.is_plain and all(axes is None for axes in given)
@@ -232,9 +232,8 @@ class _Heads(Layer):
         found = []
         if query_mask is not None:
             found.append(np.asarray(query_mask).astype(bool)[..., :, None])
-        for one in (value_mask, key_mask):
-            if one is not None:
-                found.append(np.asarray(one).astype(bool)[..., None, :])
+        given = [one for one in (value_mask, key_mask) if one is not None]
+        found += [np.asarray(one).astype(bool)[..., None, :] for one in given]
         distance = np.arange(query.shape[1])[:, None] - np.arange(value.shape[1])
         if causal:
             found.append((distance >= 0)[None])
@@ -380,7 +379,10 @@ class Attention(Layer):
         names += ["concat_score_weight"] if self.score_mode == "concat" else []
         return dict.fromkeys(names, ())
 
-    def output_shape(self, shapes: Any, **options: Any) -> Any:
+    def output_shape(self, *shapes: Any, **options: Any) -> Any:
+        return self._shape_for(*shapes, **options)
+
+    def _shape_for(self, shapes: Any, **options: Any) -> Any:
         if not isinstance(shapes, list):
             raise ArchiveError(f"layer {self.name!r} needs a list of inputs. Received: {shapes}")
         query, value, key = _three(tuple(shapes))
@@ -400,8 +402,8 @@ class Attention(Layer):
 
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
         masks = given[0] or [None]
-        for axes in masks:
-            check_mask(axes, 2)
+        for one in masks:
+            check_mask(one, 2)
         if any(axes is not None for axes in masks) and len(shapes[0][0]) != 3:
             raise UnsupportedUseError("a mask of inputs of more than 3 axes")
         axes: int | None = masks[0]

@@ -391,7 +391,6 @@ class Layer:
             self.weights |= {f"{place}/{name}": w for name, w in part.weights.items()}
         self.prepare()
 
-
     def check_again(self, *shapes: Any) -> None:
         """Refuse inputs of a further application for which the loaded weights do not fit."""
         held = {name: self.weights[name].shape for name in self.weight_shapes(*shapes)}

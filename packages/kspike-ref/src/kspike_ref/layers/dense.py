@@ -12,7 +12,7 @@ import numpy as np
 
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.activation import activation
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
+from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.quantized import (
     QuantizedDense,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref import activations, dtypes
+from kspike_ref import _softmax, activations, dtypes
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Shape
 from kspike_ref.layers.merge import broadcast
@@ -74,8 +74,8 @@ class ActivationFunction(Operation):
 
 _ALONG_AXIS: dict[str, Function] = {
     "Glu": activations.glu,
-    "LogSoftmax": activations.log_softmax,
-    "Sparsemax": activations.sparsemax,
+    "LogSoftmax": _softmax.log_softmax,
+    "Sparsemax": _softmax.sparsemax,
 }
 
 

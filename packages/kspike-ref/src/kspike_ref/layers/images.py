@@ -217,9 +217,7 @@ class Pipeline(Layer):
 
     def pointwise(self, shape: Shape) -> bool:
         shapes = self._shapes(shape)
-        return all(
-            layer.pointwise(one) for layer, one in zip(self.layers, shapes, strict=False)
-        )
+        return all(layer.pointwise(one) for layer, one in zip(self.layers, shapes, strict=False))
 
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
         makes = given[0] is not None or any(layer.makes_mask for layer in self.layers)

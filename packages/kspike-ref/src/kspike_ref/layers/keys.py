@@ -135,6 +135,4 @@ def unknown_keys(layer: str, config: Mapping[str, object]) -> list[str]:
     if layer not in _KEYS:
         return []
     known = _EVERYWHERE.union(_KEYS[layer].split())
-    return sorted(
-        key for key in config if key not in known and not str(key).endswith(_TRAINING)
-    )
+    return sorted(key for key in config if key not in known and not str(key).endswith(_TRAINING))

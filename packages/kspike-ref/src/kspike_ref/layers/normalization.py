@@ -277,12 +277,9 @@ class Normalization(Layer):
         return np.broadcast_to(values.reshape(shape), self.kept)
 
     def call(self, x: Array) -> Array:
-        y: Array
         if self.inverts:
-            y = self.mean + x * self.deviation
-        else:
-            y = (x - self.mean) / self.deviation
-        return y
+            return np.asarray(self.mean + x * self.deviation)
+        return np.asarray((x - self.mean) / self.deviation)
 
 
 def _value(given: Any) -> Any:

@@ -135,6 +135,7 @@ class GlobalPooling1D(StatefulLayer):
 @known("GlobalAveragePooling1D")
 class GlobalAveragePooling1D(GlobalPooling1D):
     """The mean over time: over the steps that count, where there is a mask."""
+
     uses_mask = True
     keras_arguments = ("mask",)
 

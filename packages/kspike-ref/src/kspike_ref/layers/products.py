@@ -186,9 +186,7 @@ class Einsum(Operation):
         return np.ascontiguousarray(y.transpose([labels.index(c) for c in made]))
 
 
-def _contract(
-    one: str, x: Array, other: str, y: Array, kept: set[str]
-) -> tuple[str, Array]:
+def _contract(one: str, x: Array, other: str, y: Array, kept: set[str]) -> tuple[str, Array]:
     """Multiply two operands and sum over the labels that nothing else needs.
 
     Returns the labels of the product and the product itself.

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def _with_length(shape: Shape, axis: int, length: int | None) -> Shape:
 class _Along(Operation):
     """An operation along one axis, which is not the batch."""
 
-    options = ("axis",)
+    options: ClassVar[tuple[str, ...]] = ("axis",)
 
     def axis(self, rank: int) -> int:
         """Return the axis as a positive number."""
@@ -69,7 +70,7 @@ class Split(_Along):
         axis = self.axis(len(shape))
         length = shape[axis]
         ends: list[Any] = [0, *self._ends(length), length]
-        lengths = [None if b is None else b - a for a, b in zip(ends, ends[1:], strict=False)]
+        lengths = [None if b is None else b - a for a, b in itertools.pairwise(ends)]
         return [_with_length(shape, axis, n) for n in lengths]
 
     def call(self, x: Array) -> list[Array]:

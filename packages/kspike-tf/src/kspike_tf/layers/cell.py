@@ -62,10 +62,16 @@ class KerasSpikingCell(HasSettings):
     ...         self.tau = tau
     ...
     ...     def call_inference(self, inputs, states):
-    ...         voltage = states[0] + (inputs - states[0]) * (self.step_length() / self.tau)
+    ...         voltage = states[0] + (inputs - states[0]) * (
+    ...             self.step_length() / self.tau
+    ...         )
     ...         soft = tf.sigmoid(10 * (voltage - 1))
-    ...         spikes = soft + tf.stop_gradient(tf.cast(voltage >= 1, soft.dtype) - soft)
-    ...         return spikes / self.step_length(), [voltage * (1 - tf.stop_gradient(spikes))]
+    ...         spikes = soft + tf.stop_gradient(
+    ...             tf.cast(voltage >= 1, soft.dtype) - soft
+    ...         )
+    ...         return spikes / self.step_length(), [
+    ...             voltage * (1 - tf.stop_gradient(spikes))
+    ...         ]
     >>> layer = keras.layers.RNN(LIFCell(3), return_sequences=True)
     >>> layer(tf.fill([1, 40, 3], 2.0)).numpy()[0, :, 0].nonzero()[0]
     array([13, 27])
