@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
+from kspike_tf import onnx_operations
 from kspike_tf.layers.options import check_options
+from kspike_tf.tracing import exporter
 
 # The functions of Keras (3.15) for fit, evaluate and predict, which are traced anew. Where their
 # names change, there is a warning too many.
@@ -109,9 +111,14 @@ class HasSettings(keras.layers.Layer):
         return any(name in vars(each).get("_read_at_calls", ()) for each in type(self).__mro__)
 
     def _note_trace(self) -> None:
-        """Remember which graph has the settings of now, if one is being traced."""
+        """Remember which graph has the settings of now, if one is being traced.
+
+        An exporter that traces it for ONNX is told how to convert what may be in it.
+        """
         if tf.executing_eagerly():
             return
+        if exporter() == "ONNX":
+            onnx_operations.register()
         graph = tf.compat.v1.get_default_graph()
         while hasattr(getattr(graph, "outer_graph", None), "outer_graph"):
             graph = graph.outer_graph
