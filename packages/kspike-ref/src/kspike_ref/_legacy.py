@@ -29,6 +29,8 @@ class LegacyWeights(Weights):
         The file.
     """
 
+    repeats_shared = True
+
     def __init__(self, file: _hdf5.File) -> None:
         self._file = file
         self._left: dict[str, list[str]] = {}  # the weights of each layer that nobody took yet

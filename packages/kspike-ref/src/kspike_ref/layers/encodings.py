@@ -68,7 +68,9 @@ class _Encoding(Layer):
             return places
         if self.mode == "multi_hot":
             return places.max(axis=1)
-        counts: Array = (places if weights is None else places * weights[..., None]).sum(axis=1)
+        if weights is not None:
+            places = places * weights[..., None].astype(places.dtype)
+        counts: Array = places.sum(axis=1)
         return counts
 
     def call(self, x: Array) -> Array:
@@ -79,13 +81,14 @@ class _Encoding(Layer):
 class CategoryEncoding(_Encoding):
     """Integers as vectors: a place for each, or the counts of all of an example."""
 
-    kinds = "iuf"
     casts = ""
     default = "multi_hot"
     modes = ("one_hot", "multi_hot", "count")
     argument_names = ("inputs", "count_weights")
 
     def read(self) -> int:
+        if self.mode != "one_hot":  # TensorFlow counts integers of 32 and 64 bits
+            self.refused = ("int8", "int16", "uint8", "uint16", "uint32", "uint64")
         return self.integer("num_tokens")
 
     def output_shape(self, shape: Shape, count_weights: Any = None) -> Shape:
@@ -110,7 +113,7 @@ class CategoryEncoding(_Encoding):
 class Discretization(_Encoding):
     """The bin that each number falls into."""
 
-    kinds = "iuf"
+    refused = ("uint64",)
 
     def read(self) -> int:
         given = self.config.get("bin_boundaries")
@@ -131,7 +134,6 @@ class Discretization(_Encoding):
 class IntegerLookup(_Encoding):
     """The place of each integer in a vocabulary; the first places are for all others."""
 
-    kinds = "iuf"
     casts = ""
     index_type = "int64"
 

@@ -136,6 +136,9 @@ class Resizing(_Sized):
         self.antialias = bool(config.get("antialias", False))
         self.crops = bool(config.get("crop_to_aspect_ratio", False))
         self.pads = bool(config.get("pad_to_aspect_ratio", False))
+        # Keras multiplies ones of the image's type with the value: a float fits floats alone.
+        if self.pads and isinstance(config.get("fill_value", 0.0), float):
+            self.kinds = "f"
         if self.crops and self.pads:
             raise ArchiveError("an image cannot be both cropped and padded to its aspect ratio")
         self.fill = float(config.get("fill_value", 0.0))

@@ -80,7 +80,7 @@ class Matmul(Operation):
         return math.prod(made[0]) * max(given[0][-2:])
 
     def call(self, x: Any, y: Any) -> Array:
-        x, y = _factors(x, y)
+        x, y = factors(x, y)
         if y.ndim < 3:  # a constant
             z = rows_times(x, y.reshape(len(y), -1))
             return z if y.ndim == 2 else z[..., 0]
@@ -89,12 +89,15 @@ class Matmul(Operation):
         return product
 
 
-def _factors(*values: Any) -> list[Array]:
-    """Return factors in the type in which Keras multiplies: int32 for bytes, a number for bools."""
-    factors = dtypes.promoted(*values)
+def factors(*values: Any) -> list[Array]:
+    """Return factors of a matrix product in the type in which Keras multiplies.
+
+    That is int32 for bytes; bools stay bools.
+    """
+    promoted = dtypes.promoted(*values)
     if all(np.asarray(value).dtype == np.int8 for value in values):
-        factors = [factor.astype(np.int32) for factor in factors]
-    return factors
+        promoted = [factor.astype(np.int32) for factor in promoted]
+    return promoted
 
 
 @known("ops:Einsum")
@@ -173,7 +176,7 @@ class Einsum(Operation):
         terms, made = self._labels([np.ndim(x) for x in inputs])
         if all(np.asarray(x).dtype.kind == "b" for x in inputs):
             self.refuse(np.dtype(bool), "numbers, or bools with numbers")
-        values = _factors(*inputs)
+        values = factors(*inputs)
         labels, y = terms[0], values[0]
         if made[0] not in labels and len(values) > 1:  # a constant first: it commutes
             terms, values = terms[::-1], values[::-1]
