@@ -90,6 +90,8 @@ class LegacyWeights(Weights):
         The file.
     """
 
+    repeats_shared = True
+
     def __init__(self, file: _hdf5.File) -> None:
         self._file = file
         self._unread: dict[str, _Unread] = {}

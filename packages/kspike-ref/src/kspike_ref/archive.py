@@ -72,6 +72,9 @@ class Weights:
         If they cannot be read.
     """
 
+    repeats_shared = False  # whether the weights of a shared layer are with each that holds it
+    is_last_chance = False  # once all layers were tried: shared ones are where they are, or nowhere
+
     def __init__(self, data: bytes) -> None:
         self._file = guarded(_hdf5.File, data)
 

@@ -20,7 +20,10 @@ from kspike_ref.layers.registry import create, known
 
 @known("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 class ConvLSTM(RNN):
-    """A convolutional LSTM over time."""
+    """A convolutional LSTM over time, of floats alone, as TensorFlow's convolutions."""
+
+    casts = "f"
+    kinds = "f"
 
     def temporaries(self, given: list[Any], made: list[Any]) -> int:
         cell: Any = self.cell

@@ -70,9 +70,8 @@ class _Encoding(Layer):
         if self.mode == "multi_hot":
             return marked(index, self.depth, self.place_type)
         row, column = _within(index, self.depth)
-        given: Any = 1 if weights is None else weights[row, column]
-        kind = self.place_type if weights is None else np.result_type(self.place_type, weights)
-        counts = np.zeros((len(index), self.depth), kind)
+        given: Any = 1 if weights is None else weights[row, column].astype(self.place_type)
+        counts = np.zeros((len(index), self.depth), self.place_type)
         np.add.at(counts, (row, index[row, column]), given)  # from left to right
         return counts
 
@@ -111,13 +110,14 @@ def marked(index: Array, depth: int, kind: Any) -> Array:
 class CategoryEncoding(_Encoding):
     """Integers as vectors: a place for each, or the counts of all of an example."""
 
-    kinds = "iuf"
     casts = ""
     default = "multi_hot"
     modes = ("one_hot", "multi_hot", "count")
     argument_names = ("inputs", "count_weights")
 
     def read(self) -> int:
+        if self.mode != "one_hot":  # TensorFlow counts integers of 32 and 64 bits
+            self.refused = ("int8", "int16", "uint8", "uint16", "uint32", "uint64")
         return self.integer("num_tokens")
 
     def output_shape(self, shape: Shape, count_weights: Any = None) -> Shape:
@@ -142,7 +142,7 @@ class CategoryEncoding(_Encoding):
 class Discretization(_Encoding):
     """The bin that each number falls into."""
 
-    kinds = "iuf"
+    refused = ("uint64",)
 
     def read(self) -> int:
         given = self.config.get("bin_boundaries")
@@ -164,7 +164,6 @@ class Discretization(_Encoding):
 class IntegerLookup(_Encoding):
     """The place of each integer in a vocabulary; the first places are for all others."""
 
-    kinds = "iuf"
     casts = ""
     index_type = "int64"
     target = np.dtype(np.int64)

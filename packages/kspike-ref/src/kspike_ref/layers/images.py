@@ -182,6 +182,9 @@ class Resizing(_Sized):
         self.antialias = self.boolean("antialias", False)
         self.crops = self.boolean("crop_to_aspect_ratio", False)
         self.pads = self.boolean("pad_to_aspect_ratio", False)
+        # Keras multiplies ones of the image's type with the value: a float fits floats alone.
+        if self.pads and isinstance(config.get("fill_value", 0.0), float):
+            self.kinds = "f"
         if self.crops and self.pads:
             raise ArchiveError("an image cannot be both cropped and padded to its aspect ratio")
         self.fill = self.number("fill_value", 0.0)

@@ -81,7 +81,7 @@ class Matmul(Operation):
         return math.prod(made[0]) * max(given[0][-2:])
 
     def call(self, x: Any, y: Any) -> Array:
-        x, y = _factors(x, y)
+        x, y = factors(x, y)
         if y.ndim < 3:  # a constant
             z = rows_times(x, y.reshape(len(y), -1))
             return z if y.ndim == 2 else z[..., 0]
@@ -90,12 +90,15 @@ class Matmul(Operation):
         return product
 
 
-def _factors(*values: Any) -> list[Array]:
-    """Return factors in the type in which Keras multiplies: int32 for bytes, a number for bools."""
-    factors = dtypes.promoted(*values)
+def factors(*values: Any) -> list[Array]:
+    """Return factors of a matrix product in the type in which Keras multiplies.
+
+    That is int32 for bytes; bools stay bools.
+    """
+    promoted = dtypes.promoted(*values)
     if all(np.asarray(value).dtype == np.int8 for value in values):
-        factors = [factor.astype(np.int32) for factor in factors]
-    return factors
+        promoted = [factor.astype(np.int32) for factor in promoted]
+    return promoted
 
 
 @known("ops:Einsum")
@@ -179,7 +182,7 @@ class Einsum(Operation):
         terms, made = self._labels([np.ndim(x) for x in inputs])
         if all(np.asarray(x).dtype.kind == "b" for x in inputs):
             self.refuse(np.dtype(bool), "numbers, or bools with numbers")
-        terms, values = _constant_last(terms, _factors(*inputs), made)
+        terms, values = _constant_last(terms, factors(*inputs), made)
         labels, y = terms[0], values[0]
         for i in range(1, len(values)):
             kept = set(made).union(*terms[i + 1 :])
