@@ -124,7 +124,7 @@ class _Parser:
         spec = ModelSpec(str(own.get("name", "model")))
         sequential = key_of(config) == "Sequential"
         if sequential and key_of(_serialised(items[0])) != "InputLayer":
-            items = [_input_layer(own.get("build_input_shape")), *items]
+            items = [_input_layer(own.get("build_input_shape"), items[0]), *items]
         used: dict[str, int] = {}
         for item in items:
             key = key_of(_serialised(item))
@@ -218,11 +218,17 @@ def _serialised(item: Any) -> Mapping[str, Any]:
     return item
 
 
-def _input_layer(shape: Any) -> dict[str, Any]:
+def _input_layer(shape: Any, first: Any) -> dict[str, Any]:
+    """Return the input layer that Keras puts before a Sequential model's first layer."""
     if not isinstance(shape, list):
         raise ArchiveError("a Sequential model must have been built before it was saved")
     config = {"name": "input", "batch_shape": shape}
+    if key_of(first) in _OF_STRINGS:
+        config["dtype"] = "string"
     return {"module": "keras.layers", "class_name": "InputLayer", "config": config}
+
+
+_OF_STRINGS = ("StringLookup", "TextVectorization")
 
 
 def _chain(spec: ModelSpec) -> None:

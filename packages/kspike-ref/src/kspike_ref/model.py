@@ -84,8 +84,9 @@ def load_model(
     A file may come from anybody, so what it may ask for is limited: 32 MiB and 1,000,000 lists,
     objects and values of JSON; 10,000 files in the archive, and no zip64 list of them; weights
     that expand to 64 MiB or 100 times their compressed size; 10,000 layers, 10,000 applications of
-    layers, and 40 levels of layers within layers; 2³¹ elements in one example of an output; and
-    256 MiB of arrays whose size is only in the configuration. Each byte of a weight file is read
+    layers, and 40 levels of layers within layers; 2³¹ elements in one example of an output; 32 MiB
+    of vocabularies in files of their own, and 1,000,000 words in all; and 256 MiB of arrays whose
+    size is only in the configuration. Each byte of a weight file is read
     as a value or a name once. A folder obeys the same limits.
     """
     check_limit("max_bytes", max_bytes)
@@ -94,7 +95,11 @@ def load_model(
     with one_load():
         try:
             archive = read_model(place)
-            graph = build(parse(archive.config, archive.by_name), archive.weights)
+            try:
+                graph = build(parse(archive.config, archive.by_name), archive.weights)
+            finally:
+                if archive.weights.assets is not None:
+                    archive.weights.assets.close()
             return Model(graph, max_bytes, max_operations)
         except (ArchiveError, UnsupportedLayerError, FileNotFoundError):
             raise
@@ -145,7 +150,9 @@ class Model:
         self._runner = Runner(graph, self._stream.carried, self._stream.stepped)
         self._inputs = Inputs(graph, axes)
         self._chain = Chain.of(graph, axes.timed)
-        self._is_one_block = any(has_time_first(node.layer) for node in graph.nodes)
+        self._is_one_block = any(
+            has_time_first(node.layer) or node.layer.joins_batch for node in graph.nodes
+        )
         self._budget = Budget(
             graph, self._chain, self._is_one_block, self._stream.stepped, max_bytes, max_operations
         )
@@ -199,7 +206,8 @@ class Model:
         Raises
         ------
         TypeError
-            If an input does not hold real numbers, or is a masked array; or a layer gets numbers of
+            If an input does not hold real numbers, or strings where the model's `keras.Input` has
+            ``dtype="string"``, or is a masked array; or a layer gets numbers of
             a type that it does not take in Keras either, as a convolution of integers.
         ValueError
             If the inputs do not fit the model or each other, or the run may take more than the

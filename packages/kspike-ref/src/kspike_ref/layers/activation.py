@@ -254,6 +254,8 @@ class Identity(Pointwise):
     def setup(self) -> None:
         if self.class_name == "ActivityRegularization":  # Keras adds up squares for a loss
             self.refused = ("bool", "int8", "int16", "uint8", "uint16")
+        if self.class_name == "Identity":
+            self.kinds = "biufO"
 
     def call(self, x: Array) -> Array:
         return x

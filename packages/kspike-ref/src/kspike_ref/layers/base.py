@@ -18,7 +18,13 @@ Array = np.ndarray[Any, Any]
 Shape = tuple[int | None, ...]
 State = tuple[Array, ...]
 
-_KINDS = {"b": "bools", "i": "signed integers", "u": "unsigned integers", "f": "floats"}
+_KINDS = {
+    "b": "bools",
+    "i": "signed integers",
+    "u": "unsigned integers",
+    "f": "floats",
+    "O": "strings",
+}
 
 
 class UnsupportedLayerError(NotImplementedError):
@@ -109,9 +115,12 @@ class Layer:
     drops_masks : bool
         Whether it takes the masks from its inputs, so that layers that run later find none: Keras'
         `MultiHeadAttention` does.
+    joins_batch : bool
+        Whether the shape of its output depends on all examples of a batch, which then run at once.
     kinds : str
-        The kinds of numbers that its inputs may hold, as NumPy's letters: ``"b"`` for bools,
-        ``"iu"`` for integers, ``"f"`` for floats. A model raises `TypeError` for others.
+        The kinds of values that its inputs may hold, as NumPy's letters: ``"b"`` for bools,
+        ``"iu"`` for integers, ``"f"`` for floats, ``"O"`` for strings, which come as objects, each
+        the bytes of a text in UTF-8. A model raises `TypeError` for others.
     refused : tuple of str
         Types that it does not take beside.
     casts : str
@@ -130,6 +139,7 @@ class Layer:
     argument_names: ClassVar[tuple[str, ...]] = ("inputs",)
     takes_all_masks: ClassVar[bool] = False
     drops_masks: ClassVar[bool] = False
+    joins_batch: bool = False
     kinds: str = "biuf"
     refused: tuple[str, ...] = ()
     casts: str = "f"

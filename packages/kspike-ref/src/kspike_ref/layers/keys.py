@@ -143,6 +143,15 @@ _KEYS: dict[str, str] = {
     "custom:kspike_tf>LowpassCell": f"{_FILTER} size",
     "custom:kspike_tf>Alpha": f"{_FILTER} {_TIME}",
     "custom:kspike_tf>AlphaCell": f"{_FILTER} size",
+    "StringLookup": (
+        f"{_ENCODING} vocabulary vocabulary_size vocabulary_dtype max_tokens num_oov_indices "
+        "oov_token oov_method mask_token idf_weights invert pad_to_max_tokens salt encoding"
+    ),
+    "TextVectorization": (
+        f"{_ENCODING} max_tokens standardize split ngrams output_sequence_length "
+        "pad_to_max_tokens vocabulary idf_weights ragged encoding vocabulary_size"
+    ),
+    "Hashing": f"{_ENCODING} num_bins mask_value salt",
 }  # fmt: skip
 for _rank in "123":
     _KEYS |= {

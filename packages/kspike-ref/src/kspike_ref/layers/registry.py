@@ -49,7 +49,7 @@ def register_layer(name: str) -> Callable[[Registered], Registered]:
 
         - ``"package>Class"``: a class of your own, as
           ``keras.saving.register_keras_serializable(package)`` names it,
-        - ``"StringLookup"``: a class of Keras, which kspike_ref lacks or which you replace,
+        - ``"HashedCrossing"``: a class of Keras, which kspike_ref lacks or which you replace,
         - ``"twice"``: a ``Lambda`` layer by its ``name``, as its code is never run,
         - ``"package>function"`` or ``"function"``: an activation function.
 
@@ -191,9 +191,6 @@ def _made(config: Any, name: str | None) -> Layer:
     return layer
 
 
-_STRINGS = ("StringLookup", "TextVectorization", "Hashing", "HashedCrossing")
-
-
 def reason(key: str, config: Mapping[str, Any]) -> str:
     """Return why a layer of an unknown kind cannot be had, and what to do."""
     kind = key.split(":", 1)[-1]
@@ -211,11 +208,6 @@ def reason(key: str, config: Mapping[str, Any]) -> str:
         return (
             f"{kind} (module {config.get('module')}) is a class of your own, whose code the file "
             f"does not hold; register one with kspike_ref.register_layer({kind!r})"
-        )
-    if kind in _STRINGS:
-        return (
-            f"{kind} works on strings or their hashes, which kspike_ref does not; apply it to the "
-            "data before, and build the model from the integers on"
         )
     return (
         f"{kind} (module {config.get('module')}) is not supported; register a class for it with "
