@@ -349,7 +349,11 @@ _SINGLE = dict.fromkeys(("gelu", "leaky_relu"), ("float64",))  # Keras' constant
 _MORE_REDUCING = ["var", "std", "logsumexp", "count_nonzero", "amax", "amin", "argmax", "argmin"]
 _ALONG = ["sort", "argsort", "cumsum", "cumprod"]
 MORE = (
-    {key_of(name): one(getattr(ops, name), left_out=_SINGLE.get(name, ())) for name in _MORE if hasattr(ops, name)}
+    {
+        key_of(name): one(getattr(ops, name), left_out=_SINGLE.get(name, ()))
+        for name in _MORE
+        if hasattr(ops, name)
+    }
     | {key_of(name): one(along(getattr(ops, name))) for name in _MORE_REDUCING}
     | {key_of(name): one(along(getattr(ops, name))) for name in _ALONG}
     | {
@@ -411,11 +415,11 @@ NEWER = (
         "MultiHeadAttention": two(lambda x, y: L.MultiHeadAttention(2, 3)(x, y)),
         "GroupQueryAttention": _HEADS,
         "GroupedQueryAttention": _HEADS,
-        "Attention": two(
-            lambda x, y: L.Attention(use_scale=True)([x, y]), within=(0, 5)
-        ),
+        "Attention": two(lambda x, y: L.Attention(use_scale=True)([x, y]), within=(0, 5)),
         "AdditiveAttention": two(lambda x, y: L.AdditiveAttention()([x, y])),
-        "SpectralNormalization": one(lambda x: L.SpectralNormalization(L.Dense(3))(x), is_cut=True, within=(0, 3)),
+        "SpectralNormalization": one(
+            lambda x: L.SpectralNormalization(L.Dense(3))(x), is_cut=True, within=(0, 3)
+        ),
         "CategoryEncoding": encoding(lambda: L.CategoryEncoding(9), within=(0, 8)),
         "Discretization": encoding(lambda: L.Discretization([-1.0, 0.0, 1.5, 50.0])),
         "IntegerLookup": encoding(lambda: L.IntegerLookup(vocabulary=[1, 5, 3]), within=(0, 8)),

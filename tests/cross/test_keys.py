@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 
 import keras
-import kspike_tf
 import pytest
 
 import kspike_ref
+import kspike_tf
 from kspike_ref.layers.keys import unknown_keys
 from kspike_ref.layers.registry import _registry, create
 

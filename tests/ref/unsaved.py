@@ -25,9 +25,6 @@ class _Drawn:
 
     assets = None
 
-    def check_all_read(self):
-        pass
-
     def read(self, path, name, shape, layer):
         return self.rng.normal(0, 1, shape)
 

@@ -429,8 +429,8 @@ class Attention(Layer):
                 return scores
             product, scale = dtypes.promoted(scores, self.weights["scale"])
             return product * scale
-        scale = self.weights["scale"] if self.use_scale else None
-        return self.weights["concat_score_weight"] * _tanh_scores(query, key, scale, None)
+        factor = self.weights["scale"] if self.use_scale else None
+        return self.weights["concat_score_weight"] * _tanh_scores(query, key, factor, None)
 
     def call(
         self,

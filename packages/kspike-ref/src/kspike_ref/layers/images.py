@@ -103,7 +103,9 @@ class _Sized(Layer):
             raise ArchiveError(f"height and width must be from 1 to 65536. Received: {self.size}")
         data_format = self.config.get("data_format") or "channels_last"
         if data_format not in ("channels_first", "channels_last"):
-            raise ArchiveError(f"data_format must be channels_first or channels_last: {data_format!r:.80}")
+            raise ArchiveError(
+                f"data_format must be channels_first or channels_last: {data_format!r:.80}"
+            )
         self.channels_first = data_format == "channels_first"
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -117,7 +119,9 @@ class _Sized(Layer):
         """Return channels, height and width of images that can be resized; None if unknown."""
         channels, *lengths = shape[1:] if self.channels_first else (shape[3], *shape[1:3])
         if 0 in lengths:
-            raise ArchiveError(f"layer {self.name!r} needs images of some pixels. Received: {shape}")
+            raise ArchiveError(
+                f"layer {self.name!r} needs images of some pixels. Received: {shape}"
+            )
         if None in (channels, *lengths):
             return None
         sizes = self.resized((lengths[0], lengths[1]))

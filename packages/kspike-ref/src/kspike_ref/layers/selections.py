@@ -12,7 +12,6 @@ import numpy as np
 from kspike_ref import dtypes
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
-from kspike_ref.layers.encodings import marked
 from kspike_ref.layers.functions import one_axis
 from kspike_ref.layers.operation import Operation
 from kspike_ref.layers.registry import known
@@ -404,6 +403,9 @@ class OneHot(Operation):
     def call(self, x: Array) -> Array:
         index = x.astype(np.int64)
         if self.class_name == "MultiHot":
-            return marked(index, self.count, self.target)
+            row, column = np.nonzero((index >= 0) & (index < self.count))
+            places = np.zeros((len(index), self.count), self.target)
+            places[row, index[row, column]] = 1
+            return places
         y = index[..., None] == np.arange(self.count)
         return np.moveaxis(y, -1, self._place(x.ndim)).astype(self.target)
