@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import versions
 
 from kspike_ref import activations
 
@@ -36,6 +37,7 @@ PARAMETERS = {
 CASES = [(name, parameters) for name in NAMES for parameters in PARAMETERS.get(name, [{}])]
 
 
+@versions.whole_table
 def test_every_name_of_keras_is_there():
     assert set(NAMES) == set(activations.ACTIVATIONS)
 

@@ -4,7 +4,7 @@ import warnings
 
 import keras
 import numpy as np
-from test_more_operations import UNARY
+from test_more_operations import FAILING, UNARY
 
 import kspike_ref
 from kspike_energy import ModelEnergy
@@ -35,7 +35,7 @@ def sequences():
 
 def operations():
     x = L.Input((6, 4))
-    return keras.Model(x, [function(x) for function, *_ in UNARY.values()])
+    return keras.Model(x, [UNARY[name][0](x) for name in UNARY if name not in FAILING])
 
 
 def films():

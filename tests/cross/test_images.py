@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import versions
 from agreement import check, check_streams, normal, unary
 
 import kspike_ref
@@ -28,7 +29,11 @@ def pictures(*shape, dtype="float32", seed=0):
     return values > 100 if dtype == "bool" else values.astype(dtype)
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+# Where an older Keras returns the very tensor that it was given.
+UNSAVED = {"RandomGrayscale": versions.since(3, 11, "cannot save a model with RandomGrayscale")}
+
+
+@pytest.mark.parametrize("name", versions.cases(AUGMENTATIONS, UNSAVED))
 def test_augmentation_is_the_identity_with_keras_types(name, tmp_path):
     for dtype in ("float32", "uint8", "bool"):
         layer = getattr(L, name)(*ARGUMENTS.get(name, ()))
@@ -54,8 +59,9 @@ def test_resizing(method, dtypes, tmp_path):
         for dtype in dtypes:
             model = unary(L.Resizing(*size, interpolation=method), 8, 7, 3, dtype=dtype)
             check(model, tmp_path, pictures(8, 7, 3, dtype=dtype))
-    model = unary(L.Resizing(4, 5, interpolation=method, antialias=True), 8, 7, 3)
-    check(model, tmp_path, pictures(8, 7, 3))
+    if versions.KERAS >= (3, 9):
+        model = unary(L.Resizing(4, 5, interpolation=method, antialias=True), 8, 7, 3)
+        check(model, tmp_path, pictures(8, 7, 3))
 
 
 @pytest.mark.parametrize("size", [(4, 5), (3, 12), (11, 5)])

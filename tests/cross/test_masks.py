@@ -6,6 +6,7 @@ import keras
 import layerwise
 import numpy as np
 import pytest
+import versions
 
 import kspike_ref
 import kspike_tf
@@ -127,7 +128,13 @@ def _agree(ours, theirs):
         assert layerwise.error(one, other) <= 3e-5
 
 
-@pytest.mark.parametrize("name", [*STREAMING, *WHOLE])
+MERGED = ("Concatenate True", "Concatenate False", "concatenate steps", "concatenate steps of one")
+FAILING = dict.fromkeys(
+    MERGED, versions.since(3, 12, "cannot run Concatenate with masks in a functional model")
+)
+
+
+@pytest.mark.parametrize("name", versions.cases([*STREAMING, *WHOLE], FAILING))
 def test_masks(name, tmp_path):
     """Keras writes masks into the model as tensors: each layer is given them as it was in Keras."""
     connect = (STREAMING | WHOLE)[name]

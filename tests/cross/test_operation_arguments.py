@@ -8,6 +8,8 @@ import re
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+import versions
 from keras import ops
 
 import kspike_ref
@@ -38,7 +40,6 @@ HONOURED = [
     ("reshape", {"newshape": (-1, 2, 10)}),
     ("reshape", {"newshape": (-1, 4, 5, 1)}),
     ("transpose", {"axes": (0, 3, 1, 2)}),
-    ("transpose", {"axes": (0, -1, 2, 1)}),
     ("expand_dims", {"axis": 1}),
     ("expand_dims", {"axis": -1}),
     ("expand_dims", {"axis": (1, -1)}),
@@ -60,6 +61,8 @@ HONOURED = [
     ),
     ("cast", {"dtype": "int32"}),
 ]
+if not tf.__version__.startswith("2.18."):  # which ends the process for negative axes
+    HONOURED.append(("transpose", {"axes": (0, -1, 2, 1)}))
 REFUSED = [
     *((name, {"axis": axis}, "axis") for name in _REDUCING for axis in (None, 0, -4, (0, 1))),
     ("prod", {"axis": 1, "dtype": "float64"}, "dtype"),  # Keras takes it and does nothing
@@ -90,6 +93,7 @@ def _apply(name, x, options):
     return getattr(ops, name)([x, x * 2.0] if several else x, **options)
 
 
+@versions.whole_table
 def test_the_table_holds_every_argument():
     for name in NAMES:
         wanted = set(inspect.signature(getattr(ops, name)).parameters) - TENSORS

@@ -8,6 +8,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+import versions
 
 from kspike_ref import load_model
 
@@ -53,7 +54,10 @@ def _same(got, wanted):
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
+UNLISTED = {"list in a list": versions.since(3, 11, "loses the outer list in a file")}
+
+
+@pytest.mark.parametrize("name", versions.cases(STRUCTURES, UNLISTED))
 def test_outputs(name, tmp_path):
     path = tmp_path / "m.keras"
     _model(STRUCTURES[name]).save(path)

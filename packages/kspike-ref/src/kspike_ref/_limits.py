@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from kspike_ref._shared import SharedObjects
+
 MAX_JSON = 32 << 20  # bytes of config.json, and of metadata.json
 MAX_TOKENS = 1_000_000  # "{", "[", "," and ":" in one of them; an object of each needs 50 bytes
 MAX_MEMBERS = 10_000  # files in an archive; Keras writes three, and assets for some layers
@@ -41,6 +43,8 @@ class Budget:
         vocabularies, that are left.
     depth : int
         How many layers are around the one that is made now.
+    layers_made, models_made : SharedObjects
+        What was made so far, as it may occur several times in the file.
     """
 
     def __init__(self) -> None:
@@ -48,6 +52,7 @@ class Budget:
         self.made = MAX_MADE
         self.assets, self.words = MAX_ASSETS, MAX_WORDS
         self.depth = 0
+        self.layers_made, self.models_made = SharedObjects(), SharedObjects()
 
     @contextmanager
     def layer(self) -> Iterator[None]:

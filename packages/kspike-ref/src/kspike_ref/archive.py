@@ -92,6 +92,8 @@ class Weights:
         If they cannot be read.
     """
 
+    repeats_shared = False  # whether the weights of a shared layer are with each that holds it
+    is_last_chance = False  # once all layers were tried: shared ones are where they are, or nowhere
     assets: Assets | None = None
 
     def __init__(self, data: bytes) -> None:
@@ -105,6 +107,10 @@ class Weights:
     def holds(self, path: str) -> bool:
         """Return whether there is a group at ``path``."""
         return guarded(self._file.children, path) is not None
+
+    def has_variables(self, path: str) -> bool:
+        """Return whether there are variables at ``path``."""
+        return bool(self.names(path))
 
     def of_layer(
         self, path: str, wanted: dict[str, tuple[int, ...]], layer: str

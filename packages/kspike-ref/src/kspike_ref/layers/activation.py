@@ -222,7 +222,7 @@ class PReLU(Layer):
         return {"alpha": tuple(slopes)}
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:
-        if not self.is_carried or store.names(path):
+        if not self.is_carried or store.has_variables(path):
             super().load(store, path, *shapes)
             return
         # A model that was never run: Keras makes the slopes at the first call, as it does here.

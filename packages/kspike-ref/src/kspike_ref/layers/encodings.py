@@ -74,15 +74,20 @@ class Encoding(Layer):
             shape = (*index.shape[:-1], self.depth)
             if weights is not None:
                 weights = np.moveaxis(weights, 1, -1).reshape(rows.shape)
-        kind = self.place_type if weights is None else weights.dtype
+        is_weighted = self.mode == "tf_idf" and weights is not None
+        kind = weights.dtype if is_weighted else self.place_type
         y = np.zeros((len(rows), self.depth), kind)
         at, column = np.nonzero((rows >= 0) & (rows < self.depth))
         places = at, rows[at, column]
         if self.mode in ("count", "tf_idf"):
-            np.add.at(y, places, 1 if weights is None else weights[at, column])
+            given: Any = 1 if weights is None else weights[at, column].astype(kind)
+            np.add.at(y, places, given)  # from left to right
         else:
             y[places] = 1
         return y.reshape(shape)
+
+    def temporaries(self, given: list[Any], made: list[Any]) -> int:
+        return 16 * math.prod(given[0])  # integers of 64 bits: categories, rows and columns
 
     def call(self, x: Array) -> Array:
         return self.encoded(self.integers(x))
@@ -92,13 +97,14 @@ class Encoding(Layer):
 class CategoryEncoding(Encoding):
     """Integers as vectors: a place for each, or the counts of all of an example."""
 
-    kinds = "iuf"
     casts = ""
     default = "multi_hot"
     modes = ("one_hot", "multi_hot", "count")
     argument_names = ("inputs", "count_weights")
 
     def read(self) -> int:
+        if self.mode != "one_hot":  # TensorFlow counts integers of 32 and 64 bits
+            self.refused = ("int8", "int16", "uint8", "uint16", "uint32", "uint64")
         return self.integer("num_tokens")
 
     def output_shape(self, shape: Shape, count_weights: Any = None) -> Shape:
@@ -123,7 +129,7 @@ class CategoryEncoding(Encoding):
 class Discretization(Encoding):
     """The bin that each number falls into."""
 
-    kinds = "iuf"
+    refused = ("uint64",)
 
     def read(self) -> int:
         given = self.config.get("bin_boundaries")
@@ -131,7 +137,8 @@ class Discretization(Encoding):
             raise UnsupportedUseError(f"{self.name}: Discretization without bins; adapt it first")
         if not isinstance(given, list) or not all(isinstance(b, int | float) for b in given):
             raise ArchiveError(f"bin_boundaries must be numbers. Received: {given!r:.80}")
-        self.boundaries = np.asarray(given, np.float32)
+        self.boundaries = self.rounded(np.asarray(given, np.float64), "bin_boundaries")
+        self.boundaries = self.boundaries.astype(np.float32)
         if (np.diff(self.boundaries) < 0).any():
             raise ArchiveError(f"bin_boundaries must ascend. Received: {given!r:.80}")
         return len(given) + 1

@@ -47,6 +47,8 @@ _ACTIVATIONS: dict[str, tuple[Function, tuple[str, ...]]] = {
     "Threshold": (activations.threshold, ("threshold", "default_value")),
     "Erf": (erf, ()),
 }
+# As Keras wrote them before 3.11.
+_FORMER_NAMES = {"threshold_value": "threshold", "value": "default_value"}
 
 
 @known(*(f"ops:{name}" for name in _ACTIVATIONS))
@@ -55,11 +57,15 @@ class ActivationFunction(Operation):
 
     kinds = "f"
     pointwise_from = 2
-    options = ("alpha", "approximate", "threshold", "negative_slope", "b", "default_value")
+    options = (
+        *("alpha", "approximate", "threshold", "negative_slope", "b", "default_value"),
+        *_FORMER_NAMES,
+    )
 
     def setup(self) -> None:
         self.function, names = _ACTIVATIONS[self.class_name]
-        values = {name: self.config.get(name) for name in names}
+        config = {_FORMER_NAMES.get(name, name): value for name, value in self.config.items()}
+        values = {name: config.get(name) for name in names}
         self.values = {name: value for name, value in values.items() if value is not None}
         if not all(isinstance(value, int | float) for value in self.values.values()):
             raise ArchiveError(f"options must be numbers. Received: {self.values!r:.80}")

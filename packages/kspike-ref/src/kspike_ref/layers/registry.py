@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from kspike_ref._limits import LimitError, budget
+from kspike_ref._shared import AmbiguousError
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Layer, UnsupportedUseError
 from kspike_ref.layers.keys import unknown_keys
@@ -133,7 +134,7 @@ def create(config: Any, name: str | None = None) -> Layer:
     Returns
     -------
     Layer
-        Without weights.
+        Without weights. Where Keras saved one object at several places, all are the same layer.
 
     Raises
     ------
@@ -144,6 +145,21 @@ def create(config: Any, name: str | None = None) -> Layer:
     """
     if not isinstance(config, Mapping) or not isinstance(config.get("config"), Mapping):
         raise ArchiveError(f"a layer must be a serialised object. Received: {config!r:.80}")
+    shared = budget().layers_made
+    try:
+        layer: Layer | None = shared.find(config)
+    except AmbiguousError as error:
+        raise UnsupportedUseError(f"{name or config['config'].get('name')}: {error}") from None
+    if layer is not None:
+        layer.is_shared = True
+        return layer
+    layer = _made(config, name)
+    shared.add(config, layer)
+    return layer
+
+
+def _made(config: Any, name: str | None) -> Layer:
+    """Make a layer that was not made before; see `create`."""
     own = config["config"]
     name = str(own.get("name", "?")) if name is None else name
     key = key_of(config)
