@@ -350,7 +350,11 @@ _SINGLE = dict.fromkeys(("gelu", "leaky_relu"), ("float64",))  # Keras' constant
 _MORE_REDUCING = ["var", "std", "logsumexp", "count_nonzero", "amax", "amin", "argmax", "argmin"]
 _ALONG = ["sort", "argsort", "cumsum", "cumprod"]
 MORE = (
-    {key_of(name): one(getattr(ops, name), left_out=_SINGLE.get(name, ())) for name in _MORE if hasattr(ops, name)}
+    {
+        key_of(name): one(getattr(ops, name), left_out=_SINGLE.get(name, ()))
+        for name in _MORE
+        if hasattr(ops, name)
+    }
     | {key_of(name): one(along(getattr(ops, name))) for name in _MORE_REDUCING}
     | {key_of(name): one(along(getattr(ops, name))) for name in _ALONG}
     | {
@@ -378,6 +382,128 @@ MORE = (
         "ops:MultiHot": one(lambda x: ops.multi_hot(x, 4), 5, within=(0, 3)),
     }
 )
+
+COLOURS = (6, 5, 3)
+FRAMES = (3, 6, 5, 2)
+_AUGMENTING = {
+    "AugMix": (), "CutMix": (), "MaxNumBoundingBoxes": (3,), "MixUp": (), "RandAugment": (),
+    "RandomBrightness": (0.3,), "RandomColorDegeneration": (0.3,), "RandomColorJitter": (),
+    "RandomContrast": (0.3,), "RandomCrop": (4, 4), "RandomElasticTransform": (),
+    "RandomErasing": (), "RandomFlip": (), "RandomGaussianBlur": (), "RandomGrayscale": (),
+    "RandomHue": (0.3,), "RandomInvert": (), "RandomPerspective": (), "RandomPosterization": (4,),
+    "RandomRotation": (0.2,), "RandomSaturation": (0.3,), "RandomSharpness": (0.3,),
+    "RandomShear": (), "RandomTranslation": (0.1, 0.1), "RandomZoom": (0.2,), "Solarization": (),
+}  # fmt: skip
+
+
+def augmenting(name, arguments):
+    return one(lambda x: getattr(L, name)(*arguments)(x), *COLOURS)
+
+
+def conv_lstm(rank):
+    return one(lambda x: getattr(L, f"ConvLSTM{rank}D")(3, 2)(x), *FRAMES[: rank + 1], 2)
+
+
+def encoding(make, *shape, **options):
+    return one(lambda x: make()(x), *(shape or (5,)), **options)
+
+
+_HEADS = one(lambda x: L.GroupQueryAttention(3, 4, 2)(x, x))
+NEWER = (
+    {name: augmenting(name, given) for name, given in _AUGMENTING.items() if hasattr(L, name)}
+    | {f"ConvLSTM{rank}D{part}": conv_lstm(rank) for rank in (1, 2, 3) for part in ("", "Cell")}
+    | {
+        "MultiHeadAttention": two(lambda x, y: L.MultiHeadAttention(2, 3)(x, y)),
+        "GroupQueryAttention": _HEADS,
+        "GroupedQueryAttention": _HEADS,
+        "Attention": two(lambda x, y: L.Attention(use_scale=True)([x, y]), within=(0, 5)),
+        "AdditiveAttention": two(lambda x, y: L.AdditiveAttention()([x, y])),
+        "SpectralNormalization": one(
+            lambda x: L.SpectralNormalization(L.Dense(3))(x), is_cut=True, within=(0, 3)
+        ),
+        "CategoryEncoding": encoding(lambda: L.CategoryEncoding(9), within=(0, 8)),
+        "Discretization": encoding(lambda: L.Discretization([-1.0, 0.0, 1.5, 50.0])),
+        "IntegerLookup": encoding(lambda: L.IntegerLookup(vocabulary=[1, 5, 3]), within=(0, 8)),
+        "AutoContrast": one(lambda x: L.AutoContrast()(x), *COLOURS),
+        "Resizing": one(lambda x: L.Resizing(4, 7)(x), *COLOURS),
+        "CenterCrop": one(lambda x: L.CenterCrop(4, 3)(x), *COLOURS),
+        "Pipeline": one(lambda x: L.Pipeline([L.RandomFlip(), L.Rescaling(0.5)])(x), *COLOURS),
+        "custom:kspike_tf>TimeFolded": one(lambda x: kspike_tf.TimeFolded(L.Dense(3))(x)),
+        "ops:Mish": one(lambda x: L.Activation("mish")(x)),
+        "ops:TakeAlongAxis": one(
+            lambda x: ops.take_along_axis(x, ops.cast(x > 0, "int32"), axis=2)
+        ),
+    }
+)
+
+
+def quantised(layer):
+    """Return a function that applies a layer with weights of 8 bits."""
+
+    def build(x):
+        made = layer()
+        made(x)
+        made.quantize("int8")
+        return made(x)
+
+    return build
+
+
+USES |= {
+    "Dense in 8 bits": one(
+        quantised(lambda: L.Dense(3)), refused=("uint8", "uint16", "uint32", "uint64")
+    ),
+    "Embedding in 8 bits": one(quantised(lambda: L.Embedding(9, 3)), 5, within=(0, 8)),
+    "causal attention": one(lambda x: L.MultiHeadAttention(2, 3)(x, x, use_causal_mask=True)),
+    "attention dropped out": one(lambda x: L.MultiHeadAttention(2, 3, dropout=0.5)(x, x)),
+    "attention as it is": two(lambda x, y: L.Attention()([x, y]), within=(0, 5)),
+    "causal attention as it is": two(
+        lambda x, y: L.Attention()([x, y], use_causal_mask=True), within=(0, 5)
+    ),
+    "attention that concatenates": two(lambda x, y: L.Attention(score_mode="concat")([x, y])),
+    "spectral Conv1D": one(lambda x: L.SpectralNormalization(L.Conv1D(3, 2))(x)),
+    "spectral Embedding": one(
+        lambda x: L.SpectralNormalization(L.Embedding(9, 3))(x), 5, within=(0, 8)
+    ),
+    "pooling at every step": one(lambda x: L.TimeDistributed(L.MaxPooling1D(2))(x), 3, 4, 2),
+    "folded pooling": one(lambda x: kspike_tf.TimeFolded(L.MaxPooling1D(2))(x), 3, 4, 2),
+    "folded embedding": one(
+        lambda x: kspike_tf.TimeFolded(L.Embedding(9, 3))(x), 5, 2, within=(0, 8)
+    ),
+    **{
+        f"{name} as {mode}": encoding(lambda make=make, mode=mode: make(mode), within=(0, 8))
+        for mode in ("one_hot", "multi_hot", "count")
+        for name, make in {
+            "categories": lambda mode: L.CategoryEncoding(9, output_mode=mode),
+            "bins": lambda mode: L.Discretization([1.0, 2.5, 4.0], output_mode=mode),
+            "places": lambda mode: L.IntegerLookup(vocabulary=[1, 5, 3], output_mode=mode),
+        }.items()
+    },
+    "places of zeros": encoding(
+        lambda: L.IntegerLookup(vocabulary=[1, 5], mask_token=0, num_oov_indices=2), within=(0, 8)
+    ),
+    "weighted categories": Entry(
+        lambda x, w: L.CategoryEncoding(9, output_mode="count")(x, count_weights=w),
+        ((5,), (5,)), (0, 8),
+    ),
+    **{
+        f"Resizing {method}": one(
+            lambda x, method=method: L.Resizing(4, 7, interpolation=method)(x), *COLOURS
+        )
+        for method in ("nearest", "bicubic", "lanczos3", "lanczos5", "area")
+    },
+    "Resizing cut": one(lambda x: L.Resizing(4, 7, crop_to_aspect_ratio=True)(x), *COLOURS),
+    "Resizing padded": one(
+        lambda x: L.Resizing(4, 7, pad_to_aspect_ratio=True, fill_value=3.0)(x), *COLOURS
+    ),
+    "Resizing padded by an integer": one(
+        lambda x: L.Resizing(4, 7, pad_to_aspect_ratio=True, fill_value=3)(x), *COLOURS
+    ),
+    "CenterCrop of less": one(lambda x: L.CenterCrop(9, 8)(x), *COLOURS),
+    "AutoContrast of units": one(lambda x: L.AutoContrast(value_range=(0, 1))(x), *COLOURS),
+    "a Pipeline of Dense": one(lambda x: L.Pipeline([L.Dense(3), L.ReLU()])(x)),
+    "a Pipeline of padding": one(lambda x: L.Pipeline([L.ZeroPadding2D(1)])(x), *COLOURS),
+}  # fmt: skip
 if not hasattr(L, "RMSNormalization"):  # before Keras 3.9
     del LAYERS["RMSNormalization"]
 if not hasattr(ops, "sparse_sigmoid"):
@@ -387,4 +513,4 @@ if versions.KERAS < (3, 11):
 if versions.KERAS < versions.NEWEST:  # integers: cut to other types, or not cut, in older ones
     del LAYERS["LayerNormalization"], LAYERS["GroupNormalization"]
     del USES["rms_scaling"], MORE["ops:ConvertToTensor"]
-ENTRIES = LAYERS | OPERATIONS | MORE
+ENTRIES = LAYERS | OPERATIONS | MORE | NEWER

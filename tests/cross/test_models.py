@@ -69,6 +69,37 @@ def test_given_voltages_are_put_on_the_grid(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+def test_voltages_of_a_model_beyond_the_grid_are_refused(tmp_path):
+    """In Keras, no graph can raise for a value: float64 rounds, and 1e300 ends in infinities."""
+    rates, voltage = L.Input((None, 1)), L.Input((1,), dtype="float64")
+    layer = kspike_tf.SpikingActivation("linear", dt=0.25, name="layer")
+    cell = kspike_tf.SpikingActivationCell((1,), "linear", dt=0.25)
+    cells = L.StackedRNNCells([cell, L.SimpleRNNCell(2)], dtype="float64")
+    pair = [voltage, L.Concatenate()([voltage * 0.0, voltage * 0.0])]
+    outputs = [
+        layer(rates, initial_state=voltage),
+        L.RNN(cells, dtype="float64", name="cells")(rates, initial_state=pair),
+    ]
+    x = np.full((2, 3, 1), 4, np.float32)
+    for output, name in zip(outputs, ("layer", "cells"), strict=True):
+        loaded = _save_and_load(keras.Model([rates, voltage], output), tmp_path)
+        for largest in (2.0**20, -1e300, np.inf):
+            given = np.array([[0.5], [largest]])
+            with pytest.raises(ValueError, match=rf"'{name}' must be of fewer than 2\*\*20 spikes"):
+                loaded.predict([x, given])
+        loaded.predict([x, np.array([[0.5], [1 - 2.0**20]])])
+        loaded.predict([x, np.array([[0.5], [np.nan]])])  # what a rate that is NaN leaves
+
+
+def test_voltages_beyond_the_grid_are_rounded_in_keras():
+    """As the README of kspike_tf says: whole spikes come out, and infinity beyond the type."""
+    layer = kspike_tf.SpikingActivation("linear", dt=0.25)
+    x = np.zeros((3, 2, 1), np.float32)
+    spikes = np.asarray(layer(x, initial_state=np.array([[2.0**20 + 0.5], [2.0**60], [1e290]])))
+    assert spikes[:, 0, 0].tolist() == [2.0**22, 2.0**62, np.inf]
+    np.testing.assert_array_equal(spikes[:, 1], 0)
+
+
 def test_a_layer_shared_between_models(tmp_path):
     shared = L.Dense(4, "relu")
     inner_in = L.Input((4,))

@@ -137,8 +137,9 @@ def test_every_refusal_says_why_and_what_to_do_once_a_kind(tmp_path):
     y = L.Dense(3, activation=cubed, name="named")(y)
     y = L.Dense(3, activation=lambda t: t, name="nameless")(y)
     y = keras.ops.fft((y, y))[0]
-    words = L.StringLookup(vocabulary=["a"], name="words")(L.Input((3,), dtype="string", name="s"))
-    keras.Model([x, words._keras_history.operation.input], [y, words]).save(tmp_path / "m.keras")
+    words = [L.Input((1,), dtype="string", name=name) for name in "st"]
+    crossed = L.HashedCrossing(5, name="crossed")(words)
+    keras.Model([x, *words], [y, crossed]).save(tmp_path / "m.keras")
     with pytest.raises(kspike_ref.UnsupportedLayerError) as error:
         kspike_ref.load_model(tmp_path / "m.keras")
     text = str(error.value)
@@ -149,7 +150,7 @@ def test_every_refusal_says_why_and_what_to_do_once_a_kind(tmp_path):
     assert "named: activation own_layers>cubed: register the function with" in text
     assert "nameless: an activation without a name, such as a lambda" in text
     assert "the operation FFT" in text
-    assert "words: StringLookup works on strings" in text
+    assert "kspike_ref.register_layer('HashedCrossing')" in text
     assert len(error.value.layers) == 12
     assert len(text.splitlines()) == 7
 

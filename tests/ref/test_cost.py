@@ -167,6 +167,70 @@ MODELS = {
         ),
         (30, 5, 16, 16, 2),
     ),
+    "hot": (
+        sequential(
+            input_layer(3000),
+            layer("CategoryEncoding", "c", num_tokens=1000, output_mode="count"),
+            layer("Discretization", "d", bin_boundaries=[*range(500)], output_mode="multi_hot"),
+        ),
+        (50, 3000),
+    ),
+    "looked up": (
+        sequential(input_layer(9000), layer("IntegerLookup", "l", vocabulary=[*range(1, 9)])),
+        (50, 9000),
+    ),
+    "stretched": (
+        sequential(input_layer(900, 1, 3), layer("Resizing", "r", height=1, width=900)),
+        (2, 900, 1, 3),
+    ),
+    "filled up": (
+        sequential(
+            input_layer(2, 90, 3),
+            layer("Resizing", "r", height=100, width=4, pad_to_aspect_ratio=True),
+        ),
+        (5, 2, 90, 3),
+    ),
+    "antialiased": (
+        sequential(
+            input_layer(20_000, 1, 1),
+            layer("Resizing", "r", height=9000, width=1, antialias=True, interpolation="lanczos5"),
+        ),
+        (1, 20_000, 1, 1),
+    ),
+    "bytes": (
+        sequential(
+            layer("InputLayer", "input", batch_shape=[None, 20, 20, 3], dtype="uint8"),
+            layer("Resizing", "r", height=300, width=300),
+        ),
+        (6, 20, 20, 3),
+    ),
+    "separable": (
+        sequential(
+            input_layer(40, 40, 3),
+            layer(
+                "SeparableConv2D", "s", filters=1, kernel_size=[3, 3], strides=[1, 1],
+                padding="same", depth_multiplier=32,
+            ),
+        ),
+        (8, 40, 40, 3),
+    ),
+    "equation": (
+        functional(
+            [
+                applied(input_layer(300, 3)),
+                applied(
+                    {
+                        **layer("Einsum", "e", subscripts="bik,bjk,bik,bjk->b"),
+                        "module": "keras.src.ops.numpy",
+                    },
+                    [tensor("input")] * 4,
+                ),
+            ],
+            ["input", 0, 0],
+            ["e", 0, 0],
+        ),
+        (8, 300, 3),
+    ),
     "activations": (
         sequential(
             input_layer(1000), layer("Activation", "a", activation="gelu"),

@@ -1,6 +1,7 @@
 """Sizes and equations that no real model has, in layers and operations that make arrays of them."""
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -55,6 +56,7 @@ def model(path, item, *more, shape=(6, 4), dtype="float32", **keywords):
         operation("Take", axis=7),
         layer("Resizing", "op", height=HUGE, width=4),
         layer("Resizing", "op", height=1 << 16, width=1 << 16),
+        layer("Resizing", "op", height=1 << 16, width=1, pad_to_aspect_ratio=True),
         layer("CategoryEncoding", "op", num_tokens=HUGE),
         layer("MultiHeadAttention", "op", num_heads=HUGE, key_dim=HUGE),
         layer("Pipeline", "op", layers=[]),
@@ -65,7 +67,7 @@ def model(path, item, *more, shape=(6, 4), dtype="float32", **keywords):
 )  # fmt: skip
 def test_impossible_sizes_are_refused_at_once(item, tmp_path):
     more = [tensor("input")] if item["class_name"] == "MultiHeadAttention" else []
-    shape = (6, 4, 3) if item["class_name"] in ("Resizing", "AutoContrast") else (6, 4)
+    shape = (2, 1000, 3) if item["class_name"] in ("Resizing", "AutoContrast") else (6, 4)
     path = model(tmp_path, item, *more, shape=shape)
     start = time.process_time()
     with pytest.raises((kspike_ref.ArchiveError, kspike_ref.UnsupportedLayerError)):
@@ -84,3 +86,61 @@ def test_indices_that_a_file_holds_are_checked(tmp_path):
     loaded = load_model(model(tmp_path, operation("Take", axis=1), [0, 99]))
     with pytest.raises(ValueError, match="indices must be from -6 to 5 at 'op'"):
         loaded.predict(np.zeros((1, 6, 4), np.float32))
+
+
+def test_an_equation_with_a_huge_product_in_between_is_refused(tmp_path):
+    item = operation("Einsum", subscripts="bi,bj,bij->b")
+    path = model(tmp_path, item, tensor("input"), tensor("input"), shape=(60_000,))
+    with pytest.raises(kspike_ref.ArchiveError):  # the third has too few axes
+        load_model(path)
+    item = operation("Einsum", subscripts="bik,bjk,bik,bjk->b")
+    path = model(tmp_path, item, *[tensor("input")] * 3, shape=(60_000, 2))
+    with pytest.raises(kspike_ref.ArchiveError, match="needs too many operations"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+def test_images_in_between_that_are_huge_are_refused(interpolation, tmp_path):
+    """Stretched along one axis first, an image of one row of pixels becomes one of many."""
+    item = layer("Resizing", "op", height=1, width=1 << 16, interpolation=interpolation)
+    path = model(tmp_path, item, shape=(1 << 16, 1, 1))
+    if interpolation == "nearest":  # in the order in which less is made
+        load_model(path)
+        return
+    with pytest.raises(kspike_ref.ArchiveError, match="on the way from"):
+        load_model(path)
+    loaded = load_model(model(tmp_path, item, shape=(None, 1, 1)))
+    with pytest.raises(ValueError, match="on the way from"):
+        loaded.predict(np.zeros((1, 1 << 16, 1, 1), np.float32))
+    with pytest.raises(ValueError, match="needs images of some pixels"):
+        loaded.predict(np.zeros((1, 0, 1, 1), np.float32))
+
+
+def test_a_vocabulary_that_repeats_itself_is_read_once(tmp_path):
+    words = [-1] * 200_000 + [7]
+    item = layer("IntegerLookup", "op", vocabulary=words, num_oov_indices=1)
+    path = model(tmp_path, item, dtype="int32")
+    start = time.process_time()
+    loaded = load_model(path)
+    assert time.process_time() - start < SECONDS
+    assert loaded.predict(np.full((1, 6, 4), 7)).max() == 1
+    assert loaded.predict(np.full((1, 6, 4), -1)).max() == 0
+
+
+def test_categories_do_not_take_memory_for_each_pair(tmp_path):
+    """A file of 1 kB asked for 2 GB: every integer of an example times every category."""
+    item = layer("CategoryEncoding", "op", num_tokens=1 << 20, output_mode="multi_hot")
+    loaded = load_model(model(tmp_path, item, shape=(2000,)))
+    assert loaded.cost((1, 2000)).bytes < 64 << 20
+    tracemalloc.start()
+    y = loaded.predict(np.arange(2000, dtype=np.float32)[None])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 << 20
+    np.testing.assert_array_equal(np.flatnonzero(y[0]), np.arange(2000))
+
+
+@pytest.mark.parametrize("bins", [[float("nan"), 1.0], [1e300]])
+def test_bins_that_are_no_numbers_are_refused(bins, tmp_path):
+    with pytest.raises(kspike_ref.ArchiveError, match="cannot hold bin_boundaries"):
+        load_model(model(tmp_path, layer("Discretization", "op", bin_boundaries=bins)))

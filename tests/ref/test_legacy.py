@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import json
+import struct
+import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from archives import applied, archive, dense, digits, functional, hdf5, input_layer, layer, tensor
+from archives import (
+    SECONDS,
+    applied,
+    archive,
+    dense,
+    digits,
+    functional,
+    hdf5,
+    input_layer,
+    layer,
+    tensor,
+)
 
-from kspike_ref import ArchiveError, UnsupportedLayerError, _hdf5, _keras2, load_model
+from kspike_ref import (
+    ArchiveError,
+    UnsupportedLayerError,
+    _hdf5,
+    _keras2,
+    _legacy,
+    load_model,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "keras2"
 NAMES = ["recurrent", "time_major", "convolutional", "nested", "embedded"]
@@ -206,6 +227,53 @@ def test_strings_that_share_their_bytes(tmp_path):
     file._left["strings"] = 30_000
     with pytest.raises(_hdf5.FormatError, match="strings that share their bytes"):
         file.attributes(file.root)
+
+
+def test_references_to_one_long_string_are_counted_before_it_is_copied(tmp_path):
+    """An attribute holds 4,000 references, each of which may lead to the whole file."""
+    path, length, count = tmp_path / "a.h5", 200_000, 2000
+    with h5py.File(path, "w") as file:
+        texts = np.array(["a" * length] + ["b"] * (count - 1), object)
+        file.attrs.create("names", texts, dtype=h5py.string_dtype())
+    data = bytearray(path.read_bytes())
+    first = data.index(struct.pack("<I", length))
+    while data[first + 16 : first + 20] != struct.pack("<I", 1):  # the next reference
+        first = data.index(struct.pack("<I", length), first + 1)
+    data[first : first + 16 * count] = data[first : first + 16] * count
+    file = _hdf5.File(bytes(data))
+    tracemalloc.start()
+    with pytest.raises(_hdf5.FormatError, match="strings that share their bytes"):
+        file.attributes(file.root)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * len(data)
+
+
+def test_weights_of_many_layers_within_one_are_found_in_linear_time():
+    layers = [f"layer_{i}" for i in range(30_000)]
+    unread = _legacy._Unread([f"{name}/{part}" for name in layers for part in ("kernel", "bias")])
+    start = time.process_time()
+    for name in reversed(layers):
+        found = unread.first(2, [name, f"forward_{name}"])
+        assert found == [f"{name}/kernel", f"{name}/bias"]
+        for one in found:
+            unread.take(one)
+    assert not unread.left()
+    assert time.process_time() - start < SECONDS
+
+
+def test_weights_are_found_by_the_names_of_layers_around_them():
+    names = ["a/b/kernel", "b/kernel", "x/a/b/bias", "ab/kernel"]
+    unread = _legacy._Unread(names)
+    assert unread.first(9, ["b"]) == names[:3]
+    assert unread.first(9, ["a/b"]) == [names[0], names[2]]
+    assert unread.first(9, ["a", "ab"]) == [names[0], *names[2:]]
+    assert unread.first(9, ["kernel"]) == []
+    unread.take("b/kernel")
+    assert unread.first(2, ["b"]) == [names[0], names[2]]
+    assert unread.first(1, []) == names[:1]
+    with pytest.raises(ArchiveError, match="a layer's name of 9 parts"):
+        unread.first(1, ["/".join("abcdefghi")])
 
 
 def test_weights_that_nobody_takes(tmp_path):

@@ -329,6 +329,11 @@ def test_nodes_tell_how_they_are_connected(model):
     assert len(model.layers) == 5
 
 
+def test_nodes_are_keys_by_identity(model):
+    counts = {node: i for i, node in enumerate(model.nodes)}
+    assert [counts[node] for node in model.nodes] == list(range(len(model.nodes)))
+
+
 def test_summary(model):
     lines = model.summary().splitlines()
     counts = [int(line.split()[-1]) for line in lines[3:-2]]

@@ -108,8 +108,14 @@ def test_cells_of_feature_maps(kind):
     np.testing.assert_allclose(rnn(maps), layer_of(kind)(expected), rtol=1e-5, atol=1e-3)
 
 
+def keras_version():
+    return tuple(int(part) for part in keras.__version__.split(".")[:2])
+
+
 def test_what_keras_cannot_shape_says_so():
     message = r"\(2, 2\): keras.layers.RNN has no symbolic outputs or states of several unit axes"
+    if keras_version() < (3, 15):  # Keras 3.8 refuses the type before it shows the value
+        message += "|Invalid dtype: UnitAxes"
     for kind in ("spiking", "lowpass", "alpha"):
         rnn = keras.layers.RNN(cell_of(kind, (2, 2)))
         with pytest.raises(ValueError, match=message):

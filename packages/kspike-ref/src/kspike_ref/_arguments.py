@@ -33,13 +33,16 @@ def told_options(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def call(*args: P.args, **options: P.kwargs) -> R:
-        for name in options:
-            if name not in known:
-                raise TypeError(
-                    f"{function.__name__} takes {', '.join(known)}. Received: {name}"
-                    f"{suggestion(name, known)}"
-                )
-        return function(*args, **options)
+        try:
+            return function(*args, **options)
+        except TypeError:  # only now, so that right calls pay nothing for it
+            for name in options:
+                if name not in known:
+                    raise TypeError(
+                        f"{function.__name__} takes {', '.join(known)}. Received: {name}"
+                        f"{suggestion(name, known)}"
+                    ) from None
+            raise
 
     return call
 

@@ -7,6 +7,7 @@ import re
 import stat
 from pathlib import Path
 
+from kspike_ref._assets import FolderAssets, ZipAssets
 from kspike_ref._keras2 import upgrade
 from kspike_ref._legacy import read_legacy
 from kspike_ref.archive import Archive, ArchiveError, read_archive, read_whole
@@ -61,7 +62,7 @@ def _read(place: Path) -> Archive:
                 f"{str(place)!r} is a SavedModel folder, whose graph is TensorFlow's: load it in "
                 f"TensorFlow; {_SAVE}"
             )
-        return read_archive(place)
+        return _with_assets(place)
     status = place.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ArchiveError(f"the model must be a file or a folder. Received: {str(place)!r}")
@@ -75,7 +76,13 @@ def _read(place: Path) -> Archive:
     kind = None if head.startswith(b"PK") else _foreign(head, place.suffix.lower())
     if kind is not None:
         raise ArchiveError(f"{str(place)!r} is {kind}; {_SAVE}")
-    return read_archive(place)
+    return _with_assets(place)
+
+
+def _with_assets(place: Path) -> Archive:
+    archive = read_archive(place)
+    archive.weights.assets = FolderAssets(place) if place.is_dir() else ZipAssets(place)
+    return archive
 
 
 def _foreign(head: bytes, suffix: str) -> str | None:

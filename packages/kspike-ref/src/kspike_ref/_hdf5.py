@@ -99,7 +99,8 @@ class File:
         self._groups: dict[int, dict[str, int]] = {}
         self._left = dict.fromkeys(("values", "names", "entries", "headers"), len(data))
         self._left["headers"] *= _READS
-        self._left["strings"] = self._left["heaps"] = len(data)
+        self._left["heaps"] = len(data)
+        self._left["strings"] = 2 * len(data)  # what is in a heap, and the references to it
         self._heaps: dict[int, dict[int, tuple[int, int]]] = {}
 
     def children(self, path: str) -> dict[str, int] | None:
@@ -312,10 +313,10 @@ class File:
         data = body[at:]
         if count * word > len(data):
             raise FormatError("an attribute that is longer than its message")
+        self._spend("strings", count * word)
         items = [data[i * word : (i + 1) * word] for i in range(count)] if word else []
         if kind[0] & 15 == _VARIABLE:
             items = [self._global(item) for item in items]
-        self._spend("strings", sum(map(len, items)))
         return text, [item.rstrip(b"\0").decode("utf-8", "replace") for item in items]
 
     def _global(self, reference: bytes) -> bytes:
@@ -328,6 +329,7 @@ class File:
         start, size = self._heaps[address].get(index, (0, -1))
         if length > size:
             raise FormatError("a string outside its heap")
+        self._spend("strings", length)  # before it is copied: many references may lead to one
         return self._bytes(start, length)
 
     def _collection(self, address: int) -> dict[int, tuple[int, int]]:

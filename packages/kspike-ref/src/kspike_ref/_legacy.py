@@ -19,6 +19,67 @@ from kspike_ref._spec import ALIAS, SLASH
 from kspike_ref.archive import Archive, ArchiveError, Weights, guarded, read_json, read_values
 from kspike_ref.layers.registry import is_known
 
+_MAX_PARTS = 8  # of a layer's name with slashes
+
+
+class _Unread:
+    """The weights of one layer of the outermost model that no layer within took yet.
+
+    Parameters
+    ----------
+    names : list of str
+        Their names, in the order in which Keras saved them.
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        self._order = {name: i for i, name in enumerate(dict.fromkeys(names))}
+        self._left = dict(self._order)
+        # For names of so many parts: part of a path → the weights below it, in reverse.
+        self._below: dict[int, dict[str, list[str]]] = {}
+
+    def left(self) -> list[str]:
+        """Return the names of all weights that are left."""
+        return list(self._left)
+
+    def first(self, count: int, layers: list[str]) -> list[str]:
+        """Return the first few weights that are left of a layer with one of some names.
+
+        Parameters
+        ----------
+        count : int
+            How many to return, if there are so many.
+        layers : list of str
+            The names that the layer may have; none for all weights.
+        """
+        if not layers:
+            return list(itertools.islice(self._left, count))
+        found = {name for layer in layers for name in self._of(layer, count)}
+        return sorted(found, key=self._order.__getitem__)[:count]
+
+    def take(self, name: str) -> None:
+        """Note that a layer took a weight."""
+        del self._left[name]
+
+    def _of(self, layer: str, count: int) -> list[str]:
+        parts = layer.count("/") + 1
+        if parts > _MAX_PARTS:
+            raise ArchiveError(f"a layer's name of {parts} parts: {layer!r:.80}")
+        if parts not in self._below:
+            self._below[parts] = self._index(parts)
+        below = self._below[parts].get(layer, [])
+        while below and below[-1] not in self._left:
+            below.pop()
+        return list(itertools.islice((n for n in reversed(below) if n in self._left), count))
+
+    def _index(self, parts: int) -> dict[str, list[str]]:
+        index: dict[str, list[str]] = {}
+        for name in reversed(self._left):
+            path = name.split("/")
+            places = {"/".join(path[i : i + parts]) for i in range(len(path) - parts)}
+            for place in places:
+                index.setdefault(place, []).append(name)
+        return index
+
 
 class LegacyWeights(Weights):
     """The variables of a whole-model file, found by the names of layers and by order.
@@ -29,18 +90,18 @@ class LegacyWeights(Weights):
         The file.
     """
 
+    repeats_shared = True
+
     def __init__(self, file: _hdf5.File) -> None:
         self._file = file
-        self._left: dict[str, list[str]] = {}  # the weights of each layer that nobody took yet
-
-    def names(self, path: str) -> list[str]:
-        """Return the names of the variables at ``path`` that nobody took yet."""
-        _, inner, left = self._place(path)
-        return [name for name in left if _is_within(name, inner)]
+        self._unread: dict[str, _Unread] = {}
 
     def holds(self, path: str) -> bool:
-        """Return whether there are weights at ``path``."""
-        return bool(self.names(path))
+        """Return whether there are weights at ``path`` that nobody took yet."""
+        _, inner, unread = self._place(path)
+        return bool(unread.first(1, inner))
+
+    has_variables = holds
 
     def read(
         self, path: str, name: str, shape: tuple[int, ...], layer: str
@@ -54,8 +115,8 @@ class LegacyWeights(Weights):
         """Return the next variables at ``path``; see `Weights.of_layer`."""
         if not wanted:
             return {}
-        outer, _, left = self._place(path)
-        names = self.names(path)[: len(wanted)]
+        outer, inner, unread = self._place(path)
+        names = unread.first(len(wanted), inner)
         if len(names) != len(wanted):
             raise ArchiveError(
                 f"layer {layer!r} must have {len(wanted)} weights ({', '.join(wanted)}). "
@@ -63,7 +124,7 @@ class LegacyWeights(Weights):
             )
         values = {}
         for name, key in zip(names, wanted, strict=True):
-            left.remove(name)
+            unread.take(name)
             place = f"model_weights/{outer}/{name}"
             address = guarded(self._file.address, place)
             if address is None:
@@ -73,14 +134,15 @@ class LegacyWeights(Weights):
 
     def check_all_read(self) -> None:
         """Refuse weights that no layer took: they were meant for a model of another kind."""
-        for layer, names in self._left.items():
+        for layer, unread in self._unread.items():
+            names = unread.left()
             if names:
                 raise ArchiveError(
                     f"layer {layer!r} has {len(names)} weights more than its configuration needs: "
                     f"{', '.join(names)}"[:400]
                 )
 
-    def _place(self, path: str) -> tuple[str, list[str], list[str]]:
+    def _place(self, path: str) -> tuple[str, list[str], _Unread]:
         """Return the outermost layer, the names of the innermost one in it, and what is left."""
         parts = path.split("/")
         named = [
@@ -89,11 +151,11 @@ class LegacyWeights(Weights):
             if before == "layers"
         ]
         outer = named[0][0]
-        if outer not in self._left:
+        if outer not in self._unread:
             address = guarded(self._file.address, f"model_weights/{outer}")
             found = [] if address is None else self._listed(address, "weight_names")
-            self._left[outer] = list(dict.fromkeys(found))
-        return outer, named[-1] if len(named) > 1 else [], self._left[outer]
+            self._unread[outer] = _Unread(found)
+        return outer, named[-1] if len(named) > 1 else [], self._unread[outer]
 
     def _listed(self, address: int, name: str) -> list[str]:
         """Return a list of names that is an attribute, or several if it is long."""
@@ -104,10 +166,6 @@ class LegacyWeights(Weights):
         for i in range(len(attributes)):
             names += attributes.get(f"{name}{i}") or []
         return names
-
-
-def _is_within(weight: str, names: list[str]) -> bool:
-    return not names or any(f"/{name}/" in f"/{weight}" for name in names)
 
 
 def _with_modules(item: Any, depth: int = 0) -> Any:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from kspike_ref._shared import SharedObjects
+
 MAX_JSON = 32 << 20  # bytes of config.json, and of metadata.json
 MAX_TOKENS = 1_000_000  # "{", "[", "," and ":" in one of them; an object of each needs 50 bytes
 MAX_MEMBERS = 10_000  # files in an archive; Keras writes three, and assets for some layers
@@ -22,6 +24,8 @@ MAX_LAYERS = 10_000  # layers, cells and activations with a configuration of the
 MAX_NODES = 10_000  # applications of layers, those within nested models counted each time
 MAX_NESTING = 40  # models within models, layers within layers, and lists within arguments
 MAX_ELEMENTS = 2**31  # in one example of a layer's output
+MAX_ASSETS = 32 << 20  # bytes of the vocabularies that layers have in files of their own
+MAX_WORDS = 1_000_000  # of all vocabularies, in files and in the configuration
 MAX_MADE = 256 << 20  # bytes of arrays that the configuration alone asks for, without weights
 
 
@@ -34,16 +38,21 @@ class Budget:
 
     Attributes
     ----------
-    layers, made : int
-        Layers, and bytes of arrays of constants, that are left.
+    layers, made, assets, words : int
+        Layers, bytes of arrays of constants, bytes of vocabularies in files, and words of all
+        vocabularies, that are left.
     depth : int
         How many layers are around the one that is made now.
+    layers_made, models_made : SharedObjects
+        What was made so far, as it may occur several times in the file.
     """
 
     def __init__(self) -> None:
         self.layers = MAX_LAYERS
         self.made = MAX_MADE
+        self.assets, self.words = MAX_ASSETS, MAX_WORDS
         self.depth = 0
+        self.layers_made, self.models_made = SharedObjects(), SharedObjects()
 
     @contextmanager
     def layer(self) -> Iterator[None]:
@@ -64,6 +73,18 @@ class Budget:
         self.made -= size
         if self.made < 0:
             raise LimitError(f"{what} needs {size} bytes; a model may make {MAX_MADE} in all")
+
+    def read_asset(self, size: int, what: str) -> None:
+        """Count the bytes of a vocabulary's file, before it is read."""
+        self.assets -= size
+        if self.assets < 0:
+            raise LimitError(f"{what} has {size} bytes; a model may read {MAX_ASSETS} in all")
+
+    def hold_words(self, count: int, what: str) -> None:
+        """Count the words of a vocabulary, before objects are made of them."""
+        self.words -= count
+        if self.words < 0:
+            raise LimitError(f"{what} has {count} words; a model may have {MAX_WORDS} in all")
 
 
 _current: ContextVar[Budget | None] = ContextVar("budget", default=None)

@@ -36,5 +36,5 @@ def aligned(values: NDArray[Number]) -> NDArray[Number]:
 def frozen(values: NDArray[Number]) -> NDArray[Number]:
     """Return a read-only view, so that kernels are compiled once for writable and read-only."""
     view = values.view()
-    view.flags.writeable = False
+    view.setflags(write=False)
     return view

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kspike_ref._limits import MAX_NESTING
+from kspike_ref._limits import MAX_NESTING, budget
+from kspike_ref._shared import AmbiguousError
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Layer, UnsupportedLayerError, UnsupportedUseError
 from kspike_ref.layers.registry import create, key_of, saved_name
@@ -123,7 +124,7 @@ class _Parser:
         spec = ModelSpec(str(own.get("name", "model")))
         sequential = key_of(config) == "Sequential"
         if sequential and key_of(_serialised(items[0])) != "InputLayer":
-            items = [_input_layer(own.get("build_input_shape")), *items]
+            items = [_input_layer(own.get("build_input_shape"), items[0]), *items]
         used: dict[str, int] = {}
         for item in items:
             key = key_of(_serialised(item))
@@ -148,6 +149,18 @@ class _Parser:
             spec.outputs = map_leaves(outputs, lambda leaf: _from_zero(leaf, models))
         return spec
 
+    def nested(self, config: Mapping[str, Any], path: str, prefix: str, depth: int) -> ModelSpec:
+        """Parse a model within this one, or return it where it is shared."""
+        shared = budget().models_made
+        try:
+            spec: ModelSpec | None = shared.find(config)
+        except AmbiguousError as error:
+            raise UnsupportedUseError(f"{prefix.rstrip('/')}: {error}") from None
+        if spec is None:
+            spec = self.model(config, path, prefix, depth)
+            shared.add(config, spec)
+        return spec
+
     def member(
         self, item: Mapping[str, Any], name: str, path: str, prefix: str, depth: int
     ) -> Member:
@@ -162,13 +175,14 @@ class _Parser:
         member = Member(name, path, applications)
         try:
             if key_of(item) in MODELS:
-                member.model = self.model(item, path, f"{prefix}{name}/", depth + 1)
+                member.model = self.nested(item, path, f"{prefix}{name}/", depth + 1)
             elif _is_distributed_model(item):
                 inner = item["config"]["layer"]
-                member.model = self.model(inner, f"{path}/layer", f"{prefix}{name}/", depth + 1)
+                member.model = self.nested(inner, f"{path}/layer", f"{prefix}{name}/", depth + 1)
                 member.folds = True
             else:
                 member.layer = create(item, f"{prefix}{name}")
+                member.layer.name = f"{prefix}{name}"  # where a layer before holds it as well
         except UnsupportedUseError as error:
             self.unsupported.append(str(error))
         if isinstance(identity, int):
@@ -202,11 +216,17 @@ def _serialised(item: Any) -> Mapping[str, Any]:
     return item
 
 
-def _input_layer(shape: Any) -> dict[str, Any]:
+def _input_layer(shape: Any, first: Any) -> dict[str, Any]:
+    """Return the input layer that Keras puts before a Sequential model's first layer."""
     if not isinstance(shape, list):
         raise ArchiveError("a Sequential model must have been built before it was saved")
     config = {"name": "input", "batch_shape": shape}
+    if key_of(first) in _OF_STRINGS:
+        config["dtype"] = "string"
     return {"module": "keras.layers", "class_name": "InputLayer", "config": config}
+
+
+_OF_STRINGS = ("StringLookup", "TextVectorization")
 
 
 def _chain(spec: ModelSpec) -> None:

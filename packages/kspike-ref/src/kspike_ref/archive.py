@@ -1,7 +1,8 @@
 """Reads a ``.keras`` archive, or the same unzipped to a folder: the only module that touches files.
 
 An archive comes from a stranger. Nothing in it is executed or imported, nothing is written to disk,
-only three members are looked at, and what they may expand to is bounded before they are read.
+only three members are looked at, and the vocabularies that layers ask for (see `_assets`); what
+they may expand to is bounded before they are read.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -58,6 +60,19 @@ class Archive(NamedTuple):
     by_name: bool = False
 
 
+class Assets(Protocol):
+    """What layers saved in files of their own."""
+
+    def holds(self, path: str) -> bool:
+        """Return whether there is a file."""
+
+    def read(self, path: str) -> bytes | None:
+        """Return the contents of a file, None where there is none."""
+
+    def close(self) -> None:
+        """Close what was opened."""
+
+
 class Weights:
     """The variables in an archive, found by path.
 
@@ -66,11 +81,20 @@ class Weights:
     data : bytes
         The contents of ``model.weights.h5``.
 
+    Attributes
+    ----------
+    assets : Assets or None
+        What layers saved in files of their own; None in files that have no place for that.
+
     Raises
     ------
     ArchiveError
         If they cannot be read.
     """
+
+    repeats_shared = False  # whether the weights of a shared layer are with each that holds it
+    is_last_chance = False  # once all layers were tried: shared ones are where they are, or nowhere
+    assets: Assets | None = None
 
     def __init__(self, data: bytes) -> None:
         self._file = guarded(_hdf5.File, data)
@@ -83,6 +107,10 @@ class Weights:
     def holds(self, path: str) -> bool:
         """Return whether there is a group at ``path``."""
         return guarded(self._file.children, path) is not None
+
+    def has_variables(self, path: str) -> bool:
+        """Return whether there are variables at ``path``."""
+        return bool(self.names(path))
 
     def of_layer(
         self, path: str, wanted: dict[str, tuple[int, ...]], layer: str
@@ -267,24 +295,33 @@ def read_whole(place: Path, size: int) -> bytes:
 def _read_zip(place: Path) -> dict[str, bytes]:
     if not stat.S_ISREG(place.stat().st_mode):
         raise ArchiveError(f"the model must be a file or a folder. Received: {str(place)!r}")
+    with zip_errors(), opened_zip(place) as archive:
+        size = place.stat().st_size
+        return {name: read_member(archive, name, size) for name in (_CONFIG, _METADATA, _WEIGHTS)}
+
+
+@contextmanager
+def zip_errors() -> Iterator[None]:
+    """Raise what goes wrong with a zip in the block as `ArchiveError`."""
     try:
-        with place.open("rb") as file:
-            _check_directory(file.read, file.seek, place.stat().st_size)
-            with zipfile.ZipFile(file) as archive:
-                names = [info.filename for info in archive.infolist()]
-                _check_names(names)
-                size = place.stat().st_size
-                return {
-                    name: _read_member(archive, name, size)
-                    for name in (_CONFIG, _METADATA, _WEIGHTS)
-                }
+        yield
+    except ArchiveError:
+        raise
     # NotImplementedError: another compression; RuntimeError: encrypted; the rest: damaged
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise ArchiveError(f"not a readable .keras file: {error}") from None
     except (RuntimeError, ValueError, OverflowError, OSError, UnicodeError) as error:
-        if isinstance(error, ArchiveError):
-            raise
         raise ArchiveError(f"not a readable .keras file: {error}") from None
+
+
+@contextmanager
+def opened_zip(place: Path) -> Iterator[zipfile.ZipFile]:
+    """Open an archive whose list of files is within the limits."""
+    with place.open("rb") as file:
+        _check_directory(file.read, file.seek, place.stat().st_size)
+        with zipfile.ZipFile(file) as archive:
+            _check_names([info.filename for info in archive.infolist()])
+            yield archive
 
 
 def _check_directory(
@@ -323,7 +360,28 @@ def _check_names(names: list[str]) -> None:
             raise ArchiveError(f"{name} is {found} in the archive")
 
 
-def _read_member(archive: zipfile.ZipFile, name: str, file_size: int) -> bytes:
+def read_member(archive: zipfile.ZipFile, name: str, file_size: int) -> bytes:
+    """Return the contents of a member, whose sizes are checked first.
+
+    Parameters
+    ----------
+    archive : ZipFile
+        Where it is.
+    name : str
+        Its name, which is there.
+    file_size : int
+        The size of the archive.
+
+    Returns
+    -------
+    bytes
+        No more than the limits allow.
+
+    Raises
+    ------
+    ArchiveError
+        If it would be more, or less than it claims.
+    """
     info = archive.getinfo(name)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ArchiveError(f"{name} is compressed in a way that Keras does not use")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from kspike_ref.batches import block_size
 from kspike_ref.chain import Chain
 from kspike_ref.cost import Cost, item_sizes, operations, peak, shapes_of
 from kspike_ref.graph import Graph, Ref, refs
+
+Known = TypeVar("Known")
 
 _FIXED = 1 << 20  # bytes of what does not grow with the inputs: tables, Python's own objects
 _REMEMBERED = 64  # runs whose cost is known
@@ -96,6 +98,7 @@ class Budget:
         self._limits = _limits(max_bytes, max_operations)
         self.is_limited = self._limits != (None, None)
         self._known: dict[Any, Cost] = {}
+        self._sizes: dict[Any, int] = {}
 
     def cost(
         self,
@@ -133,7 +136,7 @@ class Budget:
         key = inputs, size, threads, keep
         cost = self._known.get(key)
         if cost is None:
-            cost = self._remember(key, self._cost(inputs, count, size, threads, keep))
+            cost = _remember(self._known, key, self._cost(inputs, count, size, threads, keep))
         return cost
 
     def _cost(
@@ -190,16 +193,32 @@ class Budget:
                 return True
             ends = set(refs(self._graph.outputs))
             size = _FIXED + peak(self._graph, shapes, ends)
-            cost = self._remember(key, Cost(operations(self._graph, shapes), size))
+            whole = Cost(operations(self._graph, shapes), size)
+            cost = _remember(self._known, key, whole)
         if self.is_limited:
             check_cost(cost, *self._limits)
         return cost.operations > _LONG
 
-    def _remember(self, key: Any, cost: Cost) -> Cost:
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        self._known[key] = cost
-        return cost
+    def block_size(self, inputs: tuple[tuple[int, ...], ...], threads: int) -> int:
+        """Return how many examples the model runs at once, where the caller does not say it.
+
+        Parameters
+        ----------
+        inputs : tuple of tuple of int
+            The shapes of the inputs.
+        threads : int
+            How many blocks run at the same time.
+
+        Returns
+        -------
+        int
+            At least 1.
+        """
+        key = inputs, threads
+        size = self._sizes.get(key)
+        if size is None:
+            size = _remember(self._sizes, key, block_size(self._graph.nodes, inputs, threads))
+        return size
 
     def admit(
         self,
@@ -242,6 +261,14 @@ class Budget:
             check_cost(cost, *self._limits)
             check_cost(cost, *own)
         return cost.operations > _LONG
+
+
+def _remember(known: dict[Any, Known], key: Any, value: Known) -> Known:
+    """Keep a result for later runs of the same shapes."""
+    if len(known) >= _REMEMBERED:
+        known.clear()
+    known[key] = value
+    return value
 
 
 def _limits(max_bytes: Any, max_operations: Any) -> tuple[float | None, float | None]:

@@ -10,7 +10,7 @@ import inspect
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from kspike_ref._limits import MAX_NODES, LimitError
@@ -20,10 +20,12 @@ from kspike_ref.archive import ArchiveError, Weights
 from kspike_ref.graph import Graph, Node, Ref, refs, substitute
 from kspike_ref.layers.base import (
     Layer,
+    SavedElsewhereError,
     Shape,
     UnsupportedLayerError,
     UnsupportedUseError,
     check_size,
+    load_part,
 )
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.layers.wrapper import Carrier, Fold, Unfold
@@ -60,6 +62,7 @@ def build(spec: ModelSpec, store: Weights) -> Graph:
         inputs += builder.apply(member, member.layer, (), {})
     try:
         outputs = builder.expand(spec, inputs)
+        builder.load_the_rest()
     except ArchiveError:
         if not builder.unsupported:
             raise
@@ -88,6 +91,9 @@ class _Builder:
         self.at: tuple[int, ...] = ()  # which application this is, of each model around and of this
         self.places: list[tuple[int, ...]] = []  # the same, of each node
         self.dropped: set[Ref] = set()  # tensors whose masks a layer took
+        self.own: dict[tuple[int, str], Layer] = {}  # layers around models, which no file has
+        # Layers that hold shared ones, and what is to be done once the others are loaded.
+        self.waiting: dict[int, list[Callable[[], Any]]] = {}
 
     def expand(self, spec: ModelSpec, inputs: list[Ref]) -> Any:
         """Add the nodes of a model applied to tensors; return its outputs in its structure."""
@@ -144,19 +150,24 @@ class _Builder:
             if mask is None:
                 carried.append(tensor)
                 continue
-            carrier = Carrier(f"{member.name}/mask", "Identity", {})
+            carrier = self._own(member, Carrier, "mask", "Identity")
             carried += self.apply(place, carrier, (tensor,), {"mask": mask})
         return carried
 
     def _distributed(self, member: Member, model: ModelSpec, tensors: list[Ref]) -> list[Ref]:
         """Apply a model to every time step: fold time into the batch, and unfold it."""
-        fold, unfold = (
-            kind(f"{member.name}/{kind.verb}", "Reshape", {}) for kind in (Fold, Unfold)
-        )
+        fold, unfold = (self._own(member, one, one.verb, "Reshape") for one in (Fold, Unfold))
         place = Member(member.name, "-", [])
         folded = [self.apply(place, fold, (tensor,), {})[0] for tensor in tensors]
         outputs = leaves(self.expand(model, folded))
         return [self.apply(place, unfold, (y, tensors[0]), {})[0] for y in outputs]
+
+    def _own(self, member: Member, kind: type[Layer], what: str, class_name: str) -> Layer:
+        """Return a layer of its own for a model that is a member, the same at each application."""
+        key = (id(member), what)
+        if key not in self.own:
+            self.own[key] = kind(f"{member.name}/{what}", class_name, {})
+        return self.own[key]
 
     def apply(
         self, member: Member, layer: Layer, arguments: tuple[Any, ...], keywords: dict[str, Any]
@@ -210,12 +221,33 @@ class _Builder:
             _check_call(layer, shapes, named)
         output = _sensible(layer.name, layer.output_shape, *shapes, **named)
         check_size(layer.name, output)
-        if self.applied[id(layer)] == 1:
-            _sensible(layer.name, layer.load, self.store, member.path, *shapes)
-        else:
-            _sensible(layer.name, layer.check_again, *shapes)
+        self._load(member, layer, shapes)
         given = self._mask_axes(arguments, keywords)
         return output, _sensible(layer.name, layer.mask_axes, given, *shapes)
+
+    def _load(self, member: Member, layer: Layer, shapes: tuple[Any, ...]) -> None:
+        """Load a layer at its first application, and check the shapes of others."""
+        if self.applied[id(layer)] > 1:
+            job = partial(_sensible, layer.name, layer.check_again, *shapes)
+            if id(layer) in self.waiting:
+                self.waiting[id(layer)].append(job)
+            else:
+                job()
+            return
+        job = partial(_sensible, layer.name, load_part, layer, self.store, member.path, *shapes)
+        try:
+            job()
+        except SavedElsewhereError:
+            self.waiting[id(layer)] = [job]
+
+    def load_the_rest(self) -> None:
+        """Load the layers that hold others whose weights are saved elsewhere."""
+        self.store.is_last_chance = True
+        for job in [job for jobs in self.waiting.values() for job in jobs]:
+            try:
+                job()
+            except UnsupportedUseError as error:
+                self.unsupported.append(str(error))
 
     def _mask_axes(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Return how many axes the mask of each argument has, None where there is none."""

@@ -13,6 +13,7 @@ from kspike_ref.events import Activity, dense_pays
 from kspike_ref.graph import Graph, Node, Ref
 from kspike_ref.kernels import chain as _chain
 from kspike_ref.kernels.chain import ALPHA, DENSE, LAST, LOWPASS, MEAN, RECTIFY, SPIKE
+from kspike_ref.kernels.checks import FLOAT32, FLOAT64
 from kspike_ref.layers.activation import Activation, Identity, ReLU
 from kspike_ref.layers.base import Array, Layer, StatefulLayer, wrong_batch
 from kspike_ref.layers.dense import Dense
@@ -146,7 +147,7 @@ class Chain:
         """Return whether an input can be given to `predict` or `step` as it is."""
         return (
             type(x) is np.ndarray
-            and x.dtype == np.float32
+            and x.dtype == FLOAT32
             and (timesteps is None or (type(timesteps) is int and timesteps > 0))
             and x.ndim == (3 if timesteps is None else 2)
             and 0 < len(x) <= _FEW
@@ -192,15 +193,17 @@ class Chain:
             if not given.flags.carray:
                 given = np.array(given, order="C")
         kept = 1 if self.reduces else steps
-        out = np.empty((rows, kept * self.units), np.float32)
+        out = np.empty((rows, kept * self.units), FLOAT32)
         counts = self._run(given, steps, self.initial_state(rows), out)
         return (out if self.reduces else out.reshape(rows, steps, self.units)), counts
 
     def _run(self, x: Array, steps: int, state: Array, out: Array) -> Array:
         """Run over steps: in one loop, or in several if the run is long and may be stopped."""
         stop = _interrupt.current()
+        if stop is None:
+            return self._program.run(x, steps, state, out)
         piece = max(1, _SHORT // (max(1, len(x)) * self._work))
-        if stop is None or piece >= steps:
+        if piece >= steps:
             return self._program.run(x, steps, state, out)
         counts: Any = 0
         for first in range(0, steps, piece):
@@ -217,14 +220,14 @@ class Chain:
     def step(self, x: Array, state: Array) -> tuple[Array, Array, Array]:
         """Run one step; return the outputs, the new state, and the counts."""
         rows = len(x)
-        if not isinstance(state, np.ndarray) or state.dtype != np.float64 or state.ndim != 1:
+        if not isinstance(state, np.ndarray) or state.dtype != FLOAT64 or state.ndim != 1:
             raise TypeError("state must be what initial_state or step of this model returned")
         if state.size != rows * self._kept:
             if not self._kept or state.size % self._kept:
                 raise ValueError("state must be of this model. Received: one of another")
             raise wrong_batch("", state.size // self._kept, rows)
         given = np.array(x, order="C") if not x.flags.carray else x
-        out = np.empty((rows, self.units), np.float32)
+        out = np.empty((rows, self.units), FLOAT32)
         after = state.copy()
         counts = self._program.run(given.reshape(rows, 1, self.inputs), 1, after, out)
         return out, after, counts

@@ -257,18 +257,26 @@ def _workspace(node: Node, i: int, shapes: Shapes, sizes: list[int]) -> int:
         # a copy of what is not contiguous, a few positions as rows, and the activation
         rows = _GATHERED * getattr(layer, "depth", 0)
         is_plain = layer.activation in (activations.linear, activations.relu)
-        return sum(given) + rows * sizes[i] + sum(made) * (1 if is_plain else _TEMPORARIES)
+        inner = sum(given) + (rows + _own(node, i, shapes)) * sizes[i]
+        return inner + sum(made) * (1 if is_plain else _TEMPORARIES)
     inner = 0
     if isinstance(layer, ConvTranspose):
         taps = math.prod(layer.window.size) * layer.integer("filters")
         inner = _positions(layer, shapes[node.inputs[0]]) * taps * sizes[i]
     inner += _gates(layer, shapes[node.inputs[0]]) * sizes[i]
-    temporaries = layer.temporaries(
-        [shapes[ref] for ref in node.inputs],
-        [shapes[Ref(i, k)] for k in range(len(node.output_shapes))],
-    )
-    inner += temporaries * sizes[i]
+    inner += _own(node, i, shapes) * sizes[i]
     return inner + _TEMPORARIES * max(sum(given), sum(made))
+
+
+def _own(node: Node, i: int, shapes: Shapes) -> int:
+    """Return how many elements a layer says that it makes on the way."""
+    given: list[Any] = [shapes[ref] for ref in node.inputs]
+    made: list[Any] = [shapes[Ref(i, k)] for k in range(len(node.output_shapes))]
+    layer = node.layer
+    while isinstance(layer, TimeDistributed):
+        layer = layer.layer
+        given, made = ([(s[0] * s[1], *s[2:]) for s in one] for one in (given, made))
+    return layer.temporaries(given, made)
 
 
 def _gates(layer: Layer, shape: tuple[int, ...]) -> int:

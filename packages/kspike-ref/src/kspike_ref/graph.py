@@ -16,9 +16,9 @@ class Ref(NamedTuple):
     output: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Node:
-    """One application of a layer.
+    """One application of a layer; two are equal if they are the same one, and so have a hash.
 
     Attributes
     ----------

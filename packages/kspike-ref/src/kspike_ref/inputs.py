@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref import dtypes
+from kspike_ref import _strings, dtypes
 from kspike_ref._arguments import check_count, suggestion
+from kspike_ref._memory import frozen
 from kspike_ref._spec import leaves
 from kspike_ref.axes import Axes
 from kspike_ref.graph import Graph, Ref
@@ -39,6 +40,10 @@ class Inputs:
         self._axes = [len(layer.shape) for layer in self._layers]
         self._still_axes = [
             n - is_timed for n, is_timed in zip(self._axes, self.timed, strict=True)
+        ]
+        self._still_shapes = [
+            layer.shape[1:] if is_first else (*layer.shape[:1], *layer.shape[2:])
+            for layer, is_first in zip(self._layers, self.time_major, strict=True)
         ]
         self._is_plain = len(refs) == 1 and not self.time_major[0]
 
@@ -110,7 +115,8 @@ class Inputs:
         Raises
         ------
         TypeError
-            If an input does not hold real numbers, or is a masked array.
+            If an input does not hold real numbers, or strings where the model takes strings, or is
+            a masked array.
         ValueError
             If one does not have the model's shape, if inputs differ in their number of examples or
             time steps, or if there is no time axis.
@@ -123,7 +129,7 @@ class Inputs:
             given = self.listed(x, self._still_axes if is_still else self._axes)
         arrays = []
         for i, values in enumerate(given):
-            array = _array(self._layers[i].name, values)
+            array = _array(self._layers[i], values)
             if is_still and self.timed[i]:
                 array = self._with_time(i, array, steps, is_step)
             elif not _fits(array, self._layers[i].shape):
@@ -149,7 +155,7 @@ class Inputs:
         assert steps is not None  # noqa: S101 (who calls it looks)
         shape = self._layers[i].shape
         time = 0 if self.time_major[i] else 1
-        still = (*shape[:time], *shape[time + 1 :])
+        still = self._still_shapes[i]
         if len(shape) == 2 and array.ndim == 2 and array.shape[1] == steps:
             return array  # one number a step, such as a mask, may come with its steps
         if not _fits(array, still):
@@ -159,8 +165,10 @@ class Inputs:
                 f"timesteps must be {shape[time]}: {self._layers[i].name!r} has so many time "
                 f"steps. Received: {steps}"
             )
-        repeated = (*array.shape[:time], steps, *array.shape[time:])
-        return np.broadcast_to(np.expand_dims(array, time), repeated)
+        one = array[None] if time == 0 else array[:, None]
+        if steps == 1:
+            return frozen(one)
+        return np.broadcast_to(one, (*array.shape[:time], steps, *array.shape[time:]))
 
     def _misfit(
         self, i: int, shape: Shape, given: tuple[int, ...], steps: int | None, is_step: bool
@@ -256,7 +264,9 @@ class Inputs:
         """Return arrays in the types that the model takes."""
         cast = []
         for layer, x in zip(self._layers, arrays, strict=True):
-            if x.dtype == layer.input_dtype:
+            if layer.is_text:
+                cast.append(_text(layer.name, x))
+            elif x.dtype == layer.input_dtype:
                 cast.append(x)
             elif x.ndim > 1 and x.strides[1] == 0:
                 cast.append(np.broadcast_to(x[:, :1].astype(layer.input_dtype), x.shape))
@@ -302,22 +312,39 @@ def _holds_arrays(x: Any, wanted: int) -> bool:
     return len(x) > 1 and all(isinstance(item, np.ndarray) and item.ndim == wanted for item in x)
 
 
-def _array(name: str, values: Any) -> Array:
-    """Return an input as an array of real numbers."""
-    if type(values) is np.ndarray and values.dtype.kind in "fiub":
+def _array(layer: InputLayer, values: Any) -> Array:
+    """Return an input as an array of real numbers, or of strings where the model takes those."""
+    name = layer.name
+    if type(values) is np.ndarray and values.dtype.kind in "fiub" and not layer.is_text:
         return values
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         raise TypeError(
             f"x must not be a masked array at {name!r}: its mask would be lost. Fill it, "
             "x.filled(value), and let a Masking layer with that mask_value leave the steps out"
         )
+    if layer.is_text:
+        return _strings.text(name, values)
     try:
         array = dtypes.real(values)
     except ValueError as error:
         raise ValueError(f"x must be an array at {name!r}. Received: {error}") from None
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"x must hold real numbers at {name!r}. Received: dtype={array.dtype}")
+        raise TypeError(
+            f"x must hold real numbers at {name!r}. Received: dtype={array.dtype}"
+            + (
+                f"; the model's Input has dtype={layer.input_dtype.name!r}, and takes no strings"
+                if array.dtype.kind in "UST"
+                else ""
+            )
+        )
     return array
+
+
+def _text(name: str, x: Array) -> Array:
+    """Return strings as layers get them; those of one step at every step stay so."""
+    if x.ndim > 1 and x.shape[1] > 1 and x.strides[1] == 0:
+        return np.broadcast_to(_strings.encoded(name, x[:, :1]), x.shape)
+    return _strings.encoded(name, x)
 
 
 def _fits(x: Array, shape: Shape) -> bool:
@@ -325,9 +352,12 @@ def _fits(x: Array, shape: Shape) -> bool:
 
 
 def _fits_shape(given: Sequence[int], shape: Shape) -> bool:
-    return len(given) == len(shape) and all(
-        n is None or n == m for n, m in zip(shape, given, strict=True)
-    )
+    if len(given) != len(shape):
+        return False
+    for n, m in zip(shape, given, strict=True):  # noqa: SIM110 (all() takes twice the time)
+        if n is not None and n != m:
+            return False
+    return True
 
 
 def _is_shape(value: Any) -> bool:

@@ -20,7 +20,6 @@ from kspike_ref.archive import ArchiveError
 from kspike_ref.axes import Axes, has_time_first
 from kspike_ref.batches import (
     Compute,
-    block_size,
     check_batch_size,
     compute_all,
     progress_bar,
@@ -31,7 +30,7 @@ from kspike_ref.build import build
 from kspike_ref.chain import Chain
 from kspike_ref.cost import Cost
 from kspike_ref.counting import LayerRun
-from kspike_ref.graph import Graph, Node, substitute
+from kspike_ref.graph import Graph, Node, Ref, substitute
 from kspike_ref.inputs import Inputs
 from kspike_ref.layers.base import Array, Layer, UnsupportedLayerError
 from kspike_ref.layers.recurrent import flat
@@ -85,8 +84,9 @@ def load_model(
     A file may come from anybody, so what it may ask for is limited: 32 MiB and 1,000,000 lists,
     objects and values of JSON; 10,000 files in the archive, and no zip64 list of them; weights
     that expand to 64 MiB or 100 times their compressed size; 10,000 layers, 10,000 applications of
-    layers, and 40 levels of layers within layers; 2³¹ elements in one example of an output; and
-    256 MiB of arrays whose size is only in the configuration. Each byte of a weight file is read
+    layers, and 40 levels of layers within layers; 2³¹ elements in one example of an output; 32 MiB
+    of vocabularies in files of their own, and 1,000,000 words in all; and 256 MiB of arrays whose
+    size is only in the configuration. Each byte of a weight file is read
     as a value or a name once. A folder obeys the same limits.
     """
     check_limit("max_bytes", max_bytes)
@@ -95,7 +95,11 @@ def load_model(
     with one_load():
         try:
             archive = read_model(place)
-            graph = build(parse(archive.config, archive.by_name), archive.weights)
+            try:
+                graph = build(parse(archive.config, archive.by_name), archive.weights)
+            finally:
+                if archive.weights.assets is not None:
+                    archive.weights.assets.close()
             return Model(graph, max_bytes, max_operations)
         except (ArchiveError, UnsupportedLayerError, FileNotFoundError):
             raise
@@ -146,10 +150,13 @@ class Model:
         self._runner = Runner(graph, self._stream.carried, self._stream.stepped)
         self._inputs = Inputs(graph, axes)
         self._chain = Chain.of(graph, axes.timed)
-        self._is_one_block = any(has_time_first(node.layer) for node in graph.nodes)
+        self._is_one_block = any(
+            has_time_first(node.layer) or node.layer.joins_batch for node in graph.nodes
+        )
         self._budget = Budget(
             graph, self._chain, self._is_one_block, self._stream.stepped, max_bytes, max_operations
         )
+        self._has_one_output = isinstance(graph.outputs, Ref)  # and no structure around it
         self._num_threads: int | None = None
         self._record: dict[int, LayerRun] | Array = {}
         self.name = graph.name
@@ -199,7 +206,8 @@ class Model:
         Raises
         ------
         TypeError
-            If an input does not hold real numbers, or is a masked array; or a layer gets numbers of
+            If an input does not hold real numbers, or strings where the model's `keras.Input` has
+            ``dtype="string"``, or is a masked array; or a layer gets numbers of
             a type that it does not take in Keras either, as a convolution of integers.
         ValueError
             If the inputs do not fit the model or each other, or the run may take more than the
@@ -218,9 +226,15 @@ class Model:
         with the weights as they were saved.
         """
         batch_size = check_batch_size(batch_size)
-        chain, shows = self._chain, progress or shows_progress(verbose)
-        is_limited = self._budget.is_limited or not (max_bytes is None is max_operations)
-        if chain is not None and not (shows or is_limited) and chain.takes(x, timesteps):
+        shows = progress or (verbose is not None and shows_progress(verbose))
+        chain = self._chain
+        if (
+            chain is not None
+            and not (shows or self._budget.is_limited)
+            and max_bytes is None
+            and max_operations is None
+            and chain.takes(x, timesteps)
+        ):
             y, self._record = chain.predict(x, timesteps)
             return y
         inputs = self._inputs.checked(x, timesteps)
@@ -234,7 +248,7 @@ class Model:
         if chain is not None:
             size = batch_size or chain.block_size(count, inputs[0].shape[1], threads)
         else:
-            size = self._block_size(inputs, batch_size)
+            size = self._block_size(count, shapes, batch_size, threads)
         bar = progress_bar(count) if shows else None
         compute = self._run if chain is None else self._run_chain
         return self._structured(self._run_all(compute, x, inputs, size, bar, is_long))
@@ -297,11 +311,16 @@ class Model:
         y, counts = self._chain.predict(block[0], None)
         return [y], self._chain.record(counts)
 
-    def _block_size(self, inputs: list[Array], batch_size: int | None) -> int:
+    def _block_size(
+        self,
+        count: int,
+        shapes: tuple[tuple[int, ...], ...],
+        batch_size: int | None,
+        threads: int,
+    ) -> int:
         if self._is_one_block:
-            return max(1, self._inputs.batch(inputs))
-        shapes = [array.shape for array in inputs]
-        return batch_size or block_size(self.nodes, shapes, self._threads())
+            return max(1, count)
+        return batch_size or self._budget.block_size(shapes, threads)
 
     def _run_all(
         self,
@@ -318,7 +337,8 @@ class Model:
             return compute(self._inputs.cast(block))
 
         count = self._inputs.batch(inputs)
-        maps = [] if self._is_one_block else self._inputs.listed(x)
+        is_plain = self._is_one_block or type(x) is np.ndarray  # no memory map
+        maps = [] if is_plain else self._inputs.listed(x)
         threads = self._threads()
 
         def run() -> tuple[list[Array], dict[int, LayerRun]]:
@@ -374,9 +394,10 @@ class Model:
             return flat([kept[i] for i in keep]), record
 
         inputs = self._inputs.checked(x, timesteps)
-        count, shapes = self._inputs.batch(inputs), tuple(array.shape for array in inputs)
-        is_long = self._budget.admit(shapes, count, batch_size, self._threads(), tuple(keep))
-        size = self._block_size(inputs, batch_size)
+        count, threads = self._inputs.batch(inputs), self._threads()
+        shapes = tuple(array.shape for array in inputs)
+        is_long = self._budget.admit(shapes, count, batch_size, threads, tuple(keep))
+        size = self._block_size(count, shapes, batch_size, threads)
         arrays = iter(self._run_all(compute, x, inputs, size, None, is_long))
         made = {i: [next(arrays) for _ in self.nodes[i].output_shapes] for i in keep}
         return {keys[i]: made[i] if len(made[i]) > 1 else made[i][0] for i in keep}
@@ -499,6 +520,8 @@ class Model:
         ]
 
     def _structured(self, outputs: list[Array]) -> Any:
+        if self._has_one_output:
+            return outputs[0]
         values = iter(outputs)
         return substitute(self._graph.outputs, lambda _: next(values))
 

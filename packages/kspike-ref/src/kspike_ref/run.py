@@ -26,6 +26,7 @@ class _Task:
     index: int
     node: Node
     inputs: tuple[Ref, ...]
+    output: Ref  # the first
     is_simple: bool  # one tensor in, and nothing else
     is_pointwise: bool
     is_stateful: bool
@@ -97,6 +98,7 @@ class Runner:
                 index,
                 node,
                 node.inputs,
+                Ref(index, 0),
                 len(node.arguments) == 1
                 and isinstance(node.arguments[0], Ref)
                 and not node.keywords,
@@ -172,8 +174,10 @@ class Runner:
                 record[task.index] = done
             if keep is None or task.index in keep:
                 kept[task.index] = y
-            for i, output in enumerate(y if isinstance(y, list | tuple) else (y,)):
-                values[Ref(task.index, i)] = output
+            if isinstance(y, (list, tuple)):
+                values |= {Ref(task.index, i): output for i, output in enumerate(y)}
+            else:
+                values[task.output] = y
             for ref in task.frees:
                 del values[ref]
                 masks.pop(ref, None)
@@ -190,14 +194,14 @@ class Runner:
         else:
             arguments = substitute(node.arguments, values.__getitem__)
             keywords = substitute(node.keywords, values.__getitem__)
-        if states is not None:
-            if task.is_carried:
-                assert isinstance(layer, StatefulLayer)  # noqa: S101 (the plan holds no others)
-                arguments = layer.received(arguments)
-                y, after[task.index] = layer.scan(states[task.index], *arguments)
-                return y
+        if states is not None and (task.is_carried or task.is_stepped):
+            received = layer.received
+            arguments = (received(arguments[0]),) if task.is_simple else received(arguments)
             if task.is_stepped:
-                return layer.call_step(*layer.received(arguments), **keywords)
+                return layer.call_step(*arguments, **keywords)
+            assert isinstance(layer, StatefulLayer)  # noqa: S101 (the plan holds no others)
+            y, after[task.index] = layer.scan(states[task.index], *arguments)
+            return y
         if task.is_pointwise and not task.is_stateful:
             return _once_if_static(task, arguments, keywords, values)
         return layer(*arguments, **keywords)

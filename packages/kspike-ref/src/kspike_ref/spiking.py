@@ -204,6 +204,32 @@ def _first_voltage(given: ArrayLike | None, seed: int | None, shape: tuple[int, 
     return on_grid(voltage)
 
 
+def check_voltage(voltage: State, name: str) -> None:
+    """Refuse voltages of a model's tensor beyond the range in which the grid is exact.
+
+    A voltage that is NaN, as a rate that is not finite leaves it, is let through.
+
+    Parameters
+    ----------
+    voltage : ndarray
+        In spikes.
+    name : str
+        The name of the layer that takes it.
+
+    Raises
+    ------
+    ValueError
+        If one is 2²⁰ spikes or more.
+    """
+    largest = float(np.nanmax(np.abs(voltage), initial=0.0))
+    if largest >= _LARGEST:
+        raise ValueError(
+            f"initial_state of layer {name!r} must be of fewer than 2**20 spikes, beyond which "
+            f"the grid is not exact. Received: a voltage of {largest:.3g}; check the tensor that "
+            "the model gives it"
+        )
+
+
 def on_grid(voltage: State) -> State:
     """Round voltages to the grid of 2⁻³², half to even.
 

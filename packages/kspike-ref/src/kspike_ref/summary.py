@@ -26,10 +26,11 @@ def summary(name: str, nodes: Sequence[Node]) -> str:
         model was saved for half precision.
     """
     rows = [("layer", "class", "output shape", "weights")]
-    total = 0
+    held: dict[int, int] = {}  # by identity: layers may share what is in them
     for node in nodes:
-        count = sum(w.size for w in node.layer.weights.values()) if node.node_index == 0 else 0
-        total += count
+        own = {id(w): w.size for w in node.layer.weights.values()} if node.node_index == 0 else {}
+        held |= own
+        count = sum(own.values())
         shapes = ", ".join(_shown(shape) for shape in node.output_shapes)
         again = f" (use {node.node_index + 1})" if node.node_index else ""
         name, kind = printable(node.name), printable(node.layer.class_name)
@@ -48,7 +49,7 @@ def summary(name: str, nodes: Sequence[Node]) -> str:
     )
     notes = [f"saved for {', '.join(half)}; computed in float32"] if half else []
     table = [lines[0], rule, *lines[1:], rule]
-    return "\n".join([f"model {name!r}", *table, f"{total:,} weights", *notes])
+    return "\n".join([f"model {name!r}", *table, f"{sum(held.values()):,} weights", *notes])
 
 
 def _shown(shape: Shape) -> str:

@@ -129,17 +129,19 @@ def compile_all() -> None:
 
 
 def run_model(model: Model) -> None:
-    """Run a model on zeros, in the ways that it may be run.
+    """Run a model on zeros, or empty strings, in the ways that it may be run.
 
     Parameters
     ----------
     model : Model
         The model. Axes of any length are taken to be short.
     """
-    shapes = [node.output_shapes[0] for node in model.nodes if not node.inputs]
-    arrays: list[Any] = [
-        np.zeros([_length(i, n) for i, n in enumerate(shape)], np.float32) for shape in shapes
-    ]
+    arrays: list[Any] = []
+    for node in model.nodes:
+        if not node.inputs:
+            lengths = [_length(i, n) for i, n in enumerate(node.output_shapes[0])]
+            is_text = getattr(node.layer, "is_text", False)
+            arrays.append(np.full(lengths, "", "U1") if is_text else np.zeros(lengths, np.float32))
     model.predict(_one_or_all(arrays))
     try:
         state = model.initial_state(1)

@@ -134,7 +134,8 @@ class DtScheduler(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Note which minibatches an execution held, as far as Keras knows."""
-        self._last = self._first, batch + 1
+        # `batch` is that of its last one, or (Keras 3.8) of its first.
+        self._last = self._first, self._first + getattr(self.model, "steps_per_execution", 1)
 
     def _trained(self) -> int:
         """Return how many minibatches this epoch had.

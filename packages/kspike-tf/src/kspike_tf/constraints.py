@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import keras
@@ -73,11 +72,17 @@ class Mean(keras.constraints.Constraint):
         return {"axis": self.axis}
 
 
+class _OverUnits(keras.constraints.Constraint):
+    """Applies a constraint to weights as if all units were on one axis."""
+
+    def __init__(self, constraint: Any) -> None:
+        self.constraint = constraint
+
+    def __call__(self, w: Any) -> Any:
+        return ops.reshape(self.constraint(ops.reshape(w, [-1])), ops.shape(w))
+
+
 def over_units(constraint: Any) -> Any:
     """Return the constraint of a filter's weights: `Mean()` takes all unit axes as its one axis."""
     is_of_all = isinstance(constraint, Mean) and constraint.axis == -1
-    return partial(_on_merged_axes, constraint) if is_of_all else constraint
-
-
-def _on_merged_axes(constraint: Any, w: Any) -> Any:
-    return ops.reshape(constraint(ops.reshape(w, [-1])), ops.shape(w))
+    return _OverUnits(constraint) if is_of_all else constraint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +37,23 @@ def _expm1(ctx: Any, node: Any, name: str, args: Any) -> None:
 
 
 #: What ``tf2onnx.convert`` takes as ``custom_op_handlers``.
-HANDLERS = {"Erfc": (_erfc, []), "Expm1": (_expm1, [])}
+HANDLERS: dict[str, tuple[Any, list[str]]] = {"Erfc": (_erfc, []), "Expm1": (_expm1, [])}
+
+
+def register() -> None:
+    """Let tf2onnx convert these where others call it, as Keras' exporter does."""
+    try:
+        from tf2onnx.handler import tf_op
+    except ImportError:
+        return
+    known = {name for operations in tf_op.get_opsets().get("", ()) for name in operations}
+    for kind, (convert, _) in HANDLERS.items():
+        if kind not in known:
+            tf_op(kind).register_compat_handler(partial(_converted, convert), 1)
+
+
+def _converted(convert: Any, ctx: Any, node: Any, **_: Any) -> None:
+    convert(ctx, node, node.name, [])
 
 
 def _constant(ctx: Any, node: Any, number: float) -> Any:

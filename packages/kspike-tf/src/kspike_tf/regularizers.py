@@ -56,7 +56,7 @@ class RangedRegularizer(keras.regularizers.Regularizer):
     >>> regularizer = RangedRegularizer(
     ...     target=(5, 10), regularizer=keras.regularizers.L1(0.5)
     ... )
-    >>> float(regularizer(np.array([1.0, 7.0, 12.0])))
+    >>> float(regularizer(np.array([1.0, 7.0, 12.0], np.float32)))
     3.0
     """
 

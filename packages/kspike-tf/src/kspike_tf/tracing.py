@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FrameType
 
 import keras
 import tensorflow as tf
@@ -91,7 +92,7 @@ def exporter() -> str | None:
 
 
 def _modules_on_stack() -> Iterator[str]:
-    frame = sys._getframe()
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
         name = str(frame.f_globals.get("__name__"))
         if name.startswith(EXPORTERS):

@@ -163,7 +163,9 @@ class RefAdapter(Adapter):
     def params(self, model: Any, layer: Any = None) -> int:
         """Return the number of weights of the model or of one layer."""
         layers = model.layers if layer is None else [layer]
-        return sum(int(np.size(w)) for one in layers for w in one.weights.values())
+        # By identity: layers may share what is in them.
+        sizes = {id(w): int(np.size(w)) for one in layers for w in one.weights.values()}
+        return sum(sizes.values())
 
     def layer_dt(self, layer: Any) -> float | None:
         """Return the time step of a layer that saved one."""

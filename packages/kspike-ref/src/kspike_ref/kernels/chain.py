@@ -220,6 +220,7 @@ class Program:
         self.table: Array = frozen(rows)
         self._weights, self._constants = frozen(aligned(weights)), frozen(constants.copy())
         self._width = panel_width(np.float32)
+        self._room = (0, 0), self.scratch(0, 0)  # for the rows and steps that came last
 
     def scratch(self, rows: int, steps: int) -> tuple[int, int]:
         """Return how many rows go through all layers at once, and how many numbers they take."""
@@ -260,9 +261,13 @@ class Program:
         checks.write("state", state, checks.FLOAT64, (rows * self.kept,))
         made = 1 if self.reduces else steps
         checks.write("out", out, checks.FLOAT32, (rows, made * self.units))
-        block, size = self.scratch(rows, steps)
-        scratch = np.empty((2, size), np.float32)
-        counts = np.zeros((len(self.table), COUNTS), np.int64)
+        known, room = self._room
+        if known != (rows, steps):
+            room = self.scratch(rows, steps)
+            self._room = (rows, steps), room
+        block, size = room
+        scratch = np.empty((2, size), checks.FLOAT32)
+        counts = np.zeros((len(self.table), COUNTS), checks.COUNT)
         chain_loop(
             x, steps, self.table, self._weights, self._width, self._constants, state,
             block, scratch, counts, out,

@@ -11,6 +11,7 @@ from kspike_ref.layers import (
     encodings,
     functions,
     images,
+    lookups,
     merge,
     normalization,
     operations,
@@ -22,6 +23,7 @@ from kspike_ref.layers import (
     selections,
     shape,
     statistics,
+    strings,
     temporal,
     wrapper,
 )
@@ -37,6 +39,7 @@ __all__ = [
     "encodings",
     "functions",
     "images",
+    "lookups",
     "merge",
     "normalization",
     "operations",
@@ -48,6 +51,7 @@ __all__ = [
     "selections",
     "shape",
     "statistics",
+    "strings",
     "temporal",
     "wrapper",
 ]

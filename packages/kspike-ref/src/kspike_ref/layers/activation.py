@@ -222,7 +222,7 @@ class PReLU(Layer):
         return {"alpha": tuple(slopes)}
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:
-        if not self.is_carried or store.names(path):
+        if not self.is_carried or store.has_variables(path):
             super().load(store, path, *shapes)
             return
         # A model that was never run: Keras makes the slopes at the first call, as it does here.
@@ -254,6 +254,8 @@ class Identity(Pointwise):
     def setup(self) -> None:
         if self.class_name == "ActivityRegularization":  # Keras adds up squares for a loss
             self.refused = ("bool", "int8", "int16", "uint8", "uint16")
+        if self.class_name == "Identity":
+            self.kinds = "biufO"
 
     def call(self, x: Array) -> Array:
         return x

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from kspike_ref import dtypes
 from kspike_ref._softmax import softmax
 from kspike_ref.archive import ArchiveError, Weights
 from kspike_ref.counting import tally
 from kspike_ref.layers.activation import activation
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
 from kspike_ref.layers.product import Product
+from kspike_ref.layers.products import factors
 from kspike_ref.layers.registry import known
 
 _LARGE = -1e9  # what Keras' Softmax layer puts in place of masked scores
@@ -60,11 +62,11 @@ class _Heads(Layer):
 
     def setup(self) -> None:
         config = self.config
-        self.use_bias = bool(config.get("use_bias", True))
-        self.use_gate = bool(config.get("use_gate", False))
+        self.use_bias = self.boolean("use_bias", True)
+        self.use_gate = self.boolean("use_gate", False)
         window = config.get("sliding_window")
         self.window = None if window is None else self.integer("sliding_window")
-        self.drops = float(config.get("dropout", 0.0)) > 0
+        self.drops = self.number("dropout", 0.0) > 0
         self.is_plain = True  # never called with masks, or causally
         if 0 in (self.heads, self.key_heads, self.key_dim, self.value_dim):
             raise ArchiveError("the numbers of heads and their dimensions must be positive")
@@ -365,14 +367,14 @@ class Attention(Layer):
     """Scores of queries and keys as they come, without projections."""
 
     uses_mask = True
-    kinds = "f"
     score_mode: str
 
     def setup(self) -> None:
-        self.use_scale = bool(self.config.get("use_scale", False))
+        self.use_scale = self.boolean("use_scale", False)
         self.score_mode = str(self.config.get("score_mode", "dot"))
         if self.score_mode not in ("dot", "concat"):
             raise ArchiveError(f"score_mode must be dot or concat. Received: {self.score_mode!r}")
+        self.kinds = "biuf" if self.score_mode == "dot" else "iuf"
 
     def weight_shapes(self, shapes: Any) -> dict[str, tuple[int, ...]]:
         names = ["scale"] if self.use_scale else []
@@ -422,10 +424,13 @@ class Attention(Layer):
     def scores(self, query: Array, key: Array) -> Array:
         """Return the score of each query and key, ``(batch, queries, keys)``."""
         if self.score_mode == "dot":
-            scores: Array = np.matmul(query, key.swapaxes(-1, -2))
-            return scores * self.weights["scale"] if self.use_scale else scores
-        scale = self.weights["scale"] if self.use_scale else None
-        return self.weights["concat_score_weight"] * _tanh_scores(query, key, scale, None)
+            scores: Array = np.matmul(*factors(query, key.swapaxes(-1, -2)))
+            if not self.use_scale:
+                return scores
+            product, scale = dtypes.promoted(scores, self.weights["scale"])
+            return product * scale
+        factor = self.weights["scale"] if self.use_scale else None
+        return self.weights["concat_score_weight"] * _tanh_scores(query, key, factor, None)
 
     def call(
         self,
@@ -443,9 +448,12 @@ class Attention(Layer):
             causal = np.tri(scores.shape[-2], scores.shape[-1], dtype=bool)[None]
             allowed = causal if allowed is None else allowed & causal
         if allowed is not None:
+            scores = scores.astype(dtypes.float_type(scores.dtype), copy=False)
             scores = np.where(allowed, scores, scores - scores.dtype.type(1e9))
+        if scores.dtype.kind != "f":  # the softmax of TensorFlow takes no others
+            self.refuse(query.dtype, "floats where the scores are not scaled or masked")
         weights = softmax(scores, axis=-1)
-        y = np.matmul(weights, value)
+        y = np.matmul(*dtypes.promoted(weights, value))
         if query_mask is not None:
             y = np.where(query_mask[..., None], y, y.dtype.type(0))
         return [y, weights] if return_attention_scores else y
@@ -457,9 +465,11 @@ def _three_arrays(arrays: list[Array]) -> tuple[Array, Array, Array]:
 
 def _tanh_scores(query: Array, key: Array, inner: Any, outer: Any) -> Array:
     """Return ``Σ outer·tanh(inner·(query + key))`` for each query and key, a query at a time."""
-    out = np.empty((*query.shape[:-1], key.shape[-2]), query.dtype)
+    query, key = dtypes.promoted(query, key)
+    real = dtypes.float_type(query.dtype)
+    out = np.empty((*query.shape[:-1], key.shape[-2]), real)
     for t in range(query.shape[-2]):
-        total = query[..., t : t + 1, :] + key
+        total = (query[..., t : t + 1, :] + key).astype(real, copy=False)
         y = np.tanh(total if inner is None else inner * total)
         out[..., t, :] = (y if outer is None else outer * y).sum(axis=-1)
     return out
@@ -470,8 +480,9 @@ class AdditiveAttention(Attention):
     """Scores that are a trained sum of ``tanh(query + key)``."""
 
     def setup(self) -> None:
-        self.use_scale = bool(self.config.get("use_scale", True))
+        self.use_scale = self.boolean("use_scale", True)
         self.score_mode = "additive"
+        self.kinds = "iuf"
 
     def weight_shapes(self, shapes: Any) -> dict[str, tuple[int, ...]]:
         size: Any = (shapes[0][-1],)

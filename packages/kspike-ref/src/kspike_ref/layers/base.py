@@ -18,7 +18,13 @@ Array = np.ndarray[Any, Any]
 Shape = tuple[int | None, ...]
 State = tuple[Array, ...]
 
-_KINDS = {"b": "bools", "i": "signed integers", "u": "unsigned integers", "f": "floats"}
+_KINDS = {
+    "b": "bools",
+    "i": "signed integers",
+    "u": "unsigned integers",
+    "f": "floats",
+    "O": "strings",
+}
 
 
 class UnsupportedLayerError(NotImplementedError):
@@ -83,6 +89,8 @@ class Layer:
         Filled when the model is loaded, with what `weight_shapes` asks for.
     key : str
         What it was saved as: ``"Dense"``, ``"ops:Add"``, ``"custom:package>Class"``.
+    is_shared : bool
+        Whether several layers, or the model and a layer, hold it. Keras saves its weights once.
     dtype : dtype
         What it computes in: float64 under that policy, float32 otherwise.
     pointwise_from : int
@@ -107,9 +115,12 @@ class Layer:
     drops_masks : bool
         Whether it takes the masks from its inputs, so that layers that run later find none: Keras'
         `MultiHeadAttention` does.
+    joins_batch : bool
+        Whether the shape of its output depends on all examples of a batch, which then run at once.
     kinds : str
-        The kinds of numbers that its inputs may hold, as NumPy's letters: ``"b"`` for bools,
-        ``"iu"`` for integers, ``"f"`` for floats. A model raises `TypeError` for others.
+        The kinds of values that its inputs may hold, as NumPy's letters: ``"b"`` for bools,
+        ``"iu"`` for integers, ``"f"`` for floats, ``"O"`` for strings, which come as objects, each
+        the bytes of a text in UTF-8. A model raises `TypeError` for others.
     refused : tuple of str
         Types that it does not take beside.
     casts : str
@@ -128,6 +139,7 @@ class Layer:
     argument_names: ClassVar[tuple[str, ...]] = ("inputs",)
     takes_all_masks: ClassVar[bool] = False
     drops_masks: ClassVar[bool] = False
+    joins_batch: bool = False
     kinds: str = "biuf"
     refused: tuple[str, ...] = ()
     casts: str = "f"
@@ -136,6 +148,7 @@ class Layer:
         self.name = name
         self.class_name = class_name
         self.key = class_name
+        self.is_shared = self.is_loaded = False
         self.config = dict(config)
         self.weights: dict[str, Array] = {}
         is_double = policy_name(self.config.get("dtype")) == "float64"
@@ -206,6 +219,8 @@ class Layer:
 
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
         """Return the output for inputs of any type: what a model calls."""
+        if len(inputs) == 1:
+            return self.call(self.received(inputs[0]), **keywords)
         return self.call(*self.received(inputs), **keywords)
 
     def received(self, values: Any) -> Any:
@@ -226,12 +241,14 @@ class Layer:
         TypeError
             If the layer does not take a type; the same types fail in Keras, on TensorFlow.
         """
-        if isinstance(values, list | tuple):
+        if isinstance(values, np.ndarray):
+            if values.dtype == self.dtype:
+                return values
+            self.check_type(values.dtype)
+            return dtypes.cast(values, self.dtype) if values.dtype.kind in self.casts else values
+        if isinstance(values, (list, tuple)):
             return type(values)([self.received(value) for value in values])
-        if not isinstance(values, np.ndarray) or values.dtype == self.dtype:
-            return values
-        self.check_type(values.dtype)
-        return dtypes.cast(values, self.dtype) if values.dtype.kind in self.casts else values
+        return values
 
     def check_type(self, dtype: dtypes.DType) -> None:
         """Refuse a type that Keras' layer or operation does not compute with either."""
@@ -387,7 +404,7 @@ class Layer:
         for name, values in store.of_layer(path, wanted, self.name).items():
             self.weights[name] = self.rounded(values, name)
         for place, part, part_shapes in self.parts(*shapes):
-            part.load(store, f"{path}/{place}", *part_shapes)
+            load_part(part, store, f"{path}/{place}", *part_shapes)
             self.weights |= {f"{place}/{name}": w for name, w in part.weights.items()}
         self.prepare()
 
@@ -402,6 +419,41 @@ class Layer:
             )
         for _, part, part_shapes in self.parts(*shapes):
             part.check_again(*part_shapes)
+
+
+class SavedElsewhereError(Exception):
+    """The weights of a shared layer are where another layer holds it, which is loaded later."""
+
+
+def load_part(layer: Layer, store: Weights, path: str, *shapes: Any) -> None:
+    """Load a layer of a model, or a layer within one, unless it was loaded where it is shared.
+
+    Parameters
+    ----------
+    layer : Layer
+        What to load.
+    store : Weights
+        The archive.
+    path : str
+        Where Keras saved it, if it met it there first.
+    *shapes : tuple
+        The shapes of its inputs.
+
+    Raises
+    ------
+    SavedElsewhereError
+        If another layer that holds it must be loaded before.
+    """
+    if layer.is_shared and layer.is_loaded and store.holds(path) and not store.repeats_shared:
+        raise ArchiveError(f"layer {layer.name!r} is shared, and saved twice: also at {path}")
+    if layer.is_shared and not store.holds(path):
+        if layer.is_loaded:
+            layer.check_again(*shapes)
+            return
+        if not store.is_last_chance:
+            raise SavedElsewhereError(path)
+    layer.load(store, path, *shapes)
+    layer.is_loaded = True
 
 
 class StatefulLayer(Layer):

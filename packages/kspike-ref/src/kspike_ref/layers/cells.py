@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,9 @@ class Cell(Layer):
         """Return the states before the first step."""
         shapes: Any = self.state_shapes(shape)
         return [np.zeros((batch, *units), self.dtype) for units in shapes]
+
+    def check_given(self, states: Sequence[Array], name: str) -> None:
+        """Refuse states of the right shape that the model gives to the layer of a name."""
 
     def project(self, x: Array) -> Array:
         """Return what the inputs of all steps, ``(batch, time, …)``, contribute."""
@@ -241,6 +245,11 @@ class StackedRNNCells(Cell):
     def initial(self, batch: int, shape: Shape) -> list[Array]:
         pairs = zip(self.cells, self._shapes(shape), strict=False)
         return [state for cell, s in pairs for state in cell.initial(batch, s)]
+
+    def check_given(self, states: Sequence[Array], name: str) -> None:
+        for cell in self.cells:
+            cell.check_given(states[: cell.state_count], name)
+            states = states[cell.state_count :]
 
     def scan(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
         after = []

@@ -194,6 +194,17 @@ class SeparableConv(DepthwiseConv):
             "pointwise_kernel": (*[1] * self.window.rank, channels * multiplier, filters),
         } | ({"bias": (filters,)} if self.use_bias else {})
 
+    def temporaries(self, given: list[Any], made: list[Any]) -> int:
+        """Return the size of what is between the two, and of a copy with zeros in all of it."""
+        channels = math.prod(self.weights["pointwise_kernel"].shape[:-1])
+        spatial: Any = self.window.spatial(made[0])
+        return 2 * made[0][0] * math.prod(spatial) * channels
+
+    def multiply_adds(self, given: list[Any], made: list[Any]) -> int:
+        spatial: Any = self.window.spatial(made[0])
+        kernels = sum(w.size for w in self.weights.values())
+        return int(made[0][0] * math.prod(spatial) * kernels)
+
     def prepare(self) -> None:
         kernel = self.weights["pointwise_kernel"]
         self.product = Product(kernel.reshape(kernel.shape[-2:]))

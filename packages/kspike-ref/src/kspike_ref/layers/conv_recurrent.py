@@ -20,7 +20,10 @@ from kspike_ref.layers.registry import create, known
 
 @known("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 class ConvLSTM(RNN):
-    """A convolutional LSTM over time."""
+    """A convolutional LSTM over time, of floats alone, as TensorFlow's convolutions."""
+
+    casts = "f"
+    kinds = "f"
 
     def temporaries(self, given: list[Any], made: list[Any]) -> int:
         cell: Any = self.cell
@@ -38,7 +41,7 @@ class ConvLSTMCell(Cell):
         config = self.config
         self.rank = next(int(c) for c in self.class_name if c.isdigit())
         self.filters = self.integer("filters")
-        self.use_bias = bool(config.get("use_bias", True))
+        self.use_bias = self.boolean("use_bias", True)
         self.activation = activation(config.get("activation", "tanh"))
         self.gate = activation(config.get("recurrent_activation", "sigmoid"))
         shared = {

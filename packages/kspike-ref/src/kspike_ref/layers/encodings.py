@@ -1,26 +1,28 @@
 # ruff: noqa: D102 (what the methods do is documented in base.Layer)
-"""Preprocessing of categories: bins, lookups of integers, and their encodings."""
+"""Preprocessing of categories: bins, and what they have in common with other encodings."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
 
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, mixing
 from kspike_ref.layers.registry import known
 
-_MODES = ("int", "one_hot", "multi_hot", "count")
+MODES = ("int", "one_hot", "multi_hot", "count")
 _MOST = 1 << 24  # categories: a limit for files of strangers
 
 
-class _Encoding(Layer):
+class Encoding(Layer):
     """What layers share that make categories of numbers and encode them."""
 
-    modes: ClassVar[tuple[str, ...]] = _MODES
+    modes: ClassVar[tuple[str, ...]] = MODES
     default: ClassVar[str] = "int"
-    index_type: ClassVar[str] = "int32"
+    index_type: str = "int32"
+    any_rank: ClassVar[bool] = False  # whether vectors are made of inputs of three axes and more
 
     @property
     def place_type(self) -> Any:
@@ -34,7 +36,7 @@ class _Encoding(Layer):
         if self.config.get("sparse"):
             raise UnsupportedUseError(f"{self.name}: sparse=True; kspike_ref has dense arrays")
         self.depth = self.read()
-        if not 0 < self.depth <= _MOST:
+        if self.mode != "int" and not 0 < self.depth <= _MOST:
             raise ArchiveError(f"layer {self.name!r} has an impossible number of categories")
 
     def read(self) -> int:
@@ -49,10 +51,12 @@ class _Encoding(Layer):
         if self.mode == "int":
             return shape
         if self.mode == "one_hot":
-            return (*(shape[:-1] if shape[-1] == 1 else shape), self.depth)
-        if len(shape) != 2:
+            return (*(shape[:-1] if len(shape) > 1 and shape[-1] == 1 else shape), self.depth)
+        if len(shape) == 1:
+            raise mixing(f"output_mode={self.mode!r} of inputs of one axis")
+        if len(shape) != 2 and not self.any_rank:
             raise UnsupportedUseError(f"output_mode={self.mode!r} of inputs of shape {shape}")
-        return (shape[0], self.depth)
+        return (shape[0], *shape[2:], self.depth)
 
     def pointwise(self, shape: Shape) -> bool:
         return self.mode == "int" or (self.mode == "one_hot" and len(shape) > 2)
@@ -60,32 +64,47 @@ class _Encoding(Layer):
     def encoded(self, index: Array, weights: Any = None) -> Array:
         """Return categories in the wanted encoding; those that do not exist are in no place."""
         if self.mode == "int":
-            return index.astype(self.index_type)
-        if self.mode == "one_hot" and index.shape[-1] == 1:
-            index = index[..., 0]
-        places = (index[..., None] == np.arange(self.depth)).astype(self.place_type)
+            return index.astype(self.index_type, copy=False)
         if self.mode == "one_hot":
-            return places
-        if self.mode == "multi_hot":
-            return places.max(axis=1)
-        counts: Array = (places if weights is None else places * weights[..., None]).sum(axis=1)
-        return counts
+            index = index[..., 0] if index.ndim > 1 and index.shape[-1] == 1 else index
+            rows, shape = index.reshape(-1, 1), (*index.shape, self.depth)
+        else:
+            index = np.moveaxis(index, 1, -1)
+            rows = index.reshape(math.prod(index.shape[:-1]), index.shape[-1])
+            shape = (*index.shape[:-1], self.depth)
+            if weights is not None:
+                weights = np.moveaxis(weights, 1, -1).reshape(rows.shape)
+        is_weighted = self.mode == "tf_idf" and weights is not None
+        kind = weights.dtype if is_weighted else self.place_type
+        y = np.zeros((len(rows), self.depth), kind)
+        at, column = np.nonzero((rows >= 0) & (rows < self.depth))
+        places = at, rows[at, column]
+        if self.mode in ("count", "tf_idf"):
+            given: Any = 1 if weights is None else weights[at, column].astype(kind)
+            np.add.at(y, places, given)  # from left to right
+        else:
+            y[places] = 1
+        return y.reshape(shape)
+
+    def temporaries(self, given: list[Any], made: list[Any]) -> int:
+        return 16 * math.prod(given[0])  # integers of 64 bits: categories, rows and columns
 
     def call(self, x: Array) -> Array:
         return self.encoded(self.integers(x))
 
 
 @known("CategoryEncoding")
-class CategoryEncoding(_Encoding):
+class CategoryEncoding(Encoding):
     """Integers as vectors: a place for each, or the counts of all of an example."""
 
-    kinds = "iuf"
     casts = ""
     default = "multi_hot"
     modes = ("one_hot", "multi_hot", "count")
     argument_names = ("inputs", "count_weights")
 
     def read(self) -> int:
+        if self.mode != "one_hot":  # TensorFlow counts integers of 32 and 64 bits
+            self.refused = ("int8", "int16", "uint8", "uint16", "uint32", "uint64")
         return self.integer("num_tokens")
 
     def output_shape(self, shape: Shape, count_weights: Any = None) -> Shape:
@@ -107,10 +126,10 @@ class CategoryEncoding(_Encoding):
 
 
 @known("Discretization")
-class Discretization(_Encoding):
+class Discretization(Encoding):
     """The bin that each number falls into."""
 
-    kinds = "iuf"
+    refused = ("uint64",)
 
     def read(self) -> int:
         given = self.config.get("bin_boundaries")
@@ -118,67 +137,11 @@ class Discretization(_Encoding):
             raise UnsupportedUseError(f"{self.name}: Discretization without bins; adapt it first")
         if not isinstance(given, list) or not all(isinstance(b, int | float) for b in given):
             raise ArchiveError(f"bin_boundaries must be numbers. Received: {given!r:.80}")
-        self.boundaries = np.asarray(given, np.float32)
+        self.boundaries = self.rounded(np.asarray(given, np.float64), "bin_boundaries")
+        self.boundaries = self.boundaries.astype(np.float32)
         if (np.diff(self.boundaries) < 0).any():
             raise ArchiveError(f"bin_boundaries must ascend. Received: {given!r:.80}")
         return len(given) + 1
 
     def integers(self, x: Array) -> Array:
         return np.digitize(x.astype(np.float32, copy=False), self.boundaries)
-
-
-@known("IntegerLookup")
-class IntegerLookup(_Encoding):
-    """The place of each integer in a vocabulary; the first places are for all others."""
-
-    kinds = "iuf"
-    casts = ""
-    index_type = "int64"
-
-    @property
-    def place_type(self) -> Any:
-        return np.int64
-
-    def read(self) -> int:
-        config = self.config
-        for option, usual in (("invert", False), ("idf_weights", None), ("salt", None),
-                              ("pad_to_max_tokens", False)):  # fmt: skip
-            if config.get(option, usual) not in (usual, None):
-                raise UnsupportedUseError(f"{self.name}: {option}={config[option]!r:.80}")
-        words = config.get("vocabulary")
-        if words is None:
-            raise UnsupportedUseError(
-                f"{self.name}: IntegerLookup whose vocabulary is in a file of its own, as adapt "
-                "makes it; make the layer with vocabulary=layer.get_vocabulary(), which goes "
-                "into the configuration"
-            )
-        if not isinstance(words, list) or not all(type(word) is int for word in words):
-            raise ArchiveError(f"vocabulary must be a list of integers. Received: {words!r:.80}")
-        self.others = self.integer("num_oov_indices", 1)
-        if self.others > 1 and config.get("oov_method", "floormod") != "floormod":
-            raise UnsupportedUseError(f"{self.name}: oov_method={config['oov_method']!r:.80}")
-        self.masked = config.get("mask_token")
-        special = {self.masked, config.get("oov_token", -1)}
-        first = [self.masked] if self.masked is not None and self.mode == "int" else []
-        while words and words[0] in special and len(words) > len(set(words) - special):
-            words = words[1:]  # a vocabulary may repeat what it starts with
-        self.offset = len(first) + self.others
-        self.sorted = np.argsort(np.asarray(words, np.int64), kind="stable")
-        self.words = np.asarray(words, np.int64)[self.sorted]
-        return len(words) + self.offset
-
-    def integers(self, x: Array) -> Array:
-        x = x.astype(np.int64)
-        if not len(self.words):
-            found, place = np.zeros(x.shape, bool), np.zeros(x.shape, np.int64)
-        else:
-            at = np.minimum(np.searchsorted(self.words, x), len(self.words) - 1)
-            found, place = self.words[at] == x, self.sorted[at] + self.offset
-        if not self.others and not (found | (x == self.masked)).all():
-            raise ValueError(f"x must hold integers of the vocabulary at {self.name!r}")
-        first = self.offset - self.others
-        other = first + (np.mod(x, self.others) if self.others > 1 else 0)
-        y = np.where(found, place, other)
-        if self.masked is None:
-            return y
-        return np.where(x == self.masked, 0 if first else -1, y)  # -1: in no place

@@ -57,8 +57,10 @@ class ActivationFunction(Operation):
 
     kinds = "f"
     pointwise_from = 2
-    options = ("alpha", "approximate", "threshold", "negative_slope", "b", "default_value")
-    options += tuple(_FORMER_NAMES)
+    options = (
+        *("alpha", "approximate", "threshold", "negative_slope", "b", "default_value"),
+        *_FORMER_NAMES,
+    )
 
     def setup(self) -> None:
         self.function, names = _ACTIVATIONS[self.class_name]

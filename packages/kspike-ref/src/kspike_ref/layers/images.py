@@ -6,14 +6,16 @@ Keras saves their calls with ``training=True``, their own default, which `predic
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from kspike_ref._limits import MAX_ELEMENTS
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.registry import create, known, saved_name
-from kspike_ref.layers.resampling import METHODS, resize, round_to
+from kspike_ref.layers.resampling import METHODS, Work, resize, round_to, work
 
 
 @known(
@@ -61,9 +63,10 @@ class AutoContrast(Layer):
 
     def setup(self) -> None:
         given = self.config.get("value_range", (0, 255))
-        if not isinstance(given, list | tuple) or len(given) != 2 or given[0] == given[1]:
+        numbers = np.asarray(given, np.float64)
+        if numbers.shape != (2,) or not np.isfinite(numbers).all() or numbers[0] == numbers[1]:
             raise ArchiveError(f"value_range must be two numbers. Received: {given!r:.80}")
-        self.low, self.high = sorted(float(value) for value in given)
+        self.low, self.high = sorted(numbers.tolist())
 
     def output_shape(self, shape: Shape) -> Shape:
         _images(self.name, shape)
@@ -98,15 +101,62 @@ class _Sized(Layer):
         self.size = (self.integer("height"), self.integer("width"))
         if 0 in self.size or max(self.size) > 1 << 16:
             raise ArchiveError(f"height and width must be from 1 to 65536. Received: {self.size}")
-        self.channels_first = self.config.get("data_format") == "channels_first"
+        data_format = self.config.get("data_format") or "channels_last"
+        if data_format not in ("channels_first", "channels_last"):
+            raise ArchiveError(
+                f"data_format must be channels_first or channels_last: {data_format!r:.80}"
+            )
+        self.channels_first = data_format == "channels_first"
 
     def output_shape(self, shape: Shape) -> Shape:
         _images(self.name, shape)
+        self._lengths(shape)
         if self.channels_first:
             return (*shape[:2], *self.size)
         return (shape[0], *self.size, shape[3])
 
+    def _lengths(self, shape: Any) -> tuple[int, int, int] | None:
+        """Return channels, height and width of images that can be resized; None if unknown."""
+        channels, *lengths = shape[1:] if self.channels_first else (shape[3], *shape[1:3])
+        if 0 in lengths:
+            raise ArchiveError(
+                f"layer {self.name!r} needs images of some pixels. Received: {shape}"
+            )
+        if None in (channels, *lengths):
+            return None
+        sizes = self.resized((lengths[0], lengths[1]))
+        if channels * max(*map(math.prod, sizes), self._work(sizes).between) > MAX_ELEMENTS:
+            raise ArchiveError(
+                f"layer {self.name!r} would make images of more than {MAX_ELEMENTS} elements on "
+                f"the way from {shape} to {self.size}"
+            )
+        return channels, lengths[0], lengths[1]
+
+    def resized(self, given: tuple[int, int]) -> list[tuple[int, int]]:
+        """Return the height and width of images that are made before they are resized."""
+        return [given]
+
+    def _work(self, sizes: list[tuple[int, int]]) -> Work:
+        method, antialias = getattr(self, "method", "bilinear"), getattr(self, "antialias", False)
+        return work(sizes[-1], self.size, method, antialias)
+
+    def multiply_adds(self, given: list[Any], made: list[Any]) -> int:
+        known_lengths: Any = self._lengths(given[0])
+        channels, *lengths = known_lengths
+        return int(given[0][0] * channels * self._work(self.resized(tuple(lengths))).products)
+
+    def temporaries(self, given: list[Any], made: list[Any]) -> int:
+        known_lengths: Any = self._lengths(given[0])
+        channels, *lengths = known_lengths
+        sizes = self.resized(tuple(lengths))
+        taken = self._work(sizes)
+        # Padded or cut out; both neighbours, their difference, and sums in between; rounding; and
+        # for each weight its place, of 64 bits, and its distance.
+        pixels = 2 * math.prod(sizes[-1]) + 5 * taken.between + 4 * math.prod(self.size)
+        return int(given[0][0] * channels * pixels + 12 * taken.taps)
+
     def call(self, x: Array) -> Array:
+        self._lengths(x.shape)
         if self.channels_first:
             return np.ascontiguousarray(np.moveaxis(self.sized(np.moveaxis(x, 1, -1)), -1, 1))
         return self.sized(x)
@@ -133,12 +183,20 @@ class Resizing(_Sized):
             )
         if config.get("fill_mode", "constant") != "constant":
             raise UnsupportedUseError(f"{self.name}: fill_mode={config['fill_mode']!r}")
-        self.antialias = bool(config.get("antialias", False))
-        self.crops = bool(config.get("crop_to_aspect_ratio", False))
-        self.pads = bool(config.get("pad_to_aspect_ratio", False))
+        self.antialias = self.boolean("antialias", False)
+        self.crops = self.boolean("crop_to_aspect_ratio", False)
+        self.pads = self.boolean("pad_to_aspect_ratio", False)
+        # Keras multiplies ones of the image's type with the value: a float fits floats alone.
+        if self.pads and isinstance(config.get("fill_value", 0.0), float):
+            self.kinds = "f"
         if self.crops and self.pads:
             raise ArchiveError("an image cannot be both cropped and padded to its aspect ratio")
-        self.fill = float(config.get("fill_value", 0.0))
+        self.fill = self.number("fill_value", 0.0)
+
+    def resized(self, given: tuple[int, int]) -> list[tuple[int, int]]:
+        if self.crops:
+            return [given, _central(given, self.size)]
+        return [given, self._padded_size(given)] if self.pads else [given]
 
     def sized(self, x: Array) -> Array:
         kind = x.dtype
@@ -148,11 +206,14 @@ class Resizing(_Sized):
             x = self._padded(x)
         return round_to(resize(x, self.size, self.method, self.antialias), kind)
 
+    def _padded_size(self, given: tuple[int, int]) -> tuple[int, int]:
+        (height, width), (wanted_height, wanted_width) = given, self.size
+        tall = max(height, _truncated(width * wanted_height, wanted_width))
+        return tall, max(width, _truncated(height * wanted_width, wanted_height))
+
     def _padded(self, x: Array) -> Array:
         height, width = x.shape[1:3]
-        wanted_height, wanted_width = self.size
-        tall = max(height, _truncated(width * wanted_height, wanted_width))
-        wide = max(width, _truncated(height * wanted_width, wanted_height))
+        tall, wide = self._padded_size((height, width))
         above, left = (tall - height) // 2, (wide - width) // 2
         edges = [(0, 0), (above, above), (left, left), (0, 0)]
         return np.pad(x, edges, constant_values=np.asarray(self.fill).astype(x.dtype))
@@ -163,11 +224,17 @@ def _truncated(numerator: int, denominator: int) -> int:
     return int(np.float32(numerator) / np.float32(denominator))
 
 
+def _central(given: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of the largest part of an image with a size's aspect ratio."""
+    height, width = given
+    tall = max(min(height, _truncated(width * size[0], size[1])), 1)
+    return tall, max(min(width, _truncated(height * size[1], size[0])), 1)
+
+
 def centre(x: Array, size: tuple[int, int]) -> Array:
     """Return the largest part in the middle of images that has a size's aspect ratio."""
     height, width = x.shape[1:3]
-    tall = max(min(height, _truncated(width * size[0], size[1])), 1)
-    wide = max(min(width, _truncated(height * size[1], size[0])), 1)
+    tall, wide = _central((height, width), size)
     above, left = (height - tall) // 2, (width - wide) // 2
     return x[:, above : above + tall, left : left + wide]
 
@@ -177,6 +244,9 @@ class CenterCrop(_Sized):
     """The middle of images; of smaller ones the largest part, resized."""
 
     casts = "biuf"
+
+    def resized(self, given: tuple[int, int]) -> list[tuple[int, int]]:
+        return [given, _central(given, self.size)]
 
     def sized(self, x: Array) -> Array:
         above, left = (n - wanted for n, wanted in zip(x.shape[1:3], self.size, strict=True))

@@ -1,9 +1,9 @@
-"""The configuration keys that each layer of Keras understands, or may ignore.
+"""The configuration keys that each layer of Keras and kspike_tf understands, or may ignore.
 
 A key that is not here is one that a later version of Keras gave a meaning to, or an earlier one:
 a layer that ignored it would compute something else. Initializers, regularizers and constraints
 act in training only and are known everywhere. The tables hold the keys of Keras 3.0 to 3.15; files
-of Keras 2 are brought into this form first.
+of Keras 2 are brought into this form first. A new layer needs a table, as a test makes sure.
 """
 
 from __future__ import annotations
@@ -26,6 +26,13 @@ _HEADS = "dropout use_bias use_gate sliding_window flash_attention"
 _IMAGE = "data_format factor bounding_box_format"  # the last two concern other layers, or boxes
 _ENCODING = "output_mode sparse"
 _SCALES = "axis epsilon center scale"
+_AUGMENTATION = f"{_IMAGE} value_range fill_mode fill_value interpolation"
+_SPIKING = "dt activation spiking_aware_training"
+_FILTER = "dt apply_during_training"
+_CONVOLUTIONAL_CELL = (
+    f"kernel_size {_WINDOW} dilation_rate filters activation recurrent_activation use_bias "
+    "unit_forget_bias dropout recurrent_dropout"
+)
 
 _KEYS: dict[str, str] = {
     "InputLayer": "batch_shape batch_input_shape sparse ragged optional",
@@ -83,12 +90,43 @@ _KEYS: dict[str, str] = {
     "GroupQueryAttention": f"{_HEADS} head_dim num_query_heads num_key_value_heads",
     "Attention": "use_scale score_mode dropout",
     "AdditiveAttention": "use_scale score_mode dropout",
+    "GroupedQueryAttention": f"{_HEADS} head_dim num_query_heads num_key_value_heads",
     "AutoContrast": f"{_IMAGE} value_range",
     "CenterCrop": f"{_IMAGE} height width",
     "Resizing": (
         f"{_IMAGE} height width interpolation crop_to_aspect_ratio pad_to_aspect_ratio fill_mode "
         "fill_value antialias"
     ),
+    "AugMix": f"{_AUGMENTATION} all_ops alpha chain_depth num_chains",
+    "CutMix": _AUGMENTATION,
+    "MaxNumBoundingBoxes": f"{_AUGMENTATION} max_number",
+    "MixUp": f"{_AUGMENTATION} alpha",
+    "RandAugment": f"{_AUGMENTATION} num_ops",
+    "RandomBrightness": _AUGMENTATION,
+    "RandomColorDegeneration": _AUGMENTATION,
+    "RandomColorJitter": (
+        f"{_AUGMENTATION} brightness_factor contrast_factor hue_factor saturation_factor"
+    ),
+    "RandomContrast": _AUGMENTATION,
+    "RandomCrop": f"{_AUGMENTATION} height width",
+    "RandomElasticTransform": f"{_AUGMENTATION} scale",
+    "RandomErasing": f"{_AUGMENTATION} scale",
+    "RandomFlip": f"{_AUGMENTATION} mode",
+    "RandomGaussianBlur": f"{_AUGMENTATION} kernel_size sigma",
+    "RandomGrayscale": _AUGMENTATION,
+    "RandomHue": _AUGMENTATION,
+    "RandomInvert": _AUGMENTATION,
+    "RandomPerspective": f"{_AUGMENTATION} scale",
+    "RandomPosterization": _AUGMENTATION,
+    "RandomRotation": _AUGMENTATION,
+    "RandomSaturation": _AUGMENTATION,
+    "RandomSharpness": _AUGMENTATION,
+    "RandomShear": f"{_AUGMENTATION} x_factor y_factor",
+    "RandomTranslation": f"{_AUGMENTATION} height_factor width_factor",
+    "RandomZoom": f"{_AUGMENTATION} height_factor width_factor",
+    "Solarization": f"{_AUGMENTATION} addition_factor threshold_factor",
+    "Lambda": "function arguments mask output_shape",
+    "LayerScale": "init_values projection_dim",
     "Pipeline": "layers",
     "SpectralNormalization": "layer power_iterations",
     "CategoryEncoding": f"{_ENCODING} num_tokens",
@@ -97,6 +135,23 @@ _KEYS: dict[str, str] = {
         f"{_ENCODING} vocabulary vocabulary_size vocabulary_dtype max_tokens num_oov_indices "
         "oov_token oov_method mask_token idf_weights invert pad_to_max_tokens salt encoding"
     ),
+    "custom:LayerScale": "init_values projection_dim",
+    "custom:kspike_tf>TimeFolded": "layer",
+    "custom:kspike_tf>SpikingActivation": f"{_SPIKING} {_TIME}",
+    "custom:kspike_tf>SpikingActivationCell": f"{_SPIKING} size",
+    "custom:kspike_tf>Lowpass": f"{_FILTER} {_TIME}",
+    "custom:kspike_tf>LowpassCell": f"{_FILTER} size",
+    "custom:kspike_tf>Alpha": f"{_FILTER} {_TIME}",
+    "custom:kspike_tf>AlphaCell": f"{_FILTER} size",
+    "StringLookup": (
+        f"{_ENCODING} vocabulary vocabulary_size vocabulary_dtype max_tokens num_oov_indices "
+        "oov_token oov_method mask_token idf_weights invert pad_to_max_tokens salt encoding"
+    ),
+    "TextVectorization": (
+        f"{_ENCODING} max_tokens standardize split ngrams output_sequence_length "
+        "pad_to_max_tokens vocabulary idf_weights ragged encoding vocabulary_size"
+    ),
+    "Hashing": f"{_ENCODING} num_bins mask_value salt",
 }  # fmt: skip
 for _rank in "123":
     _KEYS |= {
@@ -108,10 +163,8 @@ for _rank in "123":
         f"MaxPooling{_rank}D": f"pool_size {_WINDOW}",
         f"GlobalAveragePooling{_rank}D": "data_format keepdims",
         f"GlobalMaxPooling{_rank}D": "data_format keepdims",
-        f"ConvLSTM{_rank}D": (
-            f"kernel_size {_WINDOW} dilation_rate filters activation recurrent_activation use_bias "
-            f"unit_forget_bias dropout recurrent_dropout {_TIME}"
-        ),
+        f"ConvLSTM{_rank}D": f"{_CONVOLUTIONAL_CELL} {_TIME}",
+        f"ConvLSTM{_rank}DCell": _CONVOLUTIONAL_CELL,
         f"Cropping{_rank}D": "cropping data_format",
         f"ZeroPadding{_rank}D": "padding data_format",
     }
@@ -123,7 +176,7 @@ def unknown_keys(layer: str, config: Mapping[str, object]) -> list[str]:
     Parameters
     ----------
     layer : str
-        What the layer was saved as.
+        The layer's name in the registry.
     config : mapping
         Its configuration.
 

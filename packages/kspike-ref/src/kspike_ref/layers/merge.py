@@ -197,6 +197,7 @@ class Average(_Pairwise):
 class Concatenate(Merge):
     """One after another along an axis."""
 
+    kinds = "biufO"
     keeps_zeros = True
 
     def setup(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import dtypes
+from kspike_ref._limits import MAX_ELEMENTS
 from kspike_ref.archive import ArchiveError
 from kspike_ref.counting import tally
 from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
@@ -80,7 +81,7 @@ class Matmul(Operation):
         return math.prod(made[0]) * max(given[0][-2:])
 
     def call(self, x: Any, y: Any) -> Array:
-        x, y = _factors(x, y)
+        x, y = factors(x, y)
         if y.ndim < 3:  # a constant
             z = rows_times(x, y.reshape(len(y), -1))
             return z if y.ndim == 2 else z[..., 0]
@@ -89,12 +90,15 @@ class Matmul(Operation):
         return product
 
 
-def _factors(*values: Any) -> list[Array]:
-    """Return factors in the type in which Keras multiplies: int32 for bytes, a number for bools."""
-    factors = dtypes.promoted(*values)
+def factors(*values: Any) -> list[Array]:
+    """Return factors of a matrix product in the type in which Keras multiplies.
+
+    That is int32 for bytes; bools stay bools.
+    """
+    promoted = dtypes.promoted(*values)
     if all(np.asarray(value).dtype == np.int8 for value in values):
-        factors = [factor.astype(np.int32) for factor in factors]
-    return factors
+        promoted = [factor.astype(np.int32) for factor in promoted]
+    return promoted
 
 
 @known("ops:Einsum")
@@ -110,7 +114,9 @@ class Einsum(Operation):
             raise ArchiveError(f"subscripts must be an equation. Received: {equation:.80}")
         left, arrow, right = equation.partition("->")
         self.equation, self.terms = equation, left.split(",")
-        self.for_one = 0  # multiplications, at most, of the shapes that were asked for last
+        # Multiplications, and elements of products, for one example of the shapes that
+        # `output_shape` got last.
+        self.for_one = self.between = 0
         self.made = right if arrow else None
 
     def _labels(self, ranks: list[int]) -> tuple[list[str], str]:
@@ -150,9 +156,11 @@ class Einsum(Operation):
         for term, shape in zip(terms, shapes, strict=True):
             if (term[:1] == made[0]) != isinstance(shape, tuple) or made[0] in term[1:]:
                 raise self.mixes(f"subscripts={self.equation!r}")
-        if math.prod(n for n in lengths.values() if n is not None) > _MOST:
+        counted = {label: 1 if n is None else n for label, n in lengths.items()}
+        self.for_one = math.prod(counted.values())
+        self.between = _between(_constant_last(terms, terms, made)[0], made, counted)
+        if self.for_one > _MOST or self.between > MAX_ELEMENTS:
             raise ArchiveError(f"{self.equation} of {known_shapes} needs too many operations")
-        self.for_one = math.prod(n for n in lengths.values() if n is not None)
         return tuple(lengths[label] for label in made)
 
     def pointwise(self, *shapes: Any) -> bool:
@@ -167,23 +175,40 @@ class Einsum(Operation):
         return int(given[0][0]) * self.for_one
 
     def temporaries(self, given: list[Any], made: list[Any]) -> int:
-        return 2 * sum(map(math.prod, [*given, *made]))
+        rows = given[0][0]
+        return 2 * sum(map(math.prod, [*given, *made])) + int(rows) * self.between
 
     def call(self, *inputs: Any) -> Array:
         terms, made = self._labels([np.ndim(x) for x in inputs])
         if all(np.asarray(x).dtype.kind == "b" for x in inputs):
             self.refuse(np.dtype(bool), "numbers, or bools with numbers")
-        values = _factors(*inputs)
+        terms, values = _constant_last(terms, factors(*inputs), made)
         labels, y = terms[0], values[0]
-        if made[0] not in labels and len(values) > 1:  # a constant first: it commutes
-            terms, values = terms[::-1], values[::-1]
-            labels, y = terms[0], values[0]
         for i in range(1, len(values)):
             kept = set(made).union(*terms[i + 1 :])
             labels, y = _contract(labels, y, terms[i], values[i], kept)
         y = y.sum(axis=tuple(i for i, c in enumerate(labels) if c not in made), dtype=y.dtype)
         labels = "".join(c for c in labels if c in made)
         return np.ascontiguousarray(y.transpose([labels.index(c) for c in made]))
+
+
+def _constant_last(terms: list[str], values: Any, made: str) -> tuple[list[str], Any]:
+    """Return operands the other way round if the first is a constant: products commute."""
+    if made[0] not in terms[0]:
+        return terms[::-1], values[::-1]
+    return terms, values
+
+
+def _between(terms: list[str], made: str, lengths: dict[str, int]) -> int:
+    """Return how many elements copies of factors and their product take for one example."""
+    most, labels = 0, set(terms[0])
+    for i, term in enumerate(terms[1:], 1):
+        kept = set(made).union(*terms[i + 1 :])
+        product = (labels | set(term)) & kept
+        factors = labels & (kept | set(term)), set(term) & (kept | labels)
+        sizes = [math.prod(lengths[c] for c in one) for one in (*factors, product)]
+        most, labels = max(most, 2 * sum(sizes)), product
+    return most
 
 
 def _contract(one: str, x: Array, other: str, y: Array, kept: set[str]) -> tuple[str, Array]:

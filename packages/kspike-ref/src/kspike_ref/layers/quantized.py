@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from kspike_ref import dtypes
 from kspike_ref.archive import ArchiveError, Weights
 from kspike_ref.counting import tally
 from kspike_ref.layers.activation import activation
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
+from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, load_part
 from kspike_ref.layers.registry import create, known
 
 
@@ -70,15 +71,15 @@ class _Int8(Layer):
 class QuantizedDense(_Int8):
     """``activation(x @ kernel + bias)``, x and kernel being rounded to 8 bits."""
 
-    casts = "biuf"
     pointwise_from = 3
     passes_mask = True
 
     def setup(self) -> None:
         self.units = self.integer("units")
-        self.use_bias = bool(self.config.get("use_bias", True))
+        self.use_bias = self.boolean("use_bias", True)
         self.activation = activation(self.config.get("activation"))
         self.rounds = _rounds_inputs(self.config)
+        self.kinds = "if" if self.rounds else "f"  # others overflow in Keras
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, Any] = {"kernel": (shape[-1], self.units)}
@@ -94,12 +95,18 @@ class QuantizedDense(_Int8):
         kernel, scale = self.weights["kernel"], self.weights["kernel_scale"]
         tally.add(x.size * self.units)
         if self.rounds:
-            largest = np.abs(x).max(axis=-1, keepdims=True, initial=0)
-            inputs_scale = x.dtype.type(127) / (largest + x.dtype.type(1e-7))
+            largest = np.abs(x).max(axis=-1, keepdims=True, initial=0).astype(self.dtype)
+            inputs_scale = self.dtype.type(127) / (largest + self.dtype.type(1e-7))
+            if x.dtype.kind == "i":  # Keras gives the scale the type of the inputs
+                inputs_scale = np.trunc(inputs_scale)
             x = np.clip(np.rint(x * inputs_scale), -127, 127)
             scale = scale * inputs_scale
         # whole numbers below 2**53 add up without rounding, in any order
-        y = np.matmul(x.astype(np.float64), kernel.astype(np.float64)).astype(self.dtype) / scale
+        with np.errstate(divide="ignore", invalid="ignore"):  # integers above 127 have the scale 0
+            y = (
+                np.matmul(x.astype(np.float64), kernel.astype(np.float64)).astype(self.dtype)
+                / scale
+            )
         return self.activation(y + self.weights["bias"] if self.use_bias else y)
 
 
@@ -110,7 +117,7 @@ class QuantizedEmbedding(_Int8):
 
     def setup(self) -> None:
         self.rows, self.units = self.integer("input_dim"), self.integer("output_dim")
-        self.makes_mask = bool(self.config.get("mask_zero", False))
+        self.makes_mask = self.boolean("mask_zero", False)
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         return {"embeddings": (self.rows, self.units), "embeddings_scale": (self.rows,)}
@@ -141,18 +148,20 @@ class QuantizedEmbedding(_Int8):
 
 @known("SpectralNormalization")
 class SpectralNormalization(Layer):
-    """The layer within, whose kernel training divides by its largest singular value."""
+    """The layer within, whose kernel training divides by its largest singular value.
+
+    As in Keras, the output has the type of the input: that of integers loses its fractions.
+    """
 
     def setup(self) -> None:
         self.layer = create(self.config["layer"], self.name)
-        self.casts, self.kinds = self.layer.casts, self.layer.kinds
 
     def parts(self, *shapes: Any) -> list[tuple[str, Layer, tuple[Any, ...]]]:
         return [("layer", self.layer, shapes)]
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:
         # its own are the vector of the last iteration, and a copy of the kernel
-        self.layer.load(store, f"{path}/layer", *shapes)
+        load_part(self.layer, store, f"{path}/layer", *shapes)
         self.weights = {f"layer/{name}": w for name, w in self.layer.weights.items()}
 
     def output_shape(self, *shapes: Any) -> Any:
@@ -162,4 +171,5 @@ class SpectralNormalization(Layer):
         return self.layer.pointwise(*shapes)
 
     def call(self, *inputs: Any) -> Any:
-        return self.layer.call(*inputs)
+        y: Array = self.layer(*inputs)
+        return dtypes.cut(y, inputs[0].dtype)

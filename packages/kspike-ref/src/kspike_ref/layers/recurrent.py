@@ -93,6 +93,7 @@ class RNN(StatefulLayer):
             given = flat(initial_state)
             shapes = self.cell.state_shapes(self._step_shape(x.shape))
             check_rows(self.name, given, shapes, batch)
+            self.cell.check_given(given, self.name)
             state = (*given, *state[len(given) :])
         return self.scan(state, x, mask=mask)[0]
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from kspike_ref._limits import LimitError, budget
+from kspike_ref._shared import AmbiguousError
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Layer, UnsupportedUseError
 from kspike_ref.layers.keys import unknown_keys
@@ -48,7 +49,7 @@ def register_layer(name: str) -> Callable[[Registered], Registered]:
 
         - ``"package>Class"``: a class of your own, as
           ``keras.saving.register_keras_serializable(package)`` names it,
-        - ``"StringLookup"``: a class of Keras, which kspike_ref lacks or which you replace,
+        - ``"HashedCrossing"``: a class of Keras, which kspike_ref lacks or which you replace,
         - ``"twice"``: a ``Lambda`` layer by its ``name``, as its code is never run,
         - ``"package>function"`` or ``"function"``: an activation function.
 
@@ -133,7 +134,7 @@ def create(config: Any, name: str | None = None) -> Layer:
     Returns
     -------
     Layer
-        Without weights.
+        Without weights. Where Keras saved one object at several places, all are the same layer.
 
     Raises
     ------
@@ -144,6 +145,21 @@ def create(config: Any, name: str | None = None) -> Layer:
     """
     if not isinstance(config, Mapping) or not isinstance(config.get("config"), Mapping):
         raise ArchiveError(f"a layer must be a serialised object. Received: {config!r:.80}")
+    shared = budget().layers_made
+    try:
+        layer: Layer | None = shared.find(config)
+    except AmbiguousError as error:
+        raise UnsupportedUseError(f"{name or config['config'].get('name')}: {error}") from None
+    if layer is not None:
+        layer.is_shared = True
+        return layer
+    layer = _made(config, name)
+    shared.add(config, layer)
+    return layer
+
+
+def _made(config: Any, name: str | None) -> Layer:
+    """Make a layer that was not made before; see `create`."""
     own = config["config"]
     name = str(own.get("name", "?")) if name is None else name
     key = key_of(config)
@@ -175,9 +191,6 @@ def create(config: Any, name: str | None = None) -> Layer:
     return layer
 
 
-_STRINGS = ("StringLookup", "TextVectorization", "Hashing", "HashedCrossing")
-
-
 def reason(key: str, config: Mapping[str, Any]) -> str:
     """Return why a layer of an unknown kind cannot be had, and what to do."""
     kind = key.split(":", 1)[-1]
@@ -195,11 +208,6 @@ def reason(key: str, config: Mapping[str, Any]) -> str:
         return (
             f"{kind} (module {config.get('module')}) is a class of your own, whose code the file "
             f"does not hold; register one with kspike_ref.register_layer({kind!r})"
-        )
-    if kind in _STRINGS:
-        return (
-            f"{kind} works on strings or their hashes, which kspike_ref does not; apply it to the "
-            "data before, and build the model from the integers on"
         )
     return (
         f"{kind} (module {config.get('module')}) is not supported; register a class for it with "

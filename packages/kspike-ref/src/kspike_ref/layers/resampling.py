@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,13 +51,12 @@ def resize(x: Array, size: tuple[int, int], method: str, antialias: bool = False
         float32, or the type of ``x`` where the method is ``"nearest"``.
     """
     if method == "nearest":
-        for axis, length in enumerate(size, 1):
-            x = np.take(x, _nearest(x.shape[axis], length), axis)
+        rows_first = size[0] * x.shape[2] <= x.shape[1] * size[1]  # where less is in between
+        for axis in (1, 2) if rows_first else (2, 1):
+            x = np.take(x, _nearest(x.shape[axis], size[axis - 1]), axis)
         return x
     y = x.astype(np.float32, copy=False)
-    # Along rows first or last, as in TensorFlow's kernels.
-    order = (1, 2) if antialias or method.startswith("lanczos") else (2, 1)
-    for axis in order:
+    for axis in _order(method, antialias):
         length, wanted = y.shape[axis], size[axis - 1]
         if method == "bilinear" and not antialias:
             y = _bilinear(y, axis, wanted)
@@ -70,6 +69,72 @@ def resize(x: Array, size: tuple[int, int], method: str, antialias: bool = False
     if method == "area":
         y = y * (np.float32(1) / (_scale(x.shape[1], size[0]) * _scale(x.shape[2], size[1])))
     return y
+
+
+def _order(method: str, antialias: bool) -> tuple[int, int]:
+    """Return which axis is resized first: rows first or last, as in TensorFlow's kernels."""
+    return (1, 2) if antialias or method.startswith("lanczos") else (2, 1)
+
+
+class Work(NamedTuple):
+    """What it takes to resize one channel of an image.
+
+    Attributes
+    ----------
+    between : int
+        How many pixels there are when one axis is resized.
+    taps : int
+        How many weights there are, for both axes.
+    products : int
+        How many multiply-adds it takes.
+    """
+
+    between: int
+    taps: int
+    products: int
+
+
+def work(
+    given: tuple[int, int], size: tuple[int, int], method: str, antialias: bool = False
+) -> Work:
+    """Return what `resize` takes for one channel of an image.
+
+    Parameters
+    ----------
+    given, size : tuple of int
+        Height and width, before and after.
+    method, antialias
+        As `resize` takes them.
+    """
+    spans = [_span(*pair, method, antialias) for pair in zip(given, size, strict=True)]
+    if method == "nearest":
+        between = min(given[0] * size[1], size[0] * given[1])
+        return Work(between, size[0] + size[1], between + math.prod(size))
+    first, last = (axis - 1 for axis in _order(method, antialias))
+    between = size[first] * given[last]
+    products = between * spans[first] + math.prod(size) * spans[last]
+    return Work(between, size[0] * spans[0] + size[1] * spans[1], products)
+
+
+def _span(length: int, wanted: int, method: str, antialias: bool) -> int:
+    """Return of how many input pixels an output pixel is made along an axis, at most."""
+    if method == "nearest":
+        return 1
+    if method == "area":
+        return math.ceil(_scale(length, wanted)) + 1
+    if not antialias and method in ("bilinear", "bicubic"):
+        return 2 if method == "bilinear" else 4
+    return _reach(length, _KERNELS[method][0] * _widened(length, wanted, antialias))
+
+
+def _widened(length: int, wanted: int, antialias: bool) -> float:
+    """Return how much wider a kernel is than between neighbours."""
+    inverse = float(np.float32(1) / (np.float32(wanted) / np.float32(length)))
+    return max(inverse, 1.0) if antialias else 1.0
+
+
+def _reach(length: int, radius: float) -> int:
+    return min(2 * math.ceil(radius) + 1, length)
 
 
 def _scale(length: int, wanted: int) -> np.float32:
@@ -184,12 +249,11 @@ def _kernel_taps(length: int, wanted: int, method: str, antialias: bool) -> Taps
     """Return neighbours within a kernel's radius, with its weights."""
     radius, kernel = _KERNELS[method]
     inverse = float(np.float32(1) / (np.float32(wanted) / np.float32(length)))
-    scale = max(inverse, 1.0) if antialias else 1.0
+    scale = _widened(length, wanted, antialias)
     at = (np.arange(wanted, dtype=np.float32) + np.float32(0.5)) * np.float32(inverse)
     first = np.clip(np.ceil(at - radius * scale - 0.5), 0, length - 1).astype(np.intp)
     last = np.clip(np.floor(at + radius * scale - 0.5), 0, length - 1).astype(np.intp)
-    span = min(2 * math.ceil(radius * scale) + 1, length)
-    index = first[:, None] + np.arange(span)
+    index = first[:, None] + np.arange(_reach(length, radius * scale))
     offset = index.astype(np.float32) + np.float32(0.5) - at[:, None]
     distance = np.abs(offset / np.float32(scale))
     weights = np.where(index <= last[:, None], kernel(distance), 0).astype(np.float32)

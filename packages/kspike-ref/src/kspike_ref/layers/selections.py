@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -377,6 +378,9 @@ class OneHot(Operation):
             raise ArchiveError(f"dtype must be one of Keras'. Received: {name!r:.80}")
         self.target = dtypes.computed(name)
 
+    def temporaries(self, given: list[Any], made: list[Any]) -> int:
+        return 16 * math.prod(given[0])  # integers of 64 bits: indices, rows and columns
+
     def _place(self, rank: int) -> int:
         axis = self.config.get("axis", -1)
         if type(axis) is not int or not -rank - 1 <= axis <= rank or axis % (rank + 1) == 0:
@@ -398,7 +402,10 @@ class OneHot(Operation):
 
     def call(self, x: Array) -> Array:
         index = x.astype(np.int64)
-        y = index[..., None] == np.arange(self.count)
         if self.class_name == "MultiHot":
-            return y.any(axis=-2).astype(self.target)
+            row, column = np.nonzero((index >= 0) & (index < self.count))
+            places = np.zeros((len(index), self.count), self.target)
+            places[row, index[row, column]] = 1
+            return places
+        y = index[..., None] == np.arange(self.count)
         return np.moveaxis(y, -1, self._place(x.ndim)).astype(self.target)

@@ -27,7 +27,10 @@ class InputLayer(Layer):
             raise ArchiveError(f"batch_shape must hold lengths or null. Received: {shape!r}")
         self.shape: Shape = (None, *shape[1:])
         dtype = str(self.config.get("dtype", "float32"))
+        self.is_text = dtype == "string"
         self.input_dtype = np.dtype(dtype if dtype in _INTEGERS else self.dtype)
+        if self.is_text:
+            self.input_dtype = np.dtype(object)
 
     def output_shape(self, *shapes: Any) -> Shape:
         return self.shape
@@ -45,6 +48,7 @@ _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "ui
 class Flatten(Layer):
     """All axes after the batch, as one."""
 
+    kinds = "biufO"
     keeps_zeros = True
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -61,6 +65,7 @@ class Flatten(Layer):
 class Reshape(Layer):
     """The same elements in another shape."""
 
+    kinds = "biufO"
     keeps_zeros = True
 
     def setup(self) -> None:
@@ -137,6 +142,7 @@ def resolve(given: Shape, target: tuple[int, ...]) -> Shape:
 class Permute(Layer):
     """The axes in another order."""
 
+    kinds = "biufO"
     keeps_zeros = True
 
     def setup(self) -> None:
@@ -160,6 +166,7 @@ class Permute(Layer):
 class RepeatVector(Layer):
     """One vector at every step."""
 
+    kinds = "biufO"
     keeps_zeros = True
 
     def output_shape(self, shape: Shape) -> Shape:

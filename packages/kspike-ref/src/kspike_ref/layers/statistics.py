@@ -145,7 +145,7 @@ class Extreme(Operation):
     options = ("axis", "keepdims")
 
     def setup(self) -> None:
-        self.keepdims = bool(self.config.get("keepdims", False))
+        self.keepdims = self.boolean("keepdims", False)
 
     def output_shape(self, shape: Shape) -> Shape:
         axis = one_axis(self, self.config.get("axis"), len(shape))

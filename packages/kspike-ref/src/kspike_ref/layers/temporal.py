@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,7 +24,7 @@ from kspike_ref.layers.cells import Cell
 from kspike_ref.layers.dense import activation_parts
 from kspike_ref.layers.recurrent import check_states, flat, over_time
 from kspike_ref.layers.registry import known
-from kspike_ref.spiking import SpikingDynamics, initial_voltage, on_grid
+from kspike_ref.spiking import SpikingDynamics, check_voltage, initial_voltage, on_grid
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
 
 
@@ -122,6 +122,9 @@ class SpikingActivationCell(SpikingCell):
             return [words * 2.0**-32]
         voltage = initial_voltage(self.size, self.seed)
         return [np.broadcast_to(voltage, (batch, *self.size))]
+
+    def check_given(self, states: Sequence[Array], name: str) -> None:
+        check_voltage(states[0], name)
 
     def rates(self, x: Array) -> Array:
         y: Array = self.function(x)
@@ -252,9 +255,10 @@ class KerasSpikingLayer(StatefulLayer):
             y = y[:, -1].copy() if y.shape[1] else np.zeros_like(y, shape=(len(y), *y.shape[2:]))
         elif self.time_major:
             y = np.moveaxis(y, 1, 0)
-        states = [s.copy() for s in after]  # float64, as in Keras
         kept = tuple(after) if last is None else (*after, last)
-        return ([y, *states] if self.returns_state else y), kept
+        if not self.returns_state:
+            return y, kept
+        return [y, *(s.copy() for s in after)], kept  # float64, as in Keras
 
 
 @known("custom:kspike_tf>SpikingActivation")
@@ -268,7 +272,9 @@ class SpikingActivation(KerasSpikingLayer):
     ) -> Any:
         # The layer puts voltages that it is given on the grid, as in Keras; a cell alone does not.
         if initial_state is not None:
-            initial_state = [on_grid(np.asarray(v, np.float64)) for v in flat(initial_state)]
+            given = [np.asarray(v, np.float64) for v in flat(initial_state)]
+            self.cell.check_given(given, self.name)
+            initial_state = [on_grid(v) for v in given]
         return super().call(x, initial_state, constants, mask)
 
 

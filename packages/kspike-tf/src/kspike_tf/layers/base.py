@@ -58,7 +58,7 @@ class KerasSpikingLayer(SequenceOptions):
     """
 
     _settings: ClassVar[Any] = {"dt": resolve_dt}
-    _read_at_calls = ("dt",)
+    _read_at_calls: ClassVar[tuple[str, ...]] = ("dt",)
     dt = handed_to_cell("dt")
 
     def __init__(

@@ -83,7 +83,7 @@ class KerasSpikingCell(HasSettings):
         "dt": resolve_dt,
         "always_use_inference": bool,
     }
-    _read_at_calls = ("dt", "always_use_inference")
+    _read_at_calls: ClassVar[tuple[str, ...]] = ("dt", "always_use_inference")
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ class FilterArguments:
         "initial_level_constraint": keras.constraints.get,
         "tau_constraint": keras.constraints.get,
     }
-    _read_at_calls = ("apply_during_training",)
+    _read_at_calls: ClassVar[tuple[str, ...]] = ("apply_during_training",)
 
     def _keep_arguments(
         self,

@@ -101,7 +101,7 @@ class SequenceOptions(KeepsState):
         self.layer.build((batch, time, *input_shape[2:]))
         if self._cell_with_settings() is None:
             # A layer of the user's own, which may do with settings what it likes, saves its own.
-            vars(self)["_is_fixed"] = vars(self.layer.cell)["_is_fixed"] = True
+            self.__dict__["_is_fixed"] = self.layer.cell.__dict__["_is_fixed"] = True
         self.layer.trainable = self.trainable  # Keras tells only layers that are there already
         if self.stateful:
             self._make_state_variables(batch)

@@ -6,13 +6,14 @@ import gc
 import warnings
 import weakref
 from collections.abc import Callable, Iterable
-from functools import cache
 from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
+from kspike_tf import onnx_operations
 from kspike_tf.layers.options import check_options
+from kspike_tf.tracing import exporter
 
 # The functions of Keras (3.15) for fit, evaluate and predict, which are traced anew. Where their
 # names change, there is a warning too many.
@@ -40,6 +41,17 @@ class HasSettings(keras.layers.Layer):
     _settings: ClassVar[dict[str, Callable[[Any], Any]]] = {}
     #: Those that are read at each call; each class adds its own.
     _read_at_calls: ClassVar[tuple[str, ...]] = ()
+    #: The settings of a class and of its bases, with their checks.
+    _checks: ClassVar[dict[str, Callable[[Any], Any]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Collect the settings of a new subclass."""
+        super().__init_subclass__(**kwargs)
+        cls._checks = {
+            name: check
+            for each in reversed(cls.__mro__)
+            for name, check in vars(each).get("_settings", {}).items()
+        }
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Make an instance; options of the package's own classes are checked first."""
@@ -53,7 +65,7 @@ class HasSettings(keras.layers.Layer):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; a setting is checked first."""
-        check = _checks_of(type(self)).get(name)
+        check = self._checks.get(name)
         if check is not None:
             value = check(value)
             if vars(self).get("built") and not _same(getattr(self, name), value):
@@ -63,7 +75,7 @@ class HasSettings(keras.layers.Layer):
     @property
     def settings(self) -> tuple[str, ...]:
         """The names of the settings: of what may be assigned, before building at least."""
-        return tuple(_checks_of(type(self)))
+        return tuple(self._checks)
 
     def _put(self, name: str, value: Any) -> None:
         """Set an attribute without a check."""
@@ -99,24 +111,19 @@ class HasSettings(keras.layers.Layer):
         return any(name in vars(each).get("_read_at_calls", ()) for each in type(self).__mro__)
 
     def _note_trace(self) -> None:
-        """Remember which graph has the settings of now, if one is being traced."""
+        """Remember which graph has the settings of now, if one is being traced.
+
+        An exporter that traces it for ONNX is told how to convert what may be in it.
+        """
         if tf.executing_eagerly():
             return
+        if exporter() == "ONNX":
+            onnx_operations.register()
         graph = tf.compat.v1.get_default_graph()
         while hasattr(getattr(graph, "outer_graph", None), "outer_graph"):
             graph = graph.outer_graph
         # Not through Keras, which would track it.
-        vars(self).setdefault("_traces", weakref.WeakSet()).add(graph)
-
-
-@cache
-def _checks_of(cls: type) -> dict[str, Callable[[Any], Any]]:
-    """Return the settings of a class and of its bases, with their checks."""
-    return {
-        name: check
-        for each in reversed(cls.__mro__)
-        for name, check in vars(each).get("_settings", {}).items()
-    }
+        self.__dict__.setdefault("_traces", weakref.WeakSet()).add(graph)
 
 
 def _others(traces: Iterable[Any]) -> list[str]:
@@ -135,7 +142,10 @@ def _drop_functions(layer: keras.layers.Layer) -> None:
         if not issubclass(type(model), keras.Model):
             continue
         if any(each is layer for each in model._flatten_layers()):
-            model.train_function = model.test_function = model.predict_function = None
+            for name in ("train", "test", "predict"):
+                # Not None, which a callback in the midst of `fit` would call in the next step.
+                if getattr(model, f"{name}_function", None) is not None:
+                    getattr(model, f"make_{name}_function")(force=True)
 
 
 def handed_to_cell(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
@@ -71,8 +71,8 @@ class SpikingActivationCell(PreciseCell):
     array([0., 0., 4., 0., 0., 4., 0., 0.], dtype=float32)
     """
 
-    _settings = SETTINGS
-    _read_at_calls = tuple(SETTINGS)
+    _settings: ClassVar[dict[str, Any]] = SETTINGS
+    _read_at_calls: ClassVar[tuple[str, ...]] = tuple(SETTINGS)
 
     def __init__(
         self,
@@ -253,8 +253,8 @@ class SpikingActivation(KerasSpikingLayer):
     array([0., 0., 4., 0., 0., 4., 0., 0.], dtype=float32)
     """
 
-    _settings = SETTINGS
-    _read_at_calls = tuple(SETTINGS)
+    _settings: ClassVar[dict[str, Any]] = SETTINGS
+    _read_at_calls: ClassVar[tuple[str, ...]] = tuple(SETTINGS)
     activation = handed_to_cell("activation")
     seed = handed_to_cell("seed")
     spiking_aware_training = handed_to_cell("spiking_aware_training")

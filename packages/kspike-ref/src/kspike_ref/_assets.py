@@ -1,0 +1,131 @@
+"""The files that layers have of their own in an archive, such as vocabularies, read on demand."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from kspike_ref._limits import budget
+from kspike_ref.archive import ArchiveError, opened_zip, read_member, read_whole, zip_errors
+
+_ROOT = "assets"
+
+
+class ZipAssets:
+    """The assets in a ``.keras`` file, which is opened when the first is asked for.
+
+    Parameters
+    ----------
+    place : Path
+        The file.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._open = ExitStack()
+        self._archive: zipfile.ZipFile | None = None
+        self._names: dict[str, int] = {}
+
+    def holds(self, path: str) -> bool:
+        """Return whether there is a file below ``assets/``."""
+        with zip_errors():
+            self._list()
+            return "/".join([_ROOT, *_parts(path)]) in self._names
+
+    def _list(self) -> zipfile.ZipFile:
+        """Return the archive, opened, with its list of names."""
+        if self._archive is None:
+            self._archive = self._open.enter_context(opened_zip(self._place))
+            for info in self._archive.infolist():
+                self._names[info.filename] = self._names.get(info.filename, 0) + 1
+        return self._archive
+
+    def read(self, path: str) -> bytes | None:
+        """Return the contents of a file.
+
+        Parameters
+        ----------
+        path : str
+            Where it is below ``assets/``.
+
+        Returns
+        -------
+        bytes or None
+            None where there is no such file.
+
+        Raises
+        ------
+        ArchiveError, LimitError
+            If it cannot be read, or is larger than a model may have.
+        """
+        name = "/".join([_ROOT, *_parts(path)])
+        with zip_errors():
+            archive = self._list()
+            if name not in self._names:
+                return None
+            if self._names[name] > 1:
+                raise ArchiveError(f"{name} is there more than once in the archive")
+            budget().read_asset(archive.getinfo(name).file_size, name)
+            return read_member(archive, name, self._place.stat().st_size)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._open.close()
+        self._archive, self._names = None, {}
+
+
+class FolderAssets:
+    """The assets in a folder.
+
+    Parameters
+    ----------
+    place : Path
+        The folder.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+
+    def holds(self, path: str) -> bool:
+        """Return whether there is a file below ``assets/``."""
+        return self._find(path) is not None
+
+    def read(self, path: str) -> bytes | None:
+        """Return the contents of a file, as `ZipAssets.read`; no link is followed."""
+        size = self._find(path)
+        if size is None:
+            return None
+        budget().read_asset(size, f"{_ROOT}/{path}")
+        return read_whole(self._place.joinpath(_ROOT, path), size)
+
+    def _find(self, path: str) -> int | None:
+        """Return the size of a file, None where there is none; refuse what is no plain file."""
+        place, size = self._place, 0
+        parts = [_ROOT, *_parts(path)]
+        for i, part in enumerate(parts):
+            place = place / part
+            try:
+                status = place.lstat()
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                raise ArchiveError(f"{part} cannot be read: {error.strerror}") from None
+            is_last = i == len(parts) - 1
+            if not (stat.S_ISREG if is_last else stat.S_ISDIR)(status.st_mode):
+                kind = "regular file" if is_last else "folder"
+                raise ArchiveError(f"{'/'.join(parts[: i + 1])} must be a {kind}")
+            size = status.st_size
+        return size
+
+    def close(self) -> None:
+        """Do nothing: no file stays open."""
+
+
+def _parts(path: str) -> list[str]:
+    """Return the names in a path; refuse those that lead elsewhere."""
+    parts = path.split("/")
+    if any(part in ("", ".", "..") or "\\" in part or ":" in part for part in parts):
+        raise ArchiveError(f"a name that leaves the archive: {path!r:.80}")
+    return parts

@@ -1,0 +1,93 @@
+"""Arrays of strings: what a user may give, and the form in which layers get it.
+
+Layers get arrays of objects, each the bytes of a text in UTF-8, as TensorFlow has them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+_KINDS = "UST"  # NumPy's str, bytes, and StringDType
+
+
+def text(name: str, values: Any) -> Array:
+    """Return an input of strings as an array.
+
+    Parameters
+    ----------
+    name : str
+        The input's name, for messages.
+    values : array_like of str or bytes
+        NumPy's types of strings, objects, or nested lists.
+
+    Returns
+    -------
+    ndarray
+        Of one of NumPy's types of strings, or of objects that are str or bytes.
+
+    Raises
+    ------
+    TypeError
+        If it holds something else.
+    ValueError
+        If nested lists are ragged.
+    """
+    try:
+        is_list = isinstance(values, list | tuple | str | bytes)
+        array: Array = np.array(values, dtype=object) if is_list else np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"x must be an array at {name!r}. Received: {error}") from None
+    if array.dtype.kind in _KINDS:
+        return array
+    came = f"dtype={array.dtype}"
+    if array.dtype.kind == "O":
+        strange = next((one for one in array.flat if not isinstance(one, str | bytes)), None)
+        if strange is None and not any(one is None for one in array.flat):
+            return array
+        came = f"{type(strange).__name__} {strange!r:.80}"
+    raise TypeError(
+        f"x must hold strings (str or bytes) at {name!r}, whose Input has dtype='string'. "
+        f"Received: {came}"
+    )
+
+
+def encoded(name: str, array: Array) -> Array:
+    """Return an array of strings as objects that are bytes; the text of str as UTF-8.
+
+    Parameters
+    ----------
+    name : str
+        The input's name, for messages.
+    array : ndarray
+        As from `text`.
+
+    Returns
+    -------
+    ndarray
+        Of the same shape.
+
+    Raises
+    ------
+    ValueError
+        If a text holds half of a surrogate pair, which UTF-8 does not have.
+    """
+    try:
+        words = [
+            one.encode() if isinstance(one, str) else bytes(one)
+            for one in array.reshape(-1).tolist()
+        ]
+    except UnicodeEncodeError as error:
+        raise ValueError(f"x must hold text that UTF-8 can hold at {name!r}: {error}") from None
+    return objects(words, array.shape)
+
+
+def objects(words: list[Any], shape: tuple[int, ...]) -> Array:
+    """Return a list of strings as an array of a shape."""
+    made = np.empty(len(words), object)
+    made[:] = words
+    return made.reshape(shape)
