@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import versions
 from keras import layers as L
 from keras import ops
 from keras.src.applications.convnext import LayerScale
@@ -507,4 +508,9 @@ if not hasattr(L, "RMSNormalization"):  # before Keras 3.9
     del LAYERS["RMSNormalization"]
 if not hasattr(ops, "sparse_sigmoid"):
     del USES["activation sparse_sigmoid"]
+if versions.KERAS < (3, 11):
+    del MORE["ops:Logsumexp"]  # fails for a single axis
+if versions.KERAS < versions.NEWEST:  # integers: cut to other types, or not cut, in older ones
+    del LAYERS["LayerNormalization"], LAYERS["GroupNormalization"]
+    del USES["rms_scaling"], MORE["ops:ConvertToTensor"]
 ENTRIES = LAYERS | OPERATIONS | MORE | NEWER

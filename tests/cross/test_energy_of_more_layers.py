@@ -4,6 +4,7 @@ import warnings
 
 import keras
 import numpy as np
+import versions
 from test_more_operations import FAILING, UNARY
 
 import kspike_ref
@@ -35,7 +36,9 @@ def sequences():
 
 def operations():
     x = L.Input((6, 4))
-    return keras.Model(x, [UNARY[name][0](x) for name in UNARY if name not in FAILING])
+    # Before Keras 3.12 a model does not know that glu halves an axis.
+    wrong = {"glu", "glu of time"} if versions.KERAS < (3, 12) else set()
+    return keras.Model(x, [UNARY[name][0](x) for name in UNARY if name not in FAILING | wrong])
 
 
 def films():

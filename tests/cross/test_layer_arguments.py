@@ -54,7 +54,18 @@ CASES = []
 
 
 def case(make, shape, *every, **common):
-    CASES.extend((make, {**common, **options}, shape) for options in every or ({},))
+    CASES.extend(
+        (make, {**common, **options}, shape)
+        for options in every or ({},)
+        if versions.KERAS >= versions.NEWEST or not _needs_newest(make.__name__, options)
+    )
+
+
+def _needs_newest(name, options):
+    """Return whether older versions of Keras fail, or give another shape, on a processor."""
+    needs = {"data_format"} if "Conv" in name else set()
+    needs |= {"dilation_rate", "output_padding"} if "Transpose" in name else set()
+    return not needs.isdisjoint(options)
 
 
 for rank in (1, 2, 3):
@@ -260,6 +271,8 @@ def test_arguments_have_the_effect_of_keras(tmp_path):
 def test_arguments_that_are_not_supported_are_refused_by_name(
     make, options, shape, argument, tmp_path
 ):
+    if argument == "renorm" and versions.KERAS < (3, 14):
+        pytest.skip("Keras before 3.14 has no renorm")
     tensor = keras.Input(shape)
     keras.Model(tensor, [make(**options)(tensor), tensor]).save(tmp_path / "m.keras")
     with pytest.raises(kspike_ref.UnsupportedLayerError, match=argument):

@@ -112,8 +112,8 @@ class Table:
         assert not problems, "\n".join(problems)
 
     def refuse(self, path):
-        """Refuse, in words, what Keras refuses."""
-        if not self.refused:
+        """Refuse, in words, what Keras refuses; older versions refuse more."""
+        if not self.refused or versions.KERAS < versions.NEWEST:
             return
         model = self.loaded(path, list(self.refused.values()))
         values = dict(zip([node.name for node in model.nodes], self.values.values(), strict=False))
