@@ -3,6 +3,9 @@
 import subprocess
 import sys
 
+import keras
+import pytest
+
 TRAIN = """
 import keras
 import numpy as np
@@ -62,6 +65,11 @@ print("agree")
 """
 
 
+@pytest.mark.skipif(
+    keras.__version__.startswith("3.8."),
+    reason="Keras 3.8 reports other losses with two devices than with one, and gives activity "
+    "losses another weight, for its own Dense layers too",
+)
 def test_two_devices_train_as_one():
     done = subprocess.run(
         [sys.executable, "-c", TRAIN], capture_output=True, text=True, check=False

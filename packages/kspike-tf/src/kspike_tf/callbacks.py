@@ -84,13 +84,13 @@ class DtScheduler(keras.callbacks.Callback):
         self._iterations = 0  # of the optimizer, before this epoch
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Start to count; warn where no layer of the model has the variable."""
+        """Start counting; warn if no layer of the model has the variable."""
         self._before, self._last = 0, None
         if not _has(self.model, self.dt):
             warnings.warn(
-                "no layer of the model has the variable of DtScheduler as dt, so that nothing "
-                "changes: a model that was loaded, copied or pickled holds a number in its place. "
-                "Attach it by kspike_tf.config.set_dt(model, dt)",
+                "no layer of the model has the variable of DtScheduler as its dt, so the schedule "
+                "has no effect: a model that was loaded, copied or pickled holds a number instead. "
+                "Attach the variable with kspike_tf.config.set_dt(model, dt)",
                 stacklevel=2,
             )
 

@@ -47,8 +47,8 @@ def check_options(cls: type, given: dict[str, Any]) -> None:
     name = unknown[0]
     if name == "go_backwards":
         raise ValueError(
-            f"{cls.__name__} runs forwards only, so that keras.layers.Bidirectional cannot take "
-            "it: for the other direction, apply a second one to keras.ops.flip(x, axis=1)"
+            f"{cls.__name__} runs forwards only and does not work in keras.layers.Bidirectional. "
+            "For the other direction, apply a second layer to keras.ops.flip(x, axis=1)"
         )
     other = _OTHER_NAMES.get(name)
     like = [other] if other in known else difflib.get_close_matches(name, known, 1)

@@ -308,8 +308,8 @@ def _refuse_ragged(name: str, *arguments: Any) -> None:
     for each in keras.tree.flatten(arguments):
         if isinstance(each, tf.RaggedTensor) or getattr(each, "ragged", False):
             raise ValueError(
-                f"layer {name!r} takes no ragged tensors: pad the sequences by x.to_tensor() and "
-                f"give mask=tf.sequence_mask(x.row_lengths()). Received: shape={each.shape}"
+                f"layer {name!r} takes no ragged tensors: pad the sequences with x.to_tensor() and "
+                f"pass mask=tf.sequence_mask(x.row_lengths()). Received: shape={each.shape}"
             )
 
 

@@ -86,9 +86,9 @@ class HasSettings(keras.layers.Layer):
         layers = isinstance(value, keras.layers.Layer), isinstance(getattr(self, name), keras.Layer)
         if not self._may_change(name) or any(layers):
             raise AttributeError(
-                f"{name} cannot change any more, as layer {self.name!r} is built. Set it before "
-                "the first call, or make a new layer of {**layer.get_config(), "
-                f"{name!r}: ...}} and give it the weights of this one. "
+                f"{name} cannot change any more, because layer {self.name!r} is built. Set it "
+                "before the first call, or make a new layer from {**layer.get_config(), "
+                f"{name!r}: ...}} and copy the weights of this one. "
                 f"Received: {name}={value!r}"
             )
         traces = vars(self).get("_traces", ())
@@ -98,9 +98,10 @@ class HasSettings(keras.layers.Layer):
             gc.collect()  # graphs are circles of references
         if others := _others(traces):
             warnings.warn(
-                f"{name} of layer {self.name!r} changes, but what was traced before goes on with "
-                f"the old value: make your tf.function anew ({', '.join(others)}). Those of "
-                "fit, evaluate and predict are traced anew. A tf.Variable as dt is always followed",
+                f"{name} of layer {self.name!r} has changed, but functions traced before keep the "
+                f"old value: make your tf.function anew ({', '.join(others)}). The functions of "
+                "fit, evaluate and predict are traced again. A dt that is a tf.Variable may change "
+                "without tracing",
                 stacklevel=3,
             )
 

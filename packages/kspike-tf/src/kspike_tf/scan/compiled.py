@@ -42,10 +42,10 @@ def way(sequence: Tensor) -> Way:
     if is_plain():
         if exporter() == "LiteRT":
             warnings.warn(
-                "Spikes and filters keep their states in float64, which LiteRT computes by "
+                "Spikes and filters keep their states in float64, for which LiteRT needs "
                 "TensorFlow's operations: convert with tf.lite.OpsSet.SELECT_TF_OPS (as Keras "
-                "does), and run the file where the Flex delegate is. For other devices export to "
-                "ONNX: kspike_tf.export.to_onnx.",
+                "does), and run the file with the Flex delegate. For other devices, export to "
+                "ONNX with kspike_tf.export.to_onnx.",
                 stacklevel=2,
             )
         return Way.LOOP
