@@ -391,7 +391,6 @@ class Layer:
             self.weights |= {f"{place}/{name}": w for name, w in part.weights.items()}
         self.prepare()
 
-
     def check_again(self, *shapes: Any) -> None:
         """Refuse inputs of a further application for which the loaded weights do not fit."""
         held = {name: self.weights[name].shape for name in self.weight_shapes(*shapes)}
@@ -416,6 +415,10 @@ class StatefulLayer(Layer):
 
     uses_mask = True
     reduces: bool = False
+
+    def pointwise(self, *shapes: Any) -> bool:
+        """Return False: no step is alone, also within a layer around this one."""
+        return False
 
     def streams(self, *shapes: Any) -> bool:
         return len(shapes) == 1
