@@ -169,3 +169,21 @@ def test_options_of_another_type_are_refused(item, tmp_path):
     more = [tensor("input")] if item["class_name"] == "MultiHeadAttention" else []
     with pytest.raises(kspike_ref.ArchiveError, match="must (be|hold)"):
         load_model(model(tmp_path, item, *more, shape=(2, 1000, 3)))
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        operation("Argmax", axis=-1),
+        operation("OneHot", num_classes=3, axis=-1),
+        layer("Identity", "op"),
+    ],
+    ids=lambda item: item["class_name"],
+)
+def test_layers_that_are_called_with_numbers_alone_are_refused(item, tmp_path):
+    """They would be run as inputs of the model."""
+    path = tmp_path / "m.keras"
+    first = {**applied(input_layer(4)), "inbound_nodes": []}
+    config = functional([first, applied(item, [[1, 2]])], [["input", 0, 0]], [["op", 0, 0]])
+    with pytest.raises(kspike_ref.ArchiveError, match="tensor"):
+        load_model(archive(path, config, {}))

@@ -29,7 +29,6 @@ from kspike_ref.layers.shape import InputLayer
 from kspike_ref.layers.wrapper import Carrier, Fold, Unfold
 
 
-
 def build(spec: ModelSpec, store: Weights) -> Graph:
     """Connect the layers of a model and load their weights.
 
@@ -209,6 +208,8 @@ class _Builder:
             _check_call(layer, shapes, named)
         output = _sensible(layer.name, layer.output_shape, *shapes, **named)
         check_size(layer.name, output)
+        if not any(refs([list(arguments), keywords])) and not isinstance(layer, InputLayer):
+            raise ArchiveError(f"layer {layer.name!r} must be called with a tensor of the model")
         if self.applied[id(layer)] == 1:
             _sensible(layer.name, layer.load, self.store, member.path, *shapes)
         else:
