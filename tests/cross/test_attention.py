@@ -29,6 +29,14 @@ HEADS = [
 CALLS = [{}, {"use_causal_mask": True}, {"return_attention_scores": True}]
 
 
+def test_no_examples(tmp_path):
+    x, y = L.Input((None, 4)), L.Input((None, 3))
+    model = keras.Model([x, y], L.MultiHeadAttention(num_heads=2, key_dim=3)(x, y))
+    model.save(tmp_path / "m.keras")
+    loaded = kspike_ref.load_model(tmp_path / "m.keras")
+    assert loaded.predict([normal(0, 6, 4), normal(0, 5, 3)]).shape == (0, 6, 4)
+
+
 @pytest.mark.parametrize("options", CALLS, ids=str)
 @pytest.mark.parametrize(("kind", "arguments"), HEADS)
 def test_heads(kind, arguments, options, tmp_path):

@@ -558,3 +558,8 @@ def test_a_step_costs_a_step():
     np.testing.assert_array_equal(y, whole.predict(x)[:, -1])
     with pytest.raises(ValueError, match="max_operations=9;"):
         unsaved(config, max_operations=9).step(x[:, 0], few.initial_state(2))
+
+
+def test_a_cost_that_no_float_holds_is_printed():
+    model = unsaved(sequential(input_layer(None, 5), dense("d", 2)))
+    assert "operations" in repr(model.cost((10**300, 10**300, 5)))

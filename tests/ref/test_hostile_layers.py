@@ -144,3 +144,46 @@ def test_categories_do_not_take_memory_for_each_pair(tmp_path):
 def test_bins_that_are_no_numbers_are_refused(bins, tmp_path):
     with pytest.raises(kspike_ref.ArchiveError, match="cannot hold bin_boundaries"):
         load_model(model(tmp_path, layer("Discretization", "op", bin_boundaries=bins)))
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        layer("Resizing", "op", height=2, width=2, antialias="no"),
+        layer("Resizing", "op", height=2, width=2, pad_to_aspect_ratio=1),
+        layer("Resizing", "op", height=2, width=2, data_format="channels"),
+        layer("Resizing", "op", height=2, width=2, fill_value=float("nan")),
+        layer("AutoContrast", "op", value_range=[0.0, float("nan")]),
+        layer("MultiHeadAttention", "op", num_heads=1, key_dim=1, use_bias="false"),
+        layer("ConvLSTM1D", "op", filters=1, kernel_size=[1], use_bias=0),
+        layer("UpSampling2D", "op", size=[2.9, 2]),
+        layer("Reshape", "op", target_shape=[True, "6000"]),
+        operation("Reshape", newshape=[None, 6000.5]),
+        operation("Transpose", axes=[0, 2.0, 1, 3]),
+        operation("Argmax", axis=1, keepdims="no"),
+    ],
+    ids=lambda item: item["class_name"],
+)
+def test_options_of_another_type_are_refused(item, tmp_path):
+    """What Python would take for true, or round to an integer."""
+    more = [tensor("input")] if item["class_name"] == "MultiHeadAttention" else []
+    with pytest.raises(kspike_ref.ArchiveError, match="must (be|hold)"):
+        load_model(model(tmp_path, item, *more, shape=(2, 1000, 3)))
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        operation("Argmax", axis=-1),
+        operation("OneHot", num_classes=3, axis=-1),
+        layer("Identity", "op"),
+    ],
+    ids=lambda item: item["class_name"],
+)
+def test_layers_that_are_called_with_numbers_alone_are_refused(item, tmp_path):
+    """They would be run as inputs of the model."""
+    path = tmp_path / "m.keras"
+    first = {**applied(input_layer(4)), "inbound_nodes": []}
+    config = functional([first, applied(item, [[1, 2]])], [["input", 0, 0]], [["op", 0, 0]])
+    with pytest.raises(kspike_ref.ArchiveError, match="tensor"):
+        load_model(archive(path, config, {}))

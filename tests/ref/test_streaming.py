@@ -317,6 +317,31 @@ def test_what_mixes_time_steps_is_refused(item, match):
     _refused(sequential(input_layer(5, 3), low, item), match)
 
 
+@pytest.mark.parametrize("name", ["SpikingActivation", "Lowpass", "GRU"])
+@pytest.mark.parametrize("around", ["Pipeline", "SpectralNormalization"])
+def test_a_layer_that_carries_a_state_within_another_one(around, name):
+    """It runs over all steps, and is not taken for one that treats each step alone."""
+    inner = _temporal(name, sequences=True)
+    options = {"layers": [inner]} if around == "Pipeline" else {"layer": inner}
+    model = unsaved(sequential(input_layer(None, 3), layer(around, "outer", **options)))
+    with pytest.raises(ValueError, match="layer 'outer' .* mixes time steps"):
+        model.initial_state(1)
+    still = _x(2, 3)
+    repeated = np.repeat(still[:, None], 6, axis=1)
+    expected = unsaved(sequential(input_layer(None, 3), inner)).predict(repeated)
+    assert (expected[:, 0] != expected[:, -1]).any()
+    np.testing.assert_array_equal(model.predict(repeated), expected)
+    if model._inputs.timed[0]:
+        np.testing.assert_array_equal(model.predict(still, timesteps=6), expected)
+
+
+def test_states_of_unknown_sizes_are_refused():
+    conv = layer("ConvLSTM1D", "c", filters=2, kernel_size=[3], padding="same", strides=[1])
+    model = unsaved(sequential(input_layer(None, None, 2), conv))
+    with pytest.raises(ValueError, match="'c' needs inputs of known sizes"):
+        model.initial_state(1)
+
+
 def test_scales_along_the_channels_first_axis_are_refused():
     low = layer("Lowpass", "low", "kspike_tf")
     scale = layer("Rescaling", "r", scale=[1, 2, 3, 4, 5], offset=0.0, data_format="channels_first")

@@ -17,7 +17,9 @@ Known = TypeVar("Known")
 
 _FIXED = 1 << 20  # bytes of what does not grow with the inputs: tables, Python's own objects
 _REMEMBERED = 64  # runs whose cost is known
-_LONG = 1 << 27  # operations that may take a tenth of a second
+# Operations that may take longer than a tenth of a second: sorting and functions of elements take
+# ten times as long as multiply-adds. A thread to run in costs a tenth of a millisecond.
+_LONG = 1 << 23
 
 
 def check_limit(name: str, value: Any) -> None:

@@ -221,6 +221,8 @@ class _Builder:
             _check_call(layer, shapes, named)
         output = _sensible(layer.name, layer.output_shape, *shapes, **named)
         check_size(layer.name, output)
+        if not any(refs([list(arguments), keywords])) and not isinstance(layer, InputLayer):
+            raise ArchiveError(f"layer {layer.name!r} must be called with a tensor of the model")
         self._load(member, layer, shapes)
         given = self._mask_axes(arguments, keywords)
         return output, _sensible(layer.name, layer.mask_axes, given, *shapes)

@@ -56,6 +56,7 @@ class Cost:
 
 def _short(number: float, unit: str) -> str:
     """Return a number with three digits and a prefix of its unit."""
+    number = min(number, 10**300)  # what a float can hold
     power = min(5, int(math.log10(max(1, number))) // 3)
     return f"{number / 1000**power:.3g} {'kMGTP'[power - 1] if power else ''}{unit}".rstrip()
 

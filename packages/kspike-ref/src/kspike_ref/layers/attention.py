@@ -214,7 +214,8 @@ class _Heads(Layer):
         y, scores = self._attend(projected, allowed, is_fused)
         if self.use_gate:
             y = y * self.gate(self.projections["gate"](query))
-        y = self.projections["output"](np.ascontiguousarray(y).reshape(*y.shape[:-2], -1))
+        width = self.heads * self.value_dim
+        y = self.projections["output"](np.ascontiguousarray(y).reshape(*y.shape[:-2], width))
         return [y, scores] if return_attention_scores else y
 
     def query_mask(self, carried: Any, given: Any) -> Any:
@@ -253,7 +254,11 @@ class _Heads(Layer):
         q, k, v = (np.ascontiguousarray(x.transpose(order)) for x in (query, key, value))
         lead = q.shape[: 2 + len(others)]
         seen = (q.shape[len(lead) : -1], k.shape[len(lead) : -1])
-        q, k, v = (x.reshape(*x.shape[: len(lead)], -1, x.shape[-1]) for x in (q, k, v))
+        count = len(lead)
+        q, k, v = (
+            x.reshape(*x.shape[:count], math.prod(x.shape[count:-1]), x.shape[-1])
+            for x in (q, k, v)
+        )
         if self.heads != self.key_heads:
             k, v = (np.repeat(x, self.heads // self.key_heads, axis=1) for x in (k, v))
         root = q.dtype.type(np.float32(1 / math.sqrt(self.key_dim)))  # Keras rounds to float32

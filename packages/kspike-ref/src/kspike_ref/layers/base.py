@@ -468,6 +468,10 @@ class StatefulLayer(Layer):
     uses_mask = True
     reduces: bool = False
 
+    def pointwise(self, *shapes: Any) -> bool:
+        """Return False: no step is alone, also within a layer around this one."""
+        return False
+
     def streams(self, *shapes: Any) -> bool:
         return len(shapes) == 1
 

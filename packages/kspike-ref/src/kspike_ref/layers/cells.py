@@ -45,6 +45,8 @@ class Cell(Layer):
     def initial(self, batch: int, shape: Shape) -> list[Array]:
         """Return the states before the first step."""
         shapes: Any = self.state_shapes(shape)
+        if any(None in units for units in shapes):
+            raise ValueError(f"layer {self.name!r} needs inputs of known sizes. Received: {shape}")
         return [np.zeros((batch, *units), self.dtype) for units in shapes]
 
     def check_given(self, states: Sequence[Array], name: str) -> None:

@@ -103,9 +103,7 @@ class _Sized(Layer):
             raise ArchiveError(f"height and width must be from 1 to 65536. Received: {self.size}")
         data_format = self.config.get("data_format") or "channels_last"
         if data_format not in ("channels_first", "channels_last"):
-            raise ArchiveError(
-                f"data_format must be channels_first or channels_last: {data_format!r:.80}"
-            )
+            raise ArchiveError(f"data_format must be a known one. Received: {data_format!r:.80}")
         self.channels_first = data_format == "channels_first"
 
     def output_shape(self, shape: Shape) -> Shape:

@@ -16,7 +16,7 @@ from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.merge import concatenated
 from kspike_ref.layers.operation import Operation
 from kspike_ref.layers.registry import known
-from kspike_ref.layers.shape import keeps_axis, reshaped, resolve
+from kspike_ref.layers.shape import integers, keeps_axis, reshaped, resolve
 
 
 @known("ops:Reshape")
@@ -27,7 +27,8 @@ class Reshape(Operation):
     keeps_zeros = True
 
     def setup(self) -> None:
-        self.target = tuple(-1 if n is None else int(n) for n in self.config["newshape"])
+        given = [-1 if n is None else n for n in self.config["newshape"]]
+        self.target = integers("newshape", given)
 
     def output_shape(self, shape: Shape) -> Shape:
         if self.target.count(-1) > 2 or min(self.target, default=0) < -1:
@@ -64,7 +65,7 @@ class Transpose(Operation):
 
     def _axes(self, rank: int) -> list[int]:
         given = self.config.get("axes")
-        axes = list(range(rank))[::-1] if given is None else [int(a) % rank for a in given]
+        axes = list(range(rank))[::-1] if given is None else [a % rank for a in integers("axes", given)]
         if sorted(axes) != list(range(rank)):
             raise ArchiveError(f"axes must be a permutation. Received: {given}")
         if axes[0] != 0:

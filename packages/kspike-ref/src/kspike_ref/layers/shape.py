@@ -61,6 +61,26 @@ class Flatten(Layer):
         return np.ascontiguousarray(x).reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
+def integers(name: str, values: Any) -> tuple[int, ...]:
+    """Return integers of a configuration; refuse what would become one, as 2.5 or ``"3"``.
+
+    Parameters
+    ----------
+    name : str
+        What they are, for messages.
+    values : sequence
+        What the configuration holds.
+
+    Raises
+    ------
+    ArchiveError
+        If one is something else.
+    """
+    if not isinstance(values, list | tuple) or not all(type(n) is int for n in values):
+        raise ArchiveError(f"{name} must hold integers. Received: {values!r:.80}")
+    return tuple(values)
+
+
 @known("Reshape")
 class Reshape(Layer):
     """The same elements in another shape."""
@@ -70,7 +90,7 @@ class Reshape(Layer):
 
     def setup(self) -> None:
         target = self.config["target_shape"]
-        self.target = tuple(-1 if n is None else int(n) for n in target)
+        self.target = integers("target_shape", [-1 if n is None else n for n in target])
         if self.target.count(-1) > 1 or min(self.target, default=0) < -1:
             raise ArchiveError(f"target_shape must have one unknown length. Received: {target}")
 
@@ -255,7 +275,7 @@ class UpSampling(Layer):
     def setup(self) -> None:
         rank = next(int(c) for c in self.class_name if c.isdigit())
         given = self.config["size"]
-        self.factors = [int(n) for n in (given if isinstance(given, list) else [given] * rank)]
+        self.factors = integers("size", given if isinstance(given, list) else [given] * rank)
         if len(self.factors) != rank or not all(0 < n < 1 << 16 for n in self.factors):
             raise ArchiveError(f"size must be {rank} small integers. Received: {given!r:.80}")
         self.first = 2 if self.config.get("data_format") == "channels_first" else 1

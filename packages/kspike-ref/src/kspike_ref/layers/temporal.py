@@ -178,7 +178,6 @@ class KerasSpikingLayer(StatefulLayer):
     """A cell over time, made for the units of the input."""
 
     casts = "biuf"
-    pointwise_from = 2
     cell_class: ClassVar[type[SpikingCell]]
 
     def setup(self) -> None:
