@@ -219,6 +219,10 @@ class Convert(Operation):
     pointwise_from = 2
     keeps_zeros = True
 
+    def setup(self) -> None:
+        if self.class_name == "SaturateCast":
+            self.refused = ("uint64",)
+
     def output_shape(self, x: Shape, dtype: Any = None, sparse: Any = None) -> Shape:
         if self.result_type is None:
             self.result_type = dtype

@@ -256,6 +256,7 @@ class Repeat(_Along):
 class Tile(Operation):
     """The whole tensor several times."""
 
+    refused = ("uint16",)
     options = ("repeats",)
 
     def _counts(self, rank: int) -> list[int]:
