@@ -38,7 +38,6 @@ _ACTIVATIONS: dict[str, tuple[Function, tuple[str, ...]]] = {
     "HardTanh": (activations.hard_tanh, ()),
     "LeakyRelu": (activations.leaky_relu, ("negative_slope",)),
     "LogSigmoid": (activations.log_sigmoid, ()),
-    "Mish": (activations.mish, ()),
     "SoftShrink": (activations.soft_shrink, ("threshold",)),
     "SparsePlus": (activations.sparse_plus, ()),
     "SparseSigmoid": (activations.sparse_sigmoid, ()),
