@@ -429,7 +429,6 @@ NEWER = (
         "CenterCrop": one(lambda x: L.CenterCrop(4, 3)(x), *COLOURS),
         "Pipeline": one(lambda x: L.Pipeline([L.RandomFlip(), L.Rescaling(0.5)])(x), *COLOURS),
         "custom:kspike_tf>TimeFolded": one(lambda x: kspike_tf.TimeFolded(L.Dense(3))(x)),
-        "ops:Mish": one(lambda x: L.Activation("mish")(x)),
         "ops:TakeAlongAxis": one(
             lambda x: ops.take_along_axis(x, ops.cast(x > 0, "int32"), axis=2)
         ),

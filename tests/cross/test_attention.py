@@ -136,6 +136,23 @@ def test_attention_without_projections(kind, arguments, tmp_path):
     check(model, tmp_path, [tokens(), normal(3, 5, 3), normal(3, 5, 4)])
 
 
+def test_masks_by_position_and_inputs_by_name(tmp_path):
+    x, y, z = L.Input((6, 4)), L.Input((5, 3)), L.Input((5, 2))
+    mask, allowed = L.Input((5,), dtype="bool"), L.Input((6, 5), dtype="bool")
+    steps = L.Input((6,), dtype="bool")
+    heads = [L.MultiHeadAttention(2, 3) for _ in range(3)]
+    outputs = [
+        heads[0](x, y, z, steps, mask, mask, allowed),
+        heads[1](value=y, key=z, query=x, attention_mask=allowed),
+        heads[2](x, y, None, steps, mask),
+    ]
+    model = random_weights(keras.Model([x, y, z, mask, allowed, steps], outputs))
+    some = np.random.default_rng(1).random((3, 6, 5)) > 0.4
+    values = [normal(3, 6, 4), normal(3, 5, 3), normal(3, 5, 2), tokens(steps=5) > 0, some]
+    values.append(tokens() > 0)
+    check(model, tmp_path, values)
+
+
 @versions.since(3, 12, "fails for masked values in Attention")
 def test_masks_that_attention_is_called_with(tmp_path):
     x, mask = L.Input((6, 4)), L.Input((6,), dtype="bool")

@@ -9,6 +9,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+from entries import ENTRIES
 
 import kspike_ref
 import kspike_tf
@@ -220,10 +221,42 @@ def test_every_operation_counts_the_same(tmp_path):
     assert sorted(map(str, through_keras)) == sorted(map(str, through_reference))
     # None is forgotten here; Keras saves "Abs" as "Absolute".
     used = {"Abs"} | {layer.__class__.__name__ for layer in model.operations}
-    # Those of other modules are in test_energy_of_more_layers.
+    # Those of other modules may be gaps, which are told: they are in the test below.
     here = ("arithmetic", "operations")
     wanted = {key for key, cls in _registry.items() if cls.__module__.rsplit(".", 1)[-1] in here}
     assert used >= {key.removeprefix("ops:") for key in wanted if key.startswith("ops:")}
+
+
+def test_none_of_all_operations_fails_and_both_adapters_count_the_same(tmp_path):
+    from kspike_ref.layers.registry import _registry
+
+    found = {key: entry for key, entry in ENTRIES.items() if key.startswith("ops:")}
+    assert found.keys() == {key for key in _registry if key.startswith("ops:")}
+    shapes = sorted({(shape, e.within is not None) for e in found.values() for shape in e.shapes})
+    inputs = {
+        (shape, whole, i): keras.Input(shape, dtype="int32" if len(shape) == 1 else "float32")
+        for shape, whole in shapes
+        for i in range(2)
+    }
+    outputs = []
+    for key, entry in found.items():
+        whole = entry.within is not None
+        made = entry.build(*(inputs[shape, whole, i] for i, shape in enumerate(entry.shapes)))
+        assert made._keras_history.operation is not None, key
+        outputs.append(made)
+    model = keras.Model(list(inputs.values()), outputs)
+    model.save(tmp_path / "model.keras")
+    reference = kspike_ref.load_model(tmp_path / "model.keras")
+    rng = np.random.default_rng(0)
+    data = [rng.integers(1, 4, (2, *shape)).astype(t.dtype) for (shape, *_), t in inputs.items()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of operations without a rule, and of constants
+        through = [ModelEnergy(one, data) for one in (model, reference)]
+    assert sorted(map(str, rows(through[0]))) == sorted(map(str, rows(through[1])))
+    assert len(rows(through[0])) >= len(found)
+    for device in ("cpu", "loihi"):
+        one, other = (energy.total_energy(device) for energy in through)
+        assert one == pytest.approx(other, rel=1e-6)
 
 
 @keras.saving.register_keras_serializable("energy_test")

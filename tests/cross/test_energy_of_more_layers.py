@@ -74,3 +74,45 @@ def test_attention_counts_products_of_known_size(tmp_path):
     assert connections == 4 * (6 * 4 * 6) + scores * (3 + 3)
     assert neurons == scores
     assert not spiking
+
+
+def masked():
+    """Masks in every place where a layer takes them; queries, values and keys by name."""
+    x, y, z = L.Input((6, 4)), L.Input((5, 3)), L.Input((5, 2))
+    steps, others = L.Input((6,), dtype="bool"), L.Input((5,), dtype="bool")
+    allowed = L.Input((6, 5), dtype="bool")
+    heads = L.MultiHeadAttention(2, 3, name="heads")
+    a = heads(x, y, attention_mask=allowed, query_mask=steps, value_mask=others)
+    named = L.MultiHeadAttention(2, 3, name="named")
+    b = named(value=y, key=z, query=a, key_mask=others, attention_mask=allowed)
+    c = L.MultiHeadAttention(2, 3, name="placed")(b, y, z, steps, others, others, allowed)
+    d = L.GroupQueryAttention(3, 4, 2, name="groups")(c, L.Dense(4)(y), attention_mask=allowed)
+    e = L.Attention(name="one")([d, L.Dense(4)(y)], mask=[steps, others])
+    f = L.BatchNormalization(name="norm")(e, mask=steps)
+    g = L.LSTM(3, return_sequences=True, name="lstm")(f, mask=steps)
+    h = L.Softmax(name="softmax")(g, mask=g > 0)  # ends here: a mask of three axes
+    inner_in = L.Input((6, 3))
+    inner = keras.Model(inner_in, L.GRU(2, return_sequences=True, name="gru")(inner_in), name="in")
+    i = L.Bidirectional(L.GRU(2), name="both")(inner(g, mask=steps), mask=steps)
+    return keras.Model([x, y, z, steps, others, allowed], [h, i])
+
+
+def test_masks_are_no_signals(tmp_path):
+    model = masked()
+    model.save(tmp_path / "m.keras")
+    loaded = kspike_ref.load_model(tmp_path / "m.keras")
+    ours, theirs = counts(loaded), counts(model)
+    assert ours == theirs
+    scores = 2 * 6 * 5
+    products = scores * (3 + 3) + 6 * 6 * 4  # scores, sums, and the projection back
+    assert theirs["heads"][0] == 6 * 4 * 6 + 5 * 3 * 6 + 5 * 3 * 6 + products
+    for name in ("named", "placed"):
+        assert theirs[name][0] == 6 * 4 * 6 + 5 * 3 * 6 + 5 * 2 * 6 + products
+    rng = np.random.default_rng(0)
+    data = [
+        rng.random((2, *t.shape[1:])) > 0.5 if t.dtype == "bool"
+        else rng.normal(size=(2, *t.shape[1:])).astype("float32")
+        for t in model.inputs
+    ]  # fmt: skip
+    through = [ModelEnergy(one, data).total_energy("loihi") for one in (loaded, model)]
+    np.testing.assert_allclose(*through, rtol=1e-6)

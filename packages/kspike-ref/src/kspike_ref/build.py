@@ -150,7 +150,7 @@ class _Builder:
             if mask is None:
                 carried.append(tensor)
                 continue
-            carrier = self._own(member, Carrier, "mask", "Identity")
+            carrier = self._own(member, Carrier, Carrier.verb, "Identity")
             carried += self.apply(place, carrier, (tensor,), {"mask": mask})
         return carried
 

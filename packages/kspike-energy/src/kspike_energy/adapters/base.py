@@ -1,12 +1,25 @@
 """What an adapter has to do for its framework."""
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from kspike_energy.graph import Application
 
-__all__ = ["Adapter"]
+__all__ = ["Adapter", "is_mask", "positional_names"]
+
+
+def is_mask(name: object) -> bool:
+    """Return whether an argument of this name tells which steps count, and is no signal."""
+    return isinstance(name, str) and (name == "mask" or name.endswith("_mask"))
+
+
+def positional_names(call: Callable[..., Any]) -> list[str]:
+    """Return the names of the arguments that a layer's ``call`` takes by position."""
+    parameters = inspect.signature(call).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [parameter.name for parameter in parameters if parameter.kind in kinds]
 
 
 class Adapter(ABC):

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from kspike_energy.adapters.base import Adapter
+from kspike_energy.adapters.base import Adapter, is_mask, positional_names
 from kspike_energy.batches import fitting_shapes
 from kspike_energy.graph import Application
 from kspike_energy.nodes import LayerSpec, Node, Shape
@@ -228,6 +228,7 @@ def _walk(
             else:
                 outputs = how.call(operation, node, args, kwargs)
                 made = keras.tree.flatten(outputs)
+                given = [given[i] for i in _signals(node)]
                 yield name, operation, node, given, made, (args, kwargs), inside
             for tensor, value in zip(
                 keras.tree.flatten(node.outputs), keras.tree.flatten(outputs), strict=True
@@ -246,6 +247,25 @@ def _is_over_time(operation: Any) -> bool:
 def _operands(arguments: Any) -> tuple[Shape, ...]:
     """Return the shapes of every argument that has one."""
     return tuple(_shape(t) for t in keras.tree.flatten(arguments) if hasattr(t, "shape"))
+
+
+def _signals(node: Any) -> list[int]:
+    """Return which of a node's tensors are signals, in the order in which ``call`` names them.
+
+    Masks are none; and Keras sorts what it is given by name.
+    """
+    operation, arguments = node.operation, node.arguments
+    found = []
+    flat = keras.tree.flatten_with_path((list(arguments.args), arguments.kwargs))
+    paths = [path for path, value in flat if _is_symbolic(value)]
+    if not isinstance(operation, keras.layers.Layer) or len(paths) != len(node.input_tensors):
+        return list(range(len(node.input_tensors)))
+    names = positional_names(operation.call)
+    for i, (kind, at, *_) in enumerate(paths):
+        name = (names[at] if at < len(names) else "") if kind == 0 else at
+        if not is_mask(name):
+            found.append((names.index(name) if name in names else len(names), i))
+    return [i for _, i in sorted(found)]
 
 
 class KerasAdapter(Adapter):
@@ -283,7 +303,7 @@ class KerasAdapter(Adapter):
                     outputs=tuple(_shape(t) for t in outputs),
                     input_ids=tuple(stand.identity(t) for t in given),
                     output_ids=tuple(stand.identity(t) for t in outputs),
-                    input_tensors=tuple(node.input_tensors),
+                    input_tensors=tuple(node.input_tensors[i] for i in _signals(node)),
                     output_tensors=tuple(keras.tree.flatten(node.outputs)),
                     operands=_operands(arguments),
                     inside_time=inside,
@@ -352,6 +372,7 @@ def node_application(node: Any) -> Application:
     """Return the application of a layer that one of Keras' own nodes stands for."""
     layer = node.operation
     given, outputs = list(node.input_tensors), keras.tree.flatten(node.outputs)
+    given = [given[i] for i in _signals(node)]
     if node.is_input:
         given = outputs
     inputs = [_shape(t) for t in given]

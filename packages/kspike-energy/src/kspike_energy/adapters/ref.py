@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kspike_energy.adapters.base import Adapter
+from kspike_energy.adapters.base import Adapter, is_mask, positional_names
 from kspike_energy.batches import fitting_shapes
 from kspike_energy.graph import Application
 from kspike_energy.nodes import LayerSpec, Shape
@@ -22,9 +22,12 @@ def _kind(key: str) -> str:
     return key.removeprefix("custom:").replace("ops:", "ops>")
 
 
-def _into_time(node: Any) -> int:
-    """Return 1 where a model at each time step begins, -1 where it ends, 0 anywhere else."""
-    return {"fold": 1, "unfold": -1}.get(getattr(node.layer, "verb", ""), 0)
+def _into_time(node: Any) -> int | None:
+    """Return 1 where a model at each time step begins, -1 where it ends, None for a layer.
+
+    It is 0 where a model gets a mask.
+    """
+    return {"fold": 1, "unfold": -1, "mask": 0}.get(getattr(node.layer, "verb", ""))
 
 
 def _operands(node: Any, shapes: Iterator[Shape]) -> tuple[Shape, ...]:
@@ -35,6 +38,28 @@ def _operands(node: Any, shapes: Iterator[Shape]) -> tuple[Shape, ...]:
         for value in given
         if hasattr(value, "node") or isinstance(value, np.ndarray)
     )
+
+
+def _signals(node: Any) -> list[Any]:
+    """Return the tensors of a node that are signals, in the order in which ``call`` names them."""
+    names = positional_names(node.layer.call)
+    given = [(names[i] if i < len(names) else "", one) for i, one in enumerate(node.arguments)]
+    given += node.keywords.items()
+    kept = [(name, value) for name, value in given if not is_mask(name)]
+    kept.sort(key=lambda pair: names.index(pair[0]) if pair[0] in names else len(names))
+    return [ref for _, value in kept for ref in _refs(value)]
+
+
+def _refs(value: Any) -> Iterator[Any]:
+    """Yield the tensors in nested arguments."""
+    if hasattr(value, "node"):
+        yield value
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _refs(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _refs(one)
 
 
 def _spec(layer: Any, name: str, kind: str, config: Mapping[str, Any]) -> LayerSpec:
@@ -113,15 +138,16 @@ class RefAdapter(Adapter):
 
         for index, node in enumerate(model.nodes):
             depth = max((depths[ref] for ref in node.inputs), default=0)
-            if (step := _into_time(node)) != 0:  # no layer of the model: the same signal inside
+            if (step := _into_time(node)) is not None:  # no layer of the model: the same signal inside
                 identities[index, 0] = identity(*node.inputs[0])
                 depths[index, 0] = depths[node.inputs[0]] + step
                 continue
             outputs = tuple(identity(index, i) for i in range(len(made[index])))
             depths.update({(index, i): depth for i in range(len(outputs))})
-            inputs = tuple(identity(ref.node, ref.output) for ref in node.inputs)
-            given = tuple(made[ref.node][ref.output] for ref in node.inputs)
-            operands = _operands(node, iter(given))
+            signals = _signals(node)
+            inputs = tuple(identity(ref.node, ref.output) for ref in signals)
+            given = tuple(made[ref.node][ref.output] for ref in signals)
+            operands = _operands(node, iter(made[ref.node][ref.output] for ref in node.inputs))
             if not inputs:  # an input of the model
                 inputs, given = outputs, made[index]
             layer = node.layer
@@ -142,9 +168,9 @@ class RefAdapter(Adapter):
         """Yield the inputs of every application on one batch, in the same order."""
         outputs = list(model.activity(batch).values())
         for index, node in enumerate(model.nodes):
-            if _into_time(node) != 0:
+            if _into_time(node) is not None:
                 continue
-            refs = [(ref.node, ref.output) for ref in node.inputs] or [(index, 0)]
+            refs = [(ref.node, ref.output) for ref in _signals(node)] or [(index, 0)]
             yield [
                 made[output] if isinstance(made := outputs[at], (list, tuple)) else made
                 for at, output in refs

@@ -55,6 +55,10 @@ class _Heads(Layer):
     casts = "biuf"
     takes_all_masks = True
     argument_names = ("query", "value", "key")
+    keras_arguments = (
+        "value", "key", "query_mask", "value_mask", "key_mask", "attention_mask",
+        "return_attention_scores", "training", "use_causal_mask",
+    )  # fmt: skip
     heads: int
     key_heads: int
     key_dim: int
@@ -186,6 +190,7 @@ class _Heads(Layer):
         query: Array,
         value: Array,
         key: Array | None = None,
+        *,
         query_mask: Any = None,
         value_mask: Any = None,
         key_mask: Any = None,
@@ -284,6 +289,7 @@ _MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask")
 
 def _three(shapes: tuple[Any, ...]) -> tuple[Any, Any, Any]:
     """Return the shapes of query, value and key; the key is the value where it is not given."""
+    shapes = tuple(shape for shape in shapes if shape is not None)
     if not 2 <= len(shapes) <= 3 or not all(isinstance(shape, tuple) for shape in shapes):
         raise ArchiveError(f"attention takes query, value and perhaps key. Received: {shapes}")
     return (shapes[0], shapes[1], shapes[2] if len(shapes) == 3 else shapes[1])
@@ -434,8 +440,14 @@ class Attention(Layer):
                 return scores
             product, scale = dtypes.promoted(scores, self.weights["scale"])
             return product * scale
+        self.check_types(query, key)
         factor = self.weights["scale"] if self.use_scale else None
         return self.weights["concat_score_weight"] * _tanh_scores(query, key, factor, None)
+
+    def check_types(self, query: Array, key: Array) -> None:
+        """Refuse queries and keys that TensorFlow does not add."""
+        if query.dtype != key.dtype:
+            self.refuse(key.dtype, f"keys of the type of the queries, which are {query.dtype}")
 
     def call(
         self,
@@ -470,7 +482,6 @@ def _three_arrays(arrays: list[Array]) -> tuple[Array, Array, Array]:
 
 def _tanh_scores(query: Array, key: Array, inner: Any, outer: Any) -> Array:
     """Return ``Σ outer·tanh(inner·(query + key))`` for each query and key, a query at a time."""
-    query, key = dtypes.promoted(query, key)
     real = dtypes.float_type(query.dtype)
     out = np.empty((*query.shape[:-1], key.shape[-2]), real)
     for t in range(query.shape[-2]):
@@ -494,4 +505,5 @@ class AdditiveAttention(Attention):
         return {"scale": size} if self.use_scale else {}
 
     def scores(self, query: Array, key: Array) -> Array:
+        self.check_types(query, key)
         return _tanh_scores(query, key, None, self.weights.get("scale"))

@@ -13,6 +13,7 @@ from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, mix
 from kspike_ref.layers.registry import known
 
 MODES = ("int", "one_hot", "multi_hot", "count")
+_NOT_COUNTED = ("int8", "int16", "uint8", "uint16", "uint32", "uint64")  # by TensorFlow
 _MOST = 1 << 24  # categories: a limit for files of strangers
 
 
@@ -103,8 +104,6 @@ class CategoryEncoding(Encoding):
     argument_names = ("inputs", "count_weights")
 
     def read(self) -> int:
-        if self.mode != "one_hot":  # TensorFlow counts integers of 32 and 64 bits
-            self.refused = ("int8", "int16", "uint8", "uint16", "uint32", "uint64")
         return self.integer("num_tokens")
 
     def output_shape(self, shape: Shape, count_weights: Any = None) -> Shape:
@@ -116,6 +115,8 @@ class CategoryEncoding(Encoding):
         return super().pointwise(shape)
 
     def call(self, x: Array, count_weights: Any = None) -> Array:
+        if self.mode != "one_hot" and x.dtype.name in _NOT_COUNTED:
+            self.refuse(x.dtype, "bools, floats, int32 and int64 to count")
         index = x.astype(np.int64)
         if index.size and not 0 <= int(index.min()) <= int(index.max()) < self.depth:
             raise ValueError(

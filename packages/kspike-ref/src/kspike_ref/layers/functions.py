@@ -38,7 +38,6 @@ _ACTIVATIONS: dict[str, tuple[Function, tuple[str, ...]]] = {
     "HardTanh": (activations.hard_tanh, ()),
     "LeakyRelu": (activations.leaky_relu, ("negative_slope",)),
     "LogSigmoid": (activations.log_sigmoid, ()),
-    "Mish": (activations.mish, ()),
     "SoftShrink": (activations.soft_shrink, ("threshold",)),
     "SparsePlus": (activations.sparse_plus, ()),
     "SparseSigmoid": (activations.sparse_sigmoid, ()),
@@ -224,6 +223,10 @@ class Convert(Operation):
     options = ("dtype",)
     pointwise_from = 2
     keeps_zeros = True
+
+    def setup(self) -> None:
+        if self.class_name == "SaturateCast":
+            self.refused = ("uint64",)
 
     def output_shape(self, x: Shape, dtype: Any = None, sparse: Any = None) -> Shape:
         if self.result_type is None:

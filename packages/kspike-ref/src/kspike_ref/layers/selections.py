@@ -13,7 +13,7 @@ from kspike_ref import dtypes
 from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.functions import one_axis
-from kspike_ref.layers.operation import Operation
+from kspike_ref.layers.operation import Operation, function_name
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.shape import repeated
 
@@ -257,6 +257,7 @@ class Repeat(_Along):
 class Tile(Operation):
     """The whole tensor several times."""
 
+    refused = ("uint16",)
     options = ("repeats",)
 
     def _counts(self, rank: int) -> list[int]:
@@ -371,7 +372,10 @@ class OneHot(Operation):
 
     def setup(self) -> None:
         if self.config.get("sparse"):
-            raise UnsupportedUseError(f"{self.name}: sparse=True; kspike_ref has dense arrays")
+            raise UnsupportedUseError(
+                f"{self.name}: keras.ops.{function_name(self.class_name)} with sparse=True; "
+                "kspike_ref has dense arrays"
+            )
         self.count = _count(self, self.config["num_classes"], "num_classes")
         name = self.result_type or "float32"
         if name not in dtypes.NAMES:

@@ -116,6 +116,7 @@ class Unfold(Layer):
 class Carrier(Layer):
     """Gives a tensor the mask that a model is called with."""
 
+    verb: ClassVar[str] = "mask"
     pointwise_from = 2
     keeps_zeros = True
     passes_mask = True
