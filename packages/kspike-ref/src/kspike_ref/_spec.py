@@ -9,8 +9,8 @@ from typing import Any
 
 from kspike_ref._limits import MAX_NESTING
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Layer, UnsupportedLayerError, UnsupportedUseError
-from kspike_ref.layers.registry import create, key_of, saved_name
+from kspike_ref.layers.base import Layer, UnsupportedLayerError, UnsupportedUseError, policy_name
+from kspike_ref.layers.registry import create, is_integral, key_of, saved_name
 from kspike_ref.layers.wrapper import OVER_TIME
 
 MODELS = ("Sequential", "Functional", "Model")
@@ -164,7 +164,9 @@ class _Parser:
             if key_of(item) in MODELS:
                 member.model = self.model(item, path, f"{prefix}{name}/", depth + 1)
             elif _is_distributed_model(item):
-                inner = item["config"]["layer"]
+                inner, policy = item["config"]["layer"], policy_name(item["config"].get("dtype"))
+                if is_integral(policy):
+                    raise UnsupportedUseError(f"{name}: {key_of(item)} with dtype={policy!r}")
                 member.model = self.model(inner, f"{path}/layer", f"{prefix}{name}/", depth + 1)
                 member.folds = True
             else:

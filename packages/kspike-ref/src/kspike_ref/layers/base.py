@@ -115,6 +115,9 @@ class Layer:
     casts : str
         The kinds that it gets as floats of its own type, `dtype`. Floats in Keras' layers; integers
         as well where ``call`` computes with real numbers. ``keras.ops`` get what there is.
+    truncates : bool
+        Whether the dtype policy is of integers or bools: Keras casts floats that come in to these,
+        which kspike_ref refuses.
     """
 
     pointwise_from: ClassVar[int] = 0
@@ -131,6 +134,7 @@ class Layer:
     kinds: str = "biuf"
     refused: tuple[str, ...] = ()
     casts: str = "f"
+    truncates: bool = False
 
     def __init__(self, name: str, class_name: str, config: Mapping[str, Any]) -> None:
         self.name = name
@@ -228,7 +232,11 @@ class Layer:
         """
         if isinstance(values, list | tuple):
             return type(values)([self.received(value) for value in values])
-        if not isinstance(values, np.ndarray) or values.dtype == self.dtype:
+        if not isinstance(values, np.ndarray):
+            return values
+        if self.truncates and values.dtype.kind == "f":
+            self.refuse(values.dtype, f"no floats with dtype={policy_name(self.config['dtype'])!r}")
+        if values.dtype == self.dtype:
             return values
         self.check_type(values.dtype)
         return dtypes.cast(values, self.dtype) if values.dtype.kind in self.casts else values
