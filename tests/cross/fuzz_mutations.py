@@ -81,4 +81,9 @@ def _array(layer, batch, steps, rng):
         shape = [0] * len(shape)
     if kind == "f":
         return (rng.integers(-8, 9, shape) / 4).astype(np.float32)
-    return rng.integers(0, 6 if kind in "iu" else 2, shape).astype("i4" if kind in "iu" else "?")
+    if kind not in "iu":
+        return rng.integers(0, 2, shape).astype("?")
+    own = np.dtype(layer.input_dtype)
+    if own == np.uint8:  # such as pixels: all of them, so that sums overflow
+        return rng.integers(0, 256, shape).astype(np.uint8)
+    return rng.integers(0, 6, shape).astype(own if own.kind in "iu" else np.int32)

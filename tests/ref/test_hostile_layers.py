@@ -167,7 +167,7 @@ def test_bins_that_are_no_numbers_are_refused(bins, tmp_path):
 def test_options_of_another_type_are_refused(item, tmp_path):
     """What Python would take for true, or round to an integer."""
     more = [tensor("input")] if item["class_name"] == "MultiHeadAttention" else []
-    with pytest.raises(kspike_ref.ArchiveError, match="must (be|hold)"):
+    with pytest.raises(kspike_ref.ArchiveError, match=r"must (be|hold)"):
         load_model(model(tmp_path, item, *more, shape=(2, 1000, 3)))
 
 

@@ -324,7 +324,7 @@ def test_a_layer_that_carries_a_state_within_another_one(around, name):
     inner = _temporal(name, sequences=True)
     options = {"layers": [inner]} if around == "Pipeline" else {"layer": inner}
     model = unsaved(sequential(input_layer(None, 3), layer(around, "outer", **options)))
-    with pytest.raises(ValueError, match="layer 'outer' .* mixes time steps"):
+    with pytest.raises(ValueError, match=r"layer 'outer' .* mixes time steps"):
         model.initial_state(1)
     still = _x(2, 3)
     repeated = np.repeat(still[:, None], 6, axis=1)

@@ -10,8 +10,8 @@ from typing import Any
 from kspike_ref._limits import MAX_NESTING, budget
 from kspike_ref._shared import AmbiguousError
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Layer, UnsupportedLayerError, UnsupportedUseError
-from kspike_ref.layers.registry import create, key_of, saved_name
+from kspike_ref.layers.base import Layer, UnsupportedLayerError, UnsupportedUseError, policy_name
+from kspike_ref.layers.registry import create, is_integral, key_of, saved_name
 from kspike_ref.layers.wrapper import OVER_TIME
 
 MODELS = ("Sequential", "Functional", "Model")
@@ -178,6 +178,7 @@ class _Parser:
                 member.model = self.nested(item, path, f"{prefix}{name}/", depth + 1)
             elif _is_distributed_model(item):
                 inner = item["config"]["layer"]
+                _check_floats(item, name)
                 member.model = self.nested(inner, f"{path}/layer", f"{prefix}{name}/", depth + 1)
                 member.folds = True
             else:
@@ -203,6 +204,13 @@ def _names_of(item: Mapping[str, Any], name: str) -> list[str]:
                 plain = own.removeprefix("forward_")  # which Bidirectional puts before it
                 names += [own, f"forward_{plain}", f"backward_{plain}"]
     return names
+
+
+def _check_floats(item: Any, name: str) -> None:
+    """Refuse a wrapper with a dtype policy of integers or bools."""
+    policy = policy_name(item["config"].get("dtype"))
+    if is_integral(policy):
+        raise UnsupportedUseError(f"{name}: {key_of(item)} with dtype={policy!r}")
 
 
 def _is_distributed_model(item: Mapping[str, Any]) -> bool:

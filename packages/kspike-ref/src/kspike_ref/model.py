@@ -34,6 +34,7 @@ from kspike_ref.graph import Graph, Node, Ref, substitute
 from kspike_ref.inputs import Inputs
 from kspike_ref.layers.base import Array, Layer, UnsupportedLayerError
 from kspike_ref.layers.recurrent import flat
+from kspike_ref.layers.shape import InputLayer
 from kspike_ref.run import LayerCallError, Runner
 from kspike_ref.states import Streamed, number_of_examples
 from kspike_ref.streaming import Stream, plan
@@ -164,7 +165,9 @@ class Model:
         self.layers: tuple[Layer, ...] = tuple(
             {id(node.layer): node.layer for node in graph.nodes}.values()
         )
-        self.inputs: tuple[str, ...] = tuple(n.name for n in graph.nodes if not n.inputs)
+        self.inputs: tuple[str, ...] = tuple(
+            n.name for n in graph.nodes if isinstance(n.layer, InputLayer)
+        )
         self.outputs: tuple[str, ...] = tuple(
             graph.nodes[ref.node].name for ref in self._runner.outputs
         )

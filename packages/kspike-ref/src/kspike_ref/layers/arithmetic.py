@@ -177,7 +177,17 @@ class Elementwise(Operation):
             raise ArchiveError(
                 f"layer {self.name!r} must be called with {wanted} tensors or numbers"
             )
+        self._check_batch([shape for shape in shapes if isinstance(shape, tuple)], constants)
         return broadcast([_shape_of(value) for value in shapes])
+
+    def _check_batch(self, tensors: list[Shape], constants: list[Any]) -> None:
+        """Refuse operands whose first axis is not the batch: NumPy aligns the last axes."""
+        rank = len(tensors[0])
+        if any(len(shape) != rank for shape in tensors):
+            raise self.mixes(f"tensors of different rank, {tensors},")
+        for shape in map(np.shape, constants):
+            if len(shape) > rank or (len(shape) == rank and shape[0] != 1):
+                raise self.mixes(f"a constant of shape {shape}")
 
     def pointwise(self, *shapes: Any) -> bool:
         tensors = [shape for shape in shapes if isinstance(shape, tuple)]

@@ -9,6 +9,7 @@ Bahdanau et al., ICLR 2015).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,7 @@ class _Heads(Layer):
         self.window = None if window is None else self.integer("sliding_window")
         self.drops = self.number("dropout", 0.0) > 0
         self.is_plain = True  # never called with masks, or causally
+        self.masks_heads = False  # in the last application that was looked at
         if 0 in (self.heads, self.key_heads, self.key_dim, self.value_dim):
             raise ArchiveError("the numbers of heads and their dimensions must be positive")
 
@@ -141,6 +143,7 @@ class _Heads(Layer):
                 raise ArchiveError(f"layer {self.name!r}: shapes that do not fit: {shapes}")
         if any(options.get(name) is not None for name in _MASKS) or options.get("use_causal_mask"):
             self.is_plain = False
+        self._check_masks(query, value, options)
         if "query/kernel" in self.weights:
             self._check_built(query, value, key)
         y = (*query[:-1], *self.projected_shape(query))
@@ -149,6 +152,30 @@ class _Heads(Layer):
         others = [query[i] for i in range(1, rank - 1) if i not in axes]
         seen = [*(query[i] for i in axes), *(value[i] for i in axes)]
         return [y, (query[0], *others, self.heads, *seen)]
+
+    def _check_masks(self, query: Shape, value: Shape, options: Mapping[str, Any]) -> None:
+        """Refuse masks that do not fit; NumPy would take the batch of one for another axis."""
+        for name, shape in (("query_mask", query), ("value_mask", value), ("key_mask", value)):
+            mask = options.get(name)
+            if mask is not None and not _agree(mask, shape[:-1]):
+                raise ArchiveError(
+                    f"layer {self.name!r} needs {name} of {shape[:-1]}. Received: {mask!r:.80}"
+                )
+        mask, axes = options.get("attention_mask"), self.attended(len(query))
+        self.masks_heads = False
+        if mask is None:
+            return
+        others = [query[i] for i in range(1, len(query) - 1) if i not in axes]
+        seen = [*(query[i] for i in axes), *(value[i] for i in axes)]
+        full = (query[0], *others, self.heads, *seen)
+        self.masks_heads = _axes(mask) == len(full) and _agree(mask, full)
+        if not self.masks_heads and not _agree(mask, (query[0], *others, *seen)):
+            raise ArchiveError(
+                f"layer {self.name!r} needs attention_mask of {(query[0], *others, *seen)}. "
+                f"Received: {mask!r:.80}"
+            )
+        if self.masks_heads and any(options.get(name) is not None for name in _MASKS[:3]):
+            raise UnsupportedUseError("an attention_mask for each head, and another mask")
 
     def _check_built(self, query: Shape, value: Shape, key: Shape) -> None:
         for name, shape in (("query", query), ("value", value), ("key", key)):
@@ -181,11 +208,14 @@ class _Heads(Layer):
             check_mask(one, 2)
         if any(axes is not None for axes in given) and len(shapes[0]) != 3:
             raise UnsupportedUseError("a mask of inputs of more than 3 axes")
-        self.is_plain = self.is_plain and all(axes is None for axes in given)
+        is_masked = any(axes is not None for axes in given)
+        if is_masked and self.masks_heads:
+            raise UnsupportedUseError("an attention_mask for each head, and another mask")
+        self.is_plain = self.is_plain and not is_masked
         axes: int | None = given[0]
         return axes
 
-    def call(
+    def call(  # type: ignore[override]
         self,
         query: Array,
         value: Array,
@@ -260,7 +290,7 @@ class _Heads(Layer):
         lead = q.shape[: 2 + len(others)]
         seen = (q.shape[len(lead) : -1], k.shape[len(lead) : -1])
         count = len(lead)
-        q, k, v = (
+        q, k, v = (  # not -1: there may be no examples
             x.reshape(*x.shape[:count], math.prod(x.shape[count:-1]), x.shape[-1])
             for x in (q, k, v)
         )
@@ -285,6 +315,26 @@ class _Heads(Layer):
 
 
 _MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask")
+
+
+def _axes(mask: Any) -> int:
+    """Return how many axes a mask has: a shape, or an array that the file holds."""
+    return len(mask) if isinstance(mask, tuple) else int(np.ndim(mask))
+
+
+def _agree(mask: Any, wanted: tuple[Any, ...]) -> bool:
+    """Return whether a mask has axes of these lengths or 1, as far as they are known.
+
+    An array of the file holds no batch, and may have fewer axes.
+    """
+    shape = mask.shape if isinstance(mask, np.ndarray) else mask
+    if isinstance(mask, np.ndarray) and 0 < len(shape) < len(wanted):
+        wanted = wanted[-len(shape) :]
+    return (
+        isinstance(shape, tuple)
+        and len(shape) == len(wanted)
+        and all(n in (None, 1, m) or m is None for n, m in zip(shape, wanted, strict=True))
+    )
 
 
 def _three(shapes: tuple[Any, ...]) -> tuple[Any, Any, Any]:
@@ -417,6 +467,11 @@ class Attention(Layer):
         masks = given[0] or [None]
         for one in masks:
             check_mask(one, 2)
+        if len(masks) != len(shapes[0]) and given[0]:
+            raise ArchiveError(
+                f"layer {self.name!r} needs a mask for each of {len(shapes[0])} inputs. "
+                f"Received: {len(masks)}"
+            )
         if any(axes is not None for axes in masks) and len(shapes[0][0]) != 3:
             raise UnsupportedUseError("a mask of inputs of more than 3 axes")
         axes: int | None = masks[0]

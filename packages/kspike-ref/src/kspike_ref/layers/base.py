@@ -126,6 +126,9 @@ class Layer:
     casts : str
         The kinds that it gets as floats of its own type, `dtype`. Floats in Keras' layers; integers
         as well where ``call`` computes with real numbers. ``keras.ops`` get what there is.
+    truncates : bool
+        Whether the dtype policy is of integers or bools: Keras casts floats that come in to these,
+        which kspike_ref refuses.
     """
 
     pointwise_from: ClassVar[int] = 0
@@ -143,6 +146,7 @@ class Layer:
     kinds: str = "biuf"
     refused: tuple[str, ...] = ()
     casts: str = "f"
+    truncates: bool = False
 
     def __init__(self, name: str, class_name: str, config: Mapping[str, Any]) -> None:
         self.name = name
@@ -242,6 +246,9 @@ class Layer:
             If the layer does not take a type; the same types fail in Keras, on TensorFlow.
         """
         if isinstance(values, np.ndarray):
+            if self.truncates and values.dtype.kind == "f":
+                policy = policy_name(self.config["dtype"])
+                self.refuse(values.dtype, f"no floats with dtype={policy!r}")
             if values.dtype == self.dtype and "f" in self.kinds:
                 return values
             self.check_type(values.dtype)

@@ -123,6 +123,11 @@ class GatedCell(Cell):
         """Return the shape of the biases."""
         return (self.gates * self.units,)
 
+    def output_units(self, shape: Shape) -> Shape:
+        if len(shape) != 2:
+            raise ArchiveError(f"cell {self.name!r} takes (batch, units) a step. Received: {shape}")
+        return super().output_units(shape)
+
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         width = self.gates * self.units
         shapes: dict[str, Any] = {

@@ -65,7 +65,10 @@ class Transpose(Operation):
 
     def _axes(self, rank: int) -> list[int]:
         given = self.config.get("axes")
-        axes = list(range(rank))[::-1] if given is None else [a % rank for a in integers("axes", given)]
+        if given is None:
+            axes = list(range(rank))[::-1]
+        else:
+            axes = [axis % rank for axis in integers("axes", given)]
         if sorted(axes) != list(range(rank)):
             raise ArchiveError(f"axes must be a permutation. Received: {given}")
         if axes[0] != 0:

@@ -175,9 +175,10 @@ def check_states(name: str, given: list[Any], wanted: list[Shape]) -> None:
     ArchiveError
         If there are others.
     """
-    shapes = _at_the_ends([value for value in given if value is not None])
-    if not shapes:
+    given = [value for value in given if value is not None]
+    if not given:
         return
+    shapes = _at_the_ends(given)
     # Only the number of examples may be unknown; it is looked at when the model runs.
     fits = len(shapes) == len(wanted) and all(
         isinstance(shape, tuple)
@@ -219,6 +220,15 @@ class Bidirectional(Layer):
         if self.mode not in ("concat", "sum", "mul", "ave", None):
             raise ArchiveError(f"merge_mode must be one of Keras'. Received: {self.mode!r}")
 
+        pair = self.forward, self.backward
+        if pair[0].backwards == pair[1].backwards or any(
+            getattr(pair[0], name) != getattr(pair[1], name)
+            for name in ("returns_sequences", "returns_state")
+        ):
+            raise ArchiveError(
+                "backward_layer must go the other way and return what the forward layer does"
+            )
+
     def _recurrent(self, config: Any) -> RNN:
         layer = create(config, self.name)
         if not isinstance(layer, RNN):
@@ -245,6 +255,8 @@ class Bidirectional(Layer):
         one, other = (_listed(r.output_shape(shapes[0])) for r in (self.forward, self.backward))
         if self.mode == "concat":
             merged = [(*one[0][:-1], one[0][-1] + other[0][-1])]
+        elif self.mode and one[0] != other[0]:
+            raise ArchiveError(f"layer {self.name!r} cannot merge {one[0]} and {other[0]}")
         else:
             merged = [one[0]] if self.mode else [one[0], other[0]]
         outputs = [*merged, *one[1:], *other[1:]]

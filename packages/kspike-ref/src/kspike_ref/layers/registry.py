@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from kspike_ref import dtypes
 from kspike_ref._limits import LimitError, budget
 from kspike_ref._shared import AmbiguousError
 from kspike_ref.archive import ArchiveError
-from kspike_ref.layers.base import Layer, UnsupportedUseError
+from kspike_ref.layers.base import Layer, UnsupportedUseError, policy_name
 from kspike_ref.layers.keys import unknown_keys
 
 LayerType = TypeVar("LayerType", bound="type[Layer]")
@@ -188,7 +189,47 @@ def _made(config: Any, name: str | None) -> Layer:
     layer.key = key
     if key.startswith("ops:"):
         layer.casts = ""
+    elif cls is _registry.get(key):
+        check_policy(layer, own)
     return layer
+
+
+def is_integral(policy: str) -> bool:
+    """Return whether a dtype policy is of integers or bools."""
+    return policy in dtypes.NAMES and policy not in dtypes.FLOATS
+
+
+# Layers with integers by default, and the one that says what type an input has.
+_ANY_POLICY = (
+    "InputLayer", "CategoryEncoding", "Discretization", "Hashing", "IntegerLookup", "StringLookup",
+    "TextVectorization",
+)  # fmt: skip
+
+
+def check_policy(layer: Layer, config: Mapping[str, Any]) -> None:
+    """Refuse a dtype policy of integers or bools where a layer computes with real numbers.
+
+    Keras casts weights, and floats that come in, to that type.
+
+    Parameters
+    ----------
+    layer : Layer
+        The layer. One that only moves numbers is left to refuse floats when it runs.
+    config : dict
+        Its configuration.
+
+    Raises
+    ------
+    UnsupportedUseError
+        If it computes.
+    """
+    policy = policy_name(config.get("dtype"))
+    if not is_integral(policy) or layer.key in _ANY_POLICY:
+        return
+    has_weights = type(layer).weight_shapes is not Layer.weight_shapes
+    if has_weights or "i" in layer.casts:
+        raise UnsupportedUseError(f"{layer.name}: {layer.key} with dtype={policy!r}")
+    layer.truncates = True
 
 
 def reason(key: str, config: Mapping[str, Any]) -> str:

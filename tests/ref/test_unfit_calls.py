@@ -1,0 +1,109 @@
+"""Calls that load only where they run: masks, states and dtype policies that do not fit."""
+
+import numpy as np
+import pytest
+from archives import applied, archive, functional, input_layer, layer, tensor
+
+import kspike_ref
+
+
+def model(path, entries, output, weights=None):
+    """Return the path of a model of these applied layers, behind inputs x, q and m."""
+    first = []
+    for name, shape, dtype in (("x", (3, 4), "float32"), ("m", (3,), "bool"), ("q", (2,), "f4")):
+        item = input_layer(*shape, name=name)
+        item["config"]["dtype"] = "float32" if dtype == "f4" else dtype
+        entry = applied(item)
+        entry["inbound_nodes"] = []
+        first.append(entry)
+    inputs = [[name, 0, 0] for name in ("x", "m", "q")]
+    config = functional([*first, *entries], inputs, [[output, 0, 0]])
+    return archive(path / "m.keras", config, weights or {})
+
+
+def call(item, *args, **kwargs):
+    return applied(item, list(args), **kwargs)
+
+
+ADD = {"module": "keras.src.ops.numpy", "class_name": "Add", "registered_name": "Add"}
+HEADS = layer("MultiHeadAttention", "y", num_heads=1, key_dim=2)
+
+
+def recurrent(name, **options):
+    return layer("LSTM", name, units=2, **options)
+
+
+@pytest.mark.parametrize("name", ["query_mask", "value_mask", "attention_mask"])
+@pytest.mark.parametrize("mask", [tensor("q"), [None, None, 3], True])
+def test_masks_of_heads(tmp_path, name, mask):
+    """A mask of fewer axes would lay the examples of one batch along another axis."""
+    entry = call(HEADS, tensor("x"), tensor("x"), **{name: mask})
+    with pytest.raises(kspike_ref.ArchiveError, match=f"needs {name} of"):
+        kspike_ref.load_model(model(tmp_path, [entry], "y"))
+
+
+def test_too_few_masks(tmp_path):
+    item = layer("AdditiveAttention", "y", use_scale=False)
+    entry = call(item, [tensor("x"), tensor("x")], mask=[tensor("m")])
+    with pytest.raises(kspike_ref.ArchiveError, match="a mask for each of 2 inputs"):
+        kspike_ref.load_model(model(tmp_path, [entry], "y"))
+
+
+def test_no_states(tmp_path):
+    entry = call(recurrent("y"), tensor("x"), initial_state=[])
+    with pytest.raises(kspike_ref.ArchiveError, match="needs states"):
+        kspike_ref.load_model(model(tmp_path, [entry], "y"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"go_backwards": False}, {"go_backwards": True, "return_sequences": True},
+     {"go_backwards": True, "return_state": True}],
+)  # fmt: skip
+def test_backward_layers(tmp_path, options):
+    item = layer(
+        "Bidirectional", "y", layer=recurrent("f"), backward_layer=recurrent("b", **options)
+    )
+    with pytest.raises(kspike_ref.ArchiveError, match="backward_layer must go the other way"):
+        kspike_ref.load_model(model(tmp_path, [call(item, tensor("x"))], "y"))
+
+
+def test_too_many_axes_for_a_cell(tmp_path):
+    reshape = layer("Reshape", "r", target_shape=[3, 2, 2])
+    entries = [call(reshape, tensor("x")), call(recurrent("y"), tensor("r"))]
+    with pytest.raises(kspike_ref.ArchiveError, match=r"takes \(batch, units\) a step"):
+        kspike_ref.load_model(model(tmp_path, entries, "y"))
+
+
+@pytest.mark.parametrize("policy", ["int32", "bool", "uint8"])
+@pytest.mark.parametrize("kind", ["LSTM", "Dense", "Rescaling"])
+def test_policies_of_integers(tmp_path, kind, policy):
+    """Keras would cast weights and floats that come in to integers."""
+    options = {"LSTM": {"units": 2}, "Dense": {"units": 2}, "Rescaling": {"scale": 0.5}}
+    item = layer(kind, "y", dtype=policy, **options.get(kind, {}))
+    with pytest.raises(kspike_ref.UnsupportedLayerError, match=f"with dtype='{policy}'"):
+        kspike_ref.load_model(model(tmp_path, [call(item, tensor("x"))], "y"))
+
+
+def test_policies_of_integers_without_arithmetic(tmp_path):
+    """Layers that move numbers take integers, and refuse the floats that Keras would cut."""
+    flat = layer("Flatten", "y", dtype="int32")
+    for name in ("x", "m"):
+        path = model(tmp_path, [call(flat, tensor(name))], "y")
+        x = [np.ones((1, 3, 4), "f4"), np.ones((1, 3), bool), np.ones((1, 2), "f4")]
+        if name == "m":
+            assert kspike_ref.load_model(path).predict(x).dtype == bool
+            continue
+        with pytest.raises(TypeError, match="no floats with dtype='int32'"):
+            kspike_ref.load_model(path).predict(x)
+
+
+@pytest.mark.parametrize("other", [tensor("q"), tensor("m"), [[[1.0] * 4] * 3] * 2])
+def test_operands_of_another_rank(tmp_path, other):
+    """NumPy would lay the batch of one along an axis of the other."""
+    entries = [call({**ADD, "config": {"name": "y"}}, tensor("x"), other)]
+    if isinstance(other, list):
+        constant = {"class_name": "__numpy__", "config": {"value": other, "dtype": "float32"}}
+        entries = [call({**ADD, "config": {"name": "y"}}, tensor("x"), constant)]
+    with pytest.raises(kspike_ref.UnsupportedLayerError, match="mixes the examples"):
+        kspike_ref.load_model(model(tmp_path, entries, "y"))
