@@ -186,8 +186,9 @@ def test_onnx_of_activations_that_tf2onnx_lacks(activation):
     x[0, 0] = [-5, -1e-6, -1e-3, 0, 1e-6, 5]
     values, spikes = run_onnx(to_onnx(both), x)
     expected, expected_spikes = both(x)
-    # float32 of another implementation; CELU goes through float64
-    np.testing.assert_allclose(values, expected, rtol=3e-6, atol=3e-7)
+    # float32 of another implementation, which for GELU is x/2 times 1 − erf, with an erf that is
+    # good to 2⁻²³, and x no larger than 9; CELU goes through float64
+    np.testing.assert_allclose(values, expected, rtol=3e-6, atol=6e-7)
     # A spike may move by a step where such a rate meets the threshold.
     total = np.abs(np.cumsum(spikes - expected_spikes, axis=1)).max()
     assert total <= 10.5
