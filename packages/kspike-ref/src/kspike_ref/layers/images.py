@@ -117,13 +117,12 @@ class _Sized(Layer):
         """Return channels, height and width of images that can be resized; None if unknown."""
         channels, *lengths = shape[1:] if self.channels_first else (shape[3], *shape[1:3])
         if 0 in lengths:
-            raise ArchiveError(
-                f"layer {self.name!r} needs images of some pixels. Received: {shape}"
-            )
+            raise ArchiveError(f"{self.name!r} needs images of some pixels. Received: {shape}")
         if None in (channels, *lengths):
             return None
         sizes = self.resized((lengths[0], lengths[1]))
-        if channels * max(*map(math.prod, sizes), self._work(sizes).between) > MAX_ELEMENTS:
+        pixels = max(*map(math.prod, sizes), self._work(sizes).between)
+        if channels * pixels > MAX_ELEMENTS:
             raise ArchiveError(
                 f"layer {self.name!r} would make images of more than {MAX_ELEMENTS} elements on "
                 f"the way from {shape} to {self.size}"

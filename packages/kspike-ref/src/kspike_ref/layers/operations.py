@@ -65,10 +65,9 @@ class Transpose(Operation):
 
     def _axes(self, rank: int) -> list[int]:
         given = self.config.get("axes")
-        if given is None:
-            axes = list(range(rank))[::-1]
-        else:
-            axes = [axis % rank for axis in integers("axes", given)]
+        axes = list(range(rank))[::-1]
+        if given is not None:
+            axes = [a % rank for a in integers("axes", given)]
         if sorted(axes) != list(range(rank)):
             raise ArchiveError(f"axes must be a permutation. Received: {given}")
         if axes[0] != 0:
