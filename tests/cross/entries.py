@@ -411,11 +411,11 @@ NEWER = (
         "MultiHeadAttention": two(lambda x, y: L.MultiHeadAttention(2, 3)(x, y)),
         "GroupQueryAttention": _HEADS,
         "GroupedQueryAttention": _HEADS,
-        "Attention": two(
-            lambda x, y: L.Attention(use_scale=True)([x, y]), within=(0, 5)
-        ),
+        "Attention": two(lambda x, y: L.Attention(use_scale=True)([x, y]), within=(0, 5)),
         "AdditiveAttention": two(lambda x, y: L.AdditiveAttention()([x, y])),
-        "SpectralNormalization": one(lambda x: L.SpectralNormalization(L.Dense(3))(x), is_cut=True, within=(0, 3)),
+        "SpectralNormalization": one(
+            lambda x: L.SpectralNormalization(L.Dense(3))(x), is_cut=True, within=(0, 3)
+        ),
         "CategoryEncoding": encoding(lambda: L.CategoryEncoding(9), within=(0, 8)),
         "Discretization": encoding(lambda: L.Discretization([-1.0, 0.0, 1.5, 50.0])),
         "IntegerLookup": encoding(lambda: L.IntegerLookup(vocabulary=[1, 5, 3]), within=(0, 8)),

@@ -220,9 +220,7 @@ for rank in (1, 2, 3):
         {"go_backwards": True, "return_state": True},
         {"data_format": "channels_first"},
     ]
-    case(
-        getattr(L, f"ConvLSTM{rank}D"), (3, *[4] * rank, 4), *every, filters=2, kernel_size=2
-    )
+    case(getattr(L, f"ConvLSTM{rank}D"), (3, *[4] * rank, 4), *every, filters=2, kernel_size=2)
 MODES = [{"output_mode": mode} for mode in ("one_hot", "multi_hot", "count")]
 case(of_integers(L.CategoryEncoding), (4,), *MODES, num_tokens=6)
 case(L.Discretization, (4,), *MODES, {"output_mode": "int"}, bin_boundaries=[-0.5, 0.0, 0.7])
@@ -275,7 +273,6 @@ def _arguments(cls):
         if "kwargs" not in parameters:
             break
     return {n for n in names if n not in UNUSED and n.split("_")[-1] not in UNUSED}
-
 
 
 def test_the_table_holds_every_argument():

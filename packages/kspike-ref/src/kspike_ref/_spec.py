@@ -149,9 +149,7 @@ class _Parser:
             spec.outputs = map_leaves(outputs, lambda leaf: _from_zero(leaf, models))
         return spec
 
-    def nested(
-        self, config: Mapping[str, Any], path: str, prefix: str, depth: int
-    ) -> ModelSpec:
+    def nested(self, config: Mapping[str, Any], path: str, prefix: str, depth: int) -> ModelSpec:
         """Parse a model within this one, or return it where it is shared."""
         shared = budget().models_made
         try:

@@ -138,7 +138,9 @@ class RefAdapter(Adapter):
 
         for index, node in enumerate(model.nodes):
             depth = max((depths[ref] for ref in node.inputs), default=0)
-            if (step := _into_time(node)) is not None:  # no layer of the model: the same signal inside
+            if (
+                step := _into_time(node)
+            ) is not None:  # no layer of the model: the same signal inside
                 identities[index, 0] = identity(*node.inputs[0])
                 depths[index, 0] = depths[node.inputs[0]] + step
                 continue

@@ -103,7 +103,10 @@ class QuantizedDense(_Int8):
             scale = scale * inputs_scale
         # whole numbers below 2**53 add up without rounding, in any order
         with np.errstate(divide="ignore", invalid="ignore"):  # integers above 127 have the scale 0
-            y = np.matmul(x.astype(np.float64), kernel.astype(np.float64)).astype(self.dtype) / scale
+            y = (
+                np.matmul(x.astype(np.float64), kernel.astype(np.float64)).astype(self.dtype)
+                / scale
+            )
         return self.activation(y + self.weights["bias"] if self.use_bias else y)
 
 
