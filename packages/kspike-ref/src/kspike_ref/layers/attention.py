@@ -242,7 +242,8 @@ class _Heads(Layer):
         y, scores = self._attend(projected, allowed, is_fused)
         if self.use_gate:
             y = y * self.gate(self.projections["gate"](query))
-        y = self.projections["output"](np.ascontiguousarray(y).reshape(*y.shape[:-2], -1))
+        y = np.ascontiguousarray(y).reshape(*y.shape[:-2], math.prod(y.shape[-2:]))
+        y = self.projections["output"](y)
         return [y, scores] if return_attention_scores else y
 
     def query_mask(self, carried: Any, given: Any) -> Any:
@@ -455,10 +456,9 @@ class Attention(Layer):
         masks = given[0] or [None]
         for axes in masks:
             check_mask(axes, 2)
-        if len(masks) != len(shapes[0]) and given[0]:
+        if given[0] and not 2 <= len(masks) <= len(shapes[0]):
             raise ArchiveError(
-                f"layer {self.name!r} needs a mask for each of {len(shapes[0])} inputs. "
-                f"Received: {len(masks)}"
+                f"layer {self.name!r} needs masks of query and value. Received: {len(masks)} masks"
             )
         if any(axes is not None for axes in masks) and len(shapes[0][0]) != 3:
             raise UnsupportedUseError("a mask of inputs of more than 3 axes")
