@@ -48,6 +48,17 @@ def test_heads(kind, arguments, options, tmp_path):
 
 @versions.since(3, 10, "gives values, not zeros, where everything is masked")
 @pytest.mark.parametrize("options", CALLS, ids=str)
+@pytest.mark.parametrize(("kind", "arguments"), [HEADS[0], HEADS[3]])
+def test_heads_without_examples(kind, arguments, options, tmp_path):
+    x = L.Input((5, 4))
+    y = keras.tree.flatten(kind(**arguments)(x, x, **options))
+    keras.Model(x, y).save(tmp_path / "m.keras")
+    made = kspike_ref.load_model(tmp_path / "m.keras").predict(np.ones((0, 5, 4), "f4"))
+    made = made if isinstance(made, list) else [made]
+    assert [one.shape for one in made] == [(0, *tensor.shape[1:]) for tensor in y]
+
+
+@pytest.mark.parametrize("options", CALLS, ids=str)
 @pytest.mark.parametrize(("kind", "arguments"), [HEADS[0], HEADS[2], HEADS[3]])
 def test_heads_listen_to_masks(kind, arguments, options, tmp_path):
     """The mask goes on to the last layer; one example is masked everywhere."""

@@ -207,6 +207,8 @@ def run(path, config, members, rng):
         return "refused"
     layers = [node.layer for node in model.nodes if node.name in model.inputs]
     arrays = fuzz_mutations.inputs(layers, rng)
+    if any(node.layer.class_name == "Embedding" for node in model.nodes):
+        arrays = [np.abs(array) for array in arrays]  # there are no rows below 0 to look up
     voltages = StillVoltages()
     with voltages.patch():
         y = predicted(model, arrays)

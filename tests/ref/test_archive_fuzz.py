@@ -192,6 +192,7 @@ def altered(draw, config):
     return config
 
 
+@pytest.mark.memory  # configurations decide what shapes reach compiled loops
 @pytest.mark.parametrize("name", DATA)
 @settings(FUZZ, max_examples=375)
 @given(draw=st.data())

@@ -467,10 +467,9 @@ class Attention(Layer):
         masks = given[0] or [None]
         for one in masks:
             check_mask(one, 2)
-        if len(masks) != len(shapes[0]) and given[0]:
+        if given[0] and not 2 <= len(masks) <= len(shapes[0]):
             raise ArchiveError(
-                f"layer {self.name!r} needs a mask for each of {len(shapes[0])} inputs. "
-                f"Received: {len(masks)}"
+                f"layer {self.name!r} needs masks of query and value. Received: {len(masks)} masks"
             )
         if any(axes is not None for axes in masks) and len(shapes[0][0]) != 3:
             raise UnsupportedUseError("a mask of inputs of more than 3 axes")
