@@ -185,7 +185,7 @@ class _Heads(Layer):
         axes: int | None = given[0]
         return axes
 
-    def call(
+    def call(  # type: ignore[override]  # the masks by keyword, as build sorts them
         self,
         query: Array,
         value: Array,
@@ -433,8 +433,9 @@ class Attention(Layer):
             scores: Array = np.matmul(*factors(query, key.swapaxes(-1, -2)))
             if not self.use_scale:
                 return scores
-            product, scale = dtypes.promoted(scores, self.weights["scale"])
-            return product * scale
+            product, factor = dtypes.promoted(scores, self.weights["scale"])
+            scaled: Array = product * factor
+            return scaled
         self.check_types(query, key)
         scale = self.weights["scale"] if self.use_scale else None
         return self.weights["concat_score_weight"] * _tanh_scores(query, key, scale, None)
