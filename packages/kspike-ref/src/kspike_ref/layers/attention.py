@@ -215,7 +215,7 @@ class _Heads(Layer):
         axes: int | None = given[0]
         return axes
 
-    def call(  # type: ignore[override]
+    def call(  # type: ignore[override]  # the masks by keyword, as build sorts them
         self,
         query: Array,
         value: Array,
@@ -493,7 +493,8 @@ class Attention(Layer):
             if not self.use_scale:
                 return scores
             product, scale = dtypes.promoted(scores, self.weights["scale"])
-            return product * scale
+            scaled: Array = product * scale
+            return scaled
         self.check_types(query, key)
         factor = self.weights["scale"] if self.use_scale else None
         return self.weights["concat_score_weight"] * _tanh_scores(query, key, factor, None)
