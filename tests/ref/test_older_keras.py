@@ -2,7 +2,6 @@
 
 import archives as a
 import numpy as np
-import pytest
 
 import kspike_ref
 
@@ -34,10 +33,3 @@ def test_former_arguments_of_threshold(tmp_path):
     x = np.array([[0.0, 0.5, 0.75]], "f4")
     loaded = _load(tmp_path / "m.keras", layers, "x")
     np.testing.assert_array_equal(loaded.predict(x), [[-2.0, -2.0, 0.75]])
-
-
-def test_what_is_applied_to_no_tensor_is_refused(tmp_path):
-    total = a.applied(a.layer("Sum", "total", "keras.src.ops.numpy", axis=[1]), [[[1.0, 2.0]]])
-    layers = [a.applied(a.input_layer(3, name="x")), total]
-    with pytest.raises(kspike_ref.ArchiveError, match="'total' is applied to no tensor"):
-        _load(tmp_path / "m.keras", layers, "x")

@@ -109,8 +109,6 @@ class _Builder:
             find = self._finder(made, name)
             arguments = [resolve(value, find) for value in arguments]
             keywords = {key: resolve(value, find) for key, value in keywords.items()}
-            if not list(refs([arguments, keywords])):
-                raise ArchiveError(f"layer {name!r} is applied to no tensor")
             outer, self.at = self.at, (*self.at, number)
             made[name, number] = self.call(member, tuple(arguments), keywords)
             self.at = outer
