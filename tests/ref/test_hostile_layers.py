@@ -116,15 +116,14 @@ def test_images_in_between_that_are_huge_are_refused(interpolation, tmp_path):
         loaded.predict(np.zeros((1, 0, 1, 1), np.float32))
 
 
-def test_a_vocabulary_that_repeats_itself_is_read_once(tmp_path):
+def test_a_vocabulary_that_repeats_itself_is_refused_soon(tmp_path):
     words = [-1] * 200_000 + [7]
     item = layer("IntegerLookup", "op", vocabulary=words, num_oov_indices=1)
     path = model(tmp_path, item, dtype="int32")
     start = time.process_time()
-    loaded = load_model(path)
+    with pytest.raises(kspike_ref.ArchiveError, match="each token once"):  # as Keras refuses it
+        load_model(path)
     assert time.process_time() - start < SECONDS
-    assert loaded.predict(np.full((1, 6, 4), 7)).max() == 1
-    assert loaded.predict(np.full((1, 6, 4), -1)).max() == 0
 
 
 def test_categories_do_not_take_memory_for_each_pair(tmp_path):
