@@ -24,7 +24,7 @@ from archives import (
     tensor,
 )
 
-from kspike_ref import ArchiveError, UnsupportedLayerError, _hdf5, _limits, load_model
+from kspike_ref import ArchiveError, UnsupportedLayerError, _hdf5, _limits, build, load_model
 
 
 @pytest.fixture
@@ -196,6 +196,17 @@ def test_json_tokens(path, tmp_path, monkeypatch):
     refused(as_folder(path, tmp_path), f"at most {count - 1} are read")
 
 
+@pytest.mark.parametrize("form", ["zip", "folder"])
+def test_bytes_of_json(path, tmp_path, monkeypatch, form):
+    config, weights = digits()
+    archive(path, config, weights)
+    monkeypatch.setattr(_limits, "MAX_JSON", len(json.dumps(config)))
+    place = path if form == "zip" else as_folder(path, tmp_path)
+    load_model(place)
+    monkeypatch.setattr(_limits, "MAX_JSON", len(json.dumps(config)) - 1)
+    refused(place, "config.json (has|claims to expand)")
+
+
 def test_json_of_empty_lists(path):
     """Compressed to some kilobytes, 16 million lists of 56 bytes each."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
@@ -220,6 +231,49 @@ def test_zip64_locator(path):
     with zipfile.ZipFile(path) as file:
         assert len(file.namelist()) == 3
     refused(path, "zip64")
+
+
+def test_bytes_of_the_list_of_files(path, monkeypatch):
+    archive(path, *digits())
+    data = path.read_bytes()
+    (size,) = struct.unpack_from("<I", data, data.rindex(b"PK\5\6") + 12)
+    monkeypatch.setattr(_limits, "MAX_DIRECTORY", size)
+    load_model(path)
+    monkeypatch.setattr(_limits, "MAX_DIRECTORY", size - 1)
+    refused(path, f"whose list has {size} bytes: too many")
+
+
+def test_weights_that_expand(path, monkeypatch):
+    config, weights = digits()
+    data = hdf5(weights)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("metadata.json", '{"keras_version": "3.15.1"}')
+        file.writestr("config.json", json.dumps(config))
+        file.writestr("model.weights.h5", data)
+    monkeypatch.setattr(_limits, "MAX_RATIO", 1)
+    monkeypatch.setattr(_limits, "MAX_EXPANDED", len(data))
+    load_model(path)
+    monkeypatch.setattr(_limits, "MAX_EXPANDED", len(data) - 1)
+    refused(path, "model.weights.h5 claims to expand")
+
+
+def test_applications_of_layers(path, monkeypatch):
+    archive(path, *digits())
+    monkeypatch.setattr(build, "MAX_NODES", 5)
+    assert len(load_model(path).nodes) == 5
+    monkeypatch.setattr(build, "MAX_NODES", 4)
+    refused(path, "more than 4 nodes")
+
+
+def test_elements_of_an_output(path):
+    """Nothing of that size is made at load."""
+    for steps in (1 << 15, (1 << 15) + 1):
+        repeat = layer("RepeatVector", "repeat", n=steps)
+        archive(path, sequential(input_layer(1 << 16), repeat), {"layers/x": []})
+        if steps * (1 << 16) <= _limits.MAX_ELEMENTS:
+            load_model(path)
+        else:
+            refused(path, "elements")
 
 
 @pytest.mark.parametrize("extra", [0, 1])

@@ -528,7 +528,10 @@ def check_size(name: str, shape: Any) -> None:
         lengths = [length for length in one if length is not None] if type(one) is tuple else [-1]
         is_shape = all(isinstance(length, int) and length >= 0 for length in lengths)
         if not is_shape or math.prod(lengths) > MAX_ELEMENTS:
-            raise ArchiveError(f"layer {name!r} has an impossible output shape: {one}")
+            raise ArchiveError(
+                f"layer {name!r} has an impossible output shape: {one}. One example of an output "
+                f"may hold {MAX_ELEMENTS} elements"
+            )
 
 
 def mixing(what: str) -> UnsupportedUseError:
