@@ -14,6 +14,7 @@ from entries import ENTRIES
 import kspike_ref
 import kspike_tf
 from kspike_energy import ModelEnergy
+from kspike_energy.registry import forget_statistics
 
 L = keras.layers
 
@@ -268,7 +269,7 @@ class Twice(L.Layer):
         return shape
 
 
-def test_statistics_registered_by_the_saved_name_serve_both(tmp_path):
+def test_statistics_registered_by_the_saved_name_serve_both(tmp_path, request):
     @kspike_ref.register_layer("energy_test>Twice")
     class _(kspike_ref.Layer):
         pointwise_from = 2
@@ -278,6 +279,7 @@ def test_statistics_registered_by_the_saved_name_serve_both(tmp_path):
 
     saved = "energy_test>Twice"
     ModelEnergy.register_layer(saved)(lambda node: {"connections": node.input_shapes[-1]})
+    request.addfinalizer(lambda: forget_statistics(saved))
     inp = keras.Input((None, 4))
     model = keras.Model(inp, L.TimeDistributed(Twice(), name="inside")(Twice(name="alone")(inp)))
     model.save(tmp_path / "model.keras")

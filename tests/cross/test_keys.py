@@ -30,6 +30,7 @@ NEEDED = {
     "Reshape": {"target_shape": (3,)},
     "Discretization": {"bin_boundaries": [0.0]},
     "IntegerLookup": {"vocabulary": [1, 2]},
+    "Hashing": {"num_bins": 3},
     "CategoryEncoding": {"num_tokens": 3},
     "RandomPosterization": {"factor": 4},
     "MultiHeadAttention": {"num_heads": 1, "key_dim": 2},

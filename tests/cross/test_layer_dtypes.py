@@ -35,7 +35,8 @@ def test_the_table_holds_every_layer_and_operation():
         key
         for key, cls in _registry.items()
         if cls.__module__.startswith("kspike_ref.") and key not in ENTRIES
-        if key != "Lambda"  # a function of the user's own, which gets what there is
+        # A Lambda's function is the user's own, and gets what there is; test_strings has strings.
+        if key not in ("Lambda", "Hashing", "StringLookup", "TextVectorization")
     }
     assert not missing
     assert set(ENTRIES) <= set(_registry)

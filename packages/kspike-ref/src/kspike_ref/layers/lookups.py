@@ -228,7 +228,6 @@ class IndexLookup(Encoding):
 class IntegerLookup(IndexLookup):
     """The place of each integer in a vocabulary; the first places are for all others."""
 
-    kinds = "iuf"
     kind = int
     usual = -1
 
