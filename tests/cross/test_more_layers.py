@@ -50,6 +50,18 @@ def test_int8(activations, tmp_path):
     check(model, tmp_path, [normal(5, 4, 6), np.arange(15).reshape(5, 3).astype("int32") % 9])
 
 
+def test_int8_with_a_quantiser_of_another_kind(tmp_path):
+    if not hasattr(keras.quantizers, "Int8QuantizationConfig"):
+        pytest.skip("this version of Keras has one quantiser of inputs")
+    model = keras.Sequential([L.Input((6,)), L.Dense(4)])
+    quantizer = keras.quantizers.AbsMaxQuantizer(axis=-1, epsilon=0.5)
+    config = keras.quantizers.Int8QuantizationConfig(activation_quantizer=quantizer)
+    model.quantize(config=config)
+    model.save(tmp_path / "m.keras")
+    with pytest.raises(kspike_ref.UnsupportedLayerError, match="activation_quantizer"):
+        kspike_ref.load_model(tmp_path / "m.keras")
+
+
 def test_int8_streams(tmp_path):
     recurrent = L.SimpleRNN(3, return_sequences=True)
     model = keras.Sequential([L.Input((None, 6)), L.Dense(5), recurrent])

@@ -107,3 +107,14 @@ def test_operands_of_another_rank(tmp_path, other):
         entries = [call({**ADD, "config": {"name": "y"}}, tensor("x"), constant)]
     with pytest.raises(kspike_ref.UnsupportedLayerError, match="mixes the examples"):
         kspike_ref.load_model(model(tmp_path, entries, "y"))
+
+
+@pytest.mark.parametrize(
+    "other", [{"class_name": float("nan"), "config": {}}, {"config": {}}, "text", {}, [None]]
+)
+def test_operands_that_are_no_numbers(tmp_path, other):
+    """What is neither tensor nor number is refused at load, not when the model runs."""
+    where = {**ADD, "class_name": "Where", "config": {"name": "y"}}
+    entries = [call(where, tensor("x"), tensor("x"), other)]
+    with pytest.raises(kspike_ref.ArchiveError, match="tensor"):
+        kspike_ref.load_model(model(tmp_path, entries, "y"))

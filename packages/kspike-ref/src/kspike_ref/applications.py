@@ -85,7 +85,7 @@ def resolve(value: Any, find: Callable[[Leaf], Any], depth: int = 0) -> Any:
         return Ellipsis
     if kind in ("__tensor__", "__numpy__") and isinstance(config, Mapping):
         return constant(config.get("value"), config.get("dtype"))
-    if kind is not None and "module" in value:
+    if kind is not None and ("module" in value or "config" in value):
         raise ArchiveError(f"an argument that is neither tensor nor number: {value!r:.80}")
     return {key: resolve(item, find, depth + 1) for key, item in value.items()}
 

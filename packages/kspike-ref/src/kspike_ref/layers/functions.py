@@ -13,6 +13,7 @@ import numpy as np
 
 from kspike_ref import _softmax, activations, dtypes
 from kspike_ref.archive import ArchiveError
+from kspike_ref.layers.arithmetic import is_number
 from kspike_ref.layers.base import Array, Shape
 from kspike_ref.layers.merge import broadcast
 from kspike_ref.layers.operation import Operation
@@ -198,7 +199,13 @@ class Where(Operation):
 def together(layer: Operation, shapes: Any) -> Shape:
     """Return the shape of tensors, arrays and numbers that broadcast, the batch first."""
     tensors = [shape for shape in shapes if isinstance(shape, tuple)]
-    arrays = [np.shape(value) for value in shapes if not isinstance(value, tuple)]
+    constants = [value for value in shapes if not isinstance(value, tuple)]
+    if not all(isinstance(value, np.ndarray) or is_number(value) for value in constants):
+        raise ArchiveError(
+            f"layer {layer.name!r} must be called with tensors, arrays and numbers. "
+            f"Received: {constants!r:.80}"
+        )
+    arrays = [np.shape(value) for value in constants]
     rank = max((len(shape) for shape in tensors), default=0)
     if not tensors or any(len(shape) != rank for shape in tensors):
         raise layer.mixes(f"tensors of different rank, {tensors},")

@@ -51,9 +51,14 @@ def _rounds_inputs(config: Mapping[str, Any]) -> bool:
     if quantizer is None:
         return False
     own = quantizer.get("config") if isinstance(quantizer, Mapping) else None
-    values = own.get("value_range", [-127, 127]) if isinstance(own, Mapping) else None
-    is_usual = isinstance(quantizer, Mapping) and quantizer.get("class_name") == "AbsMaxQuantizer"
-    if not is_usual or values not in ([-127, 127], (-127, 127)):
+    is_usual = (
+        isinstance(quantizer, Mapping)
+        and isinstance(own, Mapping)
+        and quantizer.get("class_name") == "AbsMaxQuantizer"
+        and own.get("value_range", [-127, 127]) in ([-127, 127], (-127, 127))
+        and own.get("epsilon", 1e-7) == 1e-7
+    )
+    if not is_usual:
         raise UnsupportedUseError(f"{config.get('name')}: activation_quantizer={quantizer!r:.80}")
     return True
 
