@@ -9,6 +9,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+import versions
 from entries import ENTRIES
 
 import kspike_ref
@@ -228,6 +229,7 @@ def test_every_operation_counts_the_same(tmp_path):
     assert used >= {key.removeprefix("ops:") for key in wanted if key.startswith("ops:")}
 
 
+@versions.whole_table
 def test_none_of_all_operations_fails_and_both_adapters_count_the_same(tmp_path):
     from kspike_ref.layers.registry import _registry
 

@@ -97,6 +97,7 @@ def masked():
     return keras.Model([x, y, z, steps, others, allowed], [h, i])
 
 
+@versions.since(3, 12, "fails for masked values in Attention")
 def test_masks_are_no_signals(tmp_path):
     model = masked()
     model.save(tmp_path / "m.keras")

@@ -309,6 +309,7 @@ def test_the_table_holds_every_argument():
     assert not missing
 
 
+@versions.whole_table
 def test_arguments_have_the_effect_of_keras(tmp_path):
     rng = np.random.default_rng(0)
     inputs, outputs, names = {}, [], []

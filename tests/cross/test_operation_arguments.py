@@ -161,6 +161,7 @@ def test_no_operation_drops_an_argument_that_it_does_not_know():
             create(serialised)
 
 
+@versions.whole_table
 def test_arguments_have_the_effect_of_keras(tmp_path):
     x = np.random.default_rng(0).normal(size=(3, *SHAPE)).astype(np.float32)
     tensor = keras.Input(SHAPE)
