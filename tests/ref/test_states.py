@@ -256,10 +256,9 @@ def test_steps_with_states_of_another_form(streaming):
 
 @pytest.mark.parametrize("bad", [1.0, None, "2", True])
 def test_no_number_of_examples(streaming, bad):
-    with pytest.raises(TypeError, match="batch_size must be an integer"):
-        streaming.initial_state(bad)
-    with pytest.raises(ValueError, match="batch_size must not be negative"):
-        streaming.initial_state(-1)
+    for one in (bad, -1):
+        with pytest.raises(ValueError, match=r"batch_size must be .* Received"):
+            streaming.initial_state(one)
     state = streaming.initial_state(np.int64(2))
     streaming.step(x_of(2)[:, 0], state)
 

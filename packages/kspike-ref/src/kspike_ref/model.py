@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import layers as layers  # enters the layers in the table
-from kspike_ref._arguments import check_names, told_options
+from kspike_ref._arguments import check_count, check_names, told_options
 from kspike_ref._files import read_model
 from kspike_ref._interrupt import interruptible
 from kspike_ref._limits import one_load
@@ -36,7 +36,7 @@ from kspike_ref.layers.base import Array, Layer, UnsupportedLayerError
 from kspike_ref.layers.recurrent import flat
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.run import LayerCallError, Runner
-from kspike_ref.states import Streamed, number_of_examples
+from kspike_ref.states import Streamed
 from kspike_ref.streaming import Stream, plan
 from kspike_ref.summary import summary
 
@@ -422,13 +422,11 @@ class Model:
         ------
         ValueError
             If the model has no time axis, or a layer that mixes time steps, or ``batch_size`` is
-            negative.
-        TypeError
-            If ``batch_size`` is not an integer.
+            not a number of examples.
         """
         if self._no_stream:
             raise ValueError(self._no_stream)
-        rows = number_of_examples(batch_size)
+        rows = check_count("batch_size", batch_size)
         if self._chain is not None:
             return self._chain.initial_state(rows)
         return self._streamed.initial(rows)

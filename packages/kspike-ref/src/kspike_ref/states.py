@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -12,24 +11,6 @@ from kspike_ref.graph import Node
 from kspike_ref.layers.base import StatefulLayer, check_rows, wrong_batch
 
 _ANYTHING_ELSE = "state must be what initial_state or step of this model returned. Received: {}"
-
-
-def number_of_examples(batch_size: Any) -> int:
-    """Return a number of examples as an ``int``.
-
-    Raises
-    ------
-    TypeError
-        If it is not an integer.
-    ValueError
-        If it is negative.
-    """
-    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__"):
-        raise TypeError(f"batch_size must be an integer. Received: {batch_size!r}")
-    rows = operator.index(batch_size)
-    if rows < 0:
-        raise ValueError(f"batch_size must not be negative. Received: {batch_size!r}")
-    return rows
 
 
 class Streamed:
