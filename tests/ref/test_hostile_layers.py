@@ -186,3 +186,16 @@ def test_layers_that_are_called_with_numbers_alone_are_refused(item, tmp_path):
     config = functional([first, applied(item, [[1, 2]])], [["input", 0, 0]], [["op", 0, 0]])
     with pytest.raises(kspike_ref.ArchiveError, match="tensor"):
         load_model(archive(path, config, {}))
+
+
+@pytest.mark.parametrize("function", [np.add, np.multiply])
+def test_sums_in_pieces_have_the_bits_of_one(monkeypatch, function):
+    """A long sum in one call of NumPy would keep Ctrl-C waiting."""
+    from kspike_ref.layers import statistics
+
+    x = np.random.default_rng(0).normal(size=(3, 50, 4)).astype(np.float32)
+    for piece in (1, 40, 1 << 22):
+        monkeypatch.setattr(statistics, "_PIECE", piece)
+        for axis in (1, 2):
+            y = statistics.cumulated(function, x, axis, np.dtype("float32"))
+            np.testing.assert_array_equal(y, function.accumulate(x, axis=axis))

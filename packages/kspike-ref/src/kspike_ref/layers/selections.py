@@ -278,7 +278,12 @@ class Tile(Operation):
         return len(shape) > 2 and self._counts(len(shape))[1] == 1
 
     def call(self, x: Array) -> Array:
-        return np.tile(x, self._counts(x.ndim))
+        # Not np.tile, which holds the GIL: no other thread could run, or see Ctrl-C.
+        counts = self._counts(x.ndim)
+        pairs = zip(counts, x.shape, strict=True)
+        y = np.empty([n for pair in pairs for n in pair], x.dtype)
+        y[...] = x.reshape([n for length in x.shape for n in (1, length)])
+        return y.reshape([count * n for count, n in zip(counts, x.shape, strict=True)])
 
 
 @known("ops:Swapaxes", "ops:Moveaxis")

@@ -15,6 +15,8 @@ from kspike_ref.layers.functions import one_axis
 from kspike_ref.layers.operation import Operation
 from kspike_ref.layers.registry import known
 
+_PIECE = 1 << 22  # elements that are accumulated at once: some milliseconds
+
 
 @known("ops:Var", "ops:Std", "ops:Logsumexp", "ops:CountNonzero", "ops:Amax", "ops:Amin")
 class Statistic(Reduction):
@@ -187,9 +189,24 @@ class Scan(Operation):
             return np.argsort(x, axis=axis, kind="stable").astype(np.int32)
         kind = dtypes.computed(self.result_type) if self.result_type else x.dtype
         kind = np.dtype("int32") if kind.kind == "b" else kind
-        function = np.cumsum if self.class_name == "Cumsum" else np.cumprod
-        y: Array = function(x.astype(kind, copy=False), axis=axis, dtype=kind)
-        return y
+        return cumulated(np.add if self.class_name == "Cumsum" else np.multiply, x, axis, kind)
+
+
+def cumulated(function: np.ufunc, x: Array, axis: int, kind: Any) -> Array:
+    """Return `function.accumulate` along an axis, in pieces.
+
+    NumPy holds the GIL in each call, so that nothing could interrupt a long one. The operations
+    and their order are those of one call.
+    """
+    y = np.empty(x.shape, kind)
+    source, out = np.moveaxis(x, axis, 0), np.moveaxis(y, axis, 0)
+    steps = max(1, _PIECE * len(source) // max(1, x.size))
+    for first in range(0, len(source), steps):
+        piece = source[first : first + steps].astype(kind)
+        if first:
+            piece[0] = function(out[first - 1], piece[0])
+        function.accumulate(piece, axis=0, out=out[first : first + steps])
+    return y
 
 
 @known("ops:TopK")
