@@ -1,6 +1,6 @@
 """The limits on what one model file may ask for, and the budget that a load draws on.
 
-A file comes from a stranger. Every count and size in it is compared with a number in this module
+Model files are untrusted. Every count and size in it is compared with a number in this module
 before memory is spent on it. The numbers are far above what real models need: the largest model of
 ``keras.applications`` has 2 MB of configuration, 1,000 layers and fewer than 200,000 JSON tokens.
 """

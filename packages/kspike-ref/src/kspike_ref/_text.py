@@ -17,7 +17,7 @@ def printable(text: str) -> str:
     Returns
     -------
     str
-        The same, each character that `str.isprintable` refuses as ``\\x1b`` or ``\\u202e``.
+        The same, each character that `str.isprintable` refuses as ``\x1b`` or ``\u202e``.
     """
     if text.isprintable():
         return text

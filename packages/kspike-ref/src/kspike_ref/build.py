@@ -86,7 +86,7 @@ class _Builder:
         self.graph = Graph(name)
         self.store = store
         self.unsupported: list[str] = []
-        self.unknown: set[int] = set()  # nodes behind what is not supported: shapes without sense
+        self.unknown: set[int] = set()  # nodes behind unsupported ones, of unknown shapes
         self.applied: dict[int, int] = {}  # how often each layer was applied, by identity
         self.at: tuple[int, ...] = ()  # which application this is, of each model around and of this
         self.places: list[tuple[int, ...]] = []  # the same, of each node

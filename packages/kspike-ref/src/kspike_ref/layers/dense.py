@@ -19,6 +19,7 @@ from kspike_ref.layers.quantized import (
     QuantizedEmbedding,
     mode_of,
     refuse_quantized,
+    rows_of,
 )
 from kspike_ref.layers.registry import known
 
@@ -203,11 +204,4 @@ class Embedding(Layer):
         return inputs[0] != 0
 
     def call(self, x: Array) -> Array:
-        index = x.astype(np.int64)
-        if index.size and not 0 <= int(index.min()) <= int(index.max()) < self.rows:
-            raise ValueError(
-                f"x must hold integers from 0 to {self.rows - 1} at {self.name!r}. "
-                f"Received: {int(index.min())} to {int(index.max())}"
-            )
-        y: Array = self.weights["embeddings"][index]
-        return y
+        return rows_of(self.name, self.weights["embeddings"], x)

@@ -14,7 +14,7 @@ from kspike_ref.layers.registry import known
 
 MODES = ("int", "one_hot", "multi_hot", "count")
 _NOT_COUNTED = ("int8", "int16", "uint8", "uint16", "uint32", "uint64")  # by TensorFlow
-_MOST = 1 << 24  # categories: a limit for files of strangers
+_MOST = 1 << 24  # categories: a limit, as files are untrusted
 
 
 class Encoding(Layer):

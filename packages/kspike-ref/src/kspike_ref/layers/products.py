@@ -24,7 +24,7 @@ from kspike_ref.layers.operation import Operation
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.registry import known
 
-_MOST = 2**40  # multiplications for one example: a limit for equations of strangers
+_MOST = 2**40  # multiplications for one example: a limit, as files are untrusted
 
 
 def rows_times(x: Array, matrix: Array) -> Array:

@@ -63,6 +63,18 @@ def _rounds_inputs(config: Mapping[str, Any]) -> bool:
     return True
 
 
+def rows_of(name: str, table: Array, x: Array) -> Array:
+    """Return the rows of a layer's table that integers choose; refuse those outside it."""
+    index = x.astype(np.int64)
+    if index.size and not 0 <= int(index.min()) <= int(index.max()) < len(table):
+        raise ValueError(
+            f"x must hold integers from 0 to {len(table) - 1} at {name!r}. "
+            f"Received: {int(index.min())} to {int(index.max())}"
+        )
+    rows: Array = table[index]
+    return rows
+
+
 class _Int8(Layer):
     """What layers with weights of 8 bits share: integers, and a scale for each column or row."""
 
@@ -141,14 +153,7 @@ class QuantizedEmbedding(_Int8):
         return inputs[0] != 0
 
     def call(self, x: Array) -> Array:
-        index = x.astype(np.int64)
-        if index.size and not 0 <= int(index.min()) <= int(index.max()) < self.rows:
-            raise ValueError(
-                f"x must hold integers from 0 to {self.rows - 1} at {self.name!r}. "
-                f"Received: {int(index.min())} to {int(index.max())}"
-            )
-        y: Array = self.table[index]
-        return y
+        return rows_of(self.name, self.table, x)
 
 
 @known("SpectralNormalization")

@@ -17,7 +17,7 @@ from kspike_ref.layers.operation import Operation, function_name
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.shape import repeated
 
-_MOST = 1 << 24  # copies of an element, or elements of padding: a limit for files of strangers
+_MOST = 1 << 24  # copies of an element, or elements of padding: a limit, as files are untrusted
 
 
 def _count(layer: Operation, value: Any, name: str) -> int:
