@@ -137,11 +137,11 @@ def guard_this_thread() -> None:
 
 def install() -> None:
     """Give the arrays of this thread, and of all threads that start later, guard pages."""
-    from kspike_ref import _memory
+    from kspike_ref.kernels import memory
 
     # Arrays that start at a cache line have unused memory behind them, where nothing would fault.
     for name, module in list(sys.modules.items()):
-        if name.startswith("kspike_ref.") and hasattr(module, "aligned") and module is not _memory:
+        if name.startswith("kspike_ref.") and hasattr(module, "aligned") and module is not memory:
             module.aligned = lambda values: np.array(values, order="C")
     run = threading.Thread.run
 

@@ -9,9 +9,9 @@ import time
 
 import numpy as np
 
-from kspike_ref._signal import frozen
-from kspike_ref.events import EventConvolution, dense_activity, dense_pays
 from kspike_ref.kernels import convolve, matmul
+from kspike_ref.layers.events import EventConvolution, dense_activity, dense_pays
+from kspike_ref.signals import frozen
 
 DENSITIES = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4]
 BATCH, SIDE, CHANNELS, FILTERS = 32, 28, 32, 64

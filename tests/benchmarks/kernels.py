@@ -21,7 +21,7 @@ from benchmarks.peers.limits import copy
 from benchmarks.works import DYNAMICS as NAMES
 from benchmarks.works import SHAPES
 
-from kspike_ref._memory import aligned
+from kspike_ref.kernels.memory import aligned
 from kspike_ref.spiking import SpikingDynamics
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
 

@@ -97,8 +97,8 @@ def measure_conv(activity=0.02):
     """A 3×3 convolution of spikes, 32→64 channels on 32×32 positions."""
     import tensorflow as tf
 
-    from kspike_ref.counting import tally
     from kspike_ref.layers.conv import Conv
+    from kspike_ref.running.counts import tally
 
     rng = np.random.default_rng(0)
     x = np.where(rng.random((32, 32, 32, 32)) < activity, 1000, 0).astype(np.float32)
@@ -124,7 +124,7 @@ def peak_memory(path, count=1_000_000):
 import re, sys
 from pathlib import Path
 import numpy as np, kspike_ref
-from kspike_ref import chain
+from kspike_ref.running import chain
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 model = kspike_ref.load_model(sys.argv[1])

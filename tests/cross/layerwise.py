@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import kspike_ref
 import kspike_tf
-from kspike_ref.graph import substitute
+from kspike_ref.running.graph import substitute
 
 # Float32 products of a few hundred terms, added in another order, differ by about 1e-6 of the
 # largest output; ten times that is what is promised for every layer.

@@ -9,7 +9,7 @@ import pytest
 
 import kspike_ref
 import kspike_tf
-from kspike_ref.graph import substitute
+from kspike_ref.running.graph import substitute
 
 L = keras.layers
 

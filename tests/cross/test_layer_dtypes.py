@@ -14,8 +14,8 @@ from entries import ENTRIES, USES
 
 import kspike_ref
 from kspike_ref import dtypes
-from kspike_ref.graph import substitute
 from kspike_ref.layers.registry import _registry
+from kspike_ref.running.graph import substitute
 
 # Everyday: what files hold. The others take the same ways through the code.
 EVERYDAY = ("bool", "uint8", "int32", "float32")

@@ -28,7 +28,8 @@ from archives import (
 )
 
 import kspike_ref
-from kspike_ref import ArchiveError, _hdf5, load_model
+from kspike_ref import ArchiveError, load_model
+from kspike_ref.saved import hdf5
 
 
 @pytest.fixture
@@ -303,8 +304,8 @@ def test_object_header_in_many_pieces():
     header = struct.pack("<BBHII4x", 1, 0, 1000, 1, 24)
     places = range(first + 24, first + 24 * 1001, 24)
     pieces = b"".join(struct.pack("<HHB3xQQ", 0x10, 16, 0, place, 24) for place in places)
-    with pytest.raises(_hdf5.FormatError, match="in too many pieces"):
-        _hdf5.File(data + header + pieces).dataset(len(data))
+    with pytest.raises(hdf5.FormatError, match="in too many pieces"):
+        hdf5.File(data + header + pieces).dataset(len(data))
 
 
 def test_reader_agrees_with_h5py():
@@ -322,7 +323,7 @@ def test_reader_agrees_with_h5py():
         for name, values in (arrays | many).items():
             h5[f"x/y/{name}"] = values
 
-    file = _hdf5.File(archives.hdf5({}, write))
+    file = hdf5.File(archives.hdf5({}, write))
     assert file.children("x/z") is None
     members = file.children("x/y")
     assert set(members) == set(arrays) | set(many)
@@ -341,7 +342,7 @@ def test_reader_knows_bfloat16():
         data = h5py.h5d.create(h5.id, b"x", kind, space)
         data.write(space, space, np.array([0x3FC0, 0xC000], "<u2").view("<f2"), mtype=kind)
 
-    file = _hdf5.File(archives.hdf5({}, write))
+    file = hdf5.File(archives.hdf5({}, write))
     np.testing.assert_array_equal(file.read(file.dataset(file.children("")["x"])), [1.5, -2.0])
 
 

@@ -22,10 +22,12 @@ from archives import (
 )
 from unsaved import unsaved
 
-from kspike_ref import _interrupt, _threads, chain, load_model
-from kspike_ref.cost import shapes_of
-from kspike_ref.graph import Ref
+from kspike_ref import load_model
 from kspike_ref.layers import window
+from kspike_ref.running import chain, interrupt
+from kspike_ref.running import threads as _threads
+from kspike_ref.running.cost import shapes_of
+from kspike_ref.running.graph import Ref
 
 
 def _conv(name, filters, **options):
@@ -376,7 +378,7 @@ def test_pieces_have_the_bits_of_the_whole(item, monkeypatch):
     monkeypatch.setattr(window, "_PIECE", 40)
     for piece in (40, 300):
         monkeypatch.setattr(window, "_PIECE", piece)
-        cut = _interrupt.interruptible(lambda: model.predict(x))
+        cut = interrupt.interruptible(lambda: model.predict(x))
         np.testing.assert_array_equal(cut, whole)
 
 
@@ -395,9 +397,9 @@ def test_pieces_of_a_chain_have_the_bits_of_the_whole(last, steps, monkeypatch):
     monkeypatch.setattr(chain, "_SHORT", 1000)
     monkeypatch.setattr(model._chain, "_short", 0)
     for _ in range(2):
-        np.testing.assert_array_equal(_interrupt.interruptible(lambda: model.predict(x)), whole)
+        np.testing.assert_array_equal(interrupt.interruptible(lambda: model.predict(x)), whole)
         assert model.last_run["a"].operations == operations
-        cut = _interrupt.interruptible(lambda: model.predict(x[:, 0], timesteps=steps))
+        cut = interrupt.interruptible(lambda: model.predict(x[:, 0], timesteps=steps))
         np.testing.assert_array_equal(cut, still)
 
 
@@ -484,12 +486,12 @@ def test_a_thread_that_is_stopped_ends_between_two_pieces():
         begun.append(i)
         stop.set()
 
-    token = _interrupt._stop.set(stop)
+    token = interrupt._stop.set(stop)
     try:
-        with pytest.raises(_interrupt.Stopped):
+        with pytest.raises(interrupt.Stopped):
             _threads.share(work, range(100), 1)
     finally:
-        _interrupt._stop.reset(token)
+        interrupt._stop.reset(token)
     assert begun == [0]
 
 
@@ -498,19 +500,19 @@ def test_where_no_thread_can_be_started(monkeypatch):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    assert _interrupt.interruptible(threading.get_ident) == threading.get_ident()
+    assert interrupt.interruptible(threading.get_ident) == threading.get_ident()
     with pytest.raises(ZeroDivisionError):
-        _interrupt.interruptible(lambda: 1 / 0)
+        interrupt.interruptible(lambda: 1 / 0)
 
 
 def test_a_run_of_its_own_thread_gives_results_and_errors():
     for result in (None, 3, [1]):
-        assert _interrupt.interruptible(lambda result=result: result) is result
-    assert _interrupt.interruptible(threading.get_ident) != threading.get_ident()
+        assert interrupt.interruptible(lambda result=result: result) is result
+    assert interrupt.interruptible(threading.get_ident) != threading.get_ident()
     with _threads.limit_threads(1):
-        assert _interrupt.interruptible(_threads.num_threads) == 1
+        assert interrupt.interruptible(_threads.num_threads) == 1
     with pytest.raises(ZeroDivisionError):
-        _interrupt.interruptible(lambda: 1 / 0)
+        interrupt.interruptible(lambda: 1 / 0)
 
 
 def test_shapes_are_those_of_a_run():

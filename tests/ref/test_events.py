@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kspike_ref import _threads, events
-from kspike_ref._signal import frozen
-from kspike_ref.events import Activity, EventConvolution
 from kspike_ref.kernels import convolve, matmul
 from kspike_ref.kernels import events as loops
+from kspike_ref.layers import events
+from kspike_ref.layers.events import Activity, EventConvolution
+from kspike_ref.running import threads
+from kspike_ref.signals import frozen
 
 pytestmark = pytest.mark.memory
 
@@ -95,9 +96,9 @@ def test_convolution(data):
 
 @pytest.mark.parametrize("batch", [1, 2, 9])
 @pytest.mark.parametrize("filters", [20, 64, 100])
-def test_threads_share_examples_or_lines(monkeypatch, batch, filters):
-    monkeypatch.setattr(_threads, "_CORES", 4)
-    monkeypatch.setattr(_threads, "_WORTH_THREADS", 0)
+def testthreads_share_examples_or_lines(monkeypatch, batch, filters):
+    monkeypatch.setattr(threads, "_CORES", 4)
+    monkeypatch.setattr(threads, "WORTH_THREADS", 0)
     x = spikes((batch, 1, 12, 12, 8), 0.2)
     geometry = geometry_of(
         *(np.array(v) for v in ([1, 12, 12], [1, 3, 3], [1, 1, 1], [1, 1, 1])), "same"

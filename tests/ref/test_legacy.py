@@ -28,11 +28,10 @@ from archives import (
 from kspike_ref import (
     ArchiveError,
     UnsupportedLayerError,
-    _hdf5,
-    _keras2,
-    _legacy,
     load_model,
 )
+from kspike_ref.saved import hdf5 as _hdf5
+from kspike_ref.saved import keras2, legacy_h5
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "keras2"
 NAMES = ["recurrent", "time_major", "convolutional", "nested", "embedded"]
@@ -107,10 +106,10 @@ def test_options_without_effect_only(tmp_path):
 def test_old_sequential_configurations():
     """A list of layers, and the input's shape in the first one."""
     first = {"class_name": "Dense", "config": {"name": "d", "batch_input_shape": [None, 4]}}
-    config = _keras2.upgrade({"class_name": "Sequential", "config": [first]})
+    config = keras2.upgrade({"class_name": "Sequential", "config": [first]})
     shapes = [item["config"].get("batch_shape") for item in config["config"]["layers"]]
     assert shapes == [[None, 4], None]
-    assert _keras2.upgrade({"class_name": "GRU", "config": {}})["config"]["reset_after"] is False
+    assert keras2.upgrade({"class_name": "GRU", "config": {}})["config"]["reset_after"] is False
 
 
 @pytest.mark.parametrize(
@@ -251,7 +250,7 @@ def test_references_to_one_long_string_are_counted_before_it_is_copied(tmp_path)
 
 def test_weights_of_many_layers_within_one_are_found_in_linear_time():
     layers = [f"layer_{i}" for i in range(30_000)]
-    unread = _legacy._Unread([f"{name}/{part}" for name in layers for part in ("kernel", "bias")])
+    unread = legacy_h5._Unread([f"{name}/{part}" for name in layers for part in ("kernel", "bias")])
     start = time.process_time()
     for name in reversed(layers):
         found = unread.first(2, [name, f"forward_{name}"])
@@ -264,7 +263,7 @@ def test_weights_of_many_layers_within_one_are_found_in_linear_time():
 
 def test_weights_are_found_by_the_names_of_layers_around_them():
     names = ["a/b/kernel", "b/kernel", "x/a/b/bias", "ab/kernel"]
-    unread = _legacy._Unread(names)
+    unread = legacy_h5._Unread(names)
     assert unread.first(9, ["b"]) == names[:3]
     assert unread.first(9, ["a/b"]) == [names[0], names[2]]
     assert unread.first(9, ["a", "ab"]) == [names[0], *names[2:]]

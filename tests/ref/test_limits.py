@@ -24,7 +24,9 @@ from archives import (
     tensor,
 )
 
-from kspike_ref import ArchiveError, UnsupportedLayerError, _hdf5, _limits, build, load_model
+from kspike_ref import ArchiveError, UnsupportedLayerError, load_model
+from kspike_ref.saved import build, limits
+from kspike_ref.saved import hdf5 as _hdf5
 
 
 @pytest.fixture
@@ -136,7 +138,7 @@ def test_types_of_constants(path, kind):
 
 
 def test_arrays_that_the_configuration_alone_asks_for(path):
-    size = _limits.MAX_MADE // 8
+    size = limits.MAX_MADE // 8
 
     def model(length):
         mean = layer("Normalization", "n", axis=-1, mean=0.0, variance=1.0)
@@ -144,9 +146,9 @@ def test_arrays_that_the_configuration_alone_asks_for(path):
 
     archive(path, model(size + 1), {"layers/x": []})
     refused(path, "a model may make")
-    _limits.Budget().make(_limits.MAX_MADE, "this")
-    with pytest.raises(_limits.LimitError, match="a model may make"):
-        _limits.Budget().make(_limits.MAX_MADE + 1, "this")
+    limits.Budget().make(limits.MAX_MADE, "this")
+    with pytest.raises(limits.LimitError, match="a model may make"):
+        limits.Budget().make(limits.MAX_MADE + 1, "this")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +170,7 @@ def test_states_of_many_units_are_not_made_at_load(path, item):
 
 
 def test_a_chain_of_as_many_states_as_it_may_keep(path, monkeypatch):
-    from kspike_ref import chain
+    from kspike_ref.running import chain
 
     x = np.ones((2, 9, 4), "f4")
     archive(path, *digits())
@@ -189,9 +191,9 @@ def test_json_tokens(path, tmp_path, monkeypatch):
     text = json.dumps(config).encode()
     count = sum(text.count(mark) for mark in (b"{", b"[", b",", b":"))
     archive(path, config, weights)
-    monkeypatch.setattr(_limits, "MAX_TOKENS", count)
+    monkeypatch.setattr(limits, "MAX_TOKENS", count)
     load_model(path)
-    monkeypatch.setattr(_limits, "MAX_TOKENS", count - 1)
+    monkeypatch.setattr(limits, "MAX_TOKENS", count - 1)
     refused(path, f"config.json holds {count} lists, objects and values; at most {count - 1}")
     refused(as_folder(path, tmp_path), f"at most {count - 1} are read")
 
@@ -200,10 +202,10 @@ def test_json_tokens(path, tmp_path, monkeypatch):
 def test_bytes_of_json(path, tmp_path, monkeypatch, form):
     config, weights = digits()
     archive(path, config, weights)
-    monkeypatch.setattr(_limits, "MAX_JSON", len(json.dumps(config)))
+    monkeypatch.setattr(limits, "MAX_JSON", len(json.dumps(config)))
     place = path if form == "zip" else as_folder(path, tmp_path)
     load_model(place)
-    monkeypatch.setattr(_limits, "MAX_JSON", len(json.dumps(config)) - 1)
+    monkeypatch.setattr(limits, "MAX_JSON", len(json.dumps(config)) - 1)
     refused(place, "config.json (has|claims to expand)")
 
 
@@ -237,9 +239,9 @@ def test_bytes_of_the_list_of_files(path, monkeypatch):
     archive(path, *digits())
     data = path.read_bytes()
     (size,) = struct.unpack_from("<I", data, data.rindex(b"PK\5\6") + 12)
-    monkeypatch.setattr(_limits, "MAX_DIRECTORY", size)
+    monkeypatch.setattr(limits, "MAX_DIRECTORY", size)
     load_model(path)
-    monkeypatch.setattr(_limits, "MAX_DIRECTORY", size - 1)
+    monkeypatch.setattr(limits, "MAX_DIRECTORY", size - 1)
     refused(path, f"whose list has {size} bytes: too many")
 
 
@@ -250,10 +252,10 @@ def test_weights_that_expand(path, monkeypatch):
         file.writestr("metadata.json", '{"keras_version": "3.15.1"}')
         file.writestr("config.json", json.dumps(config))
         file.writestr("model.weights.h5", data)
-    monkeypatch.setattr(_limits, "MAX_RATIO", 1)
-    monkeypatch.setattr(_limits, "MAX_EXPANDED", len(data))
+    monkeypatch.setattr(limits, "MAX_RATIO", 1)
+    monkeypatch.setattr(limits, "MAX_EXPANDED", len(data))
     load_model(path)
-    monkeypatch.setattr(_limits, "MAX_EXPANDED", len(data) - 1)
+    monkeypatch.setattr(limits, "MAX_EXPANDED", len(data) - 1)
     refused(path, "model.weights.h5 claims to expand")
 
 
@@ -270,7 +272,7 @@ def test_elements_of_an_output(path):
     for steps in (1 << 15, (1 << 15) + 1):
         repeat = layer("RepeatVector", "repeat", n=steps)
         archive(path, sequential(input_layer(1 << 16), repeat), {"layers/x": []})
-        if steps * (1 << 16) <= _limits.MAX_ELEMENTS:
+        if steps * (1 << 16) <= limits.MAX_ELEMENTS:
             load_model(path)
         else:
             refused(path, "elements")
@@ -278,7 +280,7 @@ def test_elements_of_an_output(path):
 
 @pytest.mark.parametrize("extra", [0, 1])
 def test_members(path, monkeypatch, extra):
-    monkeypatch.setattr(_limits, "MAX_MEMBERS", 10)
+    monkeypatch.setattr(limits, "MAX_MEMBERS", 10)
     archive(path, *digits(), **{f"asset{i}": b"" for i in range(7 + extra)})
     if extra:
         refused(path, "an archive of 11 files")
@@ -297,9 +299,9 @@ def test_members(path, monkeypatch, extra):
 def test_layers(path, monkeypatch):
     config = sequential(input_layer(4), layer("Dropout", "a"), layer("Dropout", "b"))
     archive(path, config, {"layers/x": []})
-    monkeypatch.setattr(_limits, "MAX_LAYERS", 3)
+    monkeypatch.setattr(limits, "MAX_LAYERS", 3)
     load_model(path)
-    monkeypatch.setattr(_limits, "MAX_LAYERS", 2)
+    monkeypatch.setattr(limits, "MAX_LAYERS", 2)
     refused(path, "a model of more than 2 layers")
 
 
@@ -312,9 +314,9 @@ def nested(depth):
 
 
 def test_layers_within_layers(path):
-    archive(path, nested(_limits.MAX_NESTING), {"layers/x": []})
+    archive(path, nested(limits.MAX_NESTING), {"layers/x": []})
     load_model(path)
-    for depth in (_limits.MAX_NESTING + 1, 300):
+    for depth in (limits.MAX_NESTING + 1, 300):
         archive(path, nested(depth), {"layers/x": []})
         refused(path, "nested too deeply|not readable JSON")
 

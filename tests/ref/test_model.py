@@ -26,8 +26,8 @@ from archives import (
 
 import kspike_ref
 from kspike_ref import load_model
-from kspike_ref.batches import forget
 from kspike_ref.layers.registry import key_of
+from kspike_ref.running.batches import forget
 
 pytestmark = pytest.mark.memory
 

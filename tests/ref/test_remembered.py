@@ -7,8 +7,8 @@ import pytest
 from archives import dense, input_layer, layer, sequential
 from unsaved import unsaved
 
-from kspike_ref.batches import block_size
-from kspike_ref.inputs import Inputs
+from kspike_ref.running.batches import block_size
+from kspike_ref.running.inputs import Inputs
 
 
 def _spikes():

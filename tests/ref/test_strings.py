@@ -11,7 +11,9 @@ from archives import applied, archive, functional, input_layer, layer, sequentia
 from test_limits import as_folder, refused
 from unsaved import unsaved
 
-from kspike_ref import ArchiveError, UnsupportedLayerError, _limits, hashing, load_model
+from kspike_ref import ArchiveError, UnsupportedLayerError, load_model
+from kspike_ref.layers import hashing
+from kspike_ref.saved import limits
 
 ASSET = "assets/layers/string_lookup/vocabulary.txt"
 
@@ -328,28 +330,28 @@ def test_bytes_of_vocabularies(kind, path, tmp_path, monkeypatch):
     with zipfile.ZipFile(path, "a") as file:
         file.writestr(ASSET.replace("lookup", "lookup_1"), text)
     place = path if kind == "zip" else as_folder(path, tmp_path)
-    monkeypatch.setattr(_limits, "MAX_ASSETS", 2 * len(text))
+    monkeypatch.setattr(limits, "MAX_ASSETS", 2 * len(text))
     load_model(place)
-    monkeypatch.setattr(_limits, "MAX_ASSETS", 2 * len(text) - 1)
+    monkeypatch.setattr(limits, "MAX_ASSETS", 2 * len(text) - 1)
     refused(place, f"{len(text)} bytes; a model may read")
     monkeypatch.undo()
-    monkeypatch.setattr(_limits, "MAX_WORDS", 2 * 1001)
+    monkeypatch.setattr(limits, "MAX_WORDS", 2 * 1001)
     load_model(place)
-    monkeypatch.setattr(_limits, "MAX_WORDS", 2 * 1001 - 1)
+    monkeypatch.setattr(limits, "MAX_WORDS", 2 * 1001 - 1)
     refused(place, "1001 words; a model may have")
 
 
 def test_words_of_the_configuration_count(path, monkeypatch):
     archive(path, lookup(vocabulary=["a", "b", "c"]), {})
-    monkeypatch.setattr(_limits, "MAX_WORDS", 3)
+    monkeypatch.setattr(limits, "MAX_WORDS", 3)
     load_model(path)
-    monkeypatch.setattr(_limits, "MAX_WORDS", 2)
+    monkeypatch.setattr(limits, "MAX_WORDS", 2)
     refused(path, "3 words; a model may have")
 
 
 @pytest.mark.parametrize("ends", ["\n", "\x1c", "\u2028", "\x85", "\r"])
 def test_a_file_of_empty_lines_makes_no_objects(path, ends):
-    data = (ends * (_limits.MAX_WORDS + 1)).encode()
+    data = (ends * (limits.MAX_WORDS + 1)).encode()
     with zipfile.ZipFile(saved(path, ""), "w", zipfile.ZIP_DEFLATED) as file:
         with zipfile.ZipFile(archive(path.with_name("o.keras"), lookup(), {})) as other:
             for name in other.namelist():
@@ -360,5 +362,5 @@ def test_a_file_of_empty_lines_makes_no_objects(path, ends):
 
 def test_a_bomb(path):
     with zipfile.ZipFile(archive(path, lookup(), {}), "a", zipfile.ZIP_DEFLATED) as file:
-        file.writestr(ASSET, b"a" * (_limits.MAX_ASSETS + 1))
+        file.writestr(ASSET, b"a" * (limits.MAX_ASSETS + 1))
     refused(path, "bytes; a model may read")

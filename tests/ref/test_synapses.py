@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.signal import cont2discrete, lfilter
 
 import kspike_ref
-from kspike_ref._memory import aligned
 from kspike_ref.kernels import time as loops
+from kspike_ref.kernels.memory import aligned
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
 
 pytestmark = pytest.mark.memory

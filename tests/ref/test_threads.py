@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kspike_ref
-from kspike_ref import _threads
+from kspike_ref.running import threads as _threads
 from kspike_ref.synapses import LowpassDynamics
 
 

@@ -6,10 +6,10 @@ from unittest import mock
 
 import numpy as np
 
-from kspike_ref._spec import parse
-from kspike_ref.build import build
 from kspike_ref.layers.base import Layer
 from kspike_ref.model import Model
+from kspike_ref.saved.build import build
+from kspike_ref.saved.config import parse
 
 POSITIVE = ("tau", "moving_variance", "variance", "kernel_scale", "embeddings_scale")
 

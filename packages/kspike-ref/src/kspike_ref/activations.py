@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref._signal import Floats
-from kspike_ref._softmax import into, log_softmax, softmax, sparsemax
+from kspike_ref.signals import Floats
+from kspike_ref.softmax import into, log_softmax, softmax, sparsemax
 
 Activation = Callable[..., Floats]
 Out = Floats | None

@@ -10,34 +10,34 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import layers as layers  # enters the layers in the table
-from kspike_ref._arguments import check_count, check_names, told_options
-from kspike_ref._files import read_model
-from kspike_ref._interrupt import interruptible
-from kspike_ref._limits import one_load
-from kspike_ref._spec import parse
-from kspike_ref._threads import limit_threads, num_threads
-from kspike_ref.archive import ArchiveError
-from kspike_ref.axes import Axes, has_time_first
-from kspike_ref.batches import (
+from kspike_ref.arguments import check_count, check_names, told_options
+from kspike_ref.layers.base import Array, Layer, UnsupportedLayerError
+from kspike_ref.layers.recurrent import flat
+from kspike_ref.layers.shape import InputLayer
+from kspike_ref.running.axes import Axes, has_time_first
+from kspike_ref.running.batches import (
     Compute,
     check_batch_size,
     compute_all,
     progress_bar,
     shows_progress,
 )
-from kspike_ref.budget import Budget, check_limit
-from kspike_ref.build import build
-from kspike_ref.chain import Chain
-from kspike_ref.cost import Cost
-from kspike_ref.counting import LayerRun
-from kspike_ref.graph import Graph, Node, Ref, substitute
-from kspike_ref.inputs import Inputs
-from kspike_ref.layers.base import Array, Layer, UnsupportedLayerError
-from kspike_ref.layers.recurrent import flat
-from kspike_ref.layers.shape import InputLayer
-from kspike_ref.run import LayerCallError, Runner
-from kspike_ref.states import Streamed
-from kspike_ref.streaming import Stream, plan
+from kspike_ref.running.budget import Budget, check_limit
+from kspike_ref.running.chain import Chain
+from kspike_ref.running.cost import Cost
+from kspike_ref.running.counts import LayerRun
+from kspike_ref.running.graph import Graph, Node, Ref, substitute
+from kspike_ref.running.inputs import Inputs
+from kspike_ref.running.interrupt import interruptible
+from kspike_ref.running.run import LayerCallError, Runner
+from kspike_ref.running.states import Streamed
+from kspike_ref.running.streaming import Stream, plan
+from kspike_ref.running.threads import limit_threads, num_threads
+from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.build import build
+from kspike_ref.saved.config import parse
+from kspike_ref.saved.files import read_model
+from kspike_ref.saved.limits import one_load
 from kspike_ref.summary import summary
 
 State = Any  # what `initial_state` and `step` return: opaque to callers

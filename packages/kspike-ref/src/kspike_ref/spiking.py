@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kspike_ref import _threads
-from kspike_ref._arguments import told_options
-from kspike_ref._memory import aligned
-from kspike_ref._signal import (
+from kspike_ref.arguments import told_options
+from kspike_ref.kernels import time as loops
+from kspike_ref.kernels.memory import aligned
+from kspike_ref.running import threads
+from kspike_ref.signals import (
     Floats,
     State,
     frozen,
@@ -25,7 +26,6 @@ from kspike_ref._signal import (
     time_step,
     unit_shape,
 )
-from kspike_ref.kernels import time as loops
 
 _TICKS = 2.0**32  # grid steps in one spike
 _LARGEST = 2.0**20  # spikes, below which additions on the grid are exact in float64
@@ -69,10 +69,10 @@ class SpikingDynamics:
         x = frozen(rates)
         gain, height = self.gain, self.height
 
-        def work(region: _threads.Region) -> None:
+        def work(region: threads.Region) -> None:
             loops.spike(x, gain, height, region, voltage, out)
 
-        _threads.run(work, *out.shape)
+        threads.run(work, *out.shape)
 
     def step(self, rates: Floats, voltage: State, out: Floats) -> None:
         """Spike for one step, on the calling thread; arrays as in `run`, without the time axis."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kspike_ref._text import printable
-from kspike_ref.graph import Node
 from kspike_ref.layers.base import Shape, policy_name
+from kspike_ref.running.graph import Node
+from kspike_ref.saved.text import printable
 
 
 def summary(name: str, nodes: Sequence[Node]) -> str:

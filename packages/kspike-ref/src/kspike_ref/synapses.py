@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kspike_ref import _threads
-from kspike_ref._arguments import told_options
-from kspike_ref._memory import aligned
-from kspike_ref._signal import (
+from kspike_ref.arguments import told_options
+from kspike_ref.kernels import time as loops
+from kspike_ref.kernels.memory import aligned
+from kspike_ref.running import threads
+from kspike_ref.signals import (
     Floats,
     Signal,
     State,
@@ -22,7 +23,6 @@ from kspike_ref._signal import (
     time_constant,
     time_step,
 )
-from kspike_ref.kernels import time as loops
 
 # Synapses and membranes take up to about a second, and steps of a simulation are shorter than one.
 _LONG_TAU, _LONG_STEP = 5.0, 1.0  # seconds
@@ -63,10 +63,10 @@ class LowpassDynamics:
         """
         x, decay = frozen(x), self.decay
 
-        def work(region: _threads.Region) -> None:
+        def work(region: threads.Region) -> None:
             loops.lowpass(x, decay, region, level, out)
 
-        _threads.run(work, *out.shape)
+        threads.run(work, *out.shape)
 
     def step(self, x: Floats, level: State, out: Floats) -> None:
         """Filter one step, on the calling thread; arrays as in `run`, without the time axis."""
@@ -111,10 +111,10 @@ class AlphaDynamics:
         """
         x, decay, ramp = frozen(x), self.decay, self.ramp
 
-        def work(region: _threads.Region) -> None:
+        def work(region: threads.Region) -> None:
             loops.alpha(x, decay, ramp, region, state, out)
 
-        _threads.run(work, *out.shape)
+        threads.run(work, *out.shape)
 
     def step(self, x: Floats, state: State, out: Floats) -> None:
         """Filter one step, on the calling thread; arrays as in `run`, without the time axis."""

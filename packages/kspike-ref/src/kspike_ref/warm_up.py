@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref._memory import frozen
-from kspike_ref.archive import ArchiveError
 from kspike_ref.kernels import cache, chain, convolve, events, matmul, time
+from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.base import UnsupportedLayerError
 from kspike_ref.model import Model, load_model
+from kspike_ref.saved.archive import ArchiveError
 
 Call = tuple[Callable[..., Any], dict[str, Any]]
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref._memory import aligned, frozen
 from kspike_ref.kernels import checks, inlined, kernel
 from kspike_ref.kernels.events import count_loop
 from kspike_ref.kernels.matmul import (
@@ -19,6 +18,7 @@ from kspike_ref.kernels.matmul import (
     packed_size,
     panel_width,
 )
+from kspike_ref.kernels.memory import aligned, frozen
 from kspike_ref.kernels.time import alpha_loop, lowpass_loop, spike_loop
 
 Array = Any

@@ -23,9 +23,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from kspike_ref._memory import aligned
 from kspike_ref.kernels import checks, kernel
 from kspike_ref.kernels.bits import list_nonzero
+from kspike_ref.kernels.memory import aligned
 
 Array = Any
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import activations, dtypes
-from kspike_ref._limits import budget
-from kspike_ref.archive import ArchiveError, Weights
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask, mixing
 from kspike_ref.layers.own import own_activation
 from kspike_ref.layers.registry import create, known
+from kspike_ref.saved.archive import ArchiveError, Weights
+from kspike_ref.saved.limits import budget
 
 Function = Callable[[Array], Array]
 

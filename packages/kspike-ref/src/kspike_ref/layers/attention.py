@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import dtypes
-from kspike_ref._softmax import softmax
-from kspike_ref.archive import ArchiveError, Weights
-from kspike_ref.counting import tally
 from kspike_ref.layers.activation import activation
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.products import factors
 from kspike_ref.layers.registry import known
+from kspike_ref.running.counts import tally
+from kspike_ref.saved.archive import ArchiveError, Weights
+from kspike_ref.softmax import softmax
 
 _LARGE = -1e9  # what Keras' Softmax layer puts in place of masked scores
 _FUSED_LARGE = -0.7 * 3.38953e38  # and what its fused attention puts there

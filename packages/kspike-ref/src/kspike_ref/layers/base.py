@@ -10,9 +10,9 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 
 from kspike_ref import dtypes
-from kspike_ref._limits import MAX_ELEMENTS
-from kspike_ref._text import printable
-from kspike_ref.archive import ArchiveError, Weights
+from kspike_ref.saved.archive import ArchiveError, Weights
+from kspike_ref.saved.limits import MAX_ELEMENTS
+from kspike_ref.saved.text import printable
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int | None, ...]

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref import _interrupt
-from kspike_ref.archive import ArchiveError
-from kspike_ref.counting import tally
 from kspike_ref.layers.activation import activation
 from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.registry import create, known, saved_name
+from kspike_ref.running import interrupt
+from kspike_ref.running.counts import tally
+from kspike_ref.saved.archive import ArchiveError
 
 
 class Cell(Layer):
@@ -66,9 +66,9 @@ class Cell(Layer):
         tally.spikes = False  # the cell's own output is not
         units: Any = self.output_units(x.shape[:1] + x.shape[2:])
         out = np.empty((*x.shape[:2], *units), self.dtype)
-        stop = _interrupt.current()
+        stop = interrupt.current()
         for t in range(x.shape[1]):
-            _interrupt.check(stop)
+            interrupt.check(stop)
             out[:, t], states = self.step(projected[:, t], states)
         return out, states
 
@@ -97,9 +97,9 @@ class Cell(Layer):
         """
         out = np.empty((*x.shape[:2], *last.shape[1:]), self.dtype)
         spikes = tally.spikes
-        stop = _interrupt.current()
+        stop = interrupt.current()
         for t in range(x.shape[1]):
-            _interrupt.check(stop)
+            interrupt.check(stop)
             tally.spikes = spikes  # a scan resets it behind the first product
             y, new = self.scan(x[:, t : t + 1], states)
             counts = mask[:, t]

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref._signal import frozen
-from kspike_ref.archive import ArchiveError
-from kspike_ref.counting import tally
-from kspike_ref.events import EventConvolution
 from kspike_ref.kernels import convolve, matmul
 from kspike_ref.layers.activation import activation
 from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.dense import activation_parts
+from kspike_ref.layers.events import EventConvolution
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.quantized import refuse_quantized
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.window import Window, lengths
+from kspike_ref.running.counts import tally
+from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.signals import frozen
 
 
 class ConvLayer(Layer):

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.activation import activation
 from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.product import Product
@@ -22,6 +21,7 @@ from kspike_ref.layers.quantized import (
     rows_of,
 )
 from kspike_ref.layers.registry import known
+from kspike_ref.saved.archive import ArchiveError
 
 
 @known("Dense")

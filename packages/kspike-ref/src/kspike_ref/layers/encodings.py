@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, mixing
 from kspike_ref.layers.registry import known
+from kspike_ref.saved.archive import ArchiveError
 
 MODES = ("int", "one_hot", "multi_hot", "count")
 _NOT_COUNTED = ("int8", "int16", "uint8", "uint16", "uint32", "uint64")  # by TensorFlow

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref import _softmax, activations, dtypes
-from kspike_ref.archive import ArchiveError
+from kspike_ref import activations, dtypes, softmax
 from kspike_ref.layers.arithmetic import is_number
 from kspike_ref.layers.base import Array, Shape
 from kspike_ref.layers.merge import broadcast
 from kspike_ref.layers.operation import Operation
 from kspike_ref.layers.registry import known
+from kspike_ref.saved.archive import ArchiveError
 
 Function = Callable[..., Any]
 
@@ -80,8 +80,8 @@ class ActivationFunction(Operation):
 
 _ALONG_AXIS: dict[str, Function] = {
     "Glu": activations.glu,
-    "LogSoftmax": _softmax.log_softmax,
-    "Sparsemax": _softmax.sparsemax,
+    "LogSoftmax": softmax.log_softmax,
+    "Sparsemax": softmax.sparsemax,
 }
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref._limits import MAX_ELEMENTS
-from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.registry import create, known, saved_name
 from kspike_ref.layers.resampling import METHODS, Work, resize, round_to, work
+from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.limits import MAX_ELEMENTS
 
 
 @known(

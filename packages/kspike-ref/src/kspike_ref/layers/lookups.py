@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref._limits import budget
-from kspike_ref._strings import objects
-from kspike_ref.archive import ArchiveError, Weights
-from kspike_ref.hashing import buckets
 from kspike_ref.layers.base import Array, UnsupportedUseError
 from kspike_ref.layers.encodings import MODES, Encoding
+from kspike_ref.layers.hashing import buckets
 from kspike_ref.layers.registry import known
+from kspike_ref.saved.archive import ArchiveError, Weights
+from kspike_ref.saved.limits import budget
+from kspike_ref.strings import objects
 
 FILE = "vocabulary.txt"
 _ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"  # of lines, for `str.splitlines`

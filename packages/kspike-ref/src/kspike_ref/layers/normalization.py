@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import dtypes
-from kspike_ref._limits import budget
-from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask, mixing
 from kspike_ref.layers.merge import broadcast
 from kspike_ref.layers.registry import known
+from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.limits import budget
 
 
 def axes_of(config: dict[str, Any], rank: int, default: Any = -1) -> tuple[int, ...]:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref._limits import budget
-from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.registry import known, own_function, reason
+from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.limits import budget
 
 _PROBES = ((2, 5), (3, 7))  # lengths for the batch and for what is unknown, twice
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import dtypes
-from kspike_ref._signal import frozen
 from kspike_ref.kernels import convolve
 from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer, check_mask
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.window import Window
+from kspike_ref.signals import frozen
 
 
 @known(

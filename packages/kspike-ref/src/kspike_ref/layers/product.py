@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from kspike_ref._signal import frozen
-from kspike_ref.counting import tally
-from kspike_ref.events import dense_activity, dense_pays
 from kspike_ref.kernels import matmul
 from kspike_ref.layers.base import Array
+from kspike_ref.layers.events import dense_activity, dense_pays
+from kspike_ref.running.counts import tally
+from kspike_ref.signals import frozen
 
 
 class Product:

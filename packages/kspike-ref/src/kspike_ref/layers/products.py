@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import dtypes
-from kspike_ref._limits import MAX_ELEMENTS
-from kspike_ref.archive import ArchiveError
-from kspike_ref.counting import tally
 from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.functions import alike
 from kspike_ref.layers.merge import broadcast
 from kspike_ref.layers.operation import Operation
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.registry import known
+from kspike_ref.running.counts import tally
+from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.limits import MAX_ELEMENTS
 
 _MOST = 2**40  # multiplications for one example: a limit, as files are untrusted
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import dtypes
-from kspike_ref.archive import ArchiveError, Weights
-from kspike_ref.counting import tally
 from kspike_ref.layers.activation import activation
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, load_part
 from kspike_ref.layers.registry import create, known
+from kspike_ref.running.counts import tally
+from kspike_ref.saved.archive import ArchiveError, Weights
 
 
 def mode_of(config: Mapping[str, Any]) -> str | None:

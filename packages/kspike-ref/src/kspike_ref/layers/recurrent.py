@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import (
     Array,
     Layer,
@@ -21,6 +20,7 @@ from kspike_ref.layers.base import (
 from kspike_ref.layers.cells import Cell
 from kspike_ref.layers.keys import TIME_KEYS
 from kspike_ref.layers.registry import create, known
+from kspike_ref.saved.archive import ArchiveError
 
 
 @known("RNN", "SimpleRNN", "LSTM", "GRU")

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from kspike_ref import dtypes
-from kspike_ref._limits import LimitError, budget
-from kspike_ref._shared import AmbiguousError
-from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Layer, UnsupportedUseError, policy_name
 from kspike_ref.layers.keys import unknown_keys
+from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.limits import LimitError, budget
+from kspike_ref.saved.shared import AmbiguousError
 
 LayerType = TypeVar("LayerType", bound="type[Layer]")
 

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kspike_ref import dtypes
-from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.functions import one_axis
 from kspike_ref.layers.operation import Operation, function_name
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.shape import repeated
+from kspike_ref.saved.archive import ArchiveError
 
 _MOST = 1 << 24  # copies of an element, or elements of padding: a limit, as files are untrusted
 

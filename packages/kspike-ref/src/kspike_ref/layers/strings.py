@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import dtypes
-from kspike_ref.archive import ArchiveError, Weights
-from kspike_ref.hashing import buckets
 from kspike_ref.layers.base import (
     Array,
     Layer,
@@ -21,8 +19,10 @@ from kspike_ref.layers.base import (
     policy_name,
 )
 from kspike_ref.layers.encodings import Encoding
+from kspike_ref.layers.hashing import buckets
 from kspike_ref.layers.lookups import FILE, StringLookup, as_integers, numbers, salt_of
 from kspike_ref.layers.registry import known
+from kspike_ref.saved.archive import ArchiveError, Weights
 
 _PUNCTUATION = b"!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'"
 _STANDARDS = ("lower_and_strip_punctuation", "lower", "strip_punctuation")

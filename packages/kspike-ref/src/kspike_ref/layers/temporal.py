@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.activation import activation
 from kspike_ref.layers.base import (
     Array,
@@ -24,6 +23,7 @@ from kspike_ref.layers.cells import Cell
 from kspike_ref.layers.dense import activation_parts
 from kspike_ref.layers.recurrent import check_states, flat, over_time
 from kspike_ref.layers.registry import known
+from kspike_ref.saved.archive import ArchiveError
 from kspike_ref.spiking import SpikingDynamics, check_voltage, initial_voltage, on_grid
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref import _interrupt
-from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Shape
+from kspike_ref.running import interrupt
+from kspike_ref.saved.archive import ArchiveError
 
 Slices = tuple[slice, slice, slice]
 
@@ -140,7 +140,7 @@ class Window:
             The geometry of a piece, and its positions along the three axes: of the first axis of
             several positions so many, that each piece is contiguous in the output of an example.
         """
-        stop = _interrupt.current()
+        stop = interrupt.current()
         if stop is None or operations <= _PIECE:
             yield geometry, (slice(None),) * 3
             return
@@ -148,7 +148,7 @@ class Window:
         extent = int(geometry[4, axis])
         count = max(1, min(extent, -(-operations // _PIECE)))
         for first, last in itertools.pairwise(extent * i // count for i in range(count + 1)):
-            _interrupt.check(stop)
+            interrupt.check(stop)
             piece = geometry.copy()
             piece[3, axis] -= first * geometry[1, axis]  # as if there were so much less in front
             piece[4, axis] = last - first
@@ -158,7 +158,7 @@ class Window:
 
     def is_long(self, operations: int) -> bool:
         """Return whether an example takes so long that the run should look whether to stop."""
-        return operations > _PIECE and _interrupt.current() is not None
+        return operations > _PIECE and interrupt.current() is not None
 
     def enter(self, x: Array) -> Array:
         """Return an input as ``(batch, depth, height, width, channels)``."""

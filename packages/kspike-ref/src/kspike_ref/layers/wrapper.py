@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.registry import create, known
+from kspike_ref.saved.archive import ArchiveError
 
 # Layers that apply a layer, or a model, to every time step.
 OVER_TIME = ("TimeDistributed", "custom:kspike_tf>TimeFolded")

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from kspike_ref.batches import block_size
-from kspike_ref.chain import Chain
-from kspike_ref.cost import Cost, item_sizes, operations, peak, shapes_of
-from kspike_ref.graph import Graph, Ref, refs
+from kspike_ref.running.batches import block_size
+from kspike_ref.running.chain import Chain
+from kspike_ref.running.cost import Cost, item_sizes, operations, peak, shapes_of
+from kspike_ref.running.graph import Graph, Ref, refs
 
 Known = TypeVar("Known")
 

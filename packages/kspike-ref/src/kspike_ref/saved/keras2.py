@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kspike_ref._limits import MAX_NESTING
-from kspike_ref.archive import ArchiveError
+from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.limits import MAX_NESTING
 
 _MODELS = ("Sequential", "Functional", "Model")
 _RECURRENT = ("RNN", "SimpleRNN", "LSTM", "GRU", "Bidirectional")

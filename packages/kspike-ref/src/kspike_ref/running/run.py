@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref import _interrupt
-from kspike_ref.counting import LayerRun, tally
-from kspike_ref.graph import Graph, Node, Ref, refs, substitute
 from kspike_ref.layers.base import Array, State, StatefulLayer
 from kspike_ref.layers.recurrent import RNN
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.layers.temporal import SpikingActivation, SpikingActivationCell
+from kspike_ref.running import interrupt
+from kspike_ref.running.counts import LayerRun, tally
+from kspike_ref.running.graph import Graph, Node, Ref, refs, substitute
 
 States = dict[int, State]
 
@@ -154,10 +154,10 @@ class Runner:
         kept: dict[int, Any] = {i: x for i, x in enumerate(inputs) if keep is None or i in keep}
         after: States = {}
         masks: dict[Ref, Array] = {}
-        stop = _interrupt.current()
+        stop = interrupt.current()
         for task in self._tasks:
             if stop is not None:
-                _interrupt.check(stop)
+                interrupt.check(stop)
             tally.spikes = task.takes_spikes
             try:
                 if task.is_masked:

@@ -7,11 +7,11 @@ import re
 import stat
 from pathlib import Path
 
-from kspike_ref._assets import FolderAssets, ZipAssets
-from kspike_ref._keras2 import upgrade
-from kspike_ref._legacy import read_legacy
-from kspike_ref.archive import Archive, ArchiveError, read_archive, read_whole
 from kspike_ref.layers.base import UnsupportedLayerError
+from kspike_ref.saved.archive import Archive, ArchiveError, read_archive, read_whole
+from kspike_ref.saved.assets import FolderAssets, ZipAssets
+from kspike_ref.saved.keras2 import upgrade
+from kspike_ref.saved.legacy_h5 import read_legacy
 
 _SAVE = "in Keras, save the model with model.save('model.keras') and load that file"
 _NEWEST = 3  # the major version whose files are known

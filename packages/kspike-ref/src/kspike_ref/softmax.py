@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kspike_ref._signal import Floats
+from kspike_ref.signals import Floats
 
 Out = Floats | None
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kspike_ref import _threads
-from kspike_ref._signal import Floats, frozen
 from kspike_ref.kernels import events as loops
 from kspike_ref.kernels.matmul import panel_width
+from kspike_ref.running import threads as _threads
+from kspike_ref.signals import Floats, frozen
 
 Indices = NDArray[np.intp]
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref import _hdf5
-from kspike_ref._limits import MAX_NESTING
-from kspike_ref._spec import ALIAS, SLASH
-from kspike_ref.archive import Archive, ArchiveError, Weights, guarded, read_json, read_values
 from kspike_ref.layers.registry import is_known
+from kspike_ref.saved import hdf5
+from kspike_ref.saved.archive import Archive, ArchiveError, Weights, guarded, read_json, read_values
+from kspike_ref.saved.config import ALIAS, SLASH
+from kspike_ref.saved.limits import MAX_NESTING
 
 _MAX_PARTS = 8  # of a layer's name with slashes
 
@@ -92,7 +92,7 @@ class LegacyWeights(Weights):
 
     repeats_shared = True
 
-    def __init__(self, file: _hdf5.File) -> None:
+    def __init__(self, file: hdf5.File) -> None:
         self._file = file
         self._unread: dict[str, _Unread] = {}
 
@@ -211,7 +211,7 @@ def read_legacy(data: bytes) -> Archive:
     ArchiveError
         If it is damaged, or holds weights only.
     """
-    file = guarded(_hdf5.File, data)
+    file = guarded(hdf5.File, data)
     attributes = guarded(file.attributes, file.root)
     config = attributes.get("model_config")
     if not config:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kspike_ref._limits import MAX_NESTING, budget
-from kspike_ref._shared import AmbiguousError
-from kspike_ref.archive import ArchiveError
 from kspike_ref.layers.base import Layer, UnsupportedLayerError, UnsupportedUseError, policy_name
 from kspike_ref.layers.registry import create, is_integral, key_of, saved_name
 from kspike_ref.layers.wrapper import OVER_TIME
+from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.limits import MAX_NESTING, budget
+from kspike_ref.saved.shared import AmbiguousError
 
 MODELS = ("Sequential", "Functional", "Model")
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import activations
-from kspike_ref.graph import Graph, Node, Ref, refs, substitute
 from kspike_ref.layers.arithmetic import Reduction
 from kspike_ref.layers.base import Layer, Shape
 from kspike_ref.layers.cells import Cell
@@ -21,6 +20,7 @@ from kspike_ref.layers.pooling import Pooling
 from kspike_ref.layers.recurrent import Bidirectional
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.layers.wrapper import Fold, TimeDistributed, Unfold
+from kspike_ref.running.graph import Graph, Node, Ref, refs, substitute
 
 Shapes = dict[Ref, tuple[int, ...]]
 

@@ -13,11 +13,6 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
-from kspike_ref._limits import MAX_NODES, LimitError
-from kspike_ref._spec import Leaf, Member, ModelSpec, leaves, map_leaves
-from kspike_ref.applications import arguments_of, order_of, resolve
-from kspike_ref.archive import ArchiveError, Weights
-from kspike_ref.graph import Graph, Node, Ref, refs, substitute
 from kspike_ref.layers.base import (
     Layer,
     SavedElsewhereError,
@@ -29,6 +24,11 @@ from kspike_ref.layers.base import (
 )
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.layers.wrapper import Carrier, Fold, Unfold
+from kspike_ref.running.graph import Graph, Node, Ref, refs, substitute
+from kspike_ref.saved.applications import arguments_of, order_of, resolve
+from kspike_ref.saved.archive import ArchiveError, Weights
+from kspike_ref.saved.config import Leaf, Member, ModelSpec, leaves, map_leaves
+from kspike_ref.saved.limits import MAX_NODES, LimitError
 
 
 def build(spec: ModelSpec, store: Weights) -> Graph:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kspike_ref.graph import Graph, Node, Ref, refs
 from kspike_ref.layers.base import Layer, StatefulLayer
-from kspike_ref.run import pointwise
+from kspike_ref.running.graph import Graph, Node, Ref, refs
+from kspike_ref.running.run import pointwise
 
 
 class Axes:

@@ -7,8 +7,8 @@ import zipfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from kspike_ref._limits import budget
-from kspike_ref.archive import ArchiveError, opened_zip, read_member, read_whole, zip_errors
+from kspike_ref.saved.archive import ArchiveError, opened_zip, read_member, read_whole, zip_errors
+from kspike_ref.saved.limits import budget
 
 _ROOT = "assets"
 

@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref import _interrupt, _threads, activations
-from kspike_ref.counting import LayerRun
-from kspike_ref.events import Activity, dense_pays
-from kspike_ref.graph import Graph, Node, Ref
+from kspike_ref import activations
 from kspike_ref.kernels import chain as _chain
 from kspike_ref.kernels.chain import ALPHA, DENSE, LAST, LOWPASS, MEAN, RECTIFY, SPIKE
 from kspike_ref.kernels.checks import FLOAT32, FLOAT64
 from kspike_ref.layers.activation import Activation, Identity, ReLU
 from kspike_ref.layers.base import Array, Layer, StatefulLayer, wrong_batch
 from kspike_ref.layers.dense import Dense
+from kspike_ref.layers.events import Activity, dense_pays
 from kspike_ref.layers.pooling import GlobalAveragePooling1D
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.layers.temporal import (
@@ -29,6 +27,10 @@ from kspike_ref.layers.temporal import (
     SpikingActivationCell,
 )
 from kspike_ref.layers.wrapper import TimeDistributed
+from kspike_ref.running import interrupt
+from kspike_ref.running import threads as _threads
+from kspike_ref.running.counts import LayerRun
+from kspike_ref.running.graph import Graph, Node, Ref
 
 _FEW = 16  # examples that one thread is done with before another one wakes up
 # Numbers in the states of one example, which a chain makes when it is loaded: 32 MiB. A few bytes
@@ -37,7 +39,7 @@ _MOST_KEPT = 1 << 22
 _MOST = 4096  # examples at once, so that a memory map is read piece by piece
 # Unit steps below which a thread costs more than it does: half of what a loop over time must have,
 # as a step of a chain has a share in a product besides.
-_WORTH_THREADS = _threads._WORTH_THREADS // 2
+_WORTH_THREADS = _threads.WORTH_THREADS // 2
 _SHORT = 1 << 27  # operations that are done before anybody could want to stop them: a piece
 _PLAIN_RELU = ("max_value", "negative_slope", "threshold")
 
@@ -199,7 +201,7 @@ class Chain:
 
     def _run(self, x: Array, steps: int, state: Array, out: Array) -> Array:
         """Run over steps: in one loop, or in several if the run is long and may be stopped."""
-        stop = _interrupt.current()
+        stop = interrupt.current()
         if stop is None:
             return self._program.run(x, steps, state, out)
         piece = max(1, _SHORT // (max(1, len(x)) * self._work))
@@ -207,7 +209,7 @@ class Chain:
             return self._program.run(x, steps, state, out)
         counts: Any = 0
         for first in range(0, steps, piece):
-            _interrupt.check(stop)
+            interrupt.check(stop)
             count = min(piece, steps - first)
             given = x if x.shape[1] == 1 else np.array(x[:, first : first + count], order="C")
             made = np.empty((len(x), self.units * (1 if self.reduces else count)), np.float32)

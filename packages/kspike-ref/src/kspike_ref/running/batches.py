@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref import _threads
-from kspike_ref._arguments import check_count
-from kspike_ref.counting import LayerRun
-from kspike_ref.graph import Node
+from kspike_ref.arguments import check_count
 from kspike_ref.layers.base import Array, Shape
+from kspike_ref.running import threads as _threads
+from kspike_ref.running.counts import LayerRun
+from kspike_ref.running.graph import Node
 
 Compute = Callable[[list[Array]], tuple[list[Array], dict[int, LayerRun]]]
 
@@ -24,7 +24,7 @@ _CACHE = 1 << 20
 _LARGEST = 1024  # examples of a block; more gain nothing
 # Bytes of activations below which a thread costs more than it does: as many float32 numbers as a
 # loop over time must have.
-_WORTH_THREADS = 4 * _threads._WORTH_THREADS
+_WORTH_THREADS = 4 * _threads.WORTH_THREADS
 
 
 def check_batch_size(batch_size: Any) -> int | None:

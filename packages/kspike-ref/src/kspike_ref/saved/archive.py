@@ -1,8 +1,8 @@
-"""Reads a ``.keras`` archive, or the same unzipped to a folder: the only module that touches files.
+"""The ``.keras`` archive reader, for files and for the same contents in a folder.
 
-An archive comes from a stranger. Nothing in it is executed or imported, nothing is written to disk,
-only three members are looked at, and the vocabularies that layers ask for (see `_assets`); what
-they may expand to is bounded before they are read.
+Model files are treated as untrusted. Nothing in them is executed or imported, nothing is written to
+disk, and only three members are read, besides the vocabularies that layers ask for
+(`saved.assets`). What a member may expand to is bounded before it is read.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from kspike_ref import _hdf5, _limits
-from kspike_ref._text import printable
+from kspike_ref.saved import hdf5, limits
+from kspike_ref.saved.text import printable
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _END_SIZE, _MAX_COMMENT, _LOCATOR_SIZE = 22, 0xFFFF, 20  # of a zip's last record, and before it
@@ -97,7 +97,7 @@ class Weights:
     assets: Assets | None = None
 
     def __init__(self, data: bytes) -> None:
-        self._file = guarded(_hdf5.File, data)
+        self._file = guarded(hdf5.File, data)
 
     def names(self, path: str) -> list[str]:
         """Return the names of the variables at ``path``, in the order Keras numbers them."""
@@ -181,7 +181,7 @@ class Weights:
 
 
 def read_values(
-    file: _hdf5.File, address: int, shape: tuple[int, ...], what: str
+    file: hdf5.File, address: int, shape: tuple[int, ...], what: str
 ) -> np.ndarray[Any, Any]:
     """Return the values of a dataset that must have a shape and be finite.
 
@@ -256,8 +256,8 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
             raise ArchiveError(f"{name} is missing in the folder {str(folder)!r}") from None
         if not stat.S_ISREG(status.st_mode):  # a link leads elsewhere, a pipe never ends
             raise ArchiveError(f"{name} must be a regular file in the folder {str(folder)!r}")
-        if name != _WEIGHTS and status.st_size > _limits.MAX_JSON:
-            raise ArchiveError(f"{name} has {status.st_size} bytes, more than {_limits.MAX_JSON}")
+        if name != _WEIGHTS and status.st_size > limits.MAX_JSON:
+            raise ArchiveError(f"{name} has {status.st_size} bytes, more than {limits.MAX_JSON}")
         members[name] = read_whole(place, status.st_size)
     return members
 
@@ -339,12 +339,12 @@ def _check_directory(
     if tail[max(0, at - _LOCATOR_SIZE) : at].startswith(b"PK\6\7") or size == 0xFFFFFFFF:
         # A second list with 64-bit numbers, which would be believed instead of this one.
         raise ArchiveError("a zip64 archive, as for files of 4 GB: unzip it, and load the folder")
-    if count > _limits.MAX_MEMBERS or size > _limits.MAX_DIRECTORY:
+    if count > limits.MAX_MEMBERS or size > limits.MAX_DIRECTORY:
         raise ArchiveError(f"an archive of {count} files, whose list has {size} bytes: too many")
     end = file_size - tail_size + at
     seek(max(0, end - size))
     listed = read(min(size, end)).count(b"PK\1\2")  # zipfile believes the list, not the count
-    if listed > _limits.MAX_MEMBERS:
+    if listed > limits.MAX_MEMBERS:
         raise ArchiveError(f"an archive of {listed} files: too many")
     seek(0)
 
@@ -385,8 +385,8 @@ def read_member(archive: zipfile.ZipFile, name: str, file_size: int) -> bytes:
     info = archive.getinfo(name)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ArchiveError(f"{name} is compressed in a way that Keras does not use")
-    limit = max(_limits.MAX_EXPANDED, _limits.MAX_RATIO * info.compress_size)
-    limit = limit if name == _WEIGHTS else _limits.MAX_JSON
+    limit = max(limits.MAX_EXPANDED, limits.MAX_RATIO * info.compress_size)
+    limit = limit if name == _WEIGHTS else limits.MAX_JSON
     if info.compress_size > file_size or info.file_size > limit:
         raise ArchiveError(
             f"{name} claims to expand from {info.compress_size} to {info.file_size} bytes, "
@@ -419,12 +419,12 @@ def read_json(data: bytes, name: str) -> dict[str, Any]:
     ArchiveError
         If it is none, or too large.
     """
-    if len(data) > _limits.MAX_JSON:
-        raise ArchiveError(f"{name} has {len(data)} bytes, more than {_limits.MAX_JSON}")
+    if len(data) > limits.MAX_JSON:
+        raise ArchiveError(f"{name} has {len(data)} bytes, more than {limits.MAX_JSON}")
     tokens = sum(data.count(mark) for mark in (b"{", b"[", b",", b":"))
-    if tokens > _limits.MAX_TOKENS:
+    if tokens > limits.MAX_TOKENS:
         raise ArchiveError(
-            f"{name} holds {tokens} lists, objects and values; at most {_limits.MAX_TOKENS} "
+            f"{name} holds {tokens} lists, objects and values; at most {limits.MAX_TOKENS} "
             "are read"
         )
     try:
@@ -440,5 +440,5 @@ def guarded(function: Callable[..., Any], argument: Any) -> Any:
     """Call the HDF5 reader; what it refuses is the file's fault."""
     try:
         return function(argument)
-    except _hdf5.FormatError as error:
+    except hdf5.FormatError as error:
         raise ArchiveError(f"weights that cannot be read: {error}") from None

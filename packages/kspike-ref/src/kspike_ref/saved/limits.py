@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from kspike_ref._shared import SharedObjects
+from kspike_ref.saved.shared import SharedObjects
 
 MAX_JSON = 32 << 20  # bytes of config.json, and of metadata.json
 MAX_TOKENS = 1_000_000  # "{", "[", "," and ":" in one of them; an object of each needs 50 bytes

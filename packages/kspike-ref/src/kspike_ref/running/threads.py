@@ -19,14 +19,14 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
-from kspike_ref import _interrupt
+from kspike_ref.running import interrupt
 
 Region = tuple[int, int, int, int]
 Item = TypeVar("Item")
 Outcomes = SimpleQueue[BaseException | None]  # of an item each
 
 # Waking a helper costs some 30 µs; one core works through this many unit steps in about 80.
-_WORTH_THREADS = 1 << 18
+WORTH_THREADS = 1 << 18
 _LONG = 1 << 27  # unit steps that take a tenth of a second
 _LINE = 16  # units of a cache line in float32: two threads never write to the same one
 _BLOCK = 4096  # units whose state stays in the L1 or L2 cache over all steps
@@ -155,7 +155,7 @@ def run(work: Callable[[Region], None], rows: int, steps: int, units: int) -> No
         The size of the array.
     """
     threads = num_threads()
-    if rows * steps * units <= _WORTH_THREADS or threads == 1:
+    if rows * steps * units <= WORTH_THREADS or threads == 1:
         if units <= _BLOCK or steps == 1:
             work((0, rows, 0, units))
         else:
@@ -163,8 +163,8 @@ def run(work: Callable[[Region], None], rows: int, steps: int, units: int) -> No
                 work(region)
         return
     regions = split(rows, units, threads * _SHARES)
-    if rows * steps * units > _LONG and _interrupt.current() is None:
-        _interrupt.interruptible(lambda: share(work, regions, threads))
+    if rows * steps * units > _LONG and interrupt.current() is None:
+        interrupt.interruptible(lambda: share(work, regions, threads))
     else:
         share(work, regions, threads)
 
@@ -181,7 +181,7 @@ def share(work: Callable[[Item], None], items: Iterable[Item], threads: int) -> 
     threads : int
         How many items to work on at the same time.
     """
-    work = _interrupt.passed_on(work)
+    work = interrupt.passed_on(work)
     left = deque(items)
     elsewhere, done = len(left), Outcomes()
     helpers = min(threads, len(left)) - 1

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref import _strings, dtypes
-from kspike_ref._arguments import check_count, suggestion
-from kspike_ref._memory import frozen
-from kspike_ref._spec import leaves
-from kspike_ref.axes import Axes
-from kspike_ref.graph import Graph, Ref
+from kspike_ref import dtypes
+from kspike_ref import strings as _strings
+from kspike_ref.arguments import check_count, suggestion
+from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.base import Array, Shape
 from kspike_ref.layers.shape import InputLayer
+from kspike_ref.running.axes import Axes
+from kspike_ref.running.graph import Graph, Ref
+from kspike_ref.saved.config import leaves
 
 
 class Inputs:

@@ -1,0 +1,1 @@
+"""Model files: what they say, checked, and the graphs built from it."""
