@@ -10,7 +10,7 @@ import tensorflow as tf
 import versions
 
 import kspike_ref
-from kspike_ref import hashing
+from kspike_ref.layers import hashing
 
 L = keras.layers
 SALTED = pytest.mark.skipif(

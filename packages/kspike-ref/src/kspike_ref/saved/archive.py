@@ -424,8 +424,7 @@ def read_json(data: bytes, name: str) -> dict[str, Any]:
     tokens = sum(data.count(mark) for mark in (b"{", b"[", b",", b":"))
     if tokens > limits.MAX_TOKENS:
         raise ArchiveError(
-            f"{name} holds {tokens} lists, objects and values; at most {limits.MAX_TOKENS} "
-            "are read"
+            f"{name} holds {tokens} lists, objects and values; at most {limits.MAX_TOKENS} are read"
         )
     try:
         value = json.loads(data)
