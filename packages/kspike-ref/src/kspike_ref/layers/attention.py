@@ -253,9 +253,7 @@ class _Heads(Layer):
         if self.use_gate:
             y = y * self.gate(self.projections["gate"](query, inner))
         width = self.heads * self.value_dim
-        y = self.projections["output"](
-            np.ascontiguousarray(y).reshape(*y.shape[:-2], width), inner
-        )
+        y = self.projections["output"](np.ascontiguousarray(y).reshape(*y.shape[:-2], width), inner)
         return [y, scores] if return_attention_scores else y
 
     def query_mask(self, carried: Any, given: Any) -> Any:

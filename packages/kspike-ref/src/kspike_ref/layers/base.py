@@ -114,7 +114,7 @@ class Layer:
     takes_all_masks : bool
         Whether ``call`` takes the masks of all arguments, as a tuple, instead of the first one's.
     takes_tally : bool
-        Whether ``call`` takes ``tally``, a `Tally` to which it adds the operations that it performs.
+        Whether ``call`` takes ``tally``, a `Tally`, and adds the operations that it performs.
     drops_masks : bool
         Whether it takes the masks from its inputs, so that layers that run later find none: Keras'
         `MultiHeadAttention` does.

@@ -88,9 +88,7 @@ class RNN(StatefulLayer):
             raise UnsupportedUseError("a mask with time_major=True")
         return given[0] if self.returns_sequences else None
 
-    def call(
-        self, x: Array, initial_state: Any = None, mask: Any = None, *, tally: Tally
-    ) -> Any:
+    def call(self, x: Array, initial_state: Any = None, mask: Any = None, *, tally: Tally) -> Any:
         batch = x.shape[1 if self.time_major else 0]
         state = self.initial_state(batch, x.shape)
         if initial_state is not None:
@@ -101,9 +99,7 @@ class RNN(StatefulLayer):
             state = (*given, *state[len(given) :])
         return self.scan(state, x, mask=mask, tally=tally)[0]
 
-    def scan(
-        self, state: State, *inputs: Any, mask: Any = None, tally: Tally
-    ) -> tuple[Any, State]:
+    def scan(self, state: State, *inputs: Any, mask: Any = None, tally: Tally) -> tuple[Any, State]:
         x = np.swapaxes(inputs[0], 0, 1) if self.time_major else inputs[0]
         if self.backwards:
             x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
@@ -219,7 +215,6 @@ class Bidirectional(Layer):
 
     casts = "biuf"
     takes_tally = True
-    takes_tally = True
     keras_arguments = ("initial_state", "mask", "training")
     uses_mask = True
 
@@ -286,9 +281,7 @@ class Bidirectional(Layer):
         self.masked_outputs = 1 if self.mode else 2
         return given[0] if self.forward.returns_sequences else None
 
-    def call(
-        self, x: Array, initial_state: Any = None, mask: Any = None, *, tally: Tally
-    ) -> Any:
+    def call(self, x: Array, initial_state: Any = None, mask: Any = None, *, tally: Tally) -> Any:
         halves: list[Any] = [None, None]
         if initial_state is not None:
             given = flat(initial_state)

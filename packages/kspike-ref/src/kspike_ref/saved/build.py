@@ -366,9 +366,7 @@ def _check_call(layer: Layer, shapes: tuple[Any, ...], named: dict[str, Any]) ->
     parameters = inspect.signature(layer.call).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     own_keys = {"tally": None} if layer.takes_tally else {}  # not for a file to say
-    unknown = [
-        key for key in named if key in own_keys or (key not in parameters and not takes_any)
-    ]
+    unknown = [key for key in named if key in own_keys or (key not in parameters and not takes_any)]
     if unknown:
         options = ", ".join(unknown)
         raise UnsupportedUseError(f"called with arguments that are not known here: {options}")
