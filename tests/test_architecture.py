@@ -27,7 +27,8 @@ LEVELS = {
         "signals softmax",
         "running.counts running.interrupt running.threads",
         "spiking synapses activations",
-        "saved.archive saved.assets saved.hdf5 saved.limits saved.shared saved.text",
+        "saved.archive saved.container saved.errors saved.hdf5 saved.hdf5_messages saved.limits "
+        "saved.shared saved.structure saved.text",
         "layers",
         "running",
         "saved",
@@ -79,7 +80,6 @@ EXCEPTIONS: dict[str, set[str]] = {
         "kspike_energy.devices -> kspike_energy.report",
         "kspike_energy.plots -> kspike_energy.estimate",
         "kspike_energy.report -> kspike_energy.estimate",
-        "kspike_ref.running.inputs -> kspike_ref.saved.config",
     },
     "lazy_imports_because_of_a_circle": {
         "kspike_energy.compare -> kspike_energy.energies",
@@ -121,9 +121,6 @@ EXCEPTIONS: dict[str, set[str]] = {
         "kspike_ref.model",
         "kspike_ref.running.chain",
         "kspike_ref.running.inputs",
-        "kspike_ref.saved.archive",
-        "kspike_ref.saved.build",
-        "kspike_ref.saved.hdf5",
         "kspike_ref.signals",
     },
     "long_functions": {

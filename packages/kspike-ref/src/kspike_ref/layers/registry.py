@@ -10,7 +10,7 @@ from kspike_ref import dtypes
 from kspike_ref.layers.base import Layer, UnsupportedUseError, policy_name
 from kspike_ref.layers.keys import unknown_keys
 from kspike_ref.saved.archive import ArchiveError
-from kspike_ref.saved.limits import LimitError, budget
+from kspike_ref.saved.limits import budget
 from kspike_ref.saved.shared import AmbiguousError
 
 LayerType = TypeVar("LayerType", bound="type[Layer]")
@@ -176,8 +176,6 @@ def _made(config: Any, name: str | None) -> Layer:
     try:
         with budget().layer():
             layer = cls.variant(own)(name, str(config["class_name"]), own)
-    except LimitError as error:
-        raise ArchiveError(str(error)) from None
     except UnsupportedUseError as error:
         text = str(error)
         raise UnsupportedUseError(text if name in text else f"{name}: {text}") from error

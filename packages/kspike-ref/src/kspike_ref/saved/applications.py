@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.saved.archive import ArchiveError
-from kspike_ref.saved.config import Leaf, ModelSpec, leaf_of, leaves
+from kspike_ref.saved.config import Leaf, ModelSpec, leaf_of
+from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.limits import MAX_NESTING
+from kspike_ref.saved.structure import leaves
 
 CONSTANT_TYPES = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",

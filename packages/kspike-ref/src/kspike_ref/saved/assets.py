@@ -7,7 +7,8 @@ import zipfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from kspike_ref.saved.archive import ArchiveError, opened_zip, read_member, read_whole, zip_errors
+from kspike_ref.saved.container import opened_zip, read_member, read_whole, zip_errors
+from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.limits import budget
 
 _ROOT = "assets"
@@ -57,7 +58,7 @@ class ZipAssets:
 
         Raises
         ------
-        ArchiveError, LimitError
+        ArchiveError
             If it cannot be read, or is larger than a model may have.
         """
         name = "/".join([_ROOT, *_parts(path)])
@@ -68,7 +69,7 @@ class ZipAssets:
             if self._names[name] > 1:
                 raise ArchiveError(f"{name} is there more than once in the archive")
             budget().read_asset(archive.getinfo(name).file_size, name)
-            return read_member(archive, name, self._place.stat().st_size)
+            return read_member(archive, name)
 
     def close(self) -> None:
         """Close the file."""

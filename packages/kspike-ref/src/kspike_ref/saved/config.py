@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kspike_ref.layers.base import Layer, UnsupportedLayerError, UnsupportedUseError, policy_name
 from kspike_ref.layers.registry import create, is_integral, key_of, saved_name
 from kspike_ref.layers.wrapper import OVER_TIME
-from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.limits import MAX_NESTING, budget
 from kspike_ref.saved.shared import AmbiguousError
+from kspike_ref.saved.structure import map_leaves
 
 MODELS = ("Sequential", "Functional", "Model")
 
@@ -276,24 +277,3 @@ def _from_zero(leaf: Leaf, models: set[str]) -> Leaf:
     if leaf[1] == 0:
         raise ArchiveError(f"the model needs {leaf}, which does not exist")
     return (leaf[0], leaf[1] - 1, leaf[2])
-
-
-def leaves(value: Any) -> Iterator[Any]:
-    """Yield what is at the ends of nested lists and dicts, in Keras' order: keys are sorted."""
-    if isinstance(value, list):
-        for item in value:
-            yield from leaves(item)
-    elif isinstance(value, dict):
-        for key in sorted(value):
-            yield from leaves(value[key])
-    else:
-        yield value
-
-
-def map_leaves(value: Any, function: Callable[[Any], Any]) -> Any:
-    """Return nested lists and dicts with each end replaced."""
-    if isinstance(value, list):
-        return [map_leaves(item, function) for item in value]
-    if isinstance(value, dict):
-        return {key: map_leaves(item, function) for key, item in value.items()}
-    return function(value)

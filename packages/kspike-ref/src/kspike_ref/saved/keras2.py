@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.limits import MAX_NESTING
 
 _MODELS = ("Sequential", "Functional", "Model")

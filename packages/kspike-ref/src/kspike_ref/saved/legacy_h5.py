@@ -15,8 +15,10 @@ import numpy as np
 
 from kspike_ref.layers.registry import is_known
 from kspike_ref.saved import hdf5
-from kspike_ref.saved.archive import Archive, ArchiveError, Weights, guarded, read_json, read_values
+from kspike_ref.saved.archive import Archive, Weights, read_values
 from kspike_ref.saved.config import ALIAS, SLASH
+from kspike_ref.saved.container import read_json
+from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.limits import MAX_NESTING
 
 _MAX_PARTS = 8  # of a layer's name with slashes
@@ -126,7 +128,7 @@ class LegacyWeights(Weights):
         for name, key in zip(names, wanted, strict=True):
             unread.take(name)
             place = f"model_weights/{outer}/{name}"
-            address = guarded(self._file.address, place)
+            address = self._file.address(place)
             if address is None:
                 raise ArchiveError(f"layer {layer!r}: the weight {place} is missing")
             values[key] = read_values(self._file, address, wanted[key], f"layer {layer!r}: {place}")
@@ -152,14 +154,14 @@ class LegacyWeights(Weights):
         ]
         outer = named[0][0]
         if outer not in self._unread:
-            address = guarded(self._file.address, f"model_weights/{outer}")
+            address = self._file.address(f"model_weights/{outer}")
             found = [] if address is None else self._listed(address, "weight_names")
             self._unread[outer] = _Unread(found)
         return outer, named[-1] if len(named) > 1 else [], self._unread[outer]
 
     def _listed(self, address: int, name: str) -> list[str]:
         """Return a list of names that is an attribute, or several if it is long."""
-        attributes = guarded(self._file.attributes, address)
+        attributes = self._file.attributes(address)
         if name in attributes:
             return attributes[name] or []
         names: list[str] = []
@@ -211,8 +213,8 @@ def read_legacy(data: bytes) -> Archive:
     ArchiveError
         If it is damaged, or holds weights only.
     """
-    file = guarded(hdf5.File, data)
-    attributes = guarded(file.attributes, file.root)
+    file = hdf5.File(data)
+    attributes = file.attributes(file.root)
     config = attributes.get("model_config")
     if not config:
         raise ArchiveError(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.shared import SharedObjects
 
 MAX_JSON = 32 << 20  # bytes of config.json, and of metadata.json
@@ -27,10 +28,6 @@ MAX_ELEMENTS = 2**31  # in one example of a layer's output
 MAX_ASSETS = 32 << 20  # bytes of the vocabularies that layers have in files of their own
 MAX_WORDS = 1_000_000  # of all vocabularies, in files and in the configuration
 MAX_MADE = 256 << 20  # bytes of arrays that the configuration alone asks for, without weights
-
-
-class LimitError(ValueError):
-    """More than a file may ask for."""
 
 
 class Budget:
@@ -59,9 +56,9 @@ class Budget:
         """Count one layer, and what is made in the block as being within it."""
         self.layers -= 1
         if self.layers < 0:
-            raise LimitError(f"a model of more than {MAX_LAYERS} layers")
+            raise ArchiveError(f"a model of more than {MAX_LAYERS} layers")
         if self.depth >= MAX_NESTING:
-            raise LimitError(f"layers are nested too deeply: more than {MAX_NESTING} levels")
+            raise ArchiveError(f"layers are nested too deeply: more than {MAX_NESTING} levels")
         self.depth += 1
         try:
             yield
@@ -72,19 +69,19 @@ class Budget:
         """Count the bytes of an array whose size is only in the configuration."""
         self.made -= size
         if self.made < 0:
-            raise LimitError(f"{what} needs {size} bytes; a model may make {MAX_MADE} in all")
+            raise ArchiveError(f"{what} needs {size} bytes; a model may make {MAX_MADE} in all")
 
     def read_asset(self, size: int, what: str) -> None:
         """Count the bytes of a vocabulary's file, before it is read."""
         self.assets -= size
         if self.assets < 0:
-            raise LimitError(f"{what} has {size} bytes; a model may read {MAX_ASSETS} in all")
+            raise ArchiveError(f"{what} has {size} bytes; a model may read {MAX_ASSETS} in all")
 
     def hold_words(self, count: int, what: str) -> None:
         """Count the words of a vocabulary, before objects are made of them."""
         self.words -= count
         if self.words < 0:
-            raise LimitError(f"{what} has {count} words; a model may have {MAX_WORDS} in all")
+            raise ArchiveError(f"{what} has {count} words; a model may have {MAX_WORDS} in all")
 
 
 _current: ContextVar[Budget | None] = ContextVar("budget", default=None)
