@@ -60,7 +60,7 @@ def build(spec: ModelSpec, store: Weights) -> Graph:
     UnsupportedLayerError
         If layers are used in a way that is not supported; all of them are listed.
     ArchiveError
-        If the connections, shapes or weights do not make sense.
+        If connections, shapes or weights do not fit.
     """
     builder = _Builder(spec.name, store)
     inputs = []
@@ -75,7 +75,7 @@ def build(spec: ModelSpec, store: Weights) -> Graph:
     except ArchiveError:
         if not builder.unsupported:
             raise
-        outputs = None  # what is behind a layer that is not supported does not fit its inputs
+        outputs = None  # layers behind an unsupported one do not fit their inputs
     if builder.unsupported:
         raise UnsupportedLayerError(list(dict.fromkeys(builder.unsupported)))
     store.check_all_read()
@@ -86,7 +86,7 @@ def build(spec: ModelSpec, store: Weights) -> Graph:
 
 
 def _bare(structure: Any) -> Any:
-    """Return the one item of a list of one, as Keras' Functional models take their ends."""
+    """Return the item of a list of one, as Keras' Functional models do with their ends."""
     return structure[0] if isinstance(structure, list) and len(structure) == 1 else structure
 
 
@@ -101,16 +101,16 @@ class _Builder:
         self.store = store
         self.unsupported: list[str] = []
         self.unknown: set[int] = set()  # nodes behind unsupported ones, of unknown shapes
-        self.applied: dict[int, int] = {}  # how often each layer was applied, by identity
-        self.at: tuple[int, ...] = ()  # which application this is, of each model around and of this
+        self.applied: dict[int, int] = {}  # applications of every layer, by identity
+        self.at: tuple[int, ...] = ()  # numbers of this application, and of the models around it
         self.places: list[tuple[int, ...]] = []  # the same, of each node
         self.dropped: set[Ref] = set()  # tensors whose masks a layer took
         self.own: dict[tuple[int, type[_Around]], Layer] = {}  # around models; in no file
-        # Layers that hold shared ones, and what is to be done once the others are loaded.
+        # Layers that hold shared ones, and their loading, which follows that of the others.
         self.waiting: dict[int, list[Callable[[], Any]]] = {}
 
     def expand(self, spec: ModelSpec, inputs: list[Ref]) -> Any:
-        """Add the nodes of a model applied to tensors; return its outputs in its structure."""
+        """Add the nodes of a model applied to tensors, and return its outputs in its structure."""
         made: dict[tuple[str, int], list[Ref]] = {}
         names = [leaf[0] for leaf in leaves(spec.inputs)]
         if len(names) != len(inputs):
@@ -130,7 +130,7 @@ class _Builder:
         return map_leaves(spec.outputs, find)
 
     def number(self) -> None:
-        """Set the numbers of each layer's nodes to Keras' own: they may run in another order."""
+        """Give the nodes of every layer Keras' numbers; they may run in another order."""
         nodes = self.graph.nodes
         counts: dict[int, int] = {}
         for i in sorted(range(len(nodes)), key=self.places.__getitem__):
@@ -162,7 +162,7 @@ class _Builder:
         return list(leaves(self.expand(model, tensors)))
 
     def _with_masks(self, member: Member, tensors: list[Ref], masks: list[Any]) -> list[Ref]:
-        """Return tensors that carry the masks which a model is called with."""
+        """Return a model's inputs, with the masks of the call."""
         place, carried = Member(member.name, "-", []), []
         for tensor, mask in itertools.zip_longest(tensors, masks[: len(tensors)]):
             if mask is None:
@@ -234,8 +234,8 @@ class _Builder:
         shapes: tuple[Any, ...],
         named: dict[str, Any],
     ) -> tuple[Any, int | None]:
-        """Return the shape of a node's output and the axes of its mask; load what is new."""
-        if not isinstance(layer, InputLayer):  # shapes may fit where a call does not
+        """Return the shape of a node's output and the axes of its mask; load a new layer."""
+        if not isinstance(layer, InputLayer):  # shapes may fit although the call does not
             check_call(layer, shapes, named)
         output = guarded(layer.name, layer.output_shape, *shapes, **named)
         check_size(layer.name, output)
@@ -270,7 +270,7 @@ class _Builder:
                 self.unsupported.append(str(error))
 
     def _mask_axes(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        """Return how many axes the mask of each argument has, None where there is none."""
+        """Return the number of axes of each argument's mask, None for no mask."""
         given = substitute(arguments, self._carried)
         if "mask" not in keywords:
             return given
@@ -280,7 +280,7 @@ class _Builder:
         return (axes, *given[1:])
 
     def _carried(self, tensor: Ref) -> int | None:
-        """Return how many axes the mask has that a tensor carries still."""
+        """Return the number of axes of a tensor's mask, None for no mask."""
         return None if tensor in self.dropped else self.graph.masks.get(tensor)
 
     def _finder(self, made: dict[tuple[str, int], list[Ref]], name: str) -> Callable[[Leaf], Ref]:
