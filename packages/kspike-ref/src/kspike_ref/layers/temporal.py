@@ -21,12 +21,17 @@ from kspike_ref.layers.base import (
 )
 from kspike_ref.layers.cells import Cell
 from kspike_ref.layers.dense import activation_parts
+from kspike_ref.layers.keys import TIME_KEYS
 from kspike_ref.layers.recurrent import check_states, flat, over_time
 from kspike_ref.layers.registry import known
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
 from kspike_ref.spiking import SpikingDynamics, check_voltage, initial_voltage, on_grid
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
+
+_SPIKING = "dt activation spiking_aware_training"  # options of layers and cells
+_FILTER = "dt apply_during_training"
+_TIME = " ".join(TIME_KEYS)
 
 
 def read_dt(value: Any) -> float:
@@ -101,7 +106,7 @@ class SpikingCell(Cell):
         raise NotImplementedError
 
 
-@known("custom:kspike_tf>SpikingActivationCell")
+@known("custom:kspike_tf>SpikingActivationCell", keys=f"{_SPIKING} size")
 class SpikingActivationCell(SpikingCell):
     """Firing rates to spikes."""
 
@@ -135,7 +140,7 @@ class SpikingActivationCell(SpikingCell):
         self.dynamics.run(rows, state.reshape(len(state), out.shape[2]), out)
 
 
-@known("custom:kspike_tf>LowpassCell")
+@known("custom:kspike_tf>LowpassCell", keys=f"{_FILTER} size")
 class LowpassCell(SpikingCell):
     """An exponential synapse."""
 
@@ -153,7 +158,7 @@ class LowpassCell(SpikingCell):
         self.dynamics.run(rows, state.reshape(len(state), out.shape[2]), out)
 
 
-@known("custom:kspike_tf>AlphaCell")
+@known("custom:kspike_tf>AlphaCell", keys=f"{_FILTER} size")
 class AlphaCell(SpikingCell):
     """An alpha synapse: its state is the output y and its slope, p = τ·dy/dt."""
 
@@ -261,7 +266,7 @@ class KerasSpikingLayer(StatefulLayer):
         return [y, *(s.copy() for s in after)], kept  # float64, as in Keras
 
 
-@known("custom:kspike_tf>SpikingActivation")
+@known("custom:kspike_tf>SpikingActivation", keys=f"{_SPIKING} {_TIME}")
 class SpikingActivation(KerasSpikingLayer):
     """Firing rates to spikes."""
 
@@ -278,14 +283,14 @@ class SpikingActivation(KerasSpikingLayer):
         return super().call(x, initial_state, constants, mask)
 
 
-@known("custom:kspike_tf>Lowpass")
+@known("custom:kspike_tf>Lowpass", keys=f"{_FILTER} {_TIME}")
 class Lowpass(KerasSpikingLayer):
     """An exponential synapse."""
 
     cell_class = LowpassCell
 
 
-@known("custom:kspike_tf>Alpha")
+@known("custom:kspike_tf>Alpha", keys=f"{_FILTER} {_TIME}")
 class Alpha(KerasSpikingLayer):
     """An alpha synapse."""
 
