@@ -17,8 +17,8 @@ import numpy as np
 from kspike_ref import dtypes
 from kspike_ref.layers.activation import activation
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
+from kspike_ref.layers.ops.products import factors
 from kspike_ref.layers.product import Product
-from kspike_ref.layers.products import factors
 from kspike_ref.layers.registry import known
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError, Weights

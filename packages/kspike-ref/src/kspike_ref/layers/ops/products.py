@@ -15,9 +15,9 @@ import numpy as np
 
 from kspike_ref import dtypes
 from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
-from kspike_ref.layers.functions import alike
 from kspike_ref.layers.merge import broadcast
-from kspike_ref.layers.operation import Operation
+from kspike_ref.layers.ops.along_axis import alike
+from kspike_ref.layers.ops.base import Operation
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.registry import known
 from kspike_ref.running.counts import Tally
