@@ -24,6 +24,7 @@ from kspike_ref.layers.dense import activation_parts
 from kspike_ref.layers.keys import TIME_KEYS
 from kspike_ref.layers.recurrent import check_states, flat, over_time
 from kspike_ref.layers.registry import known
+from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
 from kspike_ref.spiking import SpikingDynamics, check_voltage, initial_voltage, on_grid
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
@@ -86,7 +87,7 @@ class SpikingCell(Cell):
     def state_shapes(self, shape: Shape) -> list[Shape]:
         return [self.size]
 
-    def scan(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+    def scan(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
         batch, steps = x.shape[:2]
         units = math.prod(self.size)
         given = self.rates(x[:, :1] if steps > 1 and x.strides[1] == 0 else x)
@@ -254,7 +255,7 @@ class KerasSpikingLayer(StatefulLayer):
     def scan(self, state: State, *inputs: Any, mask: Any = None) -> tuple[Any, State]:
         x = np.moveaxis(inputs[0], 0, 1) if self.time_major else inputs[0]
         mask = mask.T if self.time_major and mask is not None else mask
-        y, after, last = over_time(self.cell, x, state, mask)
+        y, after, last = over_time(self.cell, x, state, mask, Tally())
         if self.reduces:
             y = y[:, -1].copy() if y.shape[1] else np.zeros_like(y, shape=(len(y), *y.shape[2:]))
         elif self.time_major:

@@ -139,11 +139,13 @@ def check_call(layer: Layer, shapes: tuple[Any, ...], named: dict[str, Any]) -> 
         )
     signature = inspect.signature(layer.call)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
-    unknown = [key for key in named if key not in signature.parameters and not takes_any]
+    ours = {"tally": None} if layer.takes_tally else {}  # not for a file to say
+    known = [key for key in signature.parameters if key not in ours]
+    unknown = [key for key in named if key in ours or (key not in known and not takes_any)]
     if unknown:
         options = ", ".join(unknown)
         raise UnsupportedUseError(f"called with arguments that kspike_ref does not know: {options}")
-    guarded(layer.name, signature.bind, *shapes, **named)
+    guarded(layer.name, signature.bind, *shapes, **named, **ours)
 
 
 @lru_cache(maxsize=512)

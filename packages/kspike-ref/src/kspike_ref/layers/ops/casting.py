@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from kspike_ref import dtypes
 from kspike_ref.layers.base import Array
-from kspike_ref.layers.operation import Operation
+from kspike_ref.layers.ops.base import Operation
 from kspike_ref.layers.registry import known
 from kspike_ref.saved.archive import ArchiveError
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from kspike_energy.checks import check_choice
-from kspike_energy.counts import FanOut
+from kspike_energy.counting.fan_out import FanOut
 
 __all__ = ["Counts", "LayerSpec", "Node", "Options", "Shape", "Term", "UndefinedShapeError"]
 

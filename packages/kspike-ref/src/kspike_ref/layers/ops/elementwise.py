@@ -12,7 +12,7 @@ import numpy as np
 from kspike_ref import activations, dtypes
 from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.merge import broadcast
-from kspike_ref.layers.operation import Operation
+from kspike_ref.layers.ops.base import Operation
 from kspike_ref.layers.registry import known
 from kspike_ref.saved.archive import ArchiveError
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kspike_energy.compare import QUANTISED_SPIKES, QUANTISED_STEPS, Comparison
-from kspike_energy.devices import Device, DeviceTable
+from kspike_energy.devices.table import Device, DeviceTable
 from kspike_energy.network import BY_HAND, Layer
 from kspike_energy.registry import DEVICES
 from kspike_energy.suggest import did_you_mean

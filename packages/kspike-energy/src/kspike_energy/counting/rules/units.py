@@ -2,9 +2,9 @@
 
 import math
 
-from kspike_energy.counts import FanOut
-from kspike_energy.nodes import Counts, Node, Term
-from kspike_energy.rules._table import LINEAR, activation_units, is_linear, rule
+from kspike_energy.counting.fan_out import FanOut
+from kspike_energy.counting.nodes import Counts, Node, Term
+from kspike_energy.counting.rules.table import LINEAR, activation_units, is_linear, rule
 
 __all__ = ["activation", "elementwise"]
 

@@ -7,10 +7,10 @@ window, padding or not; and it does not look into a model inside a model.
 
 import math
 
-from kspike_energy.counts import FanOut
-from kspike_energy.nodes import Counts, Node, Shape, Term
-from kspike_energy.rules._table import activation_units, names
-from kspike_energy.rules.linear import as_tuple
+from kspike_energy.counting.fan_out import FanOut
+from kspike_energy.counting.nodes import Counts, Node, Shape, Term
+from kspike_energy.counting.rules.table import activation_units, names
+from kspike_energy.counting.rules.linear import as_tuple
 
 __all__ = ["count_as_keras_spiking", "is_known_to_keras_spiking"]
 
@@ -51,7 +51,7 @@ def count_as_keras_spiking(node: Node) -> Counts:
     if _in_nested_model(node):
         return Counts()
     if kind == "TimeDistributed":
-        from kspike_energy.rules import count  # the table is complete only now
+        from kspike_energy.counting.rules import count  # the table is complete only now
 
         return count(node.inner("layer", drop_time=True))
     if kind == "Dense":

@@ -4,8 +4,8 @@ One module a family. Every rule is a function from a `Node` to `Counts`; its doc
 convention that it follows.
 """
 
-from kspike_energy.nodes import Counts, Node
-from kspike_energy.rules import (
+from kspike_energy.counting.nodes import Counts, Node
+from kspike_energy.counting.rules import (
     attention,
     keras_spiking,
     linear,
@@ -15,7 +15,7 @@ from kspike_energy.rules import (
     units,
     wrappers,
 )
-from kspike_energy.rules._table import FREE, LINEAR, RULES, Rule
+from kspike_energy.counting.rules.table import FREE, LINEAR, RULES, Rule
 
 __all__ = ["FREE", "LINEAR", "RULES", "Rule", "UnknownLayerError", "count"]
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kspike_energy.nodes import LayerSpec, Node, Options, Shape
-from kspike_energy.rules._table import FREE, OVER_TIME, names
-from kspike_energy.rules.units import is_plain_linear
+from kspike_energy.counting.nodes import LayerSpec, Node, Options, Shape
+from kspike_energy.counting.rules.table import FREE, OVER_TIME, names
+from kspike_energy.counting.rules.units import is_plain_linear
 
 __all__ = ["Application", "build_nodes", "check_time_axis"]
 

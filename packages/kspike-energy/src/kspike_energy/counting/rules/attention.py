@@ -10,9 +10,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from kspike_energy.counts import FanOut
-from kspike_energy.nodes import Counts, Node, Term, UndefinedShapeError
-from kspike_energy.rules._table import rule
+from kspike_energy.counting.fan_out import FanOut
+from kspike_energy.counting.nodes import Counts, Node, Term, UndefinedShapeError
+from kspike_energy.counting.rules.table import rule
 
 __all__: list[str] = []
 

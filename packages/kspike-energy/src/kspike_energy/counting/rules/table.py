@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from kspike_energy.nodes import Counts, Node
+from kspike_energy.counting.nodes import Counts, Node
 
 __all__ = [
     "FREE",

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from kspike_energy.counts import FanOut, Windows, windows_fan_out
-from kspike_energy.nodes import Counts, LayerSpec, Node, Term
-from kspike_energy.rules._table import is_linear, rule
-from kspike_energy.rules.linear import as_tuple
+from kspike_energy.counting.fan_out import FanOut, Windows, windows_fan_out
+from kspike_energy.counting.nodes import Counts, LayerSpec, Node, Term
+from kspike_energy.counting.rules.table import is_linear, rule
+from kspike_energy.counting.rules.linear import as_tuple
 
 __all__ = ["cell_counts"]
 
@@ -68,7 +68,7 @@ def cell_counts(node: Node, spec: LayerSpec, inputs: tuple[int, ...]) -> Counts:
     inputs : tuple of int
         Shape of its input, without batch and time.
     """
-    from kspike_energy.rules import count  # the table is complete only now
+    from kspike_energy.counting.rules import count  # the table is complete only now
 
     units = spec.config.get("units")
     outputs = inputs if units is None else (int(units),)
@@ -116,7 +116,7 @@ def _cells(node: Node, spec: LayerSpec | list[LayerSpec], inputs: tuple[int, ...
 @rule("Bidirectional")
 def bidirectional(node: Node) -> Counts:
     """Count both directions, and one operation an element where their outputs are combined."""
-    from kspike_energy.rules import count  # the table is complete only now
+    from kspike_energy.counting.rules import count  # the table is complete only now
 
     terms: list[Term] = []
     neurons, spiking = 0, True

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import activations, dtypes, softmax
-from kspike_ref.layers.arithmetic import is_number
 from kspike_ref.layers.base import Array, Shape
 from kspike_ref.layers.merge import broadcast
-from kspike_ref.layers.operation import Operation
+from kspike_ref.layers.ops.base import Operation
+from kspike_ref.layers.ops.elementwise import is_number
 from kspike_ref.layers.registry import known
 from kspike_ref.saved.archive import ArchiveError
 

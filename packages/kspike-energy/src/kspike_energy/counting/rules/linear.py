@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from kspike_energy.counts import FanOut, Number, Windows, windows_fan_out
-from kspike_energy.nodes import Counts, Node, Term, UndefinedShapeError
-from kspike_energy.rules._table import activation_units, rule
+from kspike_energy.counting.fan_out import FanOut, Number, Windows, windows_fan_out
+from kspike_energy.counting.nodes import Counts, Node, Term, UndefinedShapeError
+from kspike_energy.counting.rules.table import activation_units, rule
 
 __all__ = ["ConvolutionPlan", "as_tuple", "convolution", "einsum_fan_out", "einsum_output"]
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import dtypes
-from kspike_ref.layers.arithmetic import Reduction
 from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
-from kspike_ref.layers.functions import one_axis
-from kspike_ref.layers.operation import Operation
+from kspike_ref.layers.ops.along_axis import one_axis
+from kspike_ref.layers.ops.base import Operation
+from kspike_ref.layers.ops.elementwise import Reduction
 from kspike_ref.layers.registry import known
 from kspike_ref.saved.archive import ArchiveError
 

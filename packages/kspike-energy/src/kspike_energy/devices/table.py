@@ -263,19 +263,19 @@ class DeviceTable(MutableMapping[str, Device]):
         return [device.to_dict() for device in self.values()]
 
     def __str__(self) -> str:
-        from kspike_energy.report import devices_table  # presentation stays apart
+        from kspike_energy.presentation.summary import devices_table  # presentation stays apart
 
         return devices_table(self)
 
     __repr__ = __str__
 
     def __rich__(self) -> Any:
-        from kspike_energy.report import rich_table
+        from kspike_energy.presentation.summary import rich_table
 
         return rich_table(self.to_records())
 
     def _repr_html_(self) -> str:
-        from kspike_energy.report import html_table
+        from kspike_energy.presentation.summary import html_table
 
         return html_table(self.to_records())
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import dtypes
-from kspike_ref.layers.arithmetic import is_number
 from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.merge import concatenated
-from kspike_ref.layers.operation import Operation
+from kspike_ref.layers.ops.base import Operation
+from kspike_ref.layers.ops.elementwise import is_number
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.shape import integers, keeps_axis, reshaped, resolve
 from kspike_ref.saved.archive import ArchiveError

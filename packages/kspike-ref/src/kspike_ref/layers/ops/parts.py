@@ -11,8 +11,8 @@ import numpy as np
 
 from kspike_ref import dtypes
 from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
-from kspike_ref.layers.functions import one_axis
-from kspike_ref.layers.operation import Operation, function_name
+from kspike_ref.layers.ops.along_axis import one_axis
+from kspike_ref.layers.ops.base import Operation, function_name
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.shape import repeated
 from kspike_ref.saved.archive import ArchiveError

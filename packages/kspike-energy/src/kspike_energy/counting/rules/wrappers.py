@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from kspike_energy.checks import check_whole
-from kspike_energy.counts import FanOut
-from kspike_energy.nodes import Counts, Node, Term
-from kspike_energy.rules._table import LINEAR, OVER_TIME, rule
+from kspike_energy.counting.fan_out import FanOut
+from kspike_energy.counting.nodes import Counts, Node, Term
+from kspike_energy.counting.rules.table import LINEAR, OVER_TIME, rule
 from kspike_energy.suggest import did_you_mean
 
 __all__ = ["check_statistics", "from_statistics", "registered_statistics"]
@@ -19,7 +19,7 @@ __all__ = ["check_statistics", "from_statistics", "registered_statistics"]
 @rule(*OVER_TIME)
 def time_distributed(node: Node) -> Counts:
     """Count the wrapped layer at one time step."""
-    from kspike_energy.rules import count  # the table is complete only now
+    from kspike_energy.counting.rules import count  # the table is complete only now
 
     return count(node.inner("layer", drop_time=True))
 
@@ -27,7 +27,7 @@ def time_distributed(node: Node) -> Counts:
 @rule("Pipeline")
 def pipeline(node: Node) -> Counts:
     """Count the layers that it applies one after the other; augmentations cost nothing."""
-    from kspike_energy.rules import count
+    from kspike_energy.counting.rules import count
 
     wrapped = node.spec.wrap("layers")
     inner = wrapped if isinstance(wrapped, list) else [wrapped]
@@ -42,7 +42,7 @@ def pipeline(node: Node) -> Counts:
 @rule("SpectralNormalization")
 def spectral_normalization(node: Node) -> Counts:
     """Count the wrapped layer: at inference its kernel is normalised already."""
-    from kspike_energy.rules import count
+    from kspike_energy.counting.rules import count
 
     return count(node.inner("layer"))
 

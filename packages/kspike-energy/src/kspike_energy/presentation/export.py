@@ -132,7 +132,7 @@ class Export(Energies):
         return json.dumps(self.to_dict(devices, timesteps_per_inference, dt), indent=indent)
 
     def _repr_html_(self) -> str:
-        from kspike_energy.report import html_table
+        from kspike_energy.presentation.summary import html_table
 
         rows = [self._layer_dict(layer, default.dt) for layer in self.network.layers]
         return html_table(rows)
