@@ -180,14 +180,15 @@ def test_normalisation_is_folded_where_it_can_be():
     model = trained(normalised_sum())
     report = kspike_tf.convert(model, calibration_data=data_for(model)).report
     first, second = report.normalisation.values()
-    assert first.count(",") == 1 and second.count(",") == 1  # into both branches of each
+    assert first.count(",") == second.count(",") == 1  # into both branches of each
 
 
 def test_layers_that_are_added_have_one_scale():
     model = trained(residual())
     report = kspike_tf.convert(model, calibration_data=data_for(model)).report
     scales = [layer.scale for layer in report.layers]
-    assert scales[0] == scales[1] and scales[2] != scales[1]
+    assert scales[0] == scales[1]
+    assert scales[2] != scales[1]
 
 
 def test_readout():
@@ -249,7 +250,7 @@ def test_other_activations():
     kept = kspike_tf.convert(model, calibration_data=x, other_activations="keep")
     assert len(spiking(kept)) == 1
     assert len(kept.report.kept) == 3
-    with pytest.raises(ValueError, match="(?s)dense.*tanh.*gelu.*sigmoid"):
+    with pytest.raises(ValueError, match=r"(?s)dense.*tanh.*gelu.*sigmoid"):
         kspike_tf.convert(model, calibration_data=x, other_activations="refuse")
 
 
@@ -361,5 +362,5 @@ def test_models_that_cannot_be_converted():
         ]
     )
     sick.get_layer("sick").kernel.assign(np.full((2, 2), np.nan))
-    with pytest.raises(ValueError, match="(?s)words: .*mask.*sick: .*finite.*filter: .*time axis"):
+    with pytest.raises(ValueError, match=r"(?s)words: .*mask.*sick: .*finite.*filter: .*time axis"):
         kspike_tf.convert(sick, calibration_data=x)

@@ -262,7 +262,7 @@ class _Reader:
                     self._keep(tensor, ref)
             else:
                 numbers = [self.tensor(t).number for t in keras.tree.flatten(outputs)]
-                self.nodes.append(Node(layer, name, args, kwargs, numbers))
+                self.nodes.append(Node(layer, name, list(args), kwargs, numbers))
             return outputs
 
         clone = keras.models.clone_model(

@@ -32,7 +32,7 @@ LINEAR = (
 
 def is_linear(layer: Any) -> bool:
     """Return whether a layer is one of `LINEAR`, and computes what Keras' own computes."""
-    kinds = [cls for cls in type(layer).__mro__ if cls in LINEAR]
+    kinds: list[Any] = [cls for cls in type(layer).__mro__ if cls in LINEAR]
     return bool(kinds) and type(layer).call is kinds[0].call
 
 
@@ -93,7 +93,7 @@ def scale_channels(layer: Any, scale: np.ndarray, shift: np.ndarray) -> None:
 
 
 def rescale(layer: Any, factor_in: float, factor_out: float) -> None:
-    """Make a linear layer give ``factor_out`` times its output for ``factor_in`` times its input."""
+    """Let ``factor_in`` times a linear layer's input give ``factor_out`` times its output."""
     kernel = _output_kernel(layer)
     kernel.assign(kernel * (factor_out / factor_in))
     if getattr(layer, "bias", None) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,7 +76,7 @@ class ConversionReport:
     def worst_layer(self) -> LayerReport:
         """Return the spiking layer that adds most to the error of the one before it."""
         errors = [0.0, *(layer.error for layer in self.layers)]
-        growth = [after - before for before, after in zip(errors, errors[1:], strict=False)]
+        growth = [after - before for before, after in itertools.pairwise(errors)]
         return self.layers[max(range(len(growth)), key=growth.__getitem__)]
 
     def to_records(self) -> list[dict[str, Any]]:

@@ -162,7 +162,8 @@ def _asked(members: list[Site], scale: float | Mapping[str, float] | None) -> fl
     """Return the scale that the caller wants for sites, or None."""
     if scale is None or isinstance(scale, (int, float)):
         return scale
-    wanted = {site.node.label: scale[site.node.label] for site in members if site.node.label in scale}
+    labels = [site.node.label for site in members]
+    wanted = {label: scale[label] for label in labels if label in scale}
     if len(set(wanted.values())) > 1:
         raise ValueError(
             "scale must be the same for layers whose outputs are added or merged. "
