@@ -42,7 +42,7 @@ LEVELS = {
         "constraints onnx_operations _targets",
         "layers",
         "callbacks regularizers model_energy export",
-        "convert",
+        "conversion",
         "sweep",
     ),
     "kspike_energy": (
