@@ -118,8 +118,8 @@ def test_old_sequential_configurations():
         ("3.15.1", None, None),
         ("3.99.0.dev2", None, None),
         ("4.0.0", UnsupportedLayerError, "a file of Keras 4.0.0"),
-        ("x", ArchiveError, "must tell the version of Keras"),
-        (None, ArchiveError, "must tell the version of Keras"),
+        ("x", ArchiveError, "must state the version of Keras"),
+        (None, ArchiveError, "must state the version of Keras"),
     ],
 )
 def test_versions(tmp_path, version, error, match):

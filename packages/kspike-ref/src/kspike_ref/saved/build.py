@@ -94,7 +94,7 @@ _Around = Carrier | Fold | Unfold  # layers that are put around a model
 
 
 class _Builder:
-    """The nodes so far, and what is known of them."""
+    """The nodes so far, and the state of their construction."""
 
     def __init__(self, name: str, store: Weights) -> None:
         self.graph = Graph(name)

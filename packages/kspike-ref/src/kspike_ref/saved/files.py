@@ -49,7 +49,7 @@ def read_model(path: str | os.PathLike[str]) -> Archive:
     version = re.match(r"\d+", archive.keras_version)
     if version is None:
         raise ArchiveError(
-            f"the file must tell the version of Keras. Received: {archive.keras_version!r:.40}"
+            f"the file must state the version of Keras. Received: {archive.keras_version!r:.40}"
         )
     major = int(version.group()[:9])
     if major > _NEWEST:
