@@ -1,4 +1,4 @@
-"""Files from when the weights of alpha filters were ``(prod(size),)`` rather than ``(1, *size)``."""
+"""Files in which the weights of alpha filters are ``(prod(size),)``, not ``(1, *size)``."""
 
 from pathlib import Path
 
@@ -33,9 +33,7 @@ def test_both_shapes_give_the_same_bits(tmp_path):
     x = rng.normal(size=(2, 9, *UNITS)).astype("f4")
     level, tau = rng.normal(size=(1, *UNITS)).astype("f4"), np.full((1, *UNITS), 0.05, "f4")
     new = kspike_ref.load_model(alpha_archive(tmp_path / "new.keras", [level, tau]))
-    old = kspike_ref.load_model(
-        alpha_archive(tmp_path / "old.keras", [level.ravel(), tau.ravel()])
-    )
+    old = kspike_ref.load_model(alpha_archive(tmp_path / "old.keras", [level.ravel(), tau.ravel()]))
     y = new.predict(x)
     np.testing.assert_array_equal(y, old.predict(x))
     expected, _ = kspike_ref.alpha(x, tau[0], 0.25, initial_level=level[0])

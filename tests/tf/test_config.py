@@ -222,5 +222,5 @@ def test_a_model_that_is_saved_before_its_dt_is_set_loads(tmp_path, kind):
     kspike_tf.config.set_dt(loaded, 0.25)
     dt.assign(0.25)
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
-    with pytest.raises(ValueError, match="dt must be positive and finite. Received: dt=0"):
+    with pytest.raises(ValueError, match=r"dt must be positive and finite. Received: dt=0"):
         kspike_tf.Lowpass(0.1, dt=0)  # where no file was read, a number must be right

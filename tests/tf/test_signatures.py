@@ -77,7 +77,7 @@ def test_a_subclass_passes_options_on_and_gets_suggestions():
             super().__init__(taus, **kwargs)
 
     assert Own(0.1, return_state=True).return_state
-    with pytest.raises(TypeError, match="Own has no option tauss. Did you mean taus"):
+    with pytest.raises(TypeError, match=r"Own has no option tauss. Did you mean taus"):
         Own(0.1, tauss=1)
 
 
