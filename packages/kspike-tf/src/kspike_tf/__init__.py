@@ -10,6 +10,7 @@ from kspike_tf import (
     regularizers,
 )
 from kspike_tf.config import default
+from kspike_tf.conversion import Conversion, convert
 from kspike_tf.layers import (
     Alpha,
     AlphaCell,
@@ -24,6 +25,7 @@ from kspike_tf.model_energy import ModelEnergy
 __all__ = [
     "Alpha",
     "AlphaCell",
+    "Conversion",
     "Lowpass",
     "LowpassCell",
     "ModelEnergy",
@@ -33,6 +35,7 @@ __all__ = [
     "callbacks",
     "config",
     "constraints",
+    "convert",
     "default",
     "export",
     "layers",
