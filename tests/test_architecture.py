@@ -43,6 +43,7 @@ LEVELS = {
         "layers",
         "callbacks regularizers model_energy export",
         "conversion",
+        "rates",
         "sweep",
     ),
     "kspike_energy": (

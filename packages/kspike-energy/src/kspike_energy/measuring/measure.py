@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kspike_energy.measuring.activity import Activity
 from kspike_energy.adapters import Adapter
-from kspike_energy.measuring.batches import batches, shapes_of_data
 from kspike_energy.counting.graph import build_nodes
-from kspike_energy.layer_stats import stats_dict
-from kspike_energy.network import Layer, Network, Synapses
 from kspike_energy.counting.nodes import Counts, Node, Options, UndefinedShapeError
 from kspike_energy.counting.rules import UnknownLayerError, count
 from kspike_energy.counting.rules.keras_spiking import is_known_to_keras_spiking
+from kspike_energy.layer_stats import stats_dict
+from kspike_energy.measuring.activity import Activity
+from kspike_energy.measuring.batches import batches, shapes_of_data
+from kspike_energy.network import Layer, Network, Synapses
 
 __all__ = ["Settings", "build_network", "count_or_explain"]
 

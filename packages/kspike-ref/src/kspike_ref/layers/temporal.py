@@ -25,7 +25,7 @@ from kspike_ref.layers.keys import TIME_KEYS
 from kspike_ref.layers.recurrent import check_states, flat, over_time
 from kspike_ref.layers.registry import known
 from kspike_ref.running.counts import Tally
-from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.archive import ArchiveError, Weights
 from kspike_ref.spiking import SpikingDynamics, check_voltage, initial_voltage, on_grid
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
 
@@ -162,17 +162,30 @@ class LowpassCell(SpikingCell):
 class AlphaCell(SpikingCell):
     """An alpha synapse: its state is the output y and its slope, p = τ·dy/dt."""
 
+    has_flat_weights = False
+
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
-        return dict.fromkeys(["initial_level", "tau"], (math.prod(self.size),))
+        held = (math.prod(self.size),) if self.has_flat_weights else (1, *self.size)
+        return dict.fromkeys(["initial_level", "tau"], held)
+
+    def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        try:
+            super().load(store, path, *shapes)
+        except ArchiveError as error:
+            self.has_flat_weights = True  # as in files of earlier versions
+            try:
+                super().load(store, path, *shapes)
+            except ArchiveError:
+                raise error from None
 
     def state_shapes(self, shape: Shape) -> list[Shape]:
         return [(2, math.prod(self.size))]
 
     def prepare(self) -> None:
-        self.dynamics = AlphaDynamics(self.weights["tau"], self.dt)
+        self.dynamics = AlphaDynamics(self.weights["tau"].reshape(-1), self.dt)
 
     def initial(self, batch: int, shape: Shape) -> list[Array]:
-        level = self.weights["initial_level"].astype(np.float64)
+        level = self.weights["initial_level"].astype(np.float64).reshape(-1)
         at_rest = np.stack([level, np.zeros_like(level)])
         return [np.broadcast_to(at_rest, (batch, 2, level.size))]
 

@@ -127,12 +127,13 @@ class LegacyWeights(Weights):
             )
         values = {}
         for name, key in zip(names, wanted, strict=True):
-            unread.take(name)
             place = f"model_weights/{outer}/{name}"
             address = self._file.address(place)
             if address is None:
                 raise ArchiveError(f"layer {layer!r}: the weight {place} is missing")
             values[key] = read_values(self._file, address, wanted[key], f"layer {layer!r}: {place}")
+        for name in names:  # now that the values fit: a layer may ask again for other shapes
+            unread.take(name)
         return values
 
     def check_all_read(self) -> None:

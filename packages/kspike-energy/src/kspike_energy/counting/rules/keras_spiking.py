@@ -9,8 +9,8 @@ import math
 
 from kspike_energy.counting.fan_out import FanOut
 from kspike_energy.counting.nodes import Counts, Node, Shape, Term
-from kspike_energy.counting.rules.table import activation_units, names
 from kspike_energy.counting.rules.linear import as_tuple
+from kspike_energy.counting.rules.table import activation_units, names
 
 __all__ = ["count_as_keras_spiking", "is_known_to_keras_spiking"]
 

@@ -9,9 +9,14 @@ from typing import Any
 
 from kspike_energy.counting.fan_out import FanOut
 from kspike_energy.counting.nodes import Counts, Node, Term, UndefinedShapeError
-from kspike_energy.counting.rules.table import FREE, rule
-from kspike_energy.counting.rules.linear import ConvolutionPlan, as_tuple, convolution, einsum_fan_out
+from kspike_energy.counting.rules.linear import (
+    ConvolutionPlan,
+    as_tuple,
+    convolution,
+    einsum_fan_out,
+)
 from kspike_energy.counting.rules.routing import pooling
+from kspike_energy.counting.rules.table import FREE, rule
 from kspike_energy.counting.rules.units import elementwise
 
 __all__: list[str] = []

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 from kspike_energy.counting.fan_out import FanOut, Windows, windows_fan_out
 from kspike_energy.counting.nodes import Counts, LayerSpec, Node, Term
-from kspike_energy.counting.rules.table import is_linear, rule
 from kspike_energy.counting.rules.linear import as_tuple
+from kspike_energy.counting.rules.table import is_linear, rule
 
 __all__ = ["cell_counts"]
 

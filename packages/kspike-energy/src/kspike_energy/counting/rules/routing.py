@@ -4,8 +4,8 @@ import math
 
 from kspike_energy.counting.fan_out import FanOut
 from kspike_energy.counting.nodes import Counts, Node, Term
-from kspike_energy.counting.rules.table import FREE, names, rule
 from kspike_energy.counting.rules.linear import ConvolutionPlan, as_tuple, convolution
+from kspike_energy.counting.rules.table import FREE, names, rule
 from kspike_energy.counting.rules.units import elementwise
 
 __all__ = ["free", "pooling"]
