@@ -39,7 +39,7 @@ LEVELS = {
     "kspike_tf": (
         "tracing config",
         "scan",
-        "constraints onnx_operations _targets",
+        "constraints onnx_operations checks",
         "layers",
         "callbacks regularizers model_energy export",
         "conversion",
@@ -102,9 +102,6 @@ EXCEPTIONS: dict[str, set[str]] = {
         "kspike_energy.layer_stats -> kspike_energy.adapters.keras",
         "kspike_energy.presentation.export -> kspike_energy.presentation.summary",
         "kspike_energy.presentation.summary -> kspike_energy.estimate",
-    },
-    "private_names_imported": {
-        "kspike_tf.regularizers -> kspike_tf._targets",
     },
     "long_modules": {
         "kspike_energy.adapters.keras",
