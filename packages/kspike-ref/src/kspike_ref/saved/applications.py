@@ -35,7 +35,7 @@ def _history(value: Any) -> Leaf | None:
     config = value.get("config")
     leaf = leaf_of(config.get("keras_history")) if isinstance(config, Mapping) else None
     if leaf is None:
-        raise ArchiveError(f"a tensor without history: {value!r:.80}")
+        raise ArchiveError(f"a tensor has no history: {value!r:.80}")
     return leaf
 
 
@@ -65,7 +65,7 @@ def constant(value: Any, dtype: Any) -> np.ndarray[Any, Any]:
     try:
         return np.asarray(value, dtype="float32" if dtype == "bfloat16" else dtype)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ArchiveError(f"a constant that is not an array: {error}") from None
+        raise ArchiveError(f"a constant is not an array: {error}") from None
 
 
 def resolve(value: Any, find: Callable[[Leaf], Any], depth: int = 0) -> Any:
@@ -87,7 +87,7 @@ def resolve(value: Any, find: Callable[[Leaf], Any], depth: int = 0) -> Any:
     if kind in ("__tensor__", "__numpy__") and isinstance(config, Mapping):
         return constant(config.get("value"), config.get("dtype"))
     if kind is not None and ("module" in value or "config" in value):
-        raise ArchiveError(f"an argument that is neither tensor nor number: {value!r:.80}")
+        raise ArchiveError(f"an argument is neither tensor nor number: {value!r:.80}")
     return {key: resolve(item, find, depth + 1) for key, item in value.items()}
 
 
