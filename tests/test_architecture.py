@@ -104,8 +104,6 @@ EXCEPTIONS: dict[str, set[str]] = {
         "kspike_energy.presentation.export -> kspike_energy.presentation.summary",
         "kspike_energy.presentation.summary -> kspike_energy.estimate",
     },
-    "private_names_imported": {
-    },
     "long_modules": {
         "kspike_energy.adapters.keras",
         "kspike_energy.devices.table",
