@@ -39,7 +39,7 @@ LEVELS = {
     "kspike_tf": (
         "tracing config",
         "scan",
-        "constraints onnx_operations _targets",
+        "constraints onnx_operations checks",
         "layers",
         "callbacks regularizers model_energy export",
         "conversion",
@@ -106,7 +106,6 @@ EXCEPTIONS: dict[str, set[str]] = {
         "kspike_energy.rules.routing -> kspike_energy.rules._table",
         "kspike_energy.rules.units -> kspike_energy.rules._table",
         "kspike_energy.rules.wrappers -> kspike_energy.rules._table",
-        "kspike_tf.regularizers -> kspike_tf._targets",
     },
     "long_modules": {
         "kspike_energy.adapters.keras",
