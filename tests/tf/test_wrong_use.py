@@ -128,7 +128,7 @@ def test_regularizers_without_weights_warn():
         regularizers.L1L2,
         lambda: regularizers.RangedRegularizer(1, keras.regularizers.L1L2()),
     ):
-        with pytest.warns(UserWarning, match="without weights penalises nothing") as caught:
+        with pytest.warns(UserWarning, match="without weights has no effect") as caught:
             make()
         assert caught[0].filename == __file__
     with warnings.catch_warnings():
