@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import graphlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -120,31 +121,14 @@ def order_of(spec: ModelSpec) -> list[tuple[str, int]]:
         needs[at] = list(dict.fromkeys(_dependencies([arguments, keywords])))
         pending += needs[at]
     position = {name: i for i, name in enumerate(spec.members)}
-    waiting = sorted(needs, key=lambda at: (position[at[0]], at[1]))
-    spec.order = _sorted_by_need(waiting, needs, given)
+    in_order = sorted(needs, key=lambda at: (position[at[0]], at[1]))
+    # All of them first, so that those that are ready together keep this order.
+    sorter = graphlib.TopologicalSorter(dict.fromkeys(in_order, ()))
+    for at in in_order:
+        sorter.add(at, *(need for need in needs[at] if need not in given))
+    try:
+        spec.order = list(sorter.static_order())
+    except graphlib.CycleError as error:
+        name, _ = error.args[1][0]
+        raise ArchiveError(f"the model's graph has a cycle through {name!r}") from None
     return spec.order
-
-
-def _sorted_by_need(
-    waiting: list[tuple[str, int]],
-    needs: dict[tuple[str, int], list[tuple[str, int]]],
-    given: set[tuple[str, int]],
-) -> list[tuple[str, int]]:
-    """Return the applications in topological order (Kahn, 1962)."""
-    users: dict[tuple[str, int], list[tuple[str, int]]] = {}
-    missing = {}
-    for at in waiting:
-        open_needs = [need for need in needs[at] if need not in given]
-        missing[at] = len(open_needs)
-        for need in open_needs:
-            users.setdefault(need, []).append(at)
-    ready = [at for at in waiting if missing[at] == 0]
-    for at in ready:
-        for user in users.get(at, []):
-            missing[user] -= 1
-            if missing[user] == 0:
-                ready.append(user)
-    if len(ready) < len(waiting):
-        left = next(at for at in waiting if missing[at])
-        raise ArchiveError(f"the model's graph has a cycle through {left[0]!r}")
-    return ready
