@@ -130,13 +130,14 @@ def hard_silu(x: Floats, out: Out = None) -> Floats:
 def erf(x: Floats) -> Floats:
     """Return the error function of x, in float32 where x is float16."""
     given = np.ascontiguousarray(x, np.float64 if x.dtype == np.float64 else np.float32)
-    y = np.empty(x.shape, given.dtype)
+    y: Floats = np.empty(x.shape, given.dtype)
     loops.erf(frozen(given.reshape(-1)), y.reshape(-1))
     return y
 
 
 def gelu(x: Floats, approximate: bool = False, out: Out = None) -> Floats:
     """x·Φ(x), with Φ the normal distribution; or its approximation by tanh."""
+    inner: Floats
     if approximate:
         inner = x * x * x
         inner *= 0.044715

@@ -37,7 +37,7 @@ _SATURATED = 40.0  # (eˣ − 1)/(eˣ + 1) is 1 from there on
 
 @inlined
 def expm1_parts(x: float) -> tuple[float, float]:
-    """Return q and 2ⁿ with eˣ = 2ⁿ·(1 + q) and \\|q\\| < 0.42, for ``x`` within ±709."""
+    """Return q and 2ⁿ with eˣ = 2ⁿ·(1 + q), for ``x`` within ±709."""
     shifted = x * _LOG2_E + _TO_WHOLE
     n = shifted - _TO_WHOLE
     r = x - n * _LOG_2_HIGH
@@ -51,7 +51,7 @@ def expm1_parts(x: float) -> tuple[float, float]:
 
 @kernel
 def tanh(values: Array) -> None:
-    """Set values to their hyperbolic tangents, t/(t + 2) with t = exp(2·\\|x\\|) − 1."""
+    """Set values to their hyperbolic tangents, t/(t + 2) with t = e²ˣ − 1 for x ≥ 0."""
     for i in range(values.size):
         x = np.float64(values[i])
         double = 2 * abs(x)
@@ -64,7 +64,7 @@ def tanh(values: Array) -> None:
 def sigmoid(values: Array) -> None:
     """Set values to 1/(1 + e⁻ˣ)."""
     for i in range(values.size):
-        x = -np.float64(values[i])
+        x: Any = -np.float64(values[i])
         x = _LARGEST if x > _LARGEST else x
         q, power = expm1_parts(-_LARGEST if x < -_LARGEST else x)
         values[i] = 1 / (power * q + (power + 1))
@@ -74,7 +74,7 @@ def sigmoid(values: Array) -> None:
 def hard_sigmoid(values: Array, slope: float, middle: float) -> None:
     """Set values to slope·x + middle, cut to between 0 and 1."""
     for i in range(values.size):
-        y = np.float64(values[i]) * slope + middle
+        y: Any = np.float64(values[i]) * slope + middle
         y = 0.0 if y < 0 else y
         values[i] = 1.0 if y > 1 else y
 

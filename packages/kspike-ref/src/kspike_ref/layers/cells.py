@@ -266,7 +266,8 @@ class GRUCell(GatedCell):
         self.inward = Product(self.weights["kernel"])
         if self.reset_after:
             self.recurrent = Product(kernel)
-            self.inner_bias = frozen(np.zeros(3 * self.units, self.dtype) if bias is None else bias[1])
+            inner = np.zeros(3 * self.units, self.dtype) if bias is None else bias[1]
+            self.inner_bias = frozen(inner)
         else:
             self.both = Product(kernel[:, : 2 * self.units])
             self.candidate = Product(kernel[:, 2 * self.units :])
