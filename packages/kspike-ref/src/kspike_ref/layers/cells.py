@@ -136,6 +136,7 @@ class GatedCell(Cell):
     """
 
     gates = 1
+    loop: Any  # of `kernels.recurrent`
 
     def bias_shape(self) -> tuple[int, ...]:
         """Return the shape of the biases."""
@@ -166,12 +167,9 @@ class GatedCell(Cell):
         gate, candidate = _COMPILED.get(self.gate), _COMPILED.get(self.activation)
         return None if gate is None or candidate is None else (gate, candidate)
 
-    def loop(
-        self, projected: Array, functions: tuple[int, int], mask: Array, span: tuple[int, int],
-        states: list[Array], out: Array,
-    ) -> None:  # fmt: skip
-        """Run the compiled loop of this kind of cell; see `kernels.recurrent`."""
-        raise NotImplementedError
+    def matrices(self) -> tuple[Array, ...]:
+        """Return the weights that the compiled loop takes."""
+        return (self.recurrent.packed,)
 
     def scan(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
         functions = self.functions()
@@ -207,7 +205,8 @@ class GatedCell(Cell):
         piece = max(1, steps if stop is None else _PIECE // max(1, rows * self.units * width))
         for first in range(0, steps, piece):
             interrupt.check(stop)
-            self.loop(projected, functions, mask, (first, min(steps, first + piece)), after, out)
+            span = first, min(steps, first + piece)
+            self.loop(projected, *self.matrices(), functions, mask, span, *after, out)
         return out, after
 
 
@@ -215,10 +214,7 @@ class GatedCell(Cell):
 class SimpleRNNCell(GatedCell):
     """``h ← f(W·x + U·h + b)``."""
 
-    def loop(self, projected: Array, functions: Any, mask: Array, span: Any, states: list[Array],
-             out: Array) -> None:  # fmt: skip
-        packed = self.recurrent.packed
-        loops.simple_rnn(projected, packed, functions, mask, span, states[0], out)
+    loop = staticmethod(loops.simple_rnn)
 
     def step(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
         h = self.activation(self.recurrent.add(states[0], x.copy()))
@@ -231,14 +227,10 @@ class LSTMCell(GatedCell):
 
     gates = 4
     state_count = 2
+    loop = staticmethod(loops.lstm)
 
     def state_shapes(self, shape: Shape) -> list[Shape]:
         return [(self.units,), (self.units,)]
-
-    def loop(self, projected: Array, functions: Any, mask: Array, span: Any, states: list[Array],
-             out: Array) -> None:  # fmt: skip
-        packed = self.recurrent.packed
-        loops.lstm(projected, packed, functions, mask, span, states[0], states[1], out)
 
     def step(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
         z = self.recurrent.add(states[0], x.copy())
@@ -257,6 +249,7 @@ class GRUCell(GatedCell):
     def setup(self) -> None:
         super().setup()
         self.reset_after = self.boolean("reset_after", True)
+        self.loop = loops.gru if self.reset_after else loops.gru_reset_before
 
     def bias_shape(self) -> tuple[int, ...]:
         return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
@@ -278,16 +271,10 @@ class GRUCell(GatedCell):
             bias = bias[0]
         return self.inward.over_last_axis(x, bias)
 
-    def loop(self, projected: Array, functions: Any, mask: Array, span: Any, states: list[Array],
-             out: Array) -> None:  # fmt: skip
+    def matrices(self) -> tuple[Array, ...]:
         if self.reset_after:
-            packed, bias = self.recurrent.packed, self.inner_bias
-            loops.gru(projected, packed, bias, functions, mask, span, states[0], out)
-        else:
-            gates, candidates = self.both.packed, self.candidate.packed
-            loops.gru_reset_before(
-                projected, gates, candidates, functions, mask, span, states[0], out
-            )
+            return self.recurrent.packed, self.inner_bias
+        return self.both.packed, self.candidate.packed
 
     def step(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
         h, n = states[0], self.units
