@@ -12,8 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from kspike_energy import Layer, ModelEnergy, Network
+from kspike_energy.counting.rules import RULES
 from kspike_energy.registry import DEVICES
-from kspike_energy.rules import RULES
 
 GUIDE = Path(__file__).parent / "guides" / "energy.md"
 

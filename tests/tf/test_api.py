@@ -8,19 +8,23 @@ from kspike_tf import layers
 PUBLIC = [
     "Alpha",
     "AlphaCell",
+    "Conversion",
     "Lowpass",
     "LowpassCell",
     "ModelEnergy",
+    "RateReport",
     "SpikingActivation",
     "SpikingActivationCell",
     "TimeFolded",
     "callbacks",
     "config",
     "constraints",
+    "convert",
     "default",
     "export",
     "layers",
     "model_energy",
+    "rate_report",
     "regularizers",
 ]
 

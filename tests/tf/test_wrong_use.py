@@ -55,13 +55,13 @@ def test_bidirectional_is_refused_in_one_line(layer):
 @pytest.mark.parametrize(
     ("activation", "message"),
     [
-        ("glu", "Received: 'glu', which gives half as many"),
+        ("glu", "Received: 'glu', which returns half as many"),
         (lambda x: x[:, :2], r"it made \(2,\) of \(3,\)"),
         (keras.layers.Dense(4), r"it made \(4,\) of \(3,\)"),
     ],
 )
 def test_an_activation_must_keep_the_shape(activation, message):
-    with pytest.raises(ValueError, match=f"activation must give as many values as it.*{message}"):
+    with pytest.raises(ValueError, match=f"activation must return as many values as it.*{message}"):
         kspike_tf.SpikingActivation(activation)(keras.Input((None, 3)))
 
 

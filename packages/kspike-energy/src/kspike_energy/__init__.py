@@ -4,11 +4,11 @@ from kspike_energy import model_energy
 from kspike_energy.adapters import Adapter, register_adapter
 from kspike_energy.compare import Comparison
 from kspike_energy.config import DefaultManager, default
-from kspike_energy.devices import Device
+from kspike_energy.counting.graph import Application
+from kspike_energy.counting.nodes import LayerSpec, Node
+from kspike_energy.devices.table import Device
 from kspike_energy.estimate import ModelEnergy
-from kspike_energy.graph import Application
 from kspike_energy.network import Layer, Network
-from kspike_energy.nodes import LayerSpec, Node
 
 __all__ = [
     "Adapter",

@@ -123,17 +123,17 @@ class Comparison:
         return [{**asdict(device), **self.assumptions} for device in self.devices]
 
     def __str__(self) -> str:
-        from kspike_energy.report import comparison_text  # presentation stays apart
+        from kspike_energy.presentation.summary import comparison_text  # presentation stays apart
 
         return comparison_text(self)
 
     def __rich__(self) -> Any:
-        from kspike_energy.report import rich_table
+        from kspike_energy.presentation.summary import rich_table
 
         return rich_table([asdict(device) for device in self.devices])
 
     def _repr_html_(self) -> str:
-        from kspike_energy.report import html_table
+        from kspike_energy.presentation.summary import html_table
 
         return html_table([asdict(device) for device in self.devices])
 

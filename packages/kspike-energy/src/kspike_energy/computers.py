@@ -4,9 +4,9 @@ import sys
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
+from kspike_energy.counting.rules import RULES
 from kspike_energy.layer_stats import as_node, stats_dict
 from kspike_energy.registry import STATISTICS, Statistics, forget_statistics, set_statistics
-from kspike_energy.rules import RULES
 
 __all__ = ["LayerStatsComputers"]
 

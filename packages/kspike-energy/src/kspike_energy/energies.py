@@ -9,8 +9,8 @@ from typing import Any
 
 from kspike_energy.checks import check_count, dt_or_default, finite
 from kspike_energy.compare import Comparison, compare_devices
-from kspike_energy.devices import Device
-from kspike_energy.measure import Settings
+from kspike_energy.devices.table import Device
+from kspike_energy.measuring.measure import Settings
 from kspike_energy.network import Layer, Network
 from kspike_energy.registry import DEVICES
 from kspike_energy.suggest import did_you_mean

@@ -8,12 +8,12 @@ from kspike_energy.adapters import find_adapter
 from kspike_energy.checks import check_choice, check_count, dt_or_default
 from kspike_energy.computers import LayerStatsComputers
 from kspike_energy.config import default
-from kspike_energy.devices import Device, DeviceTable
-from kspike_energy.export import Export
+from kspike_energy.counting.nodes import Options
+from kspike_energy.devices.table import Device, DeviceTable
 from kspike_energy.layer_stats import compute_stats
-from kspike_energy.measure import Settings, build_network
+from kspike_energy.measuring.measure import Settings, build_network
 from kspike_energy.network import Layer, Network
-from kspike_energy.nodes import Options
+from kspike_energy.presentation.export import Export
 from kspike_energy.registry import DEVICES, Statistics, check_layer_class, set_statistics
 
 __all__ = ["ModelEnergy"]
@@ -384,7 +384,7 @@ class ModelEnergy(Export):
         str
             The table, totals and notes.
         """
-        from kspike_energy.report import summary_text  # presentation stays apart
+        from kspike_energy.presentation.summary import summary_text  # presentation stays apart
 
         steps = check_count("timesteps_per_inference", timesteps_per_inference)
         check_count("line_length", line_length)

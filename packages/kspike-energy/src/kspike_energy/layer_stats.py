@@ -3,9 +3,9 @@
 import warnings
 from typing import Any
 
-from kspike_energy.nodes import Counts, Node
-from kspike_energy.rules import UnknownLayerError, count
-from kspike_energy.rules.wrappers import registered_statistics
+from kspike_energy.counting.nodes import Counts, Node
+from kspike_energy.counting.rules import UnknownLayerError, count
+from kspike_energy.counting.rules.wrappers import registered_statistics
 
 __all__ = ["as_node", "compute_stats", "stats_dict"]
 
@@ -40,14 +40,14 @@ def as_node(node: Any) -> Node:
             f"layer._inbound_nodes[0]. Received: {node!r}"
         )
     from kspike_energy.adapters.keras import node_application  # given a Keras node, Keras is loaded
-    from kspike_energy.graph import build_nodes
+    from kspike_energy.counting.graph import build_nodes
 
     return build_nodes([node_application(node)])[0]
 
 
 def compute_stats(layer: Any, node: Any = None) -> dict[str, Any]:
     """Return the statistics of a layer; see `ModelEnergy.compute_layer_stats`."""
-    from kspike_energy.graph import build_nodes
+    from kspike_energy.counting.graph import build_nodes
 
     if node is not None:
         return _node_stats(_with_layer(as_node(node), layer))

@@ -9,9 +9,9 @@ Each takes a `Node`, or one of Keras' own nodes, and returns a dictionary of "co
 
 from typing import Any
 
+from kspike_energy.counting.rules import RULES
 from kspike_energy.estimate import ModelEnergy
 from kspike_energy.layer_stats import as_node, compute_stats, stats_dict
-from kspike_energy.rules import RULES
 
 __all__ = [
     "ModelEnergy",

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
-from kspike_energy.activity import Activity
 from kspike_energy.checks import check_whole, finite
 from kspike_energy.config import check_dt
-from kspike_energy.nodes import Shape, Term
+from kspike_energy.counting.nodes import Shape, Term
+from kspike_energy.measuring.activity import Activity
 
 __all__ = ["BY_HAND", "Layer", "Network", "Synapses"]
 

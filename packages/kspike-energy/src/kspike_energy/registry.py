@@ -4,8 +4,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from kspike_energy.devices import built_in_devices
-from kspike_energy.nodes import Node
+from kspike_energy.counting.nodes import Node
+from kspike_energy.devices.table import built_in_devices
 
 __all__ = [
     "DEVICES",

@@ -10,6 +10,7 @@ from kspike_tf import (
     regularizers,
 )
 from kspike_tf.config import default
+from kspike_tf.conversion import Conversion, convert
 from kspike_tf.layers import (
     Alpha,
     AlphaCell,
@@ -20,23 +21,28 @@ from kspike_tf.layers import (
     TimeFolded,
 )
 from kspike_tf.model_energy import ModelEnergy
+from kspike_tf.rates import RateReport, rate_report
 
 __all__ = [
     "Alpha",
     "AlphaCell",
+    "Conversion",
     "Lowpass",
     "LowpassCell",
     "ModelEnergy",
+    "RateReport",
     "SpikingActivation",
     "SpikingActivationCell",
     "TimeFolded",
     "callbacks",
     "config",
     "constraints",
+    "convert",
     "default",
     "export",
     "layers",
     "model_energy",
+    "rate_report",
     "regularizers",
 ]
 

@@ -8,7 +8,6 @@ is beyond the largest float16.
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -16,19 +15,18 @@ from typing import Any
 import keras
 from keras import ops
 
-from kspike_tf._targets import Target, check_axis, check_number, check_target, check_weight
+from kspike_tf.checks import (
+    Target,
+    check_axis,
+    check_number,
+    check_target,
+    check_weight,
+    level_of_user,
+)
 
 __all__ = ["L1", "L1L2", "L2", "Percentile", "RangedRegularizer"]
 
 _L2 = keras.regularizers.L1L2(l2=0.01)  # stateless, so one serves all
-
-
-def _outside() -> int:
-    """Return the ``stacklevel`` that is the caller of this module, from a function of its own."""
-    frame, level = sys._getframe(1), 1
-    while frame is not None and frame.f_globals.get("__name__") == __name__:
-        frame, level = frame.f_back, level + 1  # type: ignore[assignment]
-    return level
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
@@ -76,7 +74,7 @@ class RangedRegularizer(keras.regularizers.Regularizer):
         if isinstance(self.regularizer, kinds) and not is_weighted:
             warnings.warn(
                 f"{type(self).__name__} without weights penalises nothing: give l1 or l2",
-                stacklevel=_outside(),
+                stacklevel=level_of_user(),
             )
 
     def __call__(self, x: Any) -> Any:

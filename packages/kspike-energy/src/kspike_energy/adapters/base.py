@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from kspike_energy.graph import Application
+from kspike_energy.counting.graph import Application
 
 __all__ = ["Adapter", "is_mask", "positional_names"]
 
@@ -26,7 +26,7 @@ class Adapter(ABC):
     """Shows the models of one framework to `ModelEnergy`.
 
     Subclass it, and register the subclass with `kspike_energy.register_adapter`. An adapter lists
-    applications of layers with kinds that a rule is known for (see `kspike_energy.rules`), or
+    applications of layers with kinds that a rule is known for (see `kspike_energy.counting.rules`), or
     with ``statistics`` of its own, and runs the model on one batch.
 
     Examples

@@ -13,13 +13,13 @@ import keras
 import numpy as np
 
 from kspike_energy.adapters.base import Adapter, is_mask, positional_names
-from kspike_energy.batches import fitting_shapes
-from kspike_energy.graph import Application
-from kspike_energy.nodes import LayerSpec, Node, Shape
+from kspike_energy.counting.graph import Application
+from kspike_energy.counting.nodes import LayerSpec, Node, Shape
+from kspike_energy.counting.rules import RULES
+from kspike_energy.counting.rules.linear import einsum_output
+from kspike_energy.counting.rules.table import OVER_TIME
+from kspike_energy.measuring.batches import fitting_shapes
 from kspike_energy.registry import find_statistics
-from kspike_energy.rules import RULES
-from kspike_energy.rules._table import OVER_TIME
-from kspike_energy.rules.linear import einsum_output
 
 __all__ = ["KerasAdapter", "class_kind", "layer_spec", "node_application", "nodes_of_layer"]
 

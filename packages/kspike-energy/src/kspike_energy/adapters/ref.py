@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from kspike_energy.adapters.base import Adapter, is_mask, positional_names
-from kspike_energy.batches import fitting_shapes
-from kspike_energy.graph import Application
-from kspike_energy.nodes import LayerSpec, Shape
+from kspike_energy.counting.graph import Application
+from kspike_energy.counting.nodes import LayerSpec, Shape
+from kspike_energy.measuring.batches import fitting_shapes
 from kspike_energy.registry import find_statistics
 
 __all__ = ["RefAdapter"]

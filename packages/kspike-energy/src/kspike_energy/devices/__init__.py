@@ -1,0 +1,3 @@
+"""Devices and their published energy figures."""
+
+__all__: list[str] = []
