@@ -48,14 +48,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> str:
-    """Return the version, which is looked up only if somebody asks: that takes milliseconds."""
+    """Return the version on demand, as looking it up takes milliseconds."""
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import PackageNotFoundError, version
 
     try:
         return version("kspike-tf")
-    except PackageNotFoundError:  # run from its sources, without an installation
+    except PackageNotFoundError:  # run from the sources, without an installation
         return "unknown"
 
 

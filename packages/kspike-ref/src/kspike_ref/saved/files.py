@@ -85,8 +85,8 @@ def _read_keras(place: Path) -> Archive:
     files = container.read_files(place)
     config = container.read_json(files[container.CONFIG], container.CONFIG)
     metadata = container.read_json(files[container.METADATA], container.METADATA)
-    weights = Weights(files[container.WEIGHTS])
-    weights.assets = FolderAssets(place) if place.is_dir() else ZipAssets(place)
+    assets = FolderAssets(place) if place.is_dir() else ZipAssets(place)
+    weights = Weights(files[container.WEIGHTS], assets)
     return Archive(config, weights, str(metadata.get("keras_version", "?")))
 
 

@@ -96,6 +96,7 @@ class LegacyWeights(Weights):
 
     def __init__(self, file: hdf5.File) -> None:
         self._file = file
+        self.assets = None
         self._unread: dict[str, _Unread] = {}
 
     def holds(self, path: str) -> bool:

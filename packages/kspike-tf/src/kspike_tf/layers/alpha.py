@@ -19,7 +19,7 @@ Tensor = Any
 class AlphaCell(HasFlatWeights, FilterCell):
     """RNN cell of an alpha filter.
 
-    The impulse response is t·exp(−t/τ)/τ², the transfer function 1/(τ·s + 1)². The discretization
+    The impulse response is t·exp(−t/τ)/τ², the transfer function 1/(τ·s + 1)². The discretisation
     is exact for inputs that are constant within a step. Time constants and initial
     levels are trained, one per unit.
     States are float64, whatever the dtype policy. A state is ``(batch, 2, prod(size))``, for which
@@ -118,7 +118,7 @@ class AlphaCell(HasFlatWeights, FilterCell):
 class Alpha(HasFlatWeights, FilterLayer):
     """Layer of alpha filters.
 
-    The impulse response is t·exp(−t/τ)/τ², the transfer function 1/(τ·s + 1)². The discretization
+    The impulse response is t·exp(−t/τ)/τ², the transfer function 1/(τ·s + 1)². The discretisation
     is exact for inputs that are constant within a step. Time constants and initial
     levels are trained, one per unit.
 

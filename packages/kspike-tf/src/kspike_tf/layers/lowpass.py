@@ -18,7 +18,7 @@ Tensor = Any
 class LowpassCell(FilterCell):
     """RNN cell of a lowpass filter.
 
-    The impulse response is exp(−t/τ)/τ, the transfer function 1/(τ·s + 1). The discretization is
+    The impulse response is exp(−t/τ)/τ, the transfer function 1/(τ·s + 1). The discretisation is
     exact for inputs that are constant within a step. Time constants and initial
     levels are trained, one per unit.
     States are float64, whatever the dtype policy.
@@ -109,7 +109,7 @@ class LowpassCell(FilterCell):
 class Lowpass(FilterLayer):
     """Layer of lowpass filters.
 
-    The impulse response is exp(−t/τ)/τ, the transfer function 1/(τ·s + 1). The discretization is
+    The impulse response is exp(−t/τ)/τ, the transfer function 1/(τ·s + 1). The discretisation is
     exact for inputs that are constant within a step. Time constants and initial
     levels are trained, one per unit.
 

@@ -221,7 +221,7 @@ class KerasSpikingLayer(KeepsState):
             return y[:, -1]
         return _swapped(y) if self.time_major else y
 
-    # Regularization: Keras would penalize the final states too, and in half precision.
+    # Regularisation: Keras would penalise the final states too, and in half precision.
 
     @property
     def activity_regularizer(self) -> Any:

@@ -1,9 +1,7 @@
-"""Regularizers for the activity of spiking layers.
+"""Penalties on the distance of values, or of their percentiles, from a target range.
 
-Firing rates have a range in which they are useful: these regularizers penalise values outside
-a target range, where those of Keras penalise every value other than zero. All of them compute
-in float32 at least, because the height of a spike (1,000 at a time step of 1 ms), once squared,
-is beyond the largest float16.
+All of them compute in float32 at least: the height of a spike (1,000 at a time step of 1 ms),
+once squared, is beyond the largest float16.
 """
 
 from __future__ import annotations
@@ -31,20 +29,20 @@ _L2 = keras.regularizers.L1L2(l2=0.01)  # stateless, so one serves all
 
 @keras.saving.register_keras_serializable("kspike_tf")
 class RangedRegularizer(keras.regularizers.Regularizer):
-    """Penalises values that fall outside a range.
+    """Penalises values outside a range.
 
     Parameters
     ----------
     target : float or tuple of float, optional
-        The value towards which all values are driven, or a range ``(min, max)``: values within
-        it are not penalised, others are driven towards its nearest end.
+        Target value, or a range ``(min, max)``: values within it are not penalised, others are
+        driven towards its nearest end.
     regularizer : keras.regularizers.Regularizer, str or dict, optional
         Penalty on the signed distance of the values from the target.
 
     Raises
     ------
     TypeError
-        If ``target`` is not made of numbers, or there is no regularizer.
+        If ``target`` is not made of numbers, or ``regularizer`` is None.
     ValueError
         If ``target`` is neither one number nor two in ascending order.
 
@@ -58,7 +56,7 @@ class RangedRegularizer(keras.regularizers.Regularizer):
     3.0
     """
 
-    _has_default_weight = False  # so that a weight of zero was given, and is meant
+    _has_default_weight = False  # if so, a weight of zero is intended
 
     def __init__(self, target: Target = 0, regularizer: Any = _L2) -> None:
         self.target = check_target(target)
@@ -73,7 +71,7 @@ class RangedRegularizer(keras.regularizers.Regularizer):
         is_weighted = self._has_default_weight or any(map(float, weights))
         if isinstance(self.regularizer, kinds) and not is_weighted:
             warnings.warn(
-                f"{type(self).__name__} without weights penalises nothing: give l1 or l2",
+                f"{type(self).__name__} without weights has no effect: pass l1 or l2",
                 stacklevel=level_of_user(),
             )
 
@@ -96,7 +94,7 @@ class RangedRegularizer(keras.regularizers.Regularizer):
         return self._penalty(x)
 
     def _penalty(self, x: Any) -> Any:
-        """Return the penalty of values that are float32 at least."""
+        """Return the penalty of float32 or float64 values."""
         low, high = self.target if isinstance(self.target, tuple) else (self.target, self.target)
         return self.regularizer(x - ops.clip(x, low, high))
 
@@ -124,10 +122,9 @@ class L1L2(RangedRegularizer):
     l2 : float, optional
         Weight of the sum of the squared distances.
     target : float or tuple of float, optional
-        The value towards which all values are driven, or a range ``(min, max)`` within which
-        they are not penalised.
+        Target value, or a range ``(min, max)`` within which values are not penalised.
     **kwargs
-        Passed on to `keras.regularizers.L1L2`.
+        For `keras.regularizers.L1L2`.
 
     Raises
     ------
@@ -162,10 +159,9 @@ class L1(L1L2):
     l1 : float, optional
         Weight of the sum of the distances.
     target : float or tuple of float, optional
-        The value towards which all values are driven, or a range ``(min, max)`` within which
-        they are not penalised.
+        Target value, or a range ``(min, max)`` within which values are not penalised.
     **kwargs
-        Passed on to `L1L2`.
+        For `L1L2`.
 
     Raises
     ------
@@ -200,10 +196,9 @@ class L2(L1L2):
     l2 : float, optional
         Weight of the sum of the squared distances.
     target : float or tuple of float, optional
-        The value towards which all values are driven, or a range ``(min, max)`` within which
-        they are not penalised.
+        Target value, or a range ``(min, max)`` within which values are not penalised.
     **kwargs
-        Passed on to `L1L2`.
+        For `L1L2`.
 
     Raises
     ------
@@ -231,7 +226,7 @@ class L2(L1L2):
 
 @keras.saving.register_keras_serializable("kspike_tf")
 class Percentile(L1L2):
-    """Penalises a percentile of values, which makes the penalty robust against outliers.
+    """Penalises a percentile of values, which is robust against outliers.
 
     The percentile is interpolated linearly between the two nearest values.
 
@@ -243,8 +238,8 @@ class Percentile(L1L2):
         Axis or axes to take the percentile over. Axis 0 is the batch (or the time, in a
         time-major layer).
     target : float or tuple of float, optional
-        The value towards which the percentiles are driven, or a range ``(min, max)`` within
-        which they are not penalised.
+        Target value of the percentiles, or a range ``(min, max)`` within which they are not
+        penalised.
     l1 : float, optional
         Weight of the sum of the distances of the percentiles from the target.
     l2 : float, optional
@@ -255,8 +250,8 @@ class Percentile(L1L2):
     TypeError
         If an argument is not a number, or ``axis`` is not made of integers.
     ValueError
-        If ``percentile`` is outside 0 to 100, a weight is negative or not finite, ``axis`` is
-        empty, or ``target`` is not a range.
+        If ``percentile`` is outside 0 to 100, both weights are zero, a weight is negative or not
+        finite, ``axis`` is empty, or ``target`` is not a range.
 
     Examples
     --------
@@ -265,6 +260,8 @@ class Percentile(L1L2):
     >>> float(Percentile(percentile=50, target=(5, 10), l1=1.0)(rates))
     2.0
     """
+
+    _has_default_weight = True  # no warning: an error says it
 
     def __init__(
         self,
@@ -282,6 +279,11 @@ class Percentile(L1L2):
         super().__init__(l1=l1, l2=l2, target=target)
         self.percentile = float(percentile)
         self.axis = check_axis(axis)
+        if not (l1 or l2):
+            raise ValueError(
+                "l1 or l2 must be positive, or Percentile penalises nothing. "
+                f"Received: l1={l1!r}, l2={l2!r}"
+            )
 
     def _penalty(self, x: Any) -> Any:
         axes = (self.axis,) if isinstance(self.axis, int) else self.axis
@@ -295,7 +297,7 @@ class Percentile(L1L2):
             raise ValueError(f"axis must not repeat an axis. Received: axis={self.axis}")
         if self.percentile == 100:  # no need to sort
             return super()._penalty(ops.max(x, axis=axes))
-        # float64, or Keras rounds 0.9 to float32 and finds its place among the values with that.
+        # float64: Keras would compute the position among the values with 0.9 rounded to float32.
         q = ops.convert_to_tensor(self.percentile / 100, "float64")
         return super()._penalty(ops.quantile(x, q, axis=axes))
 
@@ -308,3 +310,13 @@ class Percentile(L1L2):
             "l1": self.l1,
             "l2": self.l2,
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> RangedRegularizer:
+        """Make a regularizer from its config.
+
+        Files of earlier versions may hold one without weights: it penalises nothing, as before.
+        """
+        if not (config.get("l1") or config.get("l2")):
+            return L1L2(target=config.get("target", 0))
+        return cls(**config)
