@@ -22,14 +22,6 @@ from kspike_ref.saved.archive import ArchiveError
 Function = Callable[..., Any]
 
 
-def erf(x: Array) -> Array:
-    """Return the error function."""
-    from scipy.special import erf as error_function  # 50 ms of import that few models need
-
-    y: Array = error_function(x)
-    return y
-
-
 # With the names of their options in Keras and here, which are the same.
 _ACTIVATIONS: dict[str, tuple[Function, tuple[str, ...]]] = {
     "Celu": (activations.celu, ("alpha",)),
@@ -45,7 +37,7 @@ _ACTIVATIONS: dict[str, tuple[Function, tuple[str, ...]]] = {
     "Squareplus": (activations.squareplus, ("b",)),
     "TanhShrink": (activations.tanh_shrink, ()),
     "Threshold": (activations.threshold, ("threshold", "default_value")),
-    "Erf": (erf, ()),
+    "Erf": (activations.erf, ()),
 }
 # As Keras wrote them before 3.11.
 _FORMER_NAMES = {"threshold_value": "threshold", "value": "default_value"}
