@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (what the methods do is documented in base.Layer)
-"""Dense and Embedding with weights of 8 bits, as ``model.quantize("int8")`` makes them."""
+"""Dense and Embedding layers with weights of 8 bits, as from ``model.quantize("int8")``."""
 
 from __future__ import annotations
 
