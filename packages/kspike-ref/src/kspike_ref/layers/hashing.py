@@ -1,4 +1,10 @@
-"""TensorFlow's hashes of strings: FarmHash's Fingerprint64, and SipHash-2-4."""
+"""TensorFlow's hashes of strings: FarmHash's Fingerprint64 [1]_, and SipHash-2-4 [2]_.
+
+References
+----------
+.. [1] G. Pike, "FarmHash", https://github.com/google/farmhash (``farmhashna::Hash64``).
+.. [2] J.-P. Aumasson, D. J. Bernstein, "SipHash: a fast short-input PRF", INDOCRYPT 2012.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +18,7 @@ _K0, _K1, _K2 = 0xC3A5C85C97CB3127, 0xB492B66FBE98F273, 0x9AE16A3B2F90404F
 
 
 def fingerprint64(data: bytes) -> int:
-    """Return FarmHash's 64-bit fingerprint, as ``tf.strings.to_hash_bucket_fast`` takes it [1]_.
-
-    Parameters
-    ----------
-    data : bytes
-        Of any length.
-
-    Returns
-    -------
-    int
-        From 0 to 2**64 - 1.
-
-    References
-    ----------
-    .. [1] G. Pike, "FarmHash", https://github.com/google/farmhash (``farmhashna::Hash64``).
-    """
+    """Return FarmHash's 64-bit fingerprint, as ``tf.strings.to_hash_bucket_fast`` takes it."""
     for most, hashed in ((16, _up_to_16), (32, _up_to_32), (64, _up_to_64)):
         if len(data) <= most:
             return hashed(data)
@@ -35,23 +26,9 @@ def fingerprint64(data: bytes) -> int:
 
 
 def siphash24(data: bytes, key: tuple[int, int]) -> int:
-    """Return SipHash-2-4 of a string, as ``tf.strings.to_hash_bucket_strong`` takes it [1]_.
+    """Return SipHash-2-4, as ``tf.strings.to_hash_bucket_strong`` takes it.
 
-    Parameters
-    ----------
-    data : bytes
-        Of any length.
-    key : tuple of int
-        Two integers, reduced to their lowest 64 bits.
-
-    Returns
-    -------
-    int
-        From 0 to 2**64 - 1.
-
-    References
-    ----------
-    .. [1] J.-P. Aumasson, D. J. Bernstein, "SipHash: a fast short-input PRF", INDOCRYPT 2012.
+    The key is the lowest 64 bits of two integers.
     """
     k0, k1 = key[0] & _MASK, key[1] & _MASK
     state = (
@@ -75,22 +52,7 @@ def siphash24(data: bytes, key: tuple[int, int]) -> int:
 def buckets(
     words: Collection[bytes], count: int, salt: tuple[int, int] | None = None
 ) -> NDArray[np.int64]:
-    """Return the bucket of each string.
-
-    Parameters
-    ----------
-    words : collection of bytes
-        The strings.
-    count : int
-        The number of buckets.
-    salt : tuple of int, optional
-        The key of SipHash; FarmHash is the default.
-
-    Returns
-    -------
-    ndarray
-        int64, from 0 to ``count - 1``.
-    """
+    """Return which of ``count`` buckets each string falls into: by SipHash with a salt as key."""
     known: dict[bytes, int] = {}
     for word in words:
         if word not in known:

@@ -61,25 +61,6 @@ class AxisFunction(AlongAxis):
         return y
 
 
-@known("ops:Argmax", "ops:Argmin")
-class Extreme(AlongAxis):
-    """The place of the largest or smallest element along an axis: of the first one."""
-
-    options = ("axis", "keepdims")
-    default_axis = None
-
-    def setup(self) -> None:
-        self.keepdims = self.boolean("keepdims", False)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return with_lengths(shape, self.axis(len(shape)), *([1] if self.keepdims else []))
-
-    def call(self, x: Array) -> Array:
-        function = np.argmax if self.class_name == "Argmax" else np.argmin
-        places = function(x, axis=self.axis(x.ndim), keepdims=self.keepdims)
-        return np.asarray(places).astype(np.int32)
-
-
 @known("ops:TopK")
 class TopK(AlongAxis):
     """The largest elements along the last axis, in descending order, and their places."""

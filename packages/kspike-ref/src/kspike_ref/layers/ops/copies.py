@@ -15,7 +15,6 @@ from kspike_ref.layers.ops.base import (
     AlongAxes,
     Operation,
     check_distinct,
-    count,
     with_lengths,
 )
 from kspike_ref.layers.registry import known
@@ -71,16 +70,15 @@ class Pad(Operation):
 
     def _widths(self, rank: int) -> list[tuple[int, int]]:
         given = self.config["pad_width"]
-        pairs = given if isinstance(given, list) else [given]
-        if not any(isinstance(pair, list) for pair in pairs):
-            pairs = [pairs * 2 if len(pairs) == 1 else pairs]
-        pairs = pairs * rank if len(pairs) == 1 else pairs
-        if len(pairs) != rank or any(not isinstance(p, list) or len(p) != 2 for p in pairs):
-            raise ArchiveError(f"pad_width must be {rank} pairs. Received: {given!r:.80}")
-        widths = [(count("pad_width", a), count("pad_width", b)) for a, b in pairs]
+        counts = np.asarray(given)
+        if counts.dtype.kind != "i" or counts.size == 0 or not counts.min() >= 0:
+            raise ArchiveError(f"pad_width must hold counts. Received: {given!r:.80}")
+        if counts.max() > MAX_COUNT:
+            raise ArchiveError(f"pad_width must be up to {MAX_COUNT}. Received: {given!r:.80}")
+        widths = np.broadcast_to(counts, (rank, 2)).tolist()
         if any(widths[0]):
             raise self.mixes(f"pad_width={given!r:.80}")
-        return widths
+        return [(before, after) for before, after in widths]
 
     def output_shape(self, x: Shape, constant_values: Any = None) -> Shape:
         if constant_values is not None and not isinstance(constant_values, int | float):

@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (what the methods do is documented in base.Layer)
-"""Reductions along axes: sums, means, extremes, deviations, norms.
+"""Reductions along axes: sums, means, extremes and their places, deviations, norms.
 
 A further reduction is one line in a table below.
 """
@@ -36,6 +36,8 @@ class _Reduction:
         The result for no elements, where NumPy would warn.
     options : tuple of str
         Its options besides ``axis`` and ``keepdims``.
+    is_single : bool
+        Whether it takes a single axis.
     """
 
     compute: Callable[..., Any]
@@ -43,6 +45,7 @@ class _Reduction:
     kinds: str = "biuf"
     of_nothing: float | None = None
     options: tuple[str, ...] = ()
+    is_single: bool = False
 
 
 def _accumulated(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,8 +75,14 @@ def _log_sum_exp(x: Array, axis: Any, keepdims: bool) -> Array:
     return y if keepdims else np.squeeze(y, axis=axis)
 
 
-def _non_zeros(x: Array, **along: Any) -> Array:
-    return np.asarray(np.count_nonzero(x, **along)).astype(np.int32)
+def _counted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of NumPy with int32 for its 64-bit integers."""
+    return lambda x, **along: np.asarray(function(x, **along)).astype(np.int32)
+
+
+def _place(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `numpy.argmax` or `numpy.argmin` with its axis in a tuple, as others have theirs."""
+    return _counted(lambda x, axis, keepdims: function(x, axis=axis[0], keepdims=keepdims))
 
 
 _REDUCTIONS = {
@@ -91,7 +100,9 @@ _REDUCTIONS = {
         lambda x, **along: np.sqrt(np.var(x, **along)), dtypes.float_type, of_nothing=math.nan
     ),
     "Logsumexp": _Reduction(_log_sum_exp, kinds="f"),
-    "CountNonzero": _Reduction(_non_zeros),
+    "CountNonzero": _Reduction(_counted(np.count_nonzero)),
+    "Argmax": _Reduction(_place(np.argmax), is_single=True),
+    "Argmin": _Reduction(_place(np.argmin), is_single=True),
 }
 
 
@@ -128,6 +139,12 @@ class Statistic(Reduction):
         if self.initial is not None and not is_usable:
             raise ArchiveError(f"initial must be a number. Received: {self.initial!r:.80}")
 
+    def axes(self, rank: int) -> tuple[int, ...]:
+        axes = super().axes(rank)
+        if _REDUCTIONS[self.class_name].is_single and len(axes) != 1:
+            raise self.unsupported(f"several axes: axis={list(axes)}")
+        return axes
+
     def call(self, x: Array) -> Array:
         reduction, axes = _REDUCTIONS[self.class_name], self.axes(x.ndim)
         x = x.astype(reduction.type_for(x.dtype), copy=False)
@@ -147,7 +164,7 @@ class Statistic(Reduction):
 
 
 def _norm(x: Array, order: Any, axes: tuple[int, ...], keepdims: bool) -> Array:
-    """Return the norm of vectors along one axis, or the Frobenius norm along two."""
+    """Return the norm of vectors along one axis, or of matrices along two."""
     order = None if order in (None, "fro") else float(order)
     axis: Any = axes if len(axes) > 1 else axes[0]
     y: Array = np.linalg.norm(x, order, axis=axis, keepdims=keepdims)
@@ -179,7 +196,7 @@ class Norm(Reduction):
 
 @known("ops:Normalize")
 class Normalize(AlongAxes):
-    """Vectors of length 1."""
+    """Vectors, or matrices along two axes, divided by their norm."""
 
     options = ("axis", "order", "epsilon")
     default_axis = -1
@@ -194,6 +211,12 @@ class Normalize(AlongAxes):
             )
         if self.order == 2:
             self.kinds = "f"
+
+    def output_shape(self, shape: Shape) -> Any:
+        axes = self.axes(len(shape))
+        if len(axes) > 1 and self.order not in (1, 2, math.inf):
+            raise self.unsupported(f"order={self.order} along several axes")
+        return shape
 
     def call(self, x: Array) -> Array:
         x = x.astype(dtypes.float_type(x.dtype), copy=False)
