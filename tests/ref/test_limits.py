@@ -147,7 +147,7 @@ def test_arrays_that_the_configuration_alone_asks_for(path):
     archive(path, model(size + 1), {"layers/x": []})
     refused(path, "a model may make")
     limits.Budget().make(limits.MAX_MADE, "this")
-    with pytest.raises(limits.LimitError, match="a model may make"):
+    with pytest.raises(ArchiveError, match="a model may make"):
         limits.Budget().make(limits.MAX_MADE + 1, "this")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.kernels import cache, chain, convolve, events, matmul, time
+from kspike_ref.kernels import chain, convolve, events, folders, matmul, time
 from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.base import UnsupportedLayerError
 from kspike_ref.model import Model, load_model
@@ -163,7 +163,7 @@ def _one_or_all(arrays: list[Any]) -> Any:
 
 def main(paths: Sequence[str]) -> int:
     """Compile what some models need, or everything; return the exit status."""
-    folder = cache.writable_folder()
+    folder = folders.writable_folder()
     if folder is None:
         print(
             "kspike_ref.warm_up: no folder for the cache can be written, or others can write to it",

@@ -24,7 +24,7 @@ from kspike_ref.layers.attention_masks import check_masks
 from kspike_ref.layers.base import Array, Layer
 from kspike_ref.layers.ops.products import factors
 from kspike_ref.layers.registry import known
-from kspike_ref.running.counts import tally
+from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
 from kspike_ref.softmax import softmax
 
@@ -43,6 +43,7 @@ class Attention(Layer):
     """Attention whose scores are products of queries and keys."""
 
     uses_mask = True
+    takes_tally = True
     score_mode: str
 
     def setup(self) -> None:
@@ -124,6 +125,8 @@ class Attention(Layer):
         return_attention_scores: bool = False,
         use_causal_mask: bool = False,
         mask: Any = None,
+        *,
+        tally: Tally,
     ) -> Any:
         query, value, *rest = inputs
         key = rest[0] if rest else value

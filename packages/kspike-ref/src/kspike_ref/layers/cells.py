@@ -13,7 +13,7 @@ from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.registry import create, known, saved_name
 from kspike_ref.running import interrupt
-from kspike_ref.running.counts import tally
+from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
 
 
@@ -52,28 +52,28 @@ class Cell(Layer):
     def check_given(self, states: Sequence[Array], name: str) -> None:
         """Refuse states of the right shape that the model gives to the layer of a name."""
 
-    def project(self, x: Array) -> Array:
+    def project(self, x: Array, tally: Tally) -> Array:
         """Return what the inputs of all steps, ``(batch, time, …)``, contribute."""
         return x
 
-    def step(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+    def step(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
         """Return the output of one step and the new states."""
         raise NotImplementedError
 
-    def scan(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+    def scan(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
         """Return the outputs of all steps, ``(batch, time, …)``, and the states after them."""
-        projected = self.project(x)
-        tally.spikes = False  # the cell's own output is not
+        projected = self.project(x, tally)
+        own = tally.without_spikes()  # for the products of the cell's own output
         units: Any = self.output_units(x.shape[:1] + x.shape[2:])
         out = np.empty((*x.shape[:2], *units), self.dtype)
         stop = interrupt.current()
         for t in range(x.shape[1]):
             interrupt.check(stop)
-            out[:, t], states = self.step(projected[:, t], states)
+            out[:, t], states = self.step(projected[:, t], states, own)
         return out, states
 
     def scan_masked(
-        self, x: Array, states: list[Array], mask: Array, last: Array, zero: bool
+        self, x: Array, states: list[Array], mask: Array, last: Array, zero: bool, tally: Tally
     ) -> tuple[Array, list[Array], Array]:
         """Run over steps of which some do not count: they hold the states and repeat the output.
 
@@ -89,6 +89,8 @@ class Cell(Layer):
             The output before.
         zero : bool
             Whether outputs are 0 instead where a step does not count.
+        tally : Tally
+            Counts of operations, which are added to.
 
         Returns
         -------
@@ -96,12 +98,10 @@ class Cell(Layer):
             The outputs, the states and the last output after them.
         """
         out = np.empty((*x.shape[:2], *last.shape[1:]), self.dtype)
-        spikes = tally.spikes
         stop = interrupt.current()
         for t in range(x.shape[1]):
             interrupt.check(stop)
-            tally.spikes = spikes  # a scan resets it behind the first product
-            y, new = self.scan(x[:, t : t + 1], states)
+            y, new = self.scan(x[:, t : t + 1], states, tally)
             counts = mask[:, t]
             last = choose(counts, y[:, 0], np.zeros_like(last) if zero else last)
             states = [choose(counts, a, b) for a, b in zip(new, states, strict=True)]
@@ -140,16 +140,16 @@ class GatedCell(Cell):
         self.inward = Product(self.weights["kernel"])
         self.recurrent = Product(self.weights["recurrent_kernel"])
 
-    def project(self, x: Array) -> Array:
-        return self.inward.over_last_axis(x, self.weights.get("bias"))
+    def project(self, x: Array, tally: Tally) -> Array:
+        return self.inward.over_last_axis(x, self.weights.get("bias"), tally)
 
 
 @known("SimpleRNNCell")
 class SimpleRNNCell(GatedCell):
     """``h ← f(W·x + U·h + b)``."""
 
-    def step(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
-        h = self.activation(self.recurrent.add(states[0], x.copy()))
+    def step(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
+        h = self.activation(self.recurrent.add(states[0], x.copy(), tally))
         return h, [h]
 
 
@@ -163,8 +163,8 @@ class LSTMCell(GatedCell):
     def state_shapes(self, shape: Shape) -> list[Shape]:
         return [(self.units,), (self.units,)]
 
-    def step(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
-        z = self.recurrent.add(states[0], x.copy())
+    def step(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
+        z = self.recurrent.add(states[0], x.copy(), tally)
         i, f, c, o = (z[:, k * self.units : (k + 1) * self.units] for k in range(4))
         carry = self.gate(f) * states[1] + self.gate(i) * self.activation(c)
         h = self.gate(o) * self.activation(carry)
@@ -192,21 +192,21 @@ class GRUCell(GatedCell):
         self.both = Product(kernel[:, : 2 * self.units])
         self.candidate = Product(kernel[:, 2 * self.units :])
 
-    def project(self, x: Array) -> Array:
+    def project(self, x: Array, tally: Tally) -> Array:
         bias = self.weights.get("bias")
         if bias is not None and self.reset_after:
             bias = bias[0]
-        return self.inward.over_last_axis(x, bias)
+        return self.inward.over_last_axis(x, bias, tally)
 
-    def step(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+    def step(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
         h, n = states[0], self.units
         if self.reset_after:
-            inner = self.recurrent(h, self.inner_bias)
+            inner = self.recurrent(h, self.inner_bias, tally)
             gates = self.gate(x[:, : 2 * n] + inner[:, : 2 * n])
             recurrent = gates[:, n:] * inner[:, 2 * n :]
         else:
-            gates = self.gate(x[:, : 2 * n] + self.both(h))
-            recurrent = self.candidate(gates[:, n:] * h)
+            gates = self.gate(x[:, : 2 * n] + self.both(h, tally=tally))
+            recurrent = self.candidate(gates[:, n:] * h, tally=tally)
         z = gates[:, :n]
         h = z * h + (1 - z) * self.activation(x[:, 2 * n :] + recurrent)
         return h, [h]
@@ -258,11 +258,12 @@ class StackedRNNCells(Cell):
             cell.check_given(states[: cell.state_count], name)
             states = states[cell.state_count :]
 
-    def scan(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+    def scan(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
         after = []
         for cell in self.cells:
             count = cell.state_count
-            x, new = cell.scan(x, states[:count])
+            x, new = cell.scan(x, states[:count], tally)
+            tally = tally.without_spikes()
             states = states[count:]
             after += new
         return x, after

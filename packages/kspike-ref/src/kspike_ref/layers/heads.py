@@ -26,7 +26,7 @@ from kspike_ref.layers.attention_masks import check_masks, mask_fits, masked_sof
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.registry import known
-from kspike_ref.running.counts import tally
+from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError, Weights
 
 _MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask")
@@ -39,6 +39,7 @@ class HeadsLayer(Layer):
     uses_mask = True
     casts = "biuf"
     takes_all_masks = True
+    takes_tally = True
     argument_names = ("query", "value", "key")
     keras_arguments = (
         "value", "key", "query_mask", "value_mask", "key_mask", "attention_mask",
@@ -107,10 +108,11 @@ class HeadsLayer(Layer):
                 self.products[name.removesuffix("/kernel")] = Product(matrix)
         self.gate = activation("sigmoid")
 
-    def _project(self, name: str, x: Array) -> Array:
+    def _project(self, name: str, x: Array, tally: Tally) -> Array:
         """Return the product of the last axis with a kernel, plus its bias."""
         bias = self.weights.get(f"{name}/bias")
-        y = self.products[name].over_last_axis(x, None if bias is None else bias.reshape(-1))
+        bias = None if bias is None else bias.reshape(-1)
+        y = self.products[name].over_last_axis(x, bias, tally)
         made = self.weights[f"{name}/kernel"].shape[2 if name == "output" else 1 :]
         return y.reshape(*x.shape[:-1], *made)
 
@@ -204,6 +206,7 @@ class HeadsLayer(Layer):
         use_causal_mask: bool = False,
         flash_attention: Any = None,
         mask: Any = None,
+        tally: Tally,
     ) -> Any:
         carried = [*(mask or ()), None, None, None]
         query_mask = self.query_mask(carried[0], query_mask)
@@ -215,13 +218,15 @@ class HeadsLayer(Layer):
         # Keras computes in another place where dropout or the scores are asked for
         is_fused = not (self.drops or return_attention_scores or query.ndim != 3)
         inputs = (("query", query), ("key", key), ("value", value))
-        projected = [self._project(name, x) for name, x in inputs]
-        tally.spikes = False  # the inputs may be spikes, the projections are not
+        projected = [self._project(name, x, tally) for name, x in inputs]
+        inner = tally.without_spikes()
         y, scores = self._attend(*projected, allowed, is_fused)
+        inner.add(scores.size * (self.key_dim + self.value_dim))
         if self.use_gate:
-            y = y * self.gate(self._project("gate", query))
+            y = y * self.gate(self._project("gate", query, inner))
         width = self.heads * self.value_dim
-        y = self._project("output", np.ascontiguousarray(y).reshape(*y.shape[:-2], width))
+        y = np.ascontiguousarray(y).reshape(*y.shape[:-2], width)
+        y = self._project("output", y, inner)
         return [y, scores] if return_attention_scores else y
 
     def query_mask(self, carried: Any, given: Any) -> Any:
@@ -264,7 +269,6 @@ class HeadsLayer(Layer):
         scores = np.matmul(q, k.swapaxes(-1, -2))
         if is_fused:
             scores = scores * root
-        tally.add(scores.size * (q.shape[-1] + v.shape[-1]))
         full = (*lead, *seen[0], *seen[1])
         if allowed is not None:
             while allowed.ndim < len(full):

@@ -15,6 +15,7 @@ import numpy as np
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.registry import create, known, saved_name
 from kspike_ref.layers.resampling import METHODS, resize, round_to, work
+from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
 from kspike_ref.saved.limits import MAX_ELEMENTS
 
@@ -243,6 +244,7 @@ class Pipeline(Layer):
     """Layers one after another, as one layer."""
 
     ignores_training = True
+    takes_tally = True
 
     def setup(self) -> None:
         items = self.config["layers"]
@@ -277,7 +279,9 @@ class Pipeline(Layer):
             raise UnsupportedUseError("a Pipeline whose layers use masks; use a Sequential model")
         return None
 
-    def call(self, x: Array) -> Any:
+    def call(self, x: Array, *, tally: Tally) -> Any:
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x, **({"tally": tally} if layer.takes_tally else {}))
+            if not layer.keeps_zeros:
+                tally = tally.without_spikes()
         return x

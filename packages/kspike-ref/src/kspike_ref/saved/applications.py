@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.saved.archive import ArchiveError
-from kspike_ref.saved.config import Leaf, ModelSpec, leaf_of, leaves
+from kspike_ref.saved.config import Leaf, ModelSpec, leaf_of
+from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.limits import MAX_NESTING
+from kspike_ref.saved.structure import leaves
 
 CONSTANT_TYPES = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -28,7 +29,7 @@ def arguments_of(application: Any) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _history(value: Any) -> Leaf | None:
-    """Return which tensor a serialised argument is, or None if it is no tensor."""
+    """Return the tensor that a serialised argument stands for, None for another argument."""
     if not isinstance(value, dict) or value.get("class_name") != "__keras_tensor__":
         return None
     config = value.get("config")
@@ -39,14 +40,14 @@ def _history(value: Any) -> Leaf | None:
 
 
 def constant(value: Any, dtype: Any) -> np.ndarray[Any, Any]:
-    """Return an array that a configuration holds, of one of the types that a tensor may have.
+    """Return an array from a configuration.
 
     Parameters
     ----------
     value : number or list
         Its values.
     dtype : str
-        A name in `CONSTANT_TYPES`: NumPy knows more, such as text of any length.
+        A name in `CONSTANT_TYPES`; NumPy has more types, such as text of any length.
 
     Returns
     -------
@@ -56,7 +57,7 @@ def constant(value: Any, dtype: Any) -> np.ndarray[Any, Any]:
     Raises
     ------
     ArchiveError
-        If it is no array of that type.
+        If the values are not an array of that type.
     """
     if dtype not in CONSTANT_TYPES:
         names = ", ".join(CONSTANT_TYPES)
@@ -64,11 +65,11 @@ def constant(value: Any, dtype: Any) -> np.ndarray[Any, Any]:
     try:
         return np.asarray(value, dtype="float32" if dtype == "bfloat16" else dtype)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ArchiveError(f"a constant that is no array: {error}") from None
+        raise ArchiveError(f"a constant that is not an array: {error}") from None
 
 
 def resolve(value: Any, find: Callable[[Leaf], Any], depth: int = 0) -> Any:
-    """Return serialised arguments as Python values, with what ``find`` returns for each tensor."""
+    """Return serialised arguments as Python values, with ``find(tensor)`` for every tensor."""
     if depth > MAX_NESTING:
         raise ArchiveError("arguments are nested too deeply")
     leaf = _history(value)
@@ -102,7 +103,7 @@ def _dependencies(value: Any, depth: int = 0) -> Iterator[tuple[str, int]]:
 
 
 def order_of(spec: ModelSpec) -> list[tuple[str, int]]:
-    """Return the applications that the outputs need, each after those it depends on."""
+    """Return the applications that the outputs need, in an order in which they can run."""
     if spec.order is not None:
         return spec.order
     given = {(leaf[0], 0) for leaf in leaves(spec.inputs)}
@@ -129,7 +130,7 @@ def _sorted_by_need(
     needs: dict[tuple[str, int], list[tuple[str, int]]],
     given: set[tuple[str, int]],
 ) -> list[tuple[str, int]]:
-    """Return an order in which everything comes after what it needs (Kahn, 1962)."""
+    """Return the applications in topological order (Kahn, 1962)."""
     users: dict[tuple[str, int], list[tuple[str, int]]] = {}
     missing = {}
     for at in waiting:

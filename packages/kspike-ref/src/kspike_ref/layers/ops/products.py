@@ -19,17 +19,18 @@ from kspike_ref.layers.merge import broadcast
 from kspike_ref.layers.ops.base import Operation, same_steps, shape_of
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.registry import known
-from kspike_ref.running.counts import tally
+from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
 from kspike_ref.saved.limits import MAX_ELEMENTS
 
 _MAX_PRODUCTS = 2**40  # multiplications for one example: model files are untrusted
 
 
-def rows_times(x: Array, matrix: Array) -> Array:
+def rows_times(x: Array, matrix: Array, tally: Tally) -> Array:
     """Return ``x @ matrix`` for one matrix, each row on its own."""
     if matrix.dtype.kind == "f":
-        return Product(np.ascontiguousarray(matrix)).over_last_axis(np.ascontiguousarray(x))
+        product = Product(np.ascontiguousarray(matrix))
+        return product.over_last_axis(np.ascontiguousarray(x), tally=tally)
     y: Array = np.matmul(x, matrix)
     return y
 
@@ -50,6 +51,7 @@ class Matmul(Operation):
     """The product of matrices, over leading axes that broadcast."""
 
     argument_names = ("x1", "x2")
+    takes_tally = True
 
     def output_shape(self, *shapes: Any) -> Shape:
         if len(shapes) != 2 or not any(isinstance(shape, tuple) for shape in shapes):
@@ -88,10 +90,10 @@ class Matmul(Operation):
     def multiply_adds(self, given: list[Any], made: list[Any]) -> int:
         return math.prod(made[0]) * max(given[0][-2:])
 
-    def call(self, x: Any, y: Any) -> Array:
+    def call(self, x: Any, y: Any, *, tally: Tally) -> Array:
         x, y = factors(x, y)
         if y.ndim < 3:  # a constant
-            z = rows_times(x, y.reshape(len(y), -1))
+            z = rows_times(x, y.reshape(len(y), -1), tally)
             return z if y.ndim == 2 else z[..., 0]
         tally.add(x.size * (y.shape[-1] if y.ndim > 1 else 1))
         product: Array = np.matmul(x, y)
@@ -103,6 +105,7 @@ class Einsum(Operation):
     """Sums of products over the axes that an equation names."""
 
     options = ("subscripts",)
+    takes_tally = True
 
     def setup(self) -> None:
         equation = str(self.config["subscripts"]).replace(" ", "")
@@ -175,7 +178,7 @@ class Einsum(Operation):
         rows = given[0][0]
         return 2 * sum(map(math.prod, [*given, *made])) + int(rows) * self.between
 
-    def call(self, *inputs: Any) -> Array:
+    def call(self, *inputs: Any, tally: Tally) -> Array:
         terms, made = self._labels([np.ndim(x) for x in inputs])
         if all(np.asarray(x).dtype.kind == "b" for x in inputs):
             self.refuse(np.dtype(bool), "numbers, or bools with numbers")
@@ -183,7 +186,7 @@ class Einsum(Operation):
         labels, y = terms[0], values[0]
         for i in range(1, len(values)):
             kept = set(made).union(*terms[i + 1 :])
-            labels, y = _contract(labels, y, terms[i], values[i], kept)
+            labels, y = _contract(labels, y, terms[i], values[i], kept, tally)
         y = y.sum(axis=tuple(i for i, c in enumerate(labels) if c not in made), dtype=y.dtype)
         labels = "".join(c for c in labels if c in made)
         return np.ascontiguousarray(y.transpose([labels.index(c) for c in made]))
@@ -208,7 +211,9 @@ def _between(terms: list[str], made: str, lengths: dict[str, int]) -> int:
     return most
 
 
-def _contract(one: str, x: Array, other: str, y: Array, kept: set[str]) -> tuple[str, Array]:
+def _contract(
+    one: str, x: Array, other: str, y: Array, kept: set[str], tally: Tally
+) -> tuple[str, Array]:
     """Multiply two operands and sum over the labels that nothing else needs.
 
     Returns the labels of the product and the product itself.
@@ -231,7 +236,7 @@ def _contract(one: str, x: Array, other: str, y: Array, kept: set[str]) -> tuple
         tally.add(x.size * y.shape[-1])
         product = np.matmul(x, y)
     else:
-        product = rows_times(x, y)
+        product = rows_times(x, y, tally)
     return "".join(batch + left + right), product.reshape(*lengths, *free[0], *free[1])
 
 
