@@ -89,9 +89,7 @@ EXCEPTIONS: dict[str, set[str]] = {
     "long_modules": {
         "kspike_energy.model_energy",
         "kspike_ref.kernels.matmul",
-        "kspike_ref.layers.attention",
         "kspike_ref.layers.base",
-        "kspike_ref.layers.ops.parts",
         "kspike_ref.layers.shape",
         "kspike_ref.model",
         "kspike_ref.running.chain",
