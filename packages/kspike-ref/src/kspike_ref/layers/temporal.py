@@ -23,15 +23,20 @@ from kspike_ref.layers.base import (
 )
 from kspike_ref.layers.cells import Cell
 from kspike_ref.layers.dense import activation_parts
+from kspike_ref.layers.keys import TIME_KEYS
 from kspike_ref.layers.recurrent import check_states, flat, over_time
 from kspike_ref.layers.registry import known
 from kspike_ref.running import threads
 from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import Tally
-from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.archive import ArchiveError, Weights
 from kspike_ref.signals import frozen
 from kspike_ref.spiking import SpikingDynamics, check_voltage, initial_voltage, on_grid
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
+
+_SPIKING = "dt activation spiking_aware_training"  # options of layers and cells
+_FILTER = "dt apply_during_training"
+_TIME = " ".join(TIME_KEYS)
 
 
 def read_dt(value: Any) -> float:
@@ -118,7 +123,7 @@ class SpikingCell(Cell):
         raise NotImplementedError
 
 
-@known("custom:kspike_tf>SpikingActivationCell")
+@known("custom:kspike_tf>SpikingActivationCell", keys=f"{_SPIKING} size")
 class SpikingActivationCell(SpikingCell):
     """Firing rates to spikes."""
 
@@ -170,7 +175,7 @@ class SpikingActivationCell(SpikingCell):
         return True
 
 
-@known("custom:kspike_tf>LowpassCell")
+@known("custom:kspike_tf>LowpassCell", keys=f"{_FILTER} size")
 class LowpassCell(SpikingCell):
     """An exponential synapse."""
 
@@ -192,21 +197,34 @@ class LowpassCell(SpikingCell):
         return loops.lowpass_call(rows, self.dynamics.decay, _whole(out), level, out)
 
 
-@known("custom:kspike_tf>AlphaCell")
+@known("custom:kspike_tf>AlphaCell", keys=f"{_FILTER} size")
 class AlphaCell(SpikingCell):
     """An alpha synapse: its state is the output y and its slope, p = τ·dy/dt."""
 
+    has_flat_weights = False
+
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
-        return dict.fromkeys(["initial_level", "tau"], (math.prod(self.size),))
+        held = (math.prod(self.size),) if self.has_flat_weights else (1, *self.size)
+        return dict.fromkeys(["initial_level", "tau"], held)
+
+    def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        try:
+            super().load(store, path, *shapes)
+        except ArchiveError as error:
+            self.has_flat_weights = True  # as in files of earlier versions
+            try:
+                super().load(store, path, *shapes)
+            except ArchiveError:
+                raise error from None
 
     def state_shapes(self, shape: Shape) -> list[Shape]:
         return [(2, math.prod(self.size))]
 
     def prepare(self) -> None:
-        self.dynamics = AlphaDynamics(self.weights["tau"], self.dt)
+        self.dynamics = AlphaDynamics(self.weights["tau"].reshape(-1), self.dt)
 
     def initial(self, batch: int, shape: Shape) -> list[Array]:
-        level = self.weights["initial_level"].astype(np.float64)
+        level = self.weights["initial_level"].astype(np.float64).reshape(-1)
         at_rest = np.stack([level, np.zeros_like(level)])
         return [np.broadcast_to(at_rest, (batch, 2, level.size))]
 
@@ -328,7 +346,7 @@ class KerasSpikingLayer(StatefulLayer):
         return [y, *(s.copy() for s in after)], kept  # float64, as in Keras
 
 
-@known("custom:kspike_tf>SpikingActivation")
+@known("custom:kspike_tf>SpikingActivation", keys=f"{_SPIKING} {_TIME}")
 class SpikingActivation(KerasSpikingLayer):
     """Firing rates to spikes."""
 
@@ -346,14 +364,14 @@ class SpikingActivation(KerasSpikingLayer):
         return super().call(x, initial_state, constants, mask)
 
 
-@known("custom:kspike_tf>Lowpass")
+@known("custom:kspike_tf>Lowpass", keys=f"{_FILTER} {_TIME}")
 class Lowpass(KerasSpikingLayer):
     """An exponential synapse."""
 
     cell_class = LowpassCell
 
 
-@known("custom:kspike_tf>Alpha")
+@known("custom:kspike_tf>Alpha", keys=f"{_FILTER} {_TIME}")
 class Alpha(KerasSpikingLayer):
     """An alpha synapse."""
 
