@@ -101,11 +101,11 @@ class _Pairwise(Merge):
     broadcasts = True
 
     def bind(self, binder: Binder, inputs: list[Array]) -> Array | None:
-        shape = np.broadcast_shapes(*(x.shape for x in inputs))
         if len({x.ndim for x in inputs}) > 1 or any(x.dtype != self.dtype for x in inputs):
             return None
         if len(inputs) < 2:
             return None
+        shape = np.broadcast_shapes(*(x.shape for x in inputs))
         same = [x for x in inputs if x.shape == shape] if len(inputs) == 2 else []
         out = binder.over(same[0]) if same else binder.empty(shape, self.dtype)
         first, *others = inputs
