@@ -157,32 +157,39 @@ events_2, events_1 = _tile(1, 2, gathered=True), _tile(1, 1, gathered=True)
 
 @kernel
 def _panel(
-    a: Array, at: int, step: int, rows: int, b: Array, bt: int, c: Array, ct: int, far: int,
-    depth: int, wide: bool,
-) -> None:  # fmt: skip
-    """Multiply rows with one panel; results are as far apart as ``far``."""
+    a: Array, start: Any, rows: int, b: Array, bt: int, c: Array, target: Any, depth: int
+) -> None:
+    """Multiply rows with one panel.
+
+    ``start`` is where the rows begin and how far they are apart; ``target`` the same of the
+    results, and whether the panel is two vectors wide.
+    """
+    at, step = start
+    to, far, wide = target
     row = 0
     while row < rows:
         left = rows - row
-        start, to = at + row * step, ct + row * far
         if left >= _TALL:
             if wide:
-                _tall_2(a, start, step, b, bt, c, to, far, depth, b)
+                _tall_2(a, at, step, b, bt, c, to, far, depth, b)
             else:
-                _tall_1(a, start, step, b, bt, c, to, far, depth, b)
-            row += _TALL
+                _tall_1(a, at, step, b, bt, c, to, far, depth, b)
+            taken = _TALL
         elif left >= 4:
             if wide:
-                _four_2(a, start, step, b, bt, c, to, far, depth, b)
+                _four_2(a, at, step, b, bt, c, to, far, depth, b)
             else:
-                _four_1(a, start, step, b, bt, c, to, far, depth, b)
-            row += 4
+                _four_1(a, at, step, b, bt, c, to, far, depth, b)
+            taken = 4
         else:
             if wide:
-                _one_2(a, start, step, b, bt, c, to, far, depth, b)
+                _one_2(a, at, step, b, bt, c, to, far, depth, b)
             else:
-                _one_1(a, start, step, b, bt, c, to, far, depth, b)
-            row += 1
+                _one_1(a, at, step, b, bt, c, to, far, depth, b)
+            taken = 1
+        row += taken
+        at += taken * step
+        to += taken * far
 
 
 @kernel
@@ -213,12 +220,13 @@ def multiply_loop(a: Array, packed: Array, width: int, out: Array) -> None:
                 bt = first * depth + k * taken
                 at = top * step + k
                 if left >= taken:
-                    _panel(a, at, step, count, packed, bt, out, top * far + first, far, terms, wide)
+                    target = (top * far + first, far, wide)
+                    _panel(a, (at, step), count, packed, bt, out, target, terms)
                     continue
                 part = out[top : top + count, first:columns]
                 scratch[:, left:] = 0
                 _copy(part, scratch, count, left)
-                _panel(a, at, step, count, packed, bt, scratch, 0, width, terms, wide)
+                _panel(a, (at, step), count, packed, bt, scratch, (0, width, wide), terms)
                 _copy(scratch, part, count, left)
 
 
