@@ -14,7 +14,8 @@ import numpy as np
 
 from kspike_ref.kernels import checks, kernel
 from kspike_ref.kernels.bits import RUN, list_nonzero, lowest_bits, nonzero_bits, number_of_bits
-from kspike_ref.kernels.matmul import events_1, events_2, packed_size, panel_width
+from kspike_ref.kernels.matmul import packed_size, panel_width
+from kspike_ref.kernels.tiles import events_1, events_2
 
 Array = Any
 Range = tuple[int, int]
