@@ -13,7 +13,7 @@ import versions
 from keras import ops
 
 import kspike_ref
-from kspike_ref.layers.base import UnsupportedUseError
+from kspike_ref.layers.errors import UnsupportedUseError
 from kspike_ref.layers.ops.base import function_name
 from kspike_ref.layers.registry import _registry, create
 

@@ -1,4 +1,4 @@
-"""A trained model, ready to run: what `load_model` returns."""
+"""`load_model`, and the model that it returns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 from kspike_ref import layers as layers  # enters the layers in the table
 from kspike_ref.arguments import check_names, told_options
-from kspike_ref.layers.base import Layer, UnsupportedLayerError
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.errors import UnsupportedLayerError
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.running.batches import check_batch_size, progress_bar, shows_progress
 from kspike_ref.running.budget import check_limit
@@ -45,8 +46,7 @@ def load_model(
         A ``.keras`` file of Keras 3 or 2, a folder with the same contents, or a whole-model
         ``.h5`` file.
     max_bytes, max_operations : float, optional
-        What a run of the model may take, as `Model.cost` estimates it: a larger one is refused
-        before it begins. A file of 1 kB may describe hours of work, or terabytes.
+        The most that a run may take, as `Model.cost` estimates it; a larger one is refused.
 
     Returns
     -------
@@ -67,13 +67,13 @@ def load_model(
 
     Notes
     -----
-    A file may come from anybody, so what it may ask for is limited: 32 MiB and 1,000,000 lists,
-    objects and values of JSON; 10,000 files in the archive, and no zip64 list of them; weights
-    that expand to 64 MiB or 100 times their compressed size; 10,000 layers, 10,000 applications of
-    layers, and 40 levels of layers within layers; 2³¹ elements in one example of an output; 32 MiB
-    of vocabularies in files of their own, and 1,000,000 words in all; and 256 MiB of arrays whose
-    size is only in the configuration. Each byte of a weight file is read
-    as a value or a name once. A folder obeys the same limits.
+    Model files are treated as untrusted. Their size is limited: 32 MiB and 1,000,000 lists, objects
+    and values of JSON; 10,000 files in the archive, and no zip64 list of them; weights that expand
+    to 64 MiB or 100 times their compressed size; 10,000 layers, 10,000 applications of layers, and
+    40 levels of layers within layers; 2³¹ elements in one example of an output; 32 MiB of
+    vocabularies in files of their own, and 1,000,000 words in all; and 256 MiB of arrays whose size
+    is only in the configuration. Each byte of a weight file is read as a value or a name once. A
+    folder obeys the same limits.
     """
     check_limit("max_bytes", max_bytes)
     check_limit("max_operations", max_operations)
@@ -117,8 +117,7 @@ class Model:
     inputs, outputs : tuple of str
         The names of the input layers, and of the nodes that make the outputs.
     last_run : dict of str to LayerRun
-        What the layers with products did in the last `predict`, `activity` or `step`: operations
-        performed, and where inputs are spikes, events and synaptic operations.
+        Operations and events of the layers with products in the last run.
     num_threads : int or None
         How many threads to use; None, the default, for all cores.
     """
@@ -169,9 +168,9 @@ class Model:
         progress : bool
             Whether to show a progress bar (needs ``tqdm``).
         verbose : int or str, optional
-            As in Keras: 1 and 2 show a progress bar, if ``tqdm`` is installed.
+            As in Keras: 1 and 2 show a progress bar, with ``tqdm``.
         max_bytes, max_operations : float, optional
-            What this run may take, as `cost` estimates it, besides the limits of the model.
+            Limits of this run, as `cost` estimates it, besides those of the model.
 
         Returns
         -------
@@ -185,23 +184,20 @@ class Model:
             ``dtype="string"``, or is a masked array; or a layer gets numbers of
             a type that it does not take in Keras either, as a convolution of integers.
         ValueError
-            If the inputs do not fit the model or each other, or the run may take more than the
-            limits allow.
+            If the inputs do not fit the model or each other, or the run may exceed the limits.
 
         Notes
         -----
         Ctrl-C ends long runs at once.
 
-        Each call starts from the initial state, also where a layer was saved with
-        ``stateful=True``: to go on from call to call, carry the state with `step`.
+        Each call starts from the initial state, also of layers saved with ``stateful=True``.
 
         Inputs are cast to the type of the model's `keras.Input`. Between layers and in the outputs,
         numbers have the type that they have in Keras on TensorFlow, with one exception: what Keras
         computes in float16 or bfloat16, which NumPy lacks, is computed and returned in float32,
         with the weights as they were saved.
         """
-        is_usual = batch_size is None and not progress and verbose is None
-        if is_usual and max_bytes is None and max_operations is None:
+        if not progress and batch_size is verbose is max_bytes is max_operations is None:
             outputs = self._engine.quick(x, timesteps)
             if outputs is not None:
                 return self._structured(outputs)
@@ -211,32 +207,14 @@ class Model:
         return self._structured(self._engine.run(x, timesteps, batch_size, bar=bar, limits=limits))
 
     def __call__(self, x: Any, training: bool = False) -> Any:
-        """Run the model, as `predict` does.
-
-        Parameters
-        ----------
-        x : array_like, or list or dict of array_like
-            As in `predict`.
-        training : bool
-            As in Keras; must not be True.
-
-        Returns
-        -------
-        ndarray, or list or dict of ndarray
-            As from `predict`.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As in `predict`, or if ``training`` is True.
-        """
+        """Run the model, as `predict` does; ``training`` must not be True (`ValueError`)."""
         if training:
             raise ValueError(f"training must be False: models only run. Received: {training!r}")
         return self.predict(x)
 
     @told_options
     def cost(self, shape: Any, batch_size: int | None = None) -> Cost:
-        """Estimate what `predict` would take, without running anything.
+        """Estimate the operations of `predict`, and a bound of its memory, without running it.
 
         Parameters
         ----------
@@ -245,15 +223,10 @@ class Model:
         batch_size : int, optional
             As in `predict`.
 
-        Returns
-        -------
-        Cost
-            ``operations``, an estimate, and ``bytes``, which the peak of memory stays below.
-
         Raises
         ------
         ValueError
-            If a shape does not fit the model, or a layer cannot tell the shape of its output.
+            If a shape does not fit the model, or a layer cannot tell that of its output.
         """
         return self._engine.cost(shape, check_batch_size(batch_size))
 
@@ -274,8 +247,7 @@ class Model:
         timesteps : int, optional
             As in `predict`.
         layers : iterable of str, optional
-            The names of the layers to return; all without. What is not returned is freed as soon
-            as it is used, so that few layers of many examples need little memory.
+            The names of the layers to return; all without. Others are freed as soon as used.
         batch_size : int, optional
             As in `predict`.
 
@@ -308,16 +280,10 @@ class Model:
         batch_size : int
             The number of examples.
 
-        Returns
-        -------
-        State
-            To be given to `step`.
-
         Raises
         ------
         ValueError
-            If the model has no time axis, or a layer that mixes time steps, or ``batch_size`` is
-            not a number of examples.
+            If the model has no time axis, or a layer mixes time steps.
         """
         return self._engine.initial_state(batch_size)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kspike_ref.layers.base import Shape, policy_name
+from kspike_ref.layers.configured import policy_name
+from kspike_ref.layers.errors import Shape
 from kspike_ref.running.graph import Node
 from kspike_ref.saved.text import printable
 

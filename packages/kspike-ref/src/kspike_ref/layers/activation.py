@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import activations, dtypes
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask, mixing
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError, check_mask, mixing
 from kspike_ref.layers.own import OwnActivation, own_activation
 from kspike_ref.layers.registry import create, known
 from kspike_ref.running.binder import Binder

@@ -21,7 +21,8 @@ import numpy as np
 
 from kspike_ref import dtypes
 from kspike_ref.layers.attention_masks import check_masks
-from kspike_ref.layers.base import Array, Layer
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.errors import Array
 from kspike_ref.layers.ops.products import factors
 from kspike_ref.layers.registry import known
 from kspike_ref.running.counts import Tally

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.layers.base import Array, UnsupportedUseError, check_mask
+from kspike_ref.layers.errors import Array, UnsupportedUseError, check_mask
 from kspike_ref.softmax import softmax
 
 _LARGE = -1e9  # Keras' Softmax layer puts it in place of masked scores,

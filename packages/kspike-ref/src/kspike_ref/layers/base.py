@@ -1,77 +1,22 @@
-# ruff: noqa: D102 (methods of subclasses in this file are documented in Layer)
-"""What a layer is, and what it says where it cannot be."""
+"""The base class of all layers."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
 from kspike_ref import dtypes
+from kspike_ref.layers.configured import Configured, policy_name
+from kspike_ref.layers.errors import Array, described
+from kspike_ref.layers.loading import load_part
 from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError, Weights
-from kspike_ref.saved.limits import MAX_ELEMENTS
-from kspike_ref.saved.text import printable
-
-Array = np.ndarray[Any, Any]
-Shape = tuple[int | None, ...]
-State = tuple[Array, ...]
-
-_KINDS = {
-    "b": "bools",
-    "i": "signed integers",
-    "u": "unsigned integers",
-    "f": "floats",
-    "O": "strings",
-}
 
 
-class UnsupportedLayerError(NotImplementedError):
-    """A model holds layers that nobody registered.
-
-    Parameters
-    ----------
-    layers : sequence of str
-        All of them, each with its name and what it is.
-
-    Attributes
-    ----------
-    layers : tuple of str
-        The same.
-    """
-
-    def __init__(self, layers: Sequence[str]) -> None:
-        self.layers = tuple(printable(layer) for layer in layers)
-        super().__init__(
-            "this model needs what kspike_ref does not have (see kspike_ref.register_layer):\n  "
-            + "\n  ".join(_by_kind(self.layers))
-        )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return UnsupportedLayerError, (self.layers,)
-
-
-def _by_kind(layers: Sequence[str]) -> list[str]:
-    """Return a line for each reason, with the names of the layers that it holds for."""
-    names: dict[str, list[str]] = {}
-    for text in layers:
-        name, colon, why = text.partition(": ")
-        names.setdefault(why if colon else text, []).append(name)
-    lines = []
-    for why, found in names.items():
-        shown = ", ".join(found[:5]) + (f" and {len(found) - 5} others" if found[5:] else "")
-        lines.append(why if found == [why] else f"{shown}: {why}")
-    return lines
-
-
-class UnsupportedUseError(Exception):
-    """A use of a layer that is not supported; collected into one `UnsupportedLayerError`."""
-
-
-class Layer:
+class Layer(Configured):
     """A layer of a trained model: its configuration, its weights, and what it computes.
 
     Subclass it and give it to `register_layer` to load models with layers of your own.
@@ -88,13 +33,11 @@ class Layer:
     Attributes
     ----------
     weights : dict of str to ndarray
-        Filled when the model is loaded, with what `weight_shapes` asks for.
+        What `weight_shapes` asks for; filled when the model is loaded.
     key : str
         What it was saved as: ``"Dense"``, ``"ops:Add"``, ``"custom:package>Class"``.
     is_shared : bool
         Whether several layers, or the model and a layer, hold it. Keras saves its weights once.
-    dtype : dtype
-        What it computes in: float64 under that policy, float32 otherwise.
     pointwise_from : int
         The smallest number of axes an input needs for axis 1 to be one along which the layer treats
         each position alone and alike (so that time may be there). 0 says that it never does.
@@ -117,11 +60,9 @@ class Layer:
     takes_tally : bool
         Whether ``call`` takes ``tally``, a `Tally`, and adds the operations that it performs.
     broadcasts : bool
-        Whether it computes each element alone, from inputs that NumPy broadcasts, so that one step
-        of an input may stand for all.
+        Whether it computes element by element, so that one step of an input may stand for all.
     drops_masks : bool
-        Whether it takes the masks from its inputs, so that layers that run later find none: Keras'
-        `MultiHeadAttention` does.
+        Whether layers that run later find no masks at its inputs, as after `MultiHeadAttention`.
     joins_batch : bool
         Whether the shape of its output depends on all examples of a batch, which then run at once.
     kinds : str
@@ -134,8 +75,7 @@ class Layer:
         The kinds that it gets as floats of its own type, `dtype`. Floats in Keras' layers; integers
         as well where ``call`` computes with real numbers. ``keras.ops`` get what there is.
     truncates : bool
-        Whether the dtype policy is of integers or bools: Keras casts floats that come in to these,
-        which kspike_ref refuses.
+        Whether the dtype policy is of integers or bools, so that floats are refused.
     """
 
     pointwise_from: ClassVar[int] = 0
@@ -158,14 +98,10 @@ class Layer:
     truncates: bool = False
 
     def __init__(self, name: str, class_name: str, config: Mapping[str, Any]) -> None:
-        self.name = name
-        self.class_name = class_name
+        super().__init__(name, class_name, config)
         self.key = class_name
         self.is_shared = self.is_loaded = False
-        self.config = dict(config)
         self.weights: dict[str, Array] = {}
-        is_double = policy_name(self.config.get("dtype")) == "float64"
-        self.dtype = np.dtype("float64" if is_double else "float32")
         self.setup()
 
     @classmethod
@@ -226,8 +162,7 @@ class Layer:
     def bind(self, binder: Binder, *inputs: Any) -> Array | None:
         """Record the calls that do what ``call`` does, and return the memory of the output.
 
-        A plan then runs them for all inputs of this kind, without coming back to the layer. What is
-        not worth it is called as it is.
+        A plan then runs them for all inputs of this kind, without coming back to the layer.
 
         Parameters
         ----------
@@ -259,8 +194,8 @@ class Layer:
 
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
         """Return the output for inputs of any type: what a model calls."""
-        if self.takes_tally and "tally" not in keywords:
-            keywords["tally"] = Tally()
+        if self.takes_tally:
+            keywords.setdefault("tally", Tally())
         if len(inputs) == 1:
             return self.call(self.received(inputs[0]), **keywords)
         return self.call(*self.received(inputs), **keywords)
@@ -299,9 +234,8 @@ class Layer:
         """Refuse a type that Keras' layer or operation does not compute with either."""
         if dtype.kind in self.kinds and dtype.name not in self.refused:
             return
-        wanted = [name for letter, name in _KINDS.items() if letter in self.kinds]
-        without = f" but {', '.join(self.refused)}" if dtype.name in self.refused else ""
-        self.refuse(dtype, " and ".join(wanted) + without)
+        without = self.refused if dtype.name in self.refused else ()
+        self.refuse(dtype, described(self.kinds, without))
 
     def refuse(self, dtype: dtypes.DType, wanted: str) -> NoReturn:
         """Raise the error that says which types the layer takes."""
@@ -367,49 +301,6 @@ class Layer:
         """
         return self.uses_mask and count == 1
 
-    def rounded(self, values: Array, what: str) -> Array:
-        """Return values in the type that the layer computes in; refuse those that it cannot hold.
-
-        Parameters
-        ----------
-        values : ndarray
-            Finite numbers.
-        what : str
-            What they are, for messages.
-        """
-        with np.errstate(over="ignore"):
-            held = values.astype(self.dtype)
-        if not np.isfinite(held).all():
-            raise ArchiveError(
-                f"layer {self.name!r} computes in {self.dtype}, which cannot hold {what} of size "
-                f"{np.abs(values).max():.3g}; save the model with dtype='float64'"
-            )
-        return held
-
-    def boolean(self, key: str, default: bool) -> bool:
-        """Return a boolean of the configuration: true or false, and nothing that counts as one."""
-        value = self.config.get(key, default)
-        if not isinstance(value, bool):
-            raise ArchiveError(f"{key} must be true or false. Received: {value!r:.80}")
-        return value
-
-    def number(self, key: str, default: float) -> float:
-        """Return a finite number of the configuration that the layer's type can hold."""
-        value = self.config.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ArchiveError(f"{key} must be a number. Received: {value!r:.80}")
-        if not abs(value) <= float(np.finfo(self.dtype).max):
-            raise ArchiveError(f"{key} must be finite in {self.dtype}. Received: {value!r:.80}")
-        return float(value)
-
-    def text(self, key: str, default: str, choices: Sequence[str]) -> str:
-        """Return one of several words of the configuration."""
-        value = self.config.get(key, default)
-        if value not in choices:
-            words = ", ".join(choices)
-            raise ArchiveError(f"{key} must be one of {words}. Received: {value!r:.80}")
-        return str(value)
-
     def multiply_adds(self, given: list[Any], made: list[Any]) -> int | None:
         """Return how many a run takes, given the shapes of inputs and outputs.
 
@@ -420,13 +311,6 @@ class Layer:
     def temporaries(self, given: list[Any], made: list[Any]) -> int:
         """Return how many elements a run makes on the way, beside some of the outputs' size."""
         return 0
-
-    def integer(self, key: str, default: int | None = None) -> int:
-        """Return a non-negative integer of the configuration."""
-        value = self.config.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ArchiveError(f"{key} must be a non-negative integer. Received: {value!r}")
-        return value
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:
         """Read the weights of this layer and of the layers within.
@@ -464,213 +348,3 @@ class Layer:
             )
         for _, part, part_shapes in self.parts(*shapes):
             part.check_again(*part_shapes)
-
-
-class SavedElsewhereError(Exception):
-    """The weights of a shared layer are where another layer holds it, which is loaded later."""
-
-
-def load_part(layer: Layer, store: Weights, path: str, *shapes: Any) -> None:
-    """Load a layer of a model, or a layer within one, unless it was loaded where it is shared.
-
-    Parameters
-    ----------
-    layer : Layer
-        What to load.
-    store : Weights
-        The archive.
-    path : str
-        Where Keras saved it, if it met it there first.
-    *shapes : tuple
-        The shapes of its inputs.
-
-    Raises
-    ------
-    SavedElsewhereError
-        If another layer that holds it must be loaded before.
-    """
-    if layer.is_shared and layer.is_loaded and store.holds(path) and not store.repeats_shared:
-        raise ArchiveError(f"layer {layer.name!r} is shared, and saved twice: also at {path}")
-    if layer.is_shared and not store.holds(path):
-        if layer.is_loaded:
-            layer.check_again(*shapes)
-            return
-        if not store.is_last_chance:
-            raise SavedElsewhereError(path)
-    layer.load(store, path, *shapes)
-    layer.is_loaded = True
-
-
-class StatefulLayer(Layer):
-    """A layer that carries a state from one time step to the next.
-
-    Attributes
-    ----------
-    reduces : bool
-        Whether the output has no time axis: it is the value over all steps so far.
-    """
-
-    uses_mask = True
-    reduces: bool = False
-
-    def pointwise(self, *shapes: Any) -> bool:
-        """Return False: no step is alone, also within a layer around this one."""
-        return False
-
-    def streams(self, *shapes: Any) -> bool:
-        return len(shapes) == 1
-
-    def timed(self) -> tuple[list[int], list[int]]:
-        return [0], [] if self.reduces else [0]
-
-    def initial_state(self, batch: int, *shapes: Any) -> State:
-        """Return the state before the first step.
-
-        Parameters
-        ----------
-        batch : int
-            The number of examples.
-        *shapes : tuple
-            The shapes of the inputs.
-
-        Returns
-        -------
-        tuple of ndarray
-            Arrays whose first axis is the batch.
-        """
-        raise NotImplementedError
-
-    @property
-    def draws_states(self) -> bool:
-        """Whether `initial_state` returns other numbers each time."""
-        return False
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        own = vars(cls)
-        if ("call" in own or "scan" in own) and "bind_scan" not in own:
-            cls.bind_scan = StatefulLayer.bind_scan  # type: ignore[method-assign]
-
-    def bind_scan(self, binder: Binder, x: Array, state: State) -> Array | None:
-        """Record the calls that do what ``scan`` does, as in `Layer.bind`.
-
-        Parameters
-        ----------
-        binder : Binder
-            Takes the calls and lends memory; its ``steps`` are those of an input with one step.
-        x : ndarray
-            ``(batch, time, …)``, as all inputs will be.
-        state : tuple of ndarray
-            Float64, C-contiguous: the state before the steps, in which the calls leave that after.
-
-        Returns
-        -------
-        ndarray or None
-            The output; None if nothing was recorded, and ``scan`` is to be used.
-        """
-        return None
-
-    def scan(self, state: State, *inputs: Any, mask: Any = None) -> tuple[Any, State]:
-        """Run over the steps of the inputs, and return the output and the state after them.
-
-        Parameters
-        ----------
-        state : tuple of ndarray
-            The state before; not changed.
-        *inputs : ndarray
-            ``(batch, time, …)``. A time axis of stride 0 is one input at every step.
-        mask : ndarray, optional
-            Bools, ``(batch, time)``: at steps that are False, the state is held.
-
-        Returns
-        -------
-        tuple
-            The output and the new state.
-        """
-        raise NotImplementedError
-
-
-def check_size(name: str, shape: Any) -> None:
-    """Refuse an output that no real model has."""
-    for one in shape if isinstance(shape, list) else [shape]:
-        lengths = [length for length in one if length is not None] if type(one) is tuple else [-1]
-        is_shape = all(isinstance(length, int) and length >= 0 for length in lengths)
-        if not is_shape or math.prod(lengths) > MAX_ELEMENTS:
-            raise ArchiveError(
-                f"layer {name!r} has an impossible output shape: {one}. One example of an output "
-                f"may hold {MAX_ELEMENTS} elements"
-            )
-
-
-def mixing(what: str) -> UnsupportedUseError:
-    """Return the error that says that examples of a batch would depend on each other."""
-    return UnsupportedUseError(
-        f"{what} mixes the examples of a batch: the answer would depend on batch_size. "
-        "Leave the batch, axis 0, as it is"
-    )
-
-
-def policy_name(policy: Any) -> str:
-    """Return the name of a serialised dtype policy, ``"float32"`` where there is none."""
-    if isinstance(policy, Mapping):
-        inner = policy.get("config")
-        policy = inner.get("name") if isinstance(inner, Mapping) else None
-    return policy if isinstance(policy, str) else "float32"
-
-
-def check_mask(axes: int | None, wanted: int) -> None:
-    """Refuse a mask that does not fit.
-
-    Parameters
-    ----------
-    axes : int or None
-        How many axes it has; None if there is none.
-    wanted : int
-        How many it should have.
-
-    Raises
-    ------
-    UnsupportedUseError
-        If they differ.
-    """
-    if axes is not None and axes != wanted:
-        raise UnsupportedUseError(f"a mask of {axes} axes where Keras needs {wanted}")
-
-
-def check_rows(name: str, states: Sequence[Array], shapes: Sequence[Shape], rows: int) -> None:
-    """Refuse states that do not fit the examples of a call.
-
-    Parameters
-    ----------
-    name : str
-        The layer's name.
-    states : sequence of ndarray
-        The states, at least as many as ``shapes``.
-    shapes : sequence of tuple of int
-        The shape of each state of one example.
-    rows : int
-        The number of examples.
-
-    Raises
-    ------
-    ValueError
-        If there are too few, or one has another shape.
-    """
-    if len(states) < len(shapes):
-        raise ValueError(f"layer {name!r} needs {len(shapes)} states. Received: {len(states)}")
-    for state, shape in zip(states, shapes, strict=False):
-        wanted = (rows, *shape)
-        if state.shape == wanted:
-            continue
-        if state.shape[1:] == wanted[1:] and state.ndim:
-            raise wrong_batch(name, len(state), rows)
-        raise ValueError(
-            f"state of layer {name!r} must have the shape {wanted}. Received: {state.shape}"
-        )
-
-
-def wrong_batch(name: str, given: int, rows: int) -> ValueError:
-    """Return the error for a state of another number of examples than the input."""
-    examples = f"{given} example" if given == 1 else f"{given} examples"
-    where = f" (layer {name!r})" if name else ""
-    return ValueError(f"state is for {examples}, but x holds {rows}{where}")

@@ -13,7 +13,8 @@ from kspike_ref.kernels import activations as compiled
 from kspike_ref.kernels import recurrent as loops
 from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.activation import activation, hard_sigmoid_of_keras_2
-from kspike_ref.layers.base import Array, Layer, Shape
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.registry import create, known, saved_name
 from kspike_ref.running import interrupt

@@ -11,8 +11,9 @@ import numpy as np
 
 from kspike_ref.kernels import convolve, matmul
 from kspike_ref.layers.activation import activation, bind_activation, keeps_shape
-from kspike_ref.layers.base import Array, Layer, Shape
+from kspike_ref.layers.base import Layer
 from kspike_ref.layers.dense import activation_parts
+from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.layers.events import EventConvolution
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.quantized import refuse_quantized

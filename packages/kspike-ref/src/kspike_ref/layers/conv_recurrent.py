@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.layers.activation import activation
-from kspike_ref.layers.base import Array, Shape
 from kspike_ref.layers.cells import Cell
+from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.layers.recurrent import RNN
 from kspike_ref.layers.registry import create, known
 from kspike_ref.running.counts import Tally

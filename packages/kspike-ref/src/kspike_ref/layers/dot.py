@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import dtypes
-from kspike_ref.layers.base import Array, Shape
+from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.layers.merge import Merge
 from kspike_ref.layers.registry import known
 from kspike_ref.saved.archive import ArchiveError

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from kspike_ref.layers.base import Array, Layer, Shape
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.layers.registry import known
 from kspike_ref.saved.archive import ArchiveError
 

@@ -23,7 +23,8 @@ import numpy as np
 from kspike_ref.layers.activation import activation
 from kspike_ref.layers.attention import query_value_key
 from kspike_ref.layers.attention_masks import check_masks, mask_fits, masked_softmax
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.registry import known
 from kspike_ref.running.counts import Tally

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.registry import create, known, saved_name
 from kspike_ref.layers.resampling import METHODS, resize, round_to, work
 from kspike_ref.running.counts import Tally

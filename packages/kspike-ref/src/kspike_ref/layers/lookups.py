@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.layers.base import Array, UnsupportedUseError
 from kspike_ref.layers.encodings import MODES, Encoding
+from kspike_ref.layers.errors import Array, UnsupportedUseError
 from kspike_ref.layers.hashing import buckets
 from kspike_ref.layers.registry import known
 from kspike_ref.saved.archive import ArchiveError, Weights

@@ -10,7 +10,8 @@ import numpy as np
 
 from kspike_ref import dtypes
 from kspike_ref.layers.activation import Pointwise
-from kspike_ref.layers.base import Array, Layer, Shape
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.layers.registry import known
 from kspike_ref.running.binder import Binder
 from kspike_ref.saved.archive import ArchiveError

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import dtypes
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask, mixing
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError, check_mask, mixing
 from kspike_ref.layers.registry import known
 from kspike_ref.running.binder import Binder
 from kspike_ref.saved.archive import ArchiveError

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.registry import known, own_function, reason
 from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.limits import budget

@@ -8,7 +8,7 @@ import numpy as np
 
 from kspike_ref.kernels import events as loops
 from kspike_ref.kernels import matmul
-from kspike_ref.layers.base import Array
+from kspike_ref.layers.errors import Array
 from kspike_ref.layers.events import dense_limit
 from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import EVENTS, OPERATIONS, PRODUCTS, SPIKING, SYNOPS, Tally

@@ -10,7 +10,9 @@ import numpy as np
 
 from kspike_ref import dtypes
 from kspike_ref.layers.activation import activation
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, load_part
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError
+from kspike_ref.layers.loading import load_part
 from kspike_ref.layers.registry import create, known
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError, Weights

@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.layers.base import (
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.cells import Cell
+from kspike_ref.layers.errors import (
     Array,
-    Layer,
     Shape,
     State,
-    StatefulLayer,
     UnsupportedUseError,
     check_mask,
     check_rows,
 )
-from kspike_ref.layers.cells import Cell
 from kspike_ref.layers.keys import TIME_KEYS
 from kspike_ref.layers.registry import create, known
+from kspike_ref.layers.stateful import StatefulLayer
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
 

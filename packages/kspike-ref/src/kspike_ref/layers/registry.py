@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from kspike_ref import dtypes
-from kspike_ref.layers.base import Layer, UnsupportedUseError, policy_name
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.configured import policy_name
+from kspike_ref.layers.errors import UnsupportedUseError
 from kspike_ref.layers.keys import set_keys, unknown_keys
 from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.limits import budget

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kspike_ref.dtypes import cut
-from kspike_ref.layers.base import Array
+from kspike_ref.layers.errors import Array
 
 _TABLE = 1024  # TensorFlow's bicubic kernel rounds positions between pixels to this many
 _TINY = 1000 * float(np.finfo(np.float32).tiny)  # weights that sum to less are not normalised

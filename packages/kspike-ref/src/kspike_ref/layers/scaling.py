@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.layers.base import Array, Layer, Shape
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.layers.merge import broadcast
 from kspike_ref.layers.normalization import axes_of
 from kspike_ref.layers.registry import known

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import dtypes
-from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.resampling import METHODS, resize, round_to
 from kspike_ref.running.binder import Binder

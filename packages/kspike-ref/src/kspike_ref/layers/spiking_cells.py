@@ -12,9 +12,10 @@ import numpy as np
 from kspike_ref import activations
 from kspike_ref.kernels import time as loops
 from kspike_ref.layers.activation import activation, bind_activation, keeps_shape
-from kspike_ref.layers.base import Array, Layer, Shape
+from kspike_ref.layers.base import Layer
 from kspike_ref.layers.cells import Cell
 from kspike_ref.layers.dense import activation_parts
+from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.layers.registry import known
 from kspike_ref.running import threads
 from kspike_ref.running.binder import Binder

@@ -10,15 +10,10 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import dtypes
-from kspike_ref.layers.base import (
-    Array,
-    Layer,
-    Shape,
-    UnsupportedUseError,
-    mixing,
-    policy_name,
-)
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.configured import policy_name
 from kspike_ref.layers.encodings import Encoding
+from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError, mixing
 from kspike_ref.layers.hashing import buckets
 from kspike_ref.layers.lookups import FILE, StringLookup, as_integers, numbers, salt_of
 from kspike_ref.layers.registry import known

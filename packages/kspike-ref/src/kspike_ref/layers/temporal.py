@@ -8,15 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kspike_ref.layers.base import (
-    Array,
-    Layer,
-    Shape,
-    State,
-    StatefulLayer,
-    check_mask,
-    check_rows,
-)
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.errors import Array, Shape, State, check_mask, check_rows
 from kspike_ref.layers.keys import TIME_KEYS
 from kspike_ref.layers.recurrent import check_states, flat, over_time
 from kspike_ref.layers.registry import known
@@ -26,6 +19,7 @@ from kspike_ref.layers.spiking_cells import (
     SpikingActivationCell,
     SpikingCell,
 )
+from kspike_ref.layers.stateful import StatefulLayer
 from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kspike_ref.layers.base import Array, Layer, Shape
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.layers.registry import create, known
 from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import Tally

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kspike_ref.layers.base import Layer, StatefulLayer
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.stateful import StatefulLayer
 from kspike_ref.running.graph import Graph, Node, Ref, pointwise, refs
 
 

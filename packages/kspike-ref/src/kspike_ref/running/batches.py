@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.arguments import check_count
-from kspike_ref.layers.base import Array, Shape
+from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.running import threads as _threads
 from kspike_ref.running.counts import Counts
 from kspike_ref.running.graph import Node

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.kernels.checks import FLOAT64
-from kspike_ref.layers.base import Array, State, StatefulLayer
+from kspike_ref.layers.errors import Array, State
+from kspike_ref.layers.stateful import StatefulLayer
 from kspike_ref.running.binder import Binder
 from kspike_ref.running.plan import Changed, Frame
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.arguments import check_count
-from kspike_ref.layers.base import Array
+from kspike_ref.layers.errors import Array
 from kspike_ref.running.axes import Axes, has_time_first
 from kspike_ref.running.batches import Outputs, run_all
 from kspike_ref.running.budget import Budget

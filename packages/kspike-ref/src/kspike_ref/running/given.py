@@ -9,7 +9,7 @@ import numpy as np
 
 from kspike_ref import dtypes
 from kspike_ref import strings as _strings
-from kspike_ref.layers.base import Array, Shape
+from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.layers.shape import InputLayer
 
 
@@ -91,10 +91,12 @@ def text_of(name: str, x: Array) -> Array:
 
 
 def fits(x: Array, shape: Shape) -> bool:
+    """Return whether an array has a shape, of which some lengths may be open."""
     return fits_shape(x.shape, shape)
 
 
 def fits_shape(given: Sequence[int], shape: Shape) -> bool:
+    """Return whether lengths are those of a shape, of which some may be open."""
     if len(given) != len(shape):
         return False
     for n, m in zip(shape, given, strict=True):  # noqa: SIM110 (all() takes twice the time)

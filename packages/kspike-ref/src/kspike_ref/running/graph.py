@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from kspike_ref.layers.base import Layer, Shape
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.errors import Shape
 
 
 class Ref(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 
 from kspike_ref.arguments import check_count, suggestion
 from kspike_ref.kernels.memory import frozen
-from kspike_ref.layers.base import Array, Shape
+from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.running.axes import Axes
 from kspike_ref.running.given import (

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kspike_ref.kernels.memory import frozen
-from kspike_ref.layers.base import Array
+from kspike_ref.layers.errors import Array
 from kspike_ref.layers.wrapper import Fold, Unfold
 from kspike_ref.running.binder import Buffer
 from kspike_ref.running.tasks import Task

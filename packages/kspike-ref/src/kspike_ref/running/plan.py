@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kspike_ref.layers.base import Array, State
+from kspike_ref.layers.errors import Array, State
 from kspike_ref.running import interrupt
 from kspike_ref.running.graph import Ref
 from kspike_ref.running.once import Tensor

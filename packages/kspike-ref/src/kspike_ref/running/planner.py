@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.kernels.memory import frozen
-from kspike_ref.layers.base import Array, Layer, StatefulLayer
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.errors import Array
+from kspike_ref.layers.stateful import StatefulLayer
 from kspike_ref.layers.wrapper import Fold, Unfold
 from kspike_ref.running import interrupt
 from kspike_ref.running.binder import Binder

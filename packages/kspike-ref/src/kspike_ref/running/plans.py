@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.kernels.memory import frozen
-from kspike_ref.layers.base import Array
+from kspike_ref.layers.errors import Array
 from kspike_ref.running.counts import Counts
 from kspike_ref.running.graph import Ref
 from kspike_ref.running.once import is_static

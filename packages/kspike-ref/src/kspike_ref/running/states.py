@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.layers.base import StatefulLayer, check_rows, wrong_batch
+from kspike_ref.layers.errors import check_rows, wrong_batch
+from kspike_ref.layers.stateful import StatefulLayer
 from kspike_ref.running.graph import Node
 
 _ANYTHING_ELSE = "state must be what initial_state or step of this model returned. Received: {}"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from kspike_ref.layers.base import StatefulLayer
 from kspike_ref.layers.shape import RepeatVector
+from kspike_ref.layers.stateful import StatefulLayer
 from kspike_ref.layers.wrapper import Fold, Unfold
 from kspike_ref.running.axes import Axes, has_time_first
 from kspike_ref.running.graph import Graph, Node, Ref, refs, substitute

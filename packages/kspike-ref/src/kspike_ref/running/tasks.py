@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kspike_ref.layers.base import StatefulLayer
 from kspike_ref.layers.recurrent import RNN
 from kspike_ref.layers.shape import InputLayer
+from kspike_ref.layers.stateful import StatefulLayer
 from kspike_ref.layers.temporal import SpikingActivation, SpikingActivationCell
 from kspike_ref.running.graph import Graph, Node, Ref, pointwise, refs
 

@@ -12,15 +12,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from kspike_ref.layers.base import (
-    Layer,
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.errors import (
     SavedElsewhereError,
     Shape,
     UnsupportedLayerError,
     UnsupportedUseError,
     check_size,
-    load_part,
 )
+from kspike_ref.layers.loading import load_part
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.layers.wrapper import Carrier, Fold, Unfold
 from kspike_ref.running.graph import Graph, Node, Ref, refs, substitute

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from kspike_ref.layers.base import Layer, UnsupportedUseError
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.errors import UnsupportedUseError
 from kspike_ref.running.graph import Ref
 from kspike_ref.saved.config import Member
 from kspike_ref.saved.errors import ArchiveError

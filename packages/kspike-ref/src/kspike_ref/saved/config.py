@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kspike_ref.layers.base import Layer, UnsupportedLayerError, UnsupportedUseError, policy_name
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.configured import policy_name
+from kspike_ref.layers.errors import UnsupportedLayerError, UnsupportedUseError
 from kspike_ref.layers.registry import create, is_integral, key_of, saved_name
 from kspike_ref.layers.wrapper import OVER_TIME
 from kspike_ref.saved.errors import ArchiveError

@@ -7,7 +7,7 @@ import re
 import stat
 from pathlib import Path
 
-from kspike_ref.layers.base import UnsupportedLayerError
+from kspike_ref.layers.errors import UnsupportedLayerError
 from kspike_ref.saved import container
 from kspike_ref.saved.archive import Archive, Weights
 from kspike_ref.saved.assets import FolderAssets, ZipAssets

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kspike_ref import activations, dtypes, softmax
-from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
+from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.ops.base import AlongAxes, keys, with_lengths
 from kspike_ref.layers.registry import known
 from kspike_ref.saved.archive import ArchiveError

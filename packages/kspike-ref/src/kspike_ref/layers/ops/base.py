@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kspike_ref import dtypes
-from kspike_ref.layers.base import Layer, Shape, UnsupportedUseError, mixing
+from kspike_ref.layers.base import Layer
+from kspike_ref.layers.errors import Shape, UnsupportedUseError, mixing
 from kspike_ref.layers.merge import broadcast
 from kspike_ref.saved.archive import ArchiveError
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import dtypes
-from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
+from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.merge import concatenated
 from kspike_ref.layers.ops.base import (
     MAX_COUNT,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import activations, dtypes
-from kspike_ref.layers.base import Array, Shape
+from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.layers.ops.base import (
     Operation,
     broadcast_shape,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.layers.base import Array, Shape
+from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.layers.ops.base import AlongAxes, Operation, count, with_lengths
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.shape import integers

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import dtypes
-from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
+from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.merge import broadcast
 from kspike_ref.layers.ops.base import Operation, same_steps, shape_of
 from kspike_ref.layers.product import Product

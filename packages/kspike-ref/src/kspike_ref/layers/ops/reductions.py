@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kspike_ref import dtypes
-from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
+from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.ops.base import AlongAxes, check_distinct, is_number, keys
 from kspike_ref.layers.registry import known
 from kspike_ref.saved.archive import ArchiveError

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
+from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.ops.base import AlongAxes, Operation, check_distinct, keys, positive_axes
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.shape import Reshape as ReshapeLayer

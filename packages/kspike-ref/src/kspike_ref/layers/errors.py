@@ -1,0 +1,163 @@
+"""The errors that layers raise, and checks of shapes, masks and states."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.limits import MAX_ELEMENTS
+from kspike_ref.saved.text import printable
+
+Array = np.ndarray[Any, Any]
+Shape = tuple[int | None, ...]
+State = tuple[Array, ...]
+
+_KINDS = {
+    "b": "bools",
+    "i": "signed integers",
+    "u": "unsigned integers",
+    "f": "floats",
+    "O": "strings",
+}
+
+
+class UnsupportedLayerError(NotImplementedError):
+    """A model holds layers that nobody registered.
+
+    Parameters
+    ----------
+    layers : sequence of str
+        All of them, each with its name and what it is.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        The same.
+    """
+
+    def __init__(self, layers: Sequence[str]) -> None:
+        self.layers = tuple(printable(layer) for layer in layers)
+        super().__init__(
+            "this model needs what kspike_ref does not have (see kspike_ref.register_layer):\n  "
+            + "\n  ".join(_by_kind(self.layers))
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return UnsupportedLayerError, (self.layers,)
+
+
+def _by_kind(layers: Sequence[str]) -> list[str]:
+    """Return a line for each reason, with the names of the layers that it holds for."""
+    names: dict[str, list[str]] = {}
+    for text in layers:
+        name, colon, why = text.partition(": ")
+        names.setdefault(why if colon else text, []).append(name)
+    lines = []
+    for why, found in names.items():
+        shown = ", ".join(found[:5]) + (f" and {len(found) - 5} others" if found[5:] else "")
+        lines.append(why if found == [why] else f"{shown}: {why}")
+    return lines
+
+
+class UnsupportedUseError(Exception):
+    """A use of a layer that is not supported; collected into one `UnsupportedLayerError`."""
+
+
+class SavedElsewhereError(Exception):
+    """The weights of a shared layer are where another layer holds it, which is loaded later."""
+
+
+def check_size(name: str, shape: Any) -> None:
+    """Refuse an output that no real model has."""
+    for one in shape if isinstance(shape, list) else [shape]:
+        lengths = [length for length in one if length is not None] if type(one) is tuple else [-1]
+        is_shape = all(isinstance(length, int) and length >= 0 for length in lengths)
+        if not is_shape or math.prod(lengths) > MAX_ELEMENTS:
+            raise ArchiveError(
+                f"layer {name!r} has an impossible output shape: {one}. One example of an output "
+                f"may hold {MAX_ELEMENTS} elements"
+            )
+
+
+def mixing(what: str) -> UnsupportedUseError:
+    """Return the error that says that examples of a batch would depend on each other."""
+    return UnsupportedUseError(
+        f"{what} mixes the examples of a batch: the answer would depend on batch_size. "
+        "Leave the batch, axis 0, as it is"
+    )
+
+
+def check_mask(axes: int | None, wanted: int) -> None:
+    """Refuse a mask that does not fit.
+
+    Parameters
+    ----------
+    axes : int or None
+        How many axes it has; None if there is none.
+    wanted : int
+        How many it should have.
+
+    Raises
+    ------
+    UnsupportedUseError
+        If they differ.
+    """
+    if axes is not None and axes != wanted:
+        raise UnsupportedUseError(f"a mask of {axes} axes where Keras needs {wanted}")
+
+
+def check_rows(name: str, states: Sequence[Array], shapes: Sequence[Shape], rows: int) -> None:
+    """Refuse states that do not fit the examples of a call.
+
+    Parameters
+    ----------
+    name : str
+        The layer's name.
+    states : sequence of ndarray
+        The states, at least as many as ``shapes``.
+    shapes : sequence of tuple of int
+        The shape of each state of one example.
+    rows : int
+        The number of examples.
+
+    Raises
+    ------
+    ValueError
+        If there are too few, or one has another shape.
+    """
+    if len(states) < len(shapes):
+        raise ValueError(f"layer {name!r} needs {len(shapes)} states. Received: {len(states)}")
+    for state, shape in zip(states, shapes, strict=False):
+        wanted = (rows, *shape)
+        if state.shape == wanted:
+            continue
+        if state.shape[1:] == wanted[1:] and state.ndim:
+            raise wrong_batch(name, len(state), rows)
+        raise ValueError(
+            f"state of layer {name!r} must have the shape {wanted}. Received: {state.shape}"
+        )
+
+
+def wrong_batch(name: str, given: int, rows: int) -> ValueError:
+    """Return the error for a state of another number of examples than the input."""
+    examples = f"{given} example" if given == 1 else f"{given} examples"
+    where = f" (layer {name!r})" if name else ""
+    return ValueError(f"state is for {examples}, but x holds {rows}{where}")
+
+
+def described(kinds: str, refused: Sequence[str]) -> str:
+    """Return the types that a layer takes, in words.
+
+    Parameters
+    ----------
+    kinds : str
+        NumPy's letters of the kinds.
+    refused : sequence of str
+        Types of these kinds that it does not take.
+    """
+    wanted = [name for letter, name in _KINDS.items() if letter in kinds]
+    return " and ".join(wanted) + (f" but {', '.join(refused)}" if refused else "")
