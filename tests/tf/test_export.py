@@ -373,32 +373,6 @@ def test_graphs_of_unknown_exporters_work_with_kernels(tmp_path, monkeypatch):
     np.testing.assert_allclose(loaded.serve(x), model(x), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("converter", ["keras", "tf.lite"])
-def test_lite_rt_gets_plain_operations(converter, tmp_path):
-    model = stacked()
-    path = tmp_path / "model.tflite"
-
-    def convert():
-        if converter == "keras":
-            model.export(path, format="litert", verbose=False)
-            return
-        lite = tf.lite.TFLiteConverter.from_keras_model(model)
-        lite.target_spec.supported_ops = [
-            tf.lite.OpsSet.TFLITE_BUILTINS,
-            tf.lite.OpsSet.SELECT_TF_OPS,
-        ]
-        path.write_bytes(lite.convert())
-
-    with pytest.warns(UserWarning, match=r"SELECT_TF_OPS .*Flex delegate.*to_onnx"):
-        convert()
-    # TensorFlow's interpreter has no Flex delegate, so it can only read the file.
-    interpreter = tf.lite.Interpreter(model_path=str(path))
-    assert interpreter.get_input_details()[0]["shape_signature"].tolist() == [-1, -1, 6]
-    content = path.read_bytes()
-    assert b"FlexRound" in content
-    assert not [each for each in OURS if each.encode() in content]
-
-
 @pytest.mark.parametrize("make_variable", [tf.Variable, keras.Variable])
 def test_saved_model_of_a_variable_dt(tmp_path, make_variable):
     dt = make_variable(0.001)

@@ -1,6 +1,7 @@
 """Export of trained models to ONNX.
 
-Keras' own ``model.export`` works too, for SavedModel, ONNX and LiteRT. Its ONNX files give the
+Keras' own ``model.export`` works too, for SavedModel, ONNX and LiteRT. Its LiteRT files need only
+operations that LiteRT has; spikes are the same, filters compute in float32. Its ONNX files give the
 same spikes, but layers without a seed draw the same voltages in every session, ``TimeDistributed``
 may be converted wrongly, and operations that ONNX lacks pass unnoticed.
 """

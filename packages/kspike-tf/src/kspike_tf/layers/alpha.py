@@ -10,6 +10,7 @@ import tensorflow as tf
 from kspike_tf import scan
 from kspike_tf.layers.arguments import batch_of, keras_size
 from kspike_tf.layers.filters import FilterCell, FilterLayer
+from kspike_tf.layers.lite_rt import for_each_example
 
 Tensor = Any
 
@@ -95,7 +96,7 @@ class AlphaCell(FilterCell):
         """
         level = tf.cast(self.initial_level.value, dtype or "float64")
         state = tf.stack([level, tf.zeros_like(level)])
-        return [tf.broadcast_to(state, [batch_of(inputs, batch_size), 2, self.units])]
+        return [for_each_example(state, [batch_of(inputs, batch_size), 2, self.units])]
 
     def call_inference(self, inputs: Tensor, states: Any) -> Any:
         """Take one time step of the filter."""

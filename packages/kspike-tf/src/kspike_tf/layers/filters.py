@@ -15,6 +15,7 @@ from kspike_tf.layers.base import KerasSpikingLayer
 from kspike_tf.layers.precise import PreciseCell
 from kspike_tf.layers.settings import handed_to_cell, hands_settings_on
 from kspike_tf.layers.untrained import with_zero_gradients
+from kspike_tf.tracing import exporter
 
 Tensor = Any
 
@@ -155,6 +156,9 @@ class FilterCell(FilterArguments, PreciseCell):
 
     def _masked(self, x: Tensor, start: Tensor, tau: Tensor, mask: Tensor) -> Any:
         """Filter ``(batch, time, units)`` where the mask is true."""
+        if exporter() == "LiteRT":  # no states after a mask, see `lite_rt.check_layer`
+            y, end = self._scan(masking.packed(x, mask), start, tau, self._seconds())
+            return masking.unpacked(y, mask), end
         # Zeros in front leave a filter at rest where it is. So the response to the inputs and that
         # to the initial state, for which there is a formula, are added; the filter is linear.
         x64 = masking.packed(tf.cast(x, tf.float64), mask, at_end=True)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from kspike_tf import scan
 from kspike_tf.layers.arguments import batch_of
 from kspike_tf.layers.filters import FilterCell, FilterLayer
+from kspike_tf.layers.lite_rt import for_each_example
 
 Tensor = Any
 
@@ -87,7 +88,7 @@ class LowpassCell(FilterCell):
             One, ``(batch, *size)``.
         """
         level = tf.cast(self.initial_level.value, dtype or "float64")
-        return [tf.broadcast_to(level, [batch_of(inputs, batch_size), *self.size])]
+        return [for_each_example(level, [batch_of(inputs, batch_size), *self.size])]
 
     def call_inference(self, inputs: Tensor, states: Any) -> Any:
         """Take one time step of the filter."""

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from kspike_tf.layers.cell import KerasSpikingCell
+from kspike_tf.layers.lite_rt import check_cell
 
 Tensor = Any
 
@@ -23,6 +24,11 @@ class PreciseCell(KerasSpikingCell):
     def sequence_dtype(self) -> str:
         """Type in which a layer hands inputs to the cell."""
         return "float64" if self.dtype_policy.compute_dtype == "float64" else "float32"
+
+    def call(self, inputs: Tensor, states: Any, training: Any = None) -> Any:
+        """Take one time step, as `KerasSpikingCell.call`."""
+        check_cell(self)
+        return super().call(inputs, states, training=training)
 
     def _cast(self, inputs: Tensor) -> Tensor:
         return tf.cast(inputs, self.sequence_dtype)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
+from kspike_tf.layers.lite_rt import check_layer
 from kspike_tf.layers.options import check_options
 from kspike_tf.layers.states import KeepsState, Shape, Tensor, listed
 
@@ -164,6 +165,7 @@ class SequenceOptions(KeepsState):
         x = tf.cast(inputs, self.layer.cell.sequence_dtype)
         mask = None if mask is None else tf.cast(mask, tf.bool)
         x, mask = (_swapped(x), _swapped(mask)) if self.time_major else (x, mask)
+        check_layer(self, mask is not None)
         fresh = initial_state is None and not self.stateful
         y, states = self._run(x, self._start(x, initial_state), training, mask, fresh)
         if self.stateful:

@@ -17,6 +17,7 @@ from kspike_tf.layers.arguments import (
     serialized,
 )
 from kspike_tf.layers.base import KerasSpikingLayer
+from kspike_tf.layers.lite_rt import activation_for_export, for_each_example
 from kspike_tf.layers.precise import PreciseCell, shaped
 from kspike_tf.layers.settings import handed_to_cell, hands_settings_on
 
@@ -143,7 +144,7 @@ class SpikingActivationCell(PreciseCell):
         if self.seed is None:
             voltage = scan.uniform_voltage(shape, None)
         else:
-            voltage = tf.broadcast_to(scan.uniform_voltage(list(self.size), self.seed), shape)
+            voltage = for_each_example(scan.uniform_voltage(list(self.size), self.seed), shape)
         return [tf.cast(voltage, dtype or "float64")]
 
     def call_training(self, inputs: Tensor, states: Any) -> Any:
@@ -198,7 +199,7 @@ class SpikingActivationCell(PreciseCell):
         return shaped(rates, [*inputs.shape[:2], self.units])
 
     def _rates(self, inputs: Tensor) -> Tensor:
-        return self._cast(self.activation(inputs))
+        return self._cast(activation_for_export(self.activation)(inputs))
 
     def _seconds(self) -> Any:
         # Rounded to float32: a number and a float32 variable give the same spikes.
