@@ -152,6 +152,15 @@ def test_onnx_without_a_seed_is_seeded_by_the_runtime():
     np.testing.assert_array_equal(found[0], found[2])
 
 
+def test_onnx_sessions_of_a_process_draw_the_same_voltages():
+    # ONNX Runtime's own seed is drawn once in a process, and no operation of ONNX knows better. If
+    # this fails, it has learnt to: then the docstring of to_onnx and the guide can say so.
+    model = keras.Sequential([keras.Input((None, 500)), kspike_tf.SpikingActivation("relu")])
+    proto = to_onnx(model)
+    x = np.full((2, 1, 500), 300.0, np.float32)
+    np.testing.assert_array_equal(run_onnx(proto, x)[0], run_onnx(proto, x)[0])
+
+
 @pytest.mark.parametrize("activation", ["gelu", "celu"])
 def test_keras_exporter_knows_activations_that_tf2onnx_lacks(activation, tmp_path):
     model = keras.Sequential(
