@@ -11,6 +11,9 @@ No other module of the package loops over time. `spikes`, `lowpass` and `alpha` 
   graph is traced: a tree of small sums instead of a loop, so that time is as parallel as the batch;
 - a loop (`kspike_tf.scan.loops`, ordinary TensorFlow operations) elsewhere: in exports, and in a
   process that has loaded a saved graph, unless XLA compiles it.
+
+LiteRT files get operations of their own (`kspike_tf.scan.lite_rt`): the same spikes, and filters in
+float32.
 """
 
 from kspike_tf.scan.filters import alpha, alpha_step, lowpass, lowpass_step

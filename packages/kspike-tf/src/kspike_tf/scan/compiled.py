@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from enum import Enum
 from functools import cache, partial, wraps
@@ -23,6 +22,7 @@ class Way(Enum):
     FROM_XLA = "the same, called from what XLA compiles"
     BLOCKS = "blocks of steps, compiled by XLA"
     LOOP = "a loop of TensorFlow operations"
+    LITE_RT = "operations that are built into LiteRT"
 
 
 def way(sequence: Tensor) -> Way:
@@ -37,18 +37,11 @@ def way(sequence: Tensor) -> Way:
     -------
     Way
         Kernels, unless there is an accelerator, or a version of TensorFlow or XLA that cannot call
-        them: there it is blocks, where the length is known now and is not zero. Exports get loops.
+        them: there it is blocks, where the length is known now and is not zero. Exports get loops,
+        LiteRT no loop over single steps.
     """
     if is_plain():
-        if exporter() == "LiteRT":
-            warnings.warn(
-                "Spikes and filters keep their states in float64, for which LiteRT needs "
-                "TensorFlow's operations: convert with tf.lite.OpsSet.SELECT_TF_OPS (as Keras "
-                "does), and run the file with the Flex delegate. For other devices, export to "
-                "ONNX with kspike_tf.export.to_onnx.",
-                stacklevel=2,
-            )
-        return Way.LOOP
+        return Way.LITE_RT if exporter() == "LiteRT" else Way.LOOP
     if in_xla():
         if xla.is_possible():
             return Way.FROM_XLA

@@ -14,7 +14,17 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from kspike_tf.scan import adjoints, blocks, forward_mode, host, kernels, loops, time_constants, xla
+from kspike_tf.scan import (
+    adjoints,
+    blocks,
+    forward_mode,
+    host,
+    kernels,
+    lite_rt,
+    loops,
+    time_constants,
+    xla,
+)
 from kspike_tf.scan.adjoints import FLATTEST
 from kspike_tf.scan.blocks import Weights
 from kspike_tf.scan.compiled import Way, stage, way
@@ -94,6 +104,7 @@ class _Filter(NamedTuple):
     kernel: Any
     back_kernel: Any
     in_loops: Any
+    in_lite_rt: Any
     back_in_loops: Any
     more: Any  # arguments of those adjoints, as a function of the ratio
     in_blocks: Any
@@ -103,6 +114,8 @@ class _Filter(NamedTuple):
 
 def _scan(kind: _Filter, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
     """Filter, in the way that fits, differentiably to any order."""
+    if way(x) is Way.LITE_RT and 0 not in x.shape:
+        return kind.in_lite_rt(x, state, ratio)
     return forward_mode.call(partial(_filtered, kind, way(x)), x, state, ratio)
 
 
@@ -308,6 +321,7 @@ _LOWPASS = _Filter(
     kernels.lowpass,
     kernels.lowpass_back,
     loops.lowpass,
+    lite_rt.lowpass,
     loops.lowpass_back,
     lambda _: (),
     _lowpass,
@@ -318,6 +332,7 @@ _ALPHA = _Filter(
     kernels.alpha,
     kernels.alpha_back,
     loops.alpha,
+    lite_rt.alpha,
     loops.alpha_back,
     lambda ratio: (_alpha_gain(ratio),),
     _alpha,
