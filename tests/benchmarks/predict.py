@@ -98,7 +98,7 @@ def measure_conv(activity=0.02):
     import tensorflow as tf
 
     from kspike_ref.layers.conv import Conv
-    from kspike_ref.running.counts import tally
+    from kspike_ref.running.counts import Tally
 
     rng = np.random.default_rng(0)
     x = np.where(rng.random((32, 32, 32, 32)) < activity, 1000, 0).astype(np.float32)
@@ -109,8 +109,7 @@ def measure_conv(activity=0.02):
     layer.prepare()
 
     def ours():
-        tally.spikes = True
-        layer.call(x)
+        layer.call(x, tally=Tally(spikes=True))
 
     tensor, filters = tf.constant(x), tf.constant(kernel)
     function = tf.function(lambda t: tf.nn.conv2d(t, filters, 1, "SAME") + bias)

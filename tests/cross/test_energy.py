@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import versions
-from entries import ENTRIES
+from entries import ENTRIES, OPERATIONS
 
 import kspike_ref
 import kspike_tf
@@ -212,8 +212,6 @@ def every_operation():
 
 
 def test_every_operation_counts_the_same(tmp_path):
-    from kspike_ref.layers.registry import _registry
-
     model = every_operation()
     model.save(tmp_path / "model.keras")
     with warnings.catch_warnings():
@@ -223,10 +221,8 @@ def test_every_operation_counts_the_same(tmp_path):
     assert sorted(map(str, through_keras)) == sorted(map(str, through_reference))
     # None is forgotten here; Keras saves "Abs" as "Absolute".
     used = {"Abs"} | {layer.__class__.__name__ for layer in model.operations}
-    # Those of other modules may be gaps, which are told: they are in the test below.
-    here = ("arithmetic", "operations")
-    wanted = {key for key, cls in _registry.items() if cls.__module__.rsplit(".", 1)[-1] in here}
-    assert used >= {key.removeprefix("ops:") for key in wanted if key.startswith("ops:")}
+    # Others may be gaps, which are told: they are in the test below.
+    assert used >= {key.removeprefix("ops:") for key in OPERATIONS} - {"Cast"}
 
 
 @versions.whole_table

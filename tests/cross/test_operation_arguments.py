@@ -14,7 +14,7 @@ from keras import ops
 
 import kspike_ref
 from kspike_ref.layers.base import UnsupportedUseError
-from kspike_ref.layers.operation import function_name
+from kspike_ref.layers.ops.base import function_name
 from kspike_ref.layers.registry import _registry, create
 
 SHAPE = (5, 1, 4)  # without the batch

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kspike_energy import ModelEnergy
-from kspike_energy.batches import batches
+from kspike_energy.measuring.batches import batches
 
 
 class Watch(keras.layers.Layer):

@@ -8,9 +8,9 @@ import pytest
 
 import kspike_tf
 from kspike_energy import ModelEnergy
-from kspike_energy.nodes import LayerSpec, Node, UndefinedShapeError
-from kspike_energy.rules import RULES, count
-from kspike_energy.rules.linear import einsum_fan_out
+from kspike_energy.counting.nodes import LayerSpec, Node, UndefinedShapeError
+from kspike_energy.counting.rules import RULES, count
+from kspike_energy.counting.rules.linear import einsum_fan_out
 
 L = keras.layers
 

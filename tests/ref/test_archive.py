@@ -415,7 +415,7 @@ def test_dt_that_is_a_serialised_variable(path):
         (sequential(dense("a", 3)), "must have been built"),
         (sequential(input_layer(4), layer("Reshape", "r", target_shape=[3])), "cannot be reshaped"),
         (sequential(input_layer(4), layer("Reshape", "r", target_shape=[-1, -1])), "one unknown"),
-        (sequential(input_layer(4), layer("Reshape", "r")), "configuration without sense"),
+        (sequential(input_layer(4), layer("Reshape", "r")), "invalid configuration"),
         (sequential(input_layer(4), layer("RepeatVector", "r", n=10**12)), "impossible output"),
         (sequential(input_layer(4), layer("Permute", "p", dims=[1, 1])), "dims must be"),
         (sequential(input_layer(4, 4), layer("Permute", "p", dims=[1])), "dims must be 2 axes"),

@@ -19,7 +19,7 @@ import pytest
 from processes import run
 
 import kspike_ref
-from kspike_ref.kernels import cache, kernel
+from kspike_ref.kernels import cache, folders, kernel
 from kspike_ref.kernels import time as loops
 
 posix = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no owners of files")
@@ -56,7 +56,7 @@ def folder(tmp_path, monkeypatch):
     """A folder of the cache, of the test's own."""
     chosen = tmp_path / "cache"
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(chosen))
-    return cache.writable_folder()
+    return folders.writable_folder()
 
 
 def files(path):
@@ -165,7 +165,7 @@ def test_warming_up_says_what_is_wrong(tmp_path, folder, monkeypatch, capsys):
 
     assert warm_up.main([str(tmp_path / "no.keras")]) == 1
     assert "no.keras" in capsys.readouterr().err
-    monkeypatch.setattr(cache, "writable_folder", lambda: None)
+    monkeypatch.setattr(folders, "writable_folder", lambda: None)
     assert warm_up.main([]) == 1
     assert "no folder for the cache can be written" in capsys.readouterr().err
 
@@ -199,8 +199,8 @@ def test_a_cache_of_root_starts_warm_for_others():
 def test_a_folder_without_write_permission_is_read(folder, monkeypatch):
     cache.write(folder / "f", KEY, b"data")
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
-    assert cache.writable_folder() is None
-    assert [cache.read(path / "f", KEY) for path in cache.readable_folders()] == [b"data"]
+    assert folders.writable_folder() is None
+    assert [cache.read(path / "f", KEY) for path in folders.readable_folders()] == [b"data"]
 
 
 def test_without_any_folder(tmp_path, monkeypatch):
@@ -294,7 +294,7 @@ def test_a_fifo_and_a_huge_file_are_skipped(folder, monkeypatch):
     begin = time.process_time()
     assert cache.read(folder / "fifo", KEY) is None  # a blocking open would never return
     with (folder / "huge").open("wb") as file:
-        file.truncate(cache._MAX_BYTES + 1)
+        file.truncate(cache.MAX_BYTES + 1)
     monkeypatch.setattr(os, "fdopen", reads_nothing(os.fdopen))
     assert cache.read(folder / "huge", KEY) is None
     assert cache.read(folder, KEY) is None  # a folder
@@ -332,8 +332,8 @@ def test_folders_that_others_may_write_are_not_used(tmp_path, mode):
     (tmp_path / "open").mkdir()
     (tmp_path / "open" / "inner").mkdir(mode=0o700)
     (tmp_path / "open").chmod(mode)
-    assert cache.trusted(tmp_path / "open") is None
-    inner = cache.trusted(tmp_path / "open" / "inner")
+    assert folders.trusted(tmp_path / "open") is None
+    inner = folders.trusted(tmp_path / "open" / "inner")
     assert inner == (tmp_path / "open" / "inner" if mode == 0o1777 else None)
 
 
@@ -343,23 +343,23 @@ def test_folders_of_others_are_not_used(tmp_path, monkeypatch):
         os.chown(tmp_path, 65534, 65534)
     else:
         monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
-    assert cache.trusted(tmp_path) is None
+    assert folders.trusted(tmp_path) is None
     (tmp_path / "inner").mkdir()
-    assert cache.trusted(tmp_path / "inner") is None
+    assert folders.trusted(tmp_path / "inner") is None
 
 
 @posix
 def test_links_in_a_path_are_followed_with_the_same_rules(tmp_path):
     (tmp_path / "real" / "inner").mkdir(parents=True)
     (tmp_path / "link").symlink_to("real/../real")
-    assert cache.trusted(tmp_path / "link" / "inner") == tmp_path / "real" / "inner"
+    assert folders.trusted(tmp_path / "link" / "inner") == tmp_path / "real" / "inner"
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     (tmp_path / "open" / "back").symlink_to(tmp_path / "real")
     (tmp_path / "around").symlink_to("open/back")  # through a folder that others may write
-    assert cache.trusted(tmp_path / "around" / "inner") is None
+    assert folders.trusted(tmp_path / "around" / "inner") is None
     (tmp_path / "loop").symlink_to("loop")
-    assert cache.trusted(tmp_path / "loop") is None
+    assert folders.trusted(tmp_path / "loop") is None
 
 
 @posix
@@ -371,27 +371,27 @@ def test_in_a_shared_folder_the_own_one_has_no_predictable_name(tmp_path, monkey
     planted = shared / "kspike-planted"
     planted.mkdir()
     planted.chmod(0o755)  # as others could read it, it is not one of ours
-    assert cache.readable_folders() == []
-    own = cache.writable_folder()
+    assert folders.readable_folders() == []
+    own = folders.writable_folder()
     assert own.parent == shared
     assert own != planted
     assert own.stat().st_mode & 0o777 == 0o700
-    assert cache.readable_folders() == [own]
-    assert cache.writable_folder() == own
+    assert folders.readable_folders() == [own]
+    assert folders.writable_folder() == own
     shared.chmod(0o777)  # anybody may rename what is in it
-    assert cache.readable_folders() == []
-    assert cache.writable_folder() is None
+    assert folders.readable_folders() == []
+    assert folders.writable_folder() is None
 
 
 @posix
 def test_folders_are_made_for_this_user_alone(tmp_path, monkeypatch):
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / "cache"))
-    monkeypatch.setattr(cache, "__file__", str(tmp_path / "missing" / "x" / "cache.py"))
+    monkeypatch.setattr(folders, "__file__", str(tmp_path / "missing" / "x" / "folders.py"))
     (tmp_path / "missing").write_text("")  # no folder can be made here
     mask = os.umask(0o002)
     try:
-        folder = cache.writable_folder()
+        folder = folders.writable_folder()
     finally:
         os.umask(mask)
     assert folder.is_relative_to(tmp_path / "home" / "cache" / "kspike")

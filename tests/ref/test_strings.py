@@ -83,7 +83,7 @@ def test_every_kind_of_strings(x):
         ([["a"], ["b", "c"]], TypeError, r"Received: list \['a'\]"),
         (["a", "b"], ValueError, r"shape \(batch, 2\) at 'words'. Received: \(2,\)"),
         ("a b", ValueError, r"Received: \(\)"),
-        ([["a", "\ud800"]], ValueError, "text that UTF-8 can hold at 'words'"),
+        ([["a", "\ud800"]], ValueError, "text that UTF-8 can encode at 'words'"),
         (np.ma.masked_array([["a", "b"]], [[0, 1]]), TypeError, "masked array"),
     ],
 )

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import warnings
 
 import keras
 import numpy as np
@@ -140,3 +141,86 @@ def test_tensors_are_numbers():
     for bad in (tf.constant([0.1]), keras.KerasTensor(())):
         with pytest.raises(TypeError, match="dt must be a number, a scalar tensor that has a"):
             resolve_dt(bad)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda dt: kspike_tf.SpikingActivation("relu", dt=dt),
+        lambda dt: kspike_tf.SpikingActivationCell(3, "relu", dt=dt),
+    ],
+    ids=["layer", "cell"],
+)
+@pytest.mark.parametrize("dt", [1, 1.0, np.float32(2), 5])
+def test_a_time_step_in_milliseconds_gets_a_warning(make, dt):
+    message = rf"dt is in seconds and rates are in Hz: .*For {float(dt):g} ms pass dt=0.00{dt:g}$"
+    with pytest.warns(UserWarning, match=message) as caught:
+        layer = make(dt)
+    assert [each.filename for each in caught] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        if isinstance(layer, kspike_tf.SpikingActivation):
+            layer(np.ones((1, 2, 3)))  # its cell does not repeat the warning
+        for good in (0.999, None, tf.Variable(1.0)):
+            make(good)
+
+
+FILTERS = [
+    lambda tau, **k: kspike_tf.Lowpass(tau, **k),
+    lambda tau, **k: kspike_tf.Alpha(tau, **k),
+    lambda tau, **k: kspike_tf.LowpassCell(3, tau, **k),
+    lambda tau, **k: kspike_tf.AlphaCell(3, tau, **k),
+]
+
+
+@pytest.mark.parametrize("make", FILTERS)
+@pytest.mark.parametrize(
+    ("tau", "dt", "message"),
+    [
+        (20, 0.001, "tau_initializer=20 with dt=0.001; for 20 ms pass 0.02"),
+        ([0.1, 20.0, 0.3], None, "tau_initializer=20 with dt=0.001; for 20 ms pass 0.02"),
+        (0.1, 1, "dt=1 with tau_initializer=0.1; for 1 ms pass dt=0.001"),
+    ],
+)
+def test_filters_warn_of_times_in_two_units(make, tau, dt, message):
+    with pytest.warns(UserWarning, match=f"tau and dt are both in seconds. Received: {message}"):
+        layer = make(tau, dt=dt)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        if isinstance(layer, kspike_tf.layers.KerasSpikingLayer):
+            layer(np.ones((1, 2, 3)))
+        for tau, dt in ((0.1, 0.001), (20, 1), (4.9, None), (0.1, tf.Variable(1.0)), ("ones", 1)):
+            make(tau, dt=dt)
+
+
+@pytest.mark.parametrize("kind", ["layer", "cell"])
+def test_a_model_that_is_saved_before_its_dt_is_set_loads(tmp_path, kind):
+    dt = tf.Variable(0.0)
+    if kind == "layer":
+        layers = [
+            kspike_tf.SpikingActivation("relu", dt=dt, seed=0),
+            kspike_tf.Lowpass(0.1, dt=dt),
+            kspike_tf.Alpha(0.1, dt=dt),
+        ]
+    else:
+        cells = [
+            kspike_tf.SpikingActivationCell(3, "relu", dt=dt, seed=0),
+            kspike_tf.LowpassCell(3, 0.1, dt=dt),
+            kspike_tf.AlphaCell(3, 0.1, dt=dt),
+        ]
+        layers = [keras.layers.RNN(cell, return_sequences=True) for cell in cells]
+    model = keras.Sequential([keras.Input((None, 3)), *layers])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    x = np.random.default_rng(0).uniform(0, 30, (2, 5, 3)).astype(np.float32)
+    with pytest.raises(ValueError, match="dt must be positive and finite when a layer uses it"):
+        loaded(x)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="dt must be positive and finite"):
+        loaded.predict(x, verbose=0)
+    loaded.save(tmp_path / "again.keras")  # still without a dt
+    loaded = keras.models.load_model(tmp_path / "again.keras")
+    kspike_tf.config.set_dt(loaded, 0.25)
+    dt.assign(0.25)
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+    with pytest.raises(ValueError, match=r"dt must be positive and finite. Received: dt=0"):
+        kspike_tf.Lowpass(0.1, dt=0)  # where no file was read, a number must be right

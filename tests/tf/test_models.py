@@ -243,7 +243,7 @@ def test_code_that_reaches_for_the_cell():
     np.testing.assert_array_equal(layer(X), X)  # a filter so fast that it does nothing
     alpha = kspike_tf.Alpha(0.1)
     alpha(X)
-    assert alpha.layer.cell.tau.shape == alpha.layer.cell.initial_level.shape == (5,)
+    assert alpha.layer.cell.tau.shape == alpha.layer.cell.initial_level.shape == (1, 5)
 
 
 @pytest.mark.parametrize("name", ["Lowpass", "Alpha"])

@@ -255,7 +255,7 @@ def test_what_cannot_be_saved_is_named(tmp_path, value):
         else:
             layer = kspike_tf.Lowpass(0.1, **{argument: value}, name="named")
             cell = kspike_tf.AlphaCell(3, 0.1, **{argument: value})
-        message = rf"{argument} cannot be serialized: give a name.* Received: .* in .* 'named'"
+        message = rf"{argument} cannot be serialized: pass a name.* Received: .* in .* 'named'"
         with pytest.raises(ValueError, match=message):
             layer.get_config()
         with pytest.raises(ValueError, match=f"{argument} cannot be serialized"):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from functools import partial
 
 import keras
 import numpy as np
@@ -55,13 +56,13 @@ def test_bidirectional_is_refused_in_one_line(layer):
 @pytest.mark.parametrize(
     ("activation", "message"),
     [
-        ("glu", "Received: 'glu', which gives half as many"),
+        ("glu", "Received: 'glu', which returns half as many"),
         (lambda x: x[:, :2], r"it made \(2,\) of \(3,\)"),
         (keras.layers.Dense(4), r"it made \(4,\) of \(3,\)"),
     ],
 )
 def test_an_activation_must_keep_the_shape(activation, message):
-    with pytest.raises(ValueError, match=f"activation must give as many values as it.*{message}"):
+    with pytest.raises(ValueError, match=f"activation must return as many values as it.*{message}"):
         kspike_tf.SpikingActivation(activation)(keras.Input((None, 3)))
 
 
@@ -124,11 +125,10 @@ def test_a_negative_seed_is_one_of_64_bits():
 
 def test_regularizers_without_weights_warn():
     for make in (
-        regularizers.Percentile,
         regularizers.L1L2,
         lambda: regularizers.RangedRegularizer(1, keras.regularizers.L1L2()),
     ):
-        with pytest.warns(UserWarning, match="without weights penalises nothing") as caught:
+        with pytest.warns(UserWarning, match="without weights has no effect") as caught:
             make()
         assert caught[0].filename == __file__
     with warnings.catch_warnings():
@@ -137,6 +137,12 @@ def test_regularizers_without_weights_warn():
             make()
         regularizers.Percentile(l1=0.1)
         regularizers.L1(0.0)  # given, not forgotten
+    for make in (regularizers.Percentile, partial(regularizers.MeanRates, 30.0)):
+        with pytest.raises(ValueError, match="l1 or l2 must be positive"):
+            make()
+    config = {"percentile": 90.0, "axis": 0, "target": 1, "l1": 0.0, "l2": 0.0}
+    with pytest.warns(UserWarning, match="penalises nothing"):  # saved by an earlier version
+        assert float(regularizers.Percentile.from_config(config)(X)) == 0
 
 
 def test_a_process_without_threads_computes_all_the_same():

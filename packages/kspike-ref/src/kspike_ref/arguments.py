@@ -1,4 +1,4 @@
-"""Checks of public arguments: names and numbers, with what was probably meant."""
+"""Checks of public arguments: names and numbers, with suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import numpy as np
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_MANY = 40  # names that a message lists before it breaks off
+_MANY = 40  # names that a message lists at most
 
 
 def told_options(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function tell what a misspelt option probably means, as Python 3.13 does.
+    """Make a function suggest the right name for a misspelt option, as Python 3.13 does.
 
     Parameters
     ----------
     function : callable
-        With options that are given by name.
+        A function with keyword arguments.
 
     Returns
     -------
     callable
-        The same, whose TypeError for an option that it does not have names those that it has.
+        The same function. Its TypeError for an unknown option lists the options that there are.
     """
     known = [name for name in inspect.signature(function).parameters if name != "self"]
 
@@ -35,7 +35,7 @@ def told_options(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **options: P.kwargs) -> R:
         try:
             return function(*args, **options)
-        except TypeError:  # only now, so that right calls pay nothing for it
+        except TypeError:  # checked afterwards, so that correct calls cost nothing
             for name in options:
                 if name not in known:
                     raise TypeError(
@@ -48,35 +48,35 @@ def told_options(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return what a misspelt name probably means, as the end of a sentence.
+    """Return a suggestion for a misspelt name, as the end of a sentence.
 
     Parameters
     ----------
     name : str
-        What came.
+        The misspelt name.
     known : iterable of str
-        What there is.
+        The names that exist.
 
     Returns
     -------
     str
-        Empty if nothing is close.
+        Empty if no name is close.
     """
     close = get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def check_names(argument: str, given: Any, known: Sequence[str]) -> set[str]:
-    """Return names as a set; refuse those that there are not.
+    """Return names as a set, and refuse unknown ones.
 
     Parameters
     ----------
     argument : str
         The name of the argument, for messages.
     given : str or iterable of str
-        What came.
+        The value of the argument.
     known : sequence of str
-        What there is.
+        The names that exist.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def check_names(argument: str, given: Any, known: Sequence[str]) -> set[str]:
     TypeError
         If they are not strings.
     ValueError
-        If there is none of a name; all that there are, are listed.
+        If a name is unknown; the message lists those that exist.
     """
     names = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
     if not all(isinstance(name, str) for name in names):
@@ -104,16 +104,16 @@ def check_names(argument: str, given: Any, known: Sequence[str]) -> set[str]:
 
 
 def check_count(argument: str, value: Any, least: int = 0) -> int:
-    """Return a number of things as an int.
+    """Return a count as an int.
 
     Parameters
     ----------
     argument : str
         The name of the argument, for messages.
     value : int
-        What came; NumPy's integers are taken.
+        The value of the argument; NumPy's integers are allowed.
     least : int
-        The smallest number.
+        The smallest allowed value.
 
     Returns
     -------
@@ -123,7 +123,7 @@ def check_count(argument: str, value: Any, least: int = 0) -> int:
     Raises
     ------
     ValueError
-        If it is not a whole number, or less than the least.
+        If it is not a whole number, or less than ``least``.
     """
     is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not is_whole or not least <= value < 2**40:

@@ -1,4 +1,4 @@
-"""Keras' rules of type promotion, for arrays of NumPy.
+"""Keras' rules of type promotion, for NumPy arrays.
 
 NumPy and Keras disagree on the type of a result: the sum of bools is int64 in NumPy and int32 in
 Keras, the square root of int8 is float16 in NumPy and float32 in Keras. A model computes with
@@ -6,7 +6,7 @@ Keras' rules, which are JAX's [1]_ with two exceptions of Keras on TensorFlow: i
 kept, and uint64 becomes uint32.
 
 Half-precision types have names here, but no arrays: NumPy has no bfloat16, and its float16 is slow.
-What Keras computes in ``float16`` or ``bfloat16`` is computed in float32, see `computed`.
+Where Keras computes in ``float16`` or ``bfloat16``, kspike_ref computes in float32; see `computed`.
 
 References
 ----------
@@ -31,18 +31,18 @@ NAMES = ("bool", *_BITS, *FLOATS)
 
 
 def result_type(*types: Any) -> str:
-    """Return the name of the type that Keras computes in, given the types of the operands.
+    """Return the name of the type in which Keras computes an operation.
 
     Parameters
     ----------
     *types : str, dtype, or the Python types bool, int and float
-        The types of tensors and arrays; ``int`` and ``float`` stand for Python numbers, which are
-        weak: they do not widen the type of a tensor of their own kind.
+        The types of the operands. ``int`` and ``float`` stand for Python numbers, which are weak:
+        they do not widen the type of a tensor of their own kind.
 
     Returns
     -------
     str
-        As `keras.backend.result_type` on TensorFlow, with ``floatx() == "float32"``.
+        The same as `keras.backend.result_type` on TensorFlow, with ``floatx() == "float32"``.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def result_type(*types: Any) -> str:
 
 
 def _name(kind: Any) -> str:
-    """Return Keras' name of a strong type."""
+    """Return Keras' name of a type that is not weak."""
     name = "bool" if kind is bool else str(getattr(kind, "name", kind))
     if name not in NAMES:
         raise ValueError(f"a type must be one of {', '.join(NAMES)}. Received: {kind!r:.80}")
@@ -93,7 +93,7 @@ def computed(kind: Any) -> DType:
 
 
 def kind_of(value: Any) -> Any:
-    """Return what `result_type` takes for an array or a Python number."""
+    """Return the type of an array or a Python number, for `result_type`."""
     if isinstance(value, bool | int | float) and not isinstance(value, np.generic):
         return type(value)
     return np.asarray(value).dtype
@@ -115,14 +115,14 @@ def promoted(*values: Any) -> list[Array]:
     Returns
     -------
     list of ndarray
-        In the same order; an array that has the type already is returned itself.
+        In the same order; arrays that have the type already are not copied.
     """
     dtype = common_type(*values)
     return [np.asarray(value).astype(dtype, copy=False) for value in values]
 
 
 def unified(arrays: list[Array]) -> list[Array]:
-    """Return arrays of several types as arrays of their common type, and others as they are."""
+    """Return arrays in their common type, without copies if all have one type already."""
     return promoted(*arrays) if len({x.dtype for x in arrays}) > 1 else arrays
 
 
@@ -141,9 +141,9 @@ def largest(dtype: DType) -> Any:
 
 
 def cut(x: Array, dtype: DType) -> Array:
-    """Return real numbers without their fractions; the limits of the type stand for what is beyond.
+    """Return real numbers in an integer type, without fractions and clipped to the type's limits.
 
-    This is what TensorFlow's cast does on processors with vector instructions, where NumPy's wraps.
+    TensorFlow's cast does the same on processors with vector instructions; NumPy's wraps around.
     """
     if dtype.kind == "f":
         return x.astype(dtype, copy=False)
@@ -155,14 +155,14 @@ def cut(x: Array, dtype: DType) -> Array:
 
 
 def float_type(kind: Any) -> DType:
-    """Return the type of functions with real values, as ``exp``, and of means: never an integer."""
+    """Return the type of functions such as ``exp`` and of means, which is never an integer."""
     return computed(result_type(kind, float))
 
 
 def sum_type(kind: Any) -> DType:
-    """Return the type of sums and products: at least 32 bits, so that small integers do not wrap.
+    """Return the type of sums and products, at least 32 bits wide so that small integers fit.
 
-    Bools are counted in int32.
+    The sum of bools is int32.
     """
     dtype = computed(kind)
     if dtype.kind == "b" or (dtype.kind == "i" and dtype.itemsize < 4):
@@ -173,25 +173,24 @@ def sum_type(kind: Any) -> DType:
 
 
 def autocast(x: Array, dtype: DType) -> Array:
-    """Return a layer's input as Keras hands it to the layer's ``call``.
+    """Return a layer's input in the type that Keras passes to the layer's ``call``.
 
-    Floats become the layer's own type; integers and bools stay what they are.
+    Floats are cast to the layer's type; integers and bools keep theirs.
     """
     return cast(x, dtype) if x.dtype.kind == "f" else x
 
 
 def cast(x: Array, dtype: DType) -> Array:
-    """Return an array in another type; one input at every step stays one, with stride 0."""
+    """Return an array in another type; an input repeated by stride 0 stays repeated."""
     if x.ndim > 1 and x.shape[1] > 1 and x.strides[1] == 0:
         return np.broadcast_to(x[:, :1].astype(dtype), x.shape)
     return x.astype(dtype, copy=False)
 
 
 def real(values: Any) -> Array:
-    """Return an array of a type that NumPy computes with.
+    """Return an array of a type that NumPy can compute with.
 
-    The bfloat16 of the package ml_dtypes, which Keras' half-precision models return, becomes
-    float32.
+    Keras' half-precision models return bfloat16 of the package ml_dtypes, which becomes float32.
     """
     array = np.asarray(values)
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array

@@ -25,7 +25,7 @@ from kspike_ref.running.batches import (
 from kspike_ref.running.budget import Budget, check_limit
 from kspike_ref.running.chain import Chain
 from kspike_ref.running.cost import Cost
-from kspike_ref.running.counts import LayerRun
+from kspike_ref.running.counts import FIELDS, Counts, LayerRun, layer_runs
 from kspike_ref.running.graph import Graph, Node, Ref, substitute
 from kspike_ref.running.inputs import Inputs
 from kspike_ref.running.interrupt import interruptible
@@ -159,7 +159,7 @@ class Model:
         )
         self._has_one_output = isinstance(graph.outputs, Ref)  # and no structure around it
         self._num_threads: int | None = None
-        self._record: dict[int, LayerRun] | Array = {}
+        self._record: Counts = np.zeros((0, FIELDS), np.int64)
         self.name = graph.name
         self.nodes: tuple[Node, ...] = tuple(graph.nodes)
         self.layers: tuple[Layer, ...] = tuple(
@@ -238,7 +238,8 @@ class Model:
             and max_operations is None
             and chain.takes(x, timesteps)
         ):
-            y, self._record = chain.predict(x, timesteps)
+            y, counts = chain.predict(x, timesteps)
+            self._record = chain.record(counts)
             return y
         inputs = self._inputs.checked(x, timesteps)
         if 0 in inputs[0].shape:  # a loop over no steps has no last one: layers know what to do
@@ -305,11 +306,11 @@ class Model:
         shapes, count = self._inputs.shapes(shape)
         return self._budget.cost(shapes, count, batch_size, self._threads())
 
-    def _run(self, block: list[Array]) -> tuple[list[Array], dict[int, LayerRun]]:
-        record: dict[int, LayerRun] = {}
-        return self._runner.run(block, record=record)[0], record
+    def _run(self, block: list[Array]) -> tuple[list[Array], Counts]:
+        outputs, _, _, counts = self._runner.run(block)
+        return outputs, counts
 
-    def _run_chain(self, block: list[Array]) -> tuple[list[Array], dict[int, LayerRun]]:
+    def _run_chain(self, block: list[Array]) -> tuple[list[Array], Counts]:
         assert self._chain is not None  # noqa: S101 (who calls it looks)
         y, counts = self._chain.predict(block[0], None)
         return [y], self._chain.record(counts)
@@ -336,7 +337,7 @@ class Model:
     ) -> list[Array]:
         """Compute blocks of examples, from several threads."""
 
-        def cast(block: list[Array]) -> tuple[list[Array], dict[int, LayerRun]]:
+        def cast(block: list[Array]) -> tuple[list[Array], Counts]:
             return compute(self._inputs.cast(block))
 
         count = self._inputs.batch(inputs)
@@ -344,7 +345,7 @@ class Model:
         maps = [] if is_plain else self._inputs.listed(x)
         threads = self._threads()
 
-        def run() -> tuple[list[Array], dict[int, LayerRun]]:
+        def run() -> tuple[list[Array], Counts]:
             return compute_all(cast, inputs, maps, count, size, threads, bar)
 
         try:
@@ -391,10 +392,9 @@ class Model:
         batch_size = check_batch_size(batch_size)
         keep = [i for i, key in enumerate(keys) if wanted is None or key in wanted]
 
-        def compute(block: list[Array]) -> tuple[list[Array], dict[int, LayerRun]]:
-            record: dict[int, LayerRun] = {}
-            _, kept, _ = self._runner.run(block, keep=keep, record=record)
-            return flat([kept[i] for i in keep]), record
+        def compute(block: list[Array]) -> tuple[list[Array], Counts]:
+            _, kept, _, counts = self._runner.run(block, keep=keep)
+            return flat([kept[i] for i in keep]), counts
 
         inputs = self._inputs.checked(x, timesteps)
         count, threads = self._inputs.batch(inputs), self._threads()
@@ -461,23 +461,23 @@ class Model:
                 inputs = self._inputs.checked(x, 1, is_step=True)
                 self._admits_step(inputs)
                 x = self._inputs.cast(inputs)[0][:, 0]
-            y, after, self._record = chain.step(x, state)
+            y, after, counts = chain.step(x, state)
+            self._record = chain.record(counts)
             return y, after
         inputs = self._inputs.checked(x, 1, is_step=True)
         self._streamed.check(state, self._inputs.batch(inputs))
         is_long = self._admits_step(inputs)
         inputs = self._inputs.cast(inputs)
-        record: dict[int, LayerRun] = {}
 
-        def run() -> tuple[list[Array], dict[int, Any], dict[int, Any]]:
-            return self._runner.run(inputs, state, record=record)
+        def run() -> tuple[list[Array], dict[int, Any], dict[int, Any], Counts]:
+            return self._runner.run(inputs, state)
 
         try:
             with limit_threads(self._threads()):
-                outputs, _, new = interruptible(run) if is_long else run()
+                outputs, _, new, counts = interruptible(run) if is_long else run()
         except LayerCallError as failure:
             raise failure.told(self._inputs.given_shapes(x)) from failure.error
-        self._record = record
+        self._record = counts
         pairs = zip(outputs, self._stream.outputs, strict=True)
         return self._structured([y[:, 0] if is_timed else y for y, is_timed in pairs]), new
 
@@ -506,10 +506,8 @@ class Model:
     @property
     def last_run(self) -> dict[str, LayerRun]:
         """What the layers with products did in the last run, by name."""
-        record, names = self._record, self._activity_names()
-        if self._chain is not None and isinstance(record, np.ndarray):
-            record = self._chain.record(record)
-        return {names[i]: record[i] for i in sorted(record)}
+        names = self._activity_names()
+        return {names[i]: run for i, run in layer_runs(self._record).items()}
 
     def __repr__(self) -> str:
         return f"<kspike_ref.Model {self.name!r}, {len(self.layers)} layers>"

@@ -1,6 +1,6 @@
-"""Arrays of strings: what a user may give, and the form in which layers get it.
+"""Arrays of strings: checks of inputs, and conversion to the form that layers take.
 
-Layers get arrays of objects, each the bytes of a text in UTF-8, as TensorFlow has them.
+Layers take arrays of objects, which are bytes of UTF-8 text, as in TensorFlow.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-_KINDS = "UST"  # NumPy's str, bytes, and StringDType
+_KINDS = "UST"  # of NumPy's types: str, bytes and StringDType
 
 
 def text(name: str, values: Any) -> Array:
@@ -28,12 +28,12 @@ def text(name: str, values: Any) -> Array:
     Returns
     -------
     ndarray
-        Of one of NumPy's types of strings, or of objects that are str or bytes.
+        One of NumPy's types of strings, or objects that are str or bytes.
 
     Raises
     ------
     TypeError
-        If it holds something else.
+        If it holds anything but strings.
     ValueError
         If nested lists are ragged.
     """
@@ -57,14 +57,14 @@ def text(name: str, values: Any) -> Array:
 
 
 def encoded(name: str, array: Array) -> Array:
-    """Return an array of strings as objects that are bytes; the text of str as UTF-8.
+    """Return an array of strings as an array of bytes objects, in UTF-8.
 
     Parameters
     ----------
     name : str
         The input's name, for messages.
     array : ndarray
-        As from `text`.
+        A result of `text`.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def encoded(name: str, array: Array) -> Array:
     Raises
     ------
     ValueError
-        If a text holds half of a surrogate pair, which UTF-8 does not have.
+        If a text holds half of a surrogate pair, which UTF-8 cannot encode.
     """
     try:
         words = [
@@ -82,12 +82,12 @@ def encoded(name: str, array: Array) -> Array:
             for one in array.reshape(-1).tolist()
         ]
     except UnicodeEncodeError as error:
-        raise ValueError(f"x must hold text that UTF-8 can hold at {name!r}: {error}") from None
+        raise ValueError(f"x must hold text that UTF-8 can encode at {name!r}: {error}") from None
     return objects(words, array.shape)
 
 
 def objects(words: list[Any], shape: tuple[int, ...]) -> Array:
-    """Return a list of strings as an array of a shape."""
+    """Return a list of strings as an array of objects of a shape."""
     made = np.empty(len(words), object)
     made[:] = words
     return made.reshape(shape)

@@ -10,6 +10,7 @@ from kspike_tf import (
     regularizers,
 )
 from kspike_tf.config import default
+from kspike_tf.conversion import Conversion, convert
 from kspike_tf.layers import (
     Alpha,
     AlphaCell,
@@ -20,36 +21,41 @@ from kspike_tf.layers import (
     TimeFolded,
 )
 from kspike_tf.model_energy import ModelEnergy
+from kspike_tf.rates import RateReport, rate_report
 
 __all__ = [
     "Alpha",
     "AlphaCell",
+    "Conversion",
     "Lowpass",
     "LowpassCell",
     "ModelEnergy",
+    "RateReport",
     "SpikingActivation",
     "SpikingActivationCell",
     "TimeFolded",
     "callbacks",
     "config",
     "constraints",
+    "convert",
     "default",
     "export",
     "layers",
     "model_energy",
+    "rate_report",
     "regularizers",
 ]
 
 
 def __getattr__(name: str) -> str:
-    """Return the version, which is looked up only if somebody asks: that takes milliseconds."""
+    """Return the version on demand, as looking it up takes milliseconds."""
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import PackageNotFoundError, version
 
     try:
         return version("kspike-tf")
-    except PackageNotFoundError:  # run from its sources, without an installation
+    except PackageNotFoundError:  # run from the sources, without an installation
         return "unknown"
 
 

@@ -12,25 +12,28 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["DtScheduler"]
+from kspike_tf.rates import rate_report
+
+__all__ = ["DtScheduler", "RateLogger"]
 
 
 class DtScheduler(keras.callbacks.Callback):
     """Changes the ``dt`` of layers during training.
 
-    The variable is set before each minibatch, from the number of minibatches trained so far in
-    this call of ``fit``: the count goes on over epochs, and each ``fit`` starts at 0. With
-    ``steps_per_execution``, all minibatches of an execution have the value of its first.
+    The callback sets the variable before every minibatch, as a function of the number of
+    minibatches since the beginning of ``fit``. The count continues over epochs, and every call of
+    ``fit`` starts at 0. With ``steps_per_execution``, all minibatches of an execution use the value
+    of the first one.
 
     Parameters
     ----------
     dt : tf.Variable or keras.Variable
-        Variable that was given as ``dt`` to the layers.
+        Variable that the layers have as their ``dt``.
     scheduler : keras.optimizers.schedules.LearningRateSchedule or callable
-        Gives the length of a time step, in seconds, for the number of the training step: any
-        of Keras' learning rate schedules, or a function of one integer.
+        Function from the number of the minibatch to the length of a time step, in seconds; for
+        example a learning rate schedule of Keras'.
     verbose : bool, optional
-        Whether to print the ``dt`` that each epoch begins with.
+        Whether to print ``dt`` at the beginning of an epoch.
 
     Raises
     ------
@@ -39,11 +42,11 @@ class DtScheduler(keras.callbacks.Callback):
 
     Notes
     -----
-    The value stays after training: ``predict`` uses the last ``dt`` that was set. To go on with a
-    schedule in another ``fit``, shift it: ``lambda step: schedule(step + steps_before)``.
+    The last value remains after training, so ``predict`` uses it. To continue a schedule in another
+    ``fit``, shift it: ``lambda step: schedule(step + steps_before)``.
 
-    A model that was loaded, copied or pickled has a number where it had a variable. There is a
-    warning where no layer of the model has this one; `kspike_tf.config.set_dt` attaches it.
+    A model that was loaded, copied or pickled has a number in place of the variable. The callback
+    warns if no layer of the model has its variable; `kspike_tf.config.set_dt` attaches it.
 
     Examples
     --------
@@ -80,7 +83,7 @@ class DtScheduler(keras.callbacks.Callback):
         self.scheduler = scheduler
         self.verbose = verbose
         self._before = 0  # minibatches of earlier epochs
-        self._last: tuple[int, int] | None = None  # in the last execution: first, and one beyond
+        self._last: tuple[int, int] | None = None  # minibatches of the last execution: first, end
         self._iterations = 0  # of the optimizer, before this epoch
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -89,13 +92,13 @@ class DtScheduler(keras.callbacks.Callback):
         if not _has(self.model, self.dt):
             warnings.warn(
                 "no layer of the model has the variable of DtScheduler as its dt, so the schedule "
-                "has no effect: a model that was loaded, copied or pickled holds a number instead. "
-                "Attach the variable with kspike_tf.config.set_dt(model, dt)",
+                "has no effect. A model that was loaded, copied or pickled holds a number instead: "
+                "attach the variable with kspike_tf.config.set_dt(model, dt)",
                 stacklevel=2,
             )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Go on counting from the last epoch."""
+        """Continue counting from the last epoch."""
         self._before += self._trained()
         self._last, self._iterations = None, self._minibatches_of_optimizer()
         self._epoch = epoch
@@ -113,7 +116,7 @@ class DtScheduler(keras.callbacks.Callback):
         Raises
         ------
         ValueError
-            If the scheduler returns something other than one positive, finite number.
+            If the scheduler does not return one positive and finite number.
         """
         step = self._before + batch
         value = np.asarray(keras.ops.convert_to_numpy(self.scheduler(step)))
@@ -133,33 +136,71 @@ class DtScheduler(keras.callbacks.Callback):
         self._first = batch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Note which minibatches an execution held, as far as Keras knows."""
-        # `batch` is that of its last one, or (Keras 3.8) of its first.
+        """Note the minibatches of an execution, as far as Keras knows them."""
+        # `batch` is the last one, or in Keras 3.8 the first one.
         self._last = self._first, self._first + getattr(self.model, "steps_per_execution", 1)
 
     def _trained(self) -> int:
-        """Return how many minibatches this epoch had.
+        """Return the number of minibatches of this epoch.
 
-        Keras takes the last execution of an epoch for a full one. The optimizer knows better,
-        unless it left steps out because of gradients that are not finite.
+        Keras counts the last execution of an epoch as a full one. The optimizer has the true count,
+        unless it skipped steps with gradients that are not finite.
         """
         if self._last is None:
             return 0
-        first, beyond = self._last
+        first, end = self._last
         counted = self._minibatches_of_optimizer() - self._iterations
-        if first < counted <= beyond:
+        if first < counted <= end:
             return counted
         steps = self.params.get("steps") if self.params else None
-        return min(beyond, steps) if steps and steps > first else beyond
+        return min(end, steps) if steps and steps > first else end
 
     def _minibatches_of_optimizer(self) -> int:
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is None:
             return 0
-        # With mixed_float16, the wrapped optimizer does the counting.
+        # With mixed_float16, the wrapped optimizer counts.
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         batches_per_step = optimizer.gradient_accumulation_steps or 1
         return int(keras.ops.convert_to_numpy(optimizer.iterations)) * batches_per_step
+
+
+class RateLogger(keras.callbacks.Callback):
+    """Shows the mean firing rate of every spiking layer at the end of each epoch of `fit`.
+
+    The rates are entries of the logs, ``"<layer> Hz"``: the progress bar shows them, and the
+    history that ``fit`` returns keeps them.
+
+    Parameters
+    ----------
+    x : structure of (batch, time, ...) array
+        Inputs to measure the rates on: a few hundred examples are enough.
+    timesteps : int, optional
+        Number of steps to show inputs that have no time axis.
+
+    Examples
+    --------
+    >>> import keras, kspike_tf, numpy as np
+    >>> x = np.full((4, 50, 3), 20.0)
+    >>> spiking = kspike_tf.SpikingActivation("relu", seed=0, name="hidden")
+    >>> model = keras.Sequential([keras.Input((None, 3)), spiking])
+    >>> model.compile("sgd", "mse")
+    >>> logger = kspike_tf.callbacks.RateLogger(x)
+    >>> history = model.fit(x, x, verbose=0, callbacks=[logger])
+    >>> history.history["hidden Hz"]
+    [20.0]
+    """
+
+    def __init__(self, x: Any, timesteps: int | None = None) -> None:
+        super().__init__()
+        self.x = x
+        self.timesteps = timesteps
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measure the rates and add them to the logs."""
+        report = rate_report(self.model, self.x, self.timesteps)
+        if logs is not None:
+            logs.update({f"{layer.name} Hz": round(layer.mean_rate, 2) for layer in report.layers})
 
 
 def _has(model: Any, variable: Any) -> bool:

@@ -1,11 +1,12 @@
-"""Configuration of the layers, and what a layer keeps as its ``dt``.
+"""Time steps of layers: the default, numbers, and variables.
 
-`default` and `DefaultManager` are those of `kspike_energy`: one object, so that layers and
-energy estimates cannot disagree on the default time step.
+`default` and `DefaultManager` are those of `kspike_energy`, so that layers and energy estimates
+have the same default time step.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -27,12 +28,12 @@ __all__ = [
 
 
 class VariableDt(float):
-    """A time step that is read from a variable whenever a layer is called.
+    """A time step that layers read from a variable at every call.
 
-    It is also a plain number, the variable's value at the moment of its making. So a layer's
-    config holds a number when it is saved, while a clone made in the same process from that
-    config still shares the variable. Keras does not see the variable inside: it would make a
-    trainable weight of it, and cast it to half precision.
+    It is also a number: the value of the variable when the object was made. So a saved
+    configuration holds a number, while a clone that is made in the same process from that
+    configuration shares the variable. Keras does not see the variable inside; it would turn it
+    into a trainable weight, and cast it to half precision.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ class VariableDt(float):
     Attributes
     ----------
     variable : tf.Variable or keras.Variable
-        The variable as it was given.
+        The variable.
 
     Raises
     ------
@@ -74,7 +75,7 @@ class VariableDt(float):
             raise TypeError(
                 f"dt must be a variable of a floating point type. Received a variable of {dtype}"
             )
-        # Zero, perhaps: a schedule may set it before it is used.
+        # May be zero: a schedule can set it before it is used.
         self = super().__new__(cls, _value(variable))
         self.variable = variable
         return self
@@ -82,7 +83,7 @@ class VariableDt(float):
     @property
     def storage(self) -> tf.Variable:
         """TensorFlow's variable: a layer keeps it as an attribute, so that exports find it."""
-        # Not `.value`, which is cast inside a half-precision layer.
+        # Not `.value`: within a half-precision layer, that is cast.
         return self.variable._value if isinstance(self.variable, keras.Variable) else self.variable
 
     def __copy__(self) -> VariableDt:
@@ -97,33 +98,33 @@ class VariableDt(float):
 
 
 def _value(variable: Any) -> float:
-    """Return the current value of a variable as the shortest float of its precision."""
+    """Return the value of a variable as the shortest decimal number of its precision."""
     if isinstance(variable, keras.Variable):
         variable = variable._value
-    # A float32 variable set to 0.001 is saved as 0.001, not as 0.0010000000474974513; both
-    # are the same float32, and only that is used.
+    # A float32 variable set to 0.001 is saved as 0.001, not as 0.0010000000474974513. Both are
+    # the same float32, which is what layers use.
     return float(str(np.asarray(variable.numpy())))
 
 
 def resolve_dt(dt: Any = None) -> float | VariableDt:
-    """Turn the ``dt`` argument of a layer into what the layer keeps.
+    """Return the ``dt`` argument of a layer in the form that the layer keeps.
 
     Parameters
     ----------
     dt : float, tf.Tensor, tf.Variable, keras.Variable, VariableDt or None, optional
         Length of one time step, in seconds; ``None`` takes ``kspike_tf.default.dt``. The value of
-        a variable may change, and has to be positive when it is used.
+        a variable may change, and must be positive when it is used.
 
     Returns
     -------
     float or VariableDt
-        The number, or the holder of the variable.
+        The number, or an object that holds the variable.
 
     Raises
     ------
     TypeError
-        If ``dt`` is neither a real number nor a floating point variable, or a tensor without a
-        value.
+        If ``dt`` is neither a real number nor a floating point variable, or is a tensor without
+        a value.
     ValueError
         If ``dt`` is not scalar, or a number that is not positive and finite.
 
@@ -149,7 +150,7 @@ def resolve_dt(dt: Any = None) -> float | VariableDt:
 
 
 def positive_dt(dt: Any) -> Any:
-    """Return a tensor of a variable ``dt`` after checking its value, when it is known.
+    """Return a variable ``dt`` after checking its value, at the latest when the graph runs.
 
     Parameters
     ----------
@@ -159,18 +160,18 @@ def positive_dt(dt: Any) -> Any:
     Returns
     -------
     tf.Tensor
-        The same; under XLA, which knows no errors, NaN where it is not positive and finite.
+        The same value; under XLA, which cannot raise, NaN if it is not positive and finite.
 
     Raises
     ------
     ValueError
-        If the value is not positive and finite. In a graph, running it raises
-        ``tf.errors.InvalidArgumentError``.
+        If the value is not positive and finite. A graph raises
+        ``tf.errors.InvalidArgumentError`` when it runs.
     """
     if is_plain():
         return dt
     good = (dt > 0) & tf.math.is_finite(dt)
-    text = "dt must be positive and finite when a layer uses it. Received: dt="
+    text = "dt must be positive and finite when a layer uses it. Set it first. Received: dt="
     if tf.executing_eagerly():
         if not good:
             raise ValueError(f"{text}{float(dt)!r}")
@@ -180,15 +181,15 @@ def positive_dt(dt: Any) -> Any:
 
 
 def set_dt(model: keras.layers.Layer, dt: Any) -> None:
-    """Give all layers and cells of a model a ``dt``.
+    """Set the ``dt`` of all layers and cells of a model.
 
-    A model that was loaded, copied or pickled has a number where it had a variable: attach one
-    so that `kspike_tf.callbacks.DtScheduler` reaches its layers.
+    A model that was loaded, copied or pickled has a number in place of a variable ``dt``. Attach
+    a variable, so that `kspike_tf.callbacks.DtScheduler` reaches its layers.
 
     Parameters
     ----------
     model : keras.layers.Layer
-        A model or layer; layers and cells of this package within get ``dt``.
+        A model or layer that contains layers or cells of this package.
     dt : float, tf.Tensor, tf.Variable, keras.Variable or None
         As for the layers.
 
@@ -197,9 +198,9 @@ def set_dt(model: keras.layers.Layer, dt: Any) -> None:
     TypeError
         If ``model`` is not a Keras layer, or ``dt`` neither number nor variable.
     ValueError
-        If the model has no layer of this package, or ``dt`` is not as layers take it.
+        If the model has no layer of this package, or ``dt`` is not valid for a layer.
     AttributeError
-        If a layer that makes its cell in a ``build_cell`` of the user's is built.
+        If a subclass of `KerasSpikingLayer` with its own ``build_cell`` is built already.
 
     Examples
     --------
@@ -226,13 +227,13 @@ def read_dt(dt: float | VariableDt) -> Any:
     Parameters
     ----------
     dt : float or VariableDt
-        What `resolve_dt` returned.
+        The result of `resolve_dt`.
 
     Returns
     -------
     np.float32 or tf.Tensor
-        A constant for a number. For a variable a tensor, which inside a ``tf.function`` follows
-        the variable without retracing.
+        A constant for a number. For a variable a tensor, which follows the variable within a
+        ``tf.function`` without retracing.
 
     Examples
     --------
@@ -245,18 +246,18 @@ def read_dt(dt: float | VariableDt) -> Any:
 
 
 def dt_config(dt: float | VariableDt) -> float:
-    """Return the entry of a layer's config: a number, its variable's current value.
+    """Return the ``dt`` for a layer's configuration: a number, for a variable its current value.
 
     Parameters
     ----------
     dt : float or VariableDt
-        What `resolve_dt` returned.
+        The result of `resolve_dt`.
 
     Returns
     -------
     float
-        The number; for a variable a `VariableDt`, which saves as a number, and which lets a
-        clone share the variable.
+        The number; for a variable a `VariableDt`, which is saved as a number, and lets a clone
+        share the variable.
 
     Examples
     --------
@@ -268,3 +269,16 @@ def dt_config(dt: float | VariableDt) -> float:
     0.25
     """
     return VariableDt(dt.variable) if isinstance(dt, VariableDt) else dt
+
+
+def with_unset_dt(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a saved configuration with a variable in place of a ``dt`` that was not set yet.
+
+    A model may be saved while its variable ``dt`` is 0, before a schedule sets it. Its layers load,
+    and raise an error when they are used, until they get another ``dt``.
+    """
+    dt = config.get("dt")
+    is_number = type(dt) in (float, int)  # not a VariableDt
+    if not is_number or 0 < float(dt) < math.inf:  # type: ignore[arg-type]
+        return config
+    return {**config, "dt": tf.Variable(dt, trainable=False, dtype=tf.float32)}

@@ -12,16 +12,16 @@ __all__ = ["Mean"]
 
 @keras.saving.register_keras_serializable("kspike_tf")
 class Mean(keras.constraints.Constraint):
-    """Constrains weights to be their mean, so that they are shared along an axis.
+    """Replaces weights by their mean, so that they are equal along an axis.
 
-    As ``tau_constraint`` of a `Lowpass` or an `Alpha` layer, ``Mean()`` trains one time constant
-    for all units, however many axes these have. (For other axes than −1, a `Lowpass` layer's
-    weights are ``(1, *units)``: ``Mean(axis=2)`` shares along the second unit axis only.)
+    As ``tau_constraint`` of a `Lowpass` or `Alpha` layer, ``Mean()`` trains one time constant for
+    all units, also if there are several unit axes. For another axis, the weights of these layers
+    are ``(1, *units)``: ``Mean(axis=2)`` shares along the second unit axis only.
 
     Parameters
     ----------
     axis : int, optional
-        Axis along which the weights become one.
+        Axis of the mean.
 
     Raises
     ------
@@ -73,7 +73,7 @@ class Mean(keras.constraints.Constraint):
 
 
 class _OverUnits(keras.constraints.Constraint):
-    """Applies a constraint to weights as if all units were on one axis."""
+    """Applies a constraint to weights after merging their axes."""
 
     def __init__(self, constraint: Any) -> None:
         self.constraint = constraint
@@ -83,6 +83,6 @@ class _OverUnits(keras.constraints.Constraint):
 
 
 def over_units(constraint: Any) -> Any:
-    """Return the constraint of a filter's weights: `Mean()` takes all unit axes as its one axis."""
+    """Return the constraint for a filter's weights: that of `Mean()` is over all unit axes."""
     is_of_all = isinstance(constraint, Mean) and constraint.axis == -1
     return _OverUnits(constraint) if is_of_all else constraint

@@ -1,4 +1,4 @@
-"""Energy estimates of `kspike_energy`, where code for KerasSpiking expects them."""
+"""Energy estimates of `kspike_energy`, under the names that KerasSpiking has for them."""
 
 from kspike_energy.model_energy import (
     ModelEnergy,

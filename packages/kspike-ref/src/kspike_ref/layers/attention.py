@@ -17,10 +17,10 @@ import numpy as np
 from kspike_ref import dtypes
 from kspike_ref.layers.activation import activation
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
+from kspike_ref.layers.ops.products import factors
 from kspike_ref.layers.product import Product
-from kspike_ref.layers.products import factors
 from kspike_ref.layers.registry import known
-from kspike_ref.running.counts import tally
+from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError, Weights
 from kspike_ref.softmax import softmax
 
@@ -44,8 +44,9 @@ class _Projection:
         self.product = Product(np.ascontiguousarray(kernel.reshape(len(kernel), -1)))
         self.bias = None if bias is None else np.ascontiguousarray(bias.reshape(-1))
 
-    def __call__(self, x: Array) -> Array:
-        return self.product.over_last_axis(x, self.bias).reshape(*x.shape[:-1], *self.shape)
+    def __call__(self, x: Array, tally: Tally) -> Array:
+        y = self.product.over_last_axis(x, self.bias, tally)
+        return y.reshape(*x.shape[:-1], *self.shape)
 
 
 class _Heads(Layer):
@@ -55,6 +56,7 @@ class _Heads(Layer):
     uses_mask = True
     casts = "biuf"
     takes_all_masks = True
+    takes_tally = True
     argument_names = ("query", "value", "key")
     keras_arguments = (
         "value", "key", "query_mask", "value_mask", "key_mask", "attention_mask",
@@ -229,6 +231,7 @@ class _Heads(Layer):
         use_causal_mask: bool = False,
         flash_attention: Any = None,
         mask: Any = None,
+        tally: Tally,
     ) -> Any:
         carried = [*(mask or ()), None, None, None]
         query_mask = self.query_mask(carried[0], query_mask)
@@ -242,15 +245,15 @@ class _Heads(Layer):
         # Keras computes in another place where dropout or the scores are asked for
         is_fused = not (self.drops or return_attention_scores or query.ndim != 3)
         projected = {
-            name: self.projections[name](x)
+            name: self.projections[name](x, tally)
             for name, x in (("query", query), ("key", key), ("value", value))
         }
-        tally.spikes = False  # what comes now are no spikes
-        y, scores = self._attend(projected, allowed, is_fused)
+        inner = tally.without_spikes()
+        y, scores = self._attend(projected, allowed, is_fused, inner)
         if self.use_gate:
-            y = y * self.gate(self.projections["gate"](query))
+            y = y * self.gate(self.projections["gate"](query, inner))
         width = self.heads * self.value_dim
-        y = self.projections["output"](np.ascontiguousarray(y).reshape(*y.shape[:-2], width))
+        y = self.projections["output"](np.ascontiguousarray(y).reshape(*y.shape[:-2], width), inner)
         return [y, scores] if return_attention_scores else y
 
     def query_mask(self, carried: Any, given: Any) -> Any:
@@ -279,7 +282,9 @@ class _Heads(Layer):
             found.append((np.abs(distance) < self.window)[None])
         return None if not found else np.asarray(_all_of(found))
 
-    def _attend(self, projected: dict[str, Array], allowed: Any, is_fused: bool) -> Any:
+    def _attend(
+        self, projected: dict[str, Array], allowed: Any, is_fused: bool, tally: Tally
+    ) -> Any:
         """Return the weighted values, ``(batch, …, heads, value_dim)``, and the weights."""
         query, key, value = (projected[name] for name in ("query", "key", "value"))
         rank = query.ndim - 1
@@ -428,6 +433,7 @@ class Attention(Layer):
     """Scores of queries and keys as they come, without projections."""
 
     uses_mask = True
+    takes_tally = True
     score_mode: str
 
     def setup(self) -> None:
@@ -510,6 +516,8 @@ class Attention(Layer):
         return_attention_scores: bool = False,
         use_causal_mask: bool = False,
         mask: Any = None,
+        *,
+        tally: Tally,
     ) -> Any:
         query, value, key = _three_arrays(inputs)
         query_mask, value_mask = (mask[0], mask[1]) if mask else (None, None)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 
 from kspike_ref import dtypes
+from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError, Weights
 from kspike_ref.saved.limits import MAX_ELEMENTS
 from kspike_ref.saved.text import printable
@@ -112,6 +113,8 @@ class Layer:
         What Keras calls the first arguments of ``call``, by which a model may give them.
     takes_all_masks : bool
         Whether ``call`` takes the masks of all arguments, as a tuple, instead of the first one's.
+    takes_tally : bool
+        Whether ``call`` takes ``tally``, a `Tally`, and adds the operations that it performs.
     drops_masks : bool
         Whether it takes the masks from its inputs, so that layers that run later find none: Keras'
         `MultiHeadAttention` does.
@@ -141,6 +144,7 @@ class Layer:
     ignores_training: ClassVar[bool] = False
     argument_names: ClassVar[tuple[str, ...]] = ("inputs",)
     takes_all_masks: ClassVar[bool] = False
+    takes_tally: bool = False
     drops_masks: ClassVar[bool] = False
     joins_batch: bool = False
     kinds: str = "biuf"
@@ -223,6 +227,8 @@ class Layer:
 
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
         """Return the output for inputs of any type: what a model calls."""
+        if self.takes_tally and "tally" not in keywords:
+            keywords["tally"] = Tally()
         if len(inputs) == 1:
             return self.call(self.received(inputs[0]), **keywords)
         return self.call(*self.received(inputs), **keywords)

@@ -8,13 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.layers.activation import activation
+from kspike_ref import activations
+from kspike_ref.kernels import activations as compiled
+from kspike_ref.kernels import recurrent as loops
+from kspike_ref.kernels.memory import frozen
+from kspike_ref.layers.activation import activation, hard_sigmoid_of_keras_2
 from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.registry import create, known, saved_name
 from kspike_ref.running import interrupt
-from kspike_ref.running.counts import tally
+from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
+
+_COMPILED: dict[Any, int] = {
+    activations.linear: compiled.LINEAR,
+    activations.relu: compiled.RELU,
+    activations.tanh: compiled.TANH,
+    activations.sigmoid: compiled.SIGMOID,
+    activations.hard_sigmoid: compiled.HARD_SIGMOID,
+    hard_sigmoid_of_keras_2: compiled.HARD_SIGMOID_OF_KERAS_2,
+}
+_PIECE = 1 << 26  # multiply-adds, of some milliseconds, after which Ctrl-C is looked for
 
 
 class Cell(Layer):
@@ -52,28 +66,28 @@ class Cell(Layer):
     def check_given(self, states: Sequence[Array], name: str) -> None:
         """Refuse states of the right shape that the model gives to the layer of a name."""
 
-    def project(self, x: Array) -> Array:
+    def project(self, x: Array, tally: Tally) -> Array:
         """Return what the inputs of all steps, ``(batch, time, …)``, contribute."""
         return x
 
-    def step(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+    def step(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
         """Return the output of one step and the new states."""
         raise NotImplementedError
 
-    def scan(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+    def scan(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
         """Return the outputs of all steps, ``(batch, time, …)``, and the states after them."""
-        projected = self.project(x)
-        tally.spikes = False  # the cell's own output is not
+        projected = self.project(x, tally)
+        own = tally.without_spikes()  # for the products of the cell's own output
         units: Any = self.output_units(x.shape[:1] + x.shape[2:])
         out = np.empty((*x.shape[:2], *units), self.dtype)
         stop = interrupt.current()
         for t in range(x.shape[1]):
             interrupt.check(stop)
-            out[:, t], states = self.step(projected[:, t], states)
+            out[:, t], states = self.step(projected[:, t], states, own)
         return out, states
 
     def scan_masked(
-        self, x: Array, states: list[Array], mask: Array, last: Array, zero: bool
+        self, x: Array, states: list[Array], mask: Array, last: Array, zero: bool, tally: Tally
     ) -> tuple[Array, list[Array], Array]:
         """Run over steps of which some do not count: they hold the states and repeat the output.
 
@@ -89,6 +103,8 @@ class Cell(Layer):
             The output before.
         zero : bool
             Whether outputs are 0 instead where a step does not count.
+        tally : Tally
+            Counts of operations, which are added to.
 
         Returns
         -------
@@ -96,12 +112,10 @@ class Cell(Layer):
             The outputs, the states and the last output after them.
         """
         out = np.empty((*x.shape[:2], *last.shape[1:]), self.dtype)
-        spikes = tally.spikes
         stop = interrupt.current()
         for t in range(x.shape[1]):
             interrupt.check(stop)
-            tally.spikes = spikes  # a scan resets it behind the first product
-            y, new = self.scan(x[:, t : t + 1], states)
+            y, new = self.scan(x[:, t : t + 1], states, tally)
             counts = mask[:, t]
             last = choose(counts, y[:, 0], np.zeros_like(last) if zero else last)
             states = [choose(counts, a, b) for a, b in zip(new, states, strict=True)]
@@ -115,9 +129,14 @@ def choose(mask: Array, one: Array, other: Array) -> Array:
 
 
 class GatedCell(Cell):
-    """A cell with one matrix for the input and one for its own output."""
+    """A cell with one matrix for its input and one for its own output.
+
+    With the activations that recurrent layers nearly always have, its steps run in a compiled loop.
+    Other activations, and those of users, take the loop of `Cell`.
+    """
 
     gates = 1
+    loop: Any  # of `kernels.recurrent`
 
     def bias_shape(self) -> tuple[int, ...]:
         """Return the shape of the biases."""
@@ -140,16 +159,64 @@ class GatedCell(Cell):
         self.inward = Product(self.weights["kernel"])
         self.recurrent = Product(self.weights["recurrent_kernel"])
 
-    def project(self, x: Array) -> Array:
-        return self.inward.over_last_axis(x, self.weights.get("bias"))
+    def project(self, x: Array, tally: Tally) -> Array:
+        return self.inward.over_last_axis(x, self.weights.get("bias"), tally)
+
+    def functions(self) -> tuple[int, int] | None:
+        """Return the numbers of the compiled activations; None if there is none for one of them."""
+        gate, candidate = _COMPILED.get(self.gate), _COMPILED.get(self.activation)
+        return None if gate is None or candidate is None else (gate, candidate)
+
+    def matrices(self) -> tuple[Array, ...]:
+        """Return the weights that the compiled loop takes."""
+        return (self.recurrent.packed,)
+
+    def scan(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
+        functions = self.functions()
+        if functions is None:
+            return super().scan(x, states, tally)
+        return self._run(x, states, functions, np.ones(x.shape[:2], bool), tally)
+
+    def scan_masked(
+        self, x: Array, states: list[Array], mask: Array, last: Array, zero: bool, tally: Tally
+    ) -> tuple[Array, list[Array], Array]:
+        functions = self.functions()
+        if functions is None:
+            return super().scan_masked(x, states, mask, last, zero, tally)
+        out, states = self._run(x, states, functions, np.ascontiguousarray(mask), tally)
+        # Steps that do not count repeat the state, which before the first step is not the output.
+        has_begun = np.logical_or.accumulate(mask, axis=1)
+        out = np.where((mask if zero else has_begun)[..., None], out, 0 if zero else last[:, None])
+        return out, states, out[:, -1].copy()
+
+    def _run(
+        self, x: Array, states: list[Array], functions: tuple[int, int], mask: Array, tally: Tally
+    ) -> tuple[Array, list[Array]]:
+        """Return the outputs of all steps, and the states after them."""
+        projected = frozen(self.project(x, tally))
+        rows, steps = x.shape[:2]
+        width = self.gates * self.units
+        if rows * steps * self.units:
+            tally.add(rows * steps * self.units * width)
+        after = [np.array(state, self.dtype, order="C") for state in states]
+        out = np.empty((rows, steps, self.units), self.dtype)
+        stop = interrupt.current()
+        piece = max(1, steps if stop is None else _PIECE // max(1, rows * self.units * width))
+        for first in range(0, steps, piece):
+            interrupt.check(stop)
+            span = first, min(steps, first + piece)
+            self.loop(projected, *self.matrices(), functions, mask, span, *after, out)
+        return out, after
 
 
 @known("SimpleRNNCell")
 class SimpleRNNCell(GatedCell):
     """``h ← f(W·x + U·h + b)``."""
 
-    def step(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
-        h = self.activation(self.recurrent.add(states[0], x.copy()))
+    loop = staticmethod(loops.simple_rnn)
+
+    def step(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
+        h = self.activation(self.recurrent.add(states[0], x.copy(), tally))
         return h, [h]
 
 
@@ -159,12 +226,13 @@ class LSTMCell(GatedCell):
 
     gates = 4
     state_count = 2
+    loop = staticmethod(loops.lstm)
 
     def state_shapes(self, shape: Shape) -> list[Shape]:
         return [(self.units,), (self.units,)]
 
-    def step(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
-        z = self.recurrent.add(states[0], x.copy())
+    def step(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
+        z = self.recurrent.add(states[0], x.copy(), tally)
         i, f, c, o = (z[:, k * self.units : (k + 1) * self.units] for k in range(4))
         carry = self.gate(f) * states[1] + self.gate(i) * self.activation(c)
         h = self.gate(o) * self.activation(carry)
@@ -180,33 +248,42 @@ class GRUCell(GatedCell):
     def setup(self) -> None:
         super().setup()
         self.reset_after = self.boolean("reset_after", True)
+        self.loop = loops.gru if self.reset_after else loops.gru_reset_before
 
     def bias_shape(self) -> tuple[int, ...]:
         return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
 
     def prepare(self) -> None:
-        super().prepare()
-        bias = self.weights.get("bias")
-        self.inner_bias = bias[1] if bias is not None and self.reset_after else None
-        kernel = self.weights["recurrent_kernel"]
-        self.both = Product(kernel[:, : 2 * self.units])
-        self.candidate = Product(kernel[:, 2 * self.units :])
+        kernel, bias = self.weights["recurrent_kernel"], self.weights.get("bias")
+        self.inward = Product(self.weights["kernel"])
+        if self.reset_after:
+            self.recurrent = Product(kernel)
+            inner = np.zeros(3 * self.units, self.dtype) if bias is None else bias[1]
+            self.inner_bias = frozen(inner)
+        else:
+            self.both = Product(kernel[:, : 2 * self.units])
+            self.candidate = Product(kernel[:, 2 * self.units :])
 
-    def project(self, x: Array) -> Array:
+    def project(self, x: Array, tally: Tally) -> Array:
         bias = self.weights.get("bias")
         if bias is not None and self.reset_after:
             bias = bias[0]
-        return self.inward.over_last_axis(x, bias)
+        return self.inward.over_last_axis(x, bias, tally)
 
-    def step(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+    def matrices(self) -> tuple[Array, ...]:
+        if self.reset_after:
+            return self.recurrent.packed, self.inner_bias
+        return self.both.packed, self.candidate.packed
+
+    def step(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
         h, n = states[0], self.units
         if self.reset_after:
-            inner = self.recurrent(h, self.inner_bias)
+            inner = self.recurrent(h, self.inner_bias, tally)
             gates = self.gate(x[:, : 2 * n] + inner[:, : 2 * n])
             recurrent = gates[:, n:] * inner[:, 2 * n :]
         else:
-            gates = self.gate(x[:, : 2 * n] + self.both(h))
-            recurrent = self.candidate(gates[:, n:] * h)
+            gates = self.gate(x[:, : 2 * n] + self.both(h, tally=tally))
+            recurrent = self.candidate(gates[:, n:] * h, tally=tally)
         z = gates[:, :n]
         h = z * h + (1 - z) * self.activation(x[:, 2 * n :] + recurrent)
         return h, [h]
@@ -258,11 +335,12 @@ class StackedRNNCells(Cell):
             cell.check_given(states[: cell.state_count], name)
             states = states[cell.state_count :]
 
-    def scan(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+    def scan(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
         after = []
         for cell in self.cells:
             count = cell.state_count
-            x, new = cell.scan(x, states[:count])
+            x, new = cell.scan(x, states[:count], tally)
+            tally = tally.without_spikes()
             states = states[count:]
             after += new
         return x, after

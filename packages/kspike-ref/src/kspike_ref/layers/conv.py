@@ -18,7 +18,7 @@ from kspike_ref.layers.product import Product
 from kspike_ref.layers.quantized import refuse_quantized
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.window import Window, lengths
-from kspike_ref.running.counts import tally
+from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
 from kspike_ref.signals import frozen
 
@@ -27,6 +27,7 @@ class ConvLayer(Layer):
     """What all convolutions share."""
 
     kinds = "f"
+    takes_tally = True
 
     def setup(self) -> None:
         refuse_quantized(self.config)
@@ -115,19 +116,19 @@ class Conv(ConvLayer):
         taps = math.prod(self.window.size)
         self.events = EventConvolution(self.packed, taps, self.depth // taps, parts[0].shape[1])
 
-    def call(self, x: Array) -> Array:
+    def call(self, x: Array, *, tally: Tally) -> Array:
         window = self.window
         entered = window.enter(x)
         geometry = window.geometry(entered.shape[4 - window.rank : 4])
         extents = geometry[4, 3 - window.rank :].tolist()
         out = np.empty((len(x), math.prod(extents), self.integer("filters")), self.dtype)
-        if out.size and not self._by_events(entered, geometry, out):
+        if out.size and not self._by_events(entered, geometry, out, tally):
             out[...] = self.start
             for example, piece, part in self.pieces(entered, geometry, out, self.depth):
                 convolve.convolve(frozen(example), piece, self.packed, self.groups, part)
         return self.finished(out, extents)
 
-    def _by_events(self, x: Array, geometry: Array, out: Array) -> bool:
+    def _by_events(self, x: Array, geometry: Array, out: Array, tally: Tally) -> bool:
         """Convolve event by event where that is faster; return whether it was."""
         operations = out.size * self.depth
         if not tally.spikes:
@@ -158,11 +159,13 @@ class DepthwiseConv(ConvLayer):
         bias = {"bias": (channels * multiplier,)} if self.use_bias else {}
         return {"kernel": kernel} | bias
 
-    def call(self, x: Array) -> Array:
-        out, extents = self.each_channel(x, self.weights["kernel"], self.use_bias)
+    def call(self, x: Array, *, tally: Tally) -> Array:
+        out, extents = self.each_channel(x, self.weights["kernel"], self.use_bias, tally)
         return self.finished(out, extents)
 
-    def each_channel(self, x: Array, kernel: Array, use_bias: bool) -> tuple[Array, list[int]]:
+    def each_channel(
+        self, x: Array, kernel: Array, use_bias: bool, tally: Tally
+    ) -> tuple[Array, list[int]]:
         """Return the convolution, ``(batch, positions, channels·multiplier)``, and its extents."""
         entered = self.window.enter(x)
         geometry = self.window.geometry(entered.shape[4 - self.window.rank : 4])
@@ -209,9 +212,10 @@ class SeparableConv(DepthwiseConv):
         kernel = self.weights["pointwise_kernel"]
         self.product = Product(kernel.reshape(kernel.shape[-2:]))
 
-    def call(self, x: Array) -> Array:
-        middle, extents = self.each_channel(x, self.weights["depthwise_kernel"], use_bias=False)
-        return self.finished(self.product.over_last_axis(middle, self.weights.get("bias")), extents)
+    def call(self, x: Array, *, tally: Tally) -> Array:
+        kernel, bias = self.weights["depthwise_kernel"], self.weights.get("bias")
+        middle, extents = self.each_channel(x, kernel, False, tally)
+        return self.finished(self.product.over_last_axis(middle, bias, tally), extents)
 
 
 @known("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
@@ -259,7 +263,7 @@ class ConvTranspose(ConvLayer):
             np.ascontiguousarray(np.moveaxis(kernel, -1, 0).reshape(kernel.shape[-1], -1))
         )
 
-    def call(self, x: Array) -> Array:
+    def call(self, x: Array, *, tally: Tally) -> Array:
         window = self.window
         entered = window.enter(x)
         spatial = entered.shape[4 - window.rank : 4]
@@ -276,7 +280,7 @@ class ConvTranspose(ConvLayer):
             ],
             np.intp,
         )
-        sent = self.product.over_last_axis(entered)
+        sent = self.product.over_last_axis(entered, tally=tally)
         filters = self.integer("filters")
         columns = sent.reshape(*entered.shape[:4], math.prod(window.size), filters)
         out = self.started(len(x), extents, filters)

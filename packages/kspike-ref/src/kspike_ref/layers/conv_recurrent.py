@@ -16,6 +16,7 @@ from kspike_ref.layers.base import Array, Shape
 from kspike_ref.layers.cells import Cell
 from kspike_ref.layers.recurrent import RNN
 from kspike_ref.layers.registry import create, known
+from kspike_ref.running.counts import Tally
 
 
 @known("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
@@ -87,13 +88,13 @@ class ConvLSTMCell(Cell):
         self.inward.prepare()
         self.recurrent.prepare()
 
-    def project(self, x: Array) -> Array:
+    def project(self, x: Array, tally: Tally) -> Array:
         folded = np.ascontiguousarray(x).reshape(x.shape[0] * x.shape[1], *x.shape[2:])
-        y: Array = self.inward.call(folded)
+        y: Array = self.inward.call(folded, tally=tally)
         return y.reshape(*x.shape[:2], *y.shape[1:])
 
-    def step(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
-        z = x + self.recurrent.call(states[0])
+    def step(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
+        z = x + self.recurrent.call(states[0], tally=tally)
         i, f, c, o = np.split(z, 4, axis=1 if self.first else -1)
         carry = self.gate(f) * states[1] + self.gate(i) * self.activation(c)
         h = self.gate(o) * self.activation(carry)

@@ -21,6 +21,7 @@ from kspike_ref.layers.quantized import (
     rows_of,
 )
 from kspike_ref.layers.registry import known
+from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
 
 
@@ -33,6 +34,7 @@ class Dense(Layer):
         return QuantizedDense if mode_of(config) == "int8" else cls
 
     casts = "biuf"
+    takes_tally = True
     pointwise_from = 3
     passes_mask = True
 
@@ -57,8 +59,9 @@ class Dense(Layer):
     def prepare(self) -> None:
         self.product = Product(self.weights["kernel"])
 
-    def call(self, x: Array) -> Array:
-        y: Array = self.activation(self.product.over_last_axis(x, self.weights.get("bias")))
+    def call(self, x: Array, *, tally: Tally) -> Array:
+        made = self.product.over_last_axis(x, self.weights.get("bias"), tally)
+        y: Array = self.activation(made)
         return y
 
 
@@ -74,6 +77,7 @@ class EinsumDense(Layer):
     """A product over the axes that an equation names."""
 
     casts = "biuf"
+    takes_tally = True
 
     def setup(self) -> None:
         refuse_quantized(self.config)
@@ -158,7 +162,7 @@ class EinsumDense(Layer):
         own = self.kernel_axes + self.bias_axes  # a bias along axis 1 differs from step to step
         return len(x) > 2 and len(y) > 1 and x[1] == y[1] and x[1] not in own
 
-    def call(self, x: Array) -> Array:
+    def call(self, x: Array, *, tally: Tally) -> Array:
         names, out_names = self._named(x.shape)
         kernel, bias = self.weights["kernel"], self.weights.get("bias", 0)
         if self.product is None:
@@ -170,7 +174,7 @@ class EinsumDense(Layer):
             lengths = [rows.shape[i] for i in range(len(free))]
             flat = np.ascontiguousarray(rows).reshape(-1, self.product.depth)
             made = [kernel.shape[self.kernel_axes.index(c)] for c in self.made]
-            y = self.product(flat).reshape(*lengths, *made)
+            y = self.product(flat, tally=tally).reshape(*lengths, *made)
             y = y.transpose([(free + self.made).index(c) for c in out_names])
         result: Array = self.activation(np.ascontiguousarray(y + bias))
         return result

@@ -1,9 +1,10 @@
-"""The configuration keys that each layer of Keras and kspike_tf understands, or may ignore.
+"""The options of every layer, as keys of its configuration.
 
-A key that is not here is one that a later version of Keras gave a meaning to, or an earlier one:
-a layer that ignored it would compute something else. Initializers, regularizers and constraints
-act in training only and are known everywhere. The tables hold the keys of Keras 3.0 to 3.15; files
-of Keras 2 are brought into this form first. A new layer needs a table, as a test makes sure.
+A key that is not in a layer's table belongs to another version of Keras, and may change the result:
+a model with it is refused. Initializers, regularizers and constraints act in training only, and
+every layer may have them. The tables hold the keys of Keras 3.0 to 3.15; files of Keras 2 are
+brought into this form first. Layers of other packages state their keys where they are defined
+(``known(..., keys=...)``). A test requires a table for every layer.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _VARIANTS = "quantization_config quantization_mode lora_rank lora_alpha"
 _WINDOW = "strides padding data_format"
 _CONVOLUTION = f"kernel_size {_WINDOW} dilation_rate activation use_bias {_VARIANTS}"
 _CELL = "units activation use_bias dropout recurrent_dropout"
-TIME_KEYS = (  # what concerns a recurrent layer, and not its cell
+TIME_KEYS = (  # of a recurrent layer, but not of its cell
     "return_sequences", "return_state", "go_backwards", "stateful", "unroll",
     "zero_output_for_mask", "time_major", "use_cudnn",
 )  # fmt: skip
@@ -27,8 +28,6 @@ _IMAGE = "data_format factor bounding_box_format"  # the last two concern other 
 _ENCODING = "output_mode sparse"
 _SCALES = "axis epsilon center scale"
 _AUGMENTATION = f"{_IMAGE} value_range fill_mode fill_value interpolation"
-_SPIKING = "dt activation spiking_aware_training"
-_FILTER = "dt apply_during_training"
 _CONVOLUTIONAL_CELL = (
     f"kernel_size {_WINDOW} dilation_rate filters activation recurrent_activation use_bias "
     "unit_forget_bias dropout recurrent_dropout"
@@ -86,6 +85,7 @@ _KEYS: dict[str, str] = {
     "GRU": f"{_CELL} {_GATES} {_TIME} reset_after",
     "Bidirectional": "layer backward_layer merge_mode",
     "TimeDistributed": "layer",
+    "custom:kspike_tf>TimeFolded": "layer",
     "MultiHeadAttention": f"{_HEADS} num_heads key_dim value_dim output_shape attention_axes",
     "GroupQueryAttention": f"{_HEADS} head_dim num_query_heads num_key_value_heads",
     "Attention": "use_scale score_mode dropout",
@@ -136,13 +136,6 @@ _KEYS: dict[str, str] = {
         "oov_token oov_method mask_token idf_weights invert pad_to_max_tokens salt encoding"
     ),
     "custom:LayerScale": "init_values projection_dim",
-    "custom:kspike_tf>TimeFolded": "layer",
-    "custom:kspike_tf>SpikingActivation": f"{_SPIKING} {_TIME}",
-    "custom:kspike_tf>SpikingActivationCell": f"{_SPIKING} size",
-    "custom:kspike_tf>Lowpass": f"{_FILTER} {_TIME}",
-    "custom:kspike_tf>LowpassCell": f"{_FILTER} size",
-    "custom:kspike_tf>Alpha": f"{_FILTER} {_TIME}",
-    "custom:kspike_tf>AlphaCell": f"{_FILTER} size",
     "StringLookup": (
         f"{_ENCODING} vocabulary vocabulary_size vocabulary_dtype max_tokens num_oov_indices "
         "oov_token oov_method mask_token idf_weights invert pad_to_max_tokens salt encoding"
@@ -170,8 +163,21 @@ for _rank in "123":
     }
 
 
+def set_keys(layer: str, keys: str) -> None:
+    """Set the table of a layer that is not one of Keras.
+
+    Parameters
+    ----------
+    layer : str
+        The layer's name in the registry.
+    keys : str
+        Its keys, separated by spaces.
+    """
+    _KEYS[layer] = keys
+
+
 def unknown_keys(layer: str, config: Mapping[str, object]) -> list[str]:
-    """Return the keys of a configuration whose meaning is not known.
+    """Return the keys of a configuration that are not in the layer's table.
 
     Parameters
     ----------
@@ -183,7 +189,7 @@ def unknown_keys(layer: str, config: Mapping[str, object]) -> list[str]:
     Returns
     -------
     list of str
-        Sorted; empty for a layer without a table, such as a user's own.
+        Sorted; empty for a layer without a table, such as one that a user registered.
     """
     if layer not in _KEYS:
         return []

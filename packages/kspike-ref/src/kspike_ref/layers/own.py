@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (what the methods do is documented in base.Layer)
-"""Lambda layers and activations by functions that a user registered."""
+"""Lambda layers and activations that run registered functions."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.registry import known, own_function, reason
-from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.limits import budget
 
-_PROBES = ((2, 5), (3, 7))  # lengths for the batch and for what is unknown, twice
+_PROBES = ((2, 5), (3, 7))  # two pairs of lengths: of the batch, and of unknown axes
 
 
 @known("Lambda")
 class Lambda(Layer):
-    """A function that was registered under the layer's name; its code in the file is not read."""
+    """A Lambda layer, run by the function registered under its name; its code is not read."""
 
     passes_mask = False
 
@@ -34,7 +34,7 @@ class Lambda(Layer):
         self.function, self.arguments = function, dict(arguments)
 
     def output_shape(self, *shapes: Any) -> Any:
-        """Return the shapes that the function makes of two probes of different lengths."""
+        """Return the shapes of the function's outputs, from two probes of different lengths."""
         made = [self._probed(shapes, batch, length) for batch, length in _PROBES]
         flat = [[np.shape(y) for y in (y if isinstance(y, list | tuple) else [y])] for y in made]
         outputs: list[Shape] = []
@@ -69,17 +69,17 @@ class OwnActivation:
     Parameters
     ----------
     name : str
-        What the file calls it.
+        Its name in the file.
     function : callable
         From array to array.
     """
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         self.name, self.function = name, function
-        self.__name__ = f"own {name}"  # never one of Keras'
+        self.__name__ = f"own {name}"  # unlike any name of Keras
 
     def __call__(self, x: Array, out: Array | None = None) -> Array:
-        """Return what the function makes of an array, in the array's type."""
+        """Return the function's value, in the type of ``x``."""
         y = np.asarray(self.function(x))
         if y.shape != x.shape:
             raise ValueError(
@@ -93,7 +93,7 @@ class OwnActivation:
 
 
 def own_activation(config: Any) -> OwnActivation | None:
-    """Return the activation that was registered under the name in a configuration."""
+    """Return the activation registered under the name in a configuration, if there is one."""
     name = config
     if isinstance(config, Mapping) and config.get("class_name") == "function":
         name = config.get("config")

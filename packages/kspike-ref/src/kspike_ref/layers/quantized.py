@@ -12,7 +12,7 @@ from kspike_ref import dtypes
 from kspike_ref.layers.activation import activation
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, load_part
 from kspike_ref.layers.registry import create, known
-from kspike_ref.running.counts import tally
+from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError, Weights
 
 
@@ -90,6 +90,7 @@ class QuantizedDense(_Int8):
 
     pointwise_from = 3
     passes_mask = True
+    takes_tally = True
 
     def setup(self) -> None:
         self.units = self.integer("units")
@@ -108,7 +109,7 @@ class QuantizedDense(_Int8):
             raise ArchiveError(f"layer {self.name!r} was built for other inputs than {shape}")
         return (*shape[:-1], self.units)
 
-    def call(self, x: Array) -> Array:
+    def call(self, x: Array, *, tally: Tally) -> Array:
         kernel, scale = self.weights["kernel"], self.weights["kernel_scale"]
         tally.add(x.size * self.units)
         if self.rounds:
@@ -163,6 +164,8 @@ class SpectralNormalization(Layer):
     As in Keras, the output has the type of the input: that of integers loses its fractions.
     """
 
+    takes_tally = True
+
     def setup(self) -> None:
         self.layer = create(self.config["layer"], self.name)
 
@@ -180,6 +183,7 @@ class SpectralNormalization(Layer):
     def pointwise(self, *shapes: Any) -> bool:
         return self.layer.pointwise(*shapes)
 
-    def call(self, *inputs: Any) -> Any:
-        y: Array = self.layer(*inputs)
+    def call(self, *inputs: Any, tally: Tally) -> Any:
+        options = {"tally": tally} if self.layer.takes_tally else {}
+        y: Array = self.layer(*inputs, **options)
         return dtypes.cut(y, inputs[0].dtype)

@@ -20,6 +20,7 @@ from kspike_ref.layers.base import (
 from kspike_ref.layers.cells import Cell
 from kspike_ref.layers.keys import TIME_KEYS
 from kspike_ref.layers.registry import create, known
+from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
 
 
@@ -28,6 +29,7 @@ class RNN(StatefulLayer):
     """A cell, run over time."""
 
     casts = "biuf"
+    takes_tally = True
     keras_arguments = ("initial_state", "mask", "training")
 
     def setup(self) -> None:
@@ -86,7 +88,7 @@ class RNN(StatefulLayer):
             raise UnsupportedUseError("a mask with time_major=True")
         return given[0] if self.returns_sequences else None
 
-    def call(self, x: Array, initial_state: Any = None, mask: Any = None) -> Any:
+    def call(self, x: Array, initial_state: Any = None, mask: Any = None, *, tally: Tally) -> Any:
         batch = x.shape[1 if self.time_major else 0]
         state = self.initial_state(batch, x.shape)
         if initial_state is not None:
@@ -95,13 +97,13 @@ class RNN(StatefulLayer):
             check_rows(self.name, given, shapes, batch)
             self.cell.check_given(given, self.name)
             state = (*given, *state[len(given) :])
-        return self.scan(state, x, mask=mask)[0]
+        return self.scan(state, x, mask=mask, tally=tally)[0]
 
-    def scan(self, state: State, *inputs: Any, mask: Any = None) -> tuple[Any, State]:
+    def scan(self, state: State, *inputs: Any, mask: Any = None, tally: Tally) -> tuple[Any, State]:
         x = np.swapaxes(inputs[0], 0, 1) if self.time_major else inputs[0]
         if self.backwards:
             x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
-        out, states, last = over_time(self.cell, x, state, mask, self.zeros)
+        out, states, last = over_time(self.cell, x, state, mask, tally, self.zeros)
         y = (last if out.shape[1] == 0 else out[:, -1].copy()) if self.reduces else out
         if self.time_major and not self.reduces:
             y = np.swapaxes(y, 0, 1)
@@ -112,7 +114,7 @@ class RNN(StatefulLayer):
 
 
 def over_time(
-    cell: Cell, x: Array, state: State, mask: Any, zero: bool = False
+    cell: Cell, x: Array, state: State, mask: Any, tally: Tally, zero: bool = False
 ) -> tuple[Array, list[Array], Any]:
     """Run a cell over time.
 
@@ -127,6 +129,8 @@ def over_time(
         keeps it.
     mask : (batch, time) ndarray, optional
         Bools: False at steps that hold the states and repeat the output.
+    tally : Tally
+        Counts of operations, which are added to.
     zero : bool
         Whether outputs are 0 instead where a step does not count.
 
@@ -151,8 +155,8 @@ def over_time(
             units: Any = cell.output_units((x.shape[0], *x.shape[2:]))
             last = np.zeros((x.shape[0], *units), cell.dtype)
         if not mask.all():
-            return cell.scan_masked(x, states, mask, last, zero)
-    out, states = cell.scan(x, states)
+            return cell.scan_masked(x, states, mask, last, zero, tally)
+    out, states = cell.scan(x, states, tally)
     if last is not None and out.shape[1]:
         last = out[:, -1].copy()
     return out, states, last
@@ -210,6 +214,7 @@ class Bidirectional(Layer):
     """A recurrent layer forwards and one backwards."""
 
     casts = "biuf"
+    takes_tally = True
     keras_arguments = ("initial_state", "mask", "training")
     uses_mask = True
 
@@ -276,13 +281,13 @@ class Bidirectional(Layer):
         self.masked_outputs = 1 if self.mode else 2
         return given[0] if self.forward.returns_sequences else None
 
-    def call(self, x: Array, initial_state: Any = None, mask: Any = None) -> Any:
+    def call(self, x: Array, initial_state: Any = None, mask: Any = None, *, tally: Tally) -> Any:
         halves: list[Any] = [None, None]
         if initial_state is not None:
             given = flat(initial_state)
             halves = [given[: len(given) // 2], given[len(given) // 2 :]]
-        one = _listed(self.forward.call(x, halves[0], mask))
-        other = _listed(self.backward.call(x, halves[1], mask))
+        one = _listed(self.forward.call(x, halves[0], mask, tally=tally))
+        other = _listed(self.backward.call(x, halves[1], mask, tally=tally))
         y = other[0]
         if self.forward.returns_sequences:
             y = y[:, ::-1]

@@ -1,4 +1,4 @@
-"""The table of known layers, and how a serialised one is made."""
+"""The table of layers, and the creation of layers from their configurations."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from kspike_ref import dtypes
 from kspike_ref.layers.base import Layer, UnsupportedUseError, policy_name
-from kspike_ref.layers.keys import unknown_keys
-from kspike_ref.saved.archive import ArchiveError
-from kspike_ref.saved.limits import LimitError, budget
+from kspike_ref.layers.keys import set_keys, unknown_keys
+from kspike_ref.saved.errors import ArchiveError
+from kspike_ref.saved.limits import budget
 from kspike_ref.saved.shared import AmbiguousError
 
 LayerType = TypeVar("LayerType", bound="type[Layer]")
@@ -22,54 +22,65 @@ _own_layers: dict[str, type[Layer]] = {}  # of users, by the name in a file
 _own_functions: dict[str, Callable[..., Any]] = {}
 
 
-def known(*names: str) -> Callable[[LayerType], LayerType]:
-    """Enter a class in the table under Keras' names."""
+def known(*names: str, keys: str | None = None) -> Callable[[LayerType], LayerType]:
+    """Return a decorator that enters a class in the table.
+
+    Parameters
+    ----------
+    *names : str
+        Keras' names of the layer; ``custom:package>Class`` for a class of another package.
+    keys : str, optional
+        The options in the layer's configuration, separated by spaces, for a layer that is not one
+        of Keras; those are in `layers.keys`.
+    """
 
     def enter(cls: LayerType) -> LayerType:
         for name in names:
             _registry[name] = cls
+            if keys is not None:
+                set_keys(name, keys)
         return cls
 
     return enter
 
 
 def is_known(key: str) -> bool:
-    """Return whether there is a layer under a key."""
+    """Return whether a layer is in the table under a key."""
     return key in _registry
 
 
 def register_layer(name: str) -> Callable[[Registered], Registered]:
-    """Make a layer or function of your own known to `load_model`.
+    """Register a layer or function of your own for `load_model`.
 
-    What is registered comes before what kspike_ref has: also before its own layers.
+    Registered layers take precedence over those of kspike_ref.
 
     Parameters
     ----------
     name : str
-        What the model's file calls it:
+        The name in the model file:
 
         - ``"package>Class"``: a class of your own, as
           ``keras.saving.register_keras_serializable(package)`` names it,
-        - ``"HashedCrossing"``: a class of Keras, which kspike_ref lacks or which you replace,
-        - ``"twice"``: a ``Lambda`` layer by its ``name``, as its code is never run,
+        - ``"HashedCrossing"``: a class of Keras that kspike_ref lacks, or that you replace,
+        - ``"twice"``: a ``Lambda`` layer by its ``name``, since its code is never run,
         - ``"package>function"`` or ``"function"``: an activation function.
 
     Returns
     -------
     callable
-        A decorator for a subclass of `Layer`, or for a function: that of a ``Lambda`` takes the
-        arrays that the layer is called with, and what the layer has for ``arguments``; that of an
+        A decorator for a subclass of `Layer`, or for a function. A function for a ``Lambda`` takes
+        the arrays that the layer is called with, and the layer's ``arguments`` by keyword. An
         activation takes one array and returns another of the same shape.
 
     Raises
     ------
     TypeError
-        If ``name`` is not a string, or neither a `Layer` nor a function is registered.
+        If ``name`` is not a string, or the object is neither a `Layer` nor a function.
 
     Notes
     -----
-    A layer with layers inside, whose weights Keras saves in groups within the layer's own, returns
-    them from `Layer.parts`: the group's path, the layer, and its input shapes.
+    Keras saves the weights of layers inside a layer in groups within the layer's own. Return such
+    layers from `Layer.parts`, with the path of the group and the input shapes.
     ``examples/custom_neuron_reference.py`` does so for a neuron, and counts its energy.
 
     Examples
@@ -98,7 +109,7 @@ def register_layer(name: str) -> Callable[[Registered], Registered]:
             _own_functions[name] = item
         else:
             raise TypeError(
-                f"a subclass of kspike_ref.Layer must be registered, or a function. "
+                f"register_layer takes a subclass of kspike_ref.Layer, or a function. "
                 f"Received: {item!r}"
             )
         return item
@@ -112,7 +123,7 @@ def own_function(name: str) -> Callable[..., Any] | None:
 
 
 def key_of(config: Mapping[str, Any]) -> str:
-    """Return the name under which the class of a serialised object is in the table."""
+    """Return the table's name for the class of a serialised object."""
     module, name = str(config.get("module")), str(config.get("class_name"))
     if module.startswith("keras.src.ops") or module == "keras.ops":
         return f"ops:{name}"
@@ -123,14 +134,14 @@ def key_of(config: Mapping[str, Any]) -> str:
 
 
 def create(config: Any, name: str | None = None) -> Layer:
-    """Make a layer from what Keras serialised.
+    """Return the layer of a serialised object.
 
     Parameters
     ----------
     config : dict
         With ``module``, ``class_name``, ``registered_name`` and ``config``.
     name : str, optional
-        The name in the model, if it is not the layer's own.
+        The name in the model, if it differs from the layer's own.
 
     Returns
     -------
@@ -140,9 +151,9 @@ def create(config: Any, name: str | None = None) -> Layer:
     Raises
     ------
     UnsupportedUseError
-        If nobody registered it.
+        If the table has no such layer.
     ArchiveError
-        If the configuration does not make sense.
+        If the configuration is invalid.
     """
     if not isinstance(config, Mapping) or not isinstance(config.get("config"), Mapping):
         raise ArchiveError(f"a layer must be a serialised object. Received: {config!r:.80}")
@@ -160,7 +171,7 @@ def create(config: Any, name: str | None = None) -> Layer:
 
 
 def _made(config: Any, name: str | None) -> Layer:
-    """Make a layer that was not made before; see `create`."""
+    """Return a new layer; see `create`."""
     own = config["config"]
     name = str(own.get("name", "?")) if name is None else name
     key = key_of(config)
@@ -171,13 +182,13 @@ def _made(config: Any, name: str | None) -> Layer:
         raise UnsupportedUseError(f"{name}: {reason(key, config)}")
     unknown = unknown_keys(key, own) if cls is _registry.get(key) else []
     if unknown:
-        options = ", ".join(f"{option}={own[option]!r:.40}" for option in unknown)
-        raise UnsupportedUseError(f"{name}: {key} with options that are not known here: {options}")
+        listed = ", ".join(f"{option}={own[option]!r:.40}" for option in unknown)
+        raise UnsupportedUseError(
+            f"{name}: {key} has options that kspike_ref does not know: {listed}"
+        )
     try:
         with budget().layer():
             layer = cls.variant(own)(name, str(config["class_name"]), own)
-    except LimitError as error:
-        raise ArchiveError(str(error)) from None
     except UnsupportedUseError as error:
         text = str(error)
         raise UnsupportedUseError(text if name in text else f"{name}: {text}") from error
@@ -185,7 +196,7 @@ def _made(config: Any, name: str | None) -> Layer:
         if isinstance(error, ArchiveError):
             raise
         detail = f"{type(error).__name__}: {error}"
-        raise ArchiveError(f"layer {name!r} has a configuration without sense: {detail}") from error
+        raise ArchiveError(f"layer {name!r} has an invalid configuration: {detail}") from error
     layer.key = key
     if key.startswith("ops:"):
         layer.casts = ""
@@ -195,11 +206,11 @@ def _made(config: Any, name: str | None) -> Layer:
 
 
 def is_integral(policy: str) -> bool:
-    """Return whether a dtype policy is of integers or bools."""
+    """Return whether a dtype policy names integers or bools."""
     return policy in dtypes.NAMES and policy not in dtypes.FLOATS
 
 
-# Layers with integers by default, and the one that says what type an input has.
+# Layers with integers by default, and the one that states the type of an input.
 _ANY_POLICY = (
     "InputLayer", "CategoryEncoding", "Discretization", "Hashing", "IntegerLookup", "StringLookup",
     "TextVectorization",
@@ -207,21 +218,21 @@ _ANY_POLICY = (
 
 
 def check_policy(layer: Layer, config: Mapping[str, Any]) -> None:
-    """Refuse a dtype policy of integers or bools where a layer computes with real numbers.
+    """Refuse a dtype policy of integers or bools for a layer that computes with real numbers.
 
-    Keras casts weights, and floats that come in, to that type.
+    Keras casts weights and floating-point inputs to that type.
 
     Parameters
     ----------
     layer : Layer
-        The layer. One that only moves numbers is left to refuse floats when it runs.
+        The layer. One that only moves numbers refuses floats when it runs.
     config : dict
         Its configuration.
 
     Raises
     ------
     UnsupportedUseError
-        If it computes.
+        If it computes with real numbers.
     """
     policy = policy_name(config.get("dtype"))
     if not is_integral(policy) or layer.key in _ANY_POLICY:
@@ -233,11 +244,11 @@ def check_policy(layer: Layer, config: Mapping[str, Any]) -> None:
 
 
 def reason(key: str, config: Mapping[str, Any]) -> str:
-    """Return why a layer of an unknown kind cannot be had, and what to do."""
+    """Return the reason why a layer is not supported, and the remedy."""
     kind = key.split(":", 1)[-1]
     if key == "Lambda":
         return (
-            "Lambda is Python code, which is never run from a file; register a function for it "
+            "Lambda holds Python code, which is never run from a file; register a function for it "
             f"with kspike_ref.register_layer({str(config['config'].get('name'))!r})"
         )
     if key.startswith("ops:"):
@@ -256,7 +267,7 @@ def reason(key: str, config: Mapping[str, Any]) -> str:
     )
 
 
-# Classes that Keras exports under other names than their own, after which it names weights.
+# Classes that Keras exports under another name than their own, by which it names weights.
 _OTHER_NAMES = {"GroupQueryAttention": "GroupedQueryAttention"}
 
 
@@ -268,7 +279,7 @@ def saved_name(class_name: str, used: dict[str, int]) -> str:
     class_name : str
         The name of its class.
     used : dict
-        How often each name was used so far; updated.
+        The number of uses of a name so far; updated.
 
     Returns
     -------

@@ -21,11 +21,17 @@ from kspike_ref.layers.base import (
 )
 from kspike_ref.layers.cells import Cell
 from kspike_ref.layers.dense import activation_parts
+from kspike_ref.layers.keys import TIME_KEYS
 from kspike_ref.layers.recurrent import check_states, flat, over_time
 from kspike_ref.layers.registry import known
-from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.running.counts import Tally
+from kspike_ref.saved.archive import ArchiveError, Weights
 from kspike_ref.spiking import SpikingDynamics, check_voltage, initial_voltage, on_grid
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
+
+_SPIKING = "dt activation spiking_aware_training"  # options of layers and cells
+_FILTER = "dt apply_during_training"
+_TIME = " ".join(TIME_KEYS)
 
 
 def read_dt(value: Any) -> float:
@@ -81,7 +87,7 @@ class SpikingCell(Cell):
     def state_shapes(self, shape: Shape) -> list[Shape]:
         return [self.size]
 
-    def scan(self, x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+    def scan(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
         batch, steps = x.shape[:2]
         units = math.prod(self.size)
         given = self.rates(x[:, :1] if steps > 1 and x.strides[1] == 0 else x)
@@ -100,7 +106,7 @@ class SpikingCell(Cell):
         raise NotImplementedError
 
 
-@known("custom:kspike_tf>SpikingActivationCell")
+@known("custom:kspike_tf>SpikingActivationCell", keys=f"{_SPIKING} size")
 class SpikingActivationCell(SpikingCell):
     """Firing rates to spikes."""
 
@@ -134,7 +140,7 @@ class SpikingActivationCell(SpikingCell):
         self.dynamics.run(rows, state.reshape(len(state), out.shape[2]), out)
 
 
-@known("custom:kspike_tf>LowpassCell")
+@known("custom:kspike_tf>LowpassCell", keys=f"{_FILTER} size")
 class LowpassCell(SpikingCell):
     """An exponential synapse."""
 
@@ -152,21 +158,34 @@ class LowpassCell(SpikingCell):
         self.dynamics.run(rows, state.reshape(len(state), out.shape[2]), out)
 
 
-@known("custom:kspike_tf>AlphaCell")
+@known("custom:kspike_tf>AlphaCell", keys=f"{_FILTER} size")
 class AlphaCell(SpikingCell):
     """An alpha synapse: its state is the output y and its slope, p = τ·dy/dt."""
 
+    has_flat_weights = False
+
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
-        return dict.fromkeys(["initial_level", "tau"], (math.prod(self.size),))
+        held = (math.prod(self.size),) if self.has_flat_weights else (1, *self.size)
+        return dict.fromkeys(["initial_level", "tau"], held)
+
+    def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        try:
+            super().load(store, path, *shapes)
+        except ArchiveError as error:
+            self.has_flat_weights = True  # as in files of earlier versions
+            try:
+                super().load(store, path, *shapes)
+            except ArchiveError:
+                raise error from None
 
     def state_shapes(self, shape: Shape) -> list[Shape]:
         return [(2, math.prod(self.size))]
 
     def prepare(self) -> None:
-        self.dynamics = AlphaDynamics(self.weights["tau"], self.dt)
+        self.dynamics = AlphaDynamics(self.weights["tau"].reshape(-1), self.dt)
 
     def initial(self, batch: int, shape: Shape) -> list[Array]:
-        level = self.weights["initial_level"].astype(np.float64)
+        level = self.weights["initial_level"].astype(np.float64).reshape(-1)
         at_rest = np.stack([level, np.zeros_like(level)])
         return [np.broadcast_to(at_rest, (batch, 2, level.size))]
 
@@ -249,7 +268,7 @@ class KerasSpikingLayer(StatefulLayer):
     def scan(self, state: State, *inputs: Any, mask: Any = None) -> tuple[Any, State]:
         x = np.moveaxis(inputs[0], 0, 1) if self.time_major else inputs[0]
         mask = mask.T if self.time_major and mask is not None else mask
-        y, after, last = over_time(self.cell, x, state, mask)
+        y, after, last = over_time(self.cell, x, state, mask, Tally())
         if self.reduces:
             y = y[:, -1].copy() if y.shape[1] else np.zeros_like(y, shape=(len(y), *y.shape[2:]))
         elif self.time_major:
@@ -260,7 +279,7 @@ class KerasSpikingLayer(StatefulLayer):
         return [y, *(s.copy() for s in after)], kept  # float64, as in Keras
 
 
-@known("custom:kspike_tf>SpikingActivation")
+@known("custom:kspike_tf>SpikingActivation", keys=f"{_SPIKING} {_TIME}")
 class SpikingActivation(KerasSpikingLayer):
     """Firing rates to spikes."""
 
@@ -277,14 +296,14 @@ class SpikingActivation(KerasSpikingLayer):
         return super().call(x, initial_state, constants, mask)
 
 
-@known("custom:kspike_tf>Lowpass")
+@known("custom:kspike_tf>Lowpass", keys=f"{_FILTER} {_TIME}")
 class Lowpass(KerasSpikingLayer):
     """An exponential synapse."""
 
     cell_class = LowpassCell
 
 
-@known("custom:kspike_tf>Alpha")
+@known("custom:kspike_tf>Alpha", keys=f"{_FILTER} {_TIME}")
 class Alpha(KerasSpikingLayer):
     """An alpha synapse."""
 

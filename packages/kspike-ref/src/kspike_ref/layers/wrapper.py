@@ -9,6 +9,7 @@ import numpy as np
 
 from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.registry import create, known
+from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
 
 # Layers that apply a layer, or a model, to every time step.
@@ -22,6 +23,7 @@ class TimeDistributed(Layer):
     pointwise_from = 2
     keras_arguments = ("training", "mask")
     uses_mask = True
+    takes_tally = True
 
     def timed(self) -> tuple[list[int], list[int]]:
         return [0], [0]
@@ -42,10 +44,10 @@ class TimeDistributed(Layer):
             self.layer.mask_axes((axes - 1,), _one_step(shapes[0]))
         return axes
 
-    def call(self, x: Array, mask: Any = None) -> Array:
+    def call(self, x: Array, mask: Any = None, *, tally: Tally) -> Array:
         batch, steps = x.shape[:2]
         folded = np.ascontiguousarray(x).reshape(batch * steps, *x.shape[2:])
-        options = {}
+        options: dict[str, Any] = {"tally": tally} if self.layer.takes_tally else {}
         if mask is not None and self.layer.uses_mask:
             options["mask"] = mask.reshape(batch * steps, *mask.shape[2:])
         y: Array = self.layer(folded, **options)

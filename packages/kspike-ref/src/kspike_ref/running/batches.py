@@ -14,10 +14,10 @@ import numpy as np
 from kspike_ref.arguments import check_count
 from kspike_ref.layers.base import Array, Shape
 from kspike_ref.running import threads as _threads
-from kspike_ref.running.counts import LayerRun
+from kspike_ref.running.counts import Counts
 from kspike_ref.running.graph import Node
 
-Compute = Callable[[list[Array]], tuple[list[Array], dict[int, LayerRun]]]
+Compute = Callable[[list[Array]], tuple[list[Array], Counts]]
 
 # What a block's widest layer may fill: its input and output then stay in a core's L2 cache.
 _CACHE = 1 << 20
@@ -133,13 +133,13 @@ def compute_all(
     size: int,
     threads: int,
     bar: Any,
-) -> tuple[list[Array], dict[int, LayerRun]]:
+) -> tuple[list[Array], Counts]:
     """Compute all blocks of a batch, and put what comes out together.
 
     Parameters
     ----------
     compute : callable
-        From the inputs of a block to its outputs and to what its nodes did; called from several
+        From the inputs of a block to its outputs and the counts of its nodes; called from several
         threads.
     inputs : list of ndarray
         The inputs of all examples.
@@ -154,10 +154,10 @@ def compute_all(
     Returns
     -------
     tuple
-        The outputs, and what the nodes did.
+        The outputs, and the counts of the nodes.
     """
     outputs, lock = Outputs(count), Lock()
-    total: dict[int, LayerRun] = {}
+    total: list[Counts] = []
 
     def work(first: int, last: int) -> None:
         # With time first, or states as inputs, the first axes of a whole batch may differ.
@@ -167,8 +167,7 @@ def compute_all(
         for values in maps:
             forget(values, first, last)
         with lock:
-            for index, run in record.items():
-                total[index] = total[index] + run if index in total else run
+            total[:] = [total[0] + record] if total else [record]
             if bar is not None:
                 bar.update(last - first)
 
@@ -177,7 +176,7 @@ def compute_all(
     finally:
         if bar is not None:
             bar.close()
-    return outputs.arrays, total
+    return outputs.arrays, total[0]
 
 
 def forget(x: Any, first: int, last: int) -> None:

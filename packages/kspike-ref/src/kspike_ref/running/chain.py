@@ -29,7 +29,7 @@ from kspike_ref.layers.temporal import (
 from kspike_ref.layers.wrapper import TimeDistributed
 from kspike_ref.running import interrupt
 from kspike_ref.running import threads as _threads
-from kspike_ref.running.counts import LayerRun
+from kspike_ref.running.counts import EVENTS, FIELDS, OPERATIONS, PRODUCTS, SPIKING, SYNOPS, Counts
 from kspike_ref.running.graph import Graph, Node, Ref
 
 _FEW = 16  # examples that one thread is done with before another one wakes up
@@ -234,17 +234,14 @@ class Chain:
         counts = self._program.run(given.reshape(rows, 1, self.inputs), 1, after, out)
         return out, after, counts
 
-    def record(self, counts: Array) -> dict[int, LayerRun]:
-        """Return what `Program.run` counted, by node."""
-        record = {}
-        for row, node, done in zip(self._program.table, self.nodes, counts.tolist(), strict=True):
+    def record(self, counts: Array) -> Counts:
+        """Return what `Program.run` counted, with a row for each node."""
+        rows = np.zeros((self.nodes[-1] + 1, FIELDS), np.int64)
+        for row, node, done in zip(self._program.table, self.nodes, counts, strict=True):
             if row[_chain.KIND] == DENSE:
-                operations, events, synops = done
-                seen = bool(row[_chain.EVENTS])
-                record[node] = LayerRun(
-                    operations, events if seen else None, synops if seen else None
-                )
-        return record
+                rows[node, [OPERATIONS, EVENTS, SYNOPS]] = done
+                rows[node, [PRODUCTS, SPIKING]] = 1, row[_chain.EVENTS]
+        return rows
 
 
 def _joined(pieces: list[Any], dtype: Any) -> Array:

@@ -15,7 +15,7 @@ from kspike_ref.layers.base import Array, Shape
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.running.axes import Axes
 from kspike_ref.running.graph import Graph, Ref
-from kspike_ref.saved.config import leaves
+from kspike_ref.saved.structure import leaves
 
 
 class Inputs:

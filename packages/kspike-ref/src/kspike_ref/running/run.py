@@ -13,7 +13,7 @@ from kspike_ref.layers.recurrent import RNN
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.layers.temporal import SpikingActivation, SpikingActivationCell
 from kspike_ref.running import interrupt
-from kspike_ref.running.counts import LayerRun, tally
+from kspike_ref.running.counts import FIELDS, Counts, Tally
 from kspike_ref.running.graph import Graph, Node, Ref, refs, substitute
 
 States = dict[int, State]
@@ -120,8 +120,7 @@ class Runner:
         inputs: list[Array],
         states: States | None = None,
         keep: Collection[int] | None = (),
-        record: dict[int, LayerRun] | None = None,
-    ) -> tuple[list[Array], dict[int, Any], States]:
+    ) -> tuple[list[Array], dict[int, Any], States, Counts]:
         """Run all nodes.
 
         Parameters
@@ -133,8 +132,6 @@ class Runner:
             run from fresh states.
         keep : collection of int or None
             The nodes whose outputs to return; None for all.
-        record : dict, optional
-            Filled with what the nodes did.
 
         Returns
         -------
@@ -144,6 +141,8 @@ class Runner:
             What ``keep`` asked for.
         states : dict
             The states after the last step, if states were given.
+        counts : (nodes, FIELDS) ndarray of int64
+            The operations and events of each node.
 
         Raises
         ------
@@ -154,24 +153,23 @@ class Runner:
         kept: dict[int, Any] = {i: x for i, x in enumerate(inputs) if keep is None or i in keep}
         after: States = {}
         masks: dict[Ref, Array] = {}
+        counts = np.zeros((len(self.graph.nodes), FIELDS), np.int64)
         stop = interrupt.current()
         for task in self._tasks:
             if stop is not None:
                 interrupt.check(stop)
-            tally.spikes = task.takes_spikes
             try:
+                options: dict[str, Any] = {}
+                if task.node.layer.takes_tally:
+                    options["tally"] = Tally(task.takes_spikes, counts[task.index])
                 if task.is_masked:
-                    y = self._apply_masked(task, values, masks, states, after)
+                    y = self._apply_masked(task, values, masks, states, after, options)
                 else:
-                    y = self._apply(task, values, states, after)
+                    y = self._apply(task, values, states, after, options)
             except Exception as error:
-                tally.take()
                 if _is_of_inputs(error):
                     raise LayerCallError(task.node, error) from error
                 raise
-            done = tally.take()
-            if done is not None and record is not None:
-                record[task.index] = done
             if keep is None or task.index in keep:
                 kept[task.index] = y
             if isinstance(y, (list, tuple)):
@@ -181,29 +179,34 @@ class Runner:
             for ref in task.frees:
                 del values[ref]
                 masks.pop(ref, None)
-        return [values[ref] for ref in self.outputs], kept, after
+        return [values[ref] for ref in self.outputs], kept, after, counts
 
     def _apply(
-        self, task: _Task, values: dict[Ref, Array], states: States | None, after: States
+        self,
+        task: _Task,
+        values: dict[Ref, Array],
+        states: States | None,
+        after: States,
+        options: dict[str, Any],
     ) -> Any:
         """Return what a node makes of its inputs."""
         node, layer = task.node, task.node.layer
         if task.is_simple:
             arguments: tuple[Any, ...] = (values[task.inputs[0]],)
-            keywords = {}
+            keywords = options
         else:
             arguments = substitute(node.arguments, values.__getitem__)
-            keywords = substitute(node.keywords, values.__getitem__)
+            keywords = substitute(node.keywords, values.__getitem__) | options
         if states is not None and (task.is_carried or task.is_stepped):
             received = layer.received
             arguments = (received(arguments[0]),) if task.is_simple else received(arguments)
             if task.is_stepped:
                 return layer.call_step(*arguments, **keywords)
             assert isinstance(layer, StatefulLayer)  # noqa: S101 (the plan holds no others)
-            y, after[task.index] = layer.scan(states[task.index], *arguments)
+            y, after[task.index] = layer.scan(states[task.index], *arguments, **options)
             return y
         if task.is_pointwise and not task.is_stateful:
-            return _once_if_static(task, arguments, keywords, values)
+            return _once_if_static(task, arguments, keywords, values, options)
         return layer(*arguments, **keywords)
 
     def _apply_masked(
@@ -213,6 +216,7 @@ class Runner:
         masks: dict[Ref, Array],
         states: States | None,
         after: States,
+        options: dict[str, Any],
     ) -> Any:
         """Return what a node makes of inputs with masks, and note the mask of its output."""
         node, layer = task.node, task.node.layer
@@ -221,9 +225,8 @@ class Runner:
         given = substitute(node.arguments, masks.get)
         if "mask" in keywords:
             given = (_as_bools(keywords.pop("mask")), *given[1:])
-        options = {}
         if task.listens:
-            options["mask"] = given if layer.takes_all_masks else given[0]
+            options = {**options, "mask": given if layer.takes_all_masks else given[0]}
         if layer.drops_masks:
             for ref in refs(list(node.arguments)):
                 masks.pop(ref, None)
@@ -239,7 +242,7 @@ class Runner:
             if task.is_stepped:
                 return layer.call_step(*layer.received(arguments), **keywords, **options)
         if task.is_pointwise and not task.is_stateful and not task.listens:
-            return _once_if_static(task, arguments, keywords, values)
+            return _once_if_static(task, arguments, keywords, values, options)
         return layer(*arguments, **keywords, **options)
 
 
@@ -282,16 +285,21 @@ def is_static(x: Array) -> bool:
 
 
 def _once_if_static(
-    task: _Task, arguments: tuple[Any, ...], keywords: dict[str, Any], values: dict[Ref, Array]
+    task: _Task,
+    arguments: tuple[Any, ...],
+    keywords: dict[str, Any],
+    values: dict[Ref, Array],
+    options: dict[str, Any],
 ) -> Any:
     """Compute one step for all where the inputs are the same at every step."""
     layer = task.node.layer
     given = [values[ref] for ref in task.inputs]
     if not all(is_static(x) for x in given):
-        return layer(*arguments, **keywords)
+        return layer(*arguments, **{**keywords, **options})
     steps = given[0].shape[1]
     first = {ref: values[ref][:, :1] for ref in task.inputs}
     arguments = substitute(task.node.arguments, first.__getitem__)
     arguments = layer.received(arguments)
-    y: Array = layer.call_step(*arguments, **substitute(task.node.keywords, first.__getitem__))
+    keywords = substitute(task.node.keywords, first.__getitem__)
+    y: Array = layer.call_step(*arguments, **keywords, **options)
     return np.broadcast_to(y, (y.shape[0], steps, *y.shape[2:]))

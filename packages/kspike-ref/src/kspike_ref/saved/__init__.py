@@ -1,1 +1,1 @@
-"""Model files: what they say, checked, and the graphs built from it."""
+"""Model files: reading and checking them, and building graphs from them."""

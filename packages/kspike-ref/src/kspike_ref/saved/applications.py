@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import graphlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from kspike_ref.saved.archive import ArchiveError
-from kspike_ref.saved.config import Leaf, ModelSpec, leaf_of, leaves
+from kspike_ref.saved.config import Leaf, ModelSpec, leaf_of
+from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.limits import MAX_NESTING
+from kspike_ref.saved.structure import leaves
 
 CONSTANT_TYPES = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -28,25 +30,25 @@ def arguments_of(application: Any) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _history(value: Any) -> Leaf | None:
-    """Return which tensor a serialised argument is, or None if it is no tensor."""
+    """Return the tensor that a serialised argument stands for, None for another argument."""
     if not isinstance(value, dict) or value.get("class_name") != "__keras_tensor__":
         return None
     config = value.get("config")
     leaf = leaf_of(config.get("keras_history")) if isinstance(config, Mapping) else None
     if leaf is None:
-        raise ArchiveError(f"a tensor without history: {value!r:.80}")
+        raise ArchiveError(f"a tensor has no history: {value!r:.80}")
     return leaf
 
 
 def constant(value: Any, dtype: Any) -> np.ndarray[Any, Any]:
-    """Return an array that a configuration holds, of one of the types that a tensor may have.
+    """Return an array from a configuration.
 
     Parameters
     ----------
     value : number or list
         Its values.
     dtype : str
-        A name in `CONSTANT_TYPES`: NumPy knows more, such as text of any length.
+        A name in `CONSTANT_TYPES`; NumPy has more types, such as text of any length.
 
     Returns
     -------
@@ -56,7 +58,7 @@ def constant(value: Any, dtype: Any) -> np.ndarray[Any, Any]:
     Raises
     ------
     ArchiveError
-        If it is no array of that type.
+        If the values are not an array of that type.
     """
     if dtype not in CONSTANT_TYPES:
         names = ", ".join(CONSTANT_TYPES)
@@ -64,11 +66,11 @@ def constant(value: Any, dtype: Any) -> np.ndarray[Any, Any]:
     try:
         return np.asarray(value, dtype="float32" if dtype == "bfloat16" else dtype)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ArchiveError(f"a constant that is no array: {error}") from None
+        raise ArchiveError(f"a constant is not an array: {error}") from None
 
 
 def resolve(value: Any, find: Callable[[Leaf], Any], depth: int = 0) -> Any:
-    """Return serialised arguments as Python values, with what ``find`` returns for each tensor."""
+    """Return serialised arguments as Python values, with ``find(tensor)`` for every tensor."""
     if depth > MAX_NESTING:
         raise ArchiveError("arguments are nested too deeply")
     leaf = _history(value)
@@ -86,7 +88,7 @@ def resolve(value: Any, find: Callable[[Leaf], Any], depth: int = 0) -> Any:
     if kind in ("__tensor__", "__numpy__") and isinstance(config, Mapping):
         return constant(config.get("value"), config.get("dtype"))
     if kind is not None and ("module" in value or "config" in value):
-        raise ArchiveError(f"an argument that is neither tensor nor number: {value!r:.80}")
+        raise ArchiveError(f"an argument is neither tensor nor number: {value!r:.80}")
     return {key: resolve(item, find, depth + 1) for key, item in value.items()}
 
 
@@ -102,7 +104,7 @@ def _dependencies(value: Any, depth: int = 0) -> Iterator[tuple[str, int]]:
 
 
 def order_of(spec: ModelSpec) -> list[tuple[str, int]]:
-    """Return the applications that the outputs need, each after those it depends on."""
+    """Return the applications that the outputs need, in an order in which they can run."""
     if spec.order is not None:
         return spec.order
     given = {(leaf[0], 0) for leaf in leaves(spec.inputs)}
@@ -119,31 +121,14 @@ def order_of(spec: ModelSpec) -> list[tuple[str, int]]:
         needs[at] = list(dict.fromkeys(_dependencies([arguments, keywords])))
         pending += needs[at]
     position = {name: i for i, name in enumerate(spec.members)}
-    waiting = sorted(needs, key=lambda at: (position[at[0]], at[1]))
-    spec.order = _sorted_by_need(waiting, needs, given)
+    in_order = sorted(needs, key=lambda at: (position[at[0]], at[1]))
+    # All of them first, so that those that are ready together keep this order.
+    sorter = graphlib.TopologicalSorter(dict.fromkeys(in_order, ()))
+    for at in in_order:
+        sorter.add(at, *(need for need in needs[at] if need not in given))
+    try:
+        spec.order = list(sorter.static_order())
+    except graphlib.CycleError as error:
+        name, _ = error.args[1][0]
+        raise ArchiveError(f"the model's graph has a cycle through {name!r}") from None
     return spec.order
-
-
-def _sorted_by_need(
-    waiting: list[tuple[str, int]],
-    needs: dict[tuple[str, int], list[tuple[str, int]]],
-    given: set[tuple[str, int]],
-) -> list[tuple[str, int]]:
-    """Return an order in which everything comes after what it needs (Kahn, 1962)."""
-    users: dict[tuple[str, int], list[tuple[str, int]]] = {}
-    missing = {}
-    for at in waiting:
-        open_needs = [need for need in needs[at] if need not in given]
-        missing[at] = len(open_needs)
-        for need in open_needs:
-            users.setdefault(need, []).append(at)
-    ready = [at for at in waiting if missing[at] == 0]
-    for at in ready:
-        for user in users.get(at, []):
-            missing[user] -= 1
-            if missing[user] == 0:
-                ready.append(user)
-    if len(ready) < len(waiting):
-        left = next(at for at in waiting if missing[at])
-        raise ArchiveError(f"the model's graph has a cycle through {left[0]!r}")
-    return ready

@@ -1,46 +1,19 @@
-"""The ``.keras`` archive reader, for files and for the same contents in a folder.
-
-Model files are treated as untrusted. Nothing in them is executed or imported, nothing is written to
-disk, and only three members are read, besides the vocabularies that layers ask for
-(`saved.assets`). What a member may expand to is bounded before it is read.
-"""
+"""The contents of a model file: the model's configuration and its weights."""
 
 from __future__ import annotations
 
-import json
-import os
-import stat
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from kspike_ref.saved import hdf5, limits
-from kspike_ref.saved.text import printable
+from kspike_ref.saved import hdf5
+from kspike_ref.saved.errors import ArchiveError
 
-_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-_END_SIZE, _MAX_COMMENT, _LOCATOR_SIZE = 22, 0xFFFF, 20  # of a zip's last record, and before it
-
-
-class ArchiveError(ValueError):
-    """A model file that is damaged, hostile, or not what Keras writes.
-
-    Parameters
-    ----------
-    message : str
-        What is wrong; control characters are escaped, as it may quote the file.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(printable(message))
+__all__ = ["Archive", "ArchiveError", "Assets", "Weights", "read_values"]
 
 
 class Archive(NamedTuple):
-    """What a ``.keras`` file holds.
+    """The contents of a model file.
 
     Attributes
     ----------
@@ -61,7 +34,7 @@ class Archive(NamedTuple):
 
 
 class Assets(Protocol):
-    """What layers saved in files of their own."""
+    """Files that layers saved beside the weights, such as vocabularies."""
 
     def holds(self, path: str) -> bool:
         """Return whether there is a file."""
@@ -70,7 +43,7 @@ class Assets(Protocol):
         """Return the contents of a file, None where there is none."""
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the files that are open."""
 
 
 class Weights:
@@ -80,11 +53,8 @@ class Weights:
     ----------
     data : bytes
         The contents of ``model.weights.h5``.
-
-    Attributes
-    ----------
-    assets : Assets or None
-        What layers saved in files of their own; None in files that have no place for that.
+    assets : Assets, optional
+        The files of layers, in formats that have some.
 
     Raises
     ------
@@ -94,19 +64,19 @@ class Weights:
 
     repeats_shared = False  # whether the weights of a shared layer are with each that holds it
     is_last_chance = False  # once all layers were tried: shared ones are where they are, or nowhere
-    assets: Assets | None = None
 
-    def __init__(self, data: bytes) -> None:
-        self._file = guarded(hdf5.File, data)
+    def __init__(self, data: bytes, assets: Assets | None = None) -> None:
+        self._file = hdf5.File(data)
+        self.assets = assets
 
     def names(self, path: str) -> list[str]:
         """Return the names of the variables at ``path``, in the order Keras numbers them."""
-        members = guarded(self._file.children, f"{path}/vars") or {}
+        members = self._file.children(f"{path}/vars") or {}
         return sorted(members, key=lambda name: (len(name), name))
 
     def holds(self, path: str) -> bool:
         """Return whether there is a group at ``path``."""
-        return guarded(self._file.children, path) is not None
+        return self._file.children(path) is not None
 
     def has_variables(self, path: str) -> bool:
         """Return whether there are variables at ``path``."""
@@ -120,11 +90,11 @@ class Weights:
         Parameters
         ----------
         path : str
-            Where they are.
+            The layer's group.
         wanted : dict of str to tuple of int
-            The names and shapes that the configuration makes of them, in Keras' order.
+            Names and shapes according to the configuration, in Keras' order.
         layer : str
-            Whose weights they are, for messages.
+            The layer's name, for messages.
 
         Returns
         -------
@@ -134,7 +104,7 @@ class Weights:
         Raises
         ------
         ArchiveError
-            If there are others.
+            If there are more or fewer, or others.
         """
         names = self.names(path)
         if len(names) != len(wanted):
@@ -160,9 +130,9 @@ class Weights:
         path, name : str
             The group and the variable's name in it.
         shape : tuple of int
-            What the model's configuration makes of it.
+            The shape according to the configuration.
         layer : str
-            Whose variable it is, for messages.
+            The layer's name, for messages.
 
         Returns
         -------
@@ -174,27 +144,27 @@ class Weights:
         ArchiveError
             If it is missing, has another shape, or holds NaN or infinite values.
         """
-        address = (guarded(self._file.children, f"{path}/vars") or {}).get(name)
+        address = (self._file.children(f"{path}/vars") or {}).get(name)
         if address is None:
             raise ArchiveError(f"layer {layer!r}: the weight {path}/vars/{name} is missing")
         return read_values(self._file, address, shape, f"layer {layer!r}: {path}/vars/{name}")
 
 
 def read_values(
-    file: hdf5.File, address: int, shape: tuple[int, ...], what: str
+    file: hdf5.File, address: int, shape: tuple[int, ...], name: str
 ) -> np.ndarray[Any, Any]:
-    """Return the values of a dataset that must have a shape and be finite.
+    """Return the values of a dataset, which must be finite.
 
     Parameters
     ----------
     file : File
-        Where it is.
+        The file.
     address : int
-        Where it is in the file.
+        The place of the dataset's header in the file.
     shape : tuple of int
-        What the model's configuration makes of it.
-    what : str
-        What it is, for messages.
+        The shape according to the configuration.
+    name : str
+        The name of layer and variable, for messages.
 
     Returns
     -------
@@ -204,240 +174,14 @@ def read_values(
     Raises
     ------
     ArchiveError
-        If it is another array.
+        If it has another shape, or holds NaN or infinite values.
     """
-    dataset = guarded(file.dataset, address)
+    dataset = file.dataset(address)
     if dataset.shape != shape:
         raise ArchiveError(
-            f"{what} must have shape {shape}, as the configuration says. Received: {dataset.shape}"
+            f"{name} must have shape {shape}, as the configuration says. Received: {dataset.shape}"
         )
-    values: np.ndarray[Any, Any] = guarded(file.read, dataset)
+    values = file.read(dataset)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise ArchiveError(f"{what} holds NaN or infinite values")
+        raise ArchiveError(f"{name} holds NaN or infinite values")
     return values
-
-
-def read_archive(path: str | os.PathLike[str]) -> Archive:
-    """Read a model file.
-
-    Parameters
-    ----------
-    path : path_like
-        A ``.keras`` file, or a folder with the same contents.
-
-    Returns
-    -------
-    Archive
-        Its configuration and weights.
-
-    Raises
-    ------
-    FileNotFoundError
-        If nothing is there.
-    ArchiveError
-        If it is not a model that Keras saved.
-    """
-    place = Path(path)
-    if not place.exists():
-        raise FileNotFoundError(f"no model file at {str(place)!r}")
-    members = _read_folder(place) if place.is_dir() else _read_zip(place)
-    config = read_json(members[_CONFIG], _CONFIG)
-    metadata = read_json(members[_METADATA], _METADATA)
-    return Archive(config, Weights(members[_WEIGHTS]), str(metadata.get("keras_version", "?")))
-
-
-def _read_folder(folder: Path) -> dict[str, bytes]:
-    members = {}
-    for name in (_CONFIG, _METADATA, _WEIGHTS):
-        place = folder / name
-        try:
-            status = place.lstat()
-        except OSError:
-            raise ArchiveError(f"{name} is missing in the folder {str(folder)!r}") from None
-        if not stat.S_ISREG(status.st_mode):  # a link leads elsewhere, a pipe never ends
-            raise ArchiveError(f"{name} must be a regular file in the folder {str(folder)!r}")
-        if name != _WEIGHTS and status.st_size > limits.MAX_JSON:
-            raise ArchiveError(f"{name} has {status.st_size} bytes, more than {limits.MAX_JSON}")
-        members[name] = read_whole(place, status.st_size)
-    return members
-
-
-def read_whole(place: Path, size: int) -> bytes:
-    """Read a file of a known size; what grew or was replaced meanwhile is refused.
-
-    Parameters
-    ----------
-    place : Path
-        A regular file.
-    size : int
-        Its size in bytes.
-
-    Returns
-    -------
-    bytes
-        Its contents.
-
-    Raises
-    ------
-    ArchiveError
-        If it cannot be read, or has another size.
-    """
-    try:
-        with place.open("rb") as file:
-            data = file.read(size + 1)
-    except OSError as error:
-        raise ArchiveError(f"{place.name} cannot be read: {error.strerror}") from None
-    if len(data) != size:
-        raise ArchiveError(f"{place.name} changed while it was read")
-    return data
-
-
-def _read_zip(place: Path) -> dict[str, bytes]:
-    if not stat.S_ISREG(place.stat().st_mode):
-        raise ArchiveError(f"the model must be a file or a folder. Received: {str(place)!r}")
-    with zip_errors(), opened_zip(place) as archive:
-        size = place.stat().st_size
-        return {name: read_member(archive, name, size) for name in (_CONFIG, _METADATA, _WEIGHTS)}
-
-
-@contextmanager
-def zip_errors() -> Iterator[None]:
-    """Raise what goes wrong with a zip in the block as `ArchiveError`."""
-    try:
-        yield
-    except ArchiveError:
-        raise
-    # NotImplementedError: another compression; RuntimeError: encrypted; the rest: damaged
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise ArchiveError(f"not a readable .keras file: {error}") from None
-    except (RuntimeError, ValueError, OverflowError, OSError, UnicodeError) as error:
-        raise ArchiveError(f"not a readable .keras file: {error}") from None
-
-
-@contextmanager
-def opened_zip(place: Path) -> Iterator[zipfile.ZipFile]:
-    """Open an archive whose list of files is within the limits."""
-    with place.open("rb") as file:
-        _check_directory(file.read, file.seek, place.stat().st_size)
-        with zipfile.ZipFile(file) as archive:
-            _check_names([info.filename for info in archive.infolist()])
-            yield archive
-
-
-def _check_directory(
-    read: Callable[[int], bytes], seek: Callable[[int], int], file_size: int
-) -> None:
-    """Refuse a list of files that is too long, before `zipfile` builds an object for each."""
-    tail_size = min(file_size, _END_SIZE + _MAX_COMMENT + _LOCATOR_SIZE)
-    seek(file_size - tail_size)
-    tail = read(tail_size)
-    at = tail.rfind(b"PK\5\6")
-    if at < 0 or at + _END_SIZE > len(tail):
-        raise ArchiveError("not a .keras file: the list of files at the end of a zip is missing")
-    count = int.from_bytes(tail[at + 10 : at + 12], "little")
-    size = int.from_bytes(tail[at + 12 : at + 16], "little")
-    if tail[max(0, at - _LOCATOR_SIZE) : at].startswith(b"PK\6\7") or size == 0xFFFFFFFF:
-        # A second list with 64-bit numbers, which would be believed instead of this one.
-        raise ArchiveError("a zip64 archive, as for files of 4 GB: unzip it, and load the folder")
-    if count > limits.MAX_MEMBERS or size > limits.MAX_DIRECTORY:
-        raise ArchiveError(f"an archive of {count} files, whose list has {size} bytes: too many")
-    end = file_size - tail_size + at
-    seek(max(0, end - size))
-    listed = read(min(size, end)).count(b"PK\1\2")  # zipfile believes the list, not the count
-    if listed > limits.MAX_MEMBERS:
-        raise ArchiveError(f"an archive of {listed} files: too many")
-    seek(0)
-
-
-def _check_names(names: list[str]) -> None:
-    for name in names:
-        parts = name.replace("\\", "/").split("/")
-        if ".." in parts or name[:1] in ("/", "\\") or ":" in parts[0]:
-            raise ArchiveError(f"a name that leaves the archive: {name!r}")
-    for name in (_CONFIG, _METADATA, _WEIGHTS):
-        if names.count(name) != 1:
-            found = "missing" if name not in names else "there more than once"
-            raise ArchiveError(f"{name} is {found} in the archive")
-
-
-def read_member(archive: zipfile.ZipFile, name: str, file_size: int) -> bytes:
-    """Return the contents of a member, whose sizes are checked first.
-
-    Parameters
-    ----------
-    archive : ZipFile
-        Where it is.
-    name : str
-        Its name, which is there.
-    file_size : int
-        The size of the archive.
-
-    Returns
-    -------
-    bytes
-        No more than the limits allow.
-
-    Raises
-    ------
-    ArchiveError
-        If it would be more, or less than it claims.
-    """
-    info = archive.getinfo(name)
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ArchiveError(f"{name} is compressed in a way that Keras does not use")
-    limit = max(limits.MAX_EXPANDED, limits.MAX_RATIO * info.compress_size)
-    limit = limit if name == _WEIGHTS else limits.MAX_JSON
-    if info.compress_size > file_size or info.file_size > limit:
-        raise ArchiveError(
-            f"{name} claims to expand from {info.compress_size} to {info.file_size} bytes, "
-            f"more than an archive of {file_size} bytes may"
-        )
-    with archive.open(info) as member:
-        data = member.read(info.file_size + 1)  # never more than that, whatever the stream says
-    if len(data) != info.file_size:
-        raise ArchiveError(f"{name} is truncated: {len(data)} of {info.file_size} bytes")
-    return data
-
-
-def read_json(data: bytes, name: str) -> dict[str, Any]:
-    """Return the object that bytes of JSON hold, within the limits.
-
-    Parameters
-    ----------
-    data : bytes
-        The text.
-    name : str
-        What it is, for messages.
-
-    Returns
-    -------
-    dict
-        The object.
-
-    Raises
-    ------
-    ArchiveError
-        If it is none, or too large.
-    """
-    if len(data) > limits.MAX_JSON:
-        raise ArchiveError(f"{name} has {len(data)} bytes, more than {limits.MAX_JSON}")
-    tokens = sum(data.count(mark) for mark in (b"{", b"[", b",", b":"))
-    if tokens > limits.MAX_TOKENS:
-        raise ArchiveError(
-            f"{name} holds {tokens} lists, objects and values; at most {limits.MAX_TOKENS} are read"
-        )
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ArchiveError(f"{name} is not readable JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise ArchiveError(f"{name} must hold an object. Received: {type(value).__name__}")
-    return value
-
-
-def guarded(function: Callable[..., Any], argument: Any) -> Any:
-    """Call the HDF5 reader; what it refuses is the file's fault."""
-    try:
-        return function(argument)
-    except hdf5.FormatError as error:
-        raise ArchiveError(f"weights that cannot be read: {error}") from None

@@ -1,4 +1,4 @@
-"""The files that layers have of their own in an archive, such as vocabularies, read on demand."""
+"""Files that layers saved beside the weights, such as vocabularies, read on demand."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import zipfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from kspike_ref.saved.archive import ArchiveError, opened_zip, read_member, read_whole, zip_errors
+from kspike_ref.saved.container import opened_zip, read_member, read_whole, zip_errors
+from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.limits import budget
 
 _ROOT = "assets"
 
 
 class ZipAssets:
-    """The assets in a ``.keras`` file, which is opened when the first is asked for.
+    """The assets in a ``.keras`` file, which is opened at the first request.
 
     Parameters
     ----------
@@ -48,17 +49,17 @@ class ZipAssets:
         Parameters
         ----------
         path : str
-            Where it is below ``assets/``.
+            Its path below ``assets/``.
 
         Returns
         -------
         bytes or None
-            None where there is no such file.
+            None if there is no such file.
 
         Raises
         ------
-        ArchiveError, LimitError
-            If it cannot be read, or is larger than a model may have.
+        ArchiveError
+            If it cannot be read, or is larger than the limit.
         """
         name = "/".join([_ROOT, *_parts(path)])
         with zip_errors():
@@ -68,7 +69,7 @@ class ZipAssets:
             if self._names[name] > 1:
                 raise ArchiveError(f"{name} is there more than once in the archive")
             budget().read_asset(archive.getinfo(name).file_size, name)
-            return read_member(archive, name, self._place.stat().st_size)
+            return read_member(archive, name)
 
     def close(self) -> None:
         """Close the file."""
@@ -93,7 +94,7 @@ class FolderAssets:
         return self._find(path) is not None
 
     def read(self, path: str) -> bytes | None:
-        """Return the contents of a file, as `ZipAssets.read`; no link is followed."""
+        """Return the contents of a file, as `ZipAssets.read` does; links are not followed."""
         size = self._find(path)
         if size is None:
             return None
@@ -101,7 +102,7 @@ class FolderAssets:
         return read_whole(self._place.joinpath(_ROOT, path), size)
 
     def _find(self, path: str) -> int | None:
-        """Return the size of a file, None where there is none; refuse what is no plain file."""
+        """Return the size of a regular file, None if there is no file; refuse anything else."""
         place, size = self._place, 0
         parts = [_ROOT, *_parts(path)]
         for i, part in enumerate(parts):
@@ -124,8 +125,8 @@ class FolderAssets:
 
 
 def _parts(path: str) -> list[str]:
-    """Return the names in a path; refuse those that lead elsewhere."""
+    """Return the parts of a path; refuse a path that leads out of the archive."""
     parts = path.split("/")
     if any(part in ("", ".", "..") or "\\" in part or ":" in part for part in parts):
-        raise ArchiveError(f"a name that leaves the archive: {path!r:.80}")
+        raise ArchiveError(f"a file name leaves the archive: {path!r:.80}")
     return parts

@@ -1,4 +1,4 @@
-"""From a parsed model to a graph: nodes in the order in which they run, their weights loaded.
+"""The builder of graphs: nodes in the order in which they run, with their weights.
 
 Nested models are flattened: their nodes are named ``outer/inner``. A layer that is applied several
 times has one node for each application, and its weights once.
@@ -6,11 +6,10 @@ times has one node for each application, and its weights once.
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from kspike_ref.layers.base import (
@@ -26,9 +25,19 @@ from kspike_ref.layers.shape import InputLayer
 from kspike_ref.layers.wrapper import Carrier, Fold, Unfold
 from kspike_ref.running.graph import Graph, Node, Ref, refs, substitute
 from kspike_ref.saved.applications import arguments_of, order_of, resolve
-from kspike_ref.saved.archive import ArchiveError, Weights
-from kspike_ref.saved.config import Leaf, Member, ModelSpec, leaves, map_leaves
-from kspike_ref.saved.limits import MAX_NODES, LimitError
+from kspike_ref.saved.archive import Weights
+from kspike_ref.saved.calls import (
+    check_call,
+    guarded,
+    in_keras_form,
+    in_order,
+    tensors_in,
+    without_options,
+)
+from kspike_ref.saved.config import Leaf, Member, ModelSpec
+from kspike_ref.saved.errors import ArchiveError
+from kspike_ref.saved.limits import MAX_NODES
+from kspike_ref.saved.structure import leaves, map_leaves
 
 
 def build(spec: ModelSpec, store: Weights) -> Graph:
@@ -51,7 +60,7 @@ def build(spec: ModelSpec, store: Weights) -> Graph:
     UnsupportedLayerError
         If layers are used in a way that is not supported; all of them are listed.
     ArchiveError
-        If the connections, shapes or weights do not make sense.
+        If connections, shapes or weights do not fit.
     """
     builder = _Builder(spec.name, store)
     inputs = []
@@ -66,7 +75,7 @@ def build(spec: ModelSpec, store: Weights) -> Graph:
     except ArchiveError:
         if not builder.unsupported:
             raise
-        outputs = None  # what is behind a layer that is not supported does not fit its inputs
+        outputs = None  # layers behind an unsupported one do not fit their inputs
     if builder.unsupported:
         raise UnsupportedLayerError(list(dict.fromkeys(builder.unsupported)))
     store.check_all_read()
@@ -77,26 +86,31 @@ def build(spec: ModelSpec, store: Weights) -> Graph:
 
 
 def _bare(structure: Any) -> Any:
-    """Return the one item of a list of one, as Keras' Functional models take their ends."""
+    """Return the item of a list of one, as Keras' Functional models do with their ends."""
     return structure[0] if isinstance(structure, list) and len(structure) == 1 else structure
 
 
+_Around = Carrier | Fold | Unfold  # layers that are put around a model
+
+
 class _Builder:
+    """The nodes so far, and the state of their construction."""
+
     def __init__(self, name: str, store: Weights) -> None:
         self.graph = Graph(name)
         self.store = store
         self.unsupported: list[str] = []
         self.unknown: set[int] = set()  # nodes behind unsupported ones, of unknown shapes
-        self.applied: dict[int, int] = {}  # how often each layer was applied, by identity
-        self.at: tuple[int, ...] = ()  # which application this is, of each model around and of this
+        self.applied: dict[int, int] = {}  # applications of every layer, by identity
+        self.at: tuple[int, ...] = ()  # numbers of this application, and of the models around it
         self.places: list[tuple[int, ...]] = []  # the same, of each node
         self.dropped: set[Ref] = set()  # tensors whose masks a layer took
-        self.own: dict[tuple[int, str], Layer] = {}  # layers around models, which no file has
-        # Layers that hold shared ones, and what is to be done once the others are loaded.
+        self.own: dict[tuple[int, type[_Around]], Layer] = {}  # around models; in no file
+        # Layers that hold shared ones, and their loading, which follows that of the others.
         self.waiting: dict[int, list[Callable[[], Any]]] = {}
 
     def expand(self, spec: ModelSpec, inputs: list[Ref]) -> Any:
-        """Add the nodes of a model applied to tensors; return its outputs in its structure."""
+        """Add the nodes of a model applied to tensors, and return its outputs in its structure."""
         made: dict[tuple[str, int], list[Ref]] = {}
         names = [leaf[0] for leaf in leaves(spec.inputs)]
         if len(names) != len(inputs):
@@ -116,7 +130,7 @@ class _Builder:
         return map_leaves(spec.outputs, find)
 
     def number(self) -> None:
-        """Set the numbers of each layer's nodes to Keras' own: they may run in another order."""
+        """Give the nodes of every layer Keras' numbers; they may run in another order."""
         nodes = self.graph.nodes
         counts: dict[int, int] = {}
         for i in sorted(range(len(nodes)), key=self.places.__getitem__):
@@ -127,44 +141,50 @@ class _Builder:
     def call(self, member: Member, arguments: tuple[Any, ...], keywords: Any) -> list[Ref]:
         """Apply a member, and return its outputs as a list."""
         if member.model is not None:
-            self._check_keywords(member, keywords)
-            masks = list(leaves(keywords.pop("mask", None)))
-            if keywords or len(arguments) != 1:
-                raise ArchiveError(f"model {member.name!r} must be called with its inputs only")
-            tensors = list(leaves(map_leaves(arguments[0], _tensor_only)))
-            tensors = self._with_masks(member, tensors, masks)
-            if member.folds:
-                return self._distributed(member, member.model, tensors)
-            return list(leaves(self.expand(member.model, tensors)))
+            return self._call_model(member, member.model, arguments, keywords)
         assert member.layer is not None  # noqa: S101 (the parser has listed the others)
-        arguments, keywords = _keras_names(member.layer, arguments, keywords)
-        self._check_keywords(member, keywords)
+        arguments, keywords = in_keras_form(member.layer, arguments, keywords)
+        keywords, reasons = without_options(member, keywords)
+        self.unsupported += reasons
         return self.apply(member, member.layer, arguments, keywords)
 
+    def _call_model(
+        self, member: Member, model: ModelSpec, arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> list[Ref]:
+        keywords, reasons = without_options(member, keywords)
+        self.unsupported += reasons
+        masks = list(leaves(keywords.pop("mask", None)))
+        if keywords or len(arguments) != 1:
+            raise ArchiveError(f"model {member.name!r} must be called with its inputs only")
+        tensors = self._with_masks(member, tensors_in(arguments[0]), masks)
+        if member.folds:
+            return self._distributed(member, model, tensors)
+        return list(leaves(self.expand(model, tensors)))
+
     def _with_masks(self, member: Member, tensors: list[Ref], masks: list[Any]) -> list[Ref]:
-        """Return tensors that carry the masks which a model is called with."""
+        """Return a model's inputs, with the masks of the call."""
         place, carried = Member(member.name, "-", []), []
         for tensor, mask in itertools.zip_longest(tensors, masks[: len(tensors)]):
             if mask is None:
                 carried.append(tensor)
                 continue
-            carrier = self._own(member, Carrier, Carrier.verb, "Identity")
+            carrier = self._own(member, Carrier, "Identity")
             carried += self.apply(place, carrier, (tensor,), {"mask": mask})
         return carried
 
     def _distributed(self, member: Member, model: ModelSpec, tensors: list[Ref]) -> list[Ref]:
         """Apply a model to every time step: fold time into the batch, and unfold it."""
-        fold, unfold = (self._own(member, one, one.verb, "Reshape") for one in (Fold, Unfold))
+        fold, unfold = (self._own(member, kind, "Reshape") for kind in (Fold, Unfold))
         place = Member(member.name, "-", [])
         folded = [self.apply(place, fold, (tensor,), {})[0] for tensor in tensors]
         outputs = leaves(self.expand(model, folded))
         return [self.apply(place, unfold, (y, tensors[0]), {})[0] for y in outputs]
 
-    def _own(self, member: Member, kind: type[Layer], what: str, class_name: str) -> Layer:
-        """Return a layer of its own for a model that is a member, the same at each application."""
-        key = (id(member), what)
+    def _own(self, member: Member, kind: type[_Around], class_name: str) -> Layer:
+        """Return the layer of a kind around a model, the same at every application."""
+        key = (id(member), kind)
         if key not in self.own:
-            self.own[key] = kind(f"{member.name}/{what}", class_name, {})
+            self.own[key] = kind(f"{member.name}/{kind.verb}", class_name, {})
         return self.own[key]
 
     def apply(
@@ -173,8 +193,8 @@ class _Builder:
         """Add a node, and return its outputs."""
         nodes = self.graph.nodes
         if len(nodes) >= MAX_NODES:
-            raise ArchiveError(f"a model of more than {MAX_NODES} nodes")
-        arguments, keywords = _in_order(layer, arguments, keywords)
+            raise ArchiveError(f"the model has more than {MAX_NODES} nodes")
+        arguments, keywords = in_order(layer, arguments, keywords)
         shape_of = self._shape_of
         shapes = substitute(arguments, shape_of)
         named = substitute({k: v for k, v in keywords.items() if k != "mask"}, shape_of)
@@ -214,27 +234,27 @@ class _Builder:
         shapes: tuple[Any, ...],
         named: dict[str, Any],
     ) -> tuple[Any, int | None]:
-        """Return the shape of a node's output and the axes of its mask; load what is new."""
-        if not isinstance(layer, InputLayer):  # shapes may fit where a call does not
-            _check_call(layer, shapes, named)
-        output = _sensible(layer.name, layer.output_shape, *shapes, **named)
+        """Return the shape of a node's output and the axes of its mask; load a new layer."""
+        if not isinstance(layer, InputLayer):  # shapes may fit although the call does not
+            check_call(layer, shapes, named)
+        output = guarded(layer.name, layer.output_shape, *shapes, **named)
         check_size(layer.name, output)
         if not any(refs([list(arguments), keywords])) and not isinstance(layer, InputLayer):
             raise ArchiveError(f"layer {layer.name!r} must be called with a tensor of the model")
         self._load(member, layer, shapes)
         given = self._mask_axes(arguments, keywords)
-        return output, _sensible(layer.name, layer.mask_axes, given, *shapes)
+        return output, guarded(layer.name, layer.mask_axes, given, *shapes)
 
     def _load(self, member: Member, layer: Layer, shapes: tuple[Any, ...]) -> None:
         """Load a layer at its first application, and check the shapes of others."""
         if self.applied[id(layer)] > 1:
-            job = partial(_sensible, layer.name, layer.check_again, *shapes)
+            job = partial(guarded, layer.name, layer.check_again, *shapes)
             if id(layer) in self.waiting:
                 self.waiting[id(layer)].append(job)
             else:
                 job()
             return
-        job = partial(_sensible, layer.name, load_part, layer, self.store, member.path, *shapes)
+        job = partial(guarded, layer.name, load_part, layer, self.store, member.path, *shapes)
         try:
             job()
         except SavedElsewhereError:
@@ -250,7 +270,7 @@ class _Builder:
                 self.unsupported.append(str(error))
 
     def _mask_axes(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        """Return how many axes the mask of each argument has, None where there is none."""
+        """Return the number of axes of each argument's mask, None for no mask."""
         given = substitute(arguments, self._carried)
         if "mask" not in keywords:
             return given
@@ -260,7 +280,7 @@ class _Builder:
         return (axes, *given[1:])
 
     def _carried(self, tensor: Ref) -> int | None:
-        """Return how many axes the mask has that a tensor carries still."""
+        """Return the number of axes of a tensor's mask, None for no mask."""
         return None if tensor in self.dropped else self.graph.masks.get(tensor)
 
     def _finder(self, made: dict[tuple[str, int], list[Ref]], name: str) -> Callable[[Leaf], Ref]:
@@ -276,97 +296,3 @@ class _Builder:
 
     def _shape_of(self, tensor: Ref) -> Shape:
         return self.graph.nodes[tensor.node].output_shapes[tensor.output]
-
-    def _check_keywords(self, member: Member, keywords: dict[str, Any]) -> None:
-        training = keywords.pop("training", None)
-        if training and not getattr(member.layer, "ignores_training", False):
-            given = "a tensor" if isinstance(training, Ref) else "True"
-            self.unsupported.append(f"{member.name}: called with training={given}")
-        mask = keywords.get("mask")
-        listens = member.layer is None or member.layer.uses_mask
-        masks = leaves(mask) if member.layer is None or isinstance(mask, list) else [mask]
-        if not (listens and all(one is None or isinstance(one, Ref) for one in masks)):
-            # Older versions of Keras write a None for each of several inputs.
-            if any(one is not None for one in leaves(mask)):
-                self.unsupported.append(f"{member.name}: called with a mask")
-            keywords["mask"] = None
-        for key in [key for key, value in keywords.items() if value is None]:
-            del keywords[key]
-
-
-def _in_order(
-    layer: Layer, arguments: tuple[Any, ...], keywords: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return arguments that were given by name in their places."""
-    rest = dict(keywords)
-    for name in layer.argument_names[len(arguments) :]:
-        if name not in rest:
-            break
-        arguments = (*arguments, rest.pop(name))
-    return arguments, rest
-
-
-def _sensible(name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Call what depends on a stranger's configuration; its failures are the archive's fault."""
-    try:
-        return function(*args, **kwargs)
-    except (ArchiveError, UnsupportedUseError):
-        raise
-    except LimitError as error:
-        raise ArchiveError(str(error)) from None
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        detail = f"{args!r:.200}: {error}"
-        raise ArchiveError(f"layer {name!r} does not fit its inputs {detail}") from error
-
-
-def _tensor_only(value: Any) -> Ref:
-    if not isinstance(value, Ref):
-        raise ArchiveError(f"a model must be applied to tensors. Received: {value!r:.80}")
-    return value
-
-
-def _keras_names(
-    layer: Layer, arguments: tuple[Any, ...], keywords: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return arguments with those as keywords that a layer's call takes by keyword only."""
-    if not arguments:  # Keras lets the inputs be named
-        first = next((key for key in _INPUTS if key in keywords), None)
-        if first is not None and first not in inspect.signature(layer.call).parameters:
-            arguments = (keywords[first],)
-            keywords = {key: value for key, value in keywords.items() if key != first}
-    own = _positional(type(layer).call)
-    if own is None or len(arguments) <= own:
-        return arguments, keywords
-    names = layer.keras_arguments[own - 1 :]
-    extra = arguments[own:]
-    if len(extra) > len(names) or set(names[: len(extra)]) & set(keywords):
-        raise ArchiveError(f"layer {layer.name!r} is called with {len(arguments)} arguments")
-    return arguments[:own], keywords | dict(zip(names, extra, strict=False))
-
-
-_INPUTS = ("inputs", "sequences", "sequence", "x")
-
-
-@lru_cache(maxsize=512)
-def _positional(call: Callable[..., Any]) -> int | None:
-    """Return how many arguments a layer's call takes by position; None for any number."""
-    parameters = [p for p in inspect.signature(call).parameters.values() if p.name != "mask"]
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return None
-    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters[1:])
-
-
-def _check_call(layer: Layer, shapes: tuple[Any, ...], named: dict[str, Any]) -> None:
-    """Refuse arguments that a layer does not take."""
-    own = _positional(type(layer).call)
-    if own is not None and len(shapes) > own:
-        raise ArchiveError(
-            f"layer {layer.name!r} takes {own} arguments. Received: {len(shapes)}, {shapes!r:.200}"
-        )
-    parameters = inspect.signature(layer.call).parameters
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    unknown = [key for key in named if key not in parameters and not takes_any]
-    if unknown:
-        options = ", ".join(unknown)
-        raise UnsupportedUseError(f"called with arguments that are not known here: {options}")
-    _sensible(layer.name, inspect.signature(layer.call).bind, *shapes, **named)

@@ -1,25 +1,26 @@
-"""Parses a serialised model into members: layers and nested models, and where their weights are."""
+"""The parser of serialised models: layers, nested models, and the places of their weights."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kspike_ref.layers.base import Layer, UnsupportedLayerError, UnsupportedUseError, policy_name
 from kspike_ref.layers.registry import create, is_integral, key_of, saved_name
 from kspike_ref.layers.wrapper import OVER_TIME
-from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.limits import MAX_NESTING, budget
 from kspike_ref.saved.shared import AmbiguousError
+from kspike_ref.saved.structure import map_leaves
 
 MODELS = ("Sequential", "Functional", "Model")
 
-# Where weights are found by name: what stands for "/" in a name, and between the names of a layer.
+# In paths of weights that are stored by name: for "/" in a name, and between a layer's names.
 SLASH, ALIAS = "\\", "\0"
 
-Leaf = tuple[str, int, int]  # which layer, which application of it, which of its outputs
+Leaf = tuple[str, int, int]  # a tensor: layer, number of its application, number of the output
 
 
 @dataclass
@@ -29,15 +30,15 @@ class Member:
     Attributes
     ----------
     name : str
-        Its name there.
+        Its name in the model.
     path : str
-        Where Keras saved its weights.
+        The group of its weights.
     applications : list
         Keras' ``inbound_nodes``.
     layer, model : Layer or ModelSpec, optional
-        What it is.
+        The layer or the model.
     folds : bool
-        Whether time is folded into the batch around the model: a TimeDistributed one.
+        Whether time is folded into the batch around the model, as in TimeDistributed.
     """
 
     name: str
@@ -59,9 +60,9 @@ class ModelSpec:
     members : dict of str to Member
         In the order of the configuration.
     inputs, outputs : Leaf, list or dict
-        Which tensors go in and come out, in the model's own structure.
+        The tensors that go in and come out, in the model's own structure.
     order : list, optional
-        Its applications in the order in which they run, once somebody found it.
+        Its applications in the order in which they run, once it is known.
     """
 
     name: str
@@ -77,21 +78,21 @@ def parse(config: Mapping[str, Any], by_name: bool = False) -> ModelSpec:
     Parameters
     ----------
     config : dict
-        What ``config.json`` holds.
+        The contents of ``config.json``.
     by_name : bool
         Whether weights are stored under the names of the layers, not by class and number.
 
     Returns
     -------
     ModelSpec
-        The same, with layers in place of their configurations.
+        The model, with layers in place of their configurations.
 
     Raises
     ------
     UnsupportedLayerError
-        If there are layers that nobody registered; it lists all of them.
+        If there are unknown layers; the error lists all of them.
     ArchiveError
-        If the configuration does not make sense.
+        If the configuration is invalid.
     """
     if key_of(config) not in MODELS:
         raise UnsupportedLayerError(
@@ -108,6 +109,8 @@ def parse(config: Mapping[str, Any], by_name: bool = False) -> ModelSpec:
 
 
 class _Parser:
+    """The members so far, and the reasons against some of them."""
+
     def __init__(self, by_name: bool) -> None:
         self.by_name = by_name
         self.unsupported: list[str] = []
@@ -150,7 +153,7 @@ class _Parser:
         return spec
 
     def nested(self, config: Mapping[str, Any], path: str, prefix: str, depth: int) -> ModelSpec:
-        """Parse a model within this one, or return it where it is shared."""
+        """Return the specification of a nested model, the same one where the model is shared."""
         shared = budget().models_made
         try:
             spec: ModelSpec | None = shared.find(config)
@@ -192,7 +195,7 @@ class _Parser:
 
 
 def _names_of(item: Mapping[str, Any], name: str) -> list[str]:
-    """Return the names that a layer's weights may be under: within a wrapper, those inside."""
+    """Return the names under which a layer's weights may be, with those of wrapped layers."""
     names, inside, depth = [name], [item], 0
     while inside and depth < MAX_NESTING:
         config, depth = inside.pop().get("config"), depth + 1
@@ -247,7 +250,7 @@ def _chain(spec: ModelSpec) -> None:
 
 
 def leaf_of(value: Any) -> Leaf | None:
-    """Return ``[name, application, output]`` as a tuple, or None if it is none."""
+    """Return ``[name, application, output]`` as a tuple, None for another value."""
     if not isinstance(value, list | tuple) or len(value) != 3 or not isinstance(value[0], str):
         return None
     if not all(type(number) is int and number >= 0 for number in value[1:]):
@@ -256,7 +259,7 @@ def leaf_of(value: Any) -> Leaf | None:
 
 
 def _leaves_of(value: Any, depth: int = 0) -> Any:
-    """Return nested inputs or outputs with a `Leaf` for each tensor."""
+    """Return nested inputs or outputs with a `Leaf` for every tensor."""
     if depth > MAX_NESTING:
         raise ArchiveError("inputs or outputs are nested too deeply")
     leaf = leaf_of(value)
@@ -270,30 +273,9 @@ def _leaves_of(value: Any, depth: int = 0) -> Any:
 
 
 def _from_zero(leaf: Leaf, models: set[str]) -> Leaf:
-    """Count applications from 0: where outputs are named, Keras counts those of models from 1."""
+    """Return an output whose applications count from 0; Keras counts those of models from 1."""
     if leaf[0] not in models:
         return leaf
     if leaf[1] == 0:
         raise ArchiveError(f"the model needs {leaf}, which does not exist")
     return (leaf[0], leaf[1] - 1, leaf[2])
-
-
-def leaves(value: Any) -> Iterator[Any]:
-    """Yield what is at the ends of nested lists and dicts, in Keras' order: keys are sorted."""
-    if isinstance(value, list):
-        for item in value:
-            yield from leaves(item)
-    elif isinstance(value, dict):
-        for key in sorted(value):
-            yield from leaves(value[key])
-    else:
-        yield value
-
-
-def map_leaves(value: Any, function: Callable[[Any], Any]) -> Any:
-    """Return nested lists and dicts with each end replaced."""
-    if isinstance(value, list):
-        return [map_leaves(item, function) for item in value]
-    if isinstance(value, dict):
-        return {key: map_leaves(item, function) for key, item in value.items()}
-    return function(value)

@@ -1,4 +1,4 @@
-"""What kind of file a path leads to, and the model in it, in the form of Keras 3."""
+"""The reader for model files of every supported kind."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import stat
 from pathlib import Path
 
 from kspike_ref.layers.base import UnsupportedLayerError
-from kspike_ref.saved.archive import Archive, ArchiveError, read_archive, read_whole
+from kspike_ref.saved import container
+from kspike_ref.saved.archive import Archive, Weights
 from kspike_ref.saved.assets import FolderAssets, ZipAssets
+from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.keras2 import upgrade
 from kspike_ref.saved.legacy_h5 import read_legacy
 
@@ -36,7 +38,7 @@ def read_model(path: str | os.PathLike[str]) -> Archive:
     FileNotFoundError
         If nothing is there.
     ArchiveError
-        If it is something else; the message says what, and what to do.
+        If it is something else, or damaged.
     UnsupportedLayerError
         If a later major version of Keras wrote it.
     """
@@ -47,7 +49,7 @@ def read_model(path: str | os.PathLike[str]) -> Archive:
     version = re.match(r"\d+", archive.keras_version)
     if version is None:
         raise ArchiveError(
-            f"the file must tell the version of Keras. Received: {archive.keras_version!r:.40}"
+            f"the file must state the version of Keras. Received: {archive.keras_version!r:.40}"
         )
     major = int(version.group()[:9])
     if major > _NEWEST:
@@ -62,7 +64,7 @@ def _read(place: Path) -> Archive:
                 f"{str(place)!r} is a SavedModel folder, whose graph is TensorFlow's: load it in "
                 f"TensorFlow; {_SAVE}"
             )
-        return _with_assets(place)
+        return _read_keras(place)
     status = place.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ArchiveError(f"the model must be a file or a folder. Received: {str(place)!r}")
@@ -72,21 +74,24 @@ def _read(place: Path) -> Archive:
     except OSError as error:
         raise ArchiveError(f"{str(place)!r} cannot be read: {error.strerror}") from None
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return read_legacy(read_whole(place, status.st_size))
+        return read_legacy(container.read_whole(place, status.st_size))
     kind = None if head.startswith(b"PK") else _foreign(head, place.suffix.lower())
     if kind is not None:
         raise ArchiveError(f"{str(place)!r} is {kind}; {_SAVE}")
-    return _with_assets(place)
+    return _read_keras(place)
 
 
-def _with_assets(place: Path) -> Archive:
-    archive = read_archive(place)
-    archive.weights.assets = FolderAssets(place) if place.is_dir() else ZipAssets(place)
-    return archive
+def _read_keras(place: Path) -> Archive:
+    files = container.read_files(place)
+    config = container.read_json(files[container.CONFIG], container.CONFIG)
+    metadata = container.read_json(files[container.METADATA], container.METADATA)
+    assets = FolderAssets(place) if place.is_dir() else ZipAssets(place)
+    weights = Weights(files[container.WEIGHTS], assets)
+    return Archive(config, weights, str(metadata.get("keras_version", "?")))
 
 
 def _foreign(head: bytes, suffix: str) -> str | None:
-    """Return what a file is that holds no model of Keras; None where nothing is known of it."""
+    """Return the kind of a file that is not a Keras model; None for an unknown kind."""
     if head[4:8] == b"TFL3" or suffix == ".tflite":
         return "a LiteRT (TensorFlow Lite) model"
     if suffix == ".onnx" or (head[:1] == b"\x08" and head[2:3] == b"\x12"):

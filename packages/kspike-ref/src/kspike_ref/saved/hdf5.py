@@ -1,21 +1,20 @@
-"""Reads the subset of HDF5 that Keras writes, in Python alone, from bytes that nobody vouches for.
+"""A reader for the subset of HDF5 that Keras writes, in Python alone.
 
 Libhdf5 is a large C library that was not made for hostile files: a mutated one may crash the
 process, and links, external storage, virtual datasets and filters reach beyond the file or expand
 without bound. Keras writes none of that: a superblock of version 0, groups as symbol tables, and
-contiguous arrays. Whatever is not on this short list is refused, every offset is checked, and the
-memory used is bounded by the size of the file: in a file that libhdf5 wrote, no two arrays, names
-or entries share bytes, so no more of them are read than the file has bytes for.
+contiguous arrays. The reader refuses everything else, checks every offset, and bounds its memory by
+the size of the file: in a file that libhdf5 wrote, no two arrays, names or entries share bytes, so
+it reads no more of them than the file has bytes for.
 
 References
 ----------
 HDF5 File Format Specification Version 3.0, sections II (superblock), III.A (B-trees),
-III.B to III.D (symbol tables and local heaps), and IV (object headers).
+III.B to III.D (symbol tables and local heaps), III.E (global heap), and IV.A.1 (object headers).
 """
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,31 +22,23 @@ from typing import Any
 
 import numpy as np
 
+from kspike_ref.saved import hdf5_messages as messages
+from kspike_ref.saved.hdf5_messages import FormatError, unpack
+
+__all__ = ["Dataset", "File", "FormatError"]
+
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SUPERBLOCK_SIZE = 96
 _ENTRY_SIZE = 40  # a symbol table entry with 8-byte offsets
-_MAX_RANK = 32  # what HDF5 allows
 _MAX_NAME = 1024  # bytes; names may overlap in the heap, so without a limit they grow quadratically
 _MAX_HEADER = 64  # blocks of an object header; they may overlap too
-_FIXED_STRING, _VARIABLE = 3, 9  # classes of types
-_READS = 4  # how often an object header is read: as a member, for its values and its attributes
 
-_DATASPACE, _DATATYPE, _EXTERNAL, _LAYOUT = 0x1, 0x3, 0x7, 0x8
-_FILTERS, _ATTRIBUTE, _CONTINUATION, _SYMBOL_TABLE = 0xB, 0xC, 0x10, 0x11
-_NEW_LINKS = (0x2, 0x6)  # link info and link messages: soft, external and user-defined links
+_OF_DATASET = (messages.DATASPACE, messages.DATATYPE, messages.LAYOUT)
 
-# sign, exponent and mantissa of IEEE 754 and bfloat16 in HDF5's words: size → the eight bytes
-# (bit offset, precision, exponent location and size, mantissa location and size), and NumPy's type
-_FLOATS = {
-    struct.pack("<HHBBBB", 0, 16, 10, 5, 0, 10): "f2",
-    struct.pack("<HHBBBB", 0, 32, 23, 8, 0, 23): "f4",
-    struct.pack("<HHBBBB", 0, 64, 52, 11, 0, 52): "f8",
-}
-_BFLOAT16 = struct.pack("<HHBBBB", 0, 16, 7, 8, 0, 7)
-
-
-class FormatError(ValueError):
-    """Bytes that are not HDF5, or HDF5 that Keras does not write."""
+# How many bytes are read in all, as multiples of the file's size. An object header is read up to
+# four times: as a member, for its values and for its attributes. A string is read twice: the text
+# in a heap, and the reference to it.
+_BUDGET = {"values": 1, "names": 1, "entries": 1, "heaps": 1, "strings": 2, "headers": 4}
 
 
 @dataclass(frozen=True)
@@ -61,7 +52,7 @@ class Dataset:
     dtype : str
         NumPy's name of its type, or ``"bfloat16"``.
     start, size : int
-        Where its bytes are in the file.
+        The place of its bytes in the file.
     """
 
     shape: tuple[int, ...]
@@ -97,19 +88,16 @@ class File:
             raise FormatError(f"truncated: {end} bytes are promised, {len(data)} are there")
         (self.root,) = struct.unpack_from("<Q", self._bytes(start + 40, 8))
         self._groups: dict[int, dict[str, int]] = {}
-        self._left = dict.fromkeys(("values", "names", "entries", "headers"), len(data))
-        self._left["headers"] *= _READS
-        self._left["heaps"] = len(data)
-        self._left["strings"] = 2 * len(data)  # what is in a heap, and the references to it
+        self._left = {what: times * len(data) for what, times in _BUDGET.items()}
         self._heaps: dict[int, dict[int, tuple[int, int]]] = {}
 
     def children(self, path: str) -> dict[str, int] | None:
-        """Return the members of the group at ``path``, or None where there is no such group."""
+        """Return the members of the group at ``path``, None if there is no such group."""
         address = self.address(path)
         return None if address is None else self._members(address)
 
     def address(self, path: str) -> int | None:
-        """Return where the object at ``path`` is, or None where there is none."""
+        """Return the address of the object at ``path``, None if there is no such object."""
         address = self.root
         for part in filter(None, path.split("/")):
             member = self._members(address).get(part)
@@ -124,24 +112,24 @@ class File:
         Parameters
         ----------
         address : int
-            Where the object is.
+            The place of its header in the file.
 
         Returns
         -------
         dict of str to list of str
-            The strings of each; None for attributes of another kind.
+            Their strings; None for an attribute that is not text.
 
         Raises
         ------
         FormatError
             If they are damaged.
         """
-        return {
-            name: values
-            for kind, body in self._messages(address)
-            if kind == _ATTRIBUTE
-            for name, values in [self._attribute(body)]
-        }
+        found = {}
+        for kind, body in self._messages(address):
+            if kind == messages.ATTRIBUTE:
+                attribute = messages.attribute_of(body)
+                found[attribute.name] = self._text(attribute)
+        return found
 
     def dataset(self, address: int) -> Dataset:
         """Return the dataset whose object header is at ``address``.
@@ -149,12 +137,12 @@ class File:
         Parameters
         ----------
         address : int
-            A value of what `children` returned.
+            An address from `children` or `address`.
 
         Returns
         -------
         Dataset
-            What is there, not read.
+            The array, not read.
 
         Raises
         ------
@@ -163,18 +151,18 @@ class File:
         """
         found: dict[int, bytes] = {}
         for kind, body in self._messages(address):
-            if kind in (_EXTERNAL, _FILTERS):
+            if kind in (messages.EXTERNAL, messages.FILTERS):
                 raise FormatError("a dataset stored in another file or behind a filter")
-            if kind in (_DATASPACE, _DATATYPE, _LAYOUT) and found.setdefault(kind, body) != body:
+            if kind in _OF_DATASET and found.setdefault(kind, body) != body:
                 raise FormatError("a dataset described twice")
         if len(found) != 3:
             raise FormatError("not a dataset: its shape, type or place is missing")
-        shape = _shape(found[_DATASPACE])
-        dtype, itemsize = _dtype(found[_DATATYPE])
-        size = itemsize
+        shape = messages.shape_of(found[messages.DATASPACE])
+        dtype, size = messages.type_of(found[messages.DATATYPE])
         for length in shape:
             size *= length
-        start = self._start(found[_LAYOUT], size)
+        start = messages.start_of(found[messages.LAYOUT], size)
+        self._check(start, size)
         return Dataset(shape, dtype, start, size)
 
     def read(self, dataset: Dataset) -> np.ndarray[Any, Any]:
@@ -188,14 +176,18 @@ class File:
         return values.astype(values.dtype.newbyteorder("="))
 
     def _spend(self, what: str, size: int) -> None:
-        """Count bytes of the file that are read; refuse those that must have been read before."""
+        """Count bytes that are read, and refuse more than a file can hold that shares none."""
         self._left[what] -= size
         if self._left[what] < 0:
             raise FormatError(f"{what} that share their bytes: more than {len(self._data)} in all")
 
-    def _bytes(self, start: int, size: int) -> bytes:
+    def _check(self, start: int, size: int) -> None:
+        """Refuse bytes that are outside the file."""
         if start < 0 or size < 0 or start + size > len(self._data):
             raise FormatError(f"truncated: bytes {start} to {start + size} are not in the file")
+
+    def _bytes(self, start: int, size: int) -> bytes:
+        self._check(start, size)
         return self._data[start : start + size]
 
     def _messages(self, address: int) -> Iterator[tuple[int, bytes]]:
@@ -219,23 +211,23 @@ class File:
                 if len(body) < body_size:
                     raise FormatError("a message that is longer than its object header")
                 at, count = at + 8 + body_size, count - 1
-                if kind == _CONTINUATION:
-                    blocks.append(_unpack("<QQ", body))
-                elif flags & 2 and kind != _ATTRIBUTE:
+                if kind == messages.CONTINUATION:
+                    blocks.append(unpack("<QQ", body))
+                elif flags & 2 and kind != messages.ATTRIBUTE:
                     raise FormatError("a shared message")
                 else:
                     yield kind, body
 
     def _members(self, address: int) -> dict[str, int]:
-        """Return name → address of what a group holds."""
+        """Return the addresses of a group's members by their names."""
         if address in self._groups:
             return self._groups[address]
         tables = []
         for kind, body in self._messages(address):
-            if kind in _NEW_LINKS:
+            if kind in messages.NEW_LINKS:
                 raise FormatError("links that Keras does not write (soft, external, or new style)")
-            if kind == _SYMBOL_TABLE:
-                tables.append(_unpack("<QQ", body))
+            if kind == messages.SYMBOL_TABLE:
+                tables.append(unpack("<QQ", body))
         if len(tables) != 1:
             raise FormatError("not a group")
         (tree, heap), members = tables[0], {}
@@ -251,13 +243,12 @@ class File:
         return members
 
     def _heap(self, address: int) -> tuple[int, int]:
-        """Return where a group's names start and end."""
+        """Return the start and the end of a group's names."""
         head = self._bytes(address, 32)
         if head[:4] != b"HEAP":
             raise FormatError("a group without names")
         size, _, start = struct.unpack_from("<QQQ", head, 8)
-        if start + size > len(self._data):
-            raise FormatError(f"truncated: bytes {start} to {start + size} are not in the file")
+        self._check(start, size)
         return start, start + size
 
     def _name(self, names: tuple[int, int], offset: int) -> str:
@@ -293,35 +284,19 @@ class File:
             else:
                 raise FormatError("a group whose index is damaged")
 
-    def _attribute(self, body: bytes) -> tuple[str, list[str] | None]:
-        """Return the name and the strings of an attribute's message."""
-        version, flags, *sizes = _unpack("<BBHHH", body)
-        if version not in (1, 2, 3) or (version > 1 and flags):
-            raise FormatError("an attribute that Keras does not write")
-        at, parts = 9 if version == 3 else 8, []
-        for size in sizes:
-            parts.append(body[at : at + size])
-            at += -(-size // 8) * 8 if version == 1 else size
-        name, kind, space = parts
-        text = name.rstrip(b"\0").decode("utf-8", "replace")
-        (word,) = _unpack("<I", kind[4:8])
-        if kind[0] & 15 not in (_FIXED_STRING, _VARIABLE) or (
-            kind[0] & 15 == _VARIABLE and kind[1] & 15 != 1
-        ):
-            return text, None
-        count = math.prod(_shape(space))
-        data = body[at:]
-        if count * word > len(data):
-            raise FormatError("an attribute that is longer than its message")
-        self._spend("strings", count * word)
-        items = [data[i * word : (i + 1) * word] for i in range(count)] if word else []
-        if kind[0] & 15 == _VARIABLE:
+    def _text(self, attribute: messages.Attribute) -> list[str] | None:
+        """Return the strings of an attribute, None for another kind of value."""
+        if attribute.items is None:
+            return None
+        self._spend("strings", sum(map(len, attribute.items)))
+        items = attribute.items
+        if attribute.are_references:
             items = [self._global(item) for item in items]
-        return text, [item.rstrip(b"\0").decode("utf-8", "replace") for item in items]
+        return [item.rstrip(b"\0").decode("utf-8", "replace") for item in items]
 
     def _global(self, reference: bytes) -> bytes:
-        """Return what a reference to a global heap stands for."""
-        length, address, index = _unpack("<IQI", reference)
+        """Return the text that a reference to a global heap leads to."""
+        length, address, index = unpack("<IQI", reference)
         if length == 0:
             return b""
         if address not in self._heaps:
@@ -333,13 +308,13 @@ class File:
         return self._bytes(start, length)
 
     def _collection(self, address: int) -> dict[int, tuple[int, int]]:
-        """Return number → place and size of the objects of a global heap."""
+        """Return places and sizes of the objects in a global heap, by their numbers."""
         head = self._bytes(address, 16)
         (size,) = struct.unpack_from("<Q", head, 8)
         if head[:4] != b"GCOL" or size < 16:
             raise FormatError("a global heap that is damaged")
         self._spend("heaps", size)
-        self._bytes(address, size)
+        self._check(address, size)
         objects, at = {}, address + 16
         while at + 16 <= address + size:
             index, _, length = struct.unpack_from("<HH4xQ", self._data, at)
@@ -350,54 +325,3 @@ class File:
             objects[index] = (at + 16, length)
             at += 16 + -(-length // 8) * 8
         return objects
-
-    def _start(self, layout: bytes, size: int) -> int:
-        """Return where a dataset of ``size`` bytes starts."""
-        version, kind = layout[:1], layout[1:2]
-        if version != b"\x03" or kind not in (b"\0", b"\1"):
-            raise FormatError("a chunked or virtual dataset")
-        if kind == b"\0":
-            raise FormatError("a compact dataset")
-        start, stored = _unpack("<QQ", layout[2:])
-        if size == 0:
-            return 0
-        if stored != size:
-            raise FormatError(f"a dataset of {size} bytes with {stored} bytes of storage")
-        self._bytes(start, size)
-        return int(start)
-
-
-def _unpack(form: str, body: bytes) -> tuple[Any, ...]:
-    if len(body) < struct.calcsize(form):
-        raise FormatError("a message that is too short")
-    return struct.unpack_from(form, body)
-
-
-def _shape(body: bytes) -> tuple[int, ...]:
-    version, rank = _unpack("<BB", body)
-    if version not in (1, 2) or rank > _MAX_RANK:
-        raise FormatError("a shape that Keras does not write")
-    if version == 2 and body[3:4] == b"\2":
-        raise FormatError("a dataset without values")
-    return _unpack(f"<{rank}Q", body[8 if version == 1 else 4 :])
-
-
-def _dtype(body: bytes) -> tuple[str, int]:
-    kind, bits, _, _, size = _unpack("<BBBBI", body)
-    if (
-        kind & 15 == 8 and b"FALSE\0" in body and b"TRUE\0" in body and size == 1
-    ):  # h5py's booleans: an enumeration
-        return "u1", 1
-    if kind & 15 == 5 and size == 2:  # opaque: h5py's form of NumPy's bfloat16
-        return "bfloat16", 2
-    order = ">" if bits & 1 else "<"
-    if kind & 15 == 0 and size in (1, 2, 4, 8):
-        return f"{order}{'i' if bits & 8 else 'u'}{size}", size
-    if kind & 15 == 1:
-        layout = body[8:16]
-        if layout == _BFLOAT16 and size == 2 and order == "<":
-            return "bfloat16", 2
-        name = _FLOATS.get(layout)
-        if name and int(name[1]) == size:
-            return order + name, size
-    raise FormatError("values that are not plain numbers")

@@ -1,8 +1,8 @@
-"""Brings the configuration of a Keras 2 model into the form that Keras 3 writes.
+"""The conversion of Keras 2 configurations to the form that Keras 3 writes.
 
-What differs: the arguments of a layer's applications are lists of ``[layer, node, tensor,
-keywords]``, and the nodes of nested models are counted from 1; options have other names; and
-``hard_sigmoid`` is ``clip(0.2·x + 0.5, 0, 1)`` there, not ``clip(x/6 + 0.5, 0, 1)``.
+Three things differ. Arguments of a layer's applications are lists of ``[layer, node, tensor,
+keywords]``, and the nodes of nested models are counted from 1. Options have other names. And
+``hard_sigmoid`` is ``clip(0.2·x + 0.5, 0, 1)`` in Keras 2, not ``clip(x/6 + 0.5, 0, 1)``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.limits import MAX_NESTING
 
 _MODELS = ("Sequential", "Functional", "Model")
@@ -18,8 +18,8 @@ _RECURRENT = ("RNN", "SimpleRNN", "LSTM", "GRU", "Bidirectional")
 _LISTED = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot")
 _OWN_MODULES = ("keras", "tf_keras", "tensorflow")
 _HARD_SIGMOID = {"class_name": "function", "config": "keras2>hard_sigmoid"}
-# Options that say how to compute, or that only have the value of doing nothing; with another value
-# they stay, and the layer says that it does not know them.
+# Options that choose an algorithm, and values with which an option has no effect. An option with
+# another value stays, and is refused as one that the layer does not know.
 _WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "implementation": (0, 1, 2),
     "virtual_batch_size": (None,),
@@ -54,7 +54,7 @@ def upgrade(item: Any, depth: int = 0) -> dict[str, Any]:
     item : dict
         With ``class_name`` and ``config``.
     depth : int
-        How many models and layers are around it.
+        The number of models and layers around it.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def upgrade(item: Any, depth: int = 0) -> dict[str, Any]:
     Raises
     ------
     ArchiveError
-        If it is no serialised object, or one within too many others.
+        If it is not a serialised object, or too many others are around it.
     """
     if depth > MAX_NESTING:
         raise ArchiveError("models or layers are nested too deeply")
@@ -88,7 +88,7 @@ def upgrade(item: Any, depth: int = 0) -> dict[str, Any]:
 
 
 def _model(kind: str, config: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    """Return the configuration of a model, its layers and their applications in the new form."""
+    """Return the configuration of a model, with its layers and their applications."""
     items = config.get("layers")
     if not isinstance(items, list) or not items:
         raise ArchiveError("a model must hold a list of layers")
@@ -110,7 +110,7 @@ def _model(kind: str, config: Mapping[str, Any], depth: int) -> dict[str, Any]:
         **config,
         "layers": new,
         "input_layers": _single(config.get("input_layers")),
-        # Keras 3 counts the nodes of Functional models from 1 in this one place, too.
+        # In this one place, Keras 3 counts the nodes of Functional models from 1 as well.
         "output_layers": _shifted(_single(config.get("output_layers")), from_one - functional),
     }
 
@@ -146,15 +146,15 @@ def _layer(kind: str, config: Mapping[str, Any], depth: int) -> dict[str, Any]:
         elif key == "cells" and isinstance(value, list):
             value = [upgrade(cell, depth + 1) for cell in value]
         result[renamed.get(key, key)] = value
-    if kind in _LISTED[:6]:  # what merges element by element joins masks in another way there
+    if kind in _LISTED[:6]:  # Keras 2 combines the masks of elementwise merges in another way
         result["of_keras_2"] = True
     if kind in ("GRU", "GRUCell"):
-        result.setdefault("reset_after", False)  # before Keras 2.2 there was no other way
+        result.setdefault("reset_after", False)  # the only way before Keras 2.2
     return result
 
 
 def _activation(value: Any, depth: int) -> Any:
-    """Return an activation; Keras 2 has another function under the name of hard_sigmoid."""
+    """Return an activation, with the function that Keras 2 calls hard_sigmoid."""
     if isinstance(value, Mapping):
         if value.get("class_name") == "function":
             return _activation(value.get("config"), depth)
@@ -167,7 +167,7 @@ def _name(item: Mapping[str, Any]) -> str:
 
 
 def _counts_from_one(item: Mapping[str, Any]) -> bool:
-    """Return whether applications of a model are counted behind the one that made it."""
+    """Return whether the applications of a model are counted from 1."""
     if item["class_name"] == "Functional":
         return True
     if item["class_name"] != "Sequential":
@@ -177,7 +177,7 @@ def _counts_from_one(item: Mapping[str, Any]) -> bool:
 
 
 def _single(value: Any) -> Any:
-    """Return the one tensor of a list of one: Keras 2 has no other form for it."""
+    """Return the tensor in a list of one, which is how Keras 2 writes a single tensor."""
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
         return value[0]
     return value
@@ -206,12 +206,12 @@ def _shifted(value: Any, from_one: set[str], depth: int = 0) -> Any:
 
 
 class _Nodes:
-    """Reads the applications of the layers of one model.
+    """A reader for the applications of a model's layers.
 
     Parameters
     ----------
     names, from_one : set of str
-        The layers, and those whose applications are counted from 1.
+        The names of the layers, and of those whose applications are counted from 1.
     """
 
     def __init__(self, names: set[str], from_one: set[str]) -> None:
@@ -239,7 +239,7 @@ class _Nodes:
         return {"args": [first], "kwargs": keywords}
 
     def tensors(self, value: Any, depth: int = 0) -> Any:
-        """Return nested arguments with each tensor in the new form."""
+        """Return nested arguments with every tensor in the new form."""
         if depth > MAX_NESTING:
             raise ArchiveError("arguments are nested too deeply")
         if _is_leaf(value):
@@ -257,7 +257,7 @@ class _Nodes:
 
 
 def _operator(item: dict[str, Any]) -> None:
-    """Turn ``x + y`` and the like, which Keras 2 makes a layer of, into an operation."""
+    """Turn an operator such as ``x + y``, which is a layer in Keras 2, into an operation."""
     operation = _OPERATORS.get(str(item["config"].get("function")))
     fits = all(set(node["kwargs"]) == {"y"} for node in item["inbound_nodes"])
     if operation is None or not fits:

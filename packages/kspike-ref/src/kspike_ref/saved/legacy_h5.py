@@ -1,4 +1,4 @@
-"""Reads whole models from ``.h5`` files, as Keras 2 wrote them and Keras 3 still can.
+"""The reader for whole-model ``.h5`` files, which Keras 2 wrote and Keras 3 still can.
 
 The configuration is the attribute ``model_config`` of the file. The weights of each layer of the
 outermost model are in ``model_weights/<name>``, in the order of its attribute ``weight_names``:
@@ -15,15 +15,17 @@ import numpy as np
 
 from kspike_ref.layers.registry import is_known
 from kspike_ref.saved import hdf5
-from kspike_ref.saved.archive import Archive, ArchiveError, Weights, guarded, read_json, read_values
+from kspike_ref.saved.archive import Archive, Weights, read_values
 from kspike_ref.saved.config import ALIAS, SLASH
+from kspike_ref.saved.container import read_json
+from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.limits import MAX_NESTING
 
 _MAX_PARTS = 8  # of a layer's name with slashes
 
 
 class _Unread:
-    """The weights of one layer of the outermost model that no layer within took yet.
+    """The weights of one layer of the outermost model that have not been read yet.
 
     Parameters
     ----------
@@ -34,7 +36,7 @@ class _Unread:
     def __init__(self, names: list[str]) -> None:
         self._order = {name: i for i, name in enumerate(dict.fromkeys(names))}
         self._left = dict(self._order)
-        # For names of so many parts: part of a path → the weights below it, in reverse.
+        # By the number of parts in a name: part of a path → the weights below it, in reverse.
         self._below: dict[int, dict[str, list[str]]] = {}
 
     def left(self) -> list[str]:
@@ -42,14 +44,14 @@ class _Unread:
         return list(self._left)
 
     def first(self, count: int, layers: list[str]) -> list[str]:
-        """Return the first few weights that are left of a layer with one of some names.
+        """Return the first weights that are left of a layer.
 
         Parameters
         ----------
         count : int
-            How many to return, if there are so many.
+            The largest number of weights to return.
         layers : list of str
-            The names that the layer may have; none for all weights.
+            The names that the layer may have; empty for all weights.
         """
         if not layers:
             return list(itertools.islice(self._left, count))
@@ -57,7 +59,7 @@ class _Unread:
         return sorted(found, key=self._order.__getitem__)[:count]
 
     def take(self, name: str) -> None:
-        """Note that a layer took a weight."""
+        """Remove a weight that was read."""
         del self._left[name]
 
     def _of(self, layer: str, count: int) -> list[str]:
@@ -94,10 +96,11 @@ class LegacyWeights(Weights):
 
     def __init__(self, file: hdf5.File) -> None:
         self._file = file
+        self.assets = None
         self._unread: dict[str, _Unread] = {}
 
     def holds(self, path: str) -> bool:
-        """Return whether there are weights at ``path`` that nobody took yet."""
+        """Return whether there are unread weights at ``path``."""
         _, inner, unread = self._place(path)
         return bool(unread.first(1, inner))
 
@@ -106,7 +109,7 @@ class LegacyWeights(Weights):
     def read(
         self, path: str, name: str, shape: tuple[int, ...], layer: str
     ) -> np.ndarray[Any, Any]:
-        """Return the next variable at ``path``, whatever its number is; see `Weights.read`."""
+        """Return the next variable at ``path``, whatever its number; see `Weights.read`."""
         return next(iter(self.of_layer(path, {name: shape}, layer).values()))
 
     def of_layer(
@@ -124,16 +127,17 @@ class LegacyWeights(Weights):
             )
         values = {}
         for name, key in zip(names, wanted, strict=True):
-            unread.take(name)
             place = f"model_weights/{outer}/{name}"
-            address = guarded(self._file.address, place)
+            address = self._file.address(place)
             if address is None:
                 raise ArchiveError(f"layer {layer!r}: the weight {place} is missing")
             values[key] = read_values(self._file, address, wanted[key], f"layer {layer!r}: {place}")
+        for name in names:  # now that the values fit: a layer may ask again for other shapes
+            unread.take(name)
         return values
 
     def check_all_read(self) -> None:
-        """Refuse weights that no layer took: they were meant for a model of another kind."""
+        """Refuse weights that no layer read, which belong to a model of another kind."""
         for layer, unread in self._unread.items():
             names = unread.left()
             if names:
@@ -143,7 +147,7 @@ class LegacyWeights(Weights):
                 )
 
     def _place(self, path: str) -> tuple[str, list[str], _Unread]:
-        """Return the outermost layer, the names of the innermost one in it, and what is left."""
+        """Return the outermost layer, the names of the innermost one, and the unread weights."""
         parts = path.split("/")
         named = [
             after.replace(SLASH, "/").split(ALIAS)
@@ -152,14 +156,14 @@ class LegacyWeights(Weights):
         ]
         outer = named[0][0]
         if outer not in self._unread:
-            address = guarded(self._file.address, f"model_weights/{outer}")
+            address = self._file.address(f"model_weights/{outer}")
             found = [] if address is None else self._listed(address, "weight_names")
             self._unread[outer] = _Unread(found)
         return outer, named[-1] if len(named) > 1 else [], self._unread[outer]
 
     def _listed(self, address: int, name: str) -> list[str]:
-        """Return a list of names that is an attribute, or several if it is long."""
-        attributes = guarded(self._file.attributes, address)
+        """Return a list of names, which is one attribute, or several if it is long."""
+        attributes = self._file.attributes(address)
         if name in attributes:
             return attributes[name] or []
         names: list[str] = []
@@ -169,9 +173,9 @@ class LegacyWeights(Weights):
 
 
 def _with_modules(item: Any, depth: int = 0) -> Any:
-    """Return a serialised object of Keras 3 with its modules, which it leaves out in this format.
+    """Return a serialised object of Keras 3 with its modules, which this format leaves out.
 
-    An operation of ``keras.ops`` is told from a layer of the same name by what all layers have.
+    A layer has ``trainable`` in its configuration, an operation of ``keras.ops`` does not.
     """
     if depth > MAX_NESTING:
         raise ArchiveError("models are nested too deeply")
@@ -209,14 +213,14 @@ def read_legacy(data: bytes) -> Archive:
     Raises
     ------
     ArchiveError
-        If it is damaged, or holds weights only.
+        If it is damaged, or holds weights without a model.
     """
-    file = guarded(hdf5.File, data)
-    attributes = guarded(file.attributes, file.root)
+    file = hdf5.File(data)
+    attributes = file.attributes(file.root)
     config = attributes.get("model_config")
     if not config:
         raise ArchiveError(
-            "an HDF5 file with weights and without the model: load the weights into the model in "
+            "the HDF5 file holds weights without a model: load the weights into the model in "
             "Keras, then save it whole with model.save('model.keras')"
         )
     version = (attributes.get("keras_version") or ["?"])[0]

@@ -1,8 +1,9 @@
-"""The limits on what one model file may ask for, and the budget that a load draws on.
+"""Limits on the contents of a model file, and the budget of a load.
 
-Model files are untrusted. Every count and size in it is compared with a number in this module
-before memory is spent on it. The numbers are far above what real models need: the largest model of
-``keras.applications`` has 2 MB of configuration, 1,000 layers and fewer than 200,000 JSON tokens.
+Model files are treated as untrusted. Every count and size in one is compared with a number in this
+module before memory is spent on it. The numbers are far above those of real models: the largest
+model of ``keras.applications`` has 2 MB of configuration, 1,000 layers and fewer than 200,000 JSON
+tokens.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.shared import SharedObjects
 
 MAX_JSON = 32 << 20  # bytes of config.json, and of metadata.json
-MAX_TOKENS = 1_000_000  # "{", "[", "," and ":" in one of them; an object of each needs 50 bytes
+MAX_TOKENS = 1_000_000  # "{", "[", "," and ":" in one of them; an object takes 50 bytes
 MAX_MEMBERS = 10_000  # files in an archive; Keras writes three, and assets for some layers
 MAX_DIRECTORY = 4 << 20  # bytes of the list of files
-# Keras stores without compression. A recompressed file is accepted while a member expands to no
-# more than this, or no more than so many times its size.
+# Keras stores files without compression. One that was compressed later is read if it expands to at
+# most MAX_EXPANDED bytes, or to MAX_RATIO times its size.
 MAX_EXPANDED, MAX_RATIO = 64 << 20, 100
 MAX_LAYERS = 10_000  # layers, cells and activations with a configuration of their own
 MAX_NODES = 10_000  # applications of layers, those within nested models counted each time
@@ -29,22 +31,18 @@ MAX_WORDS = 1_000_000  # of all vocabularies, in files and in the configuration
 MAX_MADE = 256 << 20  # bytes of arrays that the configuration alone asks for, without weights
 
 
-class LimitError(ValueError):
-    """More than a file may ask for."""
-
-
 class Budget:
-    """What one load may still make of a file.
+    """The amounts that a load has left.
 
     Attributes
     ----------
     layers, made, assets, words : int
         Layers, bytes of arrays of constants, bytes of vocabularies in files, and words of all
-        vocabularies, that are left.
+        vocabularies.
     depth : int
-        How many layers are around the one that is made now.
+        The number of layers around the one that is made now.
     layers_made, models_made : SharedObjects
-        What was made so far, as it may occur several times in the file.
+        The layers and models so far, which may occur several times in the file.
     """
 
     def __init__(self) -> None:
@@ -56,12 +54,12 @@ class Budget:
 
     @contextmanager
     def layer(self) -> Iterator[None]:
-        """Count one layer, and what is made in the block as being within it."""
+        """Count one layer; layers that the block makes are inside it."""
         self.layers -= 1
         if self.layers < 0:
-            raise LimitError(f"a model of more than {MAX_LAYERS} layers")
+            raise ArchiveError(f"the model has more than {MAX_LAYERS} layers")
         if self.depth >= MAX_NESTING:
-            raise LimitError(f"layers are nested too deeply: more than {MAX_NESTING} levels")
+            raise ArchiveError(f"layers are nested too deeply: more than {MAX_NESTING} levels")
         self.depth += 1
         try:
             yield
@@ -69,22 +67,22 @@ class Budget:
             self.depth -= 1
 
     def make(self, size: int, what: str) -> None:
-        """Count the bytes of an array whose size is only in the configuration."""
+        """Count the bytes of an array whose size is in the configuration alone."""
         self.made -= size
         if self.made < 0:
-            raise LimitError(f"{what} needs {size} bytes; a model may make {MAX_MADE} in all")
+            raise ArchiveError(f"{what} needs {size} bytes; a model may make {MAX_MADE} in all")
 
     def read_asset(self, size: int, what: str) -> None:
         """Count the bytes of a vocabulary's file, before it is read."""
         self.assets -= size
         if self.assets < 0:
-            raise LimitError(f"{what} has {size} bytes; a model may read {MAX_ASSETS} in all")
+            raise ArchiveError(f"{what} has {size} bytes; a model may read {MAX_ASSETS} in all")
 
     def hold_words(self, count: int, what: str) -> None:
         """Count the words of a vocabulary, before objects are made of them."""
         self.words -= count
         if self.words < 0:
-            raise LimitError(f"{what} has {count} words; a model may have {MAX_WORDS} in all")
+            raise ArchiveError(f"{what} has {count} words; a model may have {MAX_WORDS} in all")
 
 
 _current: ContextVar[Budget | None] = ContextVar("budget", default=None)
@@ -92,7 +90,7 @@ _current: ContextVar[Budget | None] = ContextVar("budget", default=None)
 
 @contextmanager
 def one_load() -> Iterator[Budget]:
-    """Give what is loaded in the block a budget of its own."""
+    """Give the load in the block a budget of its own."""
     budget = Budget()
     token = _current.set(budget)
     try:
@@ -102,6 +100,6 @@ def one_load() -> Iterator[Budget]:
 
 
 def budget() -> Budget:
-    """Return the budget of the load that runs, or a new one where none does."""
+    """Return the budget of the current load, or a new one outside of a load."""
     current = _current.get()
     return Budget() if current is None else current

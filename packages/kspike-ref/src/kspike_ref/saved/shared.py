@@ -1,4 +1,4 @@
-"""Objects that occur at several places of a file, and are one."""
+"""Objects that a model file holds at several places, such as shared layers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _IDENTITY = re.compile(r'(?:, )?"shared_object_id": -?\d+')
 
 
 class AmbiguousError(ValueError):
-    """Two objects are alike, and one of them is shared."""
+    """Two objects have the same configuration, and one of them is shared."""
 
 
 @dataclass
 class _Made:
-    """An object without an identity, and its configuration as text, once somebody asks for it."""
+    """An object without an identity, and its configuration as text once it is needed."""
 
     config: Any
     item: Any
@@ -37,7 +37,7 @@ class SharedObjects:
         self._others: dict[tuple[str, str], list[_Made]] = {}
 
     def find(self, config: Mapping[str, Any]) -> Any:
-        """Return the object that was made for another place; None if this is the first.
+        """Return the object that was made for another place, None if this is the first.
 
         Raises
         ------
@@ -52,8 +52,9 @@ class SharedObjects:
             found = [made for made in self._others.get(_key(config), []) if _is(made, wanted)]
             if len(found) > 1:
                 raise AmbiguousError(
-                    f"several layers named {_key(config)[1]!r} are alike, and one of them is used "
-                    "at another place: give them names of their own, and save the model again"
+                    f"several layers named {_key(config)[1]!r} have the same configuration, "
+                    "and one of them is used at another place: give them different names, and save "
+                    "the model again"
                 )
             if not found:
                 return None
@@ -61,7 +62,7 @@ class SharedObjects:
         return self._by_identity[identity]
 
     def add(self, config: Mapping[str, Any], item: Any) -> None:
-        """Remember an object that was made."""
+        """Add an object that was made."""
         identity = config.get("shared_object_id")
         if type(identity) is int:
             self._by_identity[identity] = item

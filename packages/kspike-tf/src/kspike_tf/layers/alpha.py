@@ -1,4 +1,4 @@
-"""Alpha filter: an alpha-function synapse."""
+"""Alpha filter, a second-order synapse."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import keras
 import tensorflow as tf
 
 from kspike_tf import scan
-from kspike_tf.layers.arguments import batch_of, keras_size
+from kspike_tf.layers.arguments import batch_of
+from kspike_tf.layers.filter_weights import HasFlatWeights
 from kspike_tf.layers.filters import FilterCell, FilterLayer
 from kspike_tf.layers.lite_rt import for_each_example
 
@@ -16,42 +17,47 @@ Tensor = Any
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
-class AlphaCell(FilterCell):
+class AlphaCell(HasFlatWeights, FilterCell):
     """RNN cell of an alpha filter.
 
-    The impulse response is t·exp(−t/τ)/τ², the transfer function 1/(τ·s + 1)²;
-    discretised exactly for inputs that are constant within a step. Time constants and initial
-    levels are trained, one a unit.
+    The impulse response is t·exp(−t/τ)/τ², the transfer function 1/(τ·s + 1)². The discretisation
+    is exact for inputs that are constant within a step. Time constants and initial
+    levels are trained, one per unit.
     States are float64, whatever the dtype policy. A state is ``(batch, 2, prod(size))``, for which
-    ``keras.layers.RNN`` has no symbolic shape: in a functional model, take `Alpha` for
-    ``return_state=True``.
+    ``keras.layers.RNN`` has no symbolic shape: for ``return_state=True`` in a functional model,
+    use `Alpha`.
 
     Parameters
     ----------
     size : int or sequence of int
         Shape of a time step, without the batch axis.
     tau_initializer : float, array_like, str or keras.initializers.Initializer
-        Time constants in seconds: a number for all units, one for each, or an initializer. They
-        are clipped to at least 1e-8 when they are used; one that training made negative still has
-        a gradient, which takes it back where that lowers the loss.
+        Time constants in seconds: one number, an array with one per unit, or an initializer. In
+        use they are at least 1e-8. A smaller one, where training led to it, still has a gradient,
+        which raises it if that lowers the loss.
     dt : float, tf.Variable, keras.Variable or None, optional
         Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
     apply_during_training : bool, optional
-        Whether training filters too; otherwise inputs pass unchanged in training, and the weights
-        are not trained.
+        Whether to filter in training too; otherwise training passes inputs on unchanged, and the
+        weights are not trained.
     level_initializer : str or keras.initializers.Initializer, optional
         Outputs before the first step.
     initial_level_constraint : str or keras.constraints.Constraint, optional
         Constraint of the initial level.
     tau_constraint : str or keras.constraints.Constraint, optional
-        Constraint of the time constants; ``kspike_tf.constraints.Mean()`` gives all units the same.
-    **kwargs
-        For ``keras.layers.Layer``.
+        Constraint of the time constants; ``kspike_tf.constraints.Mean()`` gives all units the
+        same one.
+    name : str, optional
+        Name of the cell.
+    dtype : str or keras.DTypePolicy, optional
+        Type or policy of inputs and outputs.
+    trainable : bool, optional
+        Whether time constants and initial levels are trained.
 
     Attributes
     ----------
     tau, initial_level : keras.Variable
-        The trainable weights, ``(prod(size),)``.
+        The trainable weights, ``(1, *size)``.
 
     Raises
     ------
@@ -67,13 +73,8 @@ class AlphaCell(FilterCell):
     [0.0047 0.0175 0.0369]
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        #: Output, and τ times its derivative.
-        self.state_size = keras_size((2, self.units))
-
-    def _weight_shape(self) -> tuple[int, ...]:
-        return (self.units,)
+    def _state_shape(self) -> tuple[int, ...]:
+        return 2, self.units  # the output, and τ times its derivative
 
     def get_initial_state(
         self, inputs: Any = None, batch_size: Any = None, dtype: Any = None
@@ -83,28 +84,25 @@ class AlphaCell(FilterCell):
         Parameters
         ----------
         inputs : tf.Tensor, optional
-            Gives the batch size, if ``batch_size`` is not given.
+            Used for the batch size if ``batch_size`` is None.
         batch_size : int or tf.Tensor, optional
             Number of examples.
         dtype : str, optional
-            Float64 if not given.
+            Type of the states, by default float64.
 
         Returns
         -------
         list of tf.Tensor
-            One, ``(batch, 2, prod(size))``: the output, and τ times its derivative.
+            The state, ``(batch, 2, prod(size))``, in a list: output, and τ times its derivative.
         """
-        level = tf.cast(self.initial_level.value, dtype or "float64")
+        level = tf.reshape(tf.cast(self.initial_level.value, dtype or "float64"), [-1])
         state = tf.stack([level, tf.zeros_like(level)])
         return [for_each_example(state, [batch_of(inputs, batch_size), 2, self.units])]
 
-    def call_inference(self, inputs: Tensor, states: Any) -> Any:
-        """Take one time step of the filter."""
-        x = self._cast(inputs)
-        before = tf.cast(states[0], "float64")  # float32 where Keras' RNN runs several cells
-        state = scan.alpha_step(self._flat(x), before, self.tau.value, self._seconds())
-        y = tf.cast(tf.reshape(state[:, 0], tf.shape(x)), x.dtype)
-        return y, [tf.cast(state, states[0].dtype)]
+    def _step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        tau = tf.reshape(self.tau.value, [-1])
+        state = scan.alpha_step(self._flat(x), state, tau, self._seconds())
+        return tf.reshape(state[:, 0], tf.shape(x)), state
 
     def _scan(self, *args: Tensor) -> Any:
         return scan.alpha(*args)
@@ -114,39 +112,60 @@ class AlphaCell(FilterCell):
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
-class Alpha(FilterLayer):
+class Alpha(HasFlatWeights, FilterLayer):
     """Layer of alpha filters.
 
-    The impulse response is t·exp(−t/τ)/τ², the transfer function 1/(τ·s + 1)²;
-    discretised exactly for inputs that are constant within a step. Time constants and initial
-    levels are trained, one a unit.
+    The impulse response is t·exp(−t/τ)/τ², the transfer function 1/(τ·s + 1)². The discretisation
+    is exact for inputs that are constant within a step. Time constants and initial
+    levels are trained, one per unit.
 
     The input needs a time axis.
 
     Parameters
     ----------
     tau_initializer : float, array_like, str or keras.initializers.Initializer
-        Time constants in seconds: a number for all units, one for each, or an initializer. They
-        are clipped to at least 1e-8 when they are used; one that training made negative still has
-        a gradient, which takes it back where that lowers the loss.
+        Time constants in seconds: one number, an array with one per unit, or an initializer. In
+        use they are at least 1e-8. A smaller one, where training led to it, still has a gradient,
+        which raises it if that lowers the loss.
     dt : float, tf.Variable, keras.Variable or None, optional
         Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
     apply_during_training : bool, optional
-        Whether training filters too; otherwise inputs pass unchanged in training, and the weights
-        are not trained.
+        Whether to filter in training too; otherwise training passes inputs on unchanged, and the
+        weights are not trained.
     level_initializer : str or keras.initializers.Initializer, optional
         Outputs before the first step.
     initial_level_constraint : str or keras.constraints.Constraint, optional
         Constraint of the initial level.
     tau_constraint : str or keras.constraints.Constraint, optional
-        Constraint of the time constants; ``kspike_tf.constraints.Mean()`` gives all units the same.
-    **kwargs
-        The options of `KerasSpikingLayer` and of ``keras.layers.Layer``.
+        Constraint of the time constants; ``kspike_tf.constraints.Mean()`` gives all units the
+        same one.
+    return_sequences : bool, optional
+        Whether to return the outputs of all steps, or only the last one.
+    return_state : bool, optional
+        Whether to return the final states too.
+    stateful : bool, optional
+        Whether a call starts from the final states of the call before; see `reset_states`.
+    unroll : bool, optional
+        Without effect on the outputs, because the layer takes all steps at once; needs a known
+        number of steps.
+    time_major : bool, optional
+        Whether inputs, masks and outputs are ``(time, batch, *units)``.
+    activity_regularizer : str or keras.regularizers.Regularizer, optional
+        Penalty on the outputs.
+    name : str, optional
+        Name of the layer.
+    dtype : str or keras.DTypePolicy, optional
+        Type or policy of inputs and outputs.
+    trainable : bool, optional
+        Whether time constants and initial levels are trained.
+    input_shape : tuple of int, optional
+        Shape of the inputs without the batch axis, for the first layer of a ``Sequential`` model;
+        Keras 3 prefers ``keras.Input``.
 
     Attributes
     ----------
     tau, initial_level : keras.Variable
-        The trainable weights, ``(prod(size),)``.
+        The trainable weights, ``(1, *size)``.
 
     Raises
     ------

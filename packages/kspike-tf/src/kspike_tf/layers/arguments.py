@@ -1,19 +1,99 @@
-"""What arguments of cells and layers stand for, and what is refused."""
+"""Names and values of the arguments of layers and cells."""
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import math
 import numbers
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+Constructor = TypeVar("Constructor", bound=Callable[..., None])
+
+# Types in the signatures of layers and cells.
+Size = int | Sequence[int]
+Dt = float | tf.Variable | keras.Variable | None
+Activation = str | Callable[[Any], Any] | keras.layers.Layer | None
+Initializer = str | keras.initializers.Initializer
+Tau = float | Sequence[Any] | np.ndarray[Any, Any] | Initializer
+Constraint = str | keras.constraints.Constraint | None
+Regularizer = str | keras.regularizers.Regularizer | None
+DType = str | keras.dtype_policies.DTypePolicy | None
+
+# Arguments of keras.layers.Layer, two of which its signature does not name.
+_OF_KERAS = {
+    *inspect.signature(keras.layers.Layer.__init__).parameters,
+    "input_dim",
+    "input_shape",
+} - {"self", "kwargs"}
+_OTHER_NAMES = {
+    "neurons": "size",
+    "tau": "tau_initializer",
+    "units": "size",
+}
+
+
+def suggests_options(init: Constructor) -> Constructor:
+    """Decorate a constructor: its error for an unknown option suggests a similar one."""
+    known = _names(init)
+
+    @wraps(init)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        for name, value in kwargs.items():
+            if name not in known:
+                if name == "go_backwards":
+                    refuse_backwards(type(self))
+                raise _unknown_option(type(self), name, value)
+        init(self, *args, **kwargs)
+
+    checked.__signature__ = inspect.signature(init)  # type: ignore[attr-defined]  # Keras reads it
+    return cast(Constructor, checked)
+
+
+def refuse_backwards(cls: type) -> None:
+    """Raise because a layer is to run backwards, as ``keras.layers.Bidirectional`` asks it to."""
+    # Not a TypeError, which Keras hides.
+    raise ValueError(
+        f"{cls.__name__} runs forwards only and does not work in keras.layers.Bidirectional. "
+        "For the other direction, apply a second layer to keras.ops.flip(x, axis=1)"
+    )
+
+
+def _unknown_option(cls: type, name: str, value: Any) -> TypeError:
+    """Return the error for an option that a class does not have."""
+    known: set[str] = set()
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            known |= _names(base.__init__)  # type: ignore[misc]
+            if not _passes_others_on(base.__init__):  # type: ignore[misc]
+                break
+    other = _OTHER_NAMES.get(name)
+    similar = [other] if other in known else difflib.get_close_matches(name, sorted(known), 1)
+    hint = f"Did you mean {similar[0]}?" if similar else f"It has {', '.join(sorted(known))}."
+    return TypeError(f"{cls.__name__} has no option {name}. {hint} Received: {name}={value!r}")
+
+
+def _names(init: Any) -> set[str]:
+    """Return the names of a constructor's arguments, with Keras' if it passes others on."""
+    several = inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL
+    parameters = inspect.signature(init).parameters.values()
+    names = {each.name for each in parameters if each.kind not in several} - {"self"}
+    return names | _OF_KERAS if _passes_others_on(init) else names
+
+
+def _passes_others_on(init: Any) -> bool:
+    parameters = inspect.signature(init).parameters.values()
+    return any(each.kind is each.VAR_KEYWORD for each in parameters)
+
 
 def batch_of(inputs: Any, batch_size: Any) -> Any:
-    """Return the batch size, given directly or by a tensor."""
+    """Return the batch size: a number, or that of a tensor."""
     if batch_size is not None:
         return batch_size
     if inputs is None:
@@ -22,7 +102,7 @@ def batch_of(inputs: Any, batch_size: Any) -> Any:
 
 
 def shape_of(name: str, size: Any) -> tuple[int, ...]:
-    """Return the shape that an integer or a sequence of integers stands for."""
+    """Return an integer or a sequence of integers as a shape."""
     if isinstance(size, tf.TensorShape):
         size = tuple(size)
     values = tuple(size) if isinstance(size, Sequence | np.ndarray) else (size,)
@@ -35,10 +115,11 @@ def shape_of(name: str, size: Any) -> tuple[int, ...]:
 
 
 class UnitAxes(int):
-    """Several unit axes where Keras' RNN takes an integer: their product, which knows the axes.
+    """Several unit axes, as an integer: their product.
 
-    A tuple would be read as the sizes of several states, and give symbolic tensors of wrong shapes.
-    This works wherever no symbolic shape is made of it, and says what to do where one is.
+    Keras' RNN takes a tuple for the sizes of several states, and gives symbolic tensors wrong
+    shapes. It takes this integer wherever it makes no symbolic shape; where it makes one, it gets
+    an error that says what to use.
     """
 
     shape: tuple[int, ...]
@@ -50,14 +131,14 @@ class UnitAxes(int):
         return self
 
     def __int__(self) -> int:
-        """Refuse to be an axis of a Keras tensor: Keras takes the integer of each."""
+        """Refuse to be an axis of a Keras tensor: Keras converts every axis to int."""
         raise TypeError(format(self))
 
     def __repr__(self) -> str:
         return repr(self.shape)
 
     def __format__(self, _: str) -> str:
-        # What Keras' message shows of it.
+        # Keras' error message contains this.
         return (
             f"{self.shape}: keras.layers.RNN has no symbolic outputs or states of several unit "
             "axes. Use the layer in place of the cell, or call the RNN on arrays"
@@ -68,7 +149,7 @@ class UnitAxes(int):
 
 
 def axes_of(size: int) -> tuple[int, ...]:
-    """Return the axes that a size stands for."""
+    """Return a size as unit axes."""
     return size.shape if isinstance(size, UnitAxes) else (size,)
 
 
@@ -85,40 +166,12 @@ def keras_size(shape: tuple[int, ...]) -> int:
 
 
 def plain_size(shape: tuple[int, ...]) -> Any:
-    """Return an integer for a single axis: a configuration is read by people."""
+    """Return the size for a configuration, which people read: an integer for a single axis."""
     return shape[0] if len(shape) == 1 else shape
 
 
-def activation_function(activation: Any) -> Any:
-    """Return the function or layer that an ``activation`` argument stands for."""
-    if isinstance(activation, dict):  # a saved one: Keras before 3.10 knows functions only
-        activation = keras.saving.deserialize_keras_object(activation)
-    function = keras.activations.get(activation)
-    if function is keras.activations.glu:
-        raise ValueError(
-            "activation must give as many values as it takes. Received: 'glu', which gives half "
-            "as many; take keras.activations.glu before the spiking layer, and 'linear' in it"
-        )
-    if not callable(function):
-        raise TypeError(
-            f"activation must be a name, a function or a layer. Received: {activation!r}"
-        )
-    return function
-
-
-def checked_seed(seed: Any) -> int | None:
-    """Return the seed as an int from 0 to 2**64 - 1, or None; -1 stands for the last, and so on."""
-    if seed is None:
-        return None
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
-        raise TypeError(f"seed must be an integer or None. Received: seed={seed!r}")
-    if not -(2**63) <= int(seed) < 2**64:
-        raise ValueError(f"seed must be from -2**63 to 2**64 - 1. Received: seed={seed}")
-    return int(seed) % 2**64
-
-
 def check_units(cell: Any, input_shape: Any) -> None:
-    """Raise where a cell meets inputs of another size."""
+    """Raise if the inputs of a cell have another size."""
     units = tuple(input_shape[1:])
     if len(units) == 1:  # behind another cell in a list
         units = axes_of(units[0])
@@ -129,44 +182,54 @@ def check_units(cell: Any, input_shape: Any) -> None:
         )
 
 
-def tau_initializer_of(tau: Any) -> Any:
-    """Return the initializer that a ``tau_initializer`` argument stands for."""
-    is_array = isinstance(tau, list | tuple | np.ndarray)
-    if not is_array and (isinstance(tau, bool) or not isinstance(tau, numbers.Real)):
-        return keras.initializers.get(tau)
-    values = np.asarray(tau, np.float64)
-    if not (np.isfinite(values) & (values > 0)).all() or not values.size:
+def activation_function(activation: Any) -> Any:
+    """Return an ``activation`` argument as a function or a layer."""
+    if isinstance(activation, dict):  # a saved one: Keras before 3.10 knows functions only
+        activation = keras.saving.deserialize_keras_object(activation)
+    function = keras.activations.get(activation)
+    if function is keras.activations.glu:
         raise ValueError(
-            f"tau_initializer must be positive and finite. Received: tau_initializer={tau}"
+            "activation must return as many values as it takes. Received: 'glu', which returns "
+            "half as many; apply keras.activations.glu before the spiking layer, and use 'linear' "
+            "in it"
         )
-    return keras.initializers.Constant(values.tolist())
+    if not callable(function):
+        raise TypeError(
+            f"activation must be a name, a function or a layer. Received: {activation!r}"
+        )
+    return function
 
 
-def fitted(initializer: Any, size: tuple[int, ...], name: str) -> Any:
-    """Return an initializer for weights of any shape with one number a unit.
-
-    A constant that holds an array, one number for each unit, is given that shape; Keras knows
-    scalars only.
-    """
-    if not isinstance(initializer, keras.initializers.Constant) or not np.ndim(initializer.value):
-        return initializer
-    values = np.asarray(initializer.value)
-    try:
-        values = np.broadcast_to(values, size)
-    except ValueError as error:
+def check_activation(activation: Any, size: tuple[int, ...], dtype: str) -> None:
+    """Raise if an activation changes the shape of a time step."""
+    if isinstance(activation, keras.layers.Layer):
+        try:
+            shape = activation.compute_output_shape((2, *size))
+        except NotImplementedError:
+            return
+    else:
+        with tf.init_scope():  # eagerly
+            shape = activation(tf.zeros((2, *size), dtype)).shape
+    if tuple(shape) != (2, *size):
         raise ValueError(
-            f"{name} must be a number, or an array of the units' shape {size}. "
-            f"Received: an array of shape {values.shape}"
-        ) from error
+            f"activation must return as many values as it takes: it made {tuple(shape)[1:]} of "
+            f"{size}. Received: activation={activation!r}"
+        )
 
-    def call(shape: Any, dtype: Any = None, **kwargs: Any) -> Any:
-        return tf.cast(tf.reshape(tf.constant(values), shape), dtype or "float32")
 
-    return call
+def checked_seed(seed: Any) -> int | None:
+    """Return the seed as an int from 0 to 2**64 - 1, or None; negative ones count from the end."""
+    if seed is None:
+        return None
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
+        raise TypeError(f"seed must be an integer or None. Received: seed={seed!r}")
+    if not -(2**63) <= int(seed) < 2**64:
+        raise ValueError(f"seed must be from -2**63 to 2**64 - 1. Received: seed={seed}")
+    return int(seed) % 2**64
 
 
 def serialized(owner: Any, name: str, serialize: Callable[[Any], Any]) -> Any:
-    """Return what a configuration holds for an argument of a cell or a layer."""
+    """Return an argument of a cell or a layer in the form that a configuration holds."""
     value = getattr(owner, name)
     try:
         # Keras saves a lambda with a warning, and then refuses to load it.
@@ -175,6 +238,6 @@ def serialized(owner: Any, name: str, serialize: Callable[[Any], Any]) -> Any:
     except TypeError:  # partial functions, objects without get_config
         pass
     raise ValueError(
-        f"{name} cannot be serialized: give a name, a named function, or an object that has "
+        f"{name} cannot be serialized: pass a name, a named function, or an object that has "
         f"get_config(). Received: {value!r} in {type(owner).__name__} {owner.name!r}"
     )

@@ -1,7 +1,8 @@
-"""Base class of cells, which take one time step."""
+"""Base classes of cells, which take one time step."""
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any, ClassVar
 
@@ -9,16 +10,26 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kspike_tf.config import VariableDt, dt_config, positive_dt, read_dt, resolve_dt
+from kspike_tf.config import (
+    VariableDt,
+    dt_config,
+    positive_dt,
+    read_dt,
+    resolve_dt,
+    with_unset_dt,
+)
 from kspike_tf.layers.arguments import (
+    Dt,
     axes_of,
     batch_of,
     keras_size,
     plain_size,
     shape_of,
     state_size_of,
+    suggests_options,
 )
-from kspike_tf.layers.settings import HasSettings
+from kspike_tf.layers.lite_rt import check_cell
+from kspike_tf.layers.settings import HasSettings, Setting
 
 Tensor = Any
 Shape = tuple[int | None, ...]
@@ -26,18 +37,18 @@ Shape = tuple[int | None, ...]
 
 @keras.saving.register_keras_serializable("kspike_tf")
 class KerasSpikingCell(HasSettings):
-    """Base class of cells, with a behaviour for training and another for inference.
+    """Base class of cells, with separate behaviour for training and inference.
 
-    Subclass it for a neuron of your own: implement `call_inference`, and `call_training` where
-    training is to differ. Both are differentiated by TensorFlow. A `KerasSpikingLayer` or Keras'
-    own ``keras.layers.RNN`` runs the cell over time.
+    Subclass it for a neuron of your own: implement `call_inference`, and `call_training` if
+    training is to differ. TensorFlow differentiates both. A `KerasSpikingLayer` or Keras' own
+    ``keras.layers.RNN`` runs the cell over time.
 
     Parameters
     ----------
     size : int or sequence of int
         Shape of input and output of a time step, without the batch axis.
     state_size : int, sequence of int or list of these, optional
-        Shape of the state; a list of shapes for several states. As ``size`` if not given.
+        Shape of the state; a list of shapes for several states. By default that of the input.
     dt : float, tf.Variable, keras.Variable or None, optional
         Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
     always_use_inference : bool, optional
@@ -54,7 +65,7 @@ class KerasSpikingCell(HasSettings):
 
     Examples
     --------
-    A leaky integrate-and-fire neuron, whose spikes pass gradients through a smooth stand-in:
+    A leaky integrate-and-fire neuron, with a smooth surrogate for the gradient of its spikes:
 
     >>> class LIFCell(KerasSpikingCell):
     ...     def __init__(self, size, tau=0.02, **kwargs):
@@ -77,36 +88,41 @@ class KerasSpikingCell(HasSettings):
     array([13, 27])
     """
 
-    _settings: ClassVar[Any] = {
-        "size": partial(shape_of, "size"),
-        "state_size": lambda size: size,
-        "dt": resolve_dt,
-        "always_use_inference": bool,
+    _settings: ClassVar[dict[str, Setting]] = {
+        "size": Setting(partial(shape_of, "size")),
+        "state_size": Setting(lambda size: size),
+        "dt": Setting(resolve_dt, is_read_at_calls=True),
+        "always_use_inference": Setting(bool, is_read_at_calls=True),
     }
-    _read_at_calls: ClassVar[tuple[str, ...]] = ("dt", "always_use_inference")
 
+    @suggests_options
     def __init__(
         self,
         size: Any,
         state_size: Any = None,
-        dt: Any = None,
+        dt: Dt = None,
         always_use_inference: bool = True,
         **kwargs: Any,
     ) -> None:
-        # Rates, states and dt keep their precision: cells cast what they use themselves.
+        # No casts by Keras, so that rates, states and dt keep their precision.
         kwargs.setdefault("autocast", False)
         super().__init__(**kwargs)
         self.size = size
-        #: What Keras' RNN reads.
+        #: For Keras' RNN.
         self.output_size = keras_size(self.size)
         self.state_size: Any = state_size_of(self.size if state_size is None else state_size)
-        self.dt = dt
+        self.dt: Any = dt
         self.always_use_inference = always_use_inference
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Make a cell from the result of `get_config`."""
+        return super().from_config(with_unset_dt(config))
 
     def _put(self, name: str, value: Any) -> None:
         super()._put(name, value)
         if name == "dt":
-            # A SavedModel must contain it: TensorFlow follows attributes, and Keras sees no weight.
+            # As an attribute, so that a SavedModel contains it. It is no weight of Keras'.
             self._dt_variable = self.dt.storage if isinstance(self.dt, VariableDt) else None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -122,11 +138,11 @@ class KerasSpikingCell(HasSettings):
 
     @property
     def sequence_dtype(self) -> str:
-        """Type in which a layer hands inputs to the cell."""
+        """Type of the inputs that a layer passes to the cell."""
         return self.compute_dtype
 
     def step_length(self, dtype: str = "float32") -> Any:
-        """Return dt in seconds, as it is now: a NumPy number, or a tensor for a variable dt."""
+        """Return the current dt in seconds: a NumPy number, or a tensor for a variable dt."""
         if isinstance(self.dt, VariableDt):
             value = positive_dt(tf.convert_to_tensor(self.dt.storage))
             return tf.cast(value, dtype)
@@ -154,7 +170,7 @@ class KerasSpikingCell(HasSettings):
         return self.choose(training, self.call_training, self.call_inference)(inputs, states)
 
     def choose(self, training: Any, in_training: Any, in_inference: Any) -> Any:
-        """Return the function that applies: one of two, or a choice when the graph runs."""
+        """Return one of two functions, or a function that chooses when the graph runs."""
         if self.always_use_inference or training is None:
             return in_inference
         if not tf.is_tensor(training):
@@ -187,9 +203,9 @@ class KerasSpikingCell(HasSettings):
         mask: Any = None,
         fresh: bool = False,
     ) -> Any:
-        """Take all time steps at once, where a cell knows a faster way than step by step.
+        """Take all time steps at once; for cells that can do so faster than step by step.
 
-        A `KerasSpikingLayer` uses it, unless a subclass changes what a step does.
+        A `KerasSpikingLayer` uses it, unless a subclass changes a step.
 
         Parameters
         ----------
@@ -215,10 +231,9 @@ class KerasSpikingCell(HasSettings):
 
     @property
     def has_sequence(self) -> bool:
-        """Whether `call_sequence` does what steps would do."""
+        """Whether `call_sequence` is there, and does the same as the steps."""
         cls = type(self)
-        sequence = {"call_sequence", "_scan"}  # the latter in filters, whose kinds share the rest
-        owner = next(each for each in cls.__mro__ if sequence & vars(each).keys())
+        owner = next(each for each in cls.__mro__ if "call_sequence" in vars(each))
         steps = ("call", "call_training", "call_inference", "choose")
         return owner is not KerasSpikingCell and all(
             getattr(cls, name) is getattr(owner, name) for name in steps
@@ -227,28 +242,28 @@ class KerasSpikingCell(HasSettings):
     def get_initial_state(
         self, inputs: Any = None, batch_size: Any = None, dtype: Any = None
     ) -> Any:
-        """Return the states before the first step: zeros, unless a subclass says otherwise.
+        """Return the states before the first step; zeros, unless a subclass overrides this.
 
         Parameters
         ----------
         inputs : tf.Tensor, optional
-            Gives the batch size, if ``batch_size`` is not given.
+            Used for the batch size if ``batch_size`` is None.
         batch_size : int or tf.Tensor, optional
             Number of examples.
         dtype : str, optional
-            Of the states; the cell's compute dtype if not given.
+            Type of the states; by default the cell's compute dtype.
 
         Returns
         -------
         list of tf.Tensor
-            One for each state.
+            The states.
         """
         batch = batch_of(inputs, batch_size)
         dtype = dtype or self.compute_dtype
         return [tf.zeros([batch, *shape], dtype) for shape in self.state_shapes]
 
     def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` needs to make the cell again."""
+        """Return the configuration from which `from_config` makes the cell again."""
         config = super().get_config()
         config.update(size=plain_size(self.size), dt=dt_config(self.dt))
         # Subclasses that fix these do not take them as arguments.
@@ -258,3 +273,57 @@ class KerasSpikingCell(HasSettings):
         if not self.always_use_inference:
             config["always_use_inference"] = False
         return config
+
+
+class PreciseCell(KerasSpikingCell):
+    """A cell whose states are float64, and whose inputs and outputs are at least float32."""
+
+    @property
+    def compute_dtype(self) -> str:
+        """Float64: Keras' RNN casts the states to this."""
+        return "float64"
+
+    @property
+    def sequence_dtype(self) -> str:
+        """Type of the inputs that a layer passes to the cell."""
+        return "float64" if self.dtype_policy.compute_dtype == "float64" else "float32"
+
+    @property
+    def units(self) -> int:
+        """Number of units."""
+        return math.prod(self.size)
+
+    def call(self, inputs: Tensor, states: Any, training: Any = None) -> Any:
+        """Take one time step, as `KerasSpikingCell.call`."""
+        check_cell(self)
+        return super().call(inputs, states, training=training)
+
+    def _cast(self, inputs: Tensor) -> Tensor:
+        return tf.cast(inputs, self.sequence_dtype)
+
+    def _seconds(self) -> Any:
+        # Rounded to float32, so that a number and a float32 variable give the same outputs.
+        return tf.cast(self.step_length(self.sequence_dtype), tf.float64)
+
+    def _flat(self, x: Tensor) -> Tensor:
+        """Merge the unit axes of a time step."""
+        return tf.reshape(x, [-1, self.units])
+
+    def _merged(self, x: Tensor) -> Tensor:
+        """Merge the unit axes of a sequence, as ``(batch, time, units)``."""
+        if len(self.size) == 1:
+            return x  # LiteRT cannot reshape a tensor with two open axes
+        merged = tf.reshape(x, tf.concat([tf.shape(x)[:2], [self.units]], 0))
+        return with_static_shape(merged, [*x.shape[:2], self.units])
+
+    def _split(self, x: Tensor, like: Tensor) -> Tensor:
+        """Undo `_merged`, to the shape of a sequence."""
+        if len(self.size) == 1:
+            return x
+        return with_static_shape(tf.reshape(x, tf.shape(like)), like.shape)
+
+
+def with_static_shape(x: Tensor, shape: Any) -> Tensor:
+    """Set the static shape of a tensor; `tf.ensure_shape` has no forward mode in graphs."""
+    x.set_shape(shape)
+    return x

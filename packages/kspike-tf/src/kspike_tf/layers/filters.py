@@ -1,95 +1,90 @@
-"""What the two filters have in common: their weights and their configuration."""
+"""Base classes of the filters: trainable time constants and initial levels."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
+from kspike_tf.checks import warn_of_mixed_units
 from kspike_tf.constraints import over_units
 from kspike_tf.layers import masking
-from kspike_tf.layers.arguments import check_units, fitted, serialized, tau_initializer_of
-from kspike_tf.layers.base import KerasSpikingLayer
-from kspike_tf.layers.precise import PreciseCell
-from kspike_tf.layers.settings import handed_to_cell, hands_settings_on
-from kspike_tf.layers.untrained import with_zero_gradients
+from kspike_tf.layers.arguments import (
+    Constraint,
+    Dt,
+    DType,
+    Initializer,
+    Regularizer,
+    Size,
+    Tau,
+    check_units,
+    keras_size,
+    serialized,
+    suggests_options,
+)
+from kspike_tf.layers.cell import PreciseCell
+from kspike_tf.layers.filter_weights import (
+    in_shape_of,
+    per_unit,
+    tau_initializer_of,
+    with_zero_gradients,
+)
+from kspike_tf.layers.sequence import KerasSpikingLayer
+from kspike_tf.layers.settings import Setting, handed_to_cell, hands_settings_on
 from kspike_tf.tracing import exporter
 
 Tensor = Any
 
 
-class FilterArguments:
-    """The arguments of a filter, kept and serialised alike by its cell and its layer."""
-
-    # The others are read when the weights are made.
-    _settings: ClassVar[Any] = {
-        "tau_initializer": tau_initializer_of,
-        "apply_during_training": bool,
-        "level_initializer": keras.initializers.get,
-        "initial_level_constraint": keras.constraints.get,
-        "tau_constraint": keras.constraints.get,
-    }
-    _read_at_calls: ClassVar[tuple[str, ...]] = ("apply_during_training",)
-
-    def _keep_arguments(
-        self,
-        tau_initializer: Any,
-        apply_during_training: bool,
-        level_initializer: Any,
-        initial_level_constraint: Any,
-        tau_constraint: Any,
-    ) -> None:
-        self.tau_initializer = tau_initializer
-        self.apply_during_training = apply_during_training
-        self.level_initializer = level_initializer
-        self.initial_level_constraint = initial_level_constraint
-        self.tau_constraint = tau_constraint
-
-    def _arguments(self) -> dict[str, Any]:
-        return {
-            "tau_initializer": self.tau_initializer,
-            "apply_during_training": self.apply_during_training,
-            "level_initializer": self.level_initializer,
-            "initial_level_constraint": self.initial_level_constraint,
-            "tau_constraint": self.tau_constraint,
-        }
-
-    def _filter_config(self) -> dict[str, Any]:
-        initializer, constraint = keras.initializers.serialize, keras.constraints.serialize
-        return {
-            "tau_initializer": serialized(self, "tau_initializer", initializer),
-            "apply_during_training": self.apply_during_training,
-            "level_initializer": serialized(self, "level_initializer", initializer),
-            "initial_level_constraint": serialized(self, "initial_level_constraint", constraint),
-            "tau_constraint": serialized(self, "tau_constraint", constraint),
-        }
+# Only apply_during_training is read at calls; the others are read when the weights are made.
+SETTINGS = {
+    "tau_initializer": Setting(tau_initializer_of),
+    "apply_during_training": Setting(bool, is_read_at_calls=True),
+    "level_initializer": Setting(keras.initializers.get),
+    "initial_level_constraint": Setting(keras.constraints.get),
+    "tau_constraint": Setting(keras.constraints.get),
+}
 
 
-class FilterCell(FilterArguments, PreciseCell):
+class FilterCell(PreciseCell):
     """A filter with a trainable time constant and initial level for each unit."""
 
+    _settings: ClassVar[dict[str, Setting]] = SETTINGS
+    #: Whether the weights are ``(prod(size),)``, as in old files, rather than ``(1, *size)``.
+    has_flat_weights = False
+
+    @suggests_options
     def __init__(
         self,
-        size: Any,
-        tau_initializer: Any,
+        size: Size,
+        tau_initializer: Tau,
         *,
-        dt: Any = None,
+        dt: Dt = None,
         apply_during_training: bool = True,
-        level_initializer: Any = "zeros",
-        initial_level_constraint: Any = None,
-        tau_constraint: Any = None,
-        **kwargs: Any,
+        level_initializer: Initializer = "zeros",
+        initial_level_constraint: Constraint = None,
+        tau_constraint: Constraint = None,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
     ) -> None:
-        super().__init__(size=size, dt=dt, always_use_inference=apply_during_training, **kwargs)
-        self._keep_arguments(
-            tau_initializer,
-            apply_during_training,
-            level_initializer,
-            initial_level_constraint,
-            tau_constraint,
+        super().__init__(
+            size=size,
+            dt=dt,
+            always_use_inference=apply_during_training,
+            name=name,
+            dtype=dtype,
+            trainable=trainable,
         )
+        self.state_size = keras_size(self._state_shape())
+        self.tau_initializer: Any = tau_initializer
+        self.level_initializer: Any = level_initializer
+        self.initial_level_constraint: Any = initial_level_constraint
+        self.tau_constraint: Any = tau_constraint
+        warn_of_mixed_units(self.dt, tau_initializer)
 
     @property
     def always_use_inference(self) -> bool:
@@ -100,31 +95,49 @@ class FilterCell(FilterArguments, PreciseCell):
     def always_use_inference(self, value: bool) -> None:
         self.apply_during_training = value
 
-    def _weight_shape(self) -> tuple[int, ...]:
-        raise NotImplementedError
+    def _state_shape(self) -> tuple[int, ...]:
+        return self.size
 
     def build(self, input_shape: Any) -> None:
         """Make the weights; Keras calls this at the first use."""
         check_units(self, input_shape)
-        # Never cast: half precision would change time constants and levels.
+        shape = (self.units,) if self.has_flat_weights else (1, *self.size)
+        # No autocast: half precision would change time constants and levels.
         self.initial_level = self.add_weight(
-            shape=self._weight_shape(),
+            shape=shape,
             initializer=self.level_initializer,
             constraint=over_units(self.initial_level_constraint),
             autocast=False,
             name="initial_level",
         )
         self.tau = self.add_weight(
-            shape=self._weight_shape(),
-            initializer=fitted(self.tau_initializer, self.size, "tau_initializer"),
+            shape=shape,
+            initializer=per_unit(self.tau_initializer, self.size, "tau_initializer"),
             constraint=over_units(self.tau_constraint),
             autocast=False,
             name="tau",
         )
 
+    def load_own_variables(self, store: Any) -> None:
+        """Load the weights from a file, of either shape."""
+        names = [str(number) for number in range(len(store.keys()))]
+        values = in_shape_of(self.weights, [store[name] for name in names])
+        super().load_own_variables(dict(zip(names, values, strict=True)))
+
+    def set_weights(self, weights: Any) -> None:
+        """Set the weights, from arrays of either shape."""
+        super().set_weights(in_shape_of(self.weights, weights))
+
     def call_training(self, inputs: Tensor, states: Any) -> Any:
-        """Return the input; the state stays."""
+        """Return the input, and the state unchanged."""
         return with_zero_gradients(self._cast(inputs), [self.initial_level, self.tau]), states
+
+    def call_inference(self, inputs: Tensor, states: Any) -> Any:
+        """Take one time step of the filter."""
+        x = self._cast(inputs)
+        state = states[0]  # float32 where Keras' RNN runs several cells
+        y, after = self._step(x, tf.cast(state, "float64"))
+        return tf.cast(y, x.dtype), [tf.cast(after, state.dtype)]
 
     def call_sequence(
         self,
@@ -159,8 +172,8 @@ class FilterCell(FilterArguments, PreciseCell):
         if exporter() == "LiteRT":  # no states after a mask, see `lite_rt.check_layer`
             y, end = self._scan(masking.packed(x, mask), start, tau, self._seconds())
             return masking.unpacked(y, mask), end
-        # Zeros in front leave a filter at rest where it is. So the response to the inputs and that
-        # to the initial state, for which there is a formula, are added; the filter is linear.
+        # The filter is linear: add the responses to the inputs, from rest, and to the initial
+        # state, for which there is a formula. Zeros in front leave a filter at rest unchanged.
         x64 = masking.packed(tf.cast(x, tf.float64), mask, at_end=True)
         driven, end = self._scan(x64, tf.zeros_like(start), tau, self._seconds())
         driven = masking.unpacked(driven, mask, at_end=True)
@@ -176,30 +189,30 @@ class FilterCell(FilterArguments, PreciseCell):
         )
         return tf.cast(y, x.dtype), end + free(masking.total(mask))[:, :, 0]
 
+    def _step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Return output and state in float64 after one time step."""
+        raise NotImplementedError
+
     def _scan(self, x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
         """Filter ``(batch, time, units)`` from a state ``(batch, parts, units)``."""
         raise NotImplementedError
 
     def _rest(self, state: Tensor, tau: Tensor, seconds: Tensor) -> Tensor:
-        """Return states ``(batch, parts, 1, units)`` after a time ``(batch, n, 1)`` at rest."""
+        """Return states ``(batch, parts, 1, units)`` after times ``(batch, n, 1)`` at rest."""
         raise NotImplementedError
 
-    def _seconds(self) -> Any:
-        # Rounded to float32: a number and a float32 variable give the same outputs.
-        return tf.cast(self.step_length(self.sequence_dtype), tf.float64)
-
     def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` needs to make the cell again."""
+        """Return the configuration from which `from_config` makes the cell again."""
         config = super().get_config()
         for fixed in ("always_use_inference", "state_size"):
             config.pop(fixed, None)
-        return {**config, **self._filter_config()}
+        return {**config, **_filter_config(self)}
 
 
 class CellWeight:
     """A weight of a layer's cell, read as an attribute of the layer.
 
-    A subclass may have an attribute of its own under the name.
+    It does not define ``__set__``, so that a subclass may have an attribute of the same name.
     """
 
     def __init__(self, name: str) -> None:
@@ -217,45 +230,86 @@ class CellWeight:
         return getattr(layer.layer.cell, self.name)
 
 
-class FilterLayer(FilterArguments, KerasSpikingLayer):
+class FilterLayer(KerasSpikingLayer):
     """A layer of filters with a trainable time constant and initial level for each unit."""
 
+    _settings: ClassVar[dict[str, Setting]] = SETTINGS
     tau = CellWeight("tau")
     initial_level = CellWeight("initial_level")
-    _cell_class: Any = None
     apply_during_training = handed_to_cell("apply_during_training")
+    _cell_class: Any = None
+    has_flat_weights = False
 
+    @suggests_options
     def __init__(
         self,
-        tau_initializer: Any,
+        tau_initializer: Tau,
         *,
-        dt: Any = None,
+        dt: Dt = None,
         apply_during_training: bool = True,
-        level_initializer: Any = "zeros",
-        initial_level_constraint: Any = None,
-        tau_constraint: Any = None,
-        **kwargs: Any,
+        level_initializer: Initializer = "zeros",
+        initial_level_constraint: Constraint = None,
+        tau_constraint: Constraint = None,
+        return_sequences: bool = True,
+        return_state: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        time_major: bool = False,
+        activity_regularizer: Regularizer = None,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+        input_shape: Sequence[int | None] | None = None,
     ) -> None:
-        super().__init__(dt=dt, **kwargs)
-        self._keep_arguments(
-            tau_initializer,
-            apply_during_training,
-            level_initializer,
-            initial_level_constraint,
-            tau_constraint,
+        super().__init__(
+            dt=dt,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            stateful=stateful,
+            unroll=unroll,
+            time_major=time_major,
+            activity_regularizer=activity_regularizer,
+            name=name,
+            dtype=dtype,
+            trainable=trainable,
+            input_shape=input_shape,
         )
+        self.tau_initializer = tau_initializer
+        self.apply_during_training = apply_during_training
+        self.level_initializer = level_initializer
+        self.initial_level_constraint = initial_level_constraint
+        self.tau_constraint = tau_constraint
+        warn_of_mixed_units(self.dt, tau_initializer)
 
     @hands_settings_on
     def build_cell(self, input_shape: Any) -> Any:
         """Make the cell for inputs ``(batch, time, *units)``."""
-        return self._cell_class(
+        cell = self._cell_class(
             tuple(input_shape[2:]),
             dt=self.dt,
             dtype=self.dtype_policy,
             name="cell",
-            **self._arguments(),
+            **{name: getattr(self, name) for name in SETTINGS},
         )
+        cell.has_flat_weights = self.has_flat_weights
+        return cell
+
+    def set_weights(self, weights: Any) -> None:
+        """Set the weights, from arrays ``(1, *size)`` or ``(prod(size),)``."""
+        super().set_weights(in_shape_of(self.weights, weights))
 
     def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` needs to make the layer again."""
-        return {**super().get_config(), **self._filter_config()}
+        """Return the configuration from which `from_config` makes the layer again."""
+        return {**super().get_config(), **_filter_config(self)}
+
+
+def _filter_config(owner: Any) -> dict[str, Any]:
+    """Return the part of the configuration that cell and layer share."""
+    initializer, constraint = keras.initializers.serialize, keras.constraints.serialize
+    return {
+        "tau_initializer": serialized(owner, "tau_initializer", initializer),
+        "apply_during_training": owner.apply_during_training,
+        "level_initializer": serialized(owner, "level_initializer", initializer),
+        "initial_level_constraint": serialized(owner, "initial_level_constraint", constraint),
+        "tau_constraint": serialized(owner, "tau_constraint", constraint),
+    }

@@ -1,4 +1,4 @@
-"""Lowpass filter: an exponential synapse."""
+"""Lowpass filter, an exponential synapse."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Tensor = Any
 class LowpassCell(FilterCell):
     """RNN cell of a lowpass filter.
 
-    The impulse response is exp(−t/τ)/τ, the transfer function 1/(τ·s + 1);
-    discretised exactly for inputs that are constant within a step. Time constants and initial
-    levels are trained, one a unit.
+    The impulse response is exp(−t/τ)/τ, the transfer function 1/(τ·s + 1). The discretisation is
+    exact for inputs that are constant within a step. Time constants and initial
+    levels are trained, one per unit.
     States are float64, whatever the dtype policy.
 
     Parameters
@@ -29,22 +29,27 @@ class LowpassCell(FilterCell):
     size : int or sequence of int
         Shape of a time step, without the batch axis.
     tau_initializer : float, array_like, str or keras.initializers.Initializer
-        Time constants in seconds: a number for all units, one for each, or an initializer. They
-        are clipped to at least 1e-8 when they are used; one that training made negative still has
-        a gradient, which takes it back where that lowers the loss.
+        Time constants in seconds: one number, an array with one per unit, or an initializer. In
+        use they are at least 1e-8. A smaller one, where training led to it, still has a gradient,
+        which raises it if that lowers the loss.
     dt : float, tf.Variable, keras.Variable or None, optional
         Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
     apply_during_training : bool, optional
-        Whether training filters too; otherwise inputs pass unchanged in training, and the weights
-        are not trained.
+        Whether to filter in training too; otherwise training passes inputs on unchanged, and the
+        weights are not trained.
     level_initializer : str or keras.initializers.Initializer, optional
         Outputs before the first step.
     initial_level_constraint : str or keras.constraints.Constraint, optional
         Constraint of the initial level.
     tau_constraint : str or keras.constraints.Constraint, optional
-        Constraint of the time constants; ``kspike_tf.constraints.Mean()`` gives all units the same.
-    **kwargs
-        For ``keras.layers.Layer``.
+        Constraint of the time constants; ``kspike_tf.constraints.Mean()`` gives all units the
+        same one.
+    name : str, optional
+        Name of the cell.
+    dtype : str or keras.DTypePolicy, optional
+        Type or policy of inputs and outputs.
+    trainable : bool, optional
+        Whether time constants and initial levels are trained.
 
     Attributes
     ----------
@@ -65,9 +70,6 @@ class LowpassCell(FilterCell):
     [0.0952 0.1813 0.2592]
     """
 
-    def _weight_shape(self) -> tuple[int, ...]:
-        return 1, *self.size
-
     def get_initial_state(
         self, inputs: Any = None, batch_size: Any = None, dtype: Any = None
     ) -> list[Tensor]:
@@ -76,26 +78,23 @@ class LowpassCell(FilterCell):
         Parameters
         ----------
         inputs : tf.Tensor, optional
-            Gives the batch size, if ``batch_size`` is not given.
+            Used for the batch size if ``batch_size`` is None.
         batch_size : int or tf.Tensor, optional
             Number of examples.
         dtype : str, optional
-            Float64 if not given.
+            Type of the states, by default float64.
 
         Returns
         -------
         list of tf.Tensor
-            One, ``(batch, *size)``.
+            The levels, ``(batch, *size)``, in a list.
         """
         level = tf.cast(self.initial_level.value, dtype or "float64")
         return [for_each_example(level, [batch_of(inputs, batch_size), *self.size])]
 
-    def call_inference(self, inputs: Tensor, states: Any) -> Any:
-        """Take one time step of the filter."""
-        x = self._cast(inputs)
-        level = states[0]  # float32 where Keras' RNN runs several cells
-        y = scan.lowpass_step(x, tf.cast(level, "float64"), self.tau.value, self._seconds())
-        return tf.cast(y, x.dtype), [tf.cast(y, level.dtype)]
+    def _step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        y = scan.lowpass_step(x, state, self.tau.value, self._seconds())
+        return y, y
 
     def _scan(self, *args: Tensor) -> Any:
         return scan.lowpass(*args)
@@ -108,31 +107,52 @@ class LowpassCell(FilterCell):
 class Lowpass(FilterLayer):
     """Layer of lowpass filters.
 
-    The impulse response is exp(−t/τ)/τ, the transfer function 1/(τ·s + 1);
-    discretised exactly for inputs that are constant within a step. Time constants and initial
-    levels are trained, one a unit.
+    The impulse response is exp(−t/τ)/τ, the transfer function 1/(τ·s + 1). The discretisation is
+    exact for inputs that are constant within a step. Time constants and initial
+    levels are trained, one per unit.
 
     The input needs a time axis.
 
     Parameters
     ----------
     tau_initializer : float, array_like, str or keras.initializers.Initializer
-        Time constants in seconds: a number for all units, one for each, or an initializer. They
-        are clipped to at least 1e-8 when they are used; one that training made negative still has
-        a gradient, which takes it back where that lowers the loss.
+        Time constants in seconds: one number, an array with one per unit, or an initializer. In
+        use they are at least 1e-8. A smaller one, where training led to it, still has a gradient,
+        which raises it if that lowers the loss.
     dt : float, tf.Variable, keras.Variable or None, optional
         Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
     apply_during_training : bool, optional
-        Whether training filters too; otherwise inputs pass unchanged in training, and the weights
-        are not trained.
+        Whether to filter in training too; otherwise training passes inputs on unchanged, and the
+        weights are not trained.
     level_initializer : str or keras.initializers.Initializer, optional
         Outputs before the first step.
     initial_level_constraint : str or keras.constraints.Constraint, optional
         Constraint of the initial level.
     tau_constraint : str or keras.constraints.Constraint, optional
-        Constraint of the time constants; ``kspike_tf.constraints.Mean()`` gives all units the same.
-    **kwargs
-        The options of `KerasSpikingLayer` and of ``keras.layers.Layer``.
+        Constraint of the time constants; ``kspike_tf.constraints.Mean()`` gives all units the
+        same one.
+    return_sequences : bool, optional
+        Whether to return the outputs of all steps, or only the last one.
+    return_state : bool, optional
+        Whether to return the final states too.
+    stateful : bool, optional
+        Whether a call starts from the final states of the call before; see `reset_states`.
+    unroll : bool, optional
+        Without effect on the outputs, because the layer takes all steps at once; needs a known
+        number of steps.
+    time_major : bool, optional
+        Whether inputs, masks and outputs are ``(time, batch, *units)``.
+    activity_regularizer : str or keras.regularizers.Regularizer, optional
+        Penalty on the outputs.
+    name : str, optional
+        Name of the layer.
+    dtype : str or keras.DTypePolicy, optional
+        Type or policy of inputs and outputs.
+    trainable : bool, optional
+        Whether time constants and initial levels are trained.
+    input_shape : tuple of int, optional
+        Shape of the inputs without the batch axis, for the first layer of a ``Sequential`` model;
+        Keras 3 prefers ``keras.Input``.
 
     Attributes
     ----------

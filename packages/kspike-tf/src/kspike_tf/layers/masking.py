@@ -1,7 +1,7 @@
-"""Steps that a mask leaves out: they hold the state and repeat the output.
+"""Masked time steps, which hold the state and repeat the output.
 
-The steps that count are moved together, in the order they have, so that a scan over all of them
-runs as if the others were not there. Then each step takes the output of the last one that counts.
+The steps that count are moved together, in their order, so that a scan over all of them runs as if
+the masked ones were not there. Then every step gets the output of the last one that counts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Tensor = Any
 
 
 def packed(x: Tensor, mask: Tensor, at_end: bool = False) -> Tensor:
-    """Move the steps that count together, and put zeros in the place of the others.
+    """Move the steps that count together, and fill the rest with zeros.
 
     Parameters
     ----------
@@ -23,12 +23,12 @@ def packed(x: Tensor, mask: Tensor, at_end: bool = False) -> Tensor:
     mask : (batch, time) tf.Tensor of bool
         True at steps that count.
     at_end : bool
-        Whether to move them to the end, rather than to the start.
+        Whether to move them to the end rather than to the start.
 
     Returns
     -------
     (batch, time, ...) tf.Tensor
-        The steps that count in one piece for each example.
+        The steps that count, in one piece per example.
     """
     steps = tf.range(tf.shape(mask)[1])
     late = mask if at_end else tf.logical_not(mask)
@@ -38,7 +38,7 @@ def packed(x: Tensor, mask: Tensor, at_end: bool = False) -> Tensor:
 
 
 def unpacked(y: Tensor, mask: Tensor, at_end: bool = False) -> Tensor:
-    """Give each step the value of the last step that counts, from a sequence like `packed`.
+    """Undo `packed`: every step gets the value of the last step that counts.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def unpacked(y: Tensor, mask: Tensor, at_end: bool = False) -> Tensor:
     Returns
     -------
     (batch, time, ...) tf.Tensor
-        Values in their places; zeros before the first step that counts, as Keras has it.
+        Values in their places; zeros before the first step that counts, as in Keras.
     """
     so_far = counted(mask)
     place = so_far - 1
@@ -62,12 +62,12 @@ def unpacked(y: Tensor, mask: Tensor, at_end: bool = False) -> Tensor:
 
 
 def counted(mask: Tensor) -> Tensor:
-    """Return for each step how many steps count, up to this one and with it."""
+    """Return the number of steps that count up to and including a step, ``(batch, time)``."""
     return tf.cumsum(tf.cast(mask, tf.int32), axis=1)
 
 
 def total(mask: Tensor) -> Tensor:
-    """Return how many steps of each example count, ``(batch, 1)``."""
+    """Return the number of steps that count in an example, ``(batch, 1)``."""
     return tf.reduce_sum(tf.cast(mask, tf.int32), axis=1, keepdims=True)
 
 

@@ -1,4 +1,4 @@
-"""What layers over time have in common: options, masks, layouts, regularization."""
+"""Base class of layers, which run a cell over time."""
 
 from __future__ import annotations
 
@@ -9,32 +9,82 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
+from kspike_tf.config import dt_config, resolve_dt, with_unset_dt
+from kspike_tf.layers.arguments import Dt, refuse_backwards, suggests_options
 from kspike_tf.layers.lite_rt import check_layer
-from kspike_tf.layers.options import check_options
-from kspike_tf.layers.states import KeepsState, Shape, Tensor, listed
+from kspike_tf.layers.settings import Setting, handed_to_cell
+from kspike_tf.layers.states import KeepsState, Shape, Tensor
 
 
-class SequenceOptions(KeepsState):
-    """A layer that runs a cell over time; `KerasSpikingLayer` documents its options."""
+@keras.saving.register_keras_serializable("kspike_tf")
+class KerasSpikingLayer(KeepsState):
+    """Base class of layers that run a `KerasSpikingCell` over time.
 
-    _settings: ClassVar[Any] = {
-        "return_sequences": bool,
-        "return_state": bool,
-        "stateful": bool,
-        "unroll": bool,
-        "time_major": bool,
+    Subclass it for a neuron of your own and implement `build_cell`. The wrapped cell is
+    ``layer.layer.cell``.
+
+    Parameters
+    ----------
+    dt : float, tf.Variable, keras.Variable or None, optional
+        Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
+    return_sequences : bool, optional
+        Whether to return the outputs of all steps, or only the last one.
+    return_state : bool, optional
+        Whether to return the final states too.
+    stateful : bool, optional
+        Whether a call starts from the final states of the call before; see `reset_states`.
+    unroll : bool, optional
+        Whether to unroll the steps of a cell that implements single steps only, rather than to
+        loop.
+    time_major : bool, optional
+        Whether inputs, masks and outputs are ``(time, batch, *units)``.
+    **kwargs
+        For ``keras.layers.Layer``.
+
+    Raises
+    ------
+    TypeError
+        If ``dt`` is neither number nor variable.
+    ValueError
+        If ``dt`` is not positive and finite.
+
+    Examples
+    --------
+    >>> import tensorflow as tf
+    >>> from kspike_tf.layers import KerasSpikingCell
+    >>> class Leak(KerasSpikingCell):
+    ...     def call_inference(self, inputs, states):
+    ...         level = 0.9 * states[0] + 0.1 * inputs
+    ...         return level, [level]
+    >>> class LeakLayer(KerasSpikingLayer):
+    ...     def build_cell(self, input_shape):
+    ...         return Leak(input_shape[2:], dt=self.dt)
+    >>> LeakLayer()(tf.ones([1, 3, 1])).numpy().ravel().round(3)
+    array([0.1  , 0.19 , 0.271], dtype=float32)
+    """
+
+    _settings: ClassVar[dict[str, Setting]] = {
+        "return_sequences": Setting(bool),
+        "return_state": Setting(bool),
+        "stateful": Setting(bool),
+        "unroll": Setting(bool),
+        "time_major": Setting(bool),
+        "dt": Setting(resolve_dt, is_read_at_calls=True),
     }
+    dt = handed_to_cell("dt")
 
+    @suggests_options
     def __init__(
         self,
-        return_sequences: bool,
-        return_state: bool,
-        stateful: bool,
-        unroll: bool,
-        time_major: bool,
+        dt: Dt = None,
+        return_sequences: bool = True,
+        return_state: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        time_major: bool = False,
         **kwargs: Any,
     ) -> None:
-        # States and rates keep their precision: the layer casts its arguments itself.
+        # No casts by Keras, so that states and rates keep their precision.
         kwargs.setdefault("autocast", False)
         super().__init__(**kwargs)
         self.return_sequences = return_sequences
@@ -42,15 +92,16 @@ class SequenceOptions(KeepsState):
         self.stateful = stateful
         self.unroll = unroll
         self.time_major = time_major
+        self.dt = dt
         self.supports_masking = True
         self.layer: Any = None
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """Make a layer from what `get_config` returned."""
-        if "go_backwards" in config:  # keras.layers.Bidirectional
-            check_options(cls, {"go_backwards": config["go_backwards"]})
-        return super().from_config(config)
+        """Make a layer from the result of `get_config`."""
+        if "go_backwards" in config:  # from keras.layers.Bidirectional; not in get_config
+            refuse_backwards(cls)
+        return super().from_config(with_unset_dt(config))
 
     # Building
 
@@ -70,7 +121,7 @@ class SequenceOptions(KeepsState):
         raise NotImplementedError(f"{type(self).__name__} must implement build_cell(input_shape)")
 
     def _cell_with_settings(self) -> Any:
-        """Return the cell, if there is one and it has the settings of the layer."""
+        """Return the cell if it exists and has the settings of the layer, otherwise None."""
         shares = getattr(type(self).build_cell, "hands_settings_on", False)
         rnn = vars(self).get("layer")
         return rnn.cell if shares and rnn is not None else None
@@ -101,27 +152,11 @@ class SequenceOptions(KeepsState):
         )
         self.layer.build((batch, time, *input_shape[2:]))
         if self._cell_with_settings() is None:
-            # A layer of the user's own, which may do with settings what it likes, saves its own.
+            # build_cell is the user's, and its use of the settings is unknown.
             self.__dict__["_is_fixed"] = self.layer.cell.__dict__["_is_fixed"] = True
-        self.layer.trainable = self.trainable  # Keras tells only layers that are there already
+        self.layer.trainable = self.trainable  # Keras tells only layers that exist already
         if self.stateful:
             self._make_state_variables(batch)
-
-    def _check_input_shape(self, shape: Shape) -> None:
-        layout = "(time, batch, *units)" if self.time_major else "(batch, time, *units)"
-        if len(shape) < 3:
-            raise ValueError(
-                f"inputs of layer {self.name!r} must have at least three axes, {layout}. "
-                f"Received: shape={shape}"
-            )
-        if None in shape[2:]:
-            raise ValueError(
-                f"inputs of layer {self.name!r} must have known units in {layout}. "
-                f"Received: shape={shape}"
-            )
-
-    def _batch_and_time(self, shape: Any) -> tuple[Any, Any]:
-        return (shape[1], shape[0]) if self.time_major else (shape[0], shape[1])
 
     # Running
 
@@ -156,7 +191,7 @@ class SequenceOptions(KeepsState):
         Raises
         ------
         ValueError
-            If ``constants`` are given, shapes do not fit, or ``unroll=True`` meets an unknown
+            If ``constants`` are passed, shapes do not fit, or ``unroll=True`` meets an unknown
             number of steps.
         """
         inputs = tf.convert_to_tensor(inputs)
@@ -188,33 +223,7 @@ class SequenceOptions(KeepsState):
             return y[:, -1]
         return _swapped(y) if self.time_major else y
 
-    def _check_arguments(self, inputs: Any, initial_state: Any, constants: Any, mask: Any) -> None:
-        """Raise where arguments do not fit the layer or each other."""
-        if constants is not None:
-            raise ValueError(
-                f"constants are not supported by layer {self.name!r}. Received: {constants!r}"
-            )
-        shape = tuple(inputs.shape)
-        batch, time = self._batch_and_time(shape)
-        if shape[2:] != self._units:
-            raise ValueError(
-                f"inputs must have the units {self._units} that layer {self.name!r} was built for"
-                f"{self._layout_hint()}. Received: shape={shape}"
-            )
-        if self.unroll and time is None:
-            raise ValueError(
-                f"unroll=True needs a known number of time steps in layer {self.name!r}"
-                f"{self._layout_hint()}. Received: shape={shape}"
-            )
-        if initial_state is not None:
-            self._check_states(listed(initial_state), self._state_shapes(batch), "initial_state")
-        if mask is not None and not tf.TensorShape(shape[:2]).is_compatible_with(mask.shape):
-            raise ValueError(
-                f"mask must have the first two axes of the inputs of layer {self.name!r}, "
-                f"{shape[:2]} with time_major={self.time_major}. Received: {tuple(mask.shape)}"
-            )
-
-    # Regularisation: Keras would penalise the final states as well, and in half precision.
+    # Regularisation: Keras would penalise the final states too, and in half precision.
 
     @property
     def activity_regularizer(self) -> Any:
@@ -229,7 +238,7 @@ class SequenceOptions(KeepsState):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Apply the layer, as any Keras layer."""
-        _refuse_ragged(self.name, args, kwargs)
+        self._refuse_ragged(args, kwargs)
         self._note_trace()
         with self._call():
             return super().__call__(*args, **kwargs)
@@ -249,7 +258,7 @@ class SequenceOptions(KeepsState):
         loss = self._activity_regularizer(y)
         self.add_loss(tf.math.divide_no_nan(loss, tf.cast(batch, loss.dtype)))
 
-    # What Keras asks for
+    # Shapes, masks and configuration, for Keras
 
     def compute_output_shape(self, input_shape: Shape) -> Any:
         """Return the shape of the outputs, and of the states with ``return_state=True``."""
@@ -259,7 +268,7 @@ class SequenceOptions(KeepsState):
         y = input_shape if self.return_sequences else (batch, *input_shape[2:])
         if not self.return_state:
             return y
-        # Before it is built, by a cell that is made for the purpose.
+        # A layer that is not built makes a cell for this purpose.
         cell = self.build_cell(input_shape) if self.layer is None else self.layer.cell
         return (y, *[(batch, *shape) for shape in cell.state_shapes])
 
@@ -287,14 +296,14 @@ class SequenceOptions(KeepsState):
         )
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """Return the mask of the outputs: that of the inputs, if there is a time axis left."""
+        """Return the mask of the outputs: that of the inputs, if the outputs have a time axis."""
         mask = mask if self.return_sequences else None
         if not self.return_state:
             return mask
         return [mask, *[None] * len(self.layer.cell.state_shapes)]
 
     def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` needs to make the layer again."""
+        """Return the configuration from which `from_config` makes the layer again."""
         config = super().get_config()
         config.update(
             return_sequences=self.return_sequences,
@@ -302,17 +311,9 @@ class SequenceOptions(KeepsState):
             stateful=self.stateful,
             unroll=self.unroll,
             time_major=self.time_major,
+            dt=dt_config(self.dt),
         )
         return config
-
-
-def _refuse_ragged(name: str, *arguments: Any) -> None:
-    for each in keras.tree.flatten(arguments):
-        if isinstance(each, tf.RaggedTensor) or getattr(each, "ragged", False):
-            raise ValueError(
-                f"layer {name!r} takes no ragged tensors: pad the sequences with x.to_tensor() and "
-                f"pass mask=tf.sequence_mask(x.row_lengths()). Received: shape={each.shape}"
-            )
 
 
 def _swapped(x: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Settings of layers and cells: one copy of each, and when they may change."""
+"""Settings of layers and cells: their checks, and when they may change."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import gc
 import warnings
 import weakref
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
 from kspike_tf import onnx_operations
-from kspike_tf.layers.options import check_options
 from kspike_tf.tracing import exporter
 
 # The functions of Keras (3.15) for fit, evaluate and predict, which are traced anew. Where their
@@ -28,63 +28,69 @@ _KERAS_FUNCTIONS = frozenset(
 )
 
 
+@dataclass(frozen=True)
+class Setting:
+    """A setting of a layer or cell.
+
+    Parameters
+    ----------
+    check : callable
+        Returns an assigned value in the form that is kept, or raises.
+    is_read_at_calls : bool, optional
+        Whether the setting may change after building, because every call reads it.
+    """
+
+    check: Callable[[Any], Any]
+    is_read_at_calls: bool = False
+
+
 class HasSettings(keras.layers.Layer):
     """A layer or cell whose settings take effect when they are assigned, or refuse it.
 
-    Before a layer is built, every setting may change. Afterwards those may that are read at each
-    call: Keras' functions for fit, evaluate and predict are traced anew, and there is a warning
-    where a ``tf.function`` of the user's may go on with the old value.
+    Before a layer is built, every setting may change. Afterwards only those may that are read at
+    each call. Keras' functions for fit, evaluate and predict are then traced anew; a
+    ``tf.function`` of the user, which may keep the old value, gets a warning.
     """
 
     name: str
-    #: How the value of each setting is checked; each class adds its own.
-    _settings: ClassVar[dict[str, Callable[[Any], Any]]] = {}
-    #: Those that are read at each call; each class adds its own.
-    _read_at_calls: ClassVar[tuple[str, ...]] = ()
-    #: The settings of a class and of its bases, with their checks.
-    _checks: ClassVar[dict[str, Callable[[Any], Any]]] = {}
+    #: The settings that a class adds to those of its bases.
+    _settings: ClassVar[dict[str, Setting]] = {}
+    #: The settings of a class and of its bases.
+    _all_settings: ClassVar[dict[str, Setting]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Collect the settings of a new subclass."""
         super().__init_subclass__(**kwargs)
-        cls._checks = {
-            name: check
+        cls._all_settings = {
+            name: setting
             for each in reversed(cls.__mro__)
-            for name, check in vars(each).get("_settings", {}).items()
+            for name, setting in vars(each).get("_settings", {}).items()
         }
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Make an instance; options of the package's own classes are checked first."""
-        if cls.__module__.startswith("kspike_tf."):  # others may take what they like
-            check_options(cls, kwargs)
-        return super().__new__(cls, *args, **kwargs)
-
-    def __init__(self, **kwargs: Any) -> None:
-        check_options(type(self), kwargs)
-        super().__init__(**kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; a setting is checked first."""
-        check = self._checks.get(name)
-        if check is not None:
-            value = check(value)
+        setting = self._all_settings.get(name)
+        if setting is not None:
+            value = setting.check(value)
             if vars(self).get("built") and not _same(getattr(self, name), value):
-                self._allow(name, value)
+                self._allow(name, value, setting.is_read_at_calls)
         self._put(name, value)
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """The names of the settings: of what may be assigned, before building at least."""
-        return tuple(self._checks)
+        """Names of the settings, which may be assigned, at least before building."""
+        return tuple(self._all_settings)
 
     def _put(self, name: str, value: Any) -> None:
         """Set an attribute without a check."""
         super().__setattr__(name, value)
 
-    def _allow(self, name: str, value: Any) -> None:
-        """Raise if a setting can no longer change; let Keras trace its functions anew."""
-        layers = isinstance(value, keras.layers.Layer), isinstance(getattr(self, name), keras.Layer)
-        if not self._may_change(name) or any(layers):
+    def _allow(self, name: str, value: Any, is_read_at_calls: bool) -> None:
+        """Raise if a setting can no longer change; have functions traced anew."""
+        holds_weights = any(
+            isinstance(each, keras.layers.Layer) for each in (value, getattr(self, name))
+        )
+        if not is_read_at_calls or holds_weights or vars(self).get("_is_fixed"):
             raise AttributeError(
                 f"{name} cannot change any more, because layer {self.name!r} is built. Set it "
                 "before the first call, or make a new layer from {**layer.get_config(), "
@@ -105,16 +111,10 @@ class HasSettings(keras.layers.Layer):
                 stacklevel=3,
             )
 
-    def _may_change(self, name: str) -> bool:
-        """Return whether a setting is read at each call."""
-        if vars(self).get("_is_fixed"):
-            return False
-        return any(name in vars(each).get("_read_at_calls", ()) for each in type(self).__mro__)
-
     def _note_trace(self) -> None:
-        """Remember which graph has the settings of now, if one is being traced.
+        """Remember the graph that is being traced with the present settings, if any.
 
-        An exporter that traces it for ONNX is told how to convert what may be in it.
+        An exporter that traces for ONNX gets the conversions of the operations that may be in it.
         """
         if tf.executing_eagerly():
             return
@@ -138,19 +138,19 @@ def _same(old: Any, new: Any) -> bool:
 
 
 def _drop_functions(layer: keras.layers.Layer) -> None:
-    """Let all models that hold a layer trace their functions anew, as ``compile`` does."""
+    """Have all models that hold a layer trace their functions anew, as ``compile`` does."""
     for model in gc.get_objects():
         if not issubclass(type(model), keras.Model):
             continue
         if any(each is layer for each in model._flatten_layers()):
             for name in ("train", "test", "predict"):
-                # Not None, which a callback in the midst of `fit` would call in the next step.
+                # Not set to None: a callback may be running within `fit`, which calls it next.
                 if getattr(model, f"{name}_function", None) is not None:
                     getattr(model, f"make_{name}_function")(force=True)
 
 
 def handed_to_cell(name: str) -> Any:
-    """Return a property: a setting of a layer that is its cell's as soon as there is one."""
+    """Return a property for a setting of a layer, kept by its cell once there is one."""
 
     def get(layer: Any) -> Any:
         cell = layer._cell_with_settings()
@@ -171,6 +171,6 @@ def handed_to_cell(name: str) -> Any:
 
 
 def hands_settings_on(build_cell: Any) -> Any:
-    """Mark a ``build_cell`` that gives the cell the settings of the layer, under their names."""
+    """Mark a ``build_cell`` whose cell has the settings of the layer, under the same names."""
     build_cell.hands_settings_on = True
     return build_cell

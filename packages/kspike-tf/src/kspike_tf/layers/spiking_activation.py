@@ -1,32 +1,41 @@
-"""Spiking activation: from firing rates to spikes."""
+"""Spiking activation: firing rates to spikes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
 from kspike_tf import scan
+from kspike_tf.checks import warn_of_long_step
 from kspike_tf.layers import masking
 from kspike_tf.layers.arguments import (
+    Activation,
+    Dt,
+    DType,
+    Regularizer,
+    Size,
     activation_function,
     batch_of,
+    check_activation,
     check_units,
     checked_seed,
     serialized,
+    suggests_options,
 )
-from kspike_tf.layers.base import KerasSpikingLayer
+from kspike_tf.layers.cell import PreciseCell, with_static_shape
 from kspike_tf.layers.lite_rt import activation_for_export, for_each_example
-from kspike_tf.layers.precise import PreciseCell, shaped
-from kspike_tf.layers.settings import handed_to_cell, hands_settings_on
+from kspike_tf.layers.sequence import KerasSpikingLayer
+from kspike_tf.layers.settings import Setting, handed_to_cell, hands_settings_on
 
 Tensor = Any
 
-SETTINGS: dict[str, Any] = {
-    "activation": activation_function,
-    "seed": checked_seed,
-    "spiking_aware_training": bool,
+SETTINGS = {
+    "activation": Setting(activation_function, is_read_at_calls=True),
+    "seed": Setting(checked_seed, is_read_at_calls=True),
+    "spiking_aware_training": Setting(bool, is_read_at_calls=True),
 }
 
 
@@ -35,27 +44,31 @@ class SpikingActivationCell(PreciseCell):
     """RNN cell that turns any activation function into a spiking one.
 
     The output of the activation function is a firing rate in Hz: an output of 10 becomes 10
-    spikes a second, that is in 1/dt steps. A spike has the height 1/dt, so that the integral over
-    time stays that of the activation. There may be several spikes in a step, and negative ones
-    where the rate is negative. Voltages are float64, on a grid of 2⁻³²: spikes do not depend on
-    compiler, device, dtype policy or how time is cut into calls.
+    spikes a second, that is, 10 spikes in 1/dt steps. A spike has the height 1/dt, so that spikes
+    and activation have the same integral over time. A step may hold several spikes; negative rates
+    give negative spikes. Voltages are float64, on a grid of 2⁻³²: spikes do not
+    depend on compiler, device, dtype policy, or on how calls divide the time.
 
     Parameters
     ----------
     size : int or sequence of int
         Shape of a time step, without the batch axis.
     activation : str, callable or keras.layers.Layer
-        Activation function; a layer's own weights are trained.
+        Activation function; the weights of a layer are trained.
     dt : float, tf.Variable, keras.Variable or None, optional
         Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
     seed : int, optional
-        Draws the initial voltages, one for a unit, the same for all examples. Without it each
-        example and each call has its own. A negative one counts from 2**64 down.
+        Seed of the initial voltages, one per unit, shared by all examples. Without a seed they are
+        drawn per example, anew for every call. A negative seed counts from 2**64 down.
     spiking_aware_training : bool, optional
         Whether training spikes too, with the gradient of the activation function; otherwise
         training uses the activation function alone.
-    **kwargs
-        For ``keras.layers.Layer``.
+    name : str, optional
+        Name of the cell.
+    dtype : str or keras.DTypePolicy, optional
+        Type or policy of inputs and outputs.
+    trainable : bool, optional
+        Whether the weights of ``activation`` are trained.
 
     Raises
     ------
@@ -72,22 +85,32 @@ class SpikingActivationCell(PreciseCell):
     array([0., 0., 4., 0., 0., 4., 0., 0.], dtype=float32)
     """
 
-    _settings: ClassVar[dict[str, Any]] = SETTINGS
-    _read_at_calls: ClassVar[tuple[str, ...]] = tuple(SETTINGS)
+    _settings: ClassVar[dict[str, Setting]] = SETTINGS
 
+    @suggests_options
     def __init__(
         self,
-        size: Any,
-        activation: Any,
+        size: Size,
+        activation: Activation,
         *,
-        dt: Any = None,
+        dt: Dt = None,
         seed: int | None = None,
         spiking_aware_training: bool = True,
-        **kwargs: Any,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
     ) -> None:
-        super().__init__(size=size, dt=dt, always_use_inference=spiking_aware_training, **kwargs)
+        super().__init__(
+            size=size,
+            dt=dt,
+            always_use_inference=spiking_aware_training,
+            name=name,
+            dtype=dtype,
+            trainable=trainable,
+        )
         self.activation = activation
         self.seed = seed
+        warn_of_long_step(dt)
 
     @property
     def always_use_inference(self) -> bool:
@@ -101,25 +124,9 @@ class SpikingActivationCell(PreciseCell):
     def build(self, input_shape: Any) -> None:
         """Build an activation with weights of its own; Keras calls this at the first use."""
         check_units(self, input_shape)
-        self._check_activation()
+        check_activation(self.activation, self.size, self.sequence_dtype)
         if isinstance(self.activation, keras.layers.Layer) and not self.activation.built:
             self.activation.build((input_shape[0], *self.size))
-
-    def _check_activation(self) -> None:
-        """Raise where the activation changes the shape of a time step."""
-        if isinstance(self.activation, keras.layers.Layer):
-            try:
-                shape = self.activation.compute_output_shape((2, *self.size))
-            except NotImplementedError:
-                return
-        else:
-            with tf.init_scope():  # eagerly
-                shape = self.activation(tf.zeros((2, *self.size), self.sequence_dtype)).shape
-        if tuple(shape) != (2, *self.size):
-            raise ValueError(
-                f"activation must give as many values as it takes: it made {tuple(shape)[1:]} of "
-                f"{self.size}. Received: activation={self.activation!r}"
-            )
 
     def get_initial_state(
         self, inputs: Any = None, batch_size: Any = None, dtype: Any = None
@@ -129,16 +136,16 @@ class SpikingActivationCell(PreciseCell):
         Parameters
         ----------
         inputs : tf.Tensor, optional
-            Gives the batch size, if ``batch_size`` is not given.
+            Used for the batch size if ``batch_size`` is None.
         batch_size : int or tf.Tensor, optional
             Number of examples.
         dtype : str, optional
-            Float64 if not given; less precision loses the voltage grid.
+            Type of the voltages, by default float64; less precision loses the voltage grid.
 
         Returns
         -------
         list of tf.Tensor
-            One, ``(batch, *size)``.
+            The voltages, ``(batch, *size)``, in a list.
         """
         shape = [batch_of(inputs, batch_size), *self.size]
         if self.seed is None:
@@ -148,7 +155,7 @@ class SpikingActivationCell(PreciseCell):
         return [tf.cast(voltage, dtype or "float64")]
 
     def call_training(self, inputs: Tensor, states: Any) -> Any:
-        """Return the activation function's output; the voltages stay."""
+        """Return the output of the activation function, and the voltages unchanged."""
         return self._rates(self._cast(inputs)), states
 
     def call_inference(self, inputs: Tensor, states: Any) -> Any:
@@ -167,18 +174,18 @@ class SpikingActivationCell(PreciseCell):
         fresh: bool = False,
     ) -> Any:
         """Take all time steps at once, as `KerasSpikingCell.call_sequence`."""
-        # The scan knows this activation function itself, and needs no memory for the rates.
+        # The scan computes a ReLU itself, which saves the memory for the rates.
         rectifies = self.activation is keras.activations.relu
         x = self._merged(self._cast(inputs)) if rectifies else self._rates_of_steps(inputs)
         if mask is not None:
-            # At the start, so that zeros follow: they leave a voltage where it is.
+            # Steps that count come first; zeros follow, which leave a voltage unchanged.
             x = masking.packed(x, mask)
 
         def spiking(x: Tensor, voltage: Tensor) -> Any:
             start = self._flat(voltage if fresh else scan.on_grid(voltage))
             run = scan.rectified_spikes if rectifies else scan.spikes
             spikes, end = run(x, start, self._seconds())
-            if mask is not None:  # without a step that counts, what is owed stays so
+            if mask is not None:  # without a step that counts, the voltage keeps whole spikes
                 end = tf.where(masking.total(mask) > 0, end, start)
             return restored(spikes), [tf.reshape(end, tf.shape(voltage))]
 
@@ -192,21 +199,17 @@ class SpikingActivationCell(PreciseCell):
         return self.choose(training, resting, spiking)(x, states[0])
 
     def _rates_of_steps(self, inputs: Tensor) -> Tensor:
-        # The activation takes time as more of the batch: it may know nothing of time.
+        # Time is folded into the batch, as the activation may not accept a time axis.
         merged = tf.reshape(inputs, tf.concat([[-1], tf.shape(inputs)[2:]], 0))
-        rates = self._rates(shaped(merged, [None, *self.size]))
+        rates = self._rates(with_static_shape(merged, [None, *self.size]))
         rates = tf.reshape(rates, tf.concat([tf.shape(inputs)[:2], [self.units]], 0))
-        return shaped(rates, [*inputs.shape[:2], self.units])
+        return with_static_shape(rates, [*inputs.shape[:2], self.units])
 
     def _rates(self, inputs: Tensor) -> Tensor:
         return self._cast(activation_for_export(self.activation)(inputs))
 
-    def _seconds(self) -> Any:
-        # Rounded to float32: a number and a float32 variable give the same spikes.
-        return tf.cast(self.step_length(self.sequence_dtype), tf.float64)
-
     def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` needs to make the cell again."""
+        """Return the configuration from which `from_config` makes the cell again."""
         config = super().get_config()
         config.pop("always_use_inference", None)
         return {**config, **spiking_config(self)}
@@ -217,28 +220,48 @@ class SpikingActivation(KerasSpikingLayer):
     """Layer that turns any activation function into a spiking one.
 
     The output of the activation function is a firing rate in Hz: an output of 10 becomes 10
-    spikes a second, that is in 1/dt steps. A spike has the height 1/dt, so that the integral over
-    time stays that of the activation. There may be several spikes in a step, and negative ones
-    where the rate is negative.
+    spikes a second, that is, 10 spikes in 1/dt steps. A spike has the height 1/dt, so that spikes
+    and activation have the same integral over time. A step may hold several spikes; negative rates
+    give negative spikes.
 
-    The input needs a time axis. Its length may differ between training and inference: one step in
-    training and many in inference is often efficient, with ``spiking_aware_training=False``, and
-    ``apply_during_training=False`` on filters.
+    The input needs a time axis. Its length may differ between training and inference. Training on
+    one step and inference on many is often efficient, with ``spiking_aware_training=False`` here
+    and ``apply_during_training=False`` on filters.
 
     Parameters
     ----------
     activation : str, callable or keras.layers.Layer
-        Activation function; a layer's own weights are trained.
+        Activation function; the weights of a layer are trained.
     dt : float, tf.Variable, keras.Variable or None, optional
         Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
     seed : int, optional
-        Draws the initial voltages, one for a unit, the same for all examples. Without it each
-        example and each call has its own. A negative one counts from 2**64 down.
+        Seed of the initial voltages, one per unit, shared by all examples. Without a seed they are
+        drawn per example, anew for every call. A negative seed counts from 2**64 down.
     spiking_aware_training : bool, optional
         Whether training spikes too, with the gradient of the activation function; otherwise
         training uses the activation function alone.
-    **kwargs
-        The options of `KerasSpikingLayer` and of ``keras.layers.Layer``.
+    return_sequences : bool, optional
+        Whether to return the outputs of all steps, or only the last one.
+    return_state : bool, optional
+        Whether to return the final voltages too.
+    stateful : bool, optional
+        Whether a call starts from the final voltages of the call before; see `reset_states`.
+    unroll : bool, optional
+        Without effect on the outputs, because the layer takes all steps at once; needs a known
+        number of steps.
+    time_major : bool, optional
+        Whether inputs, masks and outputs are ``(time, batch, *units)``.
+    activity_regularizer : str or keras.regularizers.Regularizer, optional
+        Penalty on the outputs.
+    name : str, optional
+        Name of the layer.
+    dtype : str or keras.DTypePolicy, optional
+        Type or policy of inputs and outputs.
+    trainable : bool, optional
+        Whether the weights of ``activation`` are trained.
+    input_shape : tuple of int, optional
+        Shape of the inputs without the batch axis, for the first layer of a ``Sequential`` model;
+        Keras 3 prefers ``keras.Input``.
 
     Raises
     ------
@@ -254,41 +277,64 @@ class SpikingActivation(KerasSpikingLayer):
     array([0., 0., 4., 0., 0., 4., 0., 0.], dtype=float32)
     """
 
-    _settings: ClassVar[dict[str, Any]] = SETTINGS
-    _read_at_calls: ClassVar[tuple[str, ...]] = tuple(SETTINGS)
+    _settings: ClassVar[dict[str, Setting]] = SETTINGS
     activation = handed_to_cell("activation")
     seed = handed_to_cell("seed")
     spiking_aware_training = handed_to_cell("spiking_aware_training")
 
+    @suggests_options
     def __init__(
         self,
-        activation: Any,
+        activation: Activation,
         *,
-        dt: Any = None,
+        dt: Dt = None,
         seed: int | None = None,
         spiking_aware_training: bool = True,
-        **kwargs: Any,
+        return_sequences: bool = True,
+        return_state: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        time_major: bool = False,
+        activity_regularizer: Regularizer = None,
+        name: str | None = None,
+        dtype: DType = None,
+        trainable: bool = True,
+        input_shape: Sequence[int | None] | None = None,
     ) -> None:
-        super().__init__(dt=dt, **kwargs)
+        super().__init__(
+            dt=dt,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            stateful=stateful,
+            unroll=unroll,
+            time_major=time_major,
+            activity_regularizer=activity_regularizer,
+            name=name,
+            dtype=dtype,
+            trainable=trainable,
+            input_shape=input_shape,
+        )
         self.activation = activation
         self.seed = seed
         self.spiking_aware_training = spiking_aware_training
+        warn_of_long_step(dt)
 
     @hands_settings_on
     def build_cell(self, input_shape: Any) -> SpikingActivationCell:
         """Make the cell for inputs ``(batch, time, *units)``."""
-        return SpikingActivationCell(
+        cell = SpikingActivationCell(
             tuple(input_shape[2:]),
             self.activation,
-            dt=self.dt,
             seed=self.seed,
             spiking_aware_training=self.spiking_aware_training,
             dtype=self.dtype_policy,
             name="cell",
         )
+        cell.dt = self.dt  # not as an argument: the layer has warned of a long step already
+        return cell
 
     def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` needs to make the layer again."""
+        """Return the configuration from which `from_config` makes the layer again."""
         return {**super().get_config(), **spiking_config(self)}
 
 

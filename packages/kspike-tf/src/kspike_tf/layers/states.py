@@ -1,9 +1,10 @@
-"""The states of layers over time: where a call starts from, and what a stateful layer keeps."""
+"""States and arguments of layers over time: initial states, kept states, and shape checks."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from kspike_tf.layers.settings import HasSettings
@@ -19,12 +20,14 @@ class KeepsState(HasSettings):
     layer: Any
     stateful: bool
     time_major: bool
+    unroll: bool
+    _units: Shape
     _state_variables: Any = None
     _has_state: Any = None
 
     @property
     def states(self) -> list[Any] | None:
-        """The states that a stateful layer goes on from; None for others, and before building."""
+        """Current states of a stateful layer; None for other layers, and before building."""
         return self._state_variables
 
     def _make_state_variables(self, batch: int | None) -> None:
@@ -55,17 +58,17 @@ class KeepsState(HasSettings):
         Returns
         -------
         list of tf.Tensor
-            One for each state of the cell.
+            The states of the cell.
         """
         return listed(self.layer.cell.get_initial_state(batch_size=batch_size))
 
     def reset_states(self, states: Any = None) -> None:
-        """Let the next call of a stateful layer start anew.
+        """Set the states from which the next call of a stateful layer starts.
 
         Parameters
         ----------
         states : array_like or list of array_like, optional
-            The states to start from; those of `get_initial_state` if not given.
+            The states; by default those of `get_initial_state`.
 
         Raises
         ------
@@ -92,31 +95,11 @@ class KeepsState(HasSettings):
         self._has_state.assign(True)
 
     def reset_state(self) -> None:
-        """Do as `reset_states`, under the name of Keras 3."""
+        """Reset to the initial states; Keras 3 calls `reset_states` by this name."""
         self.reset_states()
 
-    def _check_states(self, states: list[Any], shapes: list[Shape], name: str) -> None:
-        if len(states) != len(shapes):
-            raise ValueError(
-                f"{name} must hold {len(shapes)} state(s) for layer {self.name!r}. "
-                f"Received: {len(states)}"
-            )
-        for state, shape in zip(states, shapes, strict=True):
-            if not tf.TensorShape(state.shape).is_compatible_with(shape):
-                raise ValueError(
-                    f"{name} must have the shape {shape} for layer {self.name!r}"
-                    f"{self._layout_hint()}. Received: {tuple(state.shape)}"
-                )
-
-    def _layout_hint(self) -> str:
-        # Where batch and time may have been exchanged.
-        return "; with time_major=True inputs are (time, batch, *units)" if self.time_major else ""
-
-    def _state_shapes(self, batch: int | None) -> list[Shape]:
-        return [(batch, *shape) for shape in self.layer.cell.state_shapes]
-
     def _start(self, x: Tensor, initial_state: Any) -> list[Tensor]:
-        """Return the states to start from, for inputs (batch, time, *units)."""
+        """Return the states to start from, for inputs ``(batch, time, *units)``."""
         if initial_state is not None:
             dtype = self.layer.cell.compute_dtype
             return [tf.cast(state, dtype) for state in listed(initial_state)]
@@ -139,7 +122,78 @@ class KeepsState(HasSettings):
             variable.assign(state)
         self._has_state.assign(True)
 
+    # Checks
+
+    def _batch_and_time(self, shape: Any) -> tuple[Any, Any]:
+        return (shape[1], shape[0]) if self.time_major else (shape[0], shape[1])
+
+    def _layout_hint(self) -> str:
+        # A likely cause of wrong shapes: batch and time exchanged.
+        return "; with time_major=True inputs are (time, batch, *units)" if self.time_major else ""
+
+    def _check_input_shape(self, shape: Shape) -> None:
+        layout = "(time, batch, *units)" if self.time_major else "(batch, time, *units)"
+        if len(shape) < 3:
+            raise ValueError(
+                f"inputs of layer {self.name!r} must have at least three axes, {layout}. "
+                f"Received: shape={shape}"
+            )
+        if None in shape[2:]:
+            raise ValueError(
+                f"inputs of layer {self.name!r} must have known units in {layout}. "
+                f"Received: shape={shape}"
+            )
+
+    def _check_states(self, states: list[Any], shapes: list[Shape], name: str) -> None:
+        if len(states) != len(shapes):
+            raise ValueError(
+                f"{name} must hold {len(shapes)} state(s) for layer {self.name!r}. "
+                f"Received: {len(states)}"
+            )
+        for state, shape in zip(states, shapes, strict=True):
+            if not tf.TensorShape(state.shape).is_compatible_with(shape):
+                raise ValueError(
+                    f"{name} must have the shape {shape} for layer {self.name!r}"
+                    f"{self._layout_hint()}. Received: {tuple(state.shape)}"
+                )
+
+    def _check_arguments(self, inputs: Any, initial_state: Any, constants: Any, mask: Any) -> None:
+        """Raise if arguments of a call do not fit the layer or each other."""
+        if constants is not None:
+            raise ValueError(
+                f"constants are not supported by layer {self.name!r}. Received: {constants!r}"
+            )
+        shape = tuple(inputs.shape)
+        batch, time = self._batch_and_time(shape)
+        if shape[2:] != self._units:
+            raise ValueError(
+                f"inputs must have the units {self._units} that layer {self.name!r} was built for"
+                f"{self._layout_hint()}. Received: shape={shape}"
+            )
+        if self.unroll and time is None:
+            raise ValueError(
+                f"unroll=True needs a known number of time steps in layer {self.name!r}"
+                f"{self._layout_hint()}. Received: shape={shape}"
+            )
+        if initial_state is not None:
+            shapes = [(batch, *state) for state in self.layer.cell.state_shapes]
+            self._check_states(listed(initial_state), shapes, "initial_state")
+        if mask is not None and not tf.TensorShape(shape[:2]).is_compatible_with(mask.shape):
+            raise ValueError(
+                f"mask must have the first two axes of the inputs of layer {self.name!r}, "
+                f"{shape[:2]} with time_major={self.time_major}. Received: {tuple(mask.shape)}"
+            )
+
+    def _refuse_ragged(self, *arguments: Any) -> None:
+        for each in keras.tree.flatten(arguments):
+            if isinstance(each, tf.RaggedTensor) or getattr(each, "ragged", False):
+                raise ValueError(
+                    f"layer {self.name!r} takes no ragged tensors: pad the sequences with "
+                    "x.to_tensor() and pass mask=tf.sequence_mask(x.row_lengths()). "
+                    f"Received: shape={each.shape}"
+                )
+
 
 def listed(states: Any) -> list[Any]:
-    """Return states as a list: one of them may have come alone."""
+    """Return states as a list; a single one may come without."""
     return list(states) if isinstance(states, list | tuple) else [states]

@@ -1,4 +1,4 @@
-"""A wrapper that applies a layer to every time step at once: time becomes part of the batch."""
+"""Wrapper that applies a layer to all time steps at once, by folding time into the batch."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ Shape = tuple[int | None, ...]
 
 @keras.saving.register_keras_serializable("kspike_tf")
 class TimeFolded(keras.layers.Wrapper):
-    """Applies a layer, or a model, to every time step: time is folded into the batch.
+    """Applies a layer or a model to every time step, by folding time into the batch.
 
-    The layer is called once, on ``(batch * time, *units)``, in training and inference. Take it in
-    place of ``keras.layers.TimeDistributed``: with a time axis of open length, Keras 3.15 computes
-    as many steps as the first sequence has and leaves out those that later sequences have more, in
-    ``predict`` and in exports; with a known length it calls the layer in a Python loop.
+    The layer is called once, on ``(batch * time, *units)``, in training and inference. Use it in
+    place of ``keras.layers.TimeDistributed``. With a time axis of open length, that computes as
+    many steps as the first sequence has (Keras 3.15) and drops further steps of later sequences,
+    in ``predict`` and in exports. With a known length it calls the layer in a Python loop.
 
     Parameters
     ----------
     layer : keras.layers.Layer
-        Layer or model for inputs without a time axis, of one tensor or nested ones.
+        Layer or model for inputs without a time axis; its inputs may be nested.
     **kwargs
-        For ``keras.layers.Layer``; the dtype policy is the layer's, unless another is given.
+        For ``keras.layers.Layer``. The default dtype policy is that of ``layer``.
 
     Raises
     ------
     TypeError
         If ``layer`` is not a Keras layer.
     ValueError
-        If ``layer`` is or holds a stateful layer: each step of each example would be an example of
-        its own to it; or if an input has no time axis.
+        If an input has no time axis; or if ``layer`` is or contains a stateful layer, to which
+        every step of every example would be an example of its own.
 
     Notes
     -----
-    Inputs are ``(batch, time, ...)``, outputs too. A mask ``(batch, time, ...)`` is passed on, and
-    folded for layers that take one. Steps are examples to the layer: batch normalisation takes its
-    statistics over batch and time, and is updated once a call.
+    Inputs and outputs are ``(batch, time, ...)``. A mask ``(batch, time, ...)`` is passed on, and
+    is folded for layers that take one. Steps are examples to the layer: batch normalisation
+    computes its statistics over batch and time, and updates them once per call.
 
     Examples
     --------
@@ -56,10 +56,10 @@ class TimeFolded(keras.layers.Wrapper):
         for each in layer._flatten_layers():
             if getattr(each, "stateful", False) and not isinstance(each, keras.Model):
                 raise ValueError(
-                    "layer must not be stateful: TimeFolded makes an example of every time step. "
+                    "layer must not be stateful: to it, every time step is an example. "
                     f"Received: {type(each).__name__} {each.name!r} with stateful=True"
                 )
-        # What the layer gets is what TimeFolded got: the layer casts.
+        # The layer casts its inputs itself.
         kwargs.setdefault("autocast", False)
         kwargs.setdefault("dtype", layer.dtype_policy)
         super().__init__(layer, **kwargs)
@@ -80,7 +80,7 @@ class TimeFolded(keras.layers.Wrapper):
         training : bool or tf.Tensor, optional
             Whether the model is being trained.
         mask : (batch, time, ...) tf.Tensor, or structure of them, optional
-            Given to the layer, folded, if it takes a mask.
+            Mask for the layer, if it takes one.
 
         Returns
         -------
@@ -91,14 +91,14 @@ class TimeFolded(keras.layers.Wrapper):
         self._check(inputs)
         kwargs = self._options(lambda each: _folded(tf.convert_to_tensor(each)), training, mask)
         with warnings.catch_warnings():
-            # A model passes no mask on. Here the mask goes on around it.
+            # A model passes no mask on; `compute_mask` passes it on here.
             warnings.filterwarnings("ignore", message=".*will therefore destroy the mask")
             outputs = self.layer(keras.tree.map_structure(_folded, inputs), **kwargs)
         first = keras.tree.flatten(inputs)[0]
         return keras.tree.map_structure(lambda y: _unfolded(y, first), outputs)
 
     def _options(self, fold: Any, training: Any, mask: Any) -> dict[str, Any]:
-        """Return what the layer gets besides its inputs: what its ``call`` has arguments for."""
+        """Return the keyword arguments for the layer, which its ``call`` must have."""
         mask = keras.tree.map_structure(lambda m: None if m is None else fold(m), mask)
         given = {"training": training, "mask": mask}
         names = inspect.signature(self.layer.call).parameters
@@ -132,7 +132,7 @@ class TimeFolded(keras.layers.Wrapper):
         )
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """Return the mask of the input, if there is one input: time stays what it is."""
+        """Return the mask of the input unchanged, if there is a single input."""
         return mask if tf.is_tensor(mask) or isinstance(mask, keras.KerasTensor) else None
 
     def _folded_shapes(self, shapes: Any) -> Any:
@@ -159,7 +159,7 @@ def _folded_shape(shape: Shape) -> Shape:
 
 def _folded(x: Tensor) -> Tensor:
     shape = tf.shape(x)
-    # Not -1, which is undefined where there are no elements.
+    # Not -1, which is undefined if there are no elements.
     steps = tf.reshape(x, tf.concat([[shape[0] * shape[1]], shape[2:]], 0))
     return tf.ensure_shape(steps, _folded_shape(tuple(x.shape)))
 
@@ -178,7 +178,7 @@ def _is_shape(value: Any) -> bool:
 
 
 def _map_shapes(function: Any, shapes: Any) -> Any:
-    """Return nested shapes with a function applied to each."""
+    """Apply a function to nested shapes."""
     if _is_shape(shapes):
         return function(tuple(shapes))
     if isinstance(shapes, dict):

@@ -1,0 +1,212 @@
+"""Number of connections that leave every input element: the fan-out, from shapes alone.
+
+Convention: one connection joins one element of a layer's input to one of its units. A synaptic
+event at an input element costs one operation per connection that leaves the element, so the total
+number of connections is not enough. Every fan-out here is a product of one factor per axis, which
+keeps it small: a convolution over 224 × 224 × 3 elements needs 224 + 224 + 1 numbers, and its
+connections are a product of sums.
+
+Padding is not an input element, so windows that reach over the border have fewer connections.
+``padding="counted"`` counts full windows, as published multiply-add counts do.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FanOut", "Windows", "windows_fan_out"]
+
+Number: TypeAlias = int | Fraction
+Factor: TypeAlias = Number | NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class FanOut:
+    """Connections that leave every element of an input, as a product of one factor per axis.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the input, without batch and time.
+    factors : tuple of int, Fraction or (length,) ndarray
+        Per axis, the factors of all positions, or one factor for all of them.
+    each : int or Fraction, optional
+        A factor common to all elements.
+
+    Examples
+    --------
+    >>> FanOut.uniform((784,), 128).connections
+    100352
+    """
+
+    shape: tuple[int, ...]
+    factors: tuple[Factor, ...]
+    each: Number = 1
+
+    @classmethod
+    def uniform(cls, shape: Sequence[int], each: Number) -> "FanOut":
+        """Return a fan-out that is the same for all elements."""
+        return cls(tuple(shape), (1,) * len(shape), each)
+
+    @classmethod
+    def spread(cls, shape: Sequence[int], connections: int) -> "FanOut":
+        """Return the fan-out of which only the total is known, spread evenly."""
+        return cls.uniform(shape, Fraction(connections, max(math.prod(shape), 1)))
+
+    @property
+    def connections(self) -> int:
+        """Sum of the fan-out over all elements."""
+        total: Number = self.each
+        for length, factor in zip(self.shape, self.factors, strict=True):
+            if isinstance(factor, np.ndarray):
+                total *= int(factor.sum())
+            else:
+                total *= factor * length
+        return round(total)
+
+    def weigh(self, values: NDArray[np.generic]) -> int | float:
+        """Return the sum over all elements of value times fan-out.
+
+        Parameters
+        ----------
+        values : ndarray
+            One number per element, such as its number of events.
+
+        Returns
+        -------
+        int or float
+            An int if the values are integers and the fan-out is whole.
+        """
+        rest = np.asarray(values).reshape(self.shape)
+        rest = rest.astype(np.int64 if rest.dtype.kind in "iub" else np.float64)
+        scale = Fraction(self.each)
+        for factor in reversed(self.factors):  # the last axis first, so that axes keep their place
+            if isinstance(factor, np.ndarray):
+                rest = rest @ factor
+            else:
+                rest = rest.sum(axis=-1)
+                scale *= factor
+        if rest.dtype.kind == "i":
+            total = int(rest) * scale
+            return int(total) if total.denominator == 1 else float(total)
+        return float(rest) * float(scale)
+
+    def to_array(self) -> NDArray[np.float64]:
+        """Return the fan-out of every element as an array of the input's shape."""
+        result = np.full(self.shape, float(self.each))
+        for axis, factor in enumerate(self.factors):
+            values = np.asarray(factor, dtype=np.float64)
+            if values.ndim:
+                values = values.reshape(-1, *(1,) * (len(self.shape) - axis - 1))
+            result = result * values
+        return result
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows that slide along one axis.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Length of the axis before and after.
+    kernel, stride, dilation : int
+        Size of the window, distance between windows, distance between a window's elements.
+    padding : {"valid", "same", "causal"}
+        Where the padding goes. ``"same"`` puts the odd element at the end, as TensorFlow does [1]_.
+    transposed : bool, optional
+        Whether an *input* element writes a window of outputs.
+
+    References
+    ----------
+    .. [1] "Notes on padding combination schemes", tf.nn, TensorFlow API documentation.
+    """
+
+    inputs: int
+    outputs: int
+    kernel: int
+    stride: int = 1
+    dilation: int = 1
+    padding: str = "valid"
+    transposed: bool = False
+
+    @property
+    def before(self) -> int:
+        """Padding elements in front of the axis that the windows slide over."""
+        reach = (self.kernel - 1) * self.dilation + 1
+        if self.padding == "same":
+            # A transposed convolution is the gradient of one from its outputs to its inputs.
+            longer, steps = self.inputs, self.outputs
+            if self.transposed:
+                longer, steps = self.outputs, self.inputs
+            return max((steps - 1) * self.stride + reach - longer, 0) // 2
+        return reach - 1 if self.padding == "causal" else 0
+
+    def fan_out(self) -> NDArray[np.int64]:
+        """Return the number of outputs that every input position reaches."""
+        starts = self.inputs if self.transposed else self.outputs
+        positions = (
+            np.arange(starts)[:, None] * self.stride
+            + np.arange(self.kernel)[None, :] * self.dilation
+            - self.before
+        )
+        end = self.outputs if self.transposed else self.inputs
+        inside = (positions >= 0) & (positions < end)
+        if self.transposed:
+            written: NDArray[np.int64] = np.sum(inside, axis=1, dtype=np.int64)
+            return written
+        reached: NDArray[np.int64] = np.bincount(positions[inside], minlength=self.inputs)
+        return reached
+
+    def counted(self) -> Fraction:
+        """Return the mean fan-out if all windows were full."""
+        starts = self.inputs if self.transposed else self.outputs
+        return Fraction(starts * self.kernel, max(self.inputs, 1))
+
+
+def windows_fan_out(
+    windows: Sequence[Windows | None],
+    shape: Sequence[int],
+    each: Number,
+    padding: str = "excluded",
+) -> FanOut:
+    """Return the fan-out of windows along several axes.
+
+    Parameters
+    ----------
+    windows : sequence of Windows or None
+        Per axis of ``shape``, its windows, or None if nothing slides along the axis.
+    shape : sequence of int
+        Shape of the input, without batch and time.
+    each : int or Fraction
+        Connections of one element of one window, such as the filters of a convolution.
+    padding : {"excluded", "counted"}, optional
+        Whether positions over the padding are connections.
+
+    Returns
+    -------
+    FanOut
+        Connections that leave every element.
+
+    Examples
+    --------
+    >>> axis = Windows(inputs=12, outputs=6, kernel=3, stride=2, padding="same")
+    >>> windows_fan_out(
+    ...     [axis, axis, None], (12, 12, 3), 4, padding="counted"
+    ... ).connections
+    3888
+    >>> windows_fan_out([axis, axis, None], (12, 12, 3), 4).connections
+    3468
+    """
+    factors: list[Factor] = []
+    for window in windows:
+        if window is None:
+            factors.append(1)
+        else:
+            factors.append(window.counted() if padding == "counted" else window.fan_out())
+    return FanOut(tuple(shape), tuple(factors), each)

@@ -1,0 +1,185 @@
+"""Operations of ``keras.ops`` inside a Functional model, by the name of their class.
+
+Adapters write their kinds as ``"ops>Matmul"``. Only arguments that are tensors of the model are
+inputs; constants are weights.
+"""
+
+import math
+from typing import Any
+
+from kspike_energy.counting.fan_out import FanOut
+from kspike_energy.counting.nodes import Counts, Node, Term, UndefinedShapeError
+from kspike_energy.counting.rules.linear import (
+    ConvolutionPlan,
+    as_tuple,
+    convolution,
+    einsum_fan_out,
+)
+from kspike_energy.counting.rules.routing import pooling
+from kspike_energy.counting.rules.table import rule
+from kspike_energy.counting.rules.units import elementwise
+
+__all__: list[str] = []
+
+
+def _kinds(names: str) -> list[str]:
+    return [f"ops>{name}" for name in names.split()]
+
+
+_ROUTING = _kinds(
+    """
+    Reshape Transpose Squeeze ExpandDims Concatenate GetItem Cast Stack Split Pad Flip Roll Tile
+    Repeat BroadcastTo Identity StopGradient Ravel Moveaxis Swapaxes Take TakeAlongAxis Unstack
+    Hstack Vstack Copy Rot90 Slice Append ZerosLike OnesLike FullLike Diag Diagonal Tril Triu
+    Dropout ArraySplit Argsort Sort OneHot
+    """
+)
+
+
+@rule(*_ROUTING, free=True)
+def routing(node: Node) -> Counts:
+    """Count nothing: these only rearrange values."""
+    return Counts()
+
+
+@rule(*_kinds("Add Subtract Multiply Divide TrueDivide Average Negative"))
+def arithmetic(node: Node) -> Counts:
+    """Count one operation per output and operand from the network.
+
+    If the other operand is a constant, this is one multiply-add per element.
+    """
+    outputs = node.units_out()
+    kind = (node.spec.kind or "").removeprefix("ops>")
+    product = kind in ("Multiply", "Divide", "TrueDivide") and len(node.inputs) > 1
+    terms = tuple(
+        Term(FanOut.spread(node.units_in(index), math.prod(outputs)), source=index)
+        for index in range(len(node.inputs))
+    )
+    return Counts(terms, 0, spiking=not product)
+
+
+@rule(
+    *_kinds(
+        """
+        Relu Relu6 Sigmoid Tanh Softmax LogSoftmax Gelu Silu Elu Selu Celu Softplus Softsign
+        LeakyRelu HardSigmoid HardSilu HardTanh HardShrink SoftShrink TanhShrink LogSigmoid Mish
+        Glu Squareplus SparsePlus Sparsemax SparseSigmoid Threshold
+        Exp Exp2 Expm1 Log Log10 Log1p Log2 Logaddexp Sqrt Rsqrt Square Reciprocal Absolute Abs
+        Sin Cos Tan Sinh Cosh Arcsin Arccos Arctan Arctan2 Arcsinh Arccosh Arctanh Erf Erfinv
+        Power Sign Floor Ceil Round Trunc Clip Mod FloorDivide Maximum Minimum Where
+        Greater GreaterEqual Less LessEqual Equal NotEqual Isnan Isinf Isfinite Sinc NanToNum
+        LogicalAnd LogicalOr LogicalNot LogicalXor
+        """
+    )
+)
+def function(node: Node) -> Counts:
+    """Count one unit update per output element; no spiking device has these as they are."""
+    return Counts((), math.prod(node.units_out()), spiking=False)
+
+
+@rule(*_kinds("Sum Mean Cumsum"))
+def linear_reduction(node: Node) -> Counts:
+    """Count one connection per input element."""
+    return elementwise(node)
+
+
+@rule(*_kinds("Max Min Amax Amin Prod Std Var Norm Argmax Argmin Any All Logsumexp Median"))
+def reduction(node: Node) -> Counts:
+    """Count one operation per input element."""
+    return elementwise(node, spiking=False)
+
+
+@rule(*_kinds("Matmul Dot Tensordot Inner"))
+def matmul(node: Node) -> Counts:
+    """Count one multiply-add per output and contracted element."""
+    shapes = node.operands or node.inputs
+    first, outputs = shapes[0], node.units_out()
+    contracted = first[-1]
+    axes = node.config.get("axes")
+    if node.spec.kind == "ops>Tensordot" and axes is not None:
+        count = axes if isinstance(axes, int) else None
+        picked = first[len(first) - count :] if count is not None else _picked(first, axes)
+        lengths = [length for length in picked if length is not None]
+        contracted = math.prod(lengths) if len(lengths) == len(picked) else None
+    if contracted is None:
+        raise UndefinedShapeError(f"operation {node.spec.name!r} contracts an undefined axis")
+    return _products(node, math.prod(outputs) * contracted)
+
+
+def _picked(shape: tuple[int | None, ...], axes: Any) -> list[int | None]:
+    first = axes[0] if isinstance(axes, (list, tuple)) else axes
+    wanted = first if isinstance(first, (list, tuple)) else [first]
+    return [shape[int(axis)] for axis in wanted]
+
+
+def _products(node: Node, products: int) -> Counts:
+    """Return products shared among the inputs; a product of two signals cannot spike as it is."""
+    count = len(node.inputs)
+    shares = [products // count] * count
+    shares[0] += products - sum(shares)
+    terms = tuple(
+        Term(FanOut.spread(node.units_in(index), share), source=index)
+        for index, share in enumerate(shares)
+    )
+    return Counts(terms, 0, spiking=count == 1)
+
+
+@rule("ops>Einsum")
+def einsum(node: Node) -> Counts:
+    """Count one multiply-add per combination of all labels of the equation."""
+    equation = str(node.config["subscripts"])
+    shapes = node.operands or node.inputs
+    if len(shapes) == 2 and len(node.inputs) == 1 and shapes[0] == node.inputs[0]:
+        fan_out = einsum_fan_out(equation, shapes[0], node.outputs[0], node.units_in())
+        return Counts((Term(fan_out),))
+    if "..." in equation:
+        raise UndefinedShapeError(
+            f"operation {node.spec.name!r}: einsum of several signals with an ellipsis"
+        )
+    terms = equation.replace(" ", "").split("->")[0].split(",")
+    lengths: dict[str, int | None] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        lengths.update(zip(term, shape, strict=True))
+    batch = terms[0][0]
+    timed = terms[0][1] if node.timed_inputs[0] else ""
+    rest = [length for letter, length in lengths.items() if letter not in (batch, timed)]
+    known = [length for length in rest if length is not None]
+    if len(known) != len(rest):
+        raise UndefinedShapeError(f"operation {node.spec.name!r} has an input of undefined shape")
+    return _products(node, math.prod(known))
+
+
+def _kernel(node: Node) -> tuple[int | None, ...]:
+    if len(node.operands) < 2:
+        raise UndefinedShapeError(f"operation {node.spec.name!r} has a kernel of unknown shape")
+    return node.operands[1]
+
+
+@rule(*_kinds("Conv DepthwiseConv ConvTranspose"))
+def conv(node: Node) -> Counts:
+    """Count as the layer of the same name; the kernel's shape is (window, in, out)."""
+    kernel = [int(length or 0) for length in _kernel(node)]
+    config, kind = node.config, node.spec.kind
+    rank = len(kernel) - 2
+    each = kernel[-1]
+    channels = node.units_in()[0 if config.get("data_format") == "channels_first" else -1]
+    if kind == "ops>Conv":
+        each = each * kernel[-2] // channels  # groups: each sees a part of the channels
+    elif kind == "ops>ConvTranspose":
+        each = kernel[-2]
+    plan = ConvolutionPlan(
+        kernel=tuple(kernel[:rank]),
+        strides=as_tuple(config.get("strides") or 1, rank),
+        dilation=as_tuple(config.get("dilation_rate") or 1, rank),
+        padding=str(config["padding"]).lower(),
+        each=each,
+        channels_first=config.get("data_format") == "channels_first",
+        transposed=kind == "ops>ConvTranspose",
+    )
+    return Counts((Term(convolution(node, plan)),))
+
+
+@rule(*_kinds("MaxPool AveragePool"))
+def pool(node: Node) -> Counts:
+    """Count as the pooling layer of the same name."""
+    return Counts((Term(pooling(node)),), spiking=node.spec.kind == "ops>AveragePool")

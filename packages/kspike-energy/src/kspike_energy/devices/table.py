@@ -1,0 +1,133 @@
+"""The table of known devices, by name."""
+
+import warnings
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import replace as changed
+from typing import Any
+
+from kspike_energy.checks import did_you_mean
+from kspike_energy.devices.device import FIELDS, KEYS, Device
+from kspike_energy.presentation.tables import html_table, rich_table, text_table
+
+__all__ = ["DeviceTable"]
+
+
+class DeviceTable(MutableMapping[str, Device]):
+    """Devices by name; prints as a table with sources.
+
+    It reads and writes like KerasSpiking's dictionary: assign a `Device`, or a dictionary of its
+    figures.
+    """
+
+    def __init__(self, devices: Mapping[str, Device]) -> None:
+        self._devices = dict(devices)
+
+    def __getitem__(self, name: str) -> Device:
+        if name not in self._devices:
+            raise KeyError(f"no device {name!r}{did_you_mean(name, self._devices)}")
+        return self._devices[name]
+
+    def __setitem__(self, name: str, device: "Device | Mapping[str, Any]") -> None:
+        self._devices[name] = _as_device(name, device)
+
+    def __delitem__(self, name: str) -> None:
+        del self._devices[self[name].name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._devices)
+
+    def __len__(self) -> int:
+        return len(self._devices)
+
+    def get_device(self, name: object) -> Device:
+        """Return the device of that name.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        if isinstance(name, str) and name in self._devices:
+            return self._devices[name]
+        raise ValueError(
+            f"device must be one of {sorted(self._devices)}, or registered with "
+            f"ModelEnergy.register_device. Received: device={name!r}"
+            f"{did_you_mean(name, self._devices)}"
+        )
+
+    def add(self, device: Device, *, replace: bool = False) -> None:
+        """Add a device; replacing another one of that name warns, unless ``replace``."""
+        known = self._devices.get(device.name)
+        if known is not None and known != device and not replace:
+            warnings.warn(
+                f"device {device.name!r} was registered already, with other figures "
+                f"({known.energy_per_synop} J/synop, {known.energy_per_neuron} J/neuron); "
+                "the new device replaces it. Pass replace=True if this is intended",
+                stacklevel=3,
+            )
+        self._devices[device.name] = device
+
+    def remove(self, name: str) -> None:
+        """Remove a device."""
+        del self._devices[self.get_device(name).name]
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return one dictionary per device, ready for ``pandas.DataFrame``."""
+        return [device.to_dict() for device in self.values()]
+
+    def __str__(self) -> str:
+        sources = list(dict.fromkeys(device.source for device in self.values()))
+        headers = ["Device", "Spiking?", "J/synop", "J/neuron", "range J/synop", "Source"]
+        rows = [[*_cells(d), f"[{sources.index(d.source) + 1}]"] for d in self.values()]
+        lines = text_table(headers, rows, 120)
+        lines += [f"[{i}] {source or 'no source stated'}" for i, source in enumerate(sources, 1)]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def __rich__(self) -> Any:
+        return rich_table(self.to_records())
+
+    def _repr_html_(self) -> str:
+        return html_table(self.to_records())
+
+
+def _cells(device: Device) -> list[str]:
+    """Return the figures of a device as text."""
+    low, high = device.synop_low_high
+    return [
+        device.name,
+        "yes" if device.spiking else "no",
+        f"{device.energy_per_synop:.3g}",
+        "-" if device.energy_per_neuron is None else f"{device.energy_per_neuron:.3g}",
+        f"{low:.3g} to {high:.3g}" if low != high else "",
+    ]
+
+
+def _as_device(name: str, device: "Device | Mapping[str, Any]") -> Device:
+    """Return a device from what was assigned to a name.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a device nor a dictionary.
+    ValueError
+        If a figure is missing or unknown, or is no energy.
+    """
+    if isinstance(device, Device):
+        return device if device.name == name else changed(device, name=name)
+    if not isinstance(device, Mapping):
+        raise TypeError(
+            f"devices[{name!r}] must be a Device or a dictionary with {list(KEYS)}. "
+            f"Received: {device!r}"
+        )
+    for key in device:
+        if key not in FIELDS or key == "name":
+            raise ValueError(
+                f"devices[{name!r}] has no {key!r}; its keys are {list(KEYS)}"
+                f"{did_you_mean(key, FIELDS)}"
+            )
+    missing = [key for key in KEYS if key not in device]
+    if missing:
+        raise ValueError(f"devices[{name!r}] must have {list(KEYS)}. Missing: {missing}")
+    return Device(name, **device)

@@ -1,0 +1,185 @@
+"""Example data in batches.
+
+Arrays, memory-mapped ones included, are sliced and never copied as a whole. Data sets and
+generators provide batches of their own.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from kspike_energy.counting.nodes import Shape
+from kspike_energy.counting.shapes import fits, flat_shapes
+
+__all__ = ["batches", "shapes_of_data"]
+
+
+def batches(data: Any, shapes: Any = None, batch_size: int = 32) -> Iterator[Any]:
+    """Yield batches of example data.
+
+    Parameters
+    ----------
+    data : array_like, list or dict of array_like, or iterable of batches
+        Anything that ``model.predict`` takes: arrays; or a data set, generator or sequence object
+        whose elements are batches ``x``, ``(x, y)`` or ``(x, y, weights)``.
+    shapes : tuple, or list or dict of tuple, optional
+        Shapes of the model's inputs, with None for batch.
+    batch_size : int, optional
+        Examples in a batch of arrays.
+
+    Yields
+    ------
+    object
+        One batch, in the structure of the model's inputs.
+
+    Raises
+    ------
+    TypeError
+        If the data is none of these.
+    ValueError
+        If it is empty, or of another shape than the model's inputs.
+    """
+    if isinstance(data, (str, bytes)):
+        raise TypeError(f"example_data must be arrays or batches. Received: {data!r:.60}")
+    if _is_stream(data):
+        yield from _stream(data, shapes)
+        return
+    arrays = _arrays(data)
+    _check(arrays, shapes)
+    lengths = {len(array) for _, array in _named(arrays)}
+    if len(lengths) != 1:
+        raise ValueError(
+            f"the arrays of example_data must have the same number of examples. "
+            f"Received: {sorted(lengths)}"
+        )
+    (length,) = lengths
+    for start in range(0, length, batch_size):
+        part = slice(start, start + batch_size)
+        yield _map(arrays, lambda array, part=part: np.asarray(array[part]))
+
+
+def _is_stream(data: Any) -> bool:
+    """Return whether the data are batches: a generator, a data set, a sequence object."""
+    if isinstance(data, (np.ndarray, list, tuple, Mapping)) or hasattr(data, "__array__"):
+        return False
+    return isinstance(data, Iterable) or hasattr(data, "__getitem__")
+
+
+def _elements(data: Any) -> Iterator[Any]:
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):  # a Keras PyDataset
+        for index in range(len(data)):
+            yield data[index]
+    elif isinstance(data, Iterable):
+        yield from data
+
+
+def _stream(data: Any, shapes: Any) -> Iterator[Any]:
+    for element in _elements(data):
+        batch = element[0] if isinstance(element, tuple) else element
+        batch = _arrays(batch)
+        _check(batch, shapes)
+        yield batch
+
+
+def _arrays(data: Any) -> Any:
+    """Return the data with arrays at its leaves; a list of numbers becomes one array."""
+    if isinstance(data, Mapping):
+        return {key: _array(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)) and data and all(hasattr(d, "shape") for d in data):
+        return [_array(value) for value in data]
+    return _array(data)
+
+
+def _array(value: Any) -> Any:
+    array = value if hasattr(value, "shape") else np.asarray(value)
+    if np.dtype(getattr(array.dtype, "as_numpy_dtype", array.dtype)).kind in "OcV":
+        raise TypeError(f"example_data must hold real numbers. Received: dtype={array.dtype}")
+    return array
+
+
+def _named(arrays: Any) -> list[tuple[str, Any]]:
+    if isinstance(arrays, Mapping):
+        return [(f"[{key!r}]", array) for key, array in arrays.items()]
+    if isinstance(arrays, list):
+        return [(f"[{index}]", array) for index, array in enumerate(arrays)]
+    return [("", arrays)]
+
+
+def _map(arrays: Any, function: Any) -> Any:
+    if isinstance(arrays, Mapping):
+        return {key: function(array) for key, array in arrays.items()}
+    if isinstance(arrays, list):
+        return [function(array) for array in arrays]
+    return function(arrays)
+
+
+def _check(arrays: Any, shapes: Any) -> None:
+    """Raise if arrays are empty or do not fit the model's inputs."""
+    for name, array in _named(arrays):
+        if len(array.shape) == 0 or array.shape[0] == 0:
+            raise ValueError(
+                f"example_data{name} is empty: rates cannot be measured on no examples. "
+                f"Received: shape={tuple(array.shape)}"
+            )
+    if shapes is None:
+        return
+    wanted = _wanted(arrays, shapes)
+    for (name, array), shape in zip(_named(arrays), wanted, strict=True):
+        given = tuple(array.shape)
+        if not fits(given, shape):
+            raise ValueError(
+                f"example_data{name} must have the shape {shape}. Received: shape={given}"
+            )
+
+
+def _wanted(arrays: Any, shapes: Any) -> list[Any]:
+    """Return the shapes in the order of the arrays."""
+    if isinstance(arrays, Mapping) and isinstance(shapes, Mapping):
+        missing = sorted(set(shapes) ^ set(arrays))
+        if missing:
+            raise ValueError(
+                f"example_data must have the keys {sorted(shapes)}. Received: {sorted(arrays)}"
+            )
+        return [shapes[key] for key in arrays]
+    flat = flat_shapes(shapes)
+    given = len(_named(arrays))
+    if len(flat) != given:
+        raise ValueError(f"example_data must hold {len(flat)} arrays. Received: {given}")
+    return flat
+
+
+def shapes_of_data(data: Any, shapes: Any) -> Any:
+    """Return the inputs' shapes, with open lengths filled in from arrays of data.
+
+    The batch stays open. So does axis 1 if no other length is open: it is time.
+
+    Parameters
+    ----------
+    data : object
+        As in `batches`. Generators and data sets fill in nothing.
+    shapes : object
+        Shapes of the model's inputs.
+
+    Returns
+    -------
+    object
+        The shapes, or None if the data fill in nothing.
+    """
+    if data is None or shapes is None or _is_stream(data) or isinstance(data, (str, bytes)):
+        return None
+    arrays = _arrays(data)
+    _check(arrays, shapes)
+    filled = [
+        _fill(shape, tuple(array.shape))
+        for (_, array), shape in zip(_named(arrays), _wanted(arrays, shapes), strict=True)
+    ]
+    if isinstance(arrays, Mapping):
+        return dict(zip(arrays, filled, strict=True))
+    return filled if isinstance(arrays, list) else filled[0]
+
+
+def _fill(shape: Shape, given: tuple[int, ...]) -> Shape:
+    if all(length is not None for length in shape[2:]):
+        return shape
+    return (None, *given[1:])

@@ -1,0 +1,3 @@
+"""Tables, summaries, exported data and figures."""
+
+__all__: list[str] = []

@@ -1,0 +1,209 @@
+"""The printed summary of an estimate: one row per layer, totals, and notes."""
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from kspike_energy.checks import did_you_mean
+from kspike_energy.devices import Device, DeviceTable
+from kspike_energy.estimate import Estimate
+from kspike_energy.network import BY_HAND, Layer
+from kspike_energy.presentation.tables import number, text_table, yes_no
+
+__all__ = ["summary_text"]
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of the summary: its header, its cells, and the device that it is about."""
+
+    name: str
+    header: str
+    cell: Callable[[Layer], str]
+    device: Device | None = None
+
+
+def summary_text(
+    estimate: Estimate,
+    columns: Sequence[str],
+    devices: DeviceTable,
+    line_length: int,
+    *,
+    notes: bool,
+) -> str:
+    """Return the summary of a network.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        The energies of an inference.
+    columns, line_length
+        As in `ModelEnergy.summary`.
+    devices : DeviceTable
+        The devices that columns can name.
+    notes : bool
+        Whether to list assumptions and gaps.
+
+    Raises
+    ------
+    ValueError
+        If a column or device is unknown, or a rate that it needs.
+    """
+    if isinstance(columns, str) or not columns:
+        raise ValueError(f"columns must be a list of column names. Received: columns={columns!r}")
+    shown = [_column(estimate, column, devices) for column in columns]
+    rows = [[column.cell(layer) for column in shown] for layer in estimate.network.layers]
+    words = [i for i, column in enumerate(shown) if column.name in ("name", "output_shape")]
+    table = text_table([column.header for column in shown], rows, line_length, words)
+    named = {column.device.name: column.device for column in shown if column.device}
+    lines = [*table, "=" * len(table[0])]
+    lines += [_total_line(estimate, device) for device in named.values()]
+    lines += _count_totals(estimate, [column.name for column in shown])
+    if notes:
+        lines.append("")
+        for note in _notes(estimate, list(named.values())):
+            lines += textwrap.wrap(f"* {note}", line_length, subsequent_indent="  ")
+    return "\n".join(lines)
+
+
+def _shape_cell(layer: Layer) -> str:
+    return "?" if layer.output_shape is None else str(layer.output_shape)
+
+
+def _plain_columns(estimate: Estimate) -> dict[str, tuple[str, Callable[[Layer], str]]]:
+    """Return header and cells of every column that is about no device."""
+    dt, events = estimate.dt, estimate.settings.events
+
+    def counted(cell: Callable[[Layer], str]) -> Callable[[Layer], str]:
+        return lambda layer: "?" if layer.problem else cell(layer)
+
+    return {
+        "name": ("Layer (type)", lambda layer: f"{layer.name} ({layer.type_name})"),
+        "output_shape": ("Output shape", _shape_cell),
+        "params": ("Param #", lambda layer: str(layer.params)),
+        "connections": ("Conn #", counted(lambda layer: str(layer.connections))),
+        "neurons": ("Neuron #", counted(lambda layer: str(layer.neurons))),
+        "rate": ("Rate [Hz]", lambda layer: number(layer.rate(dt))),
+        "synops": ("Synops/step", counted(lambda layer: number(layer.synops(dt, events), 4))),
+        "spiking": ("Spiking?", counted(lambda layer: yes_no(layer.spiking))),
+    }
+
+
+_ENERGIES: Mapping[str, tuple[str, Callable[[float, float], float]]] = {
+    "energy": ("J/inf", lambda synop, neuron: synop + neuron),
+    "synop_energy": ("Synop J/inf", lambda synop, neuron: synop),
+    "neuron_energy": ("Neuron J/inf", lambda synop, neuron: neuron),
+}
+
+
+def _column(estimate: Estimate, name: str, devices: DeviceTable) -> _Column:
+    """Return the column of this name.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    plain = _plain_columns(estimate)
+    if isinstance(name, str):
+        name = " ".join(name.split())
+        if name in plain:
+            return _Column(name, *plain[name])
+    kind, _, device_name = str(name).partition(" ")
+    if kind not in _ENERGIES or not device_name:
+        known = [*plain, *(f"{kind} <device>" for kind in _ENERGIES)]
+        raise ValueError(
+            f"columns must be among {known}. Received: {name!r}"
+            f"{did_you_mean(kind, [*plain, *_ENERGIES])}"
+        )
+    device = devices.get_device(device_name)
+    header, joules = _ENERGIES[kind]
+
+    def cell(layer: Layer) -> str:
+        if layer.problem:
+            return "?"
+        if kind == "neuron_energy" and device.energy_per_neuron is None and layer.neurons:
+            return "-"
+        return f"{joules(*estimate.layer(layer, device)):.2g}"
+
+    return _Column(name, f"{header} ({device.name})", cell, device)
+
+
+def _total_line(estimate: Estimate, device: Device) -> str:
+    total = estimate.total(device)
+    text = f"Total energy per inference [Joules/inf] ({device.name}): {total:.2e}"
+    if device.has_range:
+        low, high = estimate.range(device)
+        text += f" (published figures: {low:.2e} to {high:.2e})"
+    if device.energy_per_neuron is None:
+        text += " (synaptic operations only)"
+    gaps = len(estimate.network.gaps)
+    if gaps:
+        text += f" (leaves out {gaps} {'layer' if gaps == 1 else 'layers'})"
+    return text
+
+
+def _count_totals(estimate: Estimate, columns: Sequence[str]) -> list[str]:
+    network = estimate.network
+    totals = {
+        "params": sum(layer.params for layer in network.layers),
+        "connections": network.connections,
+        "neurons": network.neurons,
+    }
+    shown = [f"{total} {name}" for name, total in totals.items() if name in columns]
+    return [f"Total per time step: {', '.join(shown)}"] if shown else []
+
+
+def _notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
+    """Return gaps and assumptions, the most surprising first."""
+    notes = [f"NOT COUNTED: {layer.problem}." for layer in estimate.network.gaps]
+    spiking = [device.name for device in devices if device.spiking]
+    ordinary = [device.name for device in devices if not device.spiking]
+    if spiking:
+        notes += _spiking_notes(estimate, spiking)
+    if ordinary:
+        notes.append(
+            f"{', '.join(ordinary)}: every connection once per inference, as in an "
+            "ordinary network."
+        )
+    return [
+        *notes,
+        _counting_note(estimate),
+        "Only arithmetic is estimated. Moving data, memory, static power and overhead are left "
+        "out, and are often the larger part.",
+    ]
+
+
+def _spiking_notes(estimate: Estimate, names: Sequence[str]) -> list[str]:
+    settings, network = estimate.settings, estimate.network
+    coding = f"; the network's input is coded as {settings.input_coding!r}"
+    notes = [
+        f"{', '.join(names)}: {estimate.timesteps} time steps of dt = {estimate.dt:g} s per "
+        f"inference; events = {settings.events!r}{'' if network.time_axis == BY_HAND else coding}."
+    ]
+    unfit = [layer.name for layer in network.layers if not layer.spiking]
+    if unfit:
+        notes.append(
+            "A spiking device could not run these layers as they are; a spiking equivalent of "
+            f"the same cost is assumed: {', '.join(unfit)}."
+        )
+    if estimate.other_dt:
+        notes.append(
+            f"These layers have another time step than dt = {estimate.dt:g} s: {estimate.other_dt}."
+        )
+    return notes
+
+
+def _counting_note(estimate: Estimate) -> str:
+    options, time_axis = estimate.settings.options, estimate.network.time_axis
+    if time_axis == BY_HAND:
+        return "Counts and rates are those that the network was described with."
+    if options.convention == "keras-spiking":
+        return (
+            "Counted as KerasSpiking does: layers that it does not know cost nothing, and "
+            "positions over padding are connections."
+        )
+    return (
+        f"Time axis: {time_axis}. Connections over padding: {options.padding}. "
+        f"Batch normalisation behind linear layers: {options.normalization}."
+    )

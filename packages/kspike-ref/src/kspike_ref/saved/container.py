@@ -1,0 +1,227 @@
+"""The files in a ``.keras`` archive, or in a folder with the same contents.
+
+Model files are treated as untrusted. Nothing in them is executed or imported, nothing is written to
+disk, and only three files are read, besides the vocabularies that layers ask for (`saved.assets`).
+The expanded size of a file is bounded before it is read.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from kspike_ref.saved import limits
+from kspike_ref.saved.errors import ArchiveError
+
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+_FILES = (CONFIG, METADATA, WEIGHTS)
+_END_SIZE, _MAX_COMMENT, _LOCATOR_SIZE = 22, 0xFFFF, 20  # bytes: a zip's last record, and around it
+
+
+def read_files(place: Path) -> dict[str, bytes]:
+    """Return the three files of a model.
+
+    Parameters
+    ----------
+    place : Path
+        A ``.keras`` file, or a folder with the same contents.
+
+    Returns
+    -------
+    dict of str to bytes
+        `CONFIG`, `METADATA` and `WEIGHTS`.
+
+    Raises
+    ------
+    ArchiveError
+        If they are missing, damaged or too large.
+    """
+    if place.is_dir():
+        return {name: _read_in_folder(place, name) for name in _FILES}
+    with zip_errors(), opened_zip(place) as archive:
+        return {name: read_member(archive, name) for name in _FILES}
+
+
+def _read_in_folder(folder: Path, name: str) -> bytes:
+    place = folder / name
+    try:
+        status = place.lstat()
+    except OSError:
+        raise ArchiveError(f"{name} is missing in the folder {str(folder)!r}") from None
+    if not stat.S_ISREG(status.st_mode):  # a link leads elsewhere, a pipe never ends
+        raise ArchiveError(f"{name} must be a regular file in the folder {str(folder)!r}")
+    if name != WEIGHTS and status.st_size > limits.MAX_JSON:
+        raise ArchiveError(f"{name} has {status.st_size} bytes, more than {limits.MAX_JSON}")
+    return read_whole(place, status.st_size)
+
+
+def read_whole(place: Path, size: int) -> bytes:
+    """Return the contents of a file, and refuse one that changes meanwhile.
+
+    Parameters
+    ----------
+    place : Path
+        A regular file.
+    size : int
+        Its size in bytes.
+
+    Returns
+    -------
+    bytes
+        Its contents.
+
+    Raises
+    ------
+    ArchiveError
+        If it cannot be read, or has another size.
+    """
+    try:
+        with place.open("rb") as file:
+            data = file.read(size + 1)
+    except OSError as error:
+        raise ArchiveError(f"{place.name} cannot be read: {error.strerror}") from None
+    if len(data) != size:
+        raise ArchiveError(f"{place.name} changed while it was read")
+    return data
+
+
+@contextmanager
+def zip_errors() -> Iterator[None]:
+    """Raise errors of the zip reader in the block as `ArchiveError`."""
+    try:
+        yield
+    except ArchiveError:
+        raise
+    except (
+        zipfile.BadZipFile, zlib.error, EOFError, ValueError, OverflowError, OSError, UnicodeError,
+        RuntimeError,  # encrypted; NotImplementedError: another compression
+    ) as error:  # fmt: skip
+        raise ArchiveError(f"not a readable .keras file: {error}") from None
+
+
+@contextmanager
+def opened_zip(place: Path) -> Iterator[zipfile.ZipFile]:
+    """Open an archive whose list of files is within the limits."""
+    with place.open("rb") as file:
+        _check_directory(file, place.stat().st_size)
+        with zipfile.ZipFile(file) as archive:
+            _check_names([info.filename for info in archive.infolist()])
+            yield archive
+
+
+def _check_directory(file: IO[bytes], file_size: int) -> None:
+    """Refuse a list of files that is too long, before `zipfile` makes an object per file."""
+    tail_size = min(file_size, _END_SIZE + _MAX_COMMENT + _LOCATOR_SIZE)
+    file.seek(file_size - tail_size)
+    tail = file.read(tail_size)
+    at = tail.rfind(b"PK\5\6")
+    if at < 0 or at + _END_SIZE > len(tail):
+        raise ArchiveError("not a .keras file: the list of files at the end of a zip is missing")
+    count = int.from_bytes(tail[at + 10 : at + 12], "little")
+    size = int.from_bytes(tail[at + 12 : at + 16], "little")
+    if tail[max(0, at - _LOCATOR_SIZE) : at].startswith(b"PK\6\7") or size == 0xFFFFFFFF:
+        # zipfile would use the second list, with 64-bit numbers, instead of this one.
+        raise ArchiveError(
+            "the archive is zip64, as for files of 4 GB: unzip it, and load the folder"
+        )
+    if count > limits.MAX_MEMBERS or size > limits.MAX_DIRECTORY:
+        raise ArchiveError(
+            f"the archive holds {count} files, and their list {size} bytes: too many"
+        )
+    end = file_size - tail_size + at
+    file.seek(max(0, end - size))
+    listed = file.read(min(size, end)).count(b"PK\1\2")  # zipfile uses the list, not the count
+    if listed > limits.MAX_MEMBERS:
+        raise ArchiveError(f"the archive holds {listed} files: too many")
+    file.seek(0)
+
+
+def _check_names(names: list[str]) -> None:
+    for name in names:
+        parts = name.replace("\\", "/").split("/")
+        if ".." in parts or name[:1] in ("/", "\\") or ":" in parts[0]:
+            raise ArchiveError(f"a file name leaves the archive: {name!r}")
+    for name in _FILES:
+        if names.count(name) != 1:
+            found = "missing" if name not in names else "there more than once"
+            raise ArchiveError(f"{name} is {found} in the archive")
+
+
+def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return the contents of a file in an archive, after a check of its sizes.
+
+    Parameters
+    ----------
+    archive : ZipFile
+        The archive, opened from a file.
+    name : str
+        The name of a file that is in it.
+
+    Returns
+    -------
+    bytes
+        No more than the limits allow.
+
+    Raises
+    ------
+    ArchiveError
+        If the file would expand to more, or to less than the archive says.
+    """
+    info = archive.getinfo(name)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ArchiveError(f"{name} is compressed in a way that Keras does not use")
+    limit = max(limits.MAX_EXPANDED, limits.MAX_RATIO * info.compress_size)
+    limit = limit if name == WEIGHTS else limits.MAX_JSON
+    archive_size = Path(str(archive.filename)).stat().st_size
+    if info.compress_size > archive_size or info.file_size > limit:
+        raise ArchiveError(
+            f"{name} claims to expand from {info.compress_size} to {info.file_size} bytes, "
+            f"more than an archive of {archive_size} bytes may"
+        )
+    with archive.open(info) as member:
+        data = member.read(info.file_size + 1)  # never more than that, whatever the stream says
+    if len(data) != info.file_size:
+        raise ArchiveError(f"{name} is truncated: {len(data)} of {info.file_size} bytes")
+    return data
+
+
+def read_json(data: bytes, name: str) -> dict[str, Any]:
+    """Return the object that JSON text holds, within the limits.
+
+    Parameters
+    ----------
+    data : bytes
+        The text.
+    name : str
+        The name of the file or attribute, for messages.
+
+    Returns
+    -------
+    dict
+        The object.
+
+    Raises
+    ------
+    ArchiveError
+        If it holds something else, or too much.
+    """
+    if len(data) > limits.MAX_JSON:
+        raise ArchiveError(f"{name} has {len(data)} bytes, more than {limits.MAX_JSON}")
+    tokens = sum(data.count(mark) for mark in (b"{", b"[", b",", b":"))
+    if tokens > limits.MAX_TOKENS:
+        raise ArchiveError(
+            f"{name} holds {tokens} lists, objects and values; at most {limits.MAX_TOKENS} are read"
+        )
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ArchiveError(f"{name} is not readable JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ArchiveError(f"{name} must hold an object. Received: {type(value).__name__}")
+    return value

@@ -1,0 +1,138 @@
+"""The messages in HDF5 object headers: shapes, types and places of arrays, and attributes.
+
+References
+----------
+HDF5 File Format Specification Version 3.0, section IV.A.2 (data object header messages).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, NamedTuple
+
+from kspike_ref.saved.errors import ArchiveError
+
+DATASPACE, DATATYPE, EXTERNAL, LAYOUT = 0x1, 0x3, 0x7, 0x8
+FILTERS, ATTRIBUTE, CONTINUATION, SYMBOL_TABLE = 0xB, 0xC, 0x10, 0x11
+NEW_LINKS = (0x2, 0x6)  # link info and link messages: soft, external and user-defined links
+
+_MAX_RANK = 32  # of HDF5
+_FIXED_STRING, _VARIABLE = 3, 9  # classes of types
+
+# IEEE 754 and bfloat16 in HDF5's words: the eight bytes (bit offset, precision, exponent location
+# and size, mantissa location and size), and NumPy's type
+_FLOATS = {
+    struct.pack("<HHBBBB", 0, 16, 10, 5, 0, 10): "f2",
+    struct.pack("<HHBBBB", 0, 32, 23, 8, 0, 23): "f4",
+    struct.pack("<HHBBBB", 0, 64, 52, 11, 0, 52): "f8",
+}
+_BFLOAT16 = struct.pack("<HHBBBB", 0, 16, 7, 8, 0, 7)
+
+
+class FormatError(ArchiveError):
+    """Bytes that are not HDF5, or HDF5 that Keras does not write.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"weights that cannot be read: {message}")
+
+
+class Attribute(NamedTuple):
+    """An attribute of an object.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    items : list of bytes, or None
+        The texts, or references to them; None if it is not text.
+    are_references : bool
+        Whether the items lead to a global heap.
+    """
+
+    name: str
+    items: list[bytes] | None
+    are_references: bool
+
+
+def unpack(form: str, body: bytes) -> tuple[Any, ...]:
+    """Return the numbers at the start of a message; see `struct.unpack_from`."""
+    if len(body) < struct.calcsize(form):
+        raise FormatError("a message that is too short")
+    return struct.unpack_from(form, body)
+
+
+def shape_of(body: bytes) -> tuple[int, ...]:
+    """Return the shape in a dataspace message."""
+    version, rank = unpack("<BB", body)
+    if version not in (1, 2) or rank > _MAX_RANK:
+        raise FormatError("a shape that Keras does not write")
+    if version == 2 and body[3:4] == b"\2":
+        raise FormatError("a dataset without values")
+    return unpack(f"<{rank}Q", body[8 if version == 1 else 4 :])
+
+
+def type_of(body: bytes) -> tuple[str, int]:
+    """Return NumPy's name of the type in a datatype message, or ``"bfloat16"``, and its size."""
+    kind, bits, _, _, size = unpack("<BBBBI", body)
+    kind &= 15
+    order = ">" if bits & 1 else "<"
+    if kind == 8 and size == 1 and b"FALSE\0" in body and b"TRUE\0" in body:
+        return "u1", 1  # an enumeration: h5py's booleans
+    if kind == 5 and size == 2:  # opaque: h5py's form of NumPy's bfloat16
+        return "bfloat16", 2
+    if kind == 0 and size in (1, 2, 4, 8):
+        return f"{order}{'i' if bits & 8 else 'u'}{size}", size
+    if kind == 1:
+        layout = body[8:16]
+        if layout == _BFLOAT16 and size == 2 and order == "<":
+            return "bfloat16", 2
+        name = _FLOATS.get(layout)
+        if name and int(name[1]) == size:
+            return order + name, size
+    raise FormatError("values that are not plain numbers")
+
+
+def start_of(layout: bytes, size: int) -> int:
+    """Return the place of a dataset of ``size`` bytes, from its layout message."""
+    version, kind = layout[:1], layout[1:2]
+    if version != b"\x03" or kind not in (b"\0", b"\1"):
+        raise FormatError("a chunked or virtual dataset")
+    if kind == b"\0":
+        raise FormatError("a compact dataset")
+    start, stored = unpack("<QQ", layout[2:])
+    if size == 0:
+        return 0
+    if stored != size:
+        raise FormatError(f"a dataset of {size} bytes with {stored} bytes of storage")
+    return int(start)
+
+
+def attribute_of(body: bytes) -> Attribute:
+    """Return the attribute in a message."""
+    version, flags, *sizes = unpack("<BBHHH", body)
+    if version not in (1, 2, 3) or (version > 1 and flags):
+        raise FormatError("an attribute that Keras does not write")
+    at, parts = 9 if version == 3 else 8, []
+    for size in sizes:
+        parts.append(body[at : at + size])
+        at += -(-size // 8) * 8 if version == 1 else size
+    name, kind, space = parts
+    text = name.rstrip(b"\0").decode("utf-8", "replace")
+    (word,) = unpack("<I", kind[4:8])
+    type_class = kind[0] & 15
+    are_references = type_class == _VARIABLE and kind[1] & 15 == 1
+    if type_class != _FIXED_STRING and not are_references:
+        return Attribute(text, None, False)
+    data, count = body[at:], 1
+    for length in shape_of(space):
+        count *= length
+    if count * word > len(data):
+        raise FormatError("an attribute that is longer than its message")
+    items = [data[i * word : (i + 1) * word] for i in range(count)] if word else []
+    return Attribute(text, items, are_references)

@@ -1,0 +1,124 @@
+"""Activation functions of a model: which can spike, and as what."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import keras
+
+from kspike_tf.conversion.graph import Graph, Node, Ref
+from kspike_tf.conversion.linear import copy_layer, is_linear
+
+_RECTIFIERS = ("relu", "relu6", "leaky_relu")
+_ELEMENTWISE = (
+    "celu", "elu", "exponential", "gelu", "hard_sigmoid", "hard_shrink", "hard_silu", "hard_swish",
+    "hard_tanh", "log_sigmoid", "mish", "selu", "sigmoid", "silu", "soft_shrink", "softplus",
+    "softsign", "sparse_plus", "sparse_sigmoid", "squareplus", "swish", "tanh", "tanh_shrink",
+    "threshold",
+)  # fmt: skip
+_RECTIFYING_LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU)
+
+
+def split_activations(graph: Graph) -> None:
+    """Copy the layers of a graph, and give fused activations a node of their own.
+
+    Layers that the model applies several times are copied once, and stay shared.
+    """
+    copies: dict[Any, tuple[Any, Any, str]] = {}
+    names: dict[str, int] = {}
+    labels: dict[str, int] = {}
+    nodes = []
+    for node in graph.nodes:
+        if node.layer not in copies:
+            name = _unique(node.name, names)
+            copies[node.layer] = (*_split(node.layer, name), name)
+        node.label = _unique(node.name, labels)
+        node.layer, activation, node.name = copies[node.layer]
+        nodes.append(node)
+        if activation is not None:
+            nodes.append(_apart(graph, node, activation, names))
+    graph.nodes = nodes
+
+
+def _unique(name: str, names: dict[str, int]) -> str:
+    names[name] = names.get(name, 0) + 1
+    return name if names[name] == 1 else _unique(f"{name}_{names[name] - 1}", names)
+
+
+def _split(layer: Any, name: str) -> tuple[Any, Any]:
+    """Return a copy of a layer and its fused activation, or None if it has none."""
+    if not isinstance(layer, keras.layers.Layer):
+        return layer, None  # an operation has no weights
+    if not is_linear(layer) or layer.activation is keras.activations.linear:
+        return copy_layer(layer, name=name), None
+    return copy_layer(layer, name=name, activation="linear"), layer.activation
+
+
+def _apart(graph: Graph, node: Node, activation: Any, names: dict[str, int]) -> Node:
+    """Return a node that applies the activation to the output of another node."""
+    if isinstance(activation, keras.layers.Layer):
+        layer = copy_layer(activation)
+    else:
+        layer = keras.layers.Activation(activation)
+    before, after = graph.new_tensor(node.outputs[0]), node.outputs[0]
+    node.outputs = [before]
+    name = _unique(f"{node.name}_activation", names)
+    return Node(layer, name, [Ref(before)], {}, [after], node.label)
+
+
+def function_name(layer: Any) -> str:
+    """Return the name of the activation function of a layer or operation, or ``""``."""
+    if isinstance(layer, keras.layers.Activation):
+        function = layer.activation
+        name = getattr(function, "__name__", "")
+        return name if getattr(keras.activations, name, None) is function else ""
+    if isinstance(layer, keras.layers.ELU):
+        return "elu"
+    if isinstance(layer, keras.layers.Layer) or not type(layer).__module__.startswith("keras."):
+        return ""
+    return re.sub("(?<!^)(?=[A-Z])", "_", type(layer).__name__).lower()  # an operation
+
+
+def is_rectifier(layer: Any) -> bool:
+    """Return whether an activation is a ReLU or one of its relatives: scaling passes through."""
+    return isinstance(layer, _RECTIFYING_LAYERS) or function_name(layer) in _RECTIFIERS
+
+
+def is_elementwise(layer: Any) -> bool:
+    """Return whether a layer is an activation of each value by itself, rectifiers included."""
+    return is_rectifier(layer) or function_name(layer) in _ELEMENTWISE
+
+
+def is_identity(layer: Any) -> bool:
+    """Return whether a layer is a linear activation."""
+    return function_name(layer) == "linear"
+
+
+def spiking_form(layer: Any, scale: float) -> Any:
+    """Return a rectifier for values that are ``scale`` times as large.
+
+    Returns
+    -------
+    str or keras.layers.Layer
+        An activation for `kspike_tf.SpikingActivation`.
+    """
+    if isinstance(layer, keras.layers.ReLU):
+        return _scaled_relu(layer, scale)
+    if isinstance(layer, _RECTIFYING_LAYERS):
+        return copy_layer(layer)
+    if function_name(layer) == "relu6":
+        return keras.layers.ReLU(max_value=6.0 * scale)
+    if function_name(layer) == "leaky_relu" and not isinstance(layer, keras.layers.Layer):
+        return keras.layers.LeakyReLU(negative_slope=layer.negative_slope)
+    return function_name(layer)
+
+
+def _scaled_relu(layer: Any, scale: float) -> Any:
+    if layer.max_value is None and not layer.threshold and not layer.negative_slope:
+        return "relu"
+    return keras.layers.ReLU(
+        max_value=None if layer.max_value is None else float(layer.max_value) * scale,
+        negative_slope=layer.negative_slope,
+        threshold=float(layer.threshold) * scale,
+    )

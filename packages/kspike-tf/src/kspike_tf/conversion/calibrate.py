@@ -1,0 +1,133 @@
+"""What the activations of a network are on calibration data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kspike_tf.conversion.graph import Graph
+from kspike_tf.conversion.scale import Site
+
+_BATCH = 32
+_SAMPLE = 2_000_000  # values of a layer that its percentile is taken of, at most
+
+
+def ordinary_model(graph: Graph, outputs: Sequence[int]) -> keras.Model:
+    """Return a Keras model, without time, that computes tensors of a graph.
+
+    Parameters
+    ----------
+    graph : Graph
+        The network.
+    outputs : sequence of int
+        Numbers of the tensors.
+    """
+    tensors = {n: _input(graph.specs[n], graph.shape(n)) for n in graph.inputs}
+    for node in graph.nodes:
+        made = keras.tree.flatten(node.call(node.layer, tensors))
+        tensors.update(zip(node.outputs, made, strict=True))
+    structure = keras.tree.map_structure(lambda ref: tensors[ref.number], graph.input_structure)
+    return keras.Model(structure, [tensors[number] for number in outputs])
+
+
+def _input(spec: Any, shape: tuple[int | None, ...]) -> Any:
+    return keras.Input(shape[1:], dtype=spec.dtype, name=spec.name)
+
+
+def outputs_of(model: keras.Model, batch: Any) -> list[np.ndarray]:
+    """Return the outputs of a model for a batch, as a flat list."""
+    return [np.asarray(each) for each in keras.tree.flatten(model.predict_on_batch(batch))]
+
+
+def checked_data(graph: Graph, data: Any) -> tuple[Any, int]:
+    """Return calibration data as arrays in the model's structure, and the number of examples.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit the inputs of the model, are not finite, or are empty.
+    """
+    refs = keras.tree.flatten(graph.input_structure)
+    flat = [np.asarray(each) for each in _flat(data, len(refs))]
+    if len(flat) != len(refs):
+        raise ValueError(
+            f"calibration_data must be one array for each of the {len(refs)} inputs of the model. "
+            f"Received: {len(flat)} arrays"
+        )
+    for array, ref in zip(flat, refs, strict=True):
+        _check_array(array, graph.shape(ref.number), str(graph.specs[ref.number].name))
+    counts = {len(array) for array in flat}
+    if len(counts) > 1 or 0 in counts:
+        raise ValueError(
+            "calibration_data must hold examples, as many for each input. "
+            f"Received: shapes={[array.shape for array in flat]}"
+        )
+    return keras.tree.pack_sequence_as(graph.input_structure, flat), counts.pop()
+
+
+def _flat(data: Any, inputs: int) -> list[Any]:
+    if isinstance(data, (dict, list, tuple)) and inputs > 1:
+        return list(keras.tree.flatten(data))
+    return [data[0] if isinstance(data, (list, tuple)) and len(data) == 1 else data]
+
+
+def _check_array(array: np.ndarray, shape: tuple[int | None, ...], name: str) -> None:
+    fits = array.ndim == len(shape) and all(
+        wanted in (None, found) for wanted, found in zip(shape[1:], array.shape[1:], strict=True)
+    )
+    if not fits:
+        wanted = ", ".join(["batch", *("any" if n is None else str(n) for n in shape[1:])])
+        raise ValueError(
+            f"calibration_data for the input {name!r} must have the shape ({wanted}), without a "
+            f"time axis. Received: shape={array.shape}"
+        )
+    if array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"calibration_data for the input {name!r} must be numbers. "
+            f"Received: dtype={array.dtype}"
+        )
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"calibration_data for the input {name!r} must be finite")
+
+
+def batches(data: Any, count: int) -> Iterator[Any]:
+    """Yield calibration data in batches."""
+    for start in range(0, count, _BATCH):
+        yield keras.tree.map_structure(
+            lambda array, start=start: array[start : start + _BATCH], data
+        )
+
+
+def high_activations(
+    graph: Graph, sites: Sequence[Site], data: Any, count: int, percentile: float
+) -> dict[str, float]:
+    """Return a percentile of the activations of each site that are not zero, by its name.
+
+    It is taken of absolute values, of all units and examples together. Of layers with many
+    values, every n-th is looked at, 2 million in all.
+
+    Raises
+    ------
+    ValueError
+        If all activations of a site are zero.
+    """
+    model = ordinary_model(graph, [site.node.outputs[0] for site in sites])
+    found: list[list[np.ndarray]] = [[] for _ in sites]
+    for batch in batches(data, count):
+        for values, kept in zip(outputs_of(model, batch), found, strict=True):
+            step = max(1, values.size * -(-count // _BATCH) // _SAMPLE)
+            sample = np.abs(np.ravel(values)[::step])
+            kept.append(sample[sample > 0])
+    active = {
+        site.node.label: np.concatenate(kept) for site, kept in zip(sites, found, strict=True)
+    }
+    silent = [name for name, values in active.items() if not len(values)]
+    if silent:
+        raise ValueError(
+            "calibration_data must activate every layer that is to spike. All activations are zero "
+            f"in: {', '.join(silent)}"
+        )
+    return {name: float(np.percentile(values, percentile)) for name, values in active.items()}

@@ -1,0 +1,109 @@
+"""Checks of models and options before a conversion."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from kspike_tf.conversion import activations
+from kspike_tf.conversion.graph import Graph, Node
+from kspike_tf.conversion.pool import AVERAGES
+
+_CHOICES = {
+    "max_pooling": ("keep", "average", "refuse"),
+    "other_activations": ("spike", "keep", "refuse"),
+    "readout": (None, "last", "mean", "sequence"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The options of a conversion that have to be checked."""
+
+    dt: float
+    max_rate: float
+    percentile: float
+    synapse: float | None
+    max_pooling: str
+    other_activations: str
+    readout: str | None
+    timesteps: int | None
+
+    def check(self) -> None:
+        """Raise a ValueError or TypeError that names the first wrong option."""
+        for name in ("dt", "max_rate", "percentile", "synapse"):
+            value = getattr(self, name)
+            if value is not None or name != "synapse":
+                _check_positive(value, name)
+        if self.percentile > 100:
+            raise ValueError(f"percentile must be at most 100. Received: {self.percentile!r}")
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} must be one of {known}. Received: {name}={getattr(self, name)!r}"
+                )
+        steps = self.timesteps
+        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int)):
+            raise TypeError(f"timesteps must be an integer or None. Received: {steps!r}")
+        if steps is not None and steps < 1:
+            raise ValueError(f"timesteps must be positive. Received: timesteps={steps!r}")
+        if self.readout == "last" and self.synapse is None:
+            raise ValueError(
+                "readout='last' needs a synapse: the last step of unfiltered spikes says little. "
+                "Take readout='mean'"
+            )
+
+
+def _check_positive(value: Any, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name} must be a number. Received: {name}={value!r}")
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"{name} must be positive and finite. Received: {name}={value!r}")
+
+
+def check_convertible(graph: Graph, options: Options) -> None:
+    """Raise a ValueError that names every layer of a model that cannot be converted, and why."""
+    problems: dict[str, str] = {}
+    for node in graph.nodes:
+        reason = _problem(node, options)
+        if reason:
+            problems[node.name] = reason
+    if problems:
+        lines = "".join(f"\n- {name}: {reason}" for name, reason in problems.items())
+        raise ValueError(f"model {graph.name!r} cannot be converted:{lines}")
+
+
+def _problem(node: Node, options: Options) -> str | None:
+    """Return why a layer cannot be converted, or None."""
+    layer = node.layer
+    if type(layer).__module__.startswith("kspike_tf."):
+        return f"{type(layer).__name__} has a time axis already; convert the ordinary model"
+    if any(not np.all(np.isfinite(weight)) for weight in _numbers(layer)):
+        return "its weights are not finite"
+    if getattr(layer, "mask_zero", False) or isinstance(layer, keras.layers.Masking):
+        return "it makes a mask, and masks cannot be converted"
+    if getattr(layer, "quantization_mode", None):
+        return f"it is quantised ({layer.quantization_mode}); convert the model before"
+    if options.max_pooling == "refuse" and type(layer) in AVERAGES:
+        return "max pooling; pass max_pooling='average' or 'keep'"
+    return _problem_of_activation(layer) if options.other_activations == "refuse" else None
+
+
+def _problem_of_activation(layer: Any) -> str | None:
+    fused = getattr(layer, "activation", None)
+    if isinstance(fused, keras.layers.Layer):
+        layer = fused
+    elif fused is not None:
+        layer = keras.layers.Activation(fused)
+    name = activations.function_name(layer)
+    fine = name in ("", "linear", "softmax", "log_softmax") or activations.is_rectifier(layer)
+    return None if fine else f"its activation {name} is no rectifier"
+
+
+def _numbers(layer: Any) -> list[np.ndarray]:
+    weights = layer.get_weights() if isinstance(layer, keras.layers.Layer) else []
+    return [weight for weight in weights if np.issubdtype(weight.dtype, np.floating)]

@@ -1,0 +1,85 @@
+"""Comparison of a converted network with the ordinary one, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kspike_tf.conversion.calibrate import outputs_of
+from kspike_tf.conversion.report import LayerReport
+from kspike_tf.conversion.scale import Site
+
+
+def repeated(data: Any, timesteps: int) -> Any:
+    """Return inputs shown for a number of steps: a time axis behind that of the batch."""
+    return keras.tree.map_structure(
+        lambda array: np.repeat(np.asarray(array)[:, None], timesteps, axis=1), data
+    )
+
+
+def compare_layers(
+    model: keras.Model,
+    ordinary: Sequence[np.ndarray],
+    sites: Sequence[Site],
+    data: Any,
+    timesteps: int,
+) -> tuple[tuple[LayerReport, ...], list[np.ndarray]]:
+    """Compare spikes with activations; return a report for each site, and the outputs.
+
+    Parameters
+    ----------
+    model : keras.Model
+        The converted model.
+    ordinary : sequence of array
+        Activations of the sites in the ordinary network, in their own units.
+    sites : sequence of Site
+        Spiking activations.
+    data : structure of array
+        Examples, without time.
+    timesteps : int
+        Number of steps to show them.
+    """
+    inside = [model.get_layer(f"{site.node.label}_spikes").output for site in sites]
+    outputs = keras.tree.flatten(model.output)
+    probe = keras.Model(model.input, [*inside, *outputs])
+    found = outputs_of(probe, repeated(data, timesteps))
+    reports = tuple(
+        _compared(site, spikes, activation)
+        for site, spikes, activation in zip(sites, found[: len(sites)], ordinary, strict=True)
+    )
+    return reports, found[len(sites) :]
+
+
+def _compared(site: Site, spikes: np.ndarray, activation: np.ndarray) -> LayerReport:
+    rates = spikes.mean(axis=1)
+    # The second half of the presentation: filters have settled by then.
+    found = spikes[:, spikes.shape[1] // 2 :].mean(axis=1) / site.scale
+    return LayerReport(
+        name=site.node.label,
+        scale=site.scale,
+        mean_rate=float(np.abs(rates).mean()),
+        correlation=correlation(found, activation),
+        error=relative_error(found, activation),
+    )
+
+
+def correlation(found: np.ndarray, expected: np.ndarray) -> float:
+    """Return the correlation of values, NaN where one of them does not vary."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(np.corrcoef(np.ravel(found), np.ravel(expected))[0, 1])
+
+
+def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
+    """Return the root mean square difference in parts of the root mean square expected value."""
+    size = np.sqrt(np.mean(np.square(expected, dtype=np.float64)))
+    return float(np.sqrt(np.mean(np.square(found - expected, dtype=np.float64))) / size)
+
+
+def agreement(found: np.ndarray, expected: np.ndarray) -> float | None:
+    """Return the part of examples in which the highest value is the same, None for one value."""
+    if expected.ndim < 2 or expected.shape[-1] < 2:
+        return None
+    return float(np.mean(found.argmax(-1) == expected.argmax(-1)))

@@ -1,0 +1,273 @@
+"""Conversion of a trained Keras model into a spiking one."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kspike_tf.conversion import activations
+from kspike_tf.conversion.calibrate import (
+    checked_data,
+    high_activations,
+    ordinary_model,
+    outputs_of,
+)
+from kspike_tf.conversion.checks import Options, check_convertible
+from kspike_tf.conversion.compare import (
+    agreement,
+    compare_layers,
+    relative_error,
+    repeated,
+)
+from kspike_tf.conversion.fold import fold_normalisation
+from kspike_tf.conversion.graph import Graph, read_graph
+from kspike_tf.conversion.pool import average_pooling
+from kspike_tf.conversion.replace import Neurons, spiking_model
+from kspike_tf.conversion.report import ConversionReport
+from kspike_tf.conversion.scale import Site, apply_scales, choose_scales
+
+_COMPARED = 64  # calibration examples for the report
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """A spiking model and what became of the ordinary one.
+
+    Attributes
+    ----------
+    model : keras.Model
+        Spiking model; inputs are ``(batch, time, ...)``.
+    report : ConversionReport
+        What was folded, kept and scaled, and a comparison layer by layer.
+    """
+
+    model: keras.Model
+    report: ConversionReport
+
+    def predict(self, x: Any, timesteps: int, **options: Any) -> Any:
+        """Show inputs without a time axis for a number of steps; return the outputs.
+
+        Parameters
+        ----------
+        x : structure of (batch, ...) array
+            Inputs as of the ordinary model.
+        timesteps : int
+            Number of steps.
+        **options
+            For ``keras.Model.predict``, such as ``batch_size``.
+        """
+        if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < 1:
+            raise ValueError(
+                f"timesteps must be a positive integer. Received: timesteps={timesteps!r}"
+            )
+        return self.model.predict(repeated(x, timesteps), **options)
+
+    def __str__(self) -> str:
+        return str(self.report)
+
+
+def convert(
+    model: keras.Model,
+    *,
+    calibration_data: Any,
+    dt: float = 0.001,
+    max_rate: float = 250.0,
+    percentile: float = 99.5,
+    synapse: float | None = 0.01,
+    trainable_rates: bool = False,
+    copy_weights: bool = True,
+    scale: float | Mapping[str, float] | None = None,
+    max_pooling: str = "keep",
+    other_activations: str = "spike",
+    readout: str | None = None,
+    timesteps: int | None = None,
+    spiking_aware_training: bool = True,
+    seed: int | None = 0,
+) -> Conversion:
+    """Convert an ordinary Keras model into a spiking one that computes the same.
+
+    Every ReLU becomes a layer of spiking neurons with a low-pass filter behind it. Activations
+    are scaled so that the busiest neurons fire at ``max_rate``: the weights before a layer are
+    multiplied by a factor, those after it divided, so that the function stays the same.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Trained Sequential or Functional model, of inputs without a time axis. It is only read.
+    calibration_data : (examples, ...) array or structure of them
+        Typical inputs, a hundred or more, as for ``model.predict``.
+    dt : float, optional
+        Length of a time step in seconds.
+    max_rate : float, optional
+        Firing rate in Hz of the activations at ``percentile``.
+    percentile : float, optional
+        Percentile of a layer's activations that are not zero, from 0 to 100.
+    synapse : float or None, optional
+        Time constant in seconds of the filter behind every spiking layer. None leaves filters out.
+    trainable_rates : bool, optional
+        Whether firing rates are weights: a factor for each channel before the neurons, and its
+        inverse behind them. Otherwise scales are part of the weights.
+    copy_weights : bool, optional
+        Whether to take over the weights. Otherwise the model is made with new ones, to be trained.
+    scale : float or mapping of str to float, optional
+        Firing rate in Hz for an activation of 1, for all layers or by the name of the layer, in
+        place of those from calibration.
+    max_pooling : {"keep", "average", "refuse"}, optional
+        Whether max pooling stays (it acts on filtered spikes), becomes average pooling, or is an
+        error. The report has what averages cost.
+    other_activations : {"spike", "keep", "refuse"}, optional
+        What becomes of activations that are not rectifiers, such as tanh: their values are passed
+        on as positive and negative spikes, or without spikes, or they are an error. Softmax, and
+        activations at the output, never spike.
+    readout : {"last", "mean", "sequence"}, optional
+        What the layers after the last neurons get: the last filtered value (the default), the mean
+        over time (the default without a synapse), or every time step.
+    timesteps : int, optional
+        Number of steps for the comparison in the report; 60 ms by default.
+    spiking_aware_training : bool, optional
+        Whether `fit` spikes too, see `SpikingActivation`.
+    seed : int or None, optional
+        Seed of the initial voltages of the first layer; further layers count on. None draws them
+        anew in each call.
+
+    Returns
+    -------
+    Conversion
+        The spiking model and a report.
+
+    Raises
+    ------
+    TypeError
+        If ``model`` is not a Sequential or Functional model.
+    ValueError
+        If it holds layers that cannot be converted, all of which are named; if the calibration
+        data do not fit it or leave a layer silent; or if an option is wrong.
+
+    Notes
+    -----
+    Scaling by a percentile of the activations follows Rueckauer et al. (2017), "Conversion of
+    continuous-valued deep networks to efficient event-driven networks for image classification",
+    Front. Neurosci. 11:682.
+
+    Examples
+    --------
+    >>> import keras, numpy as np
+    >>> layers = [keras.Input((4,)), keras.layers.Dense(3, "relu"), keras.layers.Dense(2)]
+    >>> conversion = convert(keras.Sequential(layers), calibration_data=np.ones((8, 4)))
+    >>> conversion.predict(np.ones((8, 4)), timesteps=60, verbose=0).shape
+    (8, 2)
+    """
+    options = Options(
+        dt, max_rate, percentile, synapse, max_pooling, other_activations, readout, timesteps
+    )
+    options.check()
+    if not copy_weights:
+        model = keras.models.clone_model(model)
+    original = read_graph(model)
+    check_convertible(original, options)
+    data, count = checked_data(original, calibration_data)
+
+    graph = read_graph(model)
+    activations.split_activations(graph)
+    pooled = average_pooling(graph) if max_pooling == "average" else {}
+    folded = fold_normalisation(graph) if copy_weights else {}
+    sites = find_sites(graph, other_activations)
+    levels = high_activations(graph, sites, data, count, percentile)
+    _check_names(scale, levels)
+    some = keras.tree.map_structure(lambda array: array[:_COMPARED], data)
+    wanted = [*(site.node.outputs[0] for site in sites), *graph.output_numbers()]
+    ordinary = outputs_of(ordinary_model(graph, wanted), some)
+
+    scales = choose_scales(graph, sites, levels, max_rate, scale, fold=not trainable_rates)
+    apply_scales(graph, scales)
+    neurons = Neurons(
+        dt=dt,
+        synapse=synapse,
+        readout=readout or ("mean" if synapse is None else "last"),
+        seed=seed,
+        spiking_aware_training=spiking_aware_training,
+        trainable_rates=trainable_rates,
+    )
+    spiking = spiking_model(graph, sites, neurons)
+    report = _report(spiking, model, graph, sites, some, ordinary, options, folded, pooled)
+    return Conversion(spiking, report)
+
+
+def find_sites(graph: Graph, other_activations: str) -> list[Site]:
+    """Return the activations of a graph that become layers of spiking neurons.
+
+    Rectifiers do. Other activations do if they are asked to, act on each value by itself, and
+    weights come after them.
+    """
+    sites = []
+    for node in graph.nodes:
+        if activations.is_rectifier(node.layer):
+            sites.append(Site(node, rectifies=True))
+        elif other_activations == "spike" and is_inner(graph, node):
+            sites.append(Site(node, rectifies=False))
+    if not sites:
+        raise ValueError(
+            "model must have an activation that can spike, such as relu, before its output. "
+            f"Received: model={graph.name!r}"
+        )
+    return sites
+
+
+def is_inner(graph: Graph, node: Any) -> bool:
+    """Return whether a node is an elementwise activation with a layer of weights behind it."""
+    return activations.is_elementwise(node.layer) and any(
+        getattr(after.layer, "weights", None) for after in graph.downstream([node]) - {node}
+    )
+
+
+def _check_names(scale: Any, levels: Mapping[str, float]) -> None:
+    if isinstance(scale, Mapping):
+        unknown = sorted(set(scale) - set(levels))
+        if unknown:
+            raise ValueError(
+                f"scale must name activations that spike: {', '.join(levels)}. Received: {unknown}"
+            )
+    values = [*scale.values()] if isinstance(scale, Mapping) else [scale]
+    for value in values:
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"scale must be positive and finite. Received: scale={scale!r}")
+
+
+def _report(
+    spiking: keras.Model,
+    model: keras.Model,
+    graph: Graph,
+    sites: Sequence[Site],
+    data: Any,
+    ordinary: Sequence[np.ndarray],
+    options: Any,
+    folded: dict[str, str],
+    pooled: dict[str, str],
+) -> ConversionReport:
+    """Compare the spiking model with the ordinary one on a part of the calibration data."""
+    steps = options.timesteps or max(1, round(0.06 / options.dt))
+    layers, outputs = compare_layers(spiking, ordinary[: len(sites)], sites, data, steps)
+    expected = outputs_of(model, data)[0]
+    found = outputs[0][:, -1] if options.readout == "sequence" else outputs[0]
+    spikes = {site.node for site in sites}
+    return ConversionReport(
+        layers=layers,
+        normalisation=folded,
+        max_pooling=pooled,
+        kept=tuple(
+            node.label
+            for node in graph.nodes
+            if node not in spikes and activations.function_name(node.layer) not in ("", "linear")
+        ),
+        timesteps=steps,
+        dt=options.dt,
+        examples=len(expected),
+        output_error=relative_error(found, expected),
+        agreement=agreement(found, expected),
+        pooling_agreement=agreement(ordinary[len(sites)], expected) if pooled else None,
+    )

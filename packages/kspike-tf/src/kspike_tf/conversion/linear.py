@@ -1,0 +1,104 @@
+"""Layers that are linear in their inputs, and how their weights are scaled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+_CONVOLUTIONS = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+)
+_TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+
+LINEAR = (
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    *_CONVOLUTIONS,
+    *_TRANSPOSED,
+    *_DEPTHWISE,
+    *_SEPARABLE,
+)
+
+
+def is_linear(layer: Any) -> bool:
+    """Return whether a layer is one of `LINEAR`, and computes what Keras' own computes."""
+    kinds: list[Any] = [cls for cls in type(layer).__mro__ if cls in LINEAR]
+    return bool(kinds) and type(layer).call is kinds[0].call
+
+
+def copy_layer(layer: Any, **changes: Any) -> Any:
+    """Return a layer of the same weights, with other options.
+
+    Parameters
+    ----------
+    layer : keras.layers.Layer
+        A built layer.
+    **changes
+        Options of its configuration that differ. ``use_bias=True`` adds a bias of zeros.
+    """
+    copy = type(layer).from_config({**layer.get_config(), **changes})
+    if layer.get_build_config():
+        copy.build_from_config(layer.get_build_config())
+    weights = layer.get_weights()
+    if changes.get("use_bias") and not layer.use_bias:
+        weights.append(np.zeros(copy.bias.shape, copy.bias.dtype))
+    copy.set_weights(weights)
+    copy.trainable = layer.trainable
+    return copy
+
+
+def channel_axis(layer: Any) -> int:
+    """Return the axis of a layer's output on which its channels lie, counted from the last."""
+    if getattr(layer, "data_format", "channels_last") == "channels_first":
+        return -1 - layer.rank
+    return -1
+
+
+def has_channels(layer: Any) -> bool:
+    """Return whether a layer's weights can be scaled channel by channel."""
+    return is_linear(layer) and not isinstance(layer, keras.layers.EinsumDense)
+
+
+def scale_channels(layer: Any, scale: np.ndarray, shift: np.ndarray) -> None:
+    """Multiply a linear layer's output channels by ``scale`` and add ``shift``, in its weights.
+
+    Parameters
+    ----------
+    layer : keras.layers.Layer
+        A layer for which `has_channels`, with a bias.
+    scale, shift : (channels,) array
+        Factors and summands.
+    """
+    kernel = _output_kernel(layer)
+    values = np.asarray(keras.ops.convert_to_numpy(kernel), np.float64)
+    if isinstance(layer, _TRANSPOSED):
+        values = values * scale[:, None]  # (..., outputs, inputs)
+    elif isinstance(layer, _DEPTHWISE):
+        values = values * scale.reshape(values.shape[-2:])  # (..., inputs, multiplier)
+    else:
+        values = values * scale
+    kernel.assign(values.astype(kernel.dtype))
+    bias = np.asarray(keras.ops.convert_to_numpy(layer.bias), np.float64)
+    layer.bias.assign((bias * scale + shift).astype(layer.bias.dtype))
+
+
+def rescale(layer: Any, factor_in: float, factor_out: float) -> None:
+    """Let ``factor_in`` times a linear layer's input give ``factor_out`` times its output."""
+    kernel = _output_kernel(layer)
+    kernel.assign(kernel * (factor_out / factor_in))
+    if getattr(layer, "bias", None) is not None:
+        layer.bias.assign(layer.bias * factor_out)
+
+
+def _output_kernel(layer: Any) -> Any:
+    return layer.pointwise_kernel if isinstance(layer, _SEPARABLE) else layer.kernel

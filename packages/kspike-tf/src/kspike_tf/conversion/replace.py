@@ -1,0 +1,220 @@
+"""Building the spiking network: layers over time, neurons and synapses."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+
+from kspike_tf.conversion import activations
+from kspike_tf.conversion.graph import Graph, Node
+from kspike_tf.conversion.linear import copy_layer
+from kspike_tf.conversion.scale import Site
+from kspike_tf.layers import Lowpass, SpikingActivation, TimeFolded
+
+_ANY_AXES = (  # act on values or on the last axis, with or without a time axis
+    keras.layers.Activation,
+    keras.layers.Dense,
+    keras.layers.ELU,
+    keras.layers.LeakyReLU,
+    keras.layers.ReLU,
+    keras.layers.Rescaling,
+)
+_MERGES = (
+    keras.layers.Add,
+    keras.layers.Average,
+    keras.layers.Maximum,
+    keras.layers.Minimum,
+    keras.layers.Multiply,
+    keras.layers.Subtract,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Neurons:
+    """How neurons and synapses of a converted model are made.
+
+    Attributes
+    ----------
+    dt : float
+        Length of a time step in seconds.
+    synapse : float or None
+        Time constant of the filter behind every spiking layer in seconds; None leaves it out.
+    readout : str
+        What leaves the part with a time axis: ``"last"``, ``"mean"`` or ``"sequence"``.
+    seed : int or None
+        Seed of the first spiking layer; the others count on from it.
+    spiking_aware_training : bool
+        Whether training spikes too.
+    trainable_rates : bool
+        Whether the factors before and after neurons are weights that train.
+    """
+
+    dt: float
+    synapse: float | None
+    readout: str
+    seed: int | None
+    spiking_aware_training: bool
+    trainable_rates: bool
+
+
+class _Builder:
+    """Applies the layers of a graph to tensors with a time axis."""
+
+    def __init__(self, graph: Graph, sites: list[Site], neurons: Neurons) -> None:
+        self.graph, self.neurons = graph, neurons
+        self.sites = {site.node: site for site in sites}
+        self.order = {site.node: i for i, site in enumerate(sites)}
+        self.timed: dict[int, Any] = {}
+        self.still: dict[int, Any] = {}
+        self._layers: dict[tuple[Any, bool], Any] = {}
+        sequence = neurons.readout == "sequence"
+        self.over_time = set(graph.nodes) if sequence else graph.upstream(self.sites)
+        self.consumers = graph.consumers()
+
+    def build(self) -> keras.Model:
+        """Return the spiking model."""
+        for number in self.graph.inputs:
+            spec = self.graph.specs[number]
+            shape = (None, *self.graph.shape(number)[1:])
+            self.timed[number] = keras.Input(shape, dtype=spec.dtype, name=spec.name)
+        inputs = keras.tree.map_structure(
+            lambda ref: self.timed[ref.number], self.graph.input_structure
+        )
+        for node in self.graph.nodes:
+            if node in self.over_time:
+                self._apply_over_time(node)
+            else:
+                self._apply_once(node)
+        outputs = keras.tree.map_structure(lambda ref: self._output(ref.number), self.graph.outputs)
+        return keras.Model(inputs, outputs, name=f"spiking_{self.graph.name}")
+
+    def _output(self, number: int) -> Any:
+        if self.neurons.readout == "sequence":
+            return self.timed[number]
+        return self._read_out(number)
+
+    def _apply_over_time(self, node: Node) -> None:
+        if node in self.sites:
+            self._spike(node)
+        else:
+            outputs = node.call(self._over_time(node), self.timed)
+            self.timed.update(zip(node.outputs, keras.tree.flatten(outputs), strict=True))
+
+    def _apply_once(self, node: Node) -> None:
+        """Apply a layer behind the last spiking one, to what was read out of it."""
+        read = {number: self._read_out(number) for number in node.inputs}
+        outputs = node.call(self._layer(node, folded=False), read)
+        self.still.update(zip(node.outputs, keras.tree.flatten(outputs), strict=True))
+
+    def _layer(self, node: Node, folded: bool) -> Any:
+        """Return a copy of a node's layer, the same one for all its applications."""
+        if not isinstance(node.layer, keras.layers.Layer):
+            return _over_steps(self.graph, node) if folded else node.layer
+        key = node.layer, folded
+        if key not in self._layers:
+            name = node.name if (node.layer, not folded) not in self._layers else f"{node.name}_end"
+            copy = copy_layer(node.layer, name=name)
+            self._layers[key] = TimeFolded(copy, name=name) if folded else copy
+        return self._layers[key]
+
+    def _over_time(self, node: Node) -> Any:
+        """Return what applies a node's layer to all time steps."""
+        layer, shapes = node.layer, {len(self.graph.shape(number)) for number in node.inputs}
+        if isinstance(layer, keras.layers.Dropout) and node.layer not in self._layers:
+            return keras.layers.Dropout(
+                layer.rate, noise_shape=self._same_at_all_steps(node), name=node.name
+            )
+        anywhere = isinstance(layer, _ANY_AXES) and activations.function_name(layer) != "softmax"
+        merges = isinstance(layer, _MERGES) and len(shapes) == 1
+        return self._layer(node, folded=not (anywhere or merges))
+
+    def _same_at_all_steps(self, node: Node) -> tuple[int | None, ...]:
+        shape = node.layer.noise_shape or self.graph.shape(node.inputs[0])
+        return None, 1, *shape[1:]
+
+    def _spike(self, node: Node) -> None:
+        """Put filtered spikes in place of an activation."""
+        site, neurons, x = self.sites[node], self.neurons, self.timed[node.inputs[0]]
+        if not site.rectifies:
+            x = node.call(self._over_time(node), self.timed)
+        if not (site.rectifies and site.folded):
+            x = self._multiplied(x, site.scale, f"{node.label}_to_rates")
+        x = SpikingActivation(
+            activations.spiking_form(node.layer, site.scale) if site.rectifies else "linear",
+            dt=neurons.dt,
+            seed=None if neurons.seed is None else neurons.seed + self.order[node],
+            spiking_aware_training=neurons.spiking_aware_training,
+            name=f"{node.label}_spikes",
+        )(x)
+        ends = neurons.synapse is not None and self._is_read_at_the_end(node)
+        if neurons.synapse is not None:
+            synapse = Lowpass(
+                neurons.synapse,
+                dt=neurons.dt,
+                return_sequences=not ends,
+                name=f"{node.label}_synapse",
+            )
+            synapse.trainable = False
+            x = synapse(x)
+        if not site.folded:
+            x = self._multiplied(x, 1 / site.scale, f"{node.label}_from_rates")
+        (self.still if ends else self.timed)[node.outputs[0]] = x
+
+    def _is_read_at_the_end(self, node: Node) -> bool:
+        """Return whether only the last value of a layer's filtered spikes is needed."""
+        readers = self.consumers[node.outputs[0]]
+        return self.neurons.readout == "last" and self.over_time.isdisjoint(readers)
+
+    def _multiplied(self, x: Any, factor: float, name: str) -> Any:
+        if not self.neurons.trainable_rates:
+            return keras.layers.Rescaling(factor, name=name)(x)
+        axes = "bcdefgh"[: len(x.shape)]
+        return keras.layers.EinsumDense(
+            f"{axes},{axes[-1]}->{axes}",
+            x.shape[1:],
+            kernel_initializer=keras.initializers.Constant(factor),
+            name=name,
+        )(x)
+
+    def _read_out(self, number: int) -> Any:
+        """Return one value for all time steps of a tensor."""
+        if number not in self.still:
+            x = self.timed[number]
+            last = self.neurons.readout == "last"
+            self.still[number] = x[:, -1] if last else keras.ops.mean(x, axis=1)
+        return self.still[number]
+
+
+def _over_steps(graph: Graph, node: Node) -> Any:
+    """Return a layer that applies an operation to every time step."""
+    numbers = list(dict.fromkeys(node.inputs))
+    inputs = [keras.Input(graph.shape(n)[1:], dtype=graph.specs[n].dtype) for n in numbers]
+    outputs = node.call(node.layer, dict(zip(numbers, inputs, strict=True)))
+    model = keras.Model(inputs, outputs, name=node.name)
+    folded = TimeFolded(model, name=node.name)
+    return lambda *args, **kwargs: folded(
+        [t for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)]
+    )
+
+
+def spiking_model(graph: Graph, sites: list[Site], neurons: Neurons) -> keras.Model:
+    """Return a Keras model with a time axis, in which the sites of a graph spike.
+
+    Parameters
+    ----------
+    graph : Graph
+        The network, with its scales in the weights.
+    sites : list of Site
+        Its spiking activations.
+    neurons : Neurons
+        How neurons and synapses are made.
+
+    Returns
+    -------
+    keras.Model
+        Takes ``(batch, time, ...)``. What comes before the last spiking layers runs at every time
+        step, the rest on what is read out of them, unless whole sequences are asked for.
+    """
+    return _Builder(graph, sites, neurons).build()

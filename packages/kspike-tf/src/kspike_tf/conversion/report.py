@@ -1,0 +1,132 @@
+"""What a conversion did, and how near the spiking network is to the ordinary one."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerReport:
+    """A spiking layer beside the activation that it replaced.
+
+    Attributes
+    ----------
+    name : str
+        Name of the ordinary layer.
+    scale : float
+        Firing rate in Hz for an activation of 1.
+    mean_rate : float
+        Mean firing rate in Hz on calibration data, silent neurons included.
+    correlation : float
+        Correlation of the filtered spikes, as read at the end, with the activations.
+    error : float
+        Root mean square difference of the two, in parts of the root mean square activation.
+    """
+
+    name: str
+    scale: float
+    mean_rate: float
+    correlation: float
+    error: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ConversionReport:
+    """What a conversion did.
+
+    Attributes
+    ----------
+    layers : tuple of LayerReport
+        Spiking layers in order.
+    normalisation : dict of str to str
+        What happened to each batch normalisation, by its name.
+    max_pooling : dict of str to str
+        What happened to each max pooling.
+    kept : tuple of str
+        Activations that do not spike.
+    timesteps : int
+        Number of steps for which calibration examples were shown.
+    dt : float
+        Length of a step in seconds.
+    examples : int
+        Number of calibration examples compared.
+    output_error : float
+        Root mean square difference of the outputs, in parts of the root mean square output.
+    agreement : float or None
+        Part of the examples in which the highest output is the same; None for outputs of one value.
+    pooling_agreement : float or None
+        The same before spikes: what average pooling in place of max pooling costs. None where no
+        pooling was replaced.
+    """
+
+    layers: tuple[LayerReport, ...]
+    normalisation: dict[str, str]
+    max_pooling: dict[str, str]
+    kept: tuple[str, ...]
+    timesteps: int
+    dt: float
+    examples: int
+    output_error: float
+    agreement: float | None
+    pooling_agreement: float | None
+
+    def worst_layer(self) -> LayerReport:
+        """Return the spiking layer that adds most to the error of the one before it."""
+        errors = [0.0, *(layer.error for layer in self.layers)]
+        growth = [after - before for before, after in itertools.pairwise(errors)]
+        return self.layers[max(range(len(growth)), key=growth.__getitem__)]
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return a dictionary for each spiking layer."""
+        return [dataclasses.asdict(layer) for layer in self.layers]
+
+    def __str__(self) -> str:
+        return "\n".join([*self._table(), *self._remarks()])
+
+    def _table(self) -> list[str]:
+        rows = [("layer", "Hz per unit", "mean rate", "correlation", "error")]
+        rows += [
+            (
+                layer.name,
+                f"{layer.scale:.4g}",
+                f"{layer.mean_rate:.1f} Hz",
+                f"{layer.correlation:.3f}",
+                f"{layer.error:.1%}",
+            )
+            for layer in self.layers
+        ]
+        return aligned(rows)
+
+    def _remarks(self) -> list[str]:
+        lines = [f"{name}: {outcome}" for name, outcome in self.normalisation.items()]
+        lines += [f"{name}: {outcome}" for name, outcome in self.max_pooling.items()]
+        lines += [f"{name}: kept, does not spike" for name in self.kept]
+        if self.pooling_agreement is not None:
+            lines.append(f"average pooling alone: {_agreeing(self.pooling_agreement)}")
+        seconds = self.timesteps * self.dt
+        lines.append(
+            f"after {self.timesteps} steps ({seconds * 1000:.4g} ms), {self.examples} examples: "
+            f"outputs off by {self.output_error:.1%}"
+            + (f", {_agreeing(self.agreement)}" if self.agreement is not None else "")
+        )
+        lines.append(f"the error grows most in {self.worst_layer().name}")
+        return lines
+
+
+def _agreeing(part: float) -> str:
+    return f"{part:.1%} of the highest outputs are the same"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table: names on the left, numbers on the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            [row[0].ljust(widths[0])]
+            + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        )
+        for row in rows
+    ]

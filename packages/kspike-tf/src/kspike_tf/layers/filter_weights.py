@@ -1,0 +1,112 @@
+"""Weights of filters: initial values, the shapes that files hold, and gradients of zero."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+Tensor = Any
+
+
+def tau_initializer_of(tau: Any) -> Any:
+    """Return a ``tau_initializer`` argument as an initializer."""
+    is_array = isinstance(tau, list | tuple | np.ndarray)
+    if not is_array and (isinstance(tau, bool) or not isinstance(tau, numbers.Real)):
+        return keras.initializers.get(tau)
+    values = np.asarray(tau, np.float64)
+    if not (np.isfinite(values) & (values > 0)).all() or not values.size:
+        raise ValueError(
+            f"tau_initializer must be positive and finite. Received: tau_initializer={tau}"
+        )
+    return keras.initializers.Constant(values.tolist())
+
+
+def per_unit(initializer: Any, size: tuple[int, ...], name: str) -> Any:
+    """Return an initializer that also takes a constant array, one number per unit.
+
+    Keras' `Constant` broadcasts scalars only. The weights may have any shape with as many elements
+    as there are units.
+    """
+    if not isinstance(initializer, keras.initializers.Constant) or not np.ndim(initializer.value):
+        return initializer
+    values = np.asarray(initializer.value)
+    try:
+        values = np.broadcast_to(values, size)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must be a number, or an array of the units' shape {size}. "
+            f"Received: an array of shape {values.shape}"
+        ) from error
+
+    def call(shape: Any, dtype: Any = None, **kwargs: Any) -> Any:
+        return tf.cast(tf.reshape(tf.constant(values), shape), dtype or "float32")
+
+    return call
+
+
+def in_shape_of(weights: list[Any], values: Any) -> list[Any]:
+    """Return arrays for weights; one that is flat, or for a flat weight, is reshaped to it."""
+    if len(weights) != len(values):
+        return list(values)  # Keras raises
+
+    def reshaped(weight: Any, value: Any) -> Any:
+        value, shape = np.asarray(value), tuple(weight.shape)
+        is_flat = value.ndim == 1 or len(shape) == 1
+        return value.reshape(shape) if is_flat and value.size == math.prod(shape) else value
+
+    return [reshaped(*pair) for pair in zip(weights, values, strict=True)]
+
+
+class HasFlatWeights(keras.layers.Layer):
+    """An alpha filter, whose weights are flat in files of earlier versions.
+
+    They were ``(prod(size),)`` then, and so is the state of an optimizer in such a file. A layer
+    from one keeps that shape, and tells the two kinds of files apart by an entry that new ones
+    have in the build configuration.
+    """
+
+    has_flat_weights = False
+
+    def get_build_config(self) -> Any:
+        """Return the shape of the input, and which shape the weights have."""
+        config = super().get_build_config()
+        return config and {**config, "weights": "flat" if self.has_flat_weights else "units"}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Build the layer that a file describes."""
+        self.has_flat_weights = config.get("weights", "flat") == "flat"
+        super().build_from_config({k: v for k, v in config.items() if k != "weights"})
+
+
+def with_zero_gradients(x: Tensor, weights: list[Any]) -> Tensor:
+    """Return ``x``, with gradients of zero for weights that it does not depend on.
+
+    Keras warns of weights without a gradient ("did you forget to provide a loss?"), and refuses to
+    train a model in which no weight has one.
+
+    Parameters
+    ----------
+    x : tf.Tensor
+        Floating point numbers.
+    weights : list of keras.Variable
+        The weights.
+
+    Returns
+    -------
+    tf.Tensor
+        The same values.
+    """
+
+    @tf.custom_gradient
+    def forward(x: Tensor, *weights: Tensor) -> Any:
+        def backward(d_x: Tensor) -> Any:
+            return d_x, *[tf.zeros_like(each) for each in weights]
+
+        return tf.identity(x), backward
+
+    return forward(x, *[tf.convert_to_tensor(each.value) for each in weights])

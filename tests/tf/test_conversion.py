@@ -1,0 +1,366 @@
+"""Converted models compute what the ordinary ones do."""
+
+import keras
+import numpy as np
+import pytest
+
+import kspike_tf
+from kspike_tf.conversion.graph import read_graph
+
+layers = keras.layers
+RNG = np.random.default_rng(0)
+
+
+def trained(model):
+    """Return a model with weights that are all different, batch normalisation's included."""
+    for variable in model.weights:
+        values = RNG.normal(0.1, 0.4, variable.shape)
+        if "variance" in variable.path or "gamma" in variable.path:
+            values = RNG.uniform(0.5, 1.5, variable.shape)
+        variable.assign(values)
+    return model
+
+
+def conv_block(x, filters, activation=True, **options):
+    x = layers.Conv2D(filters, 3, padding="same", use_bias=False, **options)(x)
+    x = layers.BatchNormalization()(x)
+    return layers.ReLU()(x) if activation else x
+
+
+def sequential():
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.BatchNormalization(),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dropout(0.5),
+            layers.Dense(5),
+            layers.LeakyReLU(negative_slope=0.1),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+
+
+def residual():
+    inputs = keras.Input((6, 6, 2))
+    x = conv_block(inputs, 4)
+    x = layers.ReLU()(layers.Add()([x, conv_block(x, 4, activation=False)]))
+    down = conv_block(x, 8, activation=False, strides=2)
+    x = layers.ReLU()(layers.Add()([conv_block(conv_block(x, 8, strides=2), 8, False), down]))
+    return keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+
+
+def normalised_sum():
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Add()([layers.Conv2D(4, 3)(inputs), layers.SeparableConv2D(4, 3)(inputs)])
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    parts = [layers.Conv2D(2, 1)(x), layers.DepthwiseConv2D(1)(x)]
+    x = layers.AveragePooling2D(2)(layers.Concatenate()(parts))
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+
+
+def mobile():
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(6, 1, use_bias=False)(inputs)
+    x = layers.ReLU(max_value=6.0)(layers.BatchNormalization()(x))
+    x = layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2, use_bias=False)(x)
+    x = layers.Activation("relu6")(layers.BatchNormalization()(x))
+    x = layers.BatchNormalization()(layers.Conv2D(3, 1)(x))
+    x = layers.PReLU(shared_axes=[1, 2])(layers.ZeroPadding2D()(x))
+    x = layers.BatchNormalization()(layers.Conv2DTranspose(3, 2, strides=2)(x))
+    return keras.Model(inputs, layers.GlobalMaxPooling2D()(layers.ReLU()(x)))
+
+
+def shared_and_nested():
+    encoder = keras.Sequential(
+        [keras.Input((5,)), layers.Dense(6), layers.ReLU(), layers.BatchNormalization()]
+    )
+    head = layers.Dense(4, activation="relu", name="head")
+    a, b = keras.Input((5,), name="a"), keras.Input((5,), name="b")
+    left, right = head(encoder(a)), head(encoder(b))
+    joined = layers.Concatenate()([left, right])
+    inner_in = keras.Input((8,))
+    inner = keras.Model(inner_in, layers.Dense(3, "relu")(layers.Dense(8, "relu")(inner_in)))
+    outputs = {"sum": layers.Add()([left, right]), "deep": layers.Dense(2)(inner(joined))}
+    return keras.Model({"a": a, "b": b}, outputs)
+
+
+def smooth():
+    return keras.Sequential(
+        [
+            keras.Input((5,)),
+            layers.Dense(6, activation="tanh"),
+            layers.Dense(6, activation="gelu"),
+            layers.Dense(4, activation="relu"),
+            layers.Dense(3, activation="sigmoid"),
+        ]
+    )
+
+
+def operations():
+    inputs = keras.Input((5,))
+    x = keras.ops.relu(layers.Dense(6)(inputs) + 0.5)
+    y = keras.ops.tanh(layers.Dense(6)(x))
+    x = keras.ops.concatenate([x, y * 2.0], axis=1)
+    return keras.Model(inputs, [layers.Dense(2)(x), keras.ops.softmax(layers.Dense(3)(x))])
+
+
+def unusual():
+    inputs = keras.Input((8, 3))
+    x = layers.Conv1D(4, 3, padding="causal", activation="relu")(inputs)
+    x = layers.UpSampling1D(2)(layers.Cropping1D(1)(x))
+    x = layers.LSTM(4)(layers.Permute((1, 2))(layers.Dense(4, "relu")(x)))
+    x = layers.LayerNormalization()(layers.Reshape((2, 2))(x))
+    x = layers.EinsumDense("abc,cd->abd", (2, 3), activation="relu", bias_axes="d")(x)
+    return keras.Model(inputs, layers.Multiply()([x, layers.Dense(3)(x)]))
+
+
+MODELS = {
+    make.__name__: make
+    for make in (
+        sequential,
+        residual,
+        normalised_sum,
+        mobile,
+        shared_and_nested,
+        smooth,
+        operations,
+        unusual,
+    )
+}
+
+
+def data_for(model, examples=24):
+    inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    return keras.tree.map_structure(
+        lambda t: RNG.uniform(0, 1, (examples, *t.shape[1:])).astype("float32"), inputs
+    )
+
+
+@pytest.mark.parametrize("trainable_rates", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_function_stays_the_same(name, trainable_rates):
+    """With many spikes in a step, rates are exact, and so are the outputs."""
+    model = trained(MODELS[name]())
+    x = data_for(model)
+    before = model.get_weights()
+    conversion = kspike_tf.convert(
+        model,
+        calibration_data=x,
+        max_rate=1e8,  # 1e5 spikes in a step: quantised to 1e-5 of the largest activations
+        synapse=None,
+        timesteps=2,
+        trainable_rates=trainable_rates,
+    )
+    expected = keras.tree.flatten(model.predict(x, verbose=0))
+    found = keras.tree.flatten(conversion.predict(x, 3, verbose=0))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=2e-3 * np.abs(other).max())
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    assert conversion.report.output_error < 2e-3
+
+
+def test_structure_of_outputs():
+    model = trained(shared_and_nested())
+    x = data_for(model)
+    found = kspike_tf.convert(model, calibration_data=x).predict(x, 5, verbose=0)
+    assert {key: value.shape for key, value in found.items()} == {"sum": (24, 4), "deep": (24, 2)}
+
+
+def test_normalisation_is_folded_where_it_can_be():
+    model = trained(residual())
+    report = kspike_tf.convert(model, calibration_data=data_for(model)).report
+    assert all(outcome.startswith("folded") for outcome in report.normalisation.values())
+    model = trained(sequential())
+    report = kspike_tf.convert(model, calibration_data=data_for(model)).report
+    assert [o.split(":")[0] for o in report.normalisation.values()] == ["kept"]  # behind a ReLU
+    model = trained(normalised_sum())
+    report = kspike_tf.convert(model, calibration_data=data_for(model)).report
+    first, second = report.normalisation.values()
+    assert first.count(",") == second.count(",") == 1  # into both branches of each
+
+
+def test_layers_that_are_added_have_one_scale():
+    model = trained(residual())
+    report = kspike_tf.convert(model, calibration_data=data_for(model)).report
+    scales = [layer.scale for layer in report.layers]
+    assert scales[0] == scales[1]
+    assert scales[2] != scales[1]
+
+
+def test_readout():
+    model = trained(sequential())
+    x = data_for(model)
+    expected = model.predict(x, verbose=0)
+    found = {}
+    for readout in ("last", "mean", "sequence"):
+        conversion = kspike_tf.convert(model, calibration_data=x, max_rate=1e8, readout=readout)
+        found[readout] = conversion.predict(x, 200, verbose=0)  # many time constants: settled
+    assert found["sequence"].shape == (24, 200, 3)
+    np.testing.assert_allclose(found["sequence"][:, -1], found["last"], atol=1e-6)  # other sums
+    np.testing.assert_allclose(found["last"], expected, atol=2e-3)
+    np.testing.assert_allclose(found["mean"], expected, atol=0.2)  # the start counts in a mean
+
+
+@pytest.mark.parametrize("rate", [3.0, 40.0, 333.3, 1700.0])
+@pytest.mark.parametrize("timesteps", [1, 7, 50])
+def test_error_is_below_one_spike(rate, timesteps):
+    """For a constant input and without a filter, spikes are the integral to within one."""
+    units = 50
+    model = keras.Sequential([keras.Input((units,)), layers.ReLU()])
+    x = RNG.uniform(-0.2, 1, (4, units)).astype("float32")
+    conversion = kspike_tf.convert(
+        model, calibration_data=x, scale=rate, synapse=None, timesteps=1, readout="mean"
+    )
+    means = conversion.predict(x, timesteps, verbose=0)
+    spikes_off = (means - np.maximum(x, 0)) * rate * 0.001 * timesteps
+    assert np.abs(spikes_off).max() < 1 + 1e-4  # float32 activations of up to 85 spikes
+    assert np.abs(spikes_off).max() > 0
+
+
+def test_max_pooling():
+    model = trained(sequential())
+    x = data_for(model)
+    conversion = kspike_tf.convert(model, calibration_data=x, max_pooling="average")
+    (outcome,) = conversion.report.max_pooling.values()
+    assert "average" in outcome
+    assert 0 <= conversion.report.pooling_agreement <= 1
+    inner = [getattr(layer, "layer", layer) for layer in conversion.model.layers]
+    assert not any(isinstance(layer, layers.MaxPooling2D) for layer in inner)
+    assert any(isinstance(layer, layers.AveragePooling2D) for layer in inner)
+    with pytest.raises(ValueError, match=r"max_pooling2d.*: max pooling"):
+        kspike_tf.convert(model, calibration_data=x, max_pooling="refuse")
+
+
+def test_other_activations():
+    model = trained(smooth())
+    x = data_for(model)
+
+    def spiking(conversion):
+        return [
+            layer.name
+            for layer in conversion.model.layers
+            if isinstance(layer, kspike_tf.SpikingActivation)
+        ]
+
+    assert len(spiking(kspike_tf.convert(model, calibration_data=x))) == 3
+    kept = kspike_tf.convert(model, calibration_data=x, other_activations="keep")
+    assert len(spiking(kept)) == 1
+    assert len(kept.report.kept) == 3
+    with pytest.raises(ValueError, match=r"(?s)dense.*tanh.*gelu.*sigmoid"):
+        kspike_tf.convert(model, calibration_data=x, other_activations="refuse")
+
+
+def test_scale_by_name():
+    model = trained(residual())
+    x = data_for(model)
+    names = [layer.name for layer in kspike_tf.convert(model, calibration_data=x).report.layers]
+    report = kspike_tf.convert(model, calibration_data=x, scale={names[0]: 12.5}).report
+    assert [layer.scale for layer in report.layers][:2] == [12.5, 12.5]
+    report = kspike_tf.convert(model, calibration_data=x, scale=7).report
+    assert {layer.scale for layer in report.layers} == {7}
+    with pytest.raises(ValueError, match="scale must be the same"):
+        kspike_tf.convert(model, calibration_data=x, scale={names[0]: 1.0, names[1]: 2.0})
+    with pytest.raises(ValueError, match="scale must name"):
+        kspike_tf.convert(model, calibration_data=x, scale={"nobody": 1.0})
+    with pytest.raises(ValueError, match="scale must be positive"):
+        kspike_tf.convert(model, calibration_data=x, scale=-1.0)
+
+
+def test_new_weights():
+    model = trained(sequential())
+    x = data_for(model)
+    conversion = kspike_tf.convert(model, calibration_data=x, copy_weights=False)
+    assert conversion.report.normalisation == {}  # nothing to fold yet
+    old, new = (np.ravel(m.weights[0]) for m in (model, conversion.model))
+    assert old.shape == new.shape
+    assert abs(np.corrcoef(old, new)[0, 1]) < 0.9  # nor in proportion
+
+
+def test_fine_tuning():
+    model = trained(sequential())
+    x = data_for(model, 64)
+    conversion = kspike_tf.convert(model, calibration_data=x)
+    target = model.predict(x, verbose=0).argmax(-1)
+    spiking = conversion.model
+    spiking.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy")
+    shown = np.repeat(x[:, None], 20, axis=1)
+    history = spiking.fit(shown, target, epochs=5, verbose=0)
+    assert history.history["loss"][-1] < history.history["loss"][0]
+
+
+def test_saved_and_loaded(tmp_path):
+    for name in ("sequential", "shared_and_nested", "operations"):
+        model = trained(MODELS[name]())
+        x = data_for(model)
+        conversion = kspike_tf.convert(model, calibration_data=x)
+        conversion.model.save(tmp_path / "spiking.keras")
+        loaded = keras.models.load_model(tmp_path / "spiking.keras")
+        shown = keras.tree.map_structure(lambda a: np.repeat(a[:, None], 9, axis=1), x)
+        pairs = zip(
+            keras.tree.flatten(loaded.predict(shown, verbose=0)),
+            keras.tree.flatten(conversion.predict(x, 9, verbose=0)),
+            strict=True,
+        )
+        for one, other in pairs:
+            np.testing.assert_array_equal(one, other)
+
+
+def test_original_is_only_read():
+    model = trained(shared_and_nested())
+    nodes = [len(layer._inbound_nodes) for layer in model.layers]
+    read_graph(model)
+    assert [len(layer._inbound_nodes) for layer in model.layers] == nodes
+
+
+def test_bad_input():
+    model = trained(sequential())
+    x = data_for(model)
+    cases = [
+        ({"calibration_data": x[:, None]}, ValueError, "without a time axis"),
+        ({"calibration_data": x[..., :1]}, ValueError, r"\(batch, 6, 6, 2\)"),
+        ({"calibration_data": x[:0]}, ValueError, "must hold examples"),
+        ({"calibration_data": [x, x]}, ValueError, "calibration_data"),
+        ({"calibration_data": x * np.nan}, ValueError, "must be finite"),
+        ({"calibration_data": np.full(x.shape, "a")}, ValueError, "must be numbers"),
+        ({"dt": 0.0}, ValueError, "dt must be positive"),
+        ({"max_rate": "fast"}, TypeError, "max_rate must be a number"),
+        ({"percentile": 101.0}, ValueError, "percentile must be at most 100"),
+        ({"synapse": -1.0}, ValueError, "synapse must be positive"),
+        ({"max_pooling": "median"}, ValueError, "max_pooling must be one of"),
+        ({"readout": "last", "synapse": None}, ValueError, "readout='last' needs a synapse"),
+        ({"timesteps": 0}, ValueError, "timesteps must be positive"),
+        ({"timesteps": 1.5}, TypeError, "timesteps must be an integer"),
+    ]
+    for options, error, message in cases:
+        with pytest.raises(error, match=message):
+            kspike_tf.convert(model, **{"calibration_data": x, **options})
+
+
+def test_models_that_cannot_be_converted():
+    x = np.ones((4, 5), "float32")
+    with pytest.raises(TypeError, match="Sequential or Functional"):
+        kspike_tf.convert(layers.Dense(1), calibration_data=x)
+    with pytest.raises(ValueError, match="must have been built"):
+        kspike_tf.convert(keras.Sequential([layers.Dense(1)]), calibration_data=x)
+    linear = keras.Sequential([keras.Input((5,)), layers.Dense(1)])
+    with pytest.raises(ValueError, match="activation that can spike"):
+        kspike_tf.convert(linear, calibration_data=x)
+    dead = keras.Sequential([keras.Input((5,)), layers.Dense(2, "relu", name="dead")])
+    dead.layers[0].set_weights([-np.ones((5, 2)), np.zeros(2)])
+    with pytest.raises(ValueError, match="activations are zero in: dead"):
+        kspike_tf.convert(dead, calibration_data=x)
+    sick = keras.Sequential(
+        [
+            keras.Input((None,)),
+            layers.Embedding(3, 2, mask_zero=True, name="words"),
+            layers.Dense(2, "relu", name="sick"),
+            kspike_tf.Lowpass(0.1, name="filter"),
+        ]
+    )
+    sick.get_layer("sick").kernel.assign(np.full((2, 2), np.nan))
+    with pytest.raises(ValueError, match=r"(?s)words: .*mask.*sick: .*finite.*filter: .*time axis"):
+        kspike_tf.convert(sick, calibration_data=x)
