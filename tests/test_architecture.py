@@ -97,7 +97,6 @@ EXCEPTIONS: dict[str, set[str]] = {
         "kspike_ref.signals",
     },
     "long_functions": {
-        "kspike_energy.devices.published.published_devices",
         "kspike_tf.conversion.convert.convert",
     },
     "kernels_with_many_arguments": {
