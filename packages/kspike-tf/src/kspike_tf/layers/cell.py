@@ -232,8 +232,7 @@ class KerasSpikingCell(HasSettings):
     def has_sequence(self) -> bool:
         """Whether `call_sequence` is there, and does the same as the steps."""
         cls = type(self)
-        sequence = {"call_sequence", "_scan"}  # the latter in filters, which share the former
-        owner = next(each for each in cls.__mro__ if sequence & vars(each).keys())
+        owner = next(each for each in cls.__mro__ if "call_sequence" in vars(each))
         steps = ("call", "call_training", "call_inference", "choose")
         return owner is not KerasSpikingCell and all(
             getattr(cls, name) is getattr(owner, name) for name in steps

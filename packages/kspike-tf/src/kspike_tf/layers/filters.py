@@ -131,6 +131,13 @@ class FilterCell(PreciseCell):
         """Return the input, and the state unchanged."""
         return with_zero_gradients(self._cast(inputs), [self.initial_level, self.tau]), states
 
+    def call_inference(self, inputs: Tensor, states: Any) -> Any:
+        """Take one time step of the filter."""
+        x = self._cast(inputs)
+        state = states[0]  # float32 where Keras' RNN runs several cells
+        y, after = self._step(x, tf.cast(state, "float64"))
+        return tf.cast(y, x.dtype), [tf.cast(after, state.dtype)]
+
     def call_sequence(
         self,
         inputs: Tensor,
@@ -177,6 +184,10 @@ class FilterCell(PreciseCell):
             0.0,
         )
         return tf.cast(y, x.dtype), end + free(masking.total(mask))[:, :, 0]
+
+    def _step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Return output and state in float64 after one time step."""
+        raise NotImplementedError
 
     def _scan(self, x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
         """Filter ``(batch, time, units)`` from a state ``(batch, parts, units)``."""

@@ -91,12 +91,9 @@ class LowpassCell(FilterCell):
         level = tf.cast(self.initial_level.value, dtype or "float64")
         return [tf.broadcast_to(level, [batch_of(inputs, batch_size), *self.size])]
 
-    def call_inference(self, inputs: Tensor, states: Any) -> Any:
-        """Take one time step of the filter."""
-        x = self._cast(inputs)
-        level = states[0]  # float32 where Keras' RNN runs several cells
-        y = scan.lowpass_step(x, tf.cast(level, "float64"), self.tau.value, self._seconds())
-        return tf.cast(y, x.dtype), [tf.cast(y, level.dtype)]
+    def _step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        y = scan.lowpass_step(x, state, self.tau.value, self._seconds())
+        return y, y
 
     def _scan(self, *args: Tensor) -> Any:
         return scan.lowpass(*args)
