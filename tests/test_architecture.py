@@ -94,7 +94,6 @@ EXCEPTIONS: dict[str, set[str]] = {
         "kspike_ref.model",
         "kspike_ref.running.chain",
         "kspike_ref.running.inputs",
-        "kspike_ref.signals",
     },
     "long_functions": {
         "kspike_tf.conversion.convert.convert",
