@@ -56,8 +56,8 @@ def test_bidirectional_is_refused_in_one_line(layer):
     ("activation", "message"),
     [
         ("glu", "Received: 'glu', which returns half as many"),
-        (lambda x: x[:, :2], r"it made \(2,\) of \(3,\)"),
-        (keras.layers.Dense(4), r"it made \(4,\) of \(3,\)"),
+        (lambda x: x[:, :2], r"it maps \(3,\) to \(2,\)"),
+        (keras.layers.Dense(4), r"it maps \(3,\) to \(4,\)"),
     ],
 )
 def test_an_activation_must_keep_the_shape(activation, message):
