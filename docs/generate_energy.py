@@ -1,6 +1,6 @@
-"""Generate the tables of guides/energy.md: run it after a change of devices, rules or counts.
+"""Tables of guides/energy.md: run this after a change of devices, rules or counts.
 
-``python docs/generate_energy.py`` rewrites what stands between the markers of the guide;
+``python docs/generate_energy.py`` rewrites the text between the markers of the guide;
 ``--check`` only tells whether it is up to date.
 """
 
@@ -12,13 +12,13 @@ from itertools import pairwise
 from pathlib import Path
 
 from kspike_energy import Layer, ModelEnergy, Network
-from kspike_energy.registry import DEVICES
 from kspike_energy.counting.rules import RULES
+from kspike_energy.registry import DEVICES
 
 GUIDE = Path(__file__).parent / "guides" / "energy.md"
 
 # Blouw et al., "Benchmarking keyword spotting efficiency on neuromorphic hardware",
-# arXiv 1812.01739: joules an inference, from dynamic power and inferences a second.
+# arXiv 1812.01739: joules per inference, from dynamic power and inferences per second.
 MEASURED = [
     ("GPU", 0.0298, "gpu"),
     ("CPU", 0.0063, "cpu"),
@@ -46,7 +46,7 @@ def table(headers: list[str], rows: list[list[str]]) -> str:
 
 
 def keyword_spotter() -> ModelEnergy:
-    """Return the network that Blouw et al. measured; every unit spikes at every step."""
+    """Return the network of Blouw et al., with a spike of every unit at every step."""
     layers = [
         Layer(f"dense {n}", connections=a * b, neurons=b, rate=1 / 0.001)
         for n, (a, b) in enumerate(pairwise(SIZES), start=1)
@@ -151,7 +151,7 @@ def render(text: str) -> str:
         content = generate().replace("\\", r"\\") + "\n"
         text, found = re.subn(pattern, rf"\g<1>{content}\g<2>", text, flags=re.DOTALL)
         if found != 1:
-            raise ValueError(f"the guide must have one place for the table {name!r}")
+            raise ValueError(f"the guide must have one place for the table {name!r}, not {found}")
     return text
 
 

@@ -158,7 +158,7 @@ def test_which_of_two_that_are_alike_is_shared_must_be_said(tmp_path):
     for cell in (one, other, one):
         y = L.RNN(cell, return_sequences=True)(y)
     keras.Model(x, y).save(tmp_path / "m.keras")
-    with pytest.raises(kspike_ref.UnsupportedLayerError, match=r"'cell' are alike.*names of their"):
+    with pytest.raises(kspike_ref.UnsupportedLayerError, match=r"'cell' have.*different names"):
         kspike_ref.load_model(tmp_path / "m.keras")
 
 

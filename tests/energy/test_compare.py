@@ -50,8 +50,8 @@ def test_quantised_break_even(energy):
     assert [row.spikes_per_step for row in comparison.layers] == pytest.approx([0.2, 0.002])
     bits = [energy.compare(["cpu"], timesteps=t).quantised_bits for t in (1, 2, 3, 4, 7, 8)]
     assert bits == [1, 2, 2, 3, 3, 4]
-    assert "for 5 to 10 steps only" not in str(comparison)
-    assert "for 5 to 10 steps only" in str(energy.compare(["loihi"], timesteps=50))
+    assert "covers 5 to 10 steps only" not in str(comparison)
+    assert "covers 5 to 10 steps only" in str(energy.compare(["loihi"], timesteps=50))
 
 
 def test_text(energy):

@@ -394,10 +394,19 @@ def test_registered_functions_come_before_the_convention():
 
 @pytest.mark.parametrize("option", [{"events": "exact"}, {"input_coding": "dense"}])
 def test_the_convention_has_one_way_to_count_events(option):
-    with pytest.raises(ValueError, match="convention='keras-spiking' counts with events='mean'"):
+    with pytest.raises(ValueError, match="convention='keras-spiking' requires events='mean'"):
         ModelEnergy(Network([]), convention="keras-spiking", **option)
 
 
 def test_an_unknown_convention():
     with pytest.raises(ValueError, match=r"convention must be one of .* did you mean 'keras-sp"):
         ModelEnergy(Network([]), convention="keras_spiking")
+
+
+def test_node_stats_of_a_nested_model_that_is_applied_twice():
+    inner_in = keras.Input((6,))
+    inner = keras.Model(inner_in, keras.layers.Dense(6, "relu", name="d")(inner_in), name="inner")
+    inp = keras.Input((6,))
+    energy = ModelEnergy(keras.Model(inp, inner(inner(inp))))
+    (stats,) = (s for s in energy.node_stats.values() if s["connections"])
+    assert stats == {"connections": 2 * 36, "neurons": 2 * 6, "spiking": False}

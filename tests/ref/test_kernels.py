@@ -155,7 +155,8 @@ def wrong_types(x):
     for other in others:
         if x.dtype != other:
             yield x.astype(other)
-    yield x.astype(x.dtype.newbyteorder())
+    if x.dtype.itemsize > 1:
+        yield x.astype(x.dtype.newbyteorder())
     yield x.tolist()
     yield None
     yield 1.0
@@ -214,7 +215,7 @@ def arrays_of(number, dtype):
 
 
 def is_output(name):
-    return name in ("out", "voltage", "level", "state")
+    return name in ("out", "voltage", "level", "state", "h", "carry")
 
 
 @pytest.mark.parametrize(("number", "dtype"), CASES)
@@ -268,6 +269,10 @@ WRONG_SCALARS = {
     "lines": [(0, 5), (-1, 2), (3, 1), (0, 1.0), (4, 2**40)],
     "channels": [-4, 3, 0, 4.0, True, None],
     "room": [None, (), 0],
+    "functions": [
+        (-1, 0), (0, 6), (0, 2**70), (0, 1.0), (True, 0), (0,), (0, 0, 0), [0, 0], None, 3,
+    ],
+    "span": [(0, 4), (-1, 2), (2, 1), (0, 1.0), (0, True), (0, 2**70), (0,), [0, 1], None, 3],
     "steps": [-1, 0, 2, 4, 3.0, True, None],
 }  # fmt: skip
 

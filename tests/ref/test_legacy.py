@@ -118,8 +118,8 @@ def test_old_sequential_configurations():
         ("3.15.1", None, None),
         ("3.99.0.dev2", None, None),
         ("4.0.0", UnsupportedLayerError, "a file of Keras 4.0.0"),
-        ("x", ArchiveError, "must tell the version of Keras"),
-        (None, ArchiveError, "must tell the version of Keras"),
+        ("x", ArchiveError, "must state the version of Keras"),
+        (None, ArchiveError, "must state the version of Keras"),
     ],
 )
 def test_versions(tmp_path, version, error, match):
@@ -302,7 +302,7 @@ def test_long_lists_of_names(tmp_path, answers):
     ("name", "data", "match"),
     [
         ("m.h5", b"nothing", "no HDF5 file, though it is named like one"),
-        ("m.weights.h5", hdf5({"layers/dense": [np.ones(3, "f4")]}), "weights and without the"),
+        ("m.weights.h5", hdf5({"layers/dense": [np.ones(3, "f4")]}), "weights without a model"),
         ("m.json", b'{"class_name": "Sequential"}', "a model's configuration without its weights"),
         ("model", b' {"class_name": "Sequential"}', "JSON: a model's configuration"),
         ("m.onnx", b"\x08\x08\x12\x07pytorch", "an ONNX model"),

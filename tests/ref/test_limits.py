@@ -242,7 +242,7 @@ def test_bytes_of_the_list_of_files(path, monkeypatch):
     monkeypatch.setattr(limits, "MAX_DIRECTORY", size)
     load_model(path)
     monkeypatch.setattr(limits, "MAX_DIRECTORY", size - 1)
-    refused(path, f"whose list has {size} bytes: too many")
+    refused(path, f"their list {size} bytes: too many")
 
 
 def test_weights_that_expand(path, monkeypatch):
@@ -283,12 +283,12 @@ def test_members(path, monkeypatch, extra):
     monkeypatch.setattr(limits, "MAX_MEMBERS", 10)
     archive(path, *digits(), **{f"asset{i}": b"" for i in range(7 + extra)})
     if extra:
-        refused(path, "an archive of 11 files")
+        refused(path, "holds 11 files")
         data = bytearray(path.read_bytes())
         end = data.rindex(b"PK\5\6")
         data[end + 8 : end + 12] = struct.pack("<HH", 3, 3)  # it claims to hold three
         path.write_bytes(data)
-        refused(path, "an archive of 11 files: too many")
+        refused(path, "holds 11 files: too many")
     else:
         load_model(path)
 
@@ -302,7 +302,7 @@ def test_layers(path, monkeypatch):
     monkeypatch.setattr(limits, "MAX_LAYERS", 3)
     load_model(path)
     monkeypatch.setattr(limits, "MAX_LAYERS", 2)
-    refused(path, "a model of more than 2 layers")
+    refused(path, "the model has more than 2 layers")
 
 
 def nested(depth):

@@ -554,7 +554,7 @@ def test_a_layer_of_ones_own(tmp_path):
 def test_registering_what_is_no_layer():
     with pytest.raises(TypeError, match="name must be a string such as 'package>Class'"):
         kspike_ref.register_layer(3)
-    with pytest.raises(TypeError, match=r"subclass of kspike_ref.Layer must be registered"):
+    with pytest.raises(TypeError, match=r"register_layer takes a subclass of kspike_ref\.Layer"):
         kspike_ref.register_layer("mine>Thing")(dict)
 
 

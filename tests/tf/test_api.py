@@ -8,19 +8,23 @@ from kspike_tf import layers
 PUBLIC = [
     "Alpha",
     "AlphaCell",
+    "Conversion",
     "Lowpass",
     "LowpassCell",
     "ModelEnergy",
+    "RateReport",
     "SpikingActivation",
     "SpikingActivationCell",
     "TimeFolded",
     "callbacks",
     "config",
     "constraints",
+    "convert",
     "default",
     "export",
     "layers",
     "model_energy",
+    "rate_report",
     "regularizers",
 ]
 
@@ -61,6 +65,14 @@ SIGNATURES = {
     kspike_tf.regularizers.L1L2: {"l1": 0.0, "l2": 0.0, "target": 0},
     kspike_tf.regularizers.L1: {"l1": 0.01, "target": 0},
     kspike_tf.regularizers.L2: {"l2": 0.01, "target": 0},
+    kspike_tf.callbacks.RateLogger: {"x": NOTHING, "timesteps": None},
+    kspike_tf.regularizers.MeanRates: {
+        "target": NOTHING,
+        "l1": 0.0,
+        "l2": 0.0,
+        "over_batch": True,
+        "time_axis": 1,
+    },
     kspike_tf.regularizers.Percentile: {
         "percentile": 100,
         "axis": 0,

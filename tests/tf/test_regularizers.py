@@ -42,12 +42,12 @@ def test_defaults():
     assert regularizers.L1L2().get_config() == {"l1": 0, "l2": 0, "target": 0}
     assert regularizers.L1().get_config() == {"l1": 0.01, "target": 0}
     assert regularizers.L2().get_config() == {"l2": 0.01, "target": 0}
-    assert regularizers.Percentile().get_config() == {
+    assert regularizers.Percentile(l2=1).get_config() == {
         "percentile": 100,
         "axis": 0,
         "target": 0,
         "l1": 0,
-        "l2": 0,
+        "l2": 1,
     }
 
 
@@ -183,9 +183,9 @@ def test_other_bad_arguments_are_rejected():
     with pytest.raises(ValueError, match=r"axis must name at least one axis. .*axis=\(\)"):
         regularizers.Percentile(axis=())
     with pytest.raises(ValueError, match=r"axis must be among the 2 axes .*axis=2 .*\(3, 4\)"):
-        regularizers.Percentile(axis=2)(np.ones((3, 4)))
+        regularizers.Percentile(axis=2, l1=1)(np.ones((3, 4)))
     with pytest.raises(ValueError, match=r"axis must not repeat an axis. .*axis=\(0, -2\)"):
-        regularizers.Percentile(axis=(0, -2))(np.ones((3, 4)))
+        regularizers.Percentile(axis=(0, -2), l1=1)(np.ones((3, 4)))
     with pytest.raises(TypeError, match=r"regularizer must be a regularizer. Received: None"):
         regularizers.RangedRegularizer(regularizer=None)
     with pytest.raises(TypeError, match="unexpected keyword argument 'l3'"):
@@ -194,3 +194,56 @@ def test_other_bad_arguments_are_rejected():
 
 def test_they_stand_where_code_for_keras_spiking_expects_them():
     assert kspike_tf.regularizers is regularizers
+
+
+@pytest.mark.parametrize("over_batch", [True, False])
+@pytest.mark.parametrize("time_axis", [0, 1])
+def test_mean_rates(over_batch, time_axis):
+    x = np.random.default_rng(0).uniform(0, 100, (4, 6, 5)).astype("float32")
+    regularizer = regularizers.MeanRates((45, 55), 0.5, 2, over_batch, time_axis)
+    rates = x.astype("float64").mean(axis=time_axis)
+    if over_batch:
+        rates = rates.mean(axis=0, keepdims=True)
+    distances = rates - rates.clip(45, 55)
+    expected = (0.5 * np.abs(distances) + 2 * distances**2).sum() / len(rates)
+    assert float(regularizer(x)) == pytest.approx(expected, rel=1e-5)  # float32 sums
+    again = regularizers.MeanRates.from_config(regularizer.get_config())
+    assert again.get_config() == regularizer.get_config()
+
+
+def test_mean_rates_see_what_percentiles_of_spikes_do_not():
+    """Neurons of 30 Hz, inside the target, cost nothing at a time step of 1 ms."""
+    layer = kspike_tf.SpikingActivation("relu", dt=0.001, seed=0)
+    spikes = layer(np.full((2, 1000, 8), 30.0, "float32"))
+    assert float(regularizers.MeanRates((10, 50), l2=1.0)(spikes)) == 0
+    assert float(regularizers.Percentile(99, axis=0, target=(10, 50), l2=1e-3)(spikes)) > 100
+
+
+def test_mean_rates_drive_rates_into_the_range():
+    layer = kspike_tf.SpikingActivation(
+        "relu", dt=0.005, seed=0, activity_regularizer=regularizers.MeanRates((40, 60), l2=1e-3)
+    )
+    model = keras.Sequential([keras.Input((None, 4)), keras.layers.Dense(16), layer])
+    model.compile(keras.optimizers.Adam(0.5), loss=None)
+    x = np.random.default_rng(0).uniform(50, 100, (32, 4)).astype("float32")
+    shown = np.repeat(x[:, None], 40, axis=1)
+
+    def high():
+        return kspike_tf.rate_report(model, shown).layers[0].high_rate
+
+    model.layers[0].set_weights([np.full((4, 16), 1.0), np.zeros(16)])
+    assert high() > 200
+    history = model.fit(
+        shown, epochs=60, verbose=0, callbacks=[kspike_tf.callbacks.RateLogger(shown)]
+    )
+    assert high() < 75
+    rates = history.history[f"{layer.name} Hz"]
+    assert len(rates) == 60
+    assert rates[0] > rates[-1]
+
+
+def test_mean_rates_refuse_what_they_cannot_take():
+    with pytest.raises(ValueError, match="time axis"):
+        regularizers.MeanRates(30, l1=1)(np.ones((3, 4)))
+    with pytest.raises(ValueError, match="time_axis must be 0 or 1"):
+        regularizers.MeanRates(30, l1=1, time_axis=2)

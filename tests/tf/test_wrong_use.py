@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from functools import partial
 
 import keras
 import numpy as np
@@ -124,7 +125,6 @@ def test_a_negative_seed_is_one_of_64_bits():
 
 def test_regularizers_without_weights_warn():
     for make in (
-        regularizers.Percentile,
         regularizers.L1L2,
         lambda: regularizers.RangedRegularizer(1, keras.regularizers.L1L2()),
     ):
@@ -137,6 +137,12 @@ def test_regularizers_without_weights_warn():
             make()
         regularizers.Percentile(l1=0.1)
         regularizers.L1(0.0)  # given, not forgotten
+    for make in (regularizers.Percentile, partial(regularizers.MeanRates, 30.0)):
+        with pytest.raises(ValueError, match="l1 or l2 must be positive"):
+            make()
+    config = {"percentile": 90.0, "axis": 0, "target": 1, "l1": 0.0, "l2": 0.0}
+    with pytest.warns(UserWarning, match="penalises nothing"):  # saved by an earlier version
+        assert float(regularizers.Percentile.from_config(config)(X)) == 0
 
 
 def test_a_process_without_threads_computes_all_the_same():

@@ -2,13 +2,14 @@
 
 from kspike_energy import model_energy
 from kspike_energy.adapters import Adapter, register_adapter
-from kspike_energy.compare import Comparison
 from kspike_energy.config import DefaultManager, default
-from kspike_energy.devices.table import Device
-from kspike_energy.estimate import ModelEnergy
-from kspike_energy.counting.graph import Application
-from kspike_energy.network import Layer, Network
 from kspike_energy.counting.nodes import LayerSpec, Node
+from kspike_energy.devices import Device
+from kspike_energy.model_energy import ModelEnergy
+from kspike_energy.network import Layer, Network
+from kspike_energy.presentation.comparison import Comparison
+
+Application = Node  # the name that adapters use
 
 __all__ = [
     "Adapter",
@@ -28,14 +29,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> str:
-    """Return the version, which is looked up only if somebody asks: that takes milliseconds."""
+    """Return the version, looked up only on request: that takes milliseconds."""
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import PackageNotFoundError, version
 
     try:
         return version("kspike-energy")
-    except PackageNotFoundError:  # run from its sources, without an installation
+    except PackageNotFoundError:  # a source tree without an installation
         return "unknown"
 
 

@@ -1,20 +1,53 @@
-"""Checks of arguments and results that several modules make."""
+"""Checks of arguments and results, and suggestions for misspelt names."""
 
+import difflib
 import math
-from collections.abc import Callable
-from numbers import Integral
+from collections.abc import Callable, Iterable
+from numbers import Integral, Real
 
 from kspike_energy.config import check_dt, default
-from kspike_energy.suggest import did_you_mean
 
-__all__ = ["LARGEST", "check_choice", "check_count", "check_whole", "dt_or_default", "finite"]
+__all__ = [
+    "LARGEST",
+    "check_choice",
+    "check_count",
+    "check_whole",
+    "did_you_mean",
+    "dt_or_default",
+    "finite",
+    "real",
+]
 
-# Counts beyond this are mistakes, and would leave the range of floating-point numbers.
+# Larger counts are mistakes, and would leave the range of floating-point numbers.
 LARGEST = 2**63 - 1
 
 
+def did_you_mean(name: object, choices: Iterable[object]) -> str:
+    """Return "; did you mean 'x'?" for the closest of the choices, or an empty text.
+
+    Parameters
+    ----------
+    name : object
+        The misspelt name; anything but text has no closest choice.
+    choices : iterable of object
+        The known names; anything but text is passed over.
+
+    Examples
+    --------
+    >>> did_you_mean("lohi", ["cpu", "loihi"])
+    "; did you mean 'loihi'?"
+    >>> did_you_mean("tpx-9000", ["cpu", "loihi"])
+    ''
+    """
+    if not isinstance(name, str):
+        return ""
+    by_case = {choice.lower(): choice for choice in choices if isinstance(choice, str)}
+    close = difflib.get_close_matches(name.strip().lower(), list(by_case), n=1)
+    return f"; did you mean {by_case[close[0]]!r}?" if close else ""
+
+
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise if a value is not one of its choices."""
+    """Raise `ValueError` if a value is not one of its choices."""
     if value not in choices:
         raise ValueError(
             f"{name} must be one of {choices}. Received: {name}={value!r}"
@@ -22,8 +55,8 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         )
 
 
-def check_whole(name: str, value: object, least: int = 0) -> int:
-    """Return a whole number from ``least`` to 2⁶³ - 1; raise for anything else.
+def check_whole(name: str, value: object, least: int = 0, shown: str = "") -> int:
+    """Return a whole number from ``least`` to 2⁶³ - 1.
 
     Parameters
     ----------
@@ -32,7 +65,9 @@ def check_whole(name: str, value: object, least: int = 0) -> int:
     value : object
         The number.
     least : int, optional
-        Smallest one allowed.
+        Smallest number allowed.
+    shown : str, optional
+        Text before the value in messages.
 
     Raises
     ------
@@ -42,14 +77,29 @@ def check_whole(name: str, value: object, least: int = 0) -> int:
         If it is out of range.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be a whole number. Received: {value!r}")
+        raise TypeError(f"{name} must be a whole number. Received: {shown}{value!r}")
     number = int(value)
     if number < least:
         limit = "not be negative" if least == 0 else f"be at least {least}"
-        raise ValueError(f"{name} must {limit}. Received: {value!r}")
+        raise ValueError(f"{name} must {limit}. Received: {shown}{value!r}")
     if number > LARGEST:
         raise ValueError(f"{name} must be below 2**63. Received: about 2**{number.bit_length()}")
     return number
+
+
+def check_count(name: str, value: object) -> int:
+    """Return the whole number of an argument, which must be at least one."""
+    return check_whole(name, value, 1, f"{name}=")
+
+
+def real(value: object) -> float | None:
+    """Return a real number as a float, infinite if it is too large; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond the range of floating-point numbers
+        return math.inf
 
 
 def finite(what: str, compute: Callable[[], float]) -> float:
@@ -58,9 +108,9 @@ def finite(what: str, compute: Callable[[], float]) -> float:
     Parameters
     ----------
     what : str
-        What is computed, for the message.
+        Name of the result, for the message.
     compute : callable
-        Returns it.
+        Returns the result.
 
     Raises
     ------
@@ -79,19 +129,6 @@ def finite(what: str, compute: Callable[[], float]) -> float:
     return value
 
 
-def check_count(name: str, value: object) -> int:
-    """Return a whole number of at least one; raise for anything else."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be a whole number. Received: {name}={value!r}")
-    if int(value) < 1:
-        raise ValueError(f"{name} must be at least 1. Received: {name}={value!r}")
-    if int(value) > LARGEST:
-        raise ValueError(
-            f"{name} must be below 2**63. Received: about 2**{int(value).bit_length()}"
-        )
-    return int(value)
-
-
 def dt_or_default(dt: float | None) -> float:
-    """Return a checked time step in seconds, the default one if there is none."""
+    """Return a checked time step in seconds, or the default time step for None."""
     return default.dt if dt is None else check_dt(dt)

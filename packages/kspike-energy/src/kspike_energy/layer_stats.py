@@ -1,31 +1,33 @@
-"""Statistics of one layer on its own, without a model around it."""
+"""Statistics of single layers, without a model around them, under KerasSpiking's names."""
 
+import sys
 import warnings
+from collections.abc import Iterator, MutableMapping
+from dataclasses import replace
 from typing import Any
 
+from kspike_energy.counting.graph import complete_nodes
 from kspike_energy.counting.nodes import Counts, Node
-from kspike_energy.counting.rules import UnknownLayerError, count
-from kspike_energy.counting.rules.wrappers import registered_statistics
+from kspike_energy.counting.rules import RULES, UnknownLayerError, count
+from kspike_energy.counting.statistics import registered_statistics, stats_dict
+from kspike_energy.registry import STATISTICS, Statistics, forget_statistics, set_statistics
 
-__all__ = ["as_node", "compute_stats", "stats_dict"]
+__all__ = [
+    "LayerStatsComputers",
+    "act_stats",
+    "compute_stats",
+    "conv_stats",
+    "dense_stats",
+    "layer_stats",
+    "spikingactivation_stats",
+    "timedistributed_stats",
+]
+
+# Only Keras' own layers and nodes need the Keras adapter, so it is imported where they appear.
 
 
-def stats_dict(counts: Counts) -> dict[str, Any]:
-    """Return counts as the dictionary that registered functions use."""
-    return {
-        "connections": counts.connections,
-        "neurons": counts.neurons,
-        "spiking": counts.spiking,
-    }
-
-
-def as_node(node: Any) -> Node:
-    """Return a node that the rules take, from one of theirs or one of Keras' own.
-
-    Parameters
-    ----------
-    node : Node or a node of Keras
-        One application of a layer, such as ``layer._inbound_nodes[0]``.
+def _as_node(node: Any) -> Node:
+    """Return a node for the rules, from one of theirs or one of Keras' own.
 
     Raises
     ------
@@ -39,48 +41,54 @@ def as_node(node: Any) -> Node:
             "node must be a kspike_energy.Node or a node of Keras, such as "
             f"layer._inbound_nodes[0]. Received: {node!r}"
         )
-    from kspike_energy.adapters.keras import node_application  # given a Keras node, Keras is loaded
-    from kspike_energy.counting.graph import build_nodes
+    from kspike_energy.adapters.keras import node_application
 
-    return build_nodes([node_application(node)])[0]
+    return complete_nodes([node_application(node)])[0]
 
 
 def compute_stats(layer: Any, node: Any = None) -> dict[str, Any]:
-    """Return the statistics of a layer; see `ModelEnergy.compute_layer_stats`."""
-    from kspike_energy.counting.graph import build_nodes
+    """Return the statistics of one layer.
 
+    Parameters
+    ----------
+    layer : keras.layers.Layer
+        A layer that has been applied.
+    node : Node or a node of Keras, optional
+        The application to count, such as ``layer._inbound_nodes[0]``; by default all of them,
+        summed.
+
+    Returns
+    -------
+    dict
+        "connections", "neurons" and "spiking"; for a registered layer, the result of its function.
+
+    Raises
+    ------
+    ValueError
+        If the layer was never applied.
+    """
     if node is not None:
-        return _node_stats(_with_layer(as_node(node), layer))
-    name = getattr(layer, "name", repr(layer))
-    if not hasattr(layer, "_inbound_nodes"):
-        raise TypeError(f"layer must be a Keras layer, or a node be given. Received: {layer!r}")
-    from kspike_energy.adapters.keras import nodes_of_layer  # given a Keras layer, Keras is loaded
+        node = _as_node(node)
+        if layer is not None and layer is not node.layer:  # such as one that the node's layer wraps
+            from kspike_energy.adapters.keras import layer_spec
 
-    applications = nodes_of_layer(layer)
-    if not applications:
+            node = replace(node, spec=layer_spec(layer))
+        return _node_stats(node)
+    if not hasattr(layer, "_inbound_nodes"):
+        raise TypeError(f"layer must be a Keras layer, unless node is passed. Received: {layer!r}")
+    # Every application alone: two of them need not belong to one model.
+    every = [_node_stats(_as_node(inbound)) for inbound in layer._inbound_nodes]
+    if not every:
+        name = getattr(layer, "name", repr(layer))
         raise ValueError(f"layer {name!r} was never applied to an input, so it has no shapes")
-    # Each application alone: two of them need not belong to one model.
-    every = [_node_stats(build_nodes([application])[0]) for application in applications]
-    total = dict(every[0])
+    total = every[0]
     for stats in every[1:]:
         for key, value in stats.items():
-            total[key] = (
-                (total.get(key, True) and value)
-                if key == "spiking"
-                else (total.get(key, 0) + value)
-            )
+            if key == "spiking":
+                total[key] = total.get(key, True) and value
+            else:
+                total[key] = total.get(key, 0) + value
     return total
-
-
-def _with_layer(node: Node, layer: Any) -> Node:
-    """Return the node with a layer in place of its own, such as one that it wraps."""
-    if layer is None or layer is node.layer:
-        return node
-    from dataclasses import replace
-
-    from kspike_energy.adapters.keras import layer_spec
-
-    return replace(node, spec=layer_spec(layer))
 
 
 def _node_stats(node: Node) -> dict[str, Any]:
@@ -91,3 +99,81 @@ def _node_stats(node: Node) -> dict[str, Any]:
     except UnknownLayerError as error:
         warnings.warn(f"{error}; it counts as nothing", stacklevel=4)
         return stats_dict(Counts())
+
+
+def layer_stats(node: Any, **_: Any) -> dict[str, Any]:
+    """Return the statistics of a layer that costs nothing."""
+    return {"connections": 0, "neurons": 0, "spiking": True}
+
+
+def act_stats(node: Any) -> dict[str, Any]:
+    """Compute the statistics of an activation layer: one update per unit."""
+    node = _as_node(node)
+    kind = "Activation" if "activation" in node.config else "ReLU"
+    return stats_dict(RULES[kind](node))
+
+
+def conv_stats(node: Any) -> dict[str, Any]:
+    """Compute the statistics of a convolution."""
+    return stats_dict(RULES["Conv2D"](_as_node(node)))
+
+
+def dense_stats(node: Any) -> dict[str, Any]:
+    """Compute the statistics of a dense layer."""
+    return stats_dict(RULES["Dense"](_as_node(node)))
+
+
+def spikingactivation_stats(node: Any) -> dict[str, Any]:
+    """Compute the statistics of a spiking activation: one neuron update per unit."""
+    return stats_dict(RULES["kspike_tf>SpikingActivation"](_as_node(node)))
+
+
+def timedistributed_stats(node: Any) -> dict[str, Any]:
+    """Compute the statistics of a layer applied at every time step: those of the wrapped layer."""
+    inner = _as_node(node).inner("layer", drop_time=True)
+    return compute_stats(inner.layer, inner)
+
+
+class LayerStatsComputers(MutableMapping[type | str, Statistics]):
+    """Functions from a node to statistics, by class or by the name that a class is saved under.
+
+    Reading finds registered functions first, then the built-in rules. Writing registers without a
+    warning, and deleting removes a registered function; built-in rules stay.
+    """
+
+    def __getitem__(self, layer_class: type | str) -> Statistics:
+        registered = STATISTICS.get(layer_class)
+        if registered is not None:
+            return registered
+        kind = layer_class if isinstance(layer_class, str) else _kind(layer_class)
+        if kind not in RULES:
+            raise KeyError(layer_class)
+        rule = RULES[kind]
+
+        def statistics(node: Any) -> dict[str, Any]:
+            return stats_dict(rule(_as_node(node)))
+
+        statistics.__doc__ = rule.__doc__
+        return statistics
+
+    def __setitem__(self, layer_class: type | str, function: Statistics) -> None:
+        set_statistics(layer_class, function)
+
+    def __delitem__(self, layer_class: type | str) -> None:
+        forget_statistics(layer_class)
+
+    def __iter__(self) -> Iterator[type | str]:
+        yield from STATISTICS
+        yield from (kind for kind in RULES if kind not in STATISTICS)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _kind(layer_class: type) -> str | None:
+    """Return the name of the rule for a class; only Keras' own classes have one."""
+    if "keras" not in sys.modules or not isinstance(layer_class, type):
+        return None
+    from kspike_energy.adapters.keras import class_kind
+
+    return class_kind(layer_class)

@@ -1,17 +1,40 @@
-"""Statistics by kind of layer, under the names that KerasSpiking gives them.
+"""`ModelEnergy`, and the statistics of layers under the names that KerasSpiking has for them.
 
-Each takes a `Node`, or one of Keras' own nodes, and returns a dictionary of "connections",
-"neurons" and "spiking", so that it can be registered for layers that cost the same:
+The functions take a `Node`, or one of Keras' own nodes, and return a dictionary of "connections",
+"neurons" and "spiking", so that they can be registered for layers with the same costs:
 
 >>> from kspike_energy import ModelEnergy, model_energy
 >>> _ = ModelEnergy.register_layer("mypackage>MyDense")(model_energy.dense_stats)
 """
 
-from typing import Any
+import json
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
-from kspike_energy.estimate import ModelEnergy
-from kspike_energy.layer_stats import as_node, compute_stats, stats_dict
-from kspike_energy.counting.rules import RULES
+from kspike_energy.adapters import find_adapter
+from kspike_energy.build_network import build_network
+from kspike_energy.checks import check_count, dt_or_default
+from kspike_energy.compare import compare_devices
+from kspike_energy.config import default
+from kspike_energy.devices import Device, DeviceTable
+from kspike_energy.estimate import Estimate
+from kspike_energy.layer_stats import (
+    LayerStatsComputers,
+    act_stats,
+    compute_stats,
+    conv_stats,
+    dense_stats,
+    layer_stats,
+    spikingactivation_stats,
+    timedistributed_stats,
+)
+from kspike_energy.network import Network
+from kspike_energy.presentation.comparison import Comparison
+from kspike_energy.presentation.export import estimate_dict, estimate_records, layer_dict
+from kspike_energy.presentation.summary import summary_text
+from kspike_energy.presentation.tables import html_table
+from kspike_energy.registry import DEVICES, register_device, register_layer
+from kspike_energy.settings import Options, Settings
 
 __all__ = [
     "ModelEnergy",
@@ -23,35 +46,330 @@ __all__ = [
     "timedistributed_stats",
 ]
 
-
-def layer_stats(node: Any, **_: Any) -> dict[str, Any]:
-    """Return the statistics of a layer that costs nothing."""
-    return {"connections": 0, "neurons": 0, "spiking": True}
+DEFAULT_COLUMNS = ("name", "output_shape", "params", "connections", "neurons", "energy cpu")
 
 
-def act_stats(node: Any) -> dict[str, Any]:
-    """Compute the statistics of an activation layer: one update a unit."""
-    node = as_node(node)
-    kind = "Activation" if "activation" in node.config else "ReLU"
-    return stats_dict(RULES[kind](node))
+class ModelEnergy:
+    """Count the operations of a network, and estimate the energy that devices need for them.
 
+    The counts of a layer, per time step, are *connections* from input elements to units (an event
+    at an input element costs one synaptic operation per connection that leaves it), and *neurons*,
+    the unit updates. With a device's energies E, an inference of T time steps of length dt needs ::
 
-def conv_stats(node: Any) -> dict[str, Any]:
-    """Compute the statistics of a convolution."""
-    return stats_dict(RULES["Conv2D"](as_node(node)))
+        synaptic    E_synop · Σ connections · rate · dt · T    on a spiking device
+                    E_synop · Σ connections                    on others: all, in one step
+        neurons     E_neuron · neurons · T                     on a spiking device
+                    E_neuron · neurons                         on others
 
+    summed over the applications of a layer. ``rate`` is the mean of the absolute input over
+    batch, time and units, in Hz.
 
-def dense_stats(node: Any) -> dict[str, Any]:
-    """Compute the statistics of a dense layer."""
-    return stats_dict(RULES["Dense"](as_node(node)))
+    Parameters
+    ----------
+    model : keras.Model, kspike_ref.Model, Network, or a model with a registered adapter
+        The network. It stays as it is.
+    example_data : array_like, or iterable of batches, optional
+        Input on which firing rates are measured, in any form that ``model.predict`` takes. Only
+        spiking devices need it. It runs in batches, so it need not fit in memory.
+    padding : {"excluded", "counted"}, optional
+        Whether positions over the padding of a convolution count as connections, as in
+        KerasSpiking and published multiply-add counts.
+    normalization : {"folded", "separate"}, optional
+        Whether a batch normalisation directly behind a linear layer, and constant scaling of the
+        input, are folded into weights and cost nothing.
+    events : {"mean", "exact"}, optional
+        ``"mean"``: connections × mean rate, as above. ``"exact"``: every event (a value that is
+        not zero, in one time step) × the connections that leave its element. A signal inside a
+        layer cannot be measured and counts as present at every element and step. A layer behind
+        the end of the time axis runs once per inference.
+    input_coding : {"rate", "events", "dense"}, optional
+        How a spiking device receives the network's own input: every value is a rate in Hz; or
+        every value that is not zero is one event per step; or every element is one, at every step.
+    time_axis : {"auto", 1, None}, optional
+        Which axis is time; counts are per time step. ``"auto"``: axis 1, if its length is unknown
+        or a temporal layer is connected to it.
+    input_shape : tuple, or list or dict of tuple, optional
+        Shapes of the network's inputs, with None for batch and unknown time, if the model leaves
+        more lengths open; by default those of ``example_data``.
+    batch_size : int, optional
+        Number of examples that the model runs on at once.
+    progress : bool, optional
+        Whether to show the number of batches that are done.
+    convention : {"kspike", "keras-spiking"}, optional
+        Whose rules count. ``"keras-spiking"`` gives the numbers of KerasSpiking 0.3.0; the guide
+        lists every difference. Registered functions come first in both.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If no adapter takes the model, an argument is invalid, or the data does not fit the model.
 
-def spikingactivation_stats(node: Any) -> dict[str, Any]:
-    """Compute the statistics of a spiking activation: one neuron update a unit."""
-    return stats_dict(RULES["kspike_tf>SpikingActivation"](as_node(node)))
+    Notes
+    -----
+    These are rough estimates of the arithmetic alone. They leave out data movement, static power,
+    and the overheads of compilers and small batches. The guide compares them with measurements.
 
+    Examples
+    --------
+    >>> from kspike_energy import Layer, ModelEnergy, Network
+    >>> network = Network(
+    ...     [Layer("dense", connections=784 * 128, neurons=128, rate=10.0)]
+    ... )
+    >>> energy = ModelEnergy(network)
+    >>> f"{energy.total_energy('cpu'):.2e}"
+    '8.64e-04'
+    >>> f"{energy.total_energy('loihi', timesteps_per_inference=10):.2e}"
+    '3.76e-07'
+    """
 
-def timedistributed_stats(node: Any) -> dict[str, Any]:
-    """Compute the statistics of a layer applied at each time step: those of the wrapped layer."""
-    inner = as_node(node).inner("layer", drop_time=True)
-    return compute_stats(inner.layer, inner)
+    devices: ClassVar[DeviceTable] = DEVICES
+    """The devices of estimates by name, with the sources of their figures."""
+    layer_stats_computers: ClassVar[LayerStatsComputers] = LayerStatsComputers()
+    """The functions that count layers, by class or saved name."""
+    compute_layer_stats = staticmethod(compute_stats)
+    """Compute the statistics of one layer: see `kspike_energy.layer_stats.compute_stats`."""
+    register_layer = staticmethod(register_layer)
+    """Register a counting function: see `kspike_energy.registry.register_layer`."""
+    register_device = staticmethod(register_device)
+    """Register a device: see `kspike_energy.registry.register_device`."""
+
+    def __init__(
+        self,
+        model: Any,
+        example_data: Any = None,
+        *,
+        padding: str = "excluded",
+        normalization: str = "folded",
+        events: str = "mean",
+        input_coding: str = "rate",
+        time_axis: str | int | None = "auto",
+        input_shape: Any = None,
+        batch_size: int = 32,
+        progress: bool = False,
+        convention: str = "kspike",
+    ) -> None:
+        options = Options(padding, normalization, convention)
+        self._settings = Settings(
+            options, events, input_coding, time_axis, input_shape, batch_size, bool(progress)
+        )
+        if not isinstance(model, Network):
+            adapter = find_adapter(model)
+            self.network = build_network(model, adapter, example_data, self._settings)
+        elif example_data is None:
+            self.network = model
+        else:
+            raise ValueError(
+                "example_data must be None for a Network: its layers state their rates. "
+                f"Received: {type(example_data).__name__}"
+            )
+        self.model = model
+        self.events = events
+        self.example_data = example_data
+
+    @property
+    def layer_stats(self) -> dict[Any, dict[str, Any]]:
+        """Statistics by layer: "connections", "neurons" and "spiking"."""
+        return self.network.layer_stats()
+
+    @property
+    def node_stats(self) -> dict[Any, dict[str, Any]]:
+        """The same statistics by the framework's own node."""
+        return self.network.node_stats()
+
+    @property
+    def layer_rates(self) -> dict[Any, float]:
+        """Mean firing rate of every layer's input in Hz; empty without ``example_data``."""
+        return self.network.layer_rates(default.dt)
+
+    def __repr__(self) -> str:
+        return (
+            f"<ModelEnergy of {self.network.name!r}: {len(self.network.layers)} layers, "
+            f"{self.network.connections} connections, {self.network.neurons} neurons>"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_table([layer_dict(x, default.dt, self.events) for x in self.network.layers])
+
+    def _estimate(self, timesteps: int, dt: float | None) -> Estimate:
+        steps = check_count("timesteps_per_inference", timesteps)
+        return Estimate(self.network, self._settings, steps, dt_or_default(dt))
+
+    def layer_energy(
+        self, layer: Any, device: str, timesteps_per_inference: int = 1, dt: float | None = None
+    ) -> tuple[float, float]:
+        """Estimate the energy of one layer, summed over all its applications.
+
+        Parameters
+        ----------
+        layer : layer of the model, or str
+            The layer or its name.
+        device, timesteps_per_inference, dt
+            As in `total_energy`.
+
+        Returns
+        -------
+        synop_energy, neuron_energy : float
+            Joules per inference.
+        """
+        figures = DEVICES.get_device(device)
+        estimate = self._estimate(timesteps_per_inference, dt)
+        return estimate.layer(estimate.find(layer), figures)
+
+    def total_energy(
+        self, device: str, timesteps_per_inference: int = 1, dt: float | None = None
+    ) -> float:
+        """Estimate the energy of the whole network, in joules per inference.
+
+        It leaves out layers that could not be counted, of which a warning told when the network
+        was read. For a device without a figure per neuron it holds synaptic operations only.
+
+        Parameters
+        ----------
+        device : str
+            Name of a device.
+        timesteps_per_inference : int, optional
+            Time steps per inference on a spiking device.
+        dt : float, optional
+            Length of a time step there, in seconds; ``kspike_energy.default.dt`` by default.
+
+        Raises
+        ------
+        ValueError
+            If the device is unknown, or a firing rate that the estimate needs.
+        """
+        figures = DEVICES.get_device(device)
+        return self._estimate(timesteps_per_inference, dt).total(figures)
+
+    def energy_range(
+        self, device: str, timesteps_per_inference: int = 1, dt: float | None = None
+    ) -> tuple[float, float]:
+        """Estimate `total_energy` with the lowest and the highest figures of a device."""
+        figures = DEVICES.get_device(device)
+        return self._estimate(timesteps_per_inference, dt).range(figures)
+
+    def compare(
+        self,
+        devices: Sequence[str] | None = None,
+        timesteps_per_inference: int = 1,
+        dt: float | None = None,
+        baseline: str = "cpu",
+        *,
+        timesteps: int | None = None,
+    ) -> Comparison:
+        """Compare devices on this network.
+
+        Parameters
+        ----------
+        devices : sequence of str, optional
+            Names of devices; KerasSpiking's six by default.
+        timesteps_per_inference, dt
+            As in `total_energy`.
+        baseline : str, optional
+            The device that ratios and break-even rates refer to.
+        timesteps : int, optional
+            A shorter name for ``timesteps_per_inference``.
+        """
+        if timesteps is not None:
+            if timesteps_per_inference != 1:
+                raise TypeError("pass either timesteps_per_inference or timesteps, not both")
+            timesteps_per_inference = check_count("timesteps", timesteps)
+        names = list(devices) if devices is not None else list(DEVICES)[:6]
+        return compare_devices(
+            self._estimate(timesteps_per_inference, dt),
+            [DEVICES.get_device(name) for name in names],
+            DEVICES.get_device(baseline),
+        )
+
+    def assumptions(self, timesteps_per_inference: int, dt: float) -> dict[str, Any]:
+        """Return all assumptions of an estimate as plain data."""
+        return self._estimate(timesteps_per_inference, dt).assumptions()
+
+    def summary(
+        self,
+        columns: Sequence[str] = DEFAULT_COLUMNS,
+        timesteps_per_inference: int = 1,
+        dt: float | None = None,
+        line_length: int = 98,
+        print_warnings: bool = True,
+    ) -> None:
+        """Print the counts and energies of every layer.
+
+        Parameters
+        ----------
+        columns : sequence of str, optional
+            Any of "name", "output_shape", "params", "connections", "neurons", "rate" (Hz),
+            "synops" (operations per time step), "spiking", and for any device "synop_energy
+            <device>", "neuron_energy <device>", "energy <device>" (joules per inference).
+        timesteps_per_inference, dt
+            As in `total_energy`.
+        line_length : int, optional
+            Longest line to print.
+        print_warnings : bool, optional
+            Whether to print assumptions and gaps.
+        """
+        print(
+            self.summary_string(columns, timesteps_per_inference, dt, line_length, print_warnings)
+        )
+
+    def summary_string(
+        self,
+        columns: Sequence[str] = DEFAULT_COLUMNS,
+        timesteps_per_inference: int = 1,
+        dt: float | None = None,
+        line_length: int = 98,
+        print_warnings: bool = True,
+    ) -> str:
+        """Return the text that `summary` prints, for the same parameters."""
+        estimate = self._estimate(timesteps_per_inference, dt)
+        check_count("line_length", line_length)
+        return summary_text(estimate, columns, DEVICES, line_length, notes=print_warnings)
+
+    def _devices(self, names: Sequence[str] | None) -> list[Device]:
+        """Return devices by name; by default all whose energy can be estimated."""
+        if names is not None:
+            return [DEVICES.get_device(name) for name in names]
+        known = self.network.has_rates(default.dt, self.events)
+        return [device for device in DEVICES.values() if known or not device.spiking]
+
+    def to_records(
+        self,
+        devices: Sequence[str] | None = None,
+        timesteps_per_inference: int = 1,
+        dt: float | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return one flat dictionary per device and layer, ready for ``pandas.DataFrame``.
+
+        Parameters
+        ----------
+        devices : sequence of str, optional
+            Names of devices; by default all that are not spiking, and the spiking ones too if
+            rates are known.
+        timesteps_per_inference, dt
+            As in `total_energy`.
+        """
+        figures = self._devices(devices)
+        return estimate_records(self._estimate(timesteps_per_inference, dt), figures)
+
+    def to_dict(
+        self,
+        devices: Sequence[str] | None = None,
+        timesteps_per_inference: int = 1,
+        dt: float | None = None,
+    ) -> dict[str, Any]:
+        """Return the whole estimate as plain data, for the parameters of `to_records`.
+
+        Its keys are "model", "assumptions", "devices" (with sources), "layers" (counts, rate, and
+        energy by device), "totals", "connections", "neurons" and "left_out".
+        """
+        figures = self._devices(devices)
+        return estimate_dict(self._estimate(timesteps_per_inference, dt), figures)
+
+    def to_json(
+        self,
+        devices: Sequence[str] | None = None,
+        timesteps_per_inference: int = 1,
+        dt: float | None = None,
+        indent: int | None = 2,
+    ) -> str:
+        """Return `to_dict` as JSON with ``indent`` spaces of indentation."""
+        return json.dumps(self.to_dict(devices, timesteps_per_inference, dt), indent=indent)

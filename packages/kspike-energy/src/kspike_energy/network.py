@@ -1,6 +1,6 @@
-"""A network as energy estimates see it: layers with connections, neurons and rates.
+"""Networks as layers with connections, neurons and firing rates.
 
-Adapters build it from a framework's model. For any other framework, write it by hand:
+`ModelEnergy` builds one from a framework's model. For any other framework, write it by hand:
 
 >>> network = Network(
 ...     [
@@ -13,15 +13,14 @@ Adapters build it from a framework's model. For any other framework, write it by
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from numbers import Real
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from kspike_energy.measuring.activity import Activity
-from kspike_energy.checks import check_whole, finite
+from kspike_energy.checks import check_whole, finite, real
 from kspike_energy.config import check_dt
-from kspike_energy.counting.nodes import Shape, Term
+from kspike_energy.counting.nodes import Shape
+from kspike_energy.counting.statistics import add_stats
 
 __all__ = ["BY_HAND", "Layer", "Network", "Synapses"]
 
@@ -30,16 +29,16 @@ BY_HAND = "as described by hand"
 
 @dataclass(frozen=True, eq=False)
 class Synapses:
-    """Connections that leave one signal, and what the signal did.
+    """Connections that leave one signal, and the signal's activity.
 
     Parameters
     ----------
     connections : int
         Their number.
     rate : float or None, optional
-        Mean of the signal's absolute value in Hz; None if it was not measured.
+        Mean absolute value of the signal in Hz; None if it was not measured.
     active : float or None, optional
-        Mean number of events of an element in a time step: 0 where the signal was zero.
+        Mean number of events per element and time step. A value that is not zero is an event.
     coding : {"rate", "events", "dense"}, optional
         How the signal is presented to a spiking device.
     weighted_rate : float or None, optional
@@ -58,36 +57,6 @@ class Synapses:
     operations: int | float | None = None
     samples: int = 0
 
-    @classmethod
-    def from_activity(cls, term: Term, activity: Activity | None, coding: str) -> "Synapses":
-        """Return the synapses of one counted term, given the activity of its signal.
-
-        ``coding`` is that of the signal: the network's own ``input_coding``, or ``"signal"``
-        for one that a layer of the network puts out.
-        """
-        connections = term.fan_out.connections
-        if term.every_step:
-            coding = "dense"
-        if activity is None:
-            return cls(connections, coding=coding)
-        operations: int | float | None = None
-        weighted: float | None = None
-        if term.source is not None:
-            if coding == "dense":
-                operations = connections * activity.samples
-            else:
-                operations = term.fan_out.weigh(activity.active)
-            weighted = term.fan_out.weigh(activity.absolute) / max(activity.samples, 1)
-        return cls(
-            connections,
-            rate=activity.rate,
-            active=activity.active_fraction,
-            coding=coding,
-            weighted_rate=weighted,
-            operations=operations,
-            samples=activity.samples,
-        )
-
     def rate_at(self, dt: float) -> float | None:
         """Return the rate in Hz that the mean count uses on a device with time step ``dt``."""
         if self.coding == "dense":
@@ -97,16 +66,16 @@ class Synapses:
         return self.rate
 
     def synops(self, dt: float, events: str) -> float | None:
-        """Return synaptic operations in a time step; None where the data for it is missing.
+        """Return synaptic operations per time step; None without the data for it.
 
         Parameters
         ----------
         dt : float
             Time step of the device, in seconds.
         events : {"mean", "exact"}
-            The mean count is connections × rate × dt. The exact one is what was counted; a
-            signal coded as a rate emits |value| × dt events on average. A signal inside a layer,
-            which nobody measured, is taken as present at every element and step.
+            The mean count is connections × rate × dt. The exact count is the number of counted
+            operations; a signal coded as a rate emits |value| × dt events on average. A signal
+            inside a layer cannot be measured: it counts as an event at every element and step.
         """
         if self.connections == 0:
             return 0.0
@@ -134,11 +103,11 @@ class Layer:
     name : str
         Its name.
     connections : int, optional
-        Connections from its inputs to its units, at each time step.
+        Connections from its inputs to its units, per time step.
     neurons : int, optional
-        Unit updates at each time step.
+        Unit updates per time step.
     rate : float, optional
-        Mean firing rate of its input in Hz; spiking devices need it.
+        Mean firing rate of its input in Hz. Estimates for spiking devices need it.
     spiking : bool, optional
         Whether a spiking device could run it as it is.
     type_name : str, optional
@@ -150,21 +119,22 @@ class Layer:
     dt : float, optional
         Its own time step in seconds, if it has one.
     synapses : sequence of sequence of Synapses, optional
-        For each application, its connections by signal; in place of ``connections`` and ``rate``.
+        The connections of its applications by signal; replaces ``connections`` and ``rate``.
     problem : str, optional
-        Why it could not be counted; such a layer is a gap in every total.
+        Reason why it could not be counted; such a layer is a gap in every total.
     layer : object, optional
         The framework's own layer.
     once : bool, optional
-        Whether it runs once an inference, behind the end of the time axis; the exact count uses it.
+        Whether it runs once per inference, behind the end of the time axis. The exact count uses
+        this.
     node_stats : dict, optional
-        "connections", "neurons" and "spiking" of each of its applications, by the framework's
-        own node.
+        "connections", "neurons" and "spiking" by the framework's own node. A node that runs
+        several times, in a nested model, holds the sum.
 
     Raises
     ------
     TypeError, ValueError
-        If a count is no whole number or negative, or the rate not a finite number of Hz.
+        If a count is no whole number or negative, or the rate is not a finite number of Hz.
     """
 
     def __init__(
@@ -210,6 +180,15 @@ class Layer:
         )
 
     @property
+    def key(self) -> Any:
+        """The framework's own layer if it can be a dictionary key, otherwise this one."""
+        try:
+            hash(self.layer)
+        except TypeError:
+            return self
+        return self if self.layer is None else self.layer
+
+    @property
     def connections(self) -> int:
         """Connections of all its applications."""
         return sum(s.connections for terms in self.synapses for s in terms)
@@ -234,7 +213,7 @@ class Layer:
         return finite(what, lambda: math.fsum(c * r for c, r in known) / sum(weights))
 
     def synops(self, dt: float, events: str = "mean") -> float | None:
-        """Return synaptic operations in a time step, summed application by application."""
+        """Return synaptic operations per time step, summed over its applications."""
         parts = [s.synops(dt, events) for terms in self.synapses for s in terms]
         known = [part for part in parts if part is not None]
         if len(known) != len(parts):
@@ -244,19 +223,16 @@ class Layer:
 
     @property
     def operations(self) -> int | float | None:
-        """Synaptic operations counted over the whole data; None where it was not measured."""
+        """Synaptic operations counted over the whole data; None if they were not measured."""
         parts = [s.operations for terms in self.synapses for s in terms if s.connections]
         known = [part for part in parts if part is not None]
         return sum(known) if len(known) == len(parts) else None
 
 
 def _check_rate(rate: object, layer: str) -> float:
-    if isinstance(rate, bool) or not isinstance(rate, Real):
+    value = real(rate)
+    if value is None:
         raise TypeError(f"rate of layer {layer!r} must be a number of Hz. Received: {rate!r}")
-    try:
-        value = float(rate)
-    except OverflowError:  # an integer beyond the range of floating-point numbers
-        value = math.inf
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(
             f"rate of layer {layer!r} must be finite and not negative. Received: {rate!r}"
@@ -270,14 +246,14 @@ class Network:
 
     Parameters
     ----------
-    layers : iterable of Layer
-        The layers; names must differ.
+    layers : sequence of Layer
+        The layers, with different names.
     name : str, optional
         Name for reports.
     params : int or None, optional
-        Number of weights of the whole network; the sum over the layers if not given.
+        Number of weights of the whole network.
     time_axis : str, optional
-        What was taken as time, for reports.
+        Description of the time axis, for reports.
 
     Raises
     ------
@@ -287,19 +263,13 @@ class Network:
         If two layers have the same name.
     """
 
-    layers: Sequence[Layer] = field(default_factory=list)
+    layers: Sequence[Layer]
     name: str = "network"
     params: int | None = None
     time_axis: str = BY_HAND
 
-    def __init__(
-        self,
-        layers: Iterable[Layer],
-        name: str = "network",
-        params: int | None = None,
-        time_axis: str = BY_HAND,
-    ) -> None:
-        layers = list(layers)
+    def __post_init__(self) -> None:
+        layers = list(self.layers)
         seen: set[str] = set()
         for layer in layers:
             if not isinstance(layer, Layer):
@@ -308,11 +278,8 @@ class Network:
                 raise ValueError(f"two layers are called {layer.name!r}; names must differ")
             seen.add(layer.name)
         object.__setattr__(self, "layers", layers)
-        object.__setattr__(self, "name", name)
-        if params is not None:
-            params = check_whole(f"params of network {name!r}", params)
-        object.__setattr__(self, "params", params)
-        object.__setattr__(self, "time_axis", time_axis)
+        if self.params is not None:
+            check_whole(f"params of network {self.name!r}", self.params)
 
     @property
     def connections(self) -> int:
@@ -321,8 +288,42 @@ class Network:
 
     @property
     def neurons(self) -> int:
-        """Unit updates at each time step of all layers that could be counted."""
+        """Unit updates per time step of all layers that could be counted."""
         return sum(layer.neurons for layer in self.layers if not layer.problem)
+
+    def layer_stats(self) -> dict[Any, dict[str, Any]]:
+        """Return "connections", "neurons" and "spiking" by the framework's layer."""
+        totals: dict[Any, dict[str, Any]] = {}
+        for layer in self.layers:
+            counts = {
+                "connections": layer.connections,
+                "neurons": layer.neurons,
+                "spiking": layer.spiking,
+            }
+            add_stats(totals, layer.key, counts)
+        return totals
+
+    def node_stats(self) -> dict[Any, dict[str, Any]]:
+        """Return "connections", "neurons" and "spiking" by the framework's node."""
+        totals: dict[Any, dict[str, Any]] = {}
+        for layer in self.layers:
+            for node, stats in layer.node_stats.items():
+                add_stats(totals, node, stats)
+        return totals
+
+    def layer_rates(self, dt: float) -> dict[Any, float]:
+        """Return the known firing rates of inputs in Hz, by the framework's layer."""
+        rates: dict[Any, float] = {}
+        for layer in self.layers:
+            rate = layer.rate(dt)
+            if rate is not None:
+                rates.setdefault(layer.key, rate)
+        return rates
+
+    def has_rates(self, dt: float, events: str) -> bool:
+        """Return whether the rates of all layers that could be counted are known."""
+        counted = (layer for layer in self.layers if not layer.problem)
+        return all(layer.synops(dt, events) is not None for layer in counted)
 
     @property
     def gaps(self) -> list[Layer]:

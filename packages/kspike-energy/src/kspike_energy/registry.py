@@ -1,54 +1,119 @@
-"""Statistics and devices that users registered; one registry for the process."""
+"""Devices and counting functions that users registered; one registry per process."""
 
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from kspike_energy.devices.table import built_in_devices
 from kspike_energy.counting.nodes import Node
+from kspike_energy.devices import Device, published_devices
 
 __all__ = [
     "DEVICES",
     "STATISTICS",
     "Statistics",
-    "check_layer_class",
     "find_statistics",
     "forget_statistics",
+    "register_device",
+    "register_layer",
     "set_statistics",
 ]
 
 Statistics: TypeAlias = Callable[[Node], Mapping[str, Any]]
 
-DEVICES = built_in_devices()
+DEVICES = published_devices()
 
 # By class, or by the name under which Keras saves the class.
 STATISTICS: dict[type | str, Statistics] = {}
 
 
-def check_layer_class(layer_class: object) -> None:
-    """Raise if statistics cannot be registered for this."""
-    if not isinstance(layer_class, (type, str)):
-        raise TypeError(f"layer_class must be a class. Received: layer_class={layer_class!r}")
+def register_device(
+    device_name: str,
+    energy_per_synop: float,
+    energy_per_neuron: float | None,
+    spiking: bool,
+    *,
+    source: str = "",
+    description: str = "",
+    synop_range: tuple[float, float] | None = None,
+    neuron_range: tuple[float, float] | None = None,
+    replace: bool = False,
+) -> None:
+    """Register a device.
+
+    Parameters
+    ----------
+    device_name : str
+        Its name.
+    energy_per_synop, energy_per_neuron, spiking, source, description, synop_range, neuron_range
+        As in `Device`.
+    replace : bool, optional
+        Whether it may replace a device with other figures without a warning.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a figure is negative, not finite or no number.
+
+    Examples
+    --------
+    >>> register_device("example-chip", 1e-12, None, spiking=True)
+    >>> DEVICES["example-chip"].energy_per_synop
+    1e-12
+    >>> DEVICES.remove("example-chip")
+    """
+    device = Device(
+        device_name,
+        energy_per_synop,
+        energy_per_neuron,
+        spiking,
+        source,
+        description,
+        synop_range,
+        neuron_range,
+    )
+    DEVICES.add(device, replace=replace)
 
 
-def set_statistics(layer_class: type | str, function: Statistics, *, warn: bool = False) -> None:
-    """Register how a layer is counted.
+def register_layer(layer_class: type | str) -> Callable[[Statistics], Statistics]:
+    """Return a decorator that registers a counting function for a layer.
+
+    The function takes a `Node` and returns a dictionary with any of "connections" (0 by default),
+    "neurons" (0) and "spiking" (True). A function that replaces another one causes a warning.
 
     Parameters
     ----------
     layer_class : type or str
-        Its class, or the name under which Keras saves the class.
-    function : callable
-        From a node to a dictionary of statistics.
-    warn : bool, optional
-        Whether to warn if another function is replaced.
+        The layer's class, or the name under which Keras saves it (such as
+        ``"mypackage>MyLayer"``), which works with every adapter.
 
     Raises
     ------
     TypeError
         If ``layer_class`` is neither a class nor text, or the function cannot be called.
+
+    Examples
+    --------
+    >>> @register_layer("mypackage>Repeat")
+    ... def repeat_stats(node):
+    ...     return {"connections": 2 * node.input_shapes[-1]}
     """
-    check_layer_class(layer_class)
+    _check_layer_class(layer_class)
+
+    def register(function: Statistics) -> Statistics:
+        set_statistics(layer_class, function, warn=True)
+        return function
+
+    return register
+
+
+def _check_layer_class(layer_class: object) -> None:
+    if not isinstance(layer_class, (type, str)):
+        raise TypeError(f"layer_class must be a class. Received: layer_class={layer_class!r}")
+
+
+def set_statistics(layer_class: type | str, function: Statistics, *, warn: bool = False) -> None:
+    """Register a counting function; on request warn if it replaces another one."""
+    _check_layer_class(layer_class)
     if not callable(function):
         raise TypeError(f"statistics must be a function of a node. Received: {function!r}")
     known = STATISTICS.get(layer_class)
@@ -63,12 +128,12 @@ def set_statistics(layer_class: type | str, function: Statistics, *, warn: bool 
 
 
 def forget_statistics(layer_class: type | str) -> None:
-    """Take back what was registered for a class, or for the name under which it is saved.
+    """Remove the function of a class, or of the name under which it is saved.
 
     Raises
     ------
     KeyError
-        If nothing was.
+        If it has none.
     """
     function = STATISTICS.pop(layer_class)
     for key in _keys(layer_class):
@@ -83,7 +148,7 @@ def _keys(layer_class: type | str) -> list[type | str]:
 
 
 def find_statistics(cls: type | None, kind: str | None) -> Statistics | None:
-    """Return what was registered for a class, or for the name under which it is saved."""
+    """Return the function of a class, or of the name under which it is saved."""
     if cls is not None and cls in STATISTICS:
         return STATISTICS[cls]
     return STATISTICS.get(kind) if kind is not None else None

@@ -13,7 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.kernels import chain, convolve, events, folders, matmul, time
+from kspike_ref.kernels import (
+    activations,
+    chain,
+    convolve,
+    events,
+    folders,
+    matmul,
+    recurrent,
+    time,
+)
 from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.base import UnsupportedLayerError
 from kspike_ref.model import Model, load_model
@@ -42,6 +51,8 @@ def small_calls(dtype: Any) -> Iterator[Call]:
     yield from _products(dtype)
     yield from _windows(dtype)
     yield from _events(dtype)
+    yield from _recurrent(dtype)
+    yield activations.erf, {"x": frozen(_ones(5, dtype=dtype)), "out": _ones(5, dtype=dtype)}
     if np.dtype(dtype) == np.float32:
         yield _chain()
 
@@ -105,6 +116,27 @@ def _events(dtype: Any) -> Iterator[Call]:
         "packed": frozen(np.tile(matmul.pack(_ones(18, 3, dtype=dtype)), 2)), "groups": 2,
         "example": 1, "lines": (1, 3), "room": events.Room(20, 2, dtype),
         "out": _ones(2, 20, 6, dtype=dtype),
+    }  # fmt: skip
+
+
+def _recurrent(dtype: Any) -> Iterator[Call]:
+    def packed(columns: int) -> Any:
+        return frozen(matmul.pack(_ones(5, columns, dtype=dtype)))
+
+    def shared(width: int) -> dict[str, Any]:
+        return {
+            "projected": frozen(_ones(2, 3, 5 * width, dtype=dtype)),
+            "functions": (activations.SIGMOID, activations.TANH), "mask": np.ones((2, 3), bool),
+            "span": (0, 3), "h": _ones(2, 5, dtype=dtype), "out": _ones(2, 3, 5, dtype=dtype),
+        }  # fmt: skip
+
+    yield recurrent.simple_rnn, {**shared(1), "packed": packed(5)}
+    yield recurrent.lstm, {**shared(4), "packed": packed(20), "carry": _ones(2, 5, dtype=dtype)}
+    yield recurrent.gru, {
+        **shared(3), "packed": packed(15), "bias": frozen(_ones(15, dtype=dtype)),
+    }  # fmt: skip
+    yield recurrent.gru_reset_before, {
+        **shared(3), "gates": packed(10), "candidates": packed(5),
     }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from kspike_tf.layers import (
     TimeFolded,
 )
 from kspike_tf.model_energy import ModelEnergy
+from kspike_tf.rates import RateReport, rate_report
 
 __all__ = [
     "Alpha",
@@ -29,6 +30,7 @@ __all__ = [
     "Lowpass",
     "LowpassCell",
     "ModelEnergy",
+    "RateReport",
     "SpikingActivation",
     "SpikingActivationCell",
     "TimeFolded",
@@ -40,6 +42,7 @@ __all__ = [
     "export",
     "layers",
     "model_energy",
+    "rate_report",
     "regularizers",
 ]
 

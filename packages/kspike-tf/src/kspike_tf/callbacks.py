@@ -12,7 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["DtScheduler"]
+from kspike_tf.rates import rate_report
+
+__all__ = ["DtScheduler", "RateLogger"]
 
 
 class DtScheduler(keras.callbacks.Callback):
@@ -161,6 +163,44 @@ class DtScheduler(keras.callbacks.Callback):
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         batches_per_step = optimizer.gradient_accumulation_steps or 1
         return int(keras.ops.convert_to_numpy(optimizer.iterations)) * batches_per_step
+
+
+class RateLogger(keras.callbacks.Callback):
+    """Shows the mean firing rate of every spiking layer at the end of each epoch of `fit`.
+
+    The rates are entries of the logs, ``"<layer> Hz"``: the progress bar shows them, and the
+    history that ``fit`` returns keeps them.
+
+    Parameters
+    ----------
+    x : structure of (batch, time, ...) array
+        Inputs to measure the rates on: a few hundred examples are enough.
+    timesteps : int, optional
+        Number of steps to show inputs that have no time axis.
+
+    Examples
+    --------
+    >>> import keras, kspike_tf, numpy as np
+    >>> x = np.full((4, 50, 3), 20.0)
+    >>> spiking = kspike_tf.SpikingActivation("relu", seed=0, name="hidden")
+    >>> model = keras.Sequential([keras.Input((None, 3)), spiking])
+    >>> model.compile("sgd", "mse")
+    >>> logger = kspike_tf.callbacks.RateLogger(x)
+    >>> history = model.fit(x, x, verbose=0, callbacks=[logger])
+    >>> history.history["hidden Hz"]
+    [20.0]
+    """
+
+    def __init__(self, x: Any, timesteps: int | None = None) -> None:
+        super().__init__()
+        self.x = x
+        self.timesteps = timesteps
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measure the rates and add them to the logs."""
+        report = rate_report(self.model, self.x, self.timesteps)
+        if logs is not None:
+            logs.update({f"{layer.name} Hz": round(layer.mean_rate, 2) for layer in report.layers})
 
 
 def _has(model: Any, variable: Any) -> bool:

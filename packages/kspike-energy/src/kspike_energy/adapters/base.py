@@ -1,17 +1,17 @@
-"""What an adapter has to do for its framework."""
+"""The base class of adapters, and what they share."""
 
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from kspike_energy.counting.graph import Application
+from kspike_energy.counting.nodes import Node
 
 __all__ = ["Adapter", "is_mask", "positional_names"]
 
 
 def is_mask(name: object) -> bool:
-    """Return whether an argument of this name tells which steps count, and is no signal."""
+    """Return whether an argument of this name is a mask, and no signal."""
     return isinstance(name, str) and (name == "mask" or name.endswith("_mask"))
 
 
@@ -23,19 +23,16 @@ def positional_names(call: Callable[..., Any]) -> list[str]:
 
 
 class Adapter(ABC):
-    """Shows the models of one framework to `ModelEnergy`.
+    """Reads the models of one framework for `ModelEnergy`.
 
     Subclass it, and register the subclass with `kspike_energy.register_adapter`. An adapter lists
-    applications of layers with kinds that a rule is known for (see `kspike_energy.counting.rules`), or
-    with ``statistics`` of its own, and runs the model on one batch.
-
-    Examples
-    --------
-    See ``docs/guides/energy.md`` for a complete one of 20 lines.
+    the applications of a model's layers, whose kinds have a rule (see
+    `kspike_energy.counting.rules`) or which have ``statistics`` of their own, and runs the model
+    on one batch. The guide has a complete one of 20 lines.
     """
 
     @abstractmethod
-    def applications(self, model: Any, shapes: Any = None) -> Iterable[Application]:
+    def applications(self, model: Any, shapes: Any = None) -> Iterable[Node]:
         """Return every application of a layer, in order of execution.
 
         Parameters
@@ -43,8 +40,8 @@ class Adapter(ABC):
         model : object
             The model.
         shapes : tuple, or list or dict of tuple, optional
-            Shapes of its inputs, with None for batch and unknown time, where the model leaves
-            more than that open.
+            Shapes of its inputs, with None for batch and unknown time, if the model leaves more
+            lengths open.
         """
 
     @abstractmethod
@@ -60,7 +57,7 @@ class Adapter(ABC):
         """
 
     def input_shapes(self, model: Any) -> Any:
-        """Return the shapes of the model's inputs with None for batch, or None if unknown."""
+        """Return the shapes of the model's inputs, with None for batch; None if unknown."""
         return None
 
     def params(self, model: Any, layer: Any = None) -> int:

@@ -1,4 +1,4 @@
-"""Which adapter takes a model. A framework is never imported for asking."""
+"""The adapter of a model, found without importing a framework."""
 
 import importlib
 import os
@@ -16,7 +16,7 @@ def _load(path: str) -> Adapter:
     return adapter
 
 
-# By the type of the model, or the module and name of that type, so that it need not be imported.
+# By the type of a model, or by its module and name, which need no import.
 _ADAPTERS: dict[type | str, Callable[[], Adapter]] = {
     "keras.src.models.model.Model": lambda: _load("kspike_energy.adapters.keras:KerasAdapter"),
     "kspike_ref.model.Model": lambda: _load("kspike_energy.adapters.ref:RefAdapter"),
@@ -30,9 +30,9 @@ def register_adapter(model_type: type | str, adapter: type[Adapter]) -> None:
     ----------
     model_type : type or str
         Class of the models, or its dotted name (such as ``"myframework.core.Model"``), which
-        lets an adapter be registered before its framework is imported. Subclasses count.
+        needs no import of the framework. The adapter takes subclasses too.
     adapter : type
-        Subclass of `Adapter`; it is made anew for each model.
+        Subclass of `Adapter`. Every model gets an instance of its own.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def find_adapter(model: Any) -> Adapter:
             if key in _ADAPTERS:
                 return _ADAPTERS[key]()
     raise TypeError(
-        "model must be a Keras model, a kspike_ref.Model, a kspike_energy.Network, or one that "
-        f"register_adapter was told about. Received: {type(model).__module__}."
+        "model must be a Keras model, a kspike_ref.Model, a kspike_energy.Network, or of a class "
+        f"registered with register_adapter. Received: {type(model).__module__}."
         f"{type(model).__qualname__}"
     )

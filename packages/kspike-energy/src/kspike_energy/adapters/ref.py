@@ -1,6 +1,6 @@
-"""Models of kspike_ref, seen as applications of layers; the only module that knows kspike_ref.
+"""Models of kspike_ref as applications of layers.
 
-It needs no import of kspike_ref: a model's own public attributes say everything.
+It reads a model's public attributes only, and needs no import of kspike_ref.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,29 +9,28 @@ from typing import Any
 import numpy as np
 
 from kspike_energy.adapters.base import Adapter, is_mask, positional_names
-from kspike_energy.measuring.batches import fitting_shapes
-from kspike_energy.counting.graph import Application
-from kspike_energy.counting.nodes import LayerSpec, Shape
+from kspike_energy.counting.nodes import LayerSpec, Node, Shape
+from kspike_energy.counting.shapes import fitting_shapes
 from kspike_energy.registry import find_statistics
 
 __all__ = ["RefAdapter"]
 
 
 def _kind(key: str) -> str:
-    """Return the name of the rule for what kspike_ref says a layer was saved as."""
+    """Return the name of the rule for a layer, from kspike_ref's key of its saved class."""
     return key.removeprefix("custom:").replace("ops:", "ops>")
 
 
 def _into_time(node: Any) -> int | None:
-    """Return 1 where a model at each time step begins, -1 where it ends, None for a layer.
+    """Return None for a layer; else 1 if a model at every time step begins, -1 if it ends.
 
-    It is 0 where a model gets a mask.
+    It is 0 if a model receives a mask.
     """
     return {"fold": 1, "unfold": -1, "mask": 0}.get(getattr(node.layer, "verb", ""))
 
 
 def _operands(node: Any, shapes: Iterator[Shape]) -> tuple[Shape, ...]:
-    """Return the shapes of every argument that has one, constants included."""
+    """Return the shapes of all tensor arguments, constants included."""
     given = [*node.arguments, *node.keywords.values()]
     return tuple(
         tuple(next(shapes)) if hasattr(value, "node") else np.shape(value)
@@ -41,7 +40,7 @@ def _operands(node: Any, shapes: Iterator[Shape]) -> tuple[Shape, ...]:
 
 
 def _signals(node: Any) -> list[Any]:
-    """Return the tensors of a node that are signals, in the order in which ``call`` names them."""
+    """Return a node's signals, in the order of the parameters of ``call``. Masks are none."""
     names = positional_names(node.layer.call)
     given = [(names[i] if i < len(names) else "", one) for i, one in enumerate(node.arguments)]
     given += node.keywords.items()
@@ -63,7 +62,7 @@ def _refs(value: Any) -> Iterator[Any]:
 
 
 def _spec(layer: Any, name: str, kind: str, config: Mapping[str, Any]) -> LayerSpec:
-    """Return what the rules need to know of a layer, or of one saved inside another."""
+    """Return a layer, or one saved inside another, as the rules see it."""
     statistics = find_statistics(type(layer), kind)
 
     def wrap(key: str) -> LayerSpec | list[LayerSpec]:
@@ -86,7 +85,7 @@ def _inner(saved: Mapping[str, Any]) -> LayerSpec:
 
 
 def _shapes(model: Any, given: Any) -> list[tuple[Shape, ...]]:
-    """Return the shapes of every node's outputs, those of the model's inputs being given."""
+    """Return the shapes of every node's outputs; ``given`` replaces those of the inputs."""
     if given is None:
         return [tuple(tuple(shape) for shape in node.output_shapes) for node in model.nodes]
     nodes = {node.name: node for node in model.nodes if not node.inputs}
@@ -107,7 +106,7 @@ def _shapes(model: Any, given: Any) -> list[tuple[Shape, ...]]:
 
 
 def _with_shapes(value: Any, made: list[tuple[Shape, ...]]) -> Any:
-    """Return a structure of arguments with the shape of each tensor in its place."""
+    """Return a structure of arguments with shapes in place of tensors."""
     if hasattr(value, "node"):
         return made[value.node][value.output]
     if isinstance(value, Mapping):
@@ -120,7 +119,7 @@ def _with_shapes(value: Any, made: list[tuple[Shape, ...]]) -> Any:
 class RefAdapter(Adapter):
     """Models that `kspike_ref.load_model` returns."""
 
-    def applications(self, model: Any, shapes: Any = None) -> list[Application]:
+    def applications(self, model: Any, shapes: Any = None) -> list[Node]:
         """Return every application of a layer, in order.
 
         Raises
@@ -129,16 +128,16 @@ class RefAdapter(Adapter):
             If ``shapes`` do not fit those of the model's inputs.
         """
         made = _shapes(model, shapes)
-        found: list[Application] = []
+        found: list[Node] = []
         identities: dict[tuple[int, int], int] = {}
-        depths: dict[tuple[int, int], int] = {}  # of models at each time step around a tensor
+        depths: dict[tuple[int, int], int] = {}  # models at every time step around it
 
         def identity(node: int, output: int) -> int:
             return identities.setdefault((node, output), len(identities))
 
         for index, node in enumerate(model.nodes):
             depth = max((depths[ref] for ref in node.inputs), default=0)
-            # No layer of the model: the same signal inside.
+            # The edge of a model at every time step is no layer: the signal stays the same.
             if (step := _into_time(node)) is not None:
                 identities[index, 0] = identity(*node.inputs[0])
                 depths[index, 0] = depths[node.inputs[0]] + step
@@ -153,7 +152,7 @@ class RefAdapter(Adapter):
                 inputs, given = outputs, made[index]
             layer = node.layer
             found.append(
-                Application(
+                Node(
                     spec=_spec(layer, node.name, _kind(layer.key), layer.config),
                     inputs=given,
                     outputs=made[index],
@@ -166,7 +165,7 @@ class RefAdapter(Adapter):
         return found
 
     def run(self, model: Any, batch: Any) -> Iterator[list[Any]]:
-        """Yield the inputs of every application on one batch, in the same order."""
+        """Yield the inputs of every application on one batch, in the order of `applications`."""
         outputs = list(model.activity(batch).values())
         for index, node in enumerate(model.nodes):
             if _into_time(node) is not None:
@@ -190,7 +189,7 @@ class RefAdapter(Adapter):
     def params(self, model: Any, layer: Any = None) -> int:
         """Return the number of weights of the model or of one layer."""
         layers = model.layers if layer is None else [layer]
-        # By identity: layers may share what is in them.
+        # By identity: layers may share weights.
         sizes = {id(w): int(np.size(w)) for one in layers for w in one.weights.values()}
         return sum(sizes.values())
 

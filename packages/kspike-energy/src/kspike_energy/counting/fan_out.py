@@ -1,14 +1,13 @@
-"""Pure functions from shapes to numbers of connections; no framework, no model.
+"""Number of connections that leave every input element: the fan-out, from shapes alone.
 
 Convention: one connection joins one element of a layer's input to one of its units. A synaptic
-event at an input element costs one operation for each connection that leaves the element, so
-what is kept is not only the number of connections but the *fan-out* of every input element.
-Each fan-out here is a product of one factor an axis, which keeps it small: a convolution over
-224 × 224 × 3 elements needs 224 + 224 + 1 numbers, and its connections are a product of sums.
+event at an input element costs one operation per connection that leaves the element, so the total
+number of connections is not enough. Every fan-out here is a product of one factor per axis, which
+keeps it small: a convolution over 224 × 224 × 3 elements needs 224 + 224 + 1 numbers, and its
+connections are a product of sums.
 
-Padding is not an input element, so windows that reach over the border have fewer connections
-inside. ``padding="counted"`` counts them as if they were all inside, as published multiply-add
-counts do.
+Padding is not an input element, so windows that reach over the border have fewer connections.
+``padding="counted"`` counts full windows, as published multiply-add counts do.
 """
 
 import math
@@ -28,14 +27,14 @@ Factor: TypeAlias = Number | NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class FanOut:
-    """Connections that leave each element of an input, as a product of one factor an axis.
+    """Connections that leave every element of an input, as a product of one factor per axis.
 
     Parameters
     ----------
     shape : tuple of int
         Shape of the input, without batch and time.
     factors : tuple of int, Fraction or (length,) ndarray
-        For each axis, the factor of every position, or one factor for all.
+        Per axis, the factors of all positions, or one factor for all of them.
     each : int or Fraction, optional
         A factor common to all elements.
 
@@ -51,12 +50,12 @@ class FanOut:
 
     @classmethod
     def uniform(cls, shape: Sequence[int], each: Number) -> "FanOut":
-        """Return the fan-out that is the same for every element."""
+        """Return a fan-out that is the same for all elements."""
         return cls(tuple(shape), (1,) * len(shape), each)
 
     @classmethod
     def spread(cls, shape: Sequence[int], connections: int) -> "FanOut":
-        """Return the fan-out of a total of which only the mean over the elements is known."""
+        """Return the fan-out of which only the total is known, spread evenly."""
         return cls.uniform(shape, Fraction(connections, max(math.prod(shape), 1)))
 
     @property
@@ -71,17 +70,17 @@ class FanOut:
         return round(total)
 
     def weigh(self, values: NDArray[np.generic]) -> int | float:
-        """Return the sum of ``values`` times the fan-out of their elements.
+        """Return the sum over all elements of value times fan-out.
 
         Parameters
         ----------
         values : ndarray
-            One number for each element, such as the events that it emitted.
+            One number per element, such as its number of events.
 
         Returns
         -------
         int or float
-            An int where the values are integers and the fan-out is whole.
+            An int if the values are integers and the fan-out is whole.
         """
         rest = np.asarray(values).reshape(self.shape)
         rest = rest.astype(np.int64 if rest.dtype.kind in "iub" else np.float64)
@@ -121,7 +120,7 @@ class Windows:
     padding : {"valid", "same", "causal"}
         Where the padding goes. ``"same"`` puts the odd element at the end, as TensorFlow does [1]_.
     transposed : bool, optional
-        Whether each *input* element writes a window of outputs.
+        Whether an *input* element writes a window of outputs.
 
     References
     ----------
@@ -149,7 +148,7 @@ class Windows:
         return reach - 1 if self.padding == "causal" else 0
 
     def fan_out(self) -> NDArray[np.int64]:
-        """Return how many outputs each input position reaches."""
+        """Return the number of outputs that every input position reaches."""
         starts = self.inputs if self.transposed else self.outputs
         positions = (
             np.arange(starts)[:, None] * self.stride
@@ -165,7 +164,7 @@ class Windows:
         return reached
 
     def counted(self) -> Fraction:
-        """Return the mean fan-out with every element of every window counted."""
+        """Return the mean fan-out if all windows were full."""
         starts = self.inputs if self.transposed else self.outputs
         return Fraction(starts * self.kernel, max(self.inputs, 1))
 
@@ -181,7 +180,7 @@ def windows_fan_out(
     Parameters
     ----------
     windows : sequence of Windows or None
-        For each axis of ``shape``, its windows, or None where nothing slides along it.
+        Per axis of ``shape``, its windows, or None if nothing slides along the axis.
     shape : sequence of int
         Shape of the input, without batch and time.
     each : int or Fraction
@@ -192,7 +191,7 @@ def windows_fan_out(
     Returns
     -------
     FanOut
-        Connections that leave each element.
+        Connections that leave every element.
 
     Examples
     --------

@@ -1,18 +1,18 @@
-"""What the counting rules see of a model: applications of layers, in order.
+"""Applications of layers, and their counts.
 
-An adapter turns its framework's model into a list of `Node`. Nothing here or in `rules` knows a
-framework: a layer is a *kind* (the name under which Keras saves it, such as ``"Dense"`` or
-``"kspike_tf>Lowpass"``) and a configuration.
+An adapter turns the model of its framework into a list of `Node`. Neither this module nor the
+rules know a framework: a layer is a *kind* (the name under which Keras saves it, such as
+``"Dense"`` or ``"kspike_tf>Lowpass"``) and a configuration.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from kspike_energy.checks import check_choice
 from kspike_energy.counting.fan_out import FanOut
+from kspike_energy.settings import Options
 
-__all__ = ["Counts", "LayerSpec", "Node", "Options", "Shape", "Term", "UndefinedShapeError"]
+__all__ = ["Counts", "LayerSpec", "Node", "Shape", "Term", "UndefinedShapeError"]
 
 Shape: TypeAlias = tuple[int | None, ...]
 
@@ -22,32 +22,8 @@ class UndefinedShapeError(ValueError):
 
 
 @dataclass(frozen=True)
-class Options:
-    """How to count; the same for all layers of a network.
-
-    Parameters
-    ----------
-    padding : {"excluded", "counted"}
-        Whether positions over the padding of a convolution or pooling count as connections.
-    normalization : {"folded", "separate"}
-        Whether a batch normalisation behind a linear layer is folded into that layer's weights.
-    convention : {"kspike", "keras-spiking"}
-        Whose rules count: those of this package, or those of KerasSpiking.
-    """
-
-    padding: str = "excluded"
-    normalization: str = "folded"
-    convention: str = "kspike"
-
-    def __post_init__(self) -> None:
-        check_choice("padding", self.padding, ("excluded", "counted"))
-        check_choice("normalization", self.normalization, ("folded", "separate"))
-        check_choice("convention", self.convention, ("kspike", "keras-spiking"))
-
-
-@dataclass(frozen=True)
 class LayerSpec:
-    """A layer, whichever framework it comes from.
+    """A layer of any framework.
 
     Parameters
     ----------
@@ -56,7 +32,7 @@ class LayerSpec:
     name : str
         Its name.
     kind : str or None
-        The name of its rule; None if no rule is known for it.
+        The name of its rule; None if no rule counts it.
     type_name : str
         Name of its class, for reports.
     read_config : callable
@@ -64,7 +40,7 @@ class LayerSpec:
     wrap : callable
         Returns the `LayerSpec` of a layer inside this one.
     statistics : callable or None
-        A function registered by the user for this layer's class.
+        A function that the user registered for this layer's class.
     """
 
     layer: Any
@@ -98,57 +74,66 @@ class LayerSpec:
 class Node:
     """One application of a layer to its inputs.
 
-    This is what a function registered with `ModelEnergy.register_layer` receives.
+    Adapters make nodes, and functions registered with `ModelEnergy.register_layer` receive them.
+    An adapter leaves out the last five fields: `complete_nodes` fills them in.
 
     Parameters
     ----------
     spec : LayerSpec
         The layer.
-    full_inputs, full_outputs : tuple of tuple
+    inputs, outputs : tuple of tuple
         Shapes, with batch and time.
-    timed_inputs, timed_outputs : tuple of bool
-        Which of them have time on axis 1.
-    sources : tuple of int
-        For each input, the index of the node that produces it; -1 for none.
-    input_tensors, output_tensors : tuple
-        The framework's symbolic tensors, where it has such.
-    operands : tuple
+    input_ids, output_ids : tuple of int, optional
+        Identities of the tensors. A tensor that goes from one layer to the next has one identity,
+        and so has a tensor that enters or leaves a model applied at every time step.
+    input_tensors, output_tensors : tuple, optional
+        The framework's symbolic tensors, if it has them.
+    operands : tuple of tuple, optional
         Shapes of every tensor argument, constants included, for an operation that is no layer.
-    from_input : tuple of bool
-        Which inputs are the model's own input, at most rearranged.
-    behind_linear : bool
-        Whether the first input is the output of a linear layer with weights.
-    inside_time : bool
+    inside_time : bool, optional
         Whether a surrounding layer applies this one once for each time step.
-    options : Options
+    origin : object, optional
+        The framework's own node, if it has one that can be a dictionary key.
+    timed_inputs, timed_outputs : tuple of bool, optional
+        Which inputs and outputs have time on axis 1.
+    from_input : tuple of bool, optional
+        Which inputs are the model's own input, at most rearranged.
+    behind_linear : bool, optional
+        Whether the first input is the output of a linear layer with weights.
+    options : Options, optional
         How to count.
-    origin : object
-        The framework's own node, where it has such and it can be a key.
     """
 
     spec: LayerSpec
-    full_inputs: tuple[Shape, ...]
-    full_outputs: tuple[Shape, ...]
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+    input_ids: tuple[int, ...] = ()
+    output_ids: tuple[int, ...] = ()
+    input_tensors: tuple[Any, ...] = field(default=(), repr=False)
+    output_tensors: tuple[Any, ...] = field(default=(), repr=False)
+    operands: tuple[Shape, ...] = ()
+    inside_time: bool = False
+    origin: Any = field(default=None, repr=False)
     timed_inputs: tuple[bool, ...] = ()
     timed_outputs: tuple[bool, ...] = ()
-    sources: tuple[int, ...] = ()
-    input_tensors: tuple[Any, ...] = ()
-    output_tensors: tuple[Any, ...] = ()
-    operands: tuple[Shape, ...] = ()
     from_input: tuple[bool, ...] = ()
     behind_linear: bool = False
-    inside_time: bool = False
     options: Options = field(default_factory=Options)
-    origin: Any = None
 
     def __post_init__(self) -> None:
-        for name, shapes in (("timed_inputs", "full_inputs"), ("timed_outputs", "full_outputs")):
-            if not getattr(self, name):
-                object.__setattr__(self, name, (False,) * len(getattr(self, shapes)))
+        if not self.timed_inputs:
+            object.__setattr__(self, "timed_inputs", (False,) * len(self.inputs))
+        if not self.timed_outputs:
+            object.__setattr__(self, "timed_outputs", (False,) * len(self.outputs))
 
     @property
     def layer(self) -> Any:
         """The framework's layer."""
+        return self.spec.layer
+
+    @property
+    def outbound_layer(self) -> Any:
+        """The framework's layer, under the name that nodes of Keras 2 had for it."""
         return self.spec.layer
 
     @property
@@ -162,41 +147,55 @@ class Node:
         return self.inside_time or any(self.timed_inputs) or any(self.timed_outputs)
 
     @property
-    def outbound_layer(self) -> Any:
-        """The framework's layer, under the name that the nodes of Keras 2 gave it."""
-        return self.spec.layer
-
-    @property
     def input_shapes(self) -> Any:
         """Shape of the input with batch and time; a list of shapes if there are several.
 
         As in Keras' own node: None for the batch, and for a time axis of unknown length. Inside a
-        layer that applies this one at each time step, there is no time axis.
+        layer that applies this one at every time step, there is no time axis.
         """
-        return _one_or_list(self.full_inputs)
+        return _one_or_list(self.inputs)
 
     @property
     def output_shapes(self) -> Any:
         """Shape of the output with batch and time; a list of shapes if there are several."""
-        return _one_or_list(self.full_outputs)
+        return _one_or_list(self.outputs)
 
     @property
     def step_input_shapes(self) -> Any:
         """Shape of the input at one time step: with batch, without time."""
-        return _one_or_list(_all_without_time(self.full_inputs, self.timed_inputs))
+        return _one_or_list(_without_time(self.inputs, self.timed_inputs))
 
     @property
     def step_output_shapes(self) -> Any:
         """Shape of the output at one time step: with batch, without time."""
-        return _one_or_list(_all_without_time(self.full_outputs, self.timed_outputs))
+        return _one_or_list(_without_time(self.outputs, self.timed_outputs))
+
+    @property
+    def full_inputs(self) -> tuple[Shape, ...]:
+        """Another name of ``inputs``."""
+        return self.inputs
+
+    @property
+    def full_outputs(self) -> tuple[Shape, ...]:
+        """Another name of ``outputs``."""
+        return self.outputs
 
     def units_in(self, index: int = 0) -> tuple[int, ...]:
         """Return the shape of an input, without batch and time."""
-        return _units(self.full_inputs[index], self.timed_inputs[index], self.spec.name, "input")
+        return self._units(self.inputs[index], self.timed_inputs[index], "input")
 
     def units_out(self, index: int = 0) -> tuple[int, ...]:
         """Return the shape of an output, without batch and time."""
-        return _units(self.full_outputs[index], self.timed_outputs[index], self.spec.name, "output")
+        return self._units(self.outputs[index], self.timed_outputs[index], "output")
+
+    def _units(self, shape: Shape, timed: bool, which: str) -> tuple[int, ...]:
+        units = shape[2 if timed else 1 :]
+        known = tuple(length for length in units if length is not None)
+        if len(known) != len(units):
+            raise UndefinedShapeError(
+                f"layer {self.spec.name!r} has an {which} of undefined shape {shape}"
+            )
+        return known
 
     def inner(self, key: str, *, drop_time: bool = False) -> "Node":
         """Return this node with a wrapped layer in place of its own.
@@ -214,10 +213,10 @@ class Node:
         return replace(
             self,
             spec=spec,
-            full_inputs=tuple(shape[:1] + shape[2:] for shape in self.full_inputs),
-            full_outputs=tuple(shape[:1] + shape[2:] for shape in self.full_outputs),
-            timed_inputs=(False,) * len(self.full_inputs),
-            timed_outputs=(False,) * len(self.full_outputs),
+            inputs=tuple(shape[:1] + shape[2:] for shape in self.inputs),
+            outputs=tuple(shape[:1] + shape[2:] for shape in self.outputs),
+            timed_inputs=(),
+            timed_outputs=(),
             inside_time=True,
         )
 
@@ -231,9 +230,9 @@ class Term:
     fan_out : FanOut
         Connections of each element of the signal.
     source : int or None
-        Which input of the layer the signal is; None for one inside the layer.
+        Index of the layer's input that is the signal; None for a signal inside the layer.
     every_step : bool
-        Whether each element counts as an event at every step whatever its value, as an index
+        Whether every element counts as an event at every step whatever its value, as an index
         into an embedding does.
     """
 
@@ -244,7 +243,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Counts:
-    """What one application of a layer costs at each time step.
+    """Connections and unit updates of one application of a layer, per time step.
 
     Parameters
     ----------
@@ -266,21 +265,10 @@ class Counts:
         return sum(term.fan_out.connections for term in self.terms)
 
 
-def _without_time(shape: Shape, timed: bool) -> Shape:
-    return shape[:1] + shape[2:] if timed else shape
-
-
-def _all_without_time(shapes: tuple[Shape, ...], timed: tuple[bool, ...]) -> tuple[Shape, ...]:
-    return tuple(_without_time(shape, time) for shape, time in zip(shapes, timed, strict=True))
+def _without_time(shapes: tuple[Shape, ...], timed: tuple[bool, ...]) -> tuple[Shape, ...]:
+    pairs = zip(shapes, timed, strict=True)
+    return tuple(shape[:1] + shape[2:] if time else shape for shape, time in pairs)
 
 
 def _one_or_list(shapes: tuple[Shape, ...]) -> Any:
     return shapes[0] if len(shapes) == 1 else list(shapes)
-
-
-def _units(shape: Shape, timed: bool, name: str, which: str) -> tuple[int, ...]:
-    units = _without_time(shape, timed)[1:]
-    known = tuple(length for length in units if length is not None)
-    if len(known) != len(units):
-        raise UndefinedShapeError(f"layer {name!r} has an {which} of undefined shape {shape}")
-    return known

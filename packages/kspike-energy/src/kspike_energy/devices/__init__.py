@@ -1,3 +1,7 @@
-"""Devices and their published energy figures."""
+"""Devices and their energy figures, with citations."""
 
-__all__: list[str] = []
+from kspike_energy.devices.device import Device
+from kspike_energy.devices.published import published_devices
+from kspike_energy.devices.table import DeviceTable
+
+__all__ = ["Device", "DeviceTable", "published_devices"]

@@ -1,8 +1,8 @@
-"""What the signals of a network did on data, accumulated batch by batch.
+"""Activity of a signal on data, accumulated batch by batch.
 
-Kept for each element of a signal is the sum of its absolute values and how often it was not
-zero, over batch and time. That is all that both counts need: the mean count takes the average,
-the exact count weighs each element with its fan-out.
+It holds, per element of the signal, the sum of absolute values and the number of values that are
+not zero, over batch and time. Both counts need no more: the mean count takes the average, the
+exact count weighs the elements with their fan-out.
 """
 
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ class Activity:
     Parameters
     ----------
     absolute : ndarray
-        For each element, the sum of its absolute values.
+        Per element, the sum of its absolute values.
     active : ndarray
-        For each element, how often it was not zero.
+        Per element, the number of values that were not zero.
     samples : int
-        How many values of each element were seen: batch × time.
+        Number of values per element: batch × time.
     """
 
     absolute: NDArray[np.float64]
@@ -48,12 +48,12 @@ class Activity:
         Raises
         ------
         ValueError
-            If a value is not a number or infinite, or their sum too large.
+            If a value is NaN or infinite, or the sum too large.
 
         Returns
         -------
         Activity or None
-            None for values that are no numbers, such as text.
+            None if the values are no numbers, such as text.
         """
         array = np.asarray(values)
         if array.dtype.kind not in "biuf":
@@ -73,7 +73,7 @@ class Activity:
         Raises
         ------
         ValueError
-            If its elements are others.
+            If its elements have another shape.
         """
         if np.shape(self.absolute) != np.shape(other.absolute):
             raise ValueError(
@@ -88,12 +88,12 @@ class Activity:
 
     @property
     def rate(self) -> float:
-        """Mean absolute value: spikes a second, where values are rates or spikes of height 1/dt."""
+        """Mean absolute value: spikes per second, if values are rates or spikes of height 1/dt."""
         return float(np.sum(self.absolute)) / max(self.samples * np.size(self.absolute), 1)
 
     @property
     def active_fraction(self) -> float:
-        """Mean of being not zero: events a time step."""
+        """Fraction of values that are not zero: events per element and time step."""
         return int(np.sum(self.active)) / max(self.samples * np.size(self.active), 1)
 
 

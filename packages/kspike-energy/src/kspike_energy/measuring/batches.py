@@ -1,15 +1,18 @@
-"""Example data, one batch at a time.
+"""Example data in batches.
 
-Arrays (memory-mapped ones too) are sliced, never copied as a whole; data sets and generators are
-taken batch by batch as they come.
+Arrays, memory-mapped ones included, are sliced and never copied as a whole. Data sets and
+generators provide batches of their own.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-__all__ = ["batches", "fitting_shapes", "flat_shapes", "shapes_of_data"]
+from kspike_energy.counting.nodes import Shape
+from kspike_energy.counting.shapes import fits, flat_shapes
+
+__all__ = ["batches", "shapes_of_data"]
 
 
 def batches(data: Any, shapes: Any = None, batch_size: int = 32) -> Iterator[Any]:
@@ -18,12 +21,12 @@ def batches(data: Any, shapes: Any = None, batch_size: int = 32) -> Iterator[Any
     Parameters
     ----------
     data : array_like, list or dict of array_like, or iterable of batches
-        What ``model.predict`` takes: arrays; or a data set, generator or sequence object whose
-        elements are batches, ``x``, ``(x, y)`` or ``(x, y, weights)``.
+        Anything that ``model.predict`` takes: arrays; or a data set, generator or sequence object
+        whose elements are batches ``x``, ``(x, y)`` or ``(x, y, weights)``.
     shapes : tuple, or list or dict of tuple, optional
         Shapes of the model's inputs, with None for batch.
     batch_size : int, optional
-        Examples in a batch, for arrays.
+        Examples in a batch of arrays.
 
     Yields
     ------
@@ -57,7 +60,7 @@ def batches(data: Any, shapes: Any = None, batch_size: int = 32) -> Iterator[Any
 
 
 def _is_stream(data: Any) -> bool:
-    """Return whether the data comes in batches: a generator, a data set, a sequence object."""
+    """Return whether the data are batches: a generator, a data set, a sequence object."""
     if isinstance(data, (np.ndarray, list, tuple, Mapping)) or hasattr(data, "__array__"):
         return False
     return isinstance(data, Iterable) or hasattr(data, "__getitem__")
@@ -124,17 +127,14 @@ def _check(arrays: Any, shapes: Any) -> None:
     wanted = _wanted(arrays, shapes)
     for (name, array), shape in zip(_named(arrays), wanted, strict=True):
         given = tuple(array.shape)
-        fits = len(given) == len(shape) and all(
-            want is None or want == got for want, got in zip(shape, given, strict=True)
-        )
-        if not fits:
+        if not fits(given, shape):
             raise ValueError(
                 f"example_data{name} must have the shape {shape}. Received: shape={given}"
             )
 
 
 def _wanted(arrays: Any, shapes: Any) -> list[Any]:
-    """Return the shapes in the order of `_named`."""
+    """Return the shapes in the order of the arrays."""
     if isinstance(arrays, Mapping) and isinstance(shapes, Mapping):
         missing = sorted(set(shapes) ^ set(arrays))
         if missing:
@@ -149,80 +149,22 @@ def _wanted(arrays: Any, shapes: Any) -> list[Any]:
     return flat
 
 
-def flat_shapes(shapes: Any, names: Sequence[str] = ()) -> list[tuple[int | None, ...]]:
-    """Return the shapes in a structure of inputs as a list.
-
-    Parameters
-    ----------
-    shapes : tuple, or list or dict of tuple
-        The structure.
-    names : sequence of str, optional
-        Order of the keys of a dictionary; sorted, as Keras does, if it does not hold them.
-    """
-    if isinstance(shapes, Mapping):
-        order = names if names and set(names) == set(shapes) else sorted(shapes)
-        return [shape for key in order for shape in flat_shapes(shapes[key])]
-    if not isinstance(shapes, (tuple, list)):
-        raise TypeError(f"input_shape must be a tuple of lengths. Received: input_shape={shapes!r}")
-    if shapes and isinstance(shapes[0], (tuple, list)):
-        return [shape for part in shapes for shape in flat_shapes(part)]
-    return [tuple(shapes)]
-
-
-def fitting_shapes(
-    shapes: Any, own: Sequence[tuple[int | None, ...]], names: Sequence[str]
-) -> list[tuple[int | None, ...]]:
-    """Return the shapes given for a model's inputs as a list, if they fit.
-
-    Parameters
-    ----------
-    shapes : tuple, or list or dict of tuple
-        What was given as ``input_shape``.
-    own : sequence of tuple
-        The shapes that the inputs have, with None for what they leave open.
-    names : sequence of str
-        The inputs' names, in the same order.
-
-    Raises
-    ------
-    TypeError
-        If ``shapes`` are not tuples.
-    ValueError
-        If there are more or fewer than inputs, or one does not fit.
-    """
-    wanted = flat_shapes(shapes, names)
-    if len(wanted) != len(own):
-        raise ValueError(
-            f"input_shape must hold {len(own)} shapes. Received: input_shape={shapes!r}"
-        )
-    for name, had, got in zip(names, own, wanted, strict=True):
-        fits = len(got) == len(had) and all(
-            length is None or length == new for length, new in zip(had, got, strict=True)
-        )
-        if not fits:
-            raise ValueError(
-                f"input_shape must fit {tuple(had)}, which is that of input {name!r}. "
-                f"Received: {tuple(got)}"
-            )
-    return wanted
-
-
 def shapes_of_data(data: Any, shapes: Any) -> Any:
-    """Return the inputs' shapes with what they leave open filled in from arrays of data.
+    """Return the inputs' shapes, with open lengths filled in from arrays of data.
 
-    Batch stays open, and so does axis 1 where it is the only other open one: that is time.
+    The batch stays open. So does axis 1 if no other length is open: it is time.
 
     Parameters
     ----------
     data : object
-        As in `batches`; nothing is taken from generators and data sets.
+        As in `batches`. Generators and data sets fill in nothing.
     shapes : object
         Shapes of the model's inputs.
 
     Returns
     -------
     object
-        None if there is nothing to fill in.
+        The shapes, or None if the data fill in nothing.
     """
     if data is None or shapes is None or _is_stream(data) or isinstance(data, (str, bytes)):
         return None
@@ -237,7 +179,7 @@ def shapes_of_data(data: Any, shapes: Any) -> Any:
     return filled if isinstance(arrays, list) else filled[0]
 
 
-def _fill(shape: tuple[int | None, ...], given: tuple[int, ...]) -> tuple[int | None, ...]:
+def _fill(shape: Shape, given: tuple[int, ...]) -> Shape:
     if all(length is not None for length in shape[2:]):
         return shape
     return (None, *given[1:])

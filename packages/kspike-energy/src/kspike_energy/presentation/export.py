@@ -1,171 +1,90 @@
-"""Estimates as plain data."""
+"""Estimates as plain data: dictionaries and records."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from kspike_energy.checks import check_count, dt_or_default
-from kspike_energy.config import default
-from kspike_energy.energies import Energies
+from kspike_energy.devices import Device
+from kspike_energy.estimate import Estimate
 from kspike_energy.network import Layer
-from kspike_energy.registry import DEVICES
 
-__all__ = ["Export"]
+__all__ = ["estimate_dict", "estimate_records", "layer_dict"]
 
 
-class Export(Energies):
-    """Energies as dictionaries, JSON and records; a base of `ModelEnergy`."""
+def layer_dict(layer: Layer, dt: float, events: str) -> dict[str, Any]:
+    """Return counts and rates of a layer as plain data."""
+    counted = not layer.problem
+    return {
+        "name": layer.name,
+        "type": layer.type_name,
+        "output_shape": layer.output_shape,
+        "params": layer.params,
+        "connections": layer.connections if counted else None,
+        "neurons": layer.neurons if counted else None,
+        "spiking": layer.spiking if counted else None,
+        "rate": layer.rate(dt),
+        "synops_per_timestep": layer.synops(dt, events) if counted else None,
+        "counted_operations": layer.operations if counted else None,
+        "layer_dt": layer.dt,
+        "problem": layer.problem or None,
+    }
 
-    def to_records(
-        self,
-        devices: Sequence[str] | None = None,
-        timesteps_per_inference: int = 1,
-        dt: float | None = None,
-    ) -> list[dict[str, Any]]:
-        """Return one flat dictionary a layer and device, ready for ``pandas.DataFrame``.
 
-        Parameters
-        ----------
-        devices : sequence of str, optional
-            Names of devices; by default all that can be estimated without rates, and the spiking
-            ones too where rates are known.
-        timesteps_per_inference : int, optional
-            Time steps in an inference.
-        dt : float, optional
-            Length of a time step on the device, in seconds.
+def _energy(estimate: Estimate, layer: Layer, device: Device) -> tuple[float, float] | None:
+    """Return the joules of a layer per inference; None if it could not be counted."""
+    return None if layer.problem else estimate.layer(layer, device)
 
-        Returns
-        -------
-        list of dict
-            With counts, energies and every assumption behind them.
-        """
-        names = self._devices(devices)
-        steps = check_count("timesteps_per_inference", timesteps_per_inference)
-        step = dt_or_default(dt)
-        shared = self.assumptions(steps, step)
-        records = []
-        for name in names:
-            figures = DEVICES.get_device(name)
-            for layer in self.network.layers:
-                record: dict[str, Any] = {**self._layer_dict(layer, step), "device": name}
-                synop, neuron = (None, None)
-                if not layer.problem:
-                    synop, neuron = self._layer_energy(layer, figures, steps, step)
-                    record["energy"] = synop + neuron
-                else:
-                    record["energy"] = None
-                records.append({**record, "synop_energy": synop, "neuron_energy": neuron, **shared})
-        return records
 
-    def to_dict(
-        self,
-        devices: Sequence[str] | None = None,
-        timesteps_per_inference: int = 1,
-        dt: float | None = None,
-    ) -> dict[str, Any]:
-        """Return the whole estimate as plain data.
-
-        Parameters
-        ----------
-        devices, timesteps_per_inference, dt
-            As in `to_records`.
-
-        Returns
-        -------
-        dict
-            "model", "assumptions", "devices" (with sources), "layers" (counts, rate, and energy
-            by device), "totals" and "left_out".
-        """
-        names = self._devices(devices)
-        steps = check_count("timesteps_per_inference", timesteps_per_inference)
-        step = dt_or_default(dt)
-        layers = []
-        for layer in self.network.layers:
-            energies = {}
-            for name in names:
-                pair = None
-                if not layer.problem:
-                    pair = self._layer_energy(layer, DEVICES[name], steps, step)
-                energies[name] = pair and {"synop": pair[0], "neuron": pair[1], "total": sum(pair)}
-            layers.append({**self._layer_dict(layer, step), "energy": energies})
-        totals = {}
-        for name in names:
-            low, high = self.energy_range(name, steps, step)
-            totals[name] = {
-                "energy": self.total_energy(name, steps, step),
-                "low": low,
-                "high": high,
-                "neurons_included": DEVICES[name].energy_per_neuron is not None,
+def estimate_records(estimate: Estimate, devices: Sequence[Device]) -> list[dict[str, Any]]:
+    """Return one flat dictionary per device and layer: counts, energies, assumptions."""
+    shared = estimate.assumptions()
+    records = []
+    for device in devices:
+        for layer in estimate.network.layers:
+            pair = _energy(estimate, layer, device)
+            record = {
+                **layer_dict(layer, estimate.dt, estimate.settings.events),
+                "device": device.name,
+                "energy": pair and sum(pair),
+                "synop_energy": pair and pair[0],
+                "neuron_energy": pair and pair[1],
+                **shared,
             }
-        return {
-            "model": self.network.name,
-            "assumptions": self.assumptions(steps, step),
-            "devices": {name: DEVICES[name].to_dict() for name in names},
-            "layers": layers,
-            "totals": totals,
-            "connections": self.network.connections,
-            "neurons": self.network.neurons,
-            "left_out": [layer.name for layer in self.network.gaps],
-        }
+            records.append(record)
+    return records
 
-    def to_json(
-        self,
-        devices: Sequence[str] | None = None,
-        timesteps_per_inference: int = 1,
-        dt: float | None = None,
-        indent: int | None = 2,
-    ) -> str:
-        """Return `to_dict` as JSON.
 
-        Parameters
-        ----------
-        devices, timesteps_per_inference, dt
-            As in `to_records`.
-        indent : int or None, optional
-            Spaces of indentation.
+def estimate_dict(estimate: Estimate, devices: Sequence[Device]) -> dict[str, Any]:
+    """Return the whole estimate as plain data; `ModelEnergy.to_dict` lists its keys."""
+    network = estimate.network
+    layers = []
+    for layer in network.layers:
+        energies = {}
+        for device in devices:
+            pair = _energy(estimate, layer, device)
+            energies[device.name] = pair and {
+                "synop": pair[0],
+                "neuron": pair[1],
+                "total": sum(pair),
+            }
+        counts = layer_dict(layer, estimate.dt, estimate.settings.events)
+        layers.append({**counts, "energy": energies})
+    return {
+        "model": network.name,
+        "assumptions": estimate.assumptions(),
+        "devices": {device.name: device.to_dict() for device in devices},
+        "layers": layers,
+        "totals": {device.name: _total(estimate, device) for device in devices},
+        "connections": network.connections,
+        "neurons": network.neurons,
+        "left_out": [layer.name for layer in network.gaps],
+    }
 
-        Returns
-        -------
-        str
-            JSON.
-        """
-        return json.dumps(self.to_dict(devices, timesteps_per_inference, dt), indent=indent)
 
-    def _repr_html_(self) -> str:
-        from kspike_energy.presentation.summary import html_table
-
-        rows = [self._layer_dict(layer, default.dt) for layer in self.network.layers]
-        return html_table(rows)
-
-    def __repr__(self) -> str:
-        return (
-            f"<ModelEnergy of {self.network.name!r}: {len(self.network.layers)} layers, "
-            f"{self.network.connections} connections, {self.network.neurons} neurons>"
-        )
-
-    def _devices(self, devices: Sequence[str] | None) -> list[str]:
-        if devices is not None:
-            return [DEVICES.get_device(name).name for name in devices]
-        known = all(
-            layer.synops(default.dt, self.events) is not None
-            for layer in self.network.layers
-            if not layer.problem
-        )
-        return [name for name in DEVICES if known or not DEVICES[name].spiking]
-
-    def _layer_dict(self, layer: Layer, dt: float) -> dict[str, Any]:
-        counted = not layer.problem
-        return {
-            "name": layer.name,
-            "type": layer.type_name,
-            "output_shape": layer.output_shape,
-            "params": layer.params,
-            "connections": layer.connections if counted else None,
-            "neurons": layer.neurons if counted else None,
-            "spiking": layer.spiking if counted else None,
-            "rate": layer.rate(dt),
-            "synops_per_timestep": layer.synops(dt, self.events) if counted else None,
-            "counted_operations": layer.operations if counted else None,
-            "layer_dt": layer.dt,
-            "problem": layer.problem or None,
-        }
+def _total(estimate: Estimate, device: Device) -> dict[str, Any]:
+    low, high = estimate.range(device)
+    return {
+        "energy": estimate.total(device),
+        "low": low,
+        "high": high,
+        "neurons_included": device.energy_per_neuron is not None,
+    }

@@ -1,17 +1,14 @@
-"""Figures of energy estimates. Presentation only; needs Matplotlib (``kspike-energy[plots]``).
+"""Figures of energy estimates; they need Matplotlib (``kspike-energy[plots]``).
 
-Energies span many decades, so their axes are logarithmic; a thin line across a bar spans what
-different sources publish for the device. Filled bars are spiking devices, hollow ones are not.
+Energies span many decades, so their axes are logarithmic. A thin line across a bar spans the
+figures of different sources for the device. Filled bars are spiking devices, hollow bars others.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kspike_energy.compare import QUANTISED_SPIKES, Comparison
-from kspike_energy.registry import DEVICES
-
-if TYPE_CHECKING:
-    from kspike_energy.estimate import ModelEnergy
+from kspike_energy.model_energy import ModelEnergy
+from kspike_energy.presentation.comparison import QUANTISED_SPIKES, Comparison
 
 __all__ = ["plot_break_even", "plot_devices", "plot_layers"]
 
@@ -20,7 +17,7 @@ _SYNOPS, _NEURONS = "#2a6f97", "#e07a5f"
 
 
 def _axes(axes: Any, height: float) -> Any:
-    """Return the axes to draw on; new ones if none were given."""
+    """Return the axes to draw on; new ones for None."""
     if axes is not None:
         return axes
     try:
@@ -32,14 +29,14 @@ def _axes(axes: Any, height: float) -> Any:
 
 
 def plot_devices(comparison: Comparison, axes: Any = None) -> Any:
-    """Draw the energy of an inference on each device, with the range of published figures.
+    """Draw the energy per inference on every device, with the range of published figures.
 
     Parameters
     ----------
     comparison : Comparison
         From `ModelEnergy.compare`.
     axes : matplotlib.axes.Axes, optional
-        Where to draw; a new figure if not given.
+        Where to draw; a new figure by default.
 
     Returns
     -------
@@ -73,13 +70,13 @@ def plot_devices(comparison: Comparison, axes: Any = None) -> Any:
 
 
 def plot_layers(
-    energy: "ModelEnergy",
+    energy: ModelEnergy,
     device: str,
     timesteps_per_inference: int = 1,
     dt: float | None = None,
     axes: Any = None,
 ) -> Any:
-    """Draw what each layer needs on one device, synaptic operations and unit updates apart.
+    """Draw the energy of every layer on one device, synaptic operations and unit updates apart.
 
     Parameters
     ----------
@@ -90,7 +87,7 @@ def plot_layers(
     timesteps_per_inference, dt
         As of `ModelEnergy.layer_energy`.
     axes : matplotlib.axes.Axes, optional
-        Where to draw; a new figure if not given.
+        Where to draw; a new figure by default.
 
     Returns
     -------
@@ -99,7 +96,7 @@ def plot_layers(
     """
     known = [layer for layer in energy.network.layers if not layer.problem]
     costly = [layer for layer in known if layer.connections or layer.neurons]
-    figures = DEVICES.get_device(device)
+    figures = energy.devices.get_device(device)
     axes = _axes(axes, 1.3 + 0.3 * len(costly))
     for place, layer in enumerate(reversed(costly)):
         synop, neuron = energy.layer_energy(layer, device, timesteps_per_inference, dt)
@@ -121,14 +118,14 @@ def plot_layers(
 
 
 def plot_break_even(comparison: Comparison, axes: Any = None) -> Any:
-    """Draw the measured rate of each layer beside the rates below which spiking pays.
+    """Draw the measured rate of every layer beside the rates below which spiking pays.
 
     Parameters
     ----------
     comparison : Comparison
         From `ModelEnergy.compare`, with a spiking device and an ordinary baseline.
     axes : matplotlib.axes.Axes, optional
-        Where to draw; a new figure if not given.
+        Where to draw; a new figure by default.
 
     Returns
     -------
@@ -158,20 +155,10 @@ def plot_break_even(comparison: Comparison, axes: Any = None) -> Any:
             label=f"{device} pays left of here",
         )
     measured = {r.layer: r.rate for r in comparison.layers if r.rate}
-    axes.plot(
-        list(measured.values()),
-        [places[name] for name in measured],
-        "o",
-        color=_NEURONS,
-        label="measured",
-    )
-    axes.axvline(
-        QUANTISED_SPIKES / comparison.dt,
-        color="black",
-        lw=0.8,
-        ls=":",
-        label=f"{QUANTISED_SPIKES:.0%} a step: a {comparison.quantised_bits}-bit network",
-    )
+    heights = [places[name] for name in measured]
+    axes.plot(list(measured.values()), heights, "o", color=_NEURONS, label="measured")
+    quantised = f"{QUANTISED_SPIKES:.0%} per step: a {comparison.quantised_bits}-bit network"
+    axes.axvline(QUANTISED_SPIKES / comparison.dt, color="black", lw=0.8, ls=":", label=quantised)
     axes.set_yticks(list(places.values()), list(places), fontsize=8)
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_xscale("log")

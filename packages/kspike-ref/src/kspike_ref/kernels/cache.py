@@ -3,7 +3,7 @@
 Numba's own cache (``cache=True``) does not serve here: it does not notice a change in a function
 that a kernel calls, ignores folders that it cannot write, unpickles any file that it finds,
 whoever owns it, and fails on a damaged one. This one names a file by a digest of all sources,
-versions and settings, and reads it only if the user or root owns it and nobody else can write
+versions and settings, and reads it only if the user or root owns it and no other user can write
 to it.
 
 What remains: root, and programs of the same user, can change the cache, as they can change this

@@ -1,7 +1,7 @@
-"""Folders for compiled code that nobody but the user and root can change.
+"""Folders for compiled code that only the user and root can change.
 
 Loading compiled code runs it. A folder is trusted if the user or root owns it and every folder
-above it, and nobody else can write to any of them. On Windows, access lists decide instead of
+above it, and no other user can write to any of them. On Windows, access lists decide instead of
 owners and modes, and are not read. A file server that reports false owners defeats the check.
 """
 
@@ -36,7 +36,7 @@ def writable_folder() -> Path | None:
 
 
 def trusted(path: Path, may_be_shared: bool = False) -> Path | None:
-    """Return a folder's path without links, or None if somebody else could change its contents.
+    """Return a folder's path without links, or None if another user could change its contents.
 
     Parameters
     ----------

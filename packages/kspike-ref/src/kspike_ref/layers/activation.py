@@ -48,7 +48,7 @@ def activation(config: Any) -> Function:
             layer.is_carried = True
         return layer
     if isinstance(config, Mapping) and config.get("config") == "keras2>hard_sigmoid":
-        return _hard_sigmoid_of_keras_2
+        return hard_sigmoid_of_keras_2
     try:
         return activations.get(config)
     except ValueError as error:
@@ -64,7 +64,7 @@ def activation(config: Any) -> Function:
         ) from error
 
 
-def _hard_sigmoid_of_keras_2(x: Array) -> Array:
+def hard_sigmoid_of_keras_2(x: Array) -> Array:
     """clip(0.2·x + 0.5, 0, 1)."""
     y: Array = x * x.dtype.type(0.2)
     y += x.dtype.type(0.5)

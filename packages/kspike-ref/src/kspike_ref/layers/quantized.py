@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (what the methods do is documented in base.Layer)
-"""Dense and Embedding with weights of 8 bits, as ``model.quantize("int8")`` makes them."""
+"""Dense and Embedding layers with weights of 8 bits, as from ``model.quantize("int8")``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kspike_ref.saved.archive import ArchiveError, Weights
 
 
 def mode_of(config: Mapping[str, Any]) -> str | None:
-    """Return how a layer's weights are quantised, None if they are not.
+    """Return the mode in which a layer's weights are quantised, None if they are not.
 
     Keras says it in the dtype policy; a layer that cannot be quantised so keeps a plain one, even
     where its configuration has a ``quantization_config``.
@@ -76,7 +76,7 @@ def rows_of(name: str, table: Array, x: Array) -> Array:
 
 
 class _Int8(Layer):
-    """What layers with weights of 8 bits share: integers, and a scale for each column or row."""
+    """A layer with weights of 8 bits: integers, and a scale for each column or row."""
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:
         super().load(store, path, *shapes)
@@ -173,7 +173,7 @@ class SpectralNormalization(Layer):
         return [("layer", self.layer, shapes)]
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:
-        # its own are the vector of the last iteration, and a copy of the kernel
+        # its own weights are the vector of the last iteration, and a copy of the kernel
         load_part(self.layer, store, f"{path}/layer", *shapes)
         self.weights = {f"layer/{name}": w for name, w in self.layer.weights.items()}
 

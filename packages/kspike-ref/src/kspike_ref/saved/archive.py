@@ -53,11 +53,8 @@ class Weights:
     ----------
     data : bytes
         The contents of ``model.weights.h5``.
-
-    Attributes
-    ----------
-    assets : Assets or None
-        The files of layers; None in formats that have none.
+    assets : Assets, optional
+        The files of layers, in formats that have some.
 
     Raises
     ------
@@ -67,10 +64,10 @@ class Weights:
 
     repeats_shared = False  # whether the weights of a shared layer are with each that holds it
     is_last_chance = False  # once all layers were tried: shared ones are where they are, or nowhere
-    assets: Assets | None = None
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, assets: Assets | None = None) -> None:
         self._file = hdf5.File(data)
+        self.assets = assets
 
     def names(self, path: str) -> list[str]:
         """Return the names of the variables at ``path``, in the order Keras numbers them."""

@@ -94,7 +94,7 @@ _Around = Carrier | Fold | Unfold  # layers that are put around a model
 
 
 class _Builder:
-    """The nodes so far, and what is known of them."""
+    """The nodes so far, and the state of their construction."""
 
     def __init__(self, name: str, store: Weights) -> None:
         self.graph = Graph(name)
@@ -193,7 +193,7 @@ class _Builder:
         """Add a node, and return its outputs."""
         nodes = self.graph.nodes
         if len(nodes) >= MAX_NODES:
-            raise ArchiveError(f"a model of more than {MAX_NODES} nodes")
+            raise ArchiveError(f"the model has more than {MAX_NODES} nodes")
         arguments, keywords = in_order(layer, arguments, keywords)
         shape_of = self._shape_of
         shapes = substitute(arguments, shape_of)

@@ -19,7 +19,7 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # positional ones, and those
 
 
 def guarded(name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Return what a layer's function returns; its failures mean that the file is wrong.
+    """Call a layer's function, and raise its failures as errors of the file.
 
     Parameters
     ----------

@@ -49,7 +49,7 @@ def read_model(path: str | os.PathLike[str]) -> Archive:
     version = re.match(r"\d+", archive.keras_version)
     if version is None:
         raise ArchiveError(
-            f"the file must tell the version of Keras. Received: {archive.keras_version!r:.40}"
+            f"the file must state the version of Keras. Received: {archive.keras_version!r:.40}"
         )
     major = int(version.group()[:9])
     if major > _NEWEST:
@@ -85,8 +85,8 @@ def _read_keras(place: Path) -> Archive:
     files = container.read_files(place)
     config = container.read_json(files[container.CONFIG], container.CONFIG)
     metadata = container.read_json(files[container.METADATA], container.METADATA)
-    weights = Weights(files[container.WEIGHTS])
-    weights.assets = FolderAssets(place) if place.is_dir() else ZipAssets(place)
+    assets = FolderAssets(place) if place.is_dir() else ZipAssets(place)
+    weights = Weights(files[container.WEIGHTS], assets)
     return Archive(config, weights, str(metadata.get("keras_version", "?")))
 
 

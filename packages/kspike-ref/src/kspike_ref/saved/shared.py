@@ -52,8 +52,9 @@ class SharedObjects:
             found = [made for made in self._others.get(_key(config), []) if _is(made, wanted)]
             if len(found) > 1:
                 raise AmbiguousError(
-                    f"several layers named {_key(config)[1]!r} are alike, and one of them is used "
-                    "at another place: give them names of their own, and save the model again"
+                    f"several layers named {_key(config)[1]!r} have the same configuration, "
+                    "and one of them is used at another place: give them different names, and save "
+                    "the model again"
                 )
             if not found:
                 return None

@@ -1,9 +1,9 @@
 """Attention layers: projections, scores, softmax and weighted sums.
 
-Convention (Vaswani et al., NeurIPS 2017, sections 3.2.1 and 3.2.2): each projection is a dense
-layer; each score is one multiply-add a key element; the softmax is one unit update a score; each
-weighted sum is one multiply-add a value element. Time is not taken off: attention looks at a
-whole sequence, whose length must be known.
+Convention (Vaswani et al., NeurIPS 2017, sections 3.2.1 and 3.2.2): a projection is a dense layer;
+a score takes one multiply-add per key element; the softmax is one unit update per score; a
+weighted sum takes one multiply-add per value element. Counts cover the whole sequence, because
+attention needs all of it; its length must be known.
 """
 
 import math
@@ -17,14 +17,18 @@ from kspike_energy.counting.rules.table import rule
 __all__: list[str] = []
 
 
+def _last(node: Node, index: int) -> int:
+    """Return the index of an input; a key or value that is missing is the input before it."""
+    return min(index, len(node.inputs) - 1)
+
+
 def _sizes(node: Node, index: int) -> tuple[tuple[int, ...], int]:
-    """Return sequence axes and features of an input, all of known length."""
-    shape = node.full_inputs[min(index, len(node.full_inputs) - 1)][1:]
-    known = tuple(length for length in shape if length is not None)
-    if len(known) != len(shape):
+    """Return the lengths of an input's sequence axes, and the number of its features."""
+    shape = node.inputs[_last(node, index)]
+    known = tuple(length for length in shape[1:] if length is not None)
+    if len(known) != len(shape) - 1:
         raise UndefinedShapeError(
-            f"layer {node.spec.name!r} attends over an input of undefined shape "
-            f"{node.full_inputs[min(index, len(node.full_inputs) - 1)]}"
+            f"layer {node.spec.name!r} attends over an input of undefined shape {shape}"
         )
     return known[:-1], known[-1]
 
@@ -34,16 +38,11 @@ def _internal(connections: int) -> Term:
 
 
 def _projection(node: Node, index: int, width: int) -> Term:
-    """Return a dense projection of one input; missing keys and values are the earlier input."""
-    _sizes(node, index)
-    index = min(index, len(node.full_inputs) - 1)
-    # Per step counts would hide that the whole sequence is projected.
-    return Term(FanOut.spread(node.units_in(index), _elements(node, index) * width), source=index)
-
-
-def _elements(node: Node, index: int) -> int:
+    """Return a dense projection of one input, over its whole sequence."""
     sequence, features = _sizes(node, index)
-    return math.prod(sequence) * features
+    index = _last(node, index)
+    connections = math.prod(sequence) * features * width
+    return Term(FanOut.spread(node.units_in(index), connections), source=index)
 
 
 def _attended(axes: Any, sequence: Sequence[int]) -> int:
@@ -56,7 +55,7 @@ def _attended(axes: Any, sequence: Sequence[int]) -> int:
 
 @rule("MultiHeadAttention")
 def multi_head(node: Node) -> Counts:
-    """Count four projections, scores, softmax and weighted sums of every head."""
+    """Count four projections, and the scores, softmax and weighted sums of every head."""
     config = node.config
     return _heads(
         node,
@@ -69,7 +68,7 @@ def multi_head(node: Node) -> Counts:
 
 @rule("GroupQueryAttention", "GroupedQueryAttention")
 def grouped_query(node: Node) -> Counts:
-    """Count as multi-head attention, with fewer projections of keys and values."""
+    """Count as multi-head attention with fewer projections of keys and values."""
     config = node.config
     return _heads(
         node,
@@ -83,15 +82,13 @@ def grouped_query(node: Node) -> Counts:
 def _heads(node: Node, heads: int, key_heads: int, key_dim: int, value_dim: int) -> Counts:
     query, _ = _sizes(node, 0)
     value, _ = _sizes(node, 1)
-    # Keras' order of arguments is query, value, key; the key is the value where it is not given.
-    key_index = 2 if len(node.full_inputs) > 2 else 1
     keys = _attended(node.config.get("attention_axes"), value)
     scores = heads * math.prod(query) * keys
-    output = math.prod(query) * heads * value_dim * int(node.full_outputs[0][-1] or 0)
+    output = math.prod(query) * heads * value_dim * int(node.outputs[0][-1] or 0)
     terms = (
         _projection(node, 0, heads * key_dim),
         _projection(node, 1, key_heads * value_dim),
-        _projection(node, key_index, key_heads * key_dim),
+        _projection(node, 2, key_heads * key_dim),  # Keras' order is query, value, key
         _internal(scores * (key_dim + value_dim)),
         _internal(output),
     )

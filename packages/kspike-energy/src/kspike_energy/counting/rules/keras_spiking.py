@@ -1,21 +1,21 @@
-"""What KerasSpiking 0.3.0 counts, for ``convention="keras-spiking"``.
+"""Counts of KerasSpiking 0.3.0, for ``convention="keras-spiking"``.
 
-Found by running it on one layer of each kind. It knows few layers; it takes a time axis of known
-length for an axis of units, unless the layer works step by step; it counts every element of a
-window, padding or not; and it does not look into a model inside a model.
+They come from running it on one layer of each kind. It knows few layers. It treats a time axis of
+known length as an axis of units, unless the layer works step by step. It counts every element of
+a window, padding included, and it does not look into a model inside a model.
 """
 
 import math
 
 from kspike_energy.counting.fan_out import FanOut
 from kspike_energy.counting.nodes import Counts, Node, Shape, Term
-from kspike_energy.counting.rules.table import activation_units, names
 from kspike_energy.counting.rules.linear import as_tuple
+from kspike_energy.counting.rules.table import CONVENTIONS, activation_units, count, names
 
 __all__ = ["count_as_keras_spiking", "is_known_to_keras_spiking"]
 
-# Counted as nothing without a word. Everything else that is not listed in this module is counted
-# as nothing too, with a warning.
+# These cost nothing, without a warning. Layers that this module does not list cost nothing either,
+# with a warning.
 _NOTHING = names(
     """
     InputLayer Flatten Reshape Dropout Add
@@ -40,36 +40,31 @@ def is_known_to_keras_spiking(node: Node) -> bool:
 
 
 def count_as_keras_spiking(node: Node) -> Counts:
-    """Return what KerasSpiking counts for one application of a layer.
-
-    Parameters
-    ----------
-    node : Node
-        The application.
-    """
+    """Return the counts of KerasSpiking for one application of a layer."""
     kind = node.spec.kind or ""
     if _in_nested_model(node):
         return Counts()
     if kind == "TimeDistributed":
-        from kspike_energy.counting.rules import count  # the table is complete only now
-
         return count(node.inner("layer", drop_time=True))
     if kind == "Dense":
-        return _linear(node, _elements(node.full_inputs[0]) * int(node.config["units"]))
+        return _linear(node, _elements(node.inputs[0]) * int(node.config["units"]))
     if kind in _CONVOLUTIONS | _TRANSPOSED:
         return _convolution(node, transposed=kind in _TRANSPOSED)
     if kind == _SPIKING:
         return Counts((), math.prod(node.units_out()))
     if kind in _ACTIVATIONS:
-        units = _elements(node.full_outputs[0])
+        units = _elements(node.outputs[0])
         if kind == "Activation":
             return Counts((), *activation_units(node, units))
         return Counts((), units, spiking=False)
     return Counts()
 
 
+CONVENTIONS["keras-spiking"] = count_as_keras_spiking
+
+
 def _in_nested_model(node: Node) -> bool:
-    return "/" in node.spec.name  # as adapters name the layers of a model inside a model
+    return "/" in node.spec.name  # adapters prefix these names with the inner model's
 
 
 def _elements(shape: Shape) -> int:
@@ -78,7 +73,7 @@ def _elements(shape: Shape) -> int:
 
 
 def _linear(node: Node, connections: int) -> Counts:
-    neurons, spiking = activation_units(node, _elements(node.full_outputs[0]))
+    neurons, spiking = activation_units(node, _elements(node.outputs[0]))
     term = Term(FanOut.spread(node.units_in(), connections))
     return Counts((term,), neurons, spiking)
 
@@ -88,9 +83,9 @@ def _convolution(node: Node, *, transposed: bool) -> Counts:
 
     For a transposed convolution the window's depth is the number of filters, not of channels.
     """
-    config, shape = node.config, node.full_inputs[0]
+    config, shape = node.config, node.inputs[0]
     window = math.prod(as_tuple(config["kernel_size"], len(shape) - 2))
     first = config.get("data_format") == "channels_first"
     depth = int(config["filters"]) if transposed else int(shape[1 if first else -1] or 1)
     depth //= int(config.get("groups") or 1)
-    return _linear(node, _elements(node.full_outputs[0]) * window * depth)
+    return _linear(node, _elements(node.outputs[0]) * window * depth)

@@ -1,7 +1,6 @@
 """Layers with a kernel of weights: dense, einsum, convolutions, embedding.
 
-Biases are not connections: a unit's bias is no synapse, and published multiply-add counts leave
-it out as well.
+Biases are not connections: a bias is no synapse, and published multiply-add counts leave it out.
 """
 
 import math
@@ -19,7 +18,7 @@ __all__ = ["ConvolutionPlan", "as_tuple", "convolution", "einsum_fan_out", "eins
 
 @rule("Dense", linear=True)
 def dense(node: Node) -> Counts:
-    """Count each element of the last axis as joined to every unit."""
+    """Count a connection from every element of the last axis to every unit."""
     neurons, spiking = activation_units(node, math.prod(node.units_out()))
     fan_out = FanOut.uniform(node.units_in(), int(node.config["units"]))
     return Counts((Term(fan_out),), neurons, spiking)
@@ -27,10 +26,10 @@ def dense(node: Node) -> Counts:
 
 @rule("EinsumDense", linear=True)
 def einsum_dense(node: Node) -> Counts:
-    """Count each input element as joined to every output that the equation sums it into."""
+    """Count a connection from every input element to the outputs that the equation sums it into."""
     neurons, spiking = activation_units(node, math.prod(node.units_out()))
     fan_out = einsum_fan_out(
-        node.config["equation"], node.full_inputs[0], node.full_outputs[0], node.units_in()
+        node.config["equation"], node.inputs[0], node.outputs[0], node.units_in()
     )
     return Counts((Term(fan_out),), neurons, spiking)
 
@@ -65,7 +64,7 @@ def einsum_fan_out(
 def einsum_output(
     equation: str, inputs: Sequence[int | None], outputs: Sequence[int | None]
 ) -> tuple[int | None, ...]:
-    """Return the result's shape, with axes of unknown length taken from the first operand."""
+    """Return the result's shape; lengths that it lacks come from the first operand."""
     left, right = equation.replace(" ", "").split("->")
     labels, _ = _letters(right, outputs)
     known = dict(zip(*_letters(left.split(",")[0], inputs), strict=True))
@@ -76,7 +75,7 @@ def einsum_output(
 
 
 def _letters(term: str, shape: Sequence[int | None]) -> tuple[list[str], Sequence[int | None]]:
-    """Return one label for each axis; those of an ellipsis are numbered from its end."""
+    """Return one label per axis; the axes of an ellipsis are numbered from its end."""
     if "..." in term:
         before, after = term.split("...")
         hidden = len(shape) - len(before) - len(after)
@@ -88,8 +87,8 @@ def _letters(term: str, shape: Sequence[int | None]) -> tuple[list[str], Sequenc
 
 @rule("Embedding", "ReversibleEmbedding")
 def embedding(node: Node) -> Counts:
-    """Count one row fetched for each index: the index is one event, whatever its value."""
-    if node.full_inputs[0] and len(node.full_outputs[0]) == len(node.full_inputs[0]):
+    """Count one row fetched per index: an index is one event, whatever its value."""
+    if node.inputs[0] and len(node.outputs[0]) == len(node.inputs[0]):
         # A reversible embedding used backwards: a dense layer onto the vocabulary.
         return Counts((Term(FanOut.uniform(node.units_in(), int(node.config["input_dim"]))),))
     fan_out = FanOut.uniform(node.units_in(), int(node.config["output_dim"]))
@@ -97,7 +96,7 @@ def embedding(node: Node) -> Counts:
 
 
 def as_tuple(value: Any, rank: int) -> tuple[int, ...]:
-    """Return one number for each spatial axis."""
+    """Return one number per spatial axis."""
     if isinstance(value, (list, tuple)):
         return tuple(int(v) for v in value)
     return (int(value),) * rank
@@ -110,7 +109,7 @@ class ConvolutionPlan:
     Parameters
     ----------
     kernel, strides, dilation : tuple of int
-        For each spatial axis.
+        One number per spatial axis.
     padding : {"valid", "same", "causal"}
         Where the padding goes.
     each : int or Fraction
@@ -118,7 +117,7 @@ class ConvolutionPlan:
     channels_first : bool
         Whether the channel axis is in front.
     transposed : bool
-        Whether each input element writes a window of outputs.
+        Whether an input element writes a window of outputs.
     """
 
     kernel: tuple[int, ...]
@@ -148,10 +147,10 @@ class ConvolutionPlan:
 def convolution(node: Node, plan: ConvolutionPlan, index: int = 0) -> FanOut:
     """Return the fan-out of a convolution over an input.
 
-    Where time is one of the axes that it slides along, the count is that of a step far from both
-    ends of the sequence: a full window, divided by the stride.
+    If it slides along time, the count is that of a step far from both ends of the sequence: a full
+    window, divided by the stride.
     """
-    full_in, full_out = node.full_inputs[index], node.full_outputs[0]
+    full_in, full_out = node.inputs[index], node.outputs[0]
     first = 2 if plan.channels_first else 1
     timed = node.timed_inputs[index]
     each = plan.each
@@ -187,7 +186,7 @@ def convolution(node: Node, plan: ConvolutionPlan, index: int = 0) -> FanOut:
 
 
 def _conv_counts(node: Node, each: int, *, transposed: bool = False) -> Counts:
-    rank = len(node.full_inputs[0]) - 2
+    rank = len(node.inputs[0]) - 2
     plan = ConvolutionPlan.from_config(node.config, each, rank, transposed=transposed)
     neurons, spiking = activation_units(node, math.prod(node.units_out()))
     return Counts((Term(convolution(node, plan)),), neurons, spiking)
@@ -195,20 +194,20 @@ def _conv_counts(node: Node, each: int, *, transposed: bool = False) -> Counts:
 
 @rule("Conv1D", "Conv2D", "Conv3D", linear=True)
 def conv(node: Node) -> Counts:
-    """Count each window element as joined to every filter of its group."""
+    """Count a connection from every window element to the filters of its group."""
     config = node.config
     return _conv_counts(node, int(config["filters"]) // int(config.get("groups") or 1))
 
 
 @rule("DepthwiseConv1D", "DepthwiseConv2D", linear=True)
 def depthwise(node: Node) -> Counts:
-    """Count each window element as joined to its own channel's filters."""
+    """Count a connection from every window element to the filters of its channel."""
     return _conv_counts(node, int(node.config["depth_multiplier"]))
 
 
 @rule("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", linear=True)
 def conv_transpose(node: Node) -> Counts:
-    """Count each output that an input element writes; those cut off at the border are none."""
+    """Count the outputs that every input element writes, without those cut off at the border."""
     return _conv_counts(node, int(node.config["filters"]), transposed=True)
 
 
@@ -217,7 +216,7 @@ def separable(node: Node) -> Counts:
     """Count a depthwise stage, then a pointwise one on the signal between them."""
     config = node.config
     multiplier, filters = int(config["depth_multiplier"]), int(config["filters"])
-    rank = len(node.full_inputs[0]) - 2
+    rank = len(node.inputs[0]) - 2
     plan = ConvolutionPlan.from_config(config, multiplier, rank)
     channel = 0 if plan.channels_first else -1
     outputs = node.units_out()
@@ -233,11 +232,10 @@ def separable(node: Node) -> Counts:
 
 @rule("STFTSpectrogram", "MelSpectrogram")
 def spectrogram(node: Node) -> Counts:
-    """Count the matrix products that define it, and one magnitude an output.
+    """Count the matrix products that define it, and one magnitude per output.
 
-    Each frame is multiplied by cosines and sines (Keras computes the first as a convolution with
-    fixed kernels); a mel spectrogram multiplies the magnitudes by one more matrix. An FFT needs
-    fewer operations.
+    Frames are multiplied by cosines and sines, as Keras does with a convolution; a mel spectrogram
+    multiplies the magnitudes by one more matrix. An FFT needs fewer operations.
     """
     config, outputs = node.config, node.units_out()
     mel = "num_mel_bins" in config

@@ -1,7 +1,7 @@
 """Operations of ``keras.ops`` inside a Functional model, by the name of their class.
 
-Their kinds are written ``"ops>Matmul"``; an adapter gives them so. Only arguments that are
-tensors of the model are inputs; constants are weights.
+Adapters write their kinds as ``"ops>Matmul"``. Only arguments that are tensors of the model are
+inputs; constants are weights.
 """
 
 import math
@@ -9,9 +9,14 @@ from typing import Any
 
 from kspike_energy.counting.fan_out import FanOut
 from kspike_energy.counting.nodes import Counts, Node, Term, UndefinedShapeError
-from kspike_energy.counting.rules.table import FREE, rule
-from kspike_energy.counting.rules.linear import ConvolutionPlan, as_tuple, convolution, einsum_fan_out
+from kspike_energy.counting.rules.linear import (
+    ConvolutionPlan,
+    as_tuple,
+    convolution,
+    einsum_fan_out,
+)
 from kspike_energy.counting.rules.routing import pooling
+from kspike_energy.counting.rules.table import rule
 from kspike_energy.counting.rules.units import elementwise
 
 __all__: list[str] = []
@@ -31,27 +36,24 @@ _ROUTING = _kinds(
 )
 
 
-@rule(*_ROUTING)
+@rule(*_ROUTING, free=True)
 def routing(node: Node) -> Counts:
-    """Count nothing: values are only rearranged."""
+    """Count nothing: these only rearrange values."""
     return Counts()
-
-
-FREE.update(_ROUTING)
 
 
 @rule(*_kinds("Add Subtract Multiply Divide TrueDivide Average Negative"))
 def arithmetic(node: Node) -> Counts:
-    """Count one operation for each output and each operand from the network.
+    """Count one operation per output and operand from the network.
 
-    With a constant for the other operand this is one multiply-add an element.
+    If the other operand is a constant, this is one multiply-add per element.
     """
     outputs = node.units_out()
     kind = (node.spec.kind or "").removeprefix("ops>")
-    product = kind in ("Multiply", "Divide", "TrueDivide") and len(node.full_inputs) > 1
+    product = kind in ("Multiply", "Divide", "TrueDivide") and len(node.inputs) > 1
     terms = tuple(
         Term(FanOut.spread(node.units_in(index), math.prod(outputs)), source=index)
-        for index in range(len(node.full_inputs))
+        for index in range(len(node.inputs))
     )
     return Counts(terms, 0, spiking=not product)
 
@@ -71,26 +73,26 @@ def arithmetic(node: Node) -> Counts:
     )
 )
 def function(node: Node) -> Counts:
-    """Count one unit update for each output element; a spiking device has none of them as is."""
+    """Count one unit update per output element; no spiking device has these as they are."""
     return Counts((), math.prod(node.units_out()), spiking=False)
 
 
 @rule(*_kinds("Sum Mean Cumsum"))
 def linear_reduction(node: Node) -> Counts:
-    """Count one connection for each input element."""
+    """Count one connection per input element."""
     return elementwise(node)
 
 
 @rule(*_kinds("Max Min Amax Amin Prod Std Var Norm Argmax Argmin Any All Logsumexp Median"))
 def reduction(node: Node) -> Counts:
-    """Count one operation for each input element."""
+    """Count one operation per input element."""
     return elementwise(node, spiking=False)
 
 
 @rule(*_kinds("Matmul Dot Tensordot Inner"))
 def matmul(node: Node) -> Counts:
-    """Count one multiply-add for each output and each contracted element."""
-    shapes = node.operands or node.full_inputs
+    """Count one multiply-add per output and contracted element."""
+    shapes = node.operands or node.inputs
     first, outputs = shapes[0], node.units_out()
     contracted = first[-1]
     axes = node.config.get("axes")
@@ -111,8 +113,8 @@ def _picked(shape: tuple[int | None, ...], axes: Any) -> list[int | None]:
 
 
 def _products(node: Node, products: int) -> Counts:
-    """Share the products among the inputs; a product of two signals cannot spike as it is."""
-    count = len(node.full_inputs)
+    """Return products shared among the inputs; a product of two signals cannot spike as it is."""
+    count = len(node.inputs)
     shares = [products // count] * count
     shares[0] += products - sum(shares)
     terms = tuple(
@@ -124,11 +126,11 @@ def _products(node: Node, products: int) -> Counts:
 
 @rule("ops>Einsum")
 def einsum(node: Node) -> Counts:
-    """Count one multiply-add for each combination of all labels of the equation."""
+    """Count one multiply-add per combination of all labels of the equation."""
     equation = str(node.config["subscripts"])
-    shapes = node.operands or node.full_inputs
-    if len(shapes) == 2 and len(node.full_inputs) == 1 and shapes[0] == node.full_inputs[0]:
-        fan_out = einsum_fan_out(equation, shapes[0], node.full_outputs[0], node.units_in())
+    shapes = node.operands or node.inputs
+    if len(shapes) == 2 and len(node.inputs) == 1 and shapes[0] == node.inputs[0]:
+        fan_out = einsum_fan_out(equation, shapes[0], node.outputs[0], node.units_in())
         return Counts((Term(fan_out),))
     if "..." in equation:
         raise UndefinedShapeError(

@@ -1,24 +1,23 @@
 """Recurrent layers and their cells, counted per time step.
 
-Convention: the kernels are dense connections, from the input and from the cell's own state; each
-product of two gates is one operation a unit; each application of an activation is one unit update.
-Signals that stay inside the layer (the state) have no rate of their own: the mean count uses the
-layer's input rate for them, the exact count takes every element at every step.
+Convention: the kernels are dense connections from the input and from the cell's own state; a
+product of two gates is one operation per unit; an application of an activation is one update per
+unit. The state stays inside the layer, so it has no measured rate: the mean count uses the rate of
+the layer's input, the exact count takes every element at every step.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
 from kspike_energy.counting.fan_out import FanOut, Windows, windows_fan_out
 from kspike_energy.counting.nodes import Counts, LayerSpec, Node, Term
-from kspike_energy.counting.rules.table import is_linear, rule
 from kspike_energy.counting.rules.linear import as_tuple
+from kspike_energy.counting.rules.table import count, is_linear, rule
 
-__all__ = ["cell_counts"]
+__all__: list[str] = []
 
-# Kernels from input and state, products of gates, and how often each activation is applied.
+# Number of kernels from input and state, products of gates, and applications of each activation.
 _GATES = {
     "SimpleRNN": (1, 0, {"activation": 1}),
     "LSTM": (4, 3, {"activation": 2, "recurrent_activation": 3}),
@@ -27,16 +26,18 @@ _GATES = {
 
 
 def _updates(config: Any, activations: dict[str, int]) -> int:
-    """Return unit updates a unit: linear activations are none."""
+    """Return the updates per unit; a linear activation is none."""
     return sum(times for key, times in activations.items() if not is_linear(config.get(key)))
 
 
-def _gated(kind: str, config: Any, inputs: tuple[int, ...]) -> Counts:
-    kernels, products, activations = _GATES[kind]
-    units = int(config["units"])
+@rule(*_GATES, *(f"{kind}Cell" for kind in _GATES))
+def gated(node: Node) -> Counts:
+    """Count the kernels, products of gates and activations of the cell at one time step."""
+    kernels, products, activations = _GATES[(node.spec.kind or "").removesuffix("Cell")]
+    config, units = node.config, int(node.config["units"])
     updates = _updates(config, activations)
     terms = [
-        Term(FanOut.uniform(inputs, kernels * units)),
+        Term(FanOut.uniform(node.units_in(), kernels * units)),
         Term(FanOut.uniform((units,), kernels * units), source=None),
     ]
     if products:
@@ -44,41 +45,17 @@ def _gated(kind: str, config: Any, inputs: tuple[int, ...]) -> Counts:
     return Counts(tuple(terms), updates * units, updates == 0)
 
 
-def _plain_layer(kind: str) -> Callable[[Node], Counts]:
-    def layer_rule(node: Node) -> Counts:
-        return _gated(kind, node.config, node.units_in())
-
-    layer_rule.__doc__ = f"Count a {kind} layer as its cell at one time step."
-    return layer_rule
-
-
-for _kind in _GATES:
-    rule(_kind, f"{_kind}Cell")(_plain_layer(_kind))
-
-
-def cell_counts(node: Node, spec: LayerSpec, inputs: tuple[int, ...]) -> Counts:
-    """Return what a cell costs at one time step, given the shape of its input.
-
-    Parameters
-    ----------
-    node : Node
-        The layer that runs the cell.
-    spec : LayerSpec
-        The cell.
-    inputs : tuple of int
-        Shape of its input, without batch and time.
-    """
-    from kspike_energy.counting.rules import count  # the table is complete only now
-
+def _cell_counts(node: Node, spec: LayerSpec, inputs: tuple[int, ...]) -> Counts:
+    """Return the counts of a cell at one time step, for an input of this shape."""
     units = spec.config.get("units")
     outputs = inputs if units is None else (int(units),)
     step = replace(
         node,
         spec=spec,
-        full_inputs=((None, *inputs),),
-        full_outputs=((None, *outputs),),
-        timed_inputs=(False,),
-        timed_outputs=(False,),
+        inputs=((None, *inputs),),
+        outputs=((None, *outputs),),
+        timed_inputs=(),
+        timed_outputs=(),
     )
     return count(step)
 
@@ -91,7 +68,7 @@ def rnn(node: Node) -> Counts:
 
 @rule("StackedRNNCells")
 def stacked(node: Node) -> Counts:
-    """Count every cell; each takes the output of the one before."""
+    """Count every cell of the stack; a cell takes the output of the cell before it."""
     return _cells(node, node.spec, node.units_in())
 
 
@@ -99,12 +76,12 @@ def _cells(node: Node, spec: LayerSpec | list[LayerSpec], inputs: tuple[int, ...
     if isinstance(spec, LayerSpec) and spec.kind == "StackedRNNCells":
         spec = spec.wrap("cells")
     if isinstance(spec, LayerSpec):
-        return cell_counts(node, spec, inputs)
+        return _cell_counts(node, spec, inputs)
     terms: list[Term] = []
     neurons, spiking = 0, True
     for position, cell in enumerate(spec):
-        counts = cell_counts(node, cell, inputs)
-        # Only the first cell sees the layer's input; between the cells the signals are internal.
+        counts = _cell_counts(node, cell, inputs)
+        # Only the first cell sees the layer's input; signals between cells are internal.
         terms += counts.terms if position == 0 else [replace(t, source=None) for t in counts.terms]
         neurons += counts.neurons
         spiking = spiking and counts.spiking
@@ -115,9 +92,7 @@ def _cells(node: Node, spec: LayerSpec | list[LayerSpec], inputs: tuple[int, ...
 
 @rule("Bidirectional")
 def bidirectional(node: Node) -> Counts:
-    """Count both directions, and one operation an element where their outputs are combined."""
-    from kspike_energy.counting.rules import count  # the table is complete only now
-
+    """Count both directions, and one operation per element that combines their outputs."""
     terms: list[Term] = []
     neurons, spiking = 0, True
     for key in ("layer", "backward_layer"):
@@ -133,22 +108,17 @@ def bidirectional(node: Node) -> Counts:
 
 def _one_direction(node: Node, spec: LayerSpec) -> Node:
     """Return a node for one direction: half of a concatenated output."""
-    shape = node.full_outputs[0]
+    shape = node.outputs[0]
     if node.config.get("merge_mode") == "concat" and shape[-1] is not None:
         shape = (*shape[:-1], shape[-1] // 2)
-    return replace(
-        node,
-        spec=spec,
-        full_outputs=(shape, *node.full_outputs[1:]),
-        timed_outputs=node.timed_outputs,
-    )
+    return replace(node, spec=spec, outputs=(shape, *node.outputs[1:]))
 
 
 _Shape: TypeAlias = tuple[int, ...]
 
 
 def _conv_windows(config: Any, inputs: _Shape, outputs: _Shape, *, state: bool) -> list[Windows]:
-    """Return windows along each spatial axis; those over the state keep its size."""
+    """Return the windows along the spatial axes; windows over the state keep its size."""
     rank = len(inputs)
     kernel = as_tuple(config["kernel_size"], rank)
     strides = (1,) * rank if state else as_tuple(config["strides"], rank)

@@ -1,16 +1,16 @@
-"""Layers that move, join, pool or repeat values."""
+"""Layers that rearrange, merge, pool or resize values."""
 
 import math
 
 from kspike_energy.counting.fan_out import FanOut
 from kspike_energy.counting.nodes import Counts, Node, Term
-from kspike_energy.counting.rules.table import FREE, names, rule
 from kspike_energy.counting.rules.linear import ConvolutionPlan, as_tuple, convolution
+from kspike_energy.counting.rules.table import names, rule
 from kspike_energy.counting.rules.units import elementwise
 
 __all__ = ["free", "pooling"]
 
-# A list, not a guess: each of these hands its values on or does nothing at inference.
+# A list, not a guess: these hand their values on or do nothing at inference.
 _NOTHING = names(
     """
     InputLayer Identity Flatten Reshape Permute RepeatVector Concatenate Masking
@@ -28,36 +28,33 @@ _NOTHING = names(
 )
 
 
-@rule(*_NOTHING)
+@rule(*_NOTHING, free=True)
 def free(node: Node) -> Counts:
     """Count nothing.
 
-    Rearranging is wiring; dropout, noise and augmentation do nothing at inference; lookups are
-    done by the host before the network runs.
+    Rearranging is wiring; dropout, noise and augmentation do nothing at inference; the host does
+    lookups before the network runs.
     """
     return Counts()
 
 
-FREE.update(_NOTHING)
-
-
 @rule("Add", "Subtract", "Average")
 def linear_merge(node: Node) -> Counts:
-    """Count one connection from each element of each input to its sum."""
+    """Count one connection per element of every input."""
     return elementwise(node)
 
 
 @rule("Multiply", "Maximum", "Minimum")
 def nonlinear_merge(node: Node) -> Counts:
-    """Count one operation for each element of each input; none of them can spike as it is."""
+    """Count one operation per element of every input; none can spike as it is."""
     return elementwise(node, spiking=False)
 
 
 @rule("Dot")
 def dot(node: Node) -> Counts:
-    """Count one multiply-add for each pair of elements that the product multiplies."""
+    """Count one multiply-add per pair of elements that the product multiplies."""
     axes = as_tuple(node.config["axes"], 2)
-    first = node.full_inputs[0]
+    first = node.inputs[0]
     contracted = first[axes[0]] or 1
     products = math.prod(node.units_out()) * contracted
     half = products // 2
@@ -73,7 +70,7 @@ def dot(node: Node) -> Counts:
 def pooling(node: Node) -> FanOut:
     """Return the fan-out of pooling windows, of a layer or of an operation."""
     config = node.config
-    rank = len(node.full_inputs[0]) - 2
+    rank = len(node.inputs[0]) - 2
     pool = as_tuple(config["pool_size"], rank)
     strides = config.get("strides")
     plan = ConvolutionPlan(
@@ -89,32 +86,32 @@ def pooling(node: Node) -> FanOut:
 
 @rule("AveragePooling1D", "AveragePooling2D", "AveragePooling3D")
 def average_pooling(node: Node) -> Counts:
-    """Count a depthwise convolution with fixed weights: one connection a window element."""
+    """Count a depthwise convolution with fixed weights: one connection per window element."""
     return Counts((Term(pooling(node)),))
 
 
 @rule("MaxPooling1D", "MaxPooling2D", "MaxPooling3D")
 def max_pooling(node: Node) -> Counts:
-    """Count one comparison a window element; a maximum of spikes is not a spiking operation."""
+    """Count one comparison per window element; a maximum of spikes is no spiking operation."""
     return Counts((Term(pooling(node)),), spiking=False)
 
 
 @rule("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D")
 def global_average(node: Node) -> Counts:
-    """Count one connection for each input element."""
+    """Count one connection per input element."""
     return elementwise(node)
 
 
 @rule("GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D")
 def global_max(node: Node) -> Counts:
-    """Count one comparison for each input element."""
+    """Count one comparison per input element."""
     return elementwise(node, spiking=False)
 
 
 def _adaptive(node: Node, *, spiking: bool) -> Counts:
     """Count the elements of every bin; bin i of o covers floor(i·n/o) to ceil((i+1)·n/o)."""
     first = 2 if node.config.get("data_format") == "channels_first" else 1
-    full_in, full_out = node.full_inputs[0], node.full_outputs[0]
+    full_in, full_out = node.inputs[0], node.outputs[0]
     total = 1
     for axis in range(1, len(full_in)):
         length = full_in[axis]
@@ -132,32 +129,32 @@ def _adaptive(node: Node, *, spiking: bool) -> Counts:
 
 @rule("AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D", "AdaptiveAveragePooling3D")
 def adaptive_average(node: Node) -> Counts:
-    """Count one connection for each element of each bin."""
+    """Count one connection per element of every bin."""
     return _adaptive(node, spiking=True)
 
 
 @rule("AdaptiveMaxPooling1D", "AdaptiveMaxPooling2D", "AdaptiveMaxPooling3D")
 def adaptive_max(node: Node) -> Counts:
-    """Count one comparison for each element of each bin."""
+    """Count one comparison per element of every bin."""
     return _adaptive(node, spiking=False)
 
 
-# Input elements that one output element is made from, along each resized axis.
+# Number of input elements that make up one output element, along one resized axis.
 _TAPS = {"nearest": 1, "bilinear": 2, "bicubic": 4, "lanczos3": 6, "lanczos5": 10, "area": 1}
 
 
 @rule("UpSampling1D", "UpSampling2D", "UpSampling3D")
 def upsampling(node: Node) -> Counts:
-    """Count one connection for each input element that an output element is made from."""
+    """Count one connection per input element that makes up an output element."""
     taps = _TAPS[node.config.get("interpolation", "nearest")]
-    connections = math.prod(node.units_out()) * taps**2 if taps > 1 else math.prod(node.units_out())
-    if node.timed_inputs[0] and node.timed_outputs[0] and len(node.full_inputs[0]) == 3:
+    connections = math.prod(node.units_out()) * taps**2
+    if node.timed_inputs[0] and node.timed_outputs[0] and len(node.inputs[0]) == 3:
         connections *= int(node.config["size"])  # each step is repeated
     return Counts((Term(FanOut.spread(node.units_in(), connections)),))
 
 
 @rule("Resizing")
 def resizing(node: Node) -> Counts:
-    """Count one connection for each input element that an output element is made from."""
+    """Count one connection per input element that makes up an output element."""
     taps = _TAPS[node.config.get("interpolation", "bilinear")]
     return Counts((Term(FanOut.spread(node.units_in(), math.prod(node.units_out()) * taps**2)),))

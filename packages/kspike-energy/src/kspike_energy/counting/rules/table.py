@@ -1,17 +1,21 @@
-"""The table from a layer's kind to the function that counts it."""
+"""The table from a layer's kind to its counting rule, and the lookup in it."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from kspike_energy.counting.nodes import Counts, Node
+from kspike_energy.counting.statistics import from_statistics
 
 __all__ = [
+    "CONVENTIONS",
     "FREE",
     "LINEAR",
     "OVER_TIME",
     "RULES",
     "Rule",
+    "UnknownLayerError",
     "activation_units",
+    "count",
     "is_linear",
     "names",
     "rule",
@@ -21,14 +25,44 @@ Rule: TypeAlias = Callable[[Node], Counts]
 
 RULES: dict[str, Rule] = {}
 
-# Kinds that only hand values on, so that what they put out are still the values that came in.
+# Rules that count layers of every kind, by the convention that asks for them.
+CONVENTIONS: dict[str, Rule] = {}
+
+# Kinds that only hand values on, so that their outputs are still the values that came in.
 FREE: set[str] = set()
 
-# Kinds that apply a layer, or a model, to every time step.
+# Kinds that apply a layer, or a model, at every time step.
 OVER_TIME = ("TimeDistributed", "kspike_tf>TimeFolded")
 
-# Kinds with a kernel of weights, into which a batch normalisation behind them can be folded.
+# Kinds with a kernel of weights, which can take up a batch normalisation behind them.
 LINEAR: set[str] = set()
+
+
+class UnknownLayerError(LookupError):
+    """The layer has no rule, and no function is registered for it."""
+
+
+def count(node: Node) -> Counts:
+    """Return the counts of one application of a layer, per time step.
+
+    Raises
+    ------
+    UnknownLayerError
+        If there is no rule for the layer.
+    UndefinedShapeError
+        If the count depends on an undefined shape.
+    """
+    if node.spec.statistics is not None:
+        return from_statistics(node)
+    every = CONVENTIONS.get(node.options.convention)
+    if every is not None:
+        return every(node)
+    if node.spec.kind is None or node.spec.kind not in RULES:
+        raise UnknownLayerError(
+            f"layer {node.spec.name!r} ({node.spec.type_name}) has no rule; "
+            "register one with ModelEnergy.register_layer"
+        )
+    return RULES[node.spec.kind](node)
 
 
 def names(text: str) -> frozenset[str]:
@@ -36,14 +70,25 @@ def names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-def rule(*kinds: str, linear: bool = False) -> Callable[[Rule], Rule]:
-    """Return a decorator that makes a function the rule of these kinds."""
+def rule(*kinds: str, linear: bool = False, free: bool = False) -> Callable[[Rule], Rule]:
+    """Return a decorator that makes a function the rule of these kinds.
+
+    Parameters
+    ----------
+    *kinds : str
+        Names under which Keras saves the layers.
+    linear : bool, optional
+        Whether the layers have a kernel of weights.
+    free : bool, optional
+        Whether the layers only hand values on.
+    """
 
     def register(function: Rule) -> Rule:
-        for kind in kinds:
-            RULES[kind] = function
-            if linear:
-                LINEAR.add(kind)
+        RULES.update(dict.fromkeys(kinds, function))
+        if linear:
+            LINEAR.update(kinds)
+        if free:
+            FREE.update(kinds)
         return function
 
     return register

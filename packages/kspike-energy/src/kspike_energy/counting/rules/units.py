@@ -10,57 +10,56 @@ __all__ = ["activation", "elementwise"]
 
 
 def elementwise(node: Node, operations: int = 1, *, spiking: bool = True) -> Counts:
-    """Count so many operations for each element of every input."""
+    """Return counts of ``operations`` per element of every input."""
     terms = tuple(
         Term(FanOut.uniform(node.units_in(index), operations), source=index)
-        for index in range(len(node.full_inputs))
+        for index in range(len(node.inputs))
     )
     return Counts(terms, 0, spiking)
 
 
 @rule("Activation")
 def activation(node: Node) -> Counts:
-    """Count one update a unit, unless the activation is linear."""
+    """Count one update per unit, unless the activation is linear."""
     neurons, spiking = activation_units(node, math.prod(node.units_out()))
     return Counts((), neurons, spiking)
 
 
 @rule("ReLU", "LeakyReLU", "ELU", "PReLU", "Softmax")
 def nonlinearity(node: Node) -> Counts:
-    """Count one update a unit; a spiking device would have to replace them by neurons."""
+    """Count one update per unit; a spiking device would have to replace them by neurons."""
     return Counts((), math.prod(node.units_out()), spiking=False)
 
 
 @rule("kspike_tf>SpikingActivation", "kspike_tf>SpikingActivationCell")
 def spiking_activation(node: Node) -> Counts:
-    """Count one neuron update a unit."""
+    """Count one neuron update per unit."""
     return Counts((), math.prod(node.units_out()))
 
 
 @rule("kspike_tf>Lowpass", "kspike_tf>LowpassCell")
 def lowpass(node: Node) -> Counts:
-    """Count one state update a unit.
+    """Count one state update per unit.
 
-    A first-order filter keeps one state a unit, updated at every step. Devices that filter
-    synaptic currents as part of their neuron update do this for nothing; register a statistic of
-    your own to say so.
+    A first-order filter keeps one state per unit and updates it at every step. On a device that
+    filters synaptic currents as part of its neuron update this is free: register a function for
+    the layer to say so.
     """
     return Counts((), math.prod(node.units_out()))
 
 
 @rule("kspike_tf>Alpha", "kspike_tf>AlphaCell")
 def alpha(node: Node) -> Counts:
-    """Count two state updates a unit: an alpha filter is two first-order filters in series."""
+    """Count two state updates per unit: an alpha filter is two first-order filters in series."""
     return Counts((), 2 * math.prod(node.units_out()))
 
 
 @rule("BatchNormalization")
 def batch_normalization(node: Node) -> Counts:
-    """Count nothing where it is folded, otherwise one multiply-add an element.
+    """Count nothing if a linear layer takes it up, else one multiply-add per element.
 
-    At inference it is one scale and one shift a channel, known beforehand; directly behind a
-    linear layer they can be folded into that layer's weights and bias (Jacob et al., CVPR 2018,
-    section 3.2).
+    At inference it is one fixed scale and one fixed shift per channel, so a linear layer directly
+    before it can take them up in its weights and bias (Jacob et al., CVPR 2018, section 3.2).
     """
     if node.options.normalization == "folded" and node.behind_linear:
         return Counts()
@@ -69,20 +68,19 @@ def batch_normalization(node: Node) -> Counts:
 
 @rule("Normalization", "Rescaling")
 def fixed_scaling(node: Node) -> Counts:
-    """Count one multiply-add an element, or nothing where normalisations are folded.
+    """Count nothing if normalisations are folded, else one multiply-add per element.
 
-    It applies constants to the data before they reach the network, so that the next layer's
-    weights can take them up.
+    It applies constants to the network's data, so the next layer's weights can take them up.
     """
     return Counts() if node.options.normalization == "folded" else elementwise(node)
 
 
 @rule("LayerNormalization", "GroupNormalization")
 def layer_normalization(node: Node) -> Counts:
-    """Count five operations an element with scale or offset, otherwise four.
+    """Count five operations per element with scale or offset, else four.
 
     Mean, variance, difference and division, then the affine map: the rough convention of fvcore
-    (``norm_flop_counter``). It depends on the data, so nothing can be folded and nothing spikes.
+    (``norm_flop_counter``). They depend on the data, so they cannot be folded and cannot spike.
     """
     affine = node.config.get("scale", True) or node.config.get("center", True)
     return elementwise(node, 5 if affine else 4, spiking=False)
@@ -90,23 +88,23 @@ def layer_normalization(node: Node) -> Counts:
 
 @rule("RMSNormalization")
 def rms_normalization(node: Node) -> Counts:
-    """Count three operations an element: square, division, scale."""
+    """Count three operations per element: square, division, scale."""
     return elementwise(node, 3, spiking=False)
 
 
 @rule("UnitNormalization")
 def unit_normalization(node: Node) -> Counts:
-    """Count two operations an element: square and division."""
+    """Count two operations per element: square and division."""
     return elementwise(node, 2, spiking=False)
 
 
 @rule("Solarization", "Equalization", "ContrastLimitedAdaptiveHistogramEqualization")
 def pixel_function(node: Node) -> Counts:
-    """Count one update an element, as for an activation: each maps pixels to pixels."""
+    """Count one update per element, as for an activation: they map pixels to pixels."""
     return Counts((), math.prod(node.units_out()), spiking=False)
 
 
 def is_plain_linear(node: Node) -> bool:
-    """Return whether a layer has weights and no nonlinearity after them."""
+    """Return whether a layer has weights and no nonlinearity behind them."""
     kind = node.spec.kind
     return kind in LINEAR and is_linear(node.config.get("activation"))

@@ -1,8 +1,7 @@
-"""Regularizers for the activity of spiking layers.
+"""Penalties on the distance of values, or of their percentiles, from a target range.
 
-Firing rates are useful within a range. These regularizers penalise values outside a target range,
-while those of Keras penalise every value other than zero. They compute in float32 at least, because
-the squared height of a spike (1,000 at a time step of 1 ms) exceeds the largest float16.
+All of them compute in float32 at least: the height of a spike (1,000 at a time step of 1 ms),
+once squared, is beyond the largest float16.
 """
 
 from __future__ import annotations
@@ -251,8 +250,8 @@ class Percentile(L1L2):
     TypeError
         If an argument is not a number, or ``axis`` is not made of integers.
     ValueError
-        If ``percentile`` is outside 0 to 100, a weight is negative or not finite, ``axis`` is
-        empty, or ``target`` is not a range.
+        If ``percentile`` is outside 0 to 100, both weights are zero, a weight is negative or not
+        finite, ``axis`` is empty, or ``target`` is not a range.
 
     Examples
     --------
@@ -261,6 +260,8 @@ class Percentile(L1L2):
     >>> float(Percentile(percentile=50, target=(5, 10), l1=1.0)(rates))
     2.0
     """
+
+    _has_default_weight = True  # no warning: an error says it
 
     def __init__(
         self,
@@ -278,6 +279,11 @@ class Percentile(L1L2):
         super().__init__(l1=l1, l2=l2, target=target)
         self.percentile = float(percentile)
         self.axis = check_axis(axis)
+        if not (l1 or l2):
+            raise ValueError(
+                "l1 or l2 must be positive, or Percentile penalises nothing. "
+                f"Received: l1={l1!r}, l2={l2!r}"
+            )
 
     def _penalty(self, x: Any) -> Any:
         axes = (self.axis,) if isinstance(self.axis, int) else self.axis
@@ -304,3 +310,13 @@ class Percentile(L1L2):
             "l1": self.l1,
             "l2": self.l2,
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> RangedRegularizer:
+        """Make a regularizer from its config.
+
+        Files of earlier versions may hold one without weights: it penalises nothing, as before.
+        """
+        if not (config.get("l1") or config.get("l2")):
+            return L1L2(target=config.get("target", 0))
+        return cls(**config)

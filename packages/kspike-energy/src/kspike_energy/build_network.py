@@ -1,0 +1,212 @@
+"""A `Network` built from a model: counts of its layers, and activity measured on data."""
+
+import math
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kspike_energy.adapters import Adapter
+from kspike_energy.counting.graph import complete_nodes
+from kspike_energy.counting.nodes import Counts, Node, Term, UndefinedShapeError
+from kspike_energy.counting.rules import UnknownLayerError, count
+from kspike_energy.counting.rules.keras_spiking import is_known_to_keras_spiking
+from kspike_energy.counting.statistics import add_stats, stats_dict
+from kspike_energy.measuring.activity import Activity
+from kspike_energy.measuring.batches import shapes_of_data
+from kspike_energy.measuring.measure import measure
+from kspike_energy.network import Layer, Network, Synapses
+from kspike_energy.settings import Settings
+
+__all__ = ["build_network"]
+
+
+@dataclass(frozen=True)
+class _Applied:
+    """One application of a layer: its counts, or why there are none, and its inputs' activity."""
+
+    node: Node
+    counts: Counts
+    problem: str
+    activity: Sequence[Activity | None]
+
+    def coding(self, index: int, settings: Settings) -> str:
+        """Return how an input is presented to a spiking device."""
+        return settings.input_coding if self.node.from_input[index] else "signal"
+
+
+def build_network(model: Any, adapter: Adapter, data: Any, settings: Settings) -> Network:
+    """Return the network that a model is, with the activity of its signals on data.
+
+    Parameters
+    ----------
+    model : object
+        A model that ``adapter`` reads.
+    adapter : Adapter
+        The adapter.
+    data : object or None
+        Data in any form that `batches` takes; None to count only.
+    settings : Settings
+        How to count and measure.
+
+    Returns
+    -------
+    Network
+        One layer for every layer of the model that is applied, in order of execution.
+    """
+    shapes = settings.input_shape
+    if shapes is None:
+        shapes = shapes_of_data(data, adapter.input_shapes(model))
+    found = list(adapter.applications(model, shapes))
+    nodes = complete_nodes(found, settings.options, settings.time_axis)
+    counted = [_count_or_explain(node) for node in nodes]
+    if settings.options.convention == "keras-spiking":
+        _warn_about_unknown_to_keras_spiking(nodes)
+    _warn_about_gaps({n.spec.name: c[1] for n, c in zip(nodes, counted, strict=True) if c[1]})
+    activities: list[list[Activity | None]] = [[None] * len(node.inputs) for node in nodes]
+    if data is not None:
+        activities = measure(model, adapter, nodes, data, settings)
+    layers: dict[str, list[_Applied]] = defaultdict(list)
+    for node, (counts, problem), activity in zip(nodes, counted, activities, strict=True):
+        layers[node.spec.name].append(_Applied(node, counts, problem, activity))
+    timed = any(node.has_time for node in nodes)
+    return Network(
+        [_layer(adapter, uses, settings, timed) for uses in layers.values()],
+        adapter.name(model),
+        adapter.params(model),
+        f"{'axis 1 of some or all signals' if timed else 'none'} "
+        f"(time_axis={settings.time_axis!r})",
+    )
+
+
+def _count_or_explain(node: Node) -> tuple[Counts, str]:
+    """Return the counts of a node; if it cannot be counted, empty counts and the reason."""
+    try:
+        return count(node), ""
+    except (UnknownLayerError, UndefinedShapeError) as error:
+        return Counts(), str(error)
+
+
+def _warn_about_gaps(problems: Mapping[str, str]) -> None:
+    """Warn once of all layers that cannot be counted, with the first few reasons."""
+    if problems:
+        more = len(problems) - 5
+        text = "; ".join(list(problems.values())[:5])
+        text += f"; and {more} more layers" if more > 0 else ""
+        if "undefined" in text:
+            text += " (input_shape= or example_data states shapes that the model leaves open)"
+        warnings.warn(f"{text}: left out of every total", stacklevel=4)
+
+
+def _warn_about_unknown_to_keras_spiking(nodes: Sequence[Node]) -> None:
+    """Warn once of all layers that KerasSpiking does not know, as KerasSpiking itself does."""
+    unknown = {n.spec.name: n.spec.type_name for n in nodes if not is_known_to_keras_spiking(n)}
+    if unknown:
+        shown = ", ".join(f"{name} ({kind})" for name, kind in list(unknown.items())[:5])
+        more = f" and {len(unknown) - 5} more layers" if len(unknown) > 5 else ""
+        warnings.warn(
+            "KerasSpiking does not know these layers, so convention='keras-spiking' counts "
+            f"nothing for them: {shown}{more}",
+            stacklevel=4,
+        )
+
+
+def _layer(
+    adapter: Adapter, uses: Sequence[_Applied], settings: Settings, network_has_time: bool
+) -> Layer:
+    """Return a layer of the network from all applications of one layer of the model."""
+    nodes = [one.node for one in uses]
+    spec = nodes[0].spec
+    synapses = [_synapses(one, settings) for one in uses]
+    if len(uses) > 1 and settings.options.convention == "keras-spiking":
+        synapses = _added_up(synapses)
+    node_stats: dict[Any, dict[str, Any]] = {}
+    for one in uses:
+        origin = one.node if one.node.origin is None else one.node.origin
+        # A nested model that is applied twice has its inner nodes applied twice.
+        add_stats(node_stats, origin, stats_dict(one.counts))
+    return Layer(
+        spec.name,
+        neurons=sum(one.counts.neurons for one in uses),
+        spiking=all(one.counts.spiking for one in uses),
+        type_name=spec.type_name,
+        output_shape=_shapes(nodes),
+        params=adapter.params(None, spec.layer),
+        dt=_usable_dt(adapter.layer_dt(spec.layer)),
+        synapses=synapses,
+        problem=next((one.problem for one in uses if one.problem), ""),
+        layer=spec.layer,
+        once=network_has_time and not any(node.has_time for node in nodes),
+        node_stats=node_stats,
+    )
+
+
+def _usable_dt(dt: float | None) -> float | None:
+    """Return a layer's time step, or None if a schedule has yet to set it."""
+    return dt if dt is not None and dt > 0 and math.isfinite(dt) else None
+
+
+def _added_up(synapses: Sequence[Sequence[Synapses]]) -> list[list[Synapses]]:
+    """Return one signal for all applications of a layer, as KerasSpiking adds them up.
+
+    It multiplies the sum of the connections by the sum of the rates.
+    """
+    connections = sum(s.connections for terms in synapses for s in terms)
+    known = [[s.rate for s in terms if s.rate is not None] for terms in synapses]
+    if not all(known):
+        return [[Synapses(connections)]]
+    return [[Synapses(connections, math.fsum(math.fsum(r) / len(r) for r in known))]]
+
+
+def _shapes(nodes: Sequence[Node]) -> Any:
+    """Return the output shape for reports: a list for an input layer or several outputs."""
+    shapes = list(dict.fromkeys(shape for node in nodes for shape in node.outputs))
+    if len(shapes) > 1 or nodes[0].spec.kind == "InputLayer":
+        return shapes
+    return shapes[0]
+
+
+def _synapses(one: _Applied, settings: Settings) -> list[Synapses]:
+    """Return the synapses of one application; silent ones for inputs without connections."""
+    if one.counts.terms:
+        return [_of_term(term, one, settings) for term in one.counts.terms]
+    return [
+        Synapses(
+            0,
+            None if signal is None else signal.rate,
+            None if signal is None else signal.active_fraction,
+            one.coding(index, settings),
+        )
+        for index, signal in enumerate(one.activity)
+    ]
+
+
+def _of_term(term: Term, one: _Applied, settings: Settings) -> Synapses:
+    """Return the synapses of one counted term, with the activity of its signal."""
+    # A signal inside the layer has no activity of its own: it takes the first input's.
+    source = 0 if term.source is None else term.source
+    signal = one.activity[source] if source < len(one.activity) else None
+    coding = "signal" if term.source is None else one.coding(source, settings)
+    if term.every_step:
+        coding = "dense"
+    connections = term.fan_out.connections
+    if signal is None:
+        return Synapses(connections, coding=coding)
+    operations: int | float | None = None
+    weighted: float | None = None
+    if term.source is not None:
+        if coding == "dense":
+            operations = connections * signal.samples
+        else:
+            operations = term.fan_out.weigh(signal.active)
+        weighted = term.fan_out.weigh(signal.absolute) / max(signal.samples, 1)
+    return Synapses(
+        connections,
+        rate=signal.rate,
+        active=signal.active_fraction,
+        coding=coding,
+        weighted_rate=weighted,
+        operations=operations,
+        samples=signal.samples,
+    )

@@ -1,0 +1,166 @@
+"""Energy figures of one device."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from kspike_energy.checks import did_you_mean, real
+
+__all__ = ["FIELDS", "KEYS", "Device"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """Energy per operation of one device.
+
+    Parameters
+    ----------
+    name : str
+        Its name in estimates.
+    energy_per_synop : float
+        Joules per synaptic operation.
+    energy_per_neuron : float or None
+        Joules per unit update; None if no figure is published.
+    spiking : bool
+        Whether the device computes only on events, rather than every connection.
+    source : str, optional
+        Citation.
+    description : str, optional
+        Scope of the figures.
+    synop_range, neuron_range : tuple of (float, float), optional
+        Lowest and highest published figure, in joules.
+
+    Raises
+    ------
+    TypeError
+        If a figure is not a number or ``spiking`` not a bool.
+    ValueError
+        If a figure is negative or not finite, or a range does not hold its figure.
+
+    Notes
+    -----
+    A device reads and writes like KerasSpiking's dictionary of "energy_per_synop",
+    "energy_per_neuron" and "spiking"; other fields have their own names as keys. A figure that a
+    user writes is not the published one, so writing it drops the range and the source.
+
+    Examples
+    --------
+    >>> mine = Device(
+    ...     "mine", energy_per_synop=1e-12, energy_per_neuron=None, spiking=True
+    ... )
+    >>> mine.spiking
+    True
+    >>> mine["energy_per_neuron"] = 2e-12
+    >>> dict(mine)
+    {'energy_per_synop': 1e-12, 'energy_per_neuron': 2e-12, 'spiking': True}
+    """
+
+    name: str
+    energy_per_synop: float
+    energy_per_neuron: float | None
+    spiking: bool
+    source: str = ""
+    description: str = ""
+    synop_range: tuple[float, float] | None = None
+    neuron_range: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name or self.name != self.name.strip():
+            raise ValueError(
+                f"device_name must be a word of text without spaces around it. "
+                f"Received: device_name={self.name!r}"
+            )
+        _check_energy("energy_per_synop", self.energy_per_synop)
+        if self.energy_per_neuron is not None:
+            _check_energy("energy_per_neuron", self.energy_per_neuron)
+        if not isinstance(self.spiking, bool):
+            raise TypeError(f"spiking must be True or False. Received: spiking={self.spiking!r}")
+        _check_range("synop_range", self.synop_range, self.energy_per_synop)
+        _check_range("neuron_range", self.neuron_range, self.energy_per_neuron)
+
+    def __hash__(self) -> int:
+        return hash(self.name)  # the only field that item assignment never changes
+
+    def keys(self) -> tuple[str, ...]:
+        """Return the keys of KerasSpiking's dictionary, so that ``dict(device)`` works."""
+        return KEYS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(KEYS)
+
+    def __len__(self) -> int:
+        return len(KEYS)
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in FIELDS:
+            raise KeyError(f"a device has no {key!r}{did_you_mean(key, FIELDS)}")
+        return getattr(self, key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key not in FIELDS or key == "name":
+            raise KeyError(f"a device has no {key!r} to set{did_you_mean(key, FIELDS)}")
+        changes = {key: value}
+        if key in _RANGES and value != self[key]:
+            changes |= {_RANGES[key]: None, "source": ""}
+        changed = replace(self, **changes)  # checks all fields before any is written
+        for name in changes:
+            object.__setattr__(self, name, getattr(changed, name))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return one field, or ``default`` if there is none of that name."""
+        return self[key] if key in FIELDS else default
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Return pairs of key and value."""
+        return [(key, self[key]) for key in KEYS]
+
+    def values(self) -> list[Any]:
+        """Return the values."""
+        return [self[key] for key in KEYS]
+
+    @property
+    def synop_low_high(self) -> tuple[float, float]:
+        """Lowest and highest joules per synaptic operation."""
+        return self.synop_range or (self.energy_per_synop, self.energy_per_synop)
+
+    @property
+    def neuron_low_high(self) -> tuple[float, float]:
+        """Lowest and highest joules per unit update; zeros without a figure."""
+        figure = self.energy_per_neuron or 0.0
+        return self.neuron_range or (figure, figure)
+
+    @property
+    def has_range(self) -> bool:
+        """Whether sources disagree about this device."""
+        return self.synop_range is not None or self.neuron_range is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the device as plain data."""
+        return asdict(self)
+
+
+FIELDS = tuple(field.name for field in fields(Device))
+KEYS = ("energy_per_synop", "energy_per_neuron", "spiking")
+# The range that belongs to a figure.
+_RANGES = {"energy_per_synop": "synop_range", "energy_per_neuron": "neuron_range"}
+
+
+def _check_energy(name: str, value: object) -> None:
+    joules = real(value)
+    if joules is None:
+        raise TypeError(f"{name} must be a number of joules. Received: {name}={value!r}")
+    if not (math.isfinite(joules) and joules >= 0):
+        raise ValueError(f"{name} must not be negative or infinite. Received: {name}={value!r}")
+
+
+def _check_range(name: str, limits: tuple[float, float] | None, figure: float | None) -> None:
+    if limits is None:
+        return
+    pair = tuple(limits) if isinstance(limits, (tuple, list)) else ()
+    for limit in pair:
+        _check_energy(name, limit)
+    if figure is None or len(pair) != 2 or not pair[0] <= figure <= pair[1]:
+        raise ValueError(
+            f"{name} must be (low, high) around the figure {figure}. Received: {name}={limits!r}"
+        )

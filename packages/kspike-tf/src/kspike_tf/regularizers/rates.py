@@ -1,0 +1,92 @@
+"""A regularizer for firing rates: spikes are averaged over time before the penalty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from kspike_tf.checks import Target
+from kspike_tf.regularizers.ranged import L1L2
+
+
+@keras.saving.register_keras_serializable("kspike_tf")
+class MeanRates(L1L2):
+    """Penalises mean firing rates outside a target range, neuron by neuron.
+
+    A spike has the height 1/dt, so that a neuron's output at one step is 0 or 1/dt, whatever its
+    rate. The mean over time is the rate. The gradient reaches all rates alike.
+
+    Parameters
+    ----------
+    target : float or tuple of float
+        Firing rate in Hz towards which neurons are driven, or a range ``(min, max)`` within which
+        they are not penalised.
+    l1 : float, optional
+        Weight of the sum, over neurons, of the distances in Hz.
+    l2 : float, optional
+        Weight of the sum of the squared distances.
+    over_batch : bool, optional
+        Whether a neuron's rate is its mean over the examples of the batch too. Otherwise each
+        example has rates of its own, and penalties are means over the examples.
+    time_axis : int, optional
+        Axis of time: 1, or 0 in a time-major layer.
+
+    Raises
+    ------
+    TypeError
+        If a weight or ``target`` is not a number.
+    ValueError
+        If both weights are zero, a weight is negative or not finite, ``target`` is not a range,
+        or ``time_axis`` is neither 0 nor 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> spikes = np.zeros((1, 10, 2))  # ten steps of 10 ms
+    >>> spikes[0, [2, 5], 0] = 100.0  # two spikes: 20 Hz; the other neuron is silent
+    >>> float(MeanRates(target=(10, 50), l1=1.0)(spikes))
+    10.0
+    """
+
+    _has_default_weight = True  # no warning: an error says it
+
+    def __init__(
+        self,
+        target: Target,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        over_batch: bool = True,
+        time_axis: int = 1,
+    ) -> None:
+        if time_axis not in (0, 1):
+            raise ValueError(f"time_axis must be 0 or 1. Received: time_axis={time_axis!r}")
+        super().__init__(l1=l1, l2=l2, target=target)
+        if not (l1 or l2):
+            raise ValueError(
+                f"l1 or l2 must be positive, or nothing is penalised. Received: l1={l1}, l2={l2}"
+            )
+        self.over_batch = bool(over_batch)
+        self.time_axis = int(time_axis)
+
+    def _penalty(self, x: Any) -> Any:
+        if len(x.shape) < 3:
+            raise ValueError(
+                "MeanRates needs values with a time axis, (batch, time, ...): give it to a layer "
+                f"that returns sequences. Received: shape={tuple(x.shape)}"
+            )
+        rates = ops.mean(x, axis=self.time_axis)
+        if self.over_batch:
+            return super()._penalty(ops.mean(rates, axis=0))
+        return super()._penalty(rates) / ops.cast(ops.shape(rates)[0], rates.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {
+            "target": self.target,
+            "l1": self.l1,
+            "l2": self.l2,
+            "over_batch": self.over_batch,
+            "time_axis": self.time_axis,
+        }
