@@ -141,7 +141,7 @@ def test_regularizers_without_weights_warn():
         with pytest.raises(ValueError, match="l1 or l2 must be positive"):
             make()
     config = {"percentile": 90.0, "axis": 0, "target": 1, "l1": 0.0, "l2": 0.0}
-    with pytest.warns(UserWarning, match="penalises nothing"):  # saved by an earlier version
+    with pytest.warns(UserWarning, match="has no effect"):  # saved by an earlier version
         assert float(regularizers.Percentile.from_config(config)(X)) == 0
 
 
