@@ -25,7 +25,7 @@ LEVELS = {
         "arguments dtypes strings",
         "kernels",
         "signals softmax",
-        "running.counts running.interrupt running.threads",
+        "running.binder running.counts running.interrupt running.threads",
         "spiking synapses activations",
         "saved.archive saved.container saved.errors saved.hdf5 saved.hdf5_messages saved.limits "
         "saved.shared saved.structure saved.text",
@@ -92,17 +92,12 @@ EXCEPTIONS: dict[str, set[str]] = {
         "kspike_ref.layers.base",
         "kspike_ref.layers.shape",
         "kspike_ref.model",
-        "kspike_ref.running.chain",
         "kspike_ref.running.inputs",
-        "kspike_ref.signals",
     },
     "long_functions": {
-        "kspike_energy.devices.published.published_devices",
         "kspike_tf.conversion.convert.convert",
     },
     "kernels_with_many_arguments": {
-        "kspike_ref.kernels.chain.chain_loop",
-        "kspike_ref.kernels.chain.run_layer",
         "kspike_ref.kernels.events.add_line",
         "kspike_ref.kernels.events.convolve_events_loop",
         "kspike_ref.kernels.events.list_events",

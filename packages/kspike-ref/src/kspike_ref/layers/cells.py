@@ -20,7 +20,7 @@ from kspike_ref.running import interrupt
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
 
-_COMPILED: dict[Any, int] = {
+COMPILED: dict[Any, int] = {
     activations.linear: compiled.LINEAR,
     activations.relu: compiled.RELU,
     activations.tanh: compiled.TANH,
@@ -28,7 +28,7 @@ _COMPILED: dict[Any, int] = {
     activations.hard_sigmoid: compiled.HARD_SIGMOID,
     hard_sigmoid_of_keras_2: compiled.HARD_SIGMOID_OF_KERAS_2,
 }
-_PIECE = 1 << 26  # multiply-adds, of some milliseconds, after which Ctrl-C is looked for
+PIECE = 1 << 26  # multiply-adds, of some milliseconds, after which Ctrl-C is looked for
 
 
 class Cell(Layer):
@@ -164,7 +164,7 @@ class GatedCell(Cell):
 
     def functions(self) -> tuple[int, int] | None:
         """Return the numbers of the compiled activations; None if there is none for one of them."""
-        gate, candidate = _COMPILED.get(self.gate), _COMPILED.get(self.activation)
+        gate, candidate = COMPILED.get(self.gate), COMPILED.get(self.activation)
         return None if gate is None or candidate is None else (gate, candidate)
 
     def matrices(self) -> tuple[Array, ...]:
@@ -201,7 +201,7 @@ class GatedCell(Cell):
         after = [np.array(state, self.dtype, order="C") for state in states]
         out = np.empty((rows, steps, self.units), self.dtype)
         stop = interrupt.current()
-        piece = max(1, steps if stop is None else _PIECE // max(1, rows * self.units * width))
+        piece = max(1, steps if stop is None else PIECE // max(1, rows * self.units * width))
         for first in range(0, steps, piece):
             interrupt.check(stop)
             span = first, min(steps, first + piece)

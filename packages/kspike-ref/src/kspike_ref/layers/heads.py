@@ -218,9 +218,9 @@ class HeadsLayer(Layer):
         # Keras computes in another place where dropout or the scores are asked for
         is_fused = not (self.drops or return_attention_scores or query.ndim != 3)
         inputs = (("query", query), ("key", key), ("value", value))
-        projected = [self._project(name, x, tally) for name, x in inputs]
+        q, k, v = (self._project(name, x, tally) for name, x in inputs)
         inner = tally.without_spikes()
-        y, scores = self._attend(*projected, allowed, is_fused)
+        y, scores = self._attend(q, k, v, allowed, is_fused)
         inner.add(scores.size * (self.key_dim + self.value_dim))
         if self.use_gate:
             y = y * self.gate(self._project("gate", query, inner))
@@ -235,7 +235,7 @@ class HeadsLayer(Layer):
 
     def _allowed(self, masks: Sequence[Any], queries: int, keys: int, causal: bool) -> Any:
         """Return which keys each query may look at, None for all."""
-        spread = ((..., None), (..., None, slice(None)), (..., None, slice(None)), ...)
+        spread: Any = ((..., None), (..., None, slice(None)), (..., None, slice(None)), ...)
         found = [
             np.asarray(mask).astype(bool)[axes]
             for mask, axes in zip(masks, spread, strict=True)
