@@ -94,7 +94,6 @@ EXCEPTIONS: dict[str, set[str]] = {
         "kspike_ref.layers.merge",
         "kspike_ref.layers.normalization",
         "kspike_ref.layers.shape",
-        "kspike_ref.layers.temporal",
         "kspike_ref.model",
         "kspike_ref.running.inputs",
         "kspike_tf.scan.cpu.xla_handler",
