@@ -1,5 +1,6 @@
 """Public names, and examples in docstrings."""
 
+import ast
 import doctest
 import importlib
 import pkgutil
@@ -54,7 +55,39 @@ def test_some_docstrings_have_examples():
     assert sum(">>>" in path.read_text() for path in source.rglob("*.py")) >= 7
 
 
-def test_modules_stay_small():
+def trees():
+    """Return the syntax trees of all modules by dotted name."""
     source = Path(kspike_energy.__file__).parent
-    lengths = {path.name: len(path.read_text().splitlines()) for path in source.rglob("*.py")}
-    assert max(lengths.values()) <= 420, lengths
+    found = {}
+    for path in source.rglob("*.py"):
+        parts = path.relative_to(source.parent).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = ast.parse(path.read_text())
+    return found
+
+
+def test_modules_and_functions_stay_small():
+    for name, tree in trees().items():
+        lines = max((node.end_lineno for node in tree.body), default=0)
+        assert lines <= 385, name
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 50, (name, node.name)
+
+
+def test_imports_have_no_circle_and_no_private_names():
+    imports = {}
+    modules = trees()
+    for name, tree in modules.items():
+        known = imports.setdefault(name, set())
+        for node in tree.body:
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("kspike_energy"):
+                assert not any(alias.name.startswith("_") for alias in node.names), name
+                for alias in node.names:
+                    whole = f"{node.module}.{alias.name}"
+                    known.add(whole if whole in modules else node.module)
+    done = set()
+    while len(done) < len(imports):
+        free = {name for name, needs in imports.items() if name not in done and needs <= done}
+        assert free, {name: needs - done for name, needs in imports.items() if name not in done}
+        done |= free

@@ -57,8 +57,8 @@ def test_bidirectional_is_refused_in_one_line(layer):
     ("activation", "message"),
     [
         ("glu", "Received: 'glu', which returns half as many"),
-        (lambda x: x[:, :2], r"it made \(2,\) of \(3,\)"),
-        (keras.layers.Dense(4), r"it made \(4,\) of \(3,\)"),
+        (lambda x: x[:, :2], r"it maps \(3,\) to \(2,\)"),
+        (keras.layers.Dense(4), r"it maps \(3,\) to \(4,\)"),
     ],
 )
 def test_an_activation_must_keep_the_shape(activation, message):
@@ -141,7 +141,7 @@ def test_regularizers_without_weights_warn():
         with pytest.raises(ValueError, match="l1 or l2 must be positive"):
             make()
     config = {"percentile": 90.0, "axis": 0, "target": 1, "l1": 0.0, "l2": 0.0}
-    with pytest.warns(UserWarning, match="penalises nothing"):  # saved by an earlier version
+    with pytest.warns(UserWarning, match="has no effect"):  # saved by an earlier version
         assert float(regularizers.Percentile.from_config(config)(X)) == 0
 
 

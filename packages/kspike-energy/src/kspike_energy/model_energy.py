@@ -70,11 +70,10 @@ class ModelEnergy:
         The network. It stays as it is.
     example_data : array_like, or iterable of batches, optional
         Input on which firing rates are measured, in any form that ``model.predict`` takes. Only
-        spiking devices need it. It need not fit in memory: arrays, memory-mapped ones included,
-        run in batches; generators and data sets provide their own.
+        spiking devices need it. It runs in batches, so it need not fit in memory.
     padding : {"excluded", "counted"}, optional
-        Whether positions over the padding of a convolution count as connections. KerasSpiking and
-        published multiply-add counts do count them.
+        Whether positions over the padding of a convolution count as connections, as in
+        KerasSpiking and published multiply-add counts.
     normalization : {"folded", "separate"}, optional
         Whether a batch normalisation directly behind a linear layer, and constant scaling of the
         input, are folded into weights and cost nothing.
@@ -102,17 +101,13 @@ class ModelEnergy:
 
     Raises
     ------
-    TypeError
-        If no adapter takes the model, or an argument has a wrong type.
-    ValueError
-        If an argument is not one of its choices, or the data is empty, does not fit the model, or
-        makes it produce NaN.
+    TypeError, ValueError
+        If no adapter takes the model, an argument is invalid, or the data does not fit the model.
 
     Notes
     -----
-    These are rough estimates of the arithmetic alone. They leave out moving data to, from and
-    within the device, static power, and the overheads of compilers and small batches. The guide
-    compares them with measurements. `ModelEnergy.devices` holds the source of every figure.
+    These are rough estimates of the arithmetic alone. They leave out data movement, static power,
+    and the overheads of compilers and small batches. The guide compares them with measurements.
 
     Examples
     --------
@@ -173,16 +168,12 @@ class ModelEnergy:
 
     @property
     def layer_stats(self) -> dict[Any, dict[str, Any]]:
-        """Statistics of every layer: "connections", "neurons" and "spiking".
-
-        The keys are the model's own layers, or `Layer` objects if the model has none that can be
-        keys. A layer that could not be counted has zeros.
-        """
+        """Statistics by layer: "connections", "neurons" and "spiking"."""
         return self.network.layer_stats()
 
     @property
     def node_stats(self) -> dict[Any, dict[str, Any]]:
-        """Statistics of every application of a layer, by the framework's own node."""
+        """The same statistics by the framework's own node."""
         return self.network.node_stats()
 
     @property
@@ -198,8 +189,6 @@ class ModelEnergy:
 
     def _repr_html_(self) -> str:
         return html_table([layer_dict(x, default.dt, self.events) for x in self.network.layers])
-
-    # Energies -----------------------------------------------------------------------------------
 
     def _estimate(self, timesteps: int, dt: float | None) -> Estimate:
         steps = check_count("timesteps_per_inference", timesteps)
@@ -295,8 +284,6 @@ class ModelEnergy:
         """Return all assumptions of an estimate as plain data."""
         return self._estimate(timesteps_per_inference, dt).assumptions()
 
-    # Reports ------------------------------------------------------------------------------------
-
     def summary(
         self,
         columns: Sequence[str] = DEFAULT_COLUMNS,
@@ -371,11 +358,8 @@ class ModelEnergy:
     ) -> dict[str, Any]:
         """Return the whole estimate as plain data, for the parameters of `to_records`.
 
-        Returns
-        -------
-        dict
-            "model", "assumptions", "devices" (with sources), "layers" (counts, rate, and energy
-            by device), "totals", "connections", "neurons" and "left_out".
+        Its keys are "model", "assumptions", "devices" (with sources), "layers" (counts, rate, and
+        energy by device), "totals", "connections", "neurons" and "left_out".
         """
         figures = self._devices(devices)
         return estimate_dict(self._estimate(timesteps_per_inference, dt), figures)

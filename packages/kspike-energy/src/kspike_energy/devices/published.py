@@ -4,6 +4,8 @@ A device without a published figure for unit updates has None there, and its tot
 hold synaptic operations only. Ranges span the figures of several sources for one device.
 """
 
+from dataclasses import replace
+
 from kspike_energy.devices.device import Device
 from kspike_energy.devices.table import DeviceTable
 
@@ -56,6 +58,63 @@ def _survey(name: str, picojoules: float, chip: str) -> Device:
     )
 
 
+_MULTIPLY_ADD = "each synaptic operation and unit update is one multiply-add"
+
+_DEVICES = [
+    Device("cpu", 8.6e-9, 8.6e-9, False, _DEGNAN, f"Intel i7-4960X; {_MULTIPLY_ADD}"),
+    Device(
+        "gpu",
+        0.3e-9,
+        0.3e-9,
+        False,
+        _DEGNAN,
+        f"Nvidia GTX Titan Black, fully used by large batches; {_MULTIPLY_ADD}",
+    ),
+    Device("arm", 0.9e-9, 0.9e-9, False, _DEGNAN, f"ARM Cortex-A; {_MULTIPLY_ADD}"),
+    Device(
+        "loihi",
+        27.1e-12,
+        81e-12,
+        True,
+        f"{_DAVIES}; lower figure: {_SENECA}",
+        "Intel Loihi; 23.6 pJ per synaptic operation and 3.5 pJ per within-tile spike, "
+        "81 pJ per neuron update",
+        synop_range=(23.6e-12, 27.1e-12),
+    ),
+    Device(
+        "spinnaker",
+        13.3e-9,
+        26e-9,
+        True,
+        f"{_HOEPPNER}; lower figure: {_SENECA}",
+        "SpiNNaker",
+        synop_range=(45e-12, 13.3e-9),
+    ),
+    Device(
+        "spinnaker2",
+        450e-12,
+        2.19e-9,
+        True,
+        f"{_HOEPPNER}; lower figure: {_SENECA}",
+        "SpiNNaker 2 prototype",
+        synop_range=(10e-12, 450e-12),
+    ),
+    _logic("45nm-fp32", 4.6e-12, "fp32 multiply-add (3.7 + 0.9 pJ)", spiking=False),
+    _logic("45nm-fp16", 1.5e-12, "fp16 multiply-add (1.1 + 0.4 pJ)", spiking=False),
+    _logic("45nm-int8", 0.23e-12, "int8 multiply-add (0.2 + 0.03 pJ)", spiking=False),
+    _logic("45nm-fp32-spiking", 0.9e-12, "fp32 addition", spiking=True),
+    _logic("45nm-fp16-spiking", 0.4e-12, "fp16 addition", spiking=True),
+    _logic("45nm-int8-spiking", 0.03e-12, "int8 addition", spiking=True),
+    _survey("truenorth", 2.5, "TrueNorth"),
+    _survey("tianjic", 1.54, "Tianjic"),
+    _survey("neuronflow", 20, "NeuronFlow"),
+    _survey("odin", 12.7, "ODIN"),
+    _survey("reckon", 5.3, "ReckOn"),
+    _survey("ubrain", 26, "µBrain"),
+    _survey("seneca", 2.8, "SENECA"),
+]
+
+
 def published_devices() -> DeviceTable:
     """Return a table of the devices with published figures.
 
@@ -69,58 +128,4 @@ def published_devices() -> DeviceTable:
     >>> published_devices()["loihi"].energy_per_synop
     2.71e-11
     """
-    cpu = "each synaptic operation and unit update is one multiply-add"
-    devices = [
-        Device("cpu", 8.6e-9, 8.6e-9, False, _DEGNAN, f"Intel i7-4960X; {cpu}"),
-        Device(
-            "gpu",
-            0.3e-9,
-            0.3e-9,
-            False,
-            _DEGNAN,
-            f"Nvidia GTX Titan Black, fully used by large batches; {cpu}",
-        ),
-        Device("arm", 0.9e-9, 0.9e-9, False, _DEGNAN, f"ARM Cortex-A; {cpu}"),
-        Device(
-            "loihi",
-            27.1e-12,
-            81e-12,
-            True,
-            f"{_DAVIES}; lower figure: {_SENECA}",
-            "Intel Loihi; 23.6 pJ per synaptic operation and 3.5 pJ per within-tile spike, "
-            "81 pJ per neuron update",
-            synop_range=(23.6e-12, 27.1e-12),
-        ),
-        Device(
-            "spinnaker",
-            13.3e-9,
-            26e-9,
-            True,
-            f"{_HOEPPNER}; lower figure: {_SENECA}",
-            "SpiNNaker",
-            synop_range=(45e-12, 13.3e-9),
-        ),
-        Device(
-            "spinnaker2",
-            450e-12,
-            2.19e-9,
-            True,
-            f"{_HOEPPNER}; lower figure: {_SENECA}",
-            "SpiNNaker 2 prototype",
-            synop_range=(10e-12, 450e-12),
-        ),
-        _logic("45nm-fp32", 4.6e-12, "fp32 multiply-add (3.7 + 0.9 pJ)", spiking=False),
-        _logic("45nm-fp16", 1.5e-12, "fp16 multiply-add (1.1 + 0.4 pJ)", spiking=False),
-        _logic("45nm-int8", 0.23e-12, "int8 multiply-add (0.2 + 0.03 pJ)", spiking=False),
-        _logic("45nm-fp32-spiking", 0.9e-12, "fp32 addition", spiking=True),
-        _logic("45nm-fp16-spiking", 0.4e-12, "fp16 addition", spiking=True),
-        _logic("45nm-int8-spiking", 0.03e-12, "int8 addition", spiking=True),
-        _survey("truenorth", 2.5, "TrueNorth"),
-        _survey("tianjic", 1.54, "Tianjic"),
-        _survey("neuronflow", 20, "NeuronFlow"),
-        _survey("odin", 12.7, "ODIN"),
-        _survey("reckon", 5.3, "ReckOn"),
-        _survey("ubrain", 26, "µBrain"),
-        _survey("seneca", 2.8, "SENECA"),
-    ]
-    return DeviceTable({device.name: device for device in devices})
+    return DeviceTable({device.name: replace(device) for device in _DEVICES})

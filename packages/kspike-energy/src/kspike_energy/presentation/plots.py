@@ -155,20 +155,10 @@ def plot_break_even(comparison: Comparison, axes: Any = None) -> Any:
             label=f"{device} pays left of here",
         )
     measured = {r.layer: r.rate for r in comparison.layers if r.rate}
-    axes.plot(
-        list(measured.values()),
-        [places[name] for name in measured],
-        "o",
-        color=_NEURONS,
-        label="measured",
-    )
-    axes.axvline(
-        QUANTISED_SPIKES / comparison.dt,
-        color="black",
-        lw=0.8,
-        ls=":",
-        label=f"{QUANTISED_SPIKES:.0%} a step: a {comparison.quantised_bits}-bit network",
-    )
+    heights = [places[name] for name in measured]
+    axes.plot(list(measured.values()), heights, "o", color=_NEURONS, label="measured")
+    quantised = f"{QUANTISED_SPIKES:.0%} per step: a {comparison.quantised_bits}-bit network"
+    axes.axvline(QUANTISED_SPIKES / comparison.dt, color="black", lw=0.8, ls=":", label=quantised)
     axes.set_yticks(list(places.values()), list(places), fontsize=8)
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_xscale("log")

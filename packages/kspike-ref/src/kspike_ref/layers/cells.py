@@ -8,13 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.layers.activation import activation
+from kspike_ref import activations
+from kspike_ref.kernels import activations as compiled
+from kspike_ref.kernels import recurrent as loops
+from kspike_ref.kernels.memory import frozen
+from kspike_ref.layers.activation import activation, hard_sigmoid_of_keras_2
 from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.registry import create, known, saved_name
 from kspike_ref.running import interrupt
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
+
+COMPILED: dict[Any, int] = {
+    activations.linear: compiled.LINEAR,
+    activations.relu: compiled.RELU,
+    activations.tanh: compiled.TANH,
+    activations.sigmoid: compiled.SIGMOID,
+    activations.hard_sigmoid: compiled.HARD_SIGMOID,
+    hard_sigmoid_of_keras_2: compiled.HARD_SIGMOID_OF_KERAS_2,
+}
+PIECE = 1 << 26  # multiply-adds, of some milliseconds, after which Ctrl-C is looked for
 
 
 class Cell(Layer):
@@ -115,9 +129,14 @@ def choose(mask: Array, one: Array, other: Array) -> Array:
 
 
 class GatedCell(Cell):
-    """A cell with one matrix for the input and one for its own output."""
+    """A cell with one matrix for its input and one for its own output.
+
+    With the activations that recurrent layers nearly always have, its steps run in a compiled loop.
+    Other activations, and those of users, take the loop of `Cell`.
+    """
 
     gates = 1
+    loop: Any  # of `kernels.recurrent`
 
     def bias_shape(self) -> tuple[int, ...]:
         """Return the shape of the biases."""
@@ -143,10 +162,58 @@ class GatedCell(Cell):
     def project(self, x: Array, tally: Tally) -> Array:
         return self.inward.over_last_axis(x, self.weights.get("bias"), tally)
 
+    def functions(self) -> tuple[int, int] | None:
+        """Return the numbers of the compiled activations; None if there is none for one of them."""
+        gate, candidate = COMPILED.get(self.gate), COMPILED.get(self.activation)
+        return None if gate is None or candidate is None else (gate, candidate)
+
+    def matrices(self) -> tuple[Array, ...]:
+        """Return the weights that the compiled loop takes."""
+        return (self.recurrent.packed,)
+
+    def scan(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
+        functions = self.functions()
+        if functions is None:
+            return super().scan(x, states, tally)
+        return self._run(x, states, functions, np.ones(x.shape[:2], bool), tally)
+
+    def scan_masked(
+        self, x: Array, states: list[Array], mask: Array, last: Array, zero: bool, tally: Tally
+    ) -> tuple[Array, list[Array], Array]:
+        functions = self.functions()
+        if functions is None:
+            return super().scan_masked(x, states, mask, last, zero, tally)
+        out, states = self._run(x, states, functions, np.ascontiguousarray(mask), tally)
+        # Steps that do not count repeat the state, which before the first step is not the output.
+        has_begun = np.logical_or.accumulate(mask, axis=1)
+        out = np.where((mask if zero else has_begun)[..., None], out, 0 if zero else last[:, None])
+        return out, states, out[:, -1].copy()
+
+    def _run(
+        self, x: Array, states: list[Array], functions: tuple[int, int], mask: Array, tally: Tally
+    ) -> tuple[Array, list[Array]]:
+        """Return the outputs of all steps, and the states after them."""
+        projected = frozen(self.project(x, tally))
+        rows, steps = x.shape[:2]
+        width = self.gates * self.units
+        if rows * steps * self.units:
+            tally.add(rows * steps * self.units * width)
+        after = [np.array(state, self.dtype, order="C") for state in states]
+        out = np.empty((rows, steps, self.units), self.dtype)
+        stop = interrupt.current()
+        piece = max(1, steps if stop is None else PIECE // max(1, rows * self.units * width))
+        for first in range(0, steps, piece):
+            interrupt.check(stop)
+            span = first, min(steps, first + piece)
+            self.loop(projected, *self.matrices(), functions, mask, span, *after, out)
+        return out, after
+
 
 @known("SimpleRNNCell")
 class SimpleRNNCell(GatedCell):
     """``h ← f(W·x + U·h + b)``."""
+
+    loop = staticmethod(loops.simple_rnn)
 
     def step(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
         h = self.activation(self.recurrent.add(states[0], x.copy(), tally))
@@ -159,6 +226,7 @@ class LSTMCell(GatedCell):
 
     gates = 4
     state_count = 2
+    loop = staticmethod(loops.lstm)
 
     def state_shapes(self, shape: Shape) -> list[Shape]:
         return [(self.units,), (self.units,)]
@@ -180,23 +248,32 @@ class GRUCell(GatedCell):
     def setup(self) -> None:
         super().setup()
         self.reset_after = self.boolean("reset_after", True)
+        self.loop = loops.gru if self.reset_after else loops.gru_reset_before
 
     def bias_shape(self) -> tuple[int, ...]:
         return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
 
     def prepare(self) -> None:
-        super().prepare()
-        bias = self.weights.get("bias")
-        self.inner_bias = bias[1] if bias is not None and self.reset_after else None
-        kernel = self.weights["recurrent_kernel"]
-        self.both = Product(kernel[:, : 2 * self.units])
-        self.candidate = Product(kernel[:, 2 * self.units :])
+        kernel, bias = self.weights["recurrent_kernel"], self.weights.get("bias")
+        self.inward = Product(self.weights["kernel"])
+        if self.reset_after:
+            self.recurrent = Product(kernel)
+            inner = np.zeros(3 * self.units, self.dtype) if bias is None else bias[1]
+            self.inner_bias = frozen(inner)
+        else:
+            self.both = Product(kernel[:, : 2 * self.units])
+            self.candidate = Product(kernel[:, 2 * self.units :])
 
     def project(self, x: Array, tally: Tally) -> Array:
         bias = self.weights.get("bias")
         if bias is not None and self.reset_after:
             bias = bias[0]
         return self.inward.over_last_axis(x, bias, tally)
+
+    def matrices(self) -> tuple[Array, ...]:
+        if self.reset_after:
+            return self.recurrent.packed, self.inner_bias
+        return self.both.packed, self.candidate.packed
 
     def step(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
         h, n = states[0], self.units

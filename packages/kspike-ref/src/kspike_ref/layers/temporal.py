@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kspike_ref.layers.activation import activation
+from kspike_ref import activations
+from kspike_ref.kernels import time as loops
+from kspike_ref.layers.activation import activation, bind_activation, keeps_shape
 from kspike_ref.layers.base import (
     Array,
     Layer,
@@ -24,8 +26,11 @@ from kspike_ref.layers.dense import activation_parts
 from kspike_ref.layers.keys import TIME_KEYS
 from kspike_ref.layers.recurrent import check_states, flat, over_time
 from kspike_ref.layers.registry import known
+from kspike_ref.running import threads
+from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError, Weights
+from kspike_ref.signals import frozen
 from kspike_ref.spiking import SpikingDynamics, check_voltage, initial_voltage, on_grid
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
 
@@ -105,6 +110,18 @@ class SpikingCell(Cell):
         """Step through time: rows and out are ``(batch, time, units)``; the state is changed."""
         raise NotImplementedError
 
+    def bind_run(self, binder: Binder, rows: Array, state: Array, out: Array) -> bool:
+        """Record the calls of `rates` and `run`; return whether that is possible."""
+        if out.size > threads.WORTH_THREADS:
+            binder.call(self.run, rows, state, out)
+        else:
+            binder.call(*self.run_call(rows, state, out))
+        return True
+
+    def run_call(self, rows: Array, state: Array, out: Array) -> tuple[Any, ...]:
+        """Return the loop of `run` for one thread, and its arguments, checked."""
+        raise NotImplementedError
+
 
 @known("custom:kspike_tf>SpikingActivationCell", keys=f"{_SPIKING} size")
 class SpikingActivationCell(SpikingCell):
@@ -139,6 +156,24 @@ class SpikingActivationCell(SpikingCell):
     def run(self, rows: Array, state: Array, out: Array) -> None:
         self.dynamics.run(rows, state.reshape(len(state), out.shape[2]), out)
 
+    def bind_run(self, binder: Binder, rows: Array, state: Array, out: Array) -> bool:
+        function, is_short = self.function, out.size <= threads.WORTH_THREADS
+        if not keeps_shape(function):
+            return False
+        rectifies = function is activations.relu and is_short
+        if function is not activations.linear and not rectifies:
+            given = binder.over(rows)
+            bind_activation(binder, function, rows, given)
+            rows = frozen(given)
+        if not is_short:
+            binder.call(self.run, rows, state, out)
+            return True
+        voltage = state.reshape(len(state), out.shape[2])
+        gain, height = self.dynamics.gain, float(self.dynamics.height)
+        region = _whole(out)
+        binder.call(*loops.spike_call(rows, gain, height, rectifies, region, voltage, out))
+        return True
+
 
 @known("custom:kspike_tf>LowpassCell", keys=f"{_FILTER} size")
 class LowpassCell(SpikingCell):
@@ -156,6 +191,10 @@ class LowpassCell(SpikingCell):
 
     def run(self, rows: Array, state: Array, out: Array) -> None:
         self.dynamics.run(rows, state.reshape(len(state), out.shape[2]), out)
+
+    def run_call(self, rows: Array, state: Array, out: Array) -> tuple[Any, ...]:
+        level = state.reshape(len(state), out.shape[2])
+        return loops.lowpass_call(rows, self.dynamics.decay, _whole(out), level, out)
 
 
 @known("custom:kspike_tf>AlphaCell", keys=f"{_FILTER} size")
@@ -191,6 +230,15 @@ class AlphaCell(SpikingCell):
 
     def run(self, rows: Array, state: Array, out: Array) -> None:
         self.dynamics.run(rows, state, out)
+
+    def run_call(self, rows: Array, state: Array, out: Array) -> tuple[Any, ...]:
+        decay, ramp = self.dynamics.decay, self.dynamics.ramp
+        return loops.alpha_call(rows, decay, ramp, _whole(out), state, out)
+
+
+def _whole(out: Array) -> tuple[int, int, int, int]:
+    """Return the region of all rows and units."""
+    return (0, out.shape[0], 0, out.shape[2])
 
 
 class KerasSpikingLayer(StatefulLayer):
@@ -265,6 +313,25 @@ class KerasSpikingLayer(StatefulLayer):
         check_rows(self.name, given, shapes, batch)
         return self.scan(given, x, mask=mask)[0]
 
+    @property
+    def draws_states(self) -> bool:
+        return getattr(self.cell, "seed", 0) is None
+
+    def bind_scan(self, binder: Binder, x: Array, state: State) -> Array | None:
+        if self.time_major or self.returns_state:
+            return None
+        batch, given, *size = x.shape
+        steps, units = binder.steps if given == 1 else given, math.prod(size)
+        rows = binder.view(x, (batch, given, units))
+        out = binder.empty((batch, steps, units), self.dtype)
+        if not self.cell.bind_run(binder, rows, state[0], out):
+            return None
+        if not self.reduces:
+            return out.reshape(batch, steps, *size)
+        last = binder.empty((batch, *size), self.dtype)
+        binder.call(np.copyto, last.reshape(batch, units), out[:, -1])
+        return last
+
     def scan(self, state: State, *inputs: Any, mask: Any = None) -> tuple[Any, State]:
         x = np.moveaxis(inputs[0], 0, 1) if self.time_major else inputs[0]
         mask = mask.T if self.time_major and mask is not None else mask
@@ -284,6 +351,7 @@ class SpikingActivation(KerasSpikingLayer):
     """Firing rates to spikes."""
 
     cell_class = SpikingActivationCell
+    bind_scan = KerasSpikingLayer.bind_scan
 
     def call(
         self, x: Array, initial_state: Any = None, constants: Any = None, mask: Any = None

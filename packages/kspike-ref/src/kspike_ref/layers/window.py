@@ -156,6 +156,10 @@ class Window:
             where[axis] = slice(first, last)
             yield piece, (where[0], where[1], where[2])
 
+    def takes_pieces(self, operations: int) -> bool:
+        """Return whether an example takes so long that a run may have to stop within it."""
+        return operations > _PIECE
+
     def is_long(self, operations: int) -> bool:
         """Return whether an example takes so long that the run should look whether to stop."""
         return operations > _PIECE and interrupt.current() is not None

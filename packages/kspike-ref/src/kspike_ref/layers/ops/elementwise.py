@@ -82,14 +82,6 @@ def _floor_divide(x: Array, y: Array) -> Array:
     return quotient
 
 
-def _erf(x: Array) -> Array:
-    """Return the error function."""
-    from scipy.special import erf  # 50 ms of import that few models need
-
-    y: Array = erf(x)
-    return y
-
-
 _ARITHMETIC = {
     "Add": _numbers(np.add),
     "Subtract": _numbers(np.subtract),
@@ -110,7 +102,7 @@ _ARITHMETIC = {
     "Ceil": _real(np.ceil),
     "Reciprocal": _floats(np.reciprocal),
     "Rsqrt": _floats(lambda x: 1 / np.sqrt(x)),
-    "Erf": _floats(_erf),
+    "Erf": _floats(activations.erf),
     "Relu": _numbers(activations.relu),
     "Relu6": _numbers(activations.relu6),
     # TensorFlow computes it of integers too, in float32.
