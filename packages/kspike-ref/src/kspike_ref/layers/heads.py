@@ -59,7 +59,10 @@ class HeadsLayer(Layer):
         self.is_plain = True  # never called with masks, or causally
         self.masks_heads = False  # in the last application that was looked at
         if 0 in (self.heads, self.key_heads, self.key_dim, self.value_dim):
-            raise ArchiveError("the numbers of heads and their dimensions must be positive")
+            raise ArchiveError(
+                f"layer {self.name!r} must have positive numbers of heads and dimensions. "
+                f"Received: {self.heads}, {self.key_heads}, {self.key_dim}, {self.value_dim}"
+            )
 
     def hears(self, count: int) -> bool:
         return True
@@ -161,12 +164,12 @@ class HeadsLayer(Layer):
                     f"layer {self.name!r} needs {name} of {wanted[name]}. Received: {mask!r:.80}"
                 )
         if self.masks_heads and len(given) > 1:
-            raise UnsupportedUseError("an attention_mask for each head, and another mask")
+            raise UnsupportedUseError("an attention_mask per head together with another mask")
 
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
         is_masked = check_masks(given, shapes[0])
         if is_masked and self.masks_heads:
-            raise UnsupportedUseError("an attention_mask for each head, and another mask")
+            raise UnsupportedUseError("an attention_mask per head together with another mask")
         self.is_plain = self.is_plain and not is_masked
         axes: int | None = given[0]
         return axes

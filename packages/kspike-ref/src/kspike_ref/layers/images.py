@@ -67,7 +67,9 @@ class AutoContrast(Layer):
         given = self.config.get("value_range", (0, 255))
         numbers = np.asarray(given, np.float64)
         if numbers.shape != (2,) or not np.isfinite(numbers).all() or numbers[0] == numbers[1]:
-            raise ArchiveError(f"value_range must be two numbers. Received: {given!r:.80}")
+            raise ArchiveError(
+                f"value_range must be two different, finite numbers. Received: {given!r:.80}"
+            )
         self.low, self.high = sorted(numbers.tolist())
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -107,7 +109,10 @@ class _Sized(Layer):
             raise ArchiveError(f"height and width must be from 1 to 65536. Received: {self.size}")
         data_format = self.config.get("data_format") or "channels_last"
         if data_format not in ("channels_first", "channels_last"):
-            raise ArchiveError(f"data_format must be a known one. Received: {data_format!r:.80}")
+            raise ArchiveError(
+                "data_format must be channels_first or channels_last. "
+                f"Received: {data_format!r:.80}"
+            )
         self.channels_first = data_format == "channels_first"
 
     def output_shape(self, shape: Shape) -> Shape:
