@@ -19,6 +19,7 @@ from kspike_ref.layers.activation import activation
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask
 from kspike_ref.layers.ops.products import factors
 from kspike_ref.layers.product import Product
+from kspike_ref.layers.quantized import WholeProduct, check_scales
 from kspike_ref.layers.registry import known
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError, Weights
@@ -37,11 +38,16 @@ class _Projection:
         ``(inputs, …)``, with its leading axes already made one.
     bias : ndarray, optional
         Of the outputs.
+    scale : ndarray, optional
+        Of a kernel of 8 bits.
     """
 
-    def __init__(self, kernel: Array, bias: Array | None) -> None:
+    def __init__(self, kernel: Array, bias: Array | None, scale: Array | None) -> None:
         self.shape = kernel.shape[1:]
-        self.product = Product(np.ascontiguousarray(kernel.reshape(len(kernel), -1)))
+        matrix = np.ascontiguousarray(kernel.reshape(len(kernel), -1))
+        self.product: Any = (
+            Product(matrix) if scale is None else WholeProduct(matrix, scale.reshape(-1))
+        )
         self.bias = None if bias is None else np.ascontiguousarray(bias.reshape(-1))
 
     def __call__(self, x: Array, tally: Tally) -> Array:
@@ -106,14 +112,39 @@ class _Heads(Layer):
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:
         wanted = self.weight_shapes(*shapes)
+        self.rank = len(shapes[0])
         for name, shape in wanted.items():
             place, part = name.split("/")
             inner = f"{path}/{place}_dense"  # Keras' attribute, or the property that shows it
             if not store.holds(inner):
                 inner = f"{path}/_{place}_dense"
             number = "0" if part == "kernel" else "1"
+            count = len(store.names(inner))
+            if part == "kernel" and count > 1 + self.use_bias:
+                self._load_scale(store, inner, place, shape)
             self.weights[name] = store.read(inner, number, shape, self.name).astype(self.dtype)
         self.prepare()
+
+    def _load_scale(self, store: Weights, inner: str, place: str, kernel: Shape) -> None:
+        """Read the scale of a kernel of 8 bits: only the weights tell that it is one.
+
+        Nor do they tell whether inputs are rounded; they are, unless they were exempted.
+        """
+        made = kernel[2:] if place == "output" else kernel[1:]
+        rank = self.rank - 1 + len(made)
+        number = str(1 + self.use_bias)
+        try:
+            is_int8 = store.read(inner, "0", kernel, self.name).dtype == np.int8
+            scale = store.read(inner, number, (*[1] * (rank - len(made)), *made), self.name)
+        except ArchiveError:
+            is_int8 = False
+        if not is_int8 or len(store.names(inner)) > 2 + self.use_bias:
+            raise UnsupportedUseError(
+                f"weights of {place}_dense, quantised in another way than int8. Save the model "
+                "before model.quantize"
+            )
+        self.weights[f"{place}/scale"] = scale.astype(self.dtype)
+        check_scales(self.name, self.weights)
 
     def prepare(self) -> None:
         weights = self.weights
@@ -123,6 +154,7 @@ class _Heads(Layer):
                     -1, *weights[f"{name}/kernel"].shape[2 if name == "output" else 1 :]
                 ),
                 weights.get(f"{name}/bias"),
+                weights.get(f"{name}/scale"),
             )
             for name in ("query", "key", "value", "output", *(["gate"] if self.use_gate else []))
         }
