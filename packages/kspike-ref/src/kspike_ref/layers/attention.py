@@ -125,7 +125,7 @@ class _Heads(Layer):
             self.weights[name] = store.read(inner, number, shape, self.name).astype(self.dtype)
         self.prepare()
 
-    def _load_scale(self, store: Weights, inner: str, place: str, kernel: Shape) -> None:
+    def _load_scale(self, store: Weights, inner: str, place: str, kernel: tuple[int, ...]) -> None:
         """Read the scale of a kernel of 8 bits: only the weights tell that it is one.
 
         Nor do they tell whether inputs are rounded; they are, unless they were exempted.

@@ -116,7 +116,7 @@ class Take(_Along):
         axis = self.axis(len(x))
         if isinstance(indices, tuple):
             raise self.mixes("indices that are a tensor; use keras.ops.take_along_axis, or this")
-        return (*x[:axis], *_integers(indices).shape, *x[axis + 1 :])
+        return (*x[:axis], *_whole(indices).shape, *x[axis + 1 :])
 
     def pointwise(self, *shapes: Any) -> bool:
         if not isinstance(shapes[0], tuple):
@@ -129,15 +129,16 @@ class Take(_Along):
     def call(self, x: Any, indices: Any) -> Array:
         x = np.asarray(x, None if isinstance(x, np.ndarray) else np.float32)
         axis = 0 if self.config.get("axis") in (0, -x.ndim) else self.axis(x.ndim)
-        return np.take(x, _within(self.name, _integers(indices), x.shape[axis]), axis=axis)
+        if isinstance(indices, np.ndarray) and indices.dtype.kind not in "iu":
+            self.refuse(indices.dtype, "integers as indices")
+        return np.take(x, _within(self.name, _whole(indices), x.shape[axis]), axis=axis)
 
 
-def _integers(indices: Any) -> Array:
+def _whole(indices: Any) -> Array:
+    """Return constant indices, which TensorFlow takes as integers only."""
     array = np.asarray(indices)
     if array.dtype.kind not in "iu" and array.size:
-        if array.dtype.kind != "f":
-            raise ArchiveError(f"indices must be integers. Received: {array.dtype}")
-        array = array.astype(np.int64)
+        raise ArchiveError(f"indices must be integers. Received: {indices!r:.80}")
     return array.astype(np.intp)
 
 
@@ -173,7 +174,8 @@ class TakeAlongAxis(_Along):
 
     def call(self, x: Array, indices: Array) -> Array:
         axis = self.axis(x.ndim)
-        return np.take_along_axis(x, _within(self.name, _integers(indices), x.shape[axis]), axis)
+        cut = indices.astype(np.intp)  # of floats the whole part, as in Keras
+        return np.take_along_axis(x, _within(self.name, cut, x.shape[axis]), axis)
 
 
 @known("ops:Pad")
