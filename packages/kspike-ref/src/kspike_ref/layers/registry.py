@@ -284,7 +284,7 @@ def reason(key: str, config: Mapping[str, Any]) -> str:
     kind = key.split(":", 1)[-1]
     if key == "Lambda":
         return (
-            "Lambda holds Python code, which is never run from a file; register a function for it "
+            "Lambda is Python code, which is never run from a file; register a function for it "
             f"with kspike_ref.register_layer({str(config['config'].get('name'))!r})"
         )
     if key.startswith("ops:"):
