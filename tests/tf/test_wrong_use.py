@@ -1,4 +1,4 @@
-"""What people get wrong: each message names the argument and what to do."""
+"""Wrong use: error messages name the argument and say what to do."""
 
 import inspect
 import subprocess

@@ -16,7 +16,7 @@ from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.registry import create, known, saved_name
 from kspike_ref.layers.resampling import METHODS, resize, round_to, work
 from kspike_ref.running.counts import Tally
-from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.archive import ArchiveError, Weights
 from kspike_ref.saved.limits import MAX_ELEMENTS
 
 
@@ -270,6 +270,15 @@ class Pipeline(Layer):
             (f"layers/{saved_name(layer.class_name, used)}", layer, (one,))
             for layer, one in zip(self.layers, self._shapes(shape), strict=False)
         ]
+
+    def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        # Such a file has the names of layers, and this one's parts are found by their classes.
+        if store.repeats_shared and store.holds(path):
+            raise UnsupportedUseError(
+                "a Pipeline with weights, in a whole-model .h5 file: load the file in Keras, and "
+                "save the model as .keras"
+            )
+        super().load(store, path, *shapes)
 
     def output_shape(self, shape: Shape) -> Any:
         return self._shapes(shape)[-1]
