@@ -66,9 +66,9 @@ def simple_rnn_loop(
     for t in range(span[0], span[1]):
         copy_step(projected, t - span[0], z)
         add_product(h, packed, z)
+        activate(z.reshape(-1), function)
         for row in range(rows):
             if mask[row, t]:
-                activate(z[row], function)
                 copy(z[row], h[row])
             copy(h[row], out[row, t])
 
@@ -81,37 +81,36 @@ def lstm_loop(
     """``c ← σ(f)·c + σ(i)·g(c̃)`` and ``h ← σ(o)·g(c)``, with i, f, c̃ and o from ``x + h·U``."""
     rows, units = h.shape
     gate, candidate = functions
-    z = np.empty((rows, 4 * units), out.dtype)
+    z, new = np.empty((rows, 4 * units), out.dtype), np.empty((rows, units), out.dtype)
     for t in range(span[0], span[1]):
         copy_step(projected, t - span[0], z)
         add_product(h, packed, z)
         for row in range(rows):
+            copy(z[row, 2 * units : 3 * units], new[row])
+        # Over all examples and gates at once, also the candidate: long loops cost less.
+        activate(new.reshape(-1), candidate)
+        activate(z.reshape(-1), gate)
+        for row in range(rows):
             if mask[row, t]:
-                activate(z[row, : 2 * units], gate)
-                activate(z[row, 2 * units : 3 * units], candidate)
-                activate(z[row, 3 * units :], gate)
-                lstm_row(z[row], candidate, h[row], carry[row])
+                renew_carry(z[row], new[row], carry[row])
+        activate(new.reshape(-1), candidate)
+        for row in range(rows):
+            if mask[row, t]:
+                leaves = z[row, 3 * units :]
+                for i in range(units):
+                    h[row, i] = leaves[i] * new[row, i]
             copy(h[row], out[row, t])
 
 
 @kernel
-def lstm_row(gates: Array, candidate: int, h: Array, carry: Array) -> None:
-    """Update the state of one example; its gates are overwritten."""
-    units = h.size
-    enters, stays, new, leaves = (
-        gates[:units],
-        gates[units : 2 * units],
-        gates[2 * units : 3 * units],
-        gates[3 * units :],
-    )
-    for i in range(units):
-        new[i] *= enters[i]
-    for i in range(units):
+def renew_carry(gates: Array, new: Array, carry: Array) -> None:
+    """``c ← f·c + i·new`` of one example; ``new`` is overwritten with it."""
+    stays = gates[new.size :]
+    for i in range(new.size):
+        new[i] *= gates[i]
+    for i in range(new.size):
         carry[i] = stays[i] * carry[i] + new[i]
-        h[i] = carry[i]
-    activate(h, candidate)
-    for i in range(units):
-        h[i] *= leaves[i]
+        new[i] = carry[i]
 
 
 @kernel
