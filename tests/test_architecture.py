@@ -91,6 +91,7 @@ EXCEPTIONS: dict[str, set[str]] = {
         "kspike_ref.kernels.matmul",
         "kspike_ref.layers.activation",
         "kspike_ref.layers.base",
+        "kspike_ref.layers.heads",
         "kspike_ref.layers.merge",
         "kspike_ref.layers.normalization",
         "kspike_ref.layers.shape",

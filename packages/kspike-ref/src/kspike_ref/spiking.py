@@ -118,8 +118,8 @@ def spiking_activation(
         In spikes; of a shape that broadcasts to ``(batch, *units)``, rounded to the grid. To go
         on where a call ended, give the voltage that it returned.
     seed : int, optional
-        Draws the initial voltage by `initial_voltage`, one for a unit, the same for all examples.
-        Without a seed and a voltage, each example and each call has its own.
+        Seed of the initial voltages (see `initial_voltage`), one per unit, shared by all examples.
+        Without a seed and a voltage, they are drawn per example, anew for every call.
     time_major : bool
         Whether ``rates`` are ``(time, batch, *units)``.
     out : ndarray, optional

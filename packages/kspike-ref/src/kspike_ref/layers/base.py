@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods of subclasses in this file are documented in Layer)
-"""What a layer is, and what it says where it cannot be."""
+"""The `Layer` base class, and the errors that layers raise."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _KINDS = {
 
 
 class UnsupportedLayerError(NotImplementedError):
-    """A model holds layers that nobody registered.
+    """A model holds layers, or uses of layers, that are not supported.
 
     Parameters
     ----------
     layers : sequence of str
-        All of them, each with its name and what it is.
+        All of them, with their names and the reasons.
 
     Attributes
     ----------
