@@ -9,7 +9,7 @@ import pathlib
 import re
 from collections.abc import Iterator
 
-from benchmarks import behind, costs, environments, figures, machine, tables
+from benchmarks import behind, costs, environments, figures, machine, models, tables
 from benchmarks.contestants import PEERS
 from benchmarks.results import Result, Store
 from benchmarks.works import DYNAMICS, every_work
@@ -80,6 +80,7 @@ def sections(store: Store) -> Iterator[str]:
     yield from _layers(store, "forward", "kspike_ref", "Layers, forward")
     yield from _layers(store, "gradient", "kspike_tf", "Layers, forward and backward")
     yield from _model(store)
+    yield from _beside(store)
     if results := store.group("convolution"):
         shape = "3×3, 32→64 channels, 16×16 pixels"
         yield (
@@ -151,6 +152,28 @@ def _model(store: Store) -> Iterator[str]:
         found = [results[kind] for kind in kinds if kind in results]
         if found:
             yield tables.side_by_side(found, ours, lambda r: MODEL_TITLES[r["work"]["kind"]])
+
+
+BESIDE_TITLES = {
+    "static": "each image shown for 10 steps",
+    "varying": "another image at every step",
+    "one": "one image, 10 steps",
+}
+
+
+def _beside(store: Store) -> Iterator[str]:
+    results = {result["work"]["kind"]: result for result in store.group("beside")}
+    if not results:
+        return
+    yield "## Models one step beside it\n\nKeras runs what kspike_tf trained; all cores."
+    for name, title in models.TITLES.items():
+        kinds = [f"{how}-{name}" for how in BESIDE_TITLES]
+        found = [results[kind] for kind in kinds if kind in results]
+        if found:
+            table = tables.side_by_side(
+                found, "kspike_ref", lambda r: BESIDE_TITLES[r["work"]["kind"].partition("-")[0]]
+            )
+            yield f"### {title}\n\n{table}"
 
 
 def _costs(store: Store) -> Iterator[str]:

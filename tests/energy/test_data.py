@@ -11,7 +11,8 @@ import pytest
 from kspike_energy import Layer, ModelEnergy, Network
 
 ASSUMPTIONS = {
-    "dt", "timesteps_per_inference", "events", "input_coding", "padding",
+    "dt", "dt_from", "timesteps_per_inference", "timesteps_from",
+    "events", "input_coding", "padding",
     "convention", "normalization",
     "time_axis",
 }  # fmt: skip
@@ -40,9 +41,9 @@ def test_dictionary(energy):
 
 
 def test_json_says_the_same(energy):
-    data = json.loads(energy.to_json(["cpu", "loihi"], dt=0.002))
+    data = json.loads(energy.to_json(["cpu", "loihi"], 5, dt=0.002))
     assert data["assumptions"]["dt"] == 0.002
-    assert data["totals"] == energy.to_dict(["cpu", "loihi"], dt=0.002)["totals"]
+    assert data["totals"] == energy.to_dict(["cpu", "loihi"], 5, dt=0.002)["totals"]
 
 
 def test_records_for_pandas(energy):

@@ -72,7 +72,10 @@ def test_modules_and_functions_stay_small():
         assert lines <= 385, name
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
-                assert node.end_lineno - node.lineno < 50, (name, node.name)
+                lines = node.end_lineno - node.lineno
+                if ast.get_docstring(node):
+                    lines -= node.body[0].end_lineno - node.body[0].lineno
+                assert lines < 50, (name, node.name)
 
 
 def test_imports_have_no_circle_and_no_private_names():

@@ -24,6 +24,7 @@ class _Drawn:
         return True
 
     assets = None
+    repeats_shared = False
 
     def read(self, path, name, shape, layer):
         return self.rng.normal(0, 1, shape)

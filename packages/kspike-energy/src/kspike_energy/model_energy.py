@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from kspike_energy.adapters import find_adapter
 from kspike_energy.build_network import build_network
-from kspike_energy.checks import check_count, dt_or_default
+from kspike_energy.checks import check_count
 from kspike_energy.compare import compare_devices
 from kspike_energy.config import default
 from kspike_energy.devices import Device, DeviceTable
@@ -188,14 +188,17 @@ class ModelEnergy:
         )
 
     def _repr_html_(self) -> str:
-        return html_table([layer_dict(x, default.dt, self.events) for x in self.network.layers])
+        return html_table([layer_dict(self._estimate(), layer) for layer in self.network.layers])
 
-    def _estimate(self, timesteps: int, dt: float | None) -> Estimate:
-        steps = check_count("timesteps_per_inference", timesteps)
-        return Estimate(self.network, self._settings, steps, dt_or_default(dt))
+    def _estimate(self, timesteps: int | None = None, dt: float | None = None) -> Estimate:
+        return Estimate.of(self.network, self._settings, timesteps, dt)
 
     def layer_energy(
-        self, layer: Any, device: str, timesteps_per_inference: int = 1, dt: float | None = None
+        self,
+        layer: Any,
+        device: str,
+        timesteps_per_inference: int | None = None,
+        dt: float | None = None,
     ) -> tuple[float, float]:
         """Estimate the energy of one layer, summed over all its applications.
 
@@ -216,7 +219,7 @@ class ModelEnergy:
         return estimate.layer(estimate.find(layer), figures)
 
     def total_energy(
-        self, device: str, timesteps_per_inference: int = 1, dt: float | None = None
+        self, device: str, timesteps_per_inference: int | None = None, dt: float | None = None
     ) -> float:
         """Estimate the energy of the whole network, in joules per inference.
 
@@ -228,9 +231,11 @@ class ModelEnergy:
         device : str
             Name of a device.
         timesteps_per_inference : int, optional
-            Time steps per inference on a spiking device.
+            Time steps per inference on a spiking device: by default those of ``example_data``, or
+            1 for a network described by hand. Static data need a number.
         dt : float, optional
-            Length of a time step there, in seconds; ``kspike_energy.default.dt`` by default.
+            Length of a time step there, in seconds: by default the layers' own, or
+            ``kspike_energy.default.dt``.
 
         Raises
         ------
@@ -241,7 +246,7 @@ class ModelEnergy:
         return self._estimate(timesteps_per_inference, dt).total(figures)
 
     def energy_range(
-        self, device: str, timesteps_per_inference: int = 1, dt: float | None = None
+        self, device: str, timesteps_per_inference: int | None = None, dt: float | None = None
     ) -> tuple[float, float]:
         """Estimate `total_energy` with the lowest and the highest figures of a device."""
         figures = DEVICES.get_device(device)
@@ -250,7 +255,7 @@ class ModelEnergy:
     def compare(
         self,
         devices: Sequence[str] | None = None,
-        timesteps_per_inference: int = 1,
+        timesteps_per_inference: int | None = None,
         dt: float | None = None,
         baseline: str = "cpu",
         *,
@@ -270,7 +275,7 @@ class ModelEnergy:
             A shorter name for ``timesteps_per_inference``.
         """
         if timesteps is not None:
-            if timesteps_per_inference != 1:
+            if timesteps_per_inference is not None:
                 raise TypeError("pass either timesteps_per_inference or timesteps, not both")
             timesteps_per_inference = check_count("timesteps", timesteps)
         names = list(devices) if devices is not None else list(DEVICES)[:6]
@@ -280,14 +285,16 @@ class ModelEnergy:
             DEVICES.get_device(baseline),
         )
 
-    def assumptions(self, timesteps_per_inference: int, dt: float) -> dict[str, Any]:
+    def assumptions(
+        self, timesteps_per_inference: int | None = None, dt: float | None = None
+    ) -> dict[str, Any]:
         """Return all assumptions of an estimate as plain data."""
         return self._estimate(timesteps_per_inference, dt).assumptions()
 
     def summary(
         self,
         columns: Sequence[str] = DEFAULT_COLUMNS,
-        timesteps_per_inference: int = 1,
+        timesteps_per_inference: int | None = None,
         dt: float | None = None,
         line_length: int = 98,
         print_warnings: bool = True,
@@ -314,7 +321,7 @@ class ModelEnergy:
     def summary_string(
         self,
         columns: Sequence[str] = DEFAULT_COLUMNS,
-        timesteps_per_inference: int = 1,
+        timesteps_per_inference: int | None = None,
         dt: float | None = None,
         line_length: int = 98,
         print_warnings: bool = True,
@@ -324,17 +331,16 @@ class ModelEnergy:
         check_count("line_length", line_length)
         return summary_text(estimate, columns, DEVICES, line_length, notes=print_warnings)
 
-    def _devices(self, names: Sequence[str] | None) -> list[Device]:
+    def _devices(self, names: Sequence[str] | None, estimate: Estimate) -> list[Device]:
         """Return devices by name; by default all whose energy can be estimated."""
         if names is not None:
             return [DEVICES.get_device(name) for name in names]
-        known = self.network.has_rates(default.dt, self.events)
-        return [device for device in DEVICES.values() if known or not device.spiking]
+        return [device for device in DEVICES.values() if estimate.has_rates or not device.spiking]
 
     def to_records(
         self,
         devices: Sequence[str] | None = None,
-        timesteps_per_inference: int = 1,
+        timesteps_per_inference: int | None = None,
         dt: float | None = None,
     ) -> list[dict[str, Any]]:
         """Return one flat dictionary per device and layer, ready for ``pandas.DataFrame``.
@@ -347,13 +353,13 @@ class ModelEnergy:
         timesteps_per_inference, dt
             As in `total_energy`.
         """
-        figures = self._devices(devices)
-        return estimate_records(self._estimate(timesteps_per_inference, dt), figures)
+        estimate = self._estimate(timesteps_per_inference, dt)
+        return estimate_records(estimate, self._devices(devices, estimate))
 
     def to_dict(
         self,
         devices: Sequence[str] | None = None,
-        timesteps_per_inference: int = 1,
+        timesteps_per_inference: int | None = None,
         dt: float | None = None,
     ) -> dict[str, Any]:
         """Return the whole estimate as plain data, for the parameters of `to_records`.
@@ -361,13 +367,13 @@ class ModelEnergy:
         Its keys are "model", "assumptions", "devices" (with sources), "layers" (counts, rate, and
         energy by device), "totals", "connections", "neurons" and "left_out".
         """
-        figures = self._devices(devices)
-        return estimate_dict(self._estimate(timesteps_per_inference, dt), figures)
+        estimate = self._estimate(timesteps_per_inference, dt)
+        return estimate_dict(estimate, self._devices(devices, estimate))
 
     def to_json(
         self,
         devices: Sequence[str] | None = None,
-        timesteps_per_inference: int = 1,
+        timesteps_per_inference: int | None = None,
         dt: float | None = None,
         indent: int | None = 2,
     ) -> str:

@@ -40,7 +40,9 @@ class Synapses:
     active : float or None, optional
         Mean number of events per element and time step. A value that is not zero is an event.
     coding : {"rate", "events", "dense"}, optional
-        How the signal is presented to a spiking device.
+        How a spiking device receives the signal.
+    dt : float or None, optional
+        Time step in seconds of the layer that emits the signal, if it has one of its own.
     weighted_rate : float or None, optional
         Sum over the elements of fan-out × mean absolute value.
     operations : int or float or None, optional
@@ -53,6 +55,7 @@ class Synapses:
     rate: float | None = None
     active: float | None = None
     coding: str = "rate"
+    dt: float | None = None
     weighted_rate: float | None = None
     operations: int | float | None = None
     samples: int = 0
@@ -127,6 +130,9 @@ class Layer:
     once : bool, optional
         Whether it runs once per inference, behind the end of the time axis. The exact count uses
         this.
+    whole : bool, optional
+        Whether its counts are those of a whole sequence, as in attention: it runs once per
+        inference.
     node_stats : dict, optional
         "connections", "neurons" and "spiking" by the framework's own node. A node that runs
         several times, in a nested model, holds the sum.
@@ -153,6 +159,7 @@ class Layer:
         problem: str = "",
         layer: Any = None,
         once: bool = False,
+        whole: bool = False,
         node_stats: Mapping[Any, dict[str, Any]] | None = None,
     ) -> None:
         self.name = str(name)
@@ -171,6 +178,7 @@ class Layer:
         self.problem = problem
         self.layer = layer
         self.once = once
+        self.whole = whole
         self.node_stats = dict(node_stats or {})
 
     def __repr__(self) -> str:
@@ -193,16 +201,28 @@ class Layer:
         """Connections of all its applications."""
         return sum(s.connections for terms in self.synapses for s in terms)
 
-    def rate(self, dt: float) -> float | None:
+    def signals(self, dt: float, own_dt: bool) -> list[tuple[Synapses, float]]:
+        """Return the synapses of all applications, with the time step of their signals.
+
+        Parameters
+        ----------
+        dt : float
+            Time step in seconds.
+        own_dt : bool
+            Whether signals that have a time step of their own keep it.
+        """
+        every = [s for terms in self.synapses for s in terms]
+        return [(s, (s.dt if own_dt else None) or dt) for s in every]
+
+    def rate(self, dt: float, own_dt: bool = False) -> float | None:
         """Return the mean firing rate of its inputs in Hz, weighted by their connections.
 
-        So ``connections × rate × dt`` is the number of synaptic operations in a time step.
+        So ``connections × rate × dt`` is the number of synaptic operations per time step.
         """
         known = [
             (s.connections, rate)
-            for terms in self.synapses
-            for s in terms
-            if (rate := s.rate_at(dt)) is not None
+            for s, step in self.signals(dt, own_dt)
+            if (rate := s.rate_at(step)) is not None
         ]
         if not known:
             return None
@@ -212,9 +232,9 @@ class Layer:
             return finite(what, lambda: math.fsum(rate for _, rate in known) / len(known))
         return finite(what, lambda: math.fsum(c * r for c, r in known) / sum(weights))
 
-    def synops(self, dt: float, events: str = "mean") -> float | None:
+    def synops(self, dt: float, events: str = "mean", own_dt: bool = False) -> float | None:
         """Return synaptic operations per time step, summed over its applications."""
-        parts = [s.synops(dt, events) for terms in self.synapses for s in terms]
+        parts = [s.synops(step, events) for s, step in self.signals(dt, own_dt)]
         known = [part for part in parts if part is not None]
         if len(known) != len(parts):
             return None
@@ -254,6 +274,8 @@ class Network:
         Number of weights of the whole network.
     time_axis : str, optional
         Description of the time axis, for reports.
+    data_steps : sequence of int, optional
+        Numbers of time steps of the sequences in the example data, each once.
 
     Raises
     ------
@@ -267,6 +289,7 @@ class Network:
     name: str = "network"
     params: int | None = None
     time_axis: str = BY_HAND
+    data_steps: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         layers = list(self.layers)
@@ -319,11 +342,6 @@ class Network:
             if rate is not None:
                 rates.setdefault(layer.key, rate)
         return rates
-
-    def has_rates(self, dt: float, events: str) -> bool:
-        """Return whether the rates of all layers that could be counted are known."""
-        counted = (layer for layer in self.layers if not layer.problem)
-        return all(layer.synops(dt, events) is not None for layer in counted)
 
     @property
     def gaps(self) -> list[Layer]:

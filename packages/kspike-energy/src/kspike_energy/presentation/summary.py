@@ -72,7 +72,6 @@ def _shape_cell(layer: Layer) -> str:
 
 def _plain_columns(estimate: Estimate) -> dict[str, tuple[str, Callable[[Layer], str]]]:
     """Return header and cells of every column that is about no device."""
-    dt, events = estimate.dt, estimate.settings.events
 
     def counted(cell: Callable[[Layer], str]) -> Callable[[Layer], str]:
         return lambda layer: "?" if layer.problem else cell(layer)
@@ -83,8 +82,8 @@ def _plain_columns(estimate: Estimate) -> dict[str, tuple[str, Callable[[Layer],
         "params": ("Param #", lambda layer: str(layer.params)),
         "connections": ("Conn #", counted(lambda layer: str(layer.connections))),
         "neurons": ("Neuron #", counted(lambda layer: str(layer.neurons))),
-        "rate": ("Rate [Hz]", lambda layer: number(layer.rate(dt))),
-        "synops": ("Synops/step", counted(lambda layer: number(layer.synops(dt, events), 4))),
+        "rate": ("Rate [Hz]", lambda layer: number(estimate.rate(layer))),
+        "synops": ("Synops/step", counted(lambda layer: number(estimate.synops(layer), 4))),
         "spiking": ("Spiking?", counted(lambda layer: yes_no(layer.spiking))),
     }
 
@@ -178,9 +177,15 @@ def _spiking_notes(estimate: Estimate, names: Sequence[str]) -> list[str]:
     settings, network = estimate.settings, estimate.network
     coding = f"; the network's input is coded as {settings.input_coding!r}"
     notes = [
-        f"{', '.join(names)}: {estimate.timesteps} time steps of dt = {estimate.dt:g} s per "
-        f"inference; events = {settings.events!r}{'' if network.time_axis == BY_HAND else coding}."
+        f"{', '.join(names)}: {estimate.steps} time steps per inference "
+        f"({estimate.timesteps_from}) of dt = {estimate.dt:g} s ({estimate.dt_from}); "
+        f"events = {settings.events!r}{'' if network.time_axis == BY_HAND else coding}."
     ]
+    if estimate.busy:
+        notes.append(
+            "These layers receive more than one event per element and step on average: "
+            f"{estimate.busy}. Are their inputs rates in Hz? See input_coding."
+        )
     unfit = [layer.name for layer in network.layers if not layer.spiking]
     if unfit:
         notes.append(

@@ -25,6 +25,7 @@ from kspike_ref.layers.attention import query_value_key
 from kspike_ref.layers.attention_masks import check_masks, mask_fits, masked_softmax
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.product import Product
+from kspike_ref.layers.quantized import WholeProduct, check_scales
 from kspike_ref.layers.registry import known
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError, Weights
@@ -59,7 +60,10 @@ class HeadsLayer(Layer):
         self.is_plain = True  # never called with masks, or causally
         self.masks_heads = False  # in the last application that was looked at
         if 0 in (self.heads, self.key_heads, self.key_dim, self.value_dim):
-            raise ArchiveError("the numbers of heads and their dimensions must be positive")
+            raise ArchiveError(
+                f"layer {self.name!r} must have positive numbers of heads and dimensions. "
+                f"Received: {self.heads}, {self.key_heads}, {self.key_dim}, {self.value_dim}"
+            )
 
     def hears(self, count: int) -> bool:
         return True
@@ -90,22 +94,49 @@ class HeadsLayer(Layer):
         return found
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        self.rank = len(shapes[0])
         for name, shape in self.weight_shapes(*shapes).items():
             place, part = name.split("/")
             inner = f"{path}/{place}_dense"  # Keras' attribute, or the property that shows it
             if not store.holds(inner):
                 inner = f"{path}/_{place}_dense"
             number = "0" if part == "kernel" else "1"
+            if part == "kernel" and len(store.names(inner)) > 1 + self.use_bias:
+                self._load_scale(store, inner, place, shape)
             self.weights[name] = store.read(inner, number, shape, self.name).astype(self.dtype)
         self.prepare()
 
+    def _load_scale(self, store: Weights, inner: str, place: str, kernel: tuple[int, ...]) -> None:
+        """Read the scale of a kernel of 8 bits, which only the weights tell apart.
+
+        They do not tell whether inputs are rounded: they are, unless they were exempted.
+        """
+        made = kernel[2:] if place == "output" else kernel[1:]
+        shape = (*[1] * (self.rank - 1), *made)
+        try:
+            is_int8 = store.read(inner, "0", kernel, self.name).dtype == np.int8
+            scale = store.read(inner, str(1 + self.use_bias), shape, self.name)
+        except ArchiveError:
+            is_int8 = False
+        if not is_int8 or len(store.names(inner)) > 2 + self.use_bias:
+            raise UnsupportedUseError(
+                f"weights of {place}_dense, quantised in another way than int8. Save the model "
+                "before model.quantize"
+            )
+        self.weights[f"{place}/scale"] = scale.astype(self.dtype)
+        check_scales(self.name, self.weights)
+
     def prepare(self) -> None:
-        self.products = {}
+        self.products: dict[str, Any] = {}
         for name, kernel in self.weights.items():
             if name.endswith("/kernel"):
                 depth = math.prod(kernel.shape[: 2 if name == "output/kernel" else 1])
                 matrix = np.ascontiguousarray(kernel.reshape(depth, -1))
-                self.products[name.removesuffix("/kernel")] = Product(matrix)
+                place = name.removesuffix("/kernel")
+                scale = self.weights.get(f"{place}/scale")
+                self.products[place] = (
+                    Product(matrix) if scale is None else WholeProduct(matrix, scale.reshape(-1))
+                )
         self.gate = activation("sigmoid")
 
     def _project(self, name: str, x: Array, tally: Tally) -> Array:
@@ -161,12 +192,12 @@ class HeadsLayer(Layer):
                     f"layer {self.name!r} needs {name} of {wanted[name]}. Received: {mask!r:.80}"
                 )
         if self.masks_heads and len(given) > 1:
-            raise UnsupportedUseError("an attention_mask for each head, and another mask")
+            raise UnsupportedUseError("an attention_mask per head together with another mask")
 
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
         is_masked = check_masks(given, shapes[0])
         if is_masked and self.masks_heads:
-            raise UnsupportedUseError("an attention_mask for each head, and another mask")
+            raise UnsupportedUseError("an attention_mask per head together with another mask")
         self.is_plain = self.is_plain and not is_masked
         axes: int | None = given[0]
         return axes
