@@ -30,6 +30,7 @@ def test_public_names():
         "Network",
         "Node",
         "default",
+        "fit_device",
         "model_energy",
         "register_adapter",
     ]
@@ -69,7 +70,7 @@ def trees():
 def test_modules_and_functions_stay_small():
     for name, tree in trees().items():
         lines = max((node.end_lineno for node in tree.body), default=0)
-        assert lines <= 385, name
+        assert lines <= 350, name
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
                 lines = node.end_lineno - node.lineno

@@ -16,8 +16,9 @@ from kspike_energy.counting.statistics import add_stats, stats_dict
 from kspike_energy.measuring.activity import Activity
 from kspike_energy.measuring.batches import peek, shapes_of_data
 from kspike_energy.measuring.measure import Measured, measure
-from kspike_energy.network import Layer, Network, Synapses
+from kspike_energy.network import Layer, Network
 from kspike_energy.settings import Settings
+from kspike_energy.synapses import Synapses
 
 __all__ = ["build_network"]
 

@@ -34,7 +34,7 @@ def compare_devices(estimate: Estimate, devices: Sequence[Device], baseline: Dev
     if not devices:
         raise ValueError("devices must name at least one device. Received: devices=[]")
     base_energy = estimate.total(baseline)
-    spiking = any(device.spiking for device in (*devices, baseline))
+    spiking = any(device.needs_rates for device in (*devices, baseline))
     steps = estimate.steps if spiking else estimate.timesteps or 1
     return Comparison(
         estimate.network.name,
@@ -45,7 +45,7 @@ def compare_devices(estimate: Estimate, devices: Sequence[Device], baseline: Dev
         tuple(
             _break_even(estimate, layer, device, baseline)
             for device in devices
-            if device.spiking and not baseline.spiking
+            if device.needs_rates and not baseline.spiking
             for layer in estimate.counted
             if layer.connections
         ),
@@ -73,12 +73,11 @@ def _device_energy(
 def _break_even(estimate: Estimate, layer: Layer, device: Device, baseline: Device) -> BreakEven:
     """Return the rate at which a layer costs the same on both devices.
 
-    E_synop · connections · rate · dt · T + E_neuron · neurons · T = energy of the baseline,
-    solved for the rate.
+    E_synop · connections · rate · dt · T + E_neuron · neurons · T = energy of the baseline for
+    this layer, solved for the rate.
     """
     dt, timesteps = estimate.dt_of(layer), estimate.steps_of(layer)
-    ordinary = layer.connections * baseline.energy_per_synop
-    ordinary += layer.neurons * (baseline.energy_per_neuron or 0.0)
+    ordinary = sum(estimate.layer(layer, baseline))
     updates = layer.neurons * timesteps * (device.energy_per_neuron or 0.0)
     per_hertz = layer.connections * dt * timesteps * device.energy_per_synop
     rate = estimate.rate(layer)

@@ -9,6 +9,7 @@ from typing import Any
 from kspike_energy.checks import check_count, did_you_mean, finite
 from kspike_energy.config import check_dt, default
 from kspike_energy.devices import Device
+from kspike_energy.devices.overhead import Workload
 from kspike_energy.network import BY_HAND, Layer, Network
 from kspike_energy.settings import Settings
 
@@ -33,6 +34,8 @@ class Estimate:
         Length of a time step on a spiking device, in seconds.
     dt_from : str
         Origin of this length, for reports.
+    batch_size : int
+        Inferences per call, which share a device's energies per call and kernel.
     own_dt : bool
         Whether signals of layers with a time step of their own keep it.
     """
@@ -43,11 +46,17 @@ class Estimate:
     timesteps_from: str
     dt: float
     dt_from: str
+    batch_size: int = 1
     own_dt: bool = False
 
     @classmethod
     def of(
-        cls, network: Network, settings: Settings, timesteps: int | None, dt: float | None
+        cls,
+        network: Network,
+        settings: Settings,
+        timesteps: int | None = None,
+        dt: float | None = None,
+        batch_size: int = 1,
     ) -> "Estimate":
         """Return an estimate, with defaults from the layers and the data.
 
@@ -59,6 +68,8 @@ class Estimate:
             Time steps per inference; those of the data for None.
         dt : float or None
             Length of a time step in seconds; the layers' own for None, or the default.
+        batch_size : int
+            Inferences per call.
 
         Raises
         ------
@@ -72,7 +83,8 @@ class Estimate:
             steps_from = "as passed"
         if dt is not None:
             length, length_from, own = check_dt(dt), "as passed", False
-        return cls(network, settings, steps, steps_from, length, length_from, own)
+        size = check_count("batch_size", batch_size)
+        return cls(network, settings, steps, steps_from, length, length_from, size, own)
 
     @property
     def steps(self) -> int:
@@ -91,6 +103,11 @@ class Estimate:
                 f"example_data has {why}"
             )
         return self.timesteps
+
+    @property
+    def workload(self) -> Workload:
+        """The parts of one call that a device's overheads depend on."""
+        return self.network.workload(self.batch_size)
 
     @property
     def counted(self) -> list[Layer]:
@@ -128,7 +145,7 @@ class Estimate:
         ValueError
             If the device is spiking and the layer's rate is unknown.
         """
-        if not device.spiking:
+        if not device.needs_rates:
             return float(layer.connections), float(layer.neurons)
         synops = self.synops(layer)
         if synops is None:
@@ -141,16 +158,23 @@ class Estimate:
         return finite(what, lambda: synops * steps), float(layer.neurons * steps)
 
     def layer(self, layer: Layer, device: Device) -> tuple[float, float]:
-        """Return joules per inference of a layer: of synaptic operations, and of unit updates."""
-        synops, updates = self.operations(layer, device)
+        """Return joules per inference of a layer: of synaptic operations, and of unit updates.
+
+        The first includes the layer's share of the energy per kernel.
+        """
         what = f"the energy of layer {layer.name!r} on {device.name!r}"
+        launches = layer.kernels * device.energy_per_kernel / self.batch_size
+        per_op = device.energy_per_op
+        if per_op is not None:
+            return finite(what, lambda: layer.connections * per_op + launches), 0.0
+        synops, updates = self.operations(layer, device)
         return (
-            finite(what, lambda: synops * device.energy_per_synop),
+            finite(what, lambda: synops * device.energy_per_synop + launches),
             finite(what, lambda: updates * (device.energy_per_neuron or 0.0)),
         )
 
     def total(self, device: Device) -> float:
-        """Return joules per inference of all layers that could be counted.
+        """Return joules per inference of all layers that could be counted, and of the call.
 
         Warns
         -----
@@ -158,19 +182,38 @@ class Estimate:
             If the device is spiking, and a layer has another time step or receives more than one
             event per element and step.
         """
-        if device.spiking:
+        if device.needs_rates:
             for text in (self._dt_warning(), self._rate_warning()):
                 if text:
                     warnings.warn(text, stacklevel=3)
         parts = [part for layer in self.counted for part in self.layer(layer, device)]
+        parts.append(device.energy_per_call / self.batch_size)
         return finite(f"the total energy on {device.name!r}", lambda: math.fsum(parts))
 
     def range(self, device: Device) -> tuple[float, float]:
-        """Return joules per inference with a device's lowest and highest published figures."""
-        operations = [self.operations(layer, device) for layer in self.counted]
+        """Return joules per inference with a device's lowest and highest published figures.
+
+        For a device that was fitted to measurements: the prediction interval of its fit.
+        """
         what = f"the range of energies on {device.name!r}"
+        if device.energy_per_op is not None:
+            total = self.total(device)
+            factor = device.fit.interval(self.workload) if device.fit else 1.0
+            return total / factor, finite(what, lambda: total * factor)
+        workload = self.workload
+        fixed = device.energy_per_call + workload.kernels * device.energy_per_kernel
+        operations = [self.operations(layer, device) for layer in self.counted]
         low, high = (
-            finite(what, partial(math.fsum, [x for s, n in operations for x in (s * a, n * b)]))
+            finite(
+                what,
+                partial(
+                    math.fsum,
+                    [
+                        fixed / self.batch_size,
+                        *(x for s, n in operations for x in (s * a, n * b)),
+                    ],
+                ),
+            )
             for a, b in zip(device.synop_low_high, device.neuron_low_high, strict=True)
         )
         return low, high
@@ -202,6 +245,7 @@ class Estimate:
             "dt_from": self.dt_from,
             "timesteps_per_inference": self.timesteps,
             "timesteps_from": self.timesteps_from,
+            "batch_size": self.batch_size,
             "events": self.settings.events,
             "input_coding": self.settings.input_coding,
             **asdict(self.settings.options),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from kspike_energy.checks import did_you_mean
 from kspike_energy.devices import Device, DeviceTable
+from kspike_energy.devices.overhead import Fit
 from kspike_energy.estimate import Estimate
 from kspike_energy.network import BY_HAND, Layer
 from kspike_energy.presentation.tables import number, text_table, yes_no
@@ -134,6 +135,9 @@ def _total_line(estimate: Estimate, device: Device) -> str:
     if device.has_range:
         low, high = estimate.range(device)
         text += f" (published figures: {low:.2e} to {high:.2e})"
+    if device.fit is not None:
+        low, high = estimate.range(device)
+        text += f" ({low:.2e} to {high:.2e}; {device.fit.statement(estimate.workload)})"
     if device.energy_per_neuron is None:
         text += " (synaptic operations only)"
     gaps = len(estimate.network.gaps)
@@ -156,8 +160,9 @@ def _count_totals(estimate: Estimate, columns: Sequence[str]) -> list[str]:
 def _notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
     """Return gaps and assumptions, the most surprising first."""
     notes = [f"NOT COUNTED: {layer.problem}." for layer in estimate.network.gaps]
-    spiking = [device.name for device in devices if device.spiking]
-    ordinary = [device.name for device in devices if not device.spiking]
+    spiking = [device.name for device in devices if device.needs_rates]
+    ordinary = [d.name for d in devices if not d.spiking and d.fit is None]
+    fitted = [(device, device.fit) for device in devices if device.fit is not None]
     if spiking:
         notes += _spiking_notes(estimate, spiking)
     if ordinary:
@@ -165,12 +170,26 @@ def _notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
             f"{', '.join(ordinary)}: every connection once per inference, as in an "
             "ordinary network."
         )
+    notes += [_fitted_note(estimate, device, fit) for device, fit in fitted]
+    if len(fitted) == len(devices) > 0:
+        return [*notes, _counting_note(estimate)]
     return [
         *notes,
         _counting_note(estimate),
         "Only arithmetic is estimated. Moving data, memory, static power and overhead are left "
         "out, and are often the larger part.",
     ]
+
+
+def _fitted_note(estimate: Estimate, device: Device, fit: Fit) -> str:
+    """Return the accuracy of a fitted device, and the energy that no layer shows."""
+    batch = estimate.batch_size
+    call = device.energy_per_call / batch
+    return (
+        f"{device.name}: fitted to {fit.points} measurements of {fit.family}; left out of the fit, "
+        f"they are within a factor of {fit.median:.3g} in the median and {fit.worst:.3g} at worst. "
+        f"Batch size {batch}; {call:.2g} J of every inference belong to the call, not to a layer."
+    )
 
 
 def _spiking_notes(estimate: Estimate, names: Sequence[str]) -> list[str]:

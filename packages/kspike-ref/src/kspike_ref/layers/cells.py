@@ -28,7 +28,9 @@ COMPILED: dict[Any, int] = {
     activations.hard_sigmoid: compiled.HARD_SIGMOID,
     hard_sigmoid_of_keras_2: compiled.HARD_SIGMOID_OF_KERAS_2,
 }
-PIECE = 1 << 26  # multiply-adds, of some milliseconds, after which Ctrl-C is looked for
+# Numbers that the inputs of some steps contribute: in the L2 cache, and not fresh from the system
+# each time. Between two such pieces the loops look for Ctrl-C.
+PIECE = 1 << 16
 
 
 class Cell(Layer):
@@ -193,7 +195,6 @@ class GatedCell(Cell):
         self, x: Array, states: list[Array], functions: tuple[int, int], mask: Array, tally: Tally
     ) -> tuple[Array, list[Array]]:
         """Return the outputs of all steps, and the states after them."""
-        projected = frozen(self.project(x, tally))
         rows, steps = x.shape[:2]
         width = self.gates * self.units
         if rows * steps * self.units:
@@ -201,10 +202,11 @@ class GatedCell(Cell):
         after = [np.array(state, self.dtype, order="C") for state in states]
         out = np.empty((rows, steps, self.units), self.dtype)
         stop = interrupt.current()
-        piece = max(1, steps if stop is None else PIECE // max(1, rows * self.units * width))
+        piece = max(1, PIECE // max(1, rows * width))
         for first in range(0, steps, piece):
             interrupt.check(stop)
             span = first, min(steps, first + piece)
+            projected = frozen(self.project(x[:, slice(*span)], tally))
             self.loop(projected, *self.matrices(), functions, mask, span, *after, out)
         return out, after
 

@@ -13,24 +13,26 @@ References
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kspike_ref.layers.activation import activation
 from kspike_ref.layers.attention import query_value_key
-from kspike_ref.layers.attention_masks import check_masks, mask_fits, masked_softmax
+from kspike_ref.layers.attention_masks import (
+    MASKS,
+    allowed_keys,
+    check_mask_shapes,
+    check_masks,
+    masked_softmax,
+)
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.quantized import WholeProduct, check_scales
 from kspike_ref.layers.registry import known
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError, Weights
-
-_MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask")
 
 
 class HeadsLayer(Layer):
@@ -162,37 +164,19 @@ class HeadsLayer(Layer):
             sources = (value, key) if i in axes else (value, key, query)
             if len({shape[i] for shape in sources} - {None}) > 1:
                 raise ArchiveError(f"layer {self.name!r}: shapes that do not fit: {shapes}")
-        if any(options.get(name) is not None for name in _MASKS) or options.get("use_causal_mask"):
+        alone, seen = self._sides(query, value)
+        scores = (query[0], *alone, self.heads, *seen)
+        masks = {name: options[name] for name in MASKS if options.get(name) is not None}
+        if masks or options.get("use_causal_mask"):
             self.is_plain = False
-        self._check_mask_shapes(query, value, options)
+        wanted = (query[:-1], value[:-1], value[:-1], (query[0], *alone, *seen))
+        self.masks_heads = check_mask_shapes(self.name, masks, wanted, scores)
         for name, shape in (("query", query), ("value", value), ("key", key)):
             kernel = self.weights.get(f"{name}/kernel")
             if kernel is not None and len(kernel) != shape[-1]:
                 raise ArchiveError(f"layer {self.name!r} was built for other inputs than {shape}")
         y = (*query[:-1], *self.projected_shape(query))
-        alone, seen = self._sides(query, value)
-        scores = (query[0], *alone, self.heads, *seen)
         return [y, scores] if options.get("return_attention_scores") else y
-
-    def _check_mask_shapes(self, query: Shape, value: Shape, options: Mapping[str, Any]) -> None:
-        """Refuse masks that do not fit; NumPy would take the batch of one for another axis."""
-        alone, seen = self._sides(query, value)
-        wanted = dict(zip(_MASKS, (query[:-1], value[:-1], value[:-1]), strict=False))
-        wanted["attention_mask"] = (query[0], *alone, *seen)
-        of_heads = (query[0], *alone, self.heads, *seen)
-        given = {name: options[name] for name in _MASKS if options.get(name) is not None}
-        mask = given.get("attention_mask")
-        shape = mask.shape if isinstance(mask, np.ndarray) else mask
-        self.masks_heads = isinstance(shape, tuple) and len(shape) == len(of_heads)
-        if self.masks_heads:
-            wanted["attention_mask"] = of_heads
-        for name, mask in given.items():
-            if not mask_fits(mask, wanted[name]):
-                raise ArchiveError(
-                    f"layer {self.name!r} needs {name} of {wanted[name]}. Received: {mask!r:.80}"
-                )
-        if self.masks_heads and len(given) > 1:
-            raise UnsupportedUseError("an attention_mask per head together with another mask")
 
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
         is_masked = check_masks(given, shapes[0])
@@ -245,7 +229,8 @@ class HeadsLayer(Layer):
         key_mask = carried[2] if key_mask is None else key_mask
         key = value if key is None else key
         masks = (query_mask, value_mask, key_mask, attention_mask)
-        allowed = self._allowed(masks, query.shape[1], value.shape[1], use_causal_mask)
+        lengths = query.shape[1], value.shape[1]
+        allowed = allowed_keys(masks, lengths, use_causal_mask, self.window)
         # Keras computes in another place where dropout or the scores are asked for
         is_fused = not (self.drops or return_attention_scores or query.ndim != 3)
         inputs = (("query", query), ("key", key), ("value", value))
@@ -263,21 +248,6 @@ class HeadsLayer(Layer):
     def query_mask(self, carried: Any, given: Any) -> Any:
         """Return the mask of the queries: the one of the call, or else the one they carry."""
         return carried if given is None else given
-
-    def _allowed(self, masks: Sequence[Any], queries: int, keys: int, causal: bool) -> Any:
-        """Return which keys each query may look at, None for all."""
-        spread: Any = ((..., None), (..., None, slice(None)), (..., None, slice(None)), ...)
-        found = [
-            np.asarray(mask).astype(bool)[axes]
-            for mask, axes in zip(masks, spread, strict=True)
-            if mask is not None
-        ]
-        distance = np.arange(queries)[:, None] - np.arange(keys)
-        if causal:
-            found.append((distance >= 0)[None])
-        if self.window is not None:
-            found.append((np.abs(distance) < self.window)[None])
-        return functools.reduce(np.logical_and, found) if found else None
 
     def _attend(self, query: Array, key: Array, value: Array, allowed: Any, is_fused: bool) -> Any:
         """Return the weighted values, ``(batch, …, heads, value_dim)``, and the weights."""
