@@ -89,7 +89,7 @@ def test_formulas(tmp_path, kind, options, policy):
     np.testing.assert_allclose(y, by_formula(kind, options, x), rtol=0, atol=TOLERANCE[policy])
 
 
-@pytest.mark.parametrize(("gate", "function"), product(FUNCTIONS, FUNCTIONS))
+@pytest.mark.parametrize(("gate", "function"), list(product(FUNCTIONS, FUNCTIONS)))
 @pytest.mark.parametrize(("kind", "options"), KINDS[1:])
 def test_activations(tmp_path, kind, options, gate, function):
     options = {**options, "recurrent_activation": gate, "activation": function}
