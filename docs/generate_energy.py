@@ -11,9 +11,12 @@ import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 from kspike_energy import Layer, ModelEnergy, Network
 from kspike_energy.counting.rules import RULES
+from kspike_energy.devices.measured import measured_devices
+from kspike_energy.devices.overhead import quantile
 from kspike_energy.registry import DEVICES
 
 GUIDE = Path(__file__).parent / "guides" / "energy.md"
@@ -21,11 +24,11 @@ GUIDE = Path(__file__).parent / "guides" / "energy.md"
 # Blouw et al., "Benchmarking keyword spotting efficiency on neuromorphic hardware",
 # arXiv 1812.01739: joules per inference, from dynamic power and inferences per second.
 MEASURED = [
-    ("GPU", 0.0298, "gpu"),
-    ("CPU", 0.0063, "cpu"),
-    ("Jetson TX1", 0.0056, None),
-    ("Movidius", 0.0015, None),
-    ("Loihi", 0.00027, "loihi"),
+    ("GPU", 0.0298, "gpu", "quadro-k4000"),
+    ("CPU", 0.0063, "cpu", "xeon-e5-2630"),
+    ("Jetson TX1", 0.0056, None, "jetson-tx1"),
+    ("Movidius", 0.0015, None, "movidius-ncs"),
+    ("Loihi", 0.00027, "loihi", "loihi-measured-fast"),
 ]
 SIZES = (390, 256, 256, 29)
 LOIHI_STEPS = 10
@@ -56,34 +59,61 @@ def keyword_spotter() -> ModelEnergy:
 
 
 def validation() -> str:
-    """Return estimates beside measurements."""
+    """Return measurements beside estimates from operations alone, and with overhead."""
     energy = keyword_spotter()
     rows = []
-    for hardware, joules, device in MEASURED:
-        if device is None:
-            rows.append([hardware, f"{joules:.2g}", "none of ours", "", ""])
-            continue
-        steps = LOIHI_STEPS if DEVICES[device].spiking else 1
-        estimate = energy.total_energy(device, steps)
-        note = f" ({steps} steps, every unit spiking at each: assumed)" if steps > 1 else ""
+    for hardware, joules, device, fitted in MEASURED:
+        operations = "no such device"
+        if device is not None:
+            steps = LOIHI_STEPS if DEVICES[device].spiking else 1
+            estimate = energy.total_energy(device, steps)
+            note = f", {steps} steps with a spike of every unit (assumed)" if steps > 1 else ""
+            operations = f"{estimate:.2g} (`{device}`{note}): {joules / estimate:.3g} times too low"
+        overhead = energy.total_energy(fitted)
+        factor = max(overhead / joules, joules / overhead)
         rows.append(
             [
                 hardware,
                 f"{joules:.2g}",
-                f"`{device}`{note}",
-                f"{estimate:.2g}",
-                f"{joules / estimate:.3g} times more",
+                operations,
+                f"{overhead:.2g} (`{fitted}`): factor {factor:.3g}",
             ]
         )
-    return table(
-        ["measured on", "measured [J/inf]", "device", "estimate [J/inf]", "measurement is"], rows
-    )
+    headers = ["measured on", "measured [J]", "operations only [J]", "with overhead [J]"]
+    return table(headers, rows)
+
+
+def left_out() -> str:
+    """Return how well fitted devices predict the measurements that their fit leaves out."""
+    rows = []
+    everything: dict[str, list[float]] = {}
+    for device in measured_devices():
+        fit = device.fit
+        everything.setdefault(fit.family, []).extend(fit.factors)
+        rows.append(
+            [
+                f"`{device.name}`",
+                *(f"{value:.3g}" for value in (device.energy_per_call, device.energy_per_kernel)),
+                f"{device.energy_per_op:.3g}",
+                str(fit.points),
+                *(f"{value:.3g}" for value in (fit.median, fit.within, fit.worst)),
+            ]
+        )
+    for family, factors in everything.items():
+        numbers = (median(factors), quantile(factors, 0.9), max(factors))
+        rows.append(
+            [f"**all {family}**", "", "", "", str(len(factors)), *(f"{n:.3g}" for n in numbers)]
+        )
+    headers = ["device", "J/call", "J/kernel", "J/operation", "points", "median", "90 %", "worst"]
+    return table(headers, rows)
 
 
 def devices() -> str:
     """Return the devices with their sources."""
     rows = []
     for device in DEVICES.values():
+        if device.fit is not None:
+            continue  # in a table of their own
         low, high = device.synop_low_high
         neuron = device.energy_per_neuron
         rows.append(
@@ -195,6 +225,7 @@ def differences() -> str:
 
 GENERATED = {
     "validation": validation,
+    "left_out": left_out,
     "devices": devices,
     "conventions": conventions,
     "published": published,

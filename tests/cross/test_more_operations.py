@@ -40,6 +40,7 @@ UNARY = {
     "saturate_cast": (lambda x: ops.saturate_cast(x * 200, "uint8"), ("float32", "int32"), True),
     "where": (lambda x: ops.where(x > 0, x, 0.5), NUMBERS, True),
     "where of constants": (lambda x: ops.where(x > 0, 1, 0), NUMBERS, True),
+    "add a row": (lambda x: x + SQUARE[None, None, :, 0], FLOATS, True),
     "where of rows": (lambda x: ops.where(x > 0, x, SQUARE[:, 0]), NUMBERS, True),
     "split": (lambda x: ops.split(x, 2, axis=-1), ALL, True),
     "split at ends": (lambda x: ops.split(x, [1, 1, 4], axis=1), ALL, False),

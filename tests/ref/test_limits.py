@@ -169,20 +169,6 @@ def test_states_of_many_units_are_not_made_at_load(path, item):
         tracemalloc.stop()
 
 
-def test_a_chain_of_as_many_states_as_it_may_keep(path, monkeypatch):
-    from kspike_ref.running import chain
-
-    x = np.ones((2, 9, 4), "f4")
-    archive(path, *digits())
-    wanted = load_model(path)
-    monkeypatch.setattr(chain, "_MOST_KEPT", 6 + 2 * 6)  # of the spiking layer, and the filter's
-    assert load_model(path)._chain is not None
-    monkeypatch.setattr(chain, "_MOST_KEPT", 6 + 2 * 6 - 1)
-    model = load_model(path)
-    assert model._chain is None
-    np.testing.assert_array_equal(model.predict(x), wanted.predict(x))
-
-
 # --- JSON ------------------------------------------------------------------------------------
 
 

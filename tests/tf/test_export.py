@@ -14,7 +14,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 import kspike_tf
 from kspike_tf import tracing
 from kspike_tf.export import to_onnx
-from kspike_tf.scan import xla
+from kspike_tf.scan.cpu import xla_handler
 from kspike_tf.tracing import is_plain, plain_operations
 
 
@@ -443,7 +443,7 @@ def test_a_training_step_that_ran_here_runs_in_another_process(tmp_path, jit_com
         first="import kspike_tf" if jit_compile else "", last="" if jit_compile else WITHOUT_US
     )
     subprocess.run([sys.executable, "-c", code, *paths], check=True)
-    if jit_compile and xla.is_possible():  # otherwise it holds no kernel
+    if jit_compile and xla_handler.is_possible():  # otherwise it holds no kernel
         code = ELSEWHERE.format(first="", last="")
         failed = subprocess.run(
             [sys.executable, "-c", code, *paths], check=False, capture_output=True, text=True

@@ -13,16 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.kernels import (
-    activations,
-    chain,
-    convolve,
-    events,
-    folders,
-    matmul,
-    recurrent,
-    time,
-)
+from kspike_ref.kernels import activations, convolve, events, folders, matmul, recurrent, time
 from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.base import UnsupportedLayerError
 from kspike_ref.model import Model, load_model
@@ -53,8 +44,6 @@ def small_calls(dtype: Any) -> Iterator[Call]:
     yield from _events(dtype)
     yield from _recurrent(dtype)
     yield activations.erf, {"x": frozen(_ones(5, dtype=dtype)), "out": _ones(5, dtype=dtype)}
-    if np.dtype(dtype) == np.float32:
-        yield _chain()
 
 
 def _ones(*shape: int, dtype: Any = np.float64) -> Any:
@@ -70,6 +59,10 @@ def _over_time(dtype: Any) -> Iterator[Call]:
     }  # fmt: skip
     yield time.lowpass, {
         "x": x, "decay": _ones(5), "region": region, "level": _ones(2, 5), "out": out,
+    }  # fmt: skip
+    yield time.mean, {
+        "x": x, "steps": 3, "total": _ones(2, 5), "count": _ones(2),
+        "out": _ones(2, 5, dtype=dtype),
     }  # fmt: skip
     yield time.alpha, {
         "x": x, "decay": _ones(5), "ramp": _ones(5), "region": region, "state": _ones(2, 2, 5),
@@ -143,14 +136,6 @@ def _recurrent(dtype: Any) -> Iterator[Call]:
 def _geometry() -> Any:
     """Return a 3×3 window with padding, over 4×5 positions."""
     return np.array([[1, 3, 3], [1, 1, 1], [1, 1, 1], [0, 1, 1], [1, 4, 5]], np.intp)
-
-
-def _chain() -> Call:
-    row = dict.fromkeys(range(chain.FIELDS), 0)
-    row |= {chain.KIND: chain.LOWPASS, chain.INPUTS: 5, chain.UNITS: 5, chain.KEPT: 5}
-    program = chain.Program([[row[i] for i in range(chain.FIELDS)]], np.ones(0, "f4"), _ones(5))
-    x, out = _ones(2, 3, 5, dtype=np.float32), _ones(2, 15, dtype=np.float32)
-    return program.run, {"x": x, "steps": 3, "state": _ones(10), "out": out}
 
 
 def compile_all() -> None:

@@ -19,7 +19,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FanOut", "Windows", "windows_fan_out"]
+__all__ = ["Factor", "FanOut", "Number", "Windows", "windows_fan_out"]
 
 Number: TypeAlias = int | Fraction
 Factor: TypeAlias = Number | NDArray[np.int64]

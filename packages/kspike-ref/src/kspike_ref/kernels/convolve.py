@@ -188,6 +188,14 @@ def convolve(x: Array, geometry: Array, packed: Array, groups: int, out: Array) 
     TypeError, ValueError
         If an argument is of another type, shape or memory layout.
     """
+    loop, *arguments = convolve_call(x, geometry, packed, groups, out)
+    loop(*arguments)
+
+
+def convolve_call(
+    x: Array, geometry: Array, packed: Array, groups: int, out: Array
+) -> tuple[Any, ...]:
+    """Return the loop of `convolve` and its arguments, checked."""
     dtype, extent, taps = _check(x, geometry)
     channels, filters = x.shape[4], _last("out", out, 3)
     if checks.integer("groups", groups, 1) and (channels % groups or filters % groups):
@@ -197,7 +205,7 @@ def convolve(x: Array, geometry: Array, packed: Array, groups: int, out: Array) 
     each = packed_size(depth, filters // groups, dtype)
     checks.read("packed", packed, dtype, (groups, each))
     rows = np.empty((min(positions, _ROWS), depth), dtype)
-    convolve_loop(x, geometry, packed, panel_width(dtype), groups, rows, out)
+    return convolve_loop, x, geometry, packed, panel_width(dtype), groups, rows, out
 
 
 def depthwise(x: Array, geometry: Array, weights: Array, out: Array) -> None:
@@ -266,9 +274,15 @@ def pool(x: Array, geometry: Array, is_maximum: bool, out: Array) -> None:
     TypeError, ValueError
         If an argument is of another type, shape or memory layout.
     """
+    loop, *arguments = pool_call(x, geometry, is_maximum, out)
+    loop(*arguments)
+
+
+def pool_call(x: Array, geometry: Array, is_maximum: bool, out: Array) -> tuple[Any, ...]:
+    """Return the loop of `pool` and its arguments, checked."""
     dtype, extent, _ = _check(x, geometry)
     checks.write("out", out, dtype, (x.shape[0], *extent, x.shape[4]))
-    pool_loop(x, geometry, bool(is_maximum), out)
+    return pool_loop, x, geometry, bool(is_maximum), out
 
 
 def _check(x: Array, geometry: Array) -> tuple[Any, list[int], int]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.kernels import checks, kernel
-from kspike_ref.kernels.bits import RUN, list_nonzero, nonzero_bits, number_of_bits
+from kspike_ref.kernels.bits import RUN, list_nonzero, lowest_bits, nonzero_bits, number_of_bits
 from kspike_ref.kernels.matmul import events_1, events_2, packed_size, panel_width
 
 Array = Any
@@ -25,6 +25,13 @@ def count_loop(x: Array) -> int:
     return count_between(x, 0, x.size)
 
 
+def count_call(x: Array) -> tuple[Any, ...]:
+    """Return the loop of `count` and its arguments, checked."""
+    dtype = checks.floats("x", x, 1)
+    checks.read("x", x, dtype, x.shape)
+    return count_loop, x
+
+
 @kernel
 def count_between(x: Array, first: int, last: int) -> int:
     """Return how many values of a part of a flat array are not zero."""
@@ -32,6 +39,8 @@ def count_between(x: Array, first: int, last: int) -> int:
     while i + RUN <= last:
         events += number_of_bits(nonzero_bits(x, i))
         i += RUN
+    if i < last and i + RUN <= x.size:
+        return events + number_of_bits(nonzero_bits(x, i) & lowest_bits(last - i))
     while i < last:
         events += x[i] != 0
         i += 1
@@ -195,9 +204,8 @@ def count(x: Array) -> int:
     TypeError, ValueError
         If it is of another type, shape or memory layout.
     """
-    dtype = checks.floats("x", x, 1)
-    checks.read("x", x, dtype, x.shape)
-    return int(count_loop(x))
+    loop, *arguments = count_call(x)
+    return int(loop(*arguments))
 
 
 def count_reached(

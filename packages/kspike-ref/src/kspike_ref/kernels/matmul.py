@@ -280,7 +280,13 @@ def multiply(a: Array, packed: Array, out: Array) -> None:
     TypeError, ValueError
         If an argument is of another type, shape or memory layout.
     """
-    multiply_loop(a, packed, _check(a, packed, out), out)
+    loop, *arguments = multiply_call(a, packed, out)
+    loop(*arguments)
+
+
+def multiply_call(a: Array, packed: Array, out: Array) -> tuple[Any, ...]:
+    """Return the loop of `multiply` and its arguments, checked."""
+    return multiply_loop, a, packed, _check(a, packed, out), out
 
 
 def multiply_events(a: Array, packed: Array, out: Array) -> int:
@@ -291,10 +297,15 @@ def multiply_events(a: Array, packed: Array, out: Array) -> int:
     int
         How many values of ``a`` are not 0.
     """
-    width = _check(a, packed, out)
-    depth = a.shape[1]
+    loop, *arguments = multiply_events_call(a, packed, out)
+    return int(loop(*arguments))
+
+
+def multiply_events_call(a: Array, packed: Array, out: Array) -> tuple[Any, ...]:
+    """Return the loop of `multiply_events` and its arguments, checked."""
+    width, depth = _check(a, packed, out), a.shape[1]
     index, values = np.empty(depth, np.intp), np.empty(depth, a.dtype)
-    return int(multiply_events_loop(a, packed, width, depth, out, index, values))
+    return multiply_events_loop, a, packed, width, depth, out, index, values
 
 
 def _check(a: Array, packed: Array, out: Array) -> int:

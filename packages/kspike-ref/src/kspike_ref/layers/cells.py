@@ -20,7 +20,7 @@ from kspike_ref.running import interrupt
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
 
-_COMPILED: dict[Any, int] = {
+COMPILED: dict[Any, int] = {
     activations.linear: compiled.LINEAR,
     activations.relu: compiled.RELU,
     activations.tanh: compiled.TANH,
@@ -28,7 +28,9 @@ _COMPILED: dict[Any, int] = {
     activations.hard_sigmoid: compiled.HARD_SIGMOID,
     hard_sigmoid_of_keras_2: compiled.HARD_SIGMOID_OF_KERAS_2,
 }
-_PIECE = 1 << 26  # multiply-adds, of some milliseconds, after which Ctrl-C is looked for
+# Numbers that the inputs of some steps contribute: in the L2 cache, and not fresh from the system
+# each time. Between two such pieces the loops look for Ctrl-C.
+PIECE = 1 << 16
 
 
 class Cell(Layer):
@@ -164,7 +166,7 @@ class GatedCell(Cell):
 
     def functions(self) -> tuple[int, int] | None:
         """Return the numbers of the compiled activations; None if there is none for one of them."""
-        gate, candidate = _COMPILED.get(self.gate), _COMPILED.get(self.activation)
+        gate, candidate = COMPILED.get(self.gate), COMPILED.get(self.activation)
         return None if gate is None or candidate is None else (gate, candidate)
 
     def matrices(self) -> tuple[Array, ...]:
@@ -193,7 +195,6 @@ class GatedCell(Cell):
         self, x: Array, states: list[Array], functions: tuple[int, int], mask: Array, tally: Tally
     ) -> tuple[Array, list[Array]]:
         """Return the outputs of all steps, and the states after them."""
-        projected = frozen(self.project(x, tally))
         rows, steps = x.shape[:2]
         width = self.gates * self.units
         if rows * steps * self.units:
@@ -201,10 +202,11 @@ class GatedCell(Cell):
         after = [np.array(state, self.dtype, order="C") for state in states]
         out = np.empty((rows, steps, self.units), self.dtype)
         stop = interrupt.current()
-        piece = max(1, steps if stop is None else _PIECE // max(1, rows * self.units * width))
+        piece = max(1, PIECE // max(1, rows * width))
         for first in range(0, steps, piece):
             interrupt.check(stop)
             span = first, min(steps, first + piece)
+            projected = frozen(self.project(x[:, slice(*span)], tally))
             self.loop(projected, *self.matrices(), functions, mask, span, *after, out)
         return out, after
 

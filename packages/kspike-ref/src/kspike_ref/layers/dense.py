@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.layers.activation import activation
+from kspike_ref.layers.activation import activation, bind_activation, keeps_shape
 from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.quantized import (
@@ -24,6 +24,7 @@ from kspike_ref.layers.quantized import (
     rows_of,
 )
 from kspike_ref.layers.registry import known
+from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError, Weights
 
@@ -61,6 +62,17 @@ class Dense(Layer):
 
     def prepare(self) -> None:
         self.product = Product(self.weights["kernel"])
+
+    def bind(self, binder: Binder, x: Array) -> Array | None:
+        if not keeps_shape(self.activation):
+            return None
+        rows, depth = math.prod(x.shape[:-1]), x.shape[-1]
+        out = binder.empty((*x.shape[:-1], self.units), self.dtype)
+        flat = out.reshape(rows, self.units)
+        bias = self.weights.get("bias")
+        self.product.bind(binder, binder.view(x, (rows, depth)), bias, flat)
+        bind_activation(binder, self.activation, out, out)
+        return out
 
     def call(self, x: Array, *, tally: Tally) -> Array:
         made = self.product.over_last_axis(x, self.weights.get("bias"), tally)

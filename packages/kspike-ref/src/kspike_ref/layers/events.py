@@ -57,31 +57,19 @@ class Activity:
         return self.events / self.size if self.size else 0.0
 
 
-def dense_activity(x: Floats, columns: int) -> Activity:
-    """Count the events of a dense layer's input.
+def dense_limit(size: int, columns: int) -> float:
+    """Return the number of events below which a dense layer is faster event by event.
 
     Parameters
     ----------
-    x : ndarray
-        Of any shape, C-contiguous.
+    size : int
+        The number of inputs of all rows.
     columns : int
-        The layer's units: what each input meets.
-
-    Returns
-    -------
-    Activity
-        All counts.
+        The layer's units.
     """
-    events = loops.count(frozen(x.reshape(-1)))
-    return Activity(x.size, events, events * columns)
-
-
-def dense_pays(activity: Activity, columns: int) -> bool:
-    """Return whether a dense layer of ``columns`` units is faster event by event."""
     width = panel_width(np.float32)
     panels = -(-columns // width)
-    cost = activity.size * _LOOK + activity.events * (_FOUND + panels * _PANEL)
-    return cost < activity.size * max(columns, width // 2)
+    return size * (max(columns, width // 2) - _LOOK) / (_FOUND + panels * _PANEL)
 
 
 class EventConvolution:

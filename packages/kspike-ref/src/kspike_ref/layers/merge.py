@@ -13,6 +13,7 @@ import numpy as np
 from kspike_ref import dtypes
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask, mixing
 from kspike_ref.layers.registry import known
+from kspike_ref.running.binder import Binder
 from kspike_ref.saved.archive import ArchiveError
 
 
@@ -96,7 +97,22 @@ class Merge(Layer):
 
 
 class _Pairwise(Merge):
-    function: Callable[[Array, Array], Array]
+    function: Callable[..., Array]
+    broadcasts = True
+
+    def bind(self, binder: Binder, inputs: list[Array]) -> Array | None:
+        if len({x.ndim for x in inputs}) > 1 or any(x.dtype != self.dtype for x in inputs):
+            return None
+        if len(inputs) < 2:
+            return None
+        shape = np.broadcast_shapes(*(x.shape for x in inputs))
+        same = [x for x in inputs if x.shape == shape] if len(inputs) == 2 else []
+        out = binder.over(same[0]) if same else binder.empty(shape, self.dtype)
+        first, *others = inputs
+        for other in others:
+            binder.call(type(self).function, first, other, out=out)
+            first = out
+        return out
 
     def merge(self, inputs: list[Array]) -> Array:
         return reduce(self.pair, inputs)
@@ -183,6 +199,12 @@ class Average(_Pairwise):
 
     function = np.add
 
+    def bind(self, binder: Binder, inputs: list[Array]) -> Array | None:
+        out = super().bind(binder, inputs)
+        if out is not None:
+            binder.call(np.divide, out, out.dtype.type(len(inputs)), out)
+        return out
+
     def merge(self, inputs: list[Array]) -> Array:
         total = super().merge(inputs)
         if total.dtype.kind == "b":
@@ -198,6 +220,7 @@ class Concatenate(Merge):
     """One after another along an axis."""
 
     kinds = "biufO"
+    broadcasts = True
     keeps_zeros = True
 
     def setup(self) -> None:
@@ -231,6 +254,20 @@ class Concatenate(Merge):
         if axis == inputs[0][0].ndim - 1:
             return reduce(np.logical_or, masks)
         return np.concatenate(masks, axis=axis)
+
+    def bind(self, binder: Binder, inputs: list[Array]) -> Array | None:
+        axis = self.axis % inputs[0].ndim
+        if len({x.dtype for x in inputs}) > 1 or len({x.ndim for x in inputs}) > 1:
+            return None
+        rests = [(*x.shape[:axis], 1, *x.shape[axis + 1 :]) for x in inputs]
+        shape = list(np.broadcast_shapes(*rests))
+        shape[axis] = sum(x.shape[axis] for x in inputs)
+        out, at = binder.empty(shape, inputs[0].dtype), 0
+        for x in inputs:
+            part = out[(slice(None),) * axis + (slice(at, at + x.shape[axis]),)]
+            binder.call(np.copyto, part, x)
+            at += x.shape[axis]
+        return out
 
     def call(self, inputs: list[Array], mask: Any = None) -> Array:
         return np.concatenate(dtypes.unified(inputs), axis=self.axis)

@@ -12,6 +12,7 @@ from kspike_ref import dtypes
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask, mixing
 from kspike_ref.layers.merge import broadcast
 from kspike_ref.layers.registry import known
+from kspike_ref.running.binder import Binder
 from kspike_ref.saved.archive import ArchiveError
 from kspike_ref.saved.limits import budget
 
@@ -71,6 +72,14 @@ class BatchNormalization(Layer):
         shape[self.axis] = -1
         self.scale = scale.astype(self.dtype).reshape(shape)
         self.shift = shift.astype(self.dtype).reshape(shape)
+
+    def bind(self, binder: Binder, x: Array) -> Array | None:
+        if x.ndim != self.rank:
+            return None
+        out = binder.over(x)
+        binder.call(np.multiply, x, self.scale, out)
+        binder.call(np.add, out, self.shift, out)
+        return out
 
     def call(self, x: Array, mask: Any = None) -> Array:
         y: Array = x * self.scale

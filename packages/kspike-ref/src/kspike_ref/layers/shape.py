@@ -12,6 +12,7 @@ from kspike_ref import dtypes
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.resampling import METHODS, resize, round_to
+from kspike_ref.running.binder import Binder
 from kspike_ref.saved.archive import ArchiveError
 
 
@@ -54,6 +55,11 @@ class Flatten(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         rest = shape[1:]
         return (shape[0], None if None in rest else math.prod(n for n in rest if n is not None))
+
+    def bind(self, binder: Binder, x: Array) -> Array | None:
+        if self.config.get("data_format") == "channels_first" and x.ndim > 2:
+            return None
+        return binder.view(x, (x.shape[0], math.prod(x.shape[1:])))
 
     def call(self, x: Array) -> Array:
         if self.config.get("data_format") == "channels_first" and x.ndim > 2:
@@ -99,6 +105,11 @@ class Reshape(Layer):
 
     def pointwise(self, shape: Shape) -> bool:
         return keeps_axis(shape, self.target)
+
+    def bind(self, binder: Binder, x: Array) -> Array:
+        kept = 2 if binder.is_step else 1
+        lengths: Any = resolve(x.shape[kept:], self.target[kept - 1 :])
+        return binder.view(x, (*x.shape[:kept], *lengths))
 
     def call(self, x: Array) -> Array:
         return reshaped(x, 1, self.target)

@@ -257,6 +257,23 @@ class Inputs:
         shapes = tuple(tuple(int(n) for n in one) for one in given)
         return shapes, shapes[0][int(self.time_major[0])]
 
+    def takes_as_it_is(self, x: Array, checked: Array, timesteps: int | None) -> bool:
+        """Return whether all arrays of this type and shape are an input, at most with a time axis.
+
+        Parameters
+        ----------
+        x : ndarray
+            What was given.
+        checked : ndarray
+            What `checked` made of it.
+        timesteps : int or None
+            For how many steps it is presented.
+        """
+        layer = self._layers[0]
+        if not self._is_plain or layer.is_text or x.dtype != layer.input_dtype:
+            return False
+        return x.shape == (checked.shape if timesteps is None else still(checked.shape))
+
     def batch(self, arrays: list[Array]) -> int:
         """Return how many examples checked inputs hold."""
         return int(arrays[0].shape[int(self.time_major[0])])
@@ -274,6 +291,11 @@ class Inputs:
             else:
                 cast.append(x.astype(layer.input_dtype))
         return cast
+
+
+def still(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape without its time axis."""
+    return (shape[0], *shape[2:])
 
 
 def _is_nested(structure: Any, x: list[Any] | tuple[Any, ...]) -> bool:

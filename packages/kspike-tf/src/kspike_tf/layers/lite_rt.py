@@ -1,4 +1,4 @@
-"""What is particular to layers in LiteRT files, and what these cannot hold."""
+"""Checks and operations for layers that are exported to LiteRT."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ INSTEAD = "or export to ONNX with kspike_tf.export.to_onnx"
 
 
 def for_each_example(x: Tensor, shape: Any) -> Tensor:
-    """Broadcast a state; LiteRT moves integers, but no float64."""
+    """Broadcast a state to all examples; LiteRT cannot move float64, but integers."""
     if exporter() == "LiteRT" and x.dtype == tf.float64:
         return tf.bitcast(tf.broadcast_to(tf.bitcast(x, tf.int64), shape), tf.float64)
     return tf.broadcast_to(x, shape)
 
 
 def activation_for_export(activation: Any) -> Any:
-    """Return an activation function, or the same in other operations.
+    """Return an activation function, for LiteRT in operations that it computes accurately.
 
     LiteRT's softplus is log(1 + exp(x)), which is infinite from x = 89 on.
     """
@@ -40,14 +40,14 @@ def _softplus(x: Tensor) -> Tensor:
 
 
 def check_layer(layer: Any, masked: bool) -> None:
-    """Raise where a layer that LiteRT has no operations for is exported to it.
+    """Raise if a layer that LiteRT cannot run is exported to it.
 
     Parameters
     ----------
     layer : KerasSpikingLayer
         The layer that is called.
     masked : bool
-        Whether it is called with a mask.
+        Whether the call has a mask.
     """
     if exporter() != "LiteRT":
         return
@@ -70,7 +70,7 @@ def check_layer(layer: Any, masked: bool) -> None:
 
 
 def check_cell(cell: Any) -> None:
-    """Raise where a cell whose states are float64 is exported to LiteRT step by step."""
+    """Raise if a cell, whose states are float64, is exported to LiteRT step by step."""
     if exporter() == "LiteRT":
         layer = type(cell).__name__.removesuffix("Cell")
         _refuse(
@@ -80,6 +80,6 @@ def check_cell(cell: Any) -> None:
 
 
 def _refuse(message: str) -> None:
-    # tf.lite catches errors of Keras and fails elsewhere, with an error of its own.
+    # tf.lite catches errors from Keras, and then fails with an error of its own.
     warnings.warn(message, stacklevel=2)
     raise ValueError(message)

@@ -104,10 +104,10 @@ class HasSettings(keras.layers.Layer):
             gc.collect()  # graphs are circles of references
         if others := _others(traces):
             warnings.warn(
-                f"{name} of layer {self.name!r} has changed, but functions traced before keep the "
-                f"old value: make your tf.function anew ({', '.join(others)}). The functions of "
-                "fit, evaluate and predict are traced again. A dt that is a tf.Variable may change "
-                "without tracing",
+                f"{name} of layer {self.name!r} has changed, but functions that are traced already "
+                f"keep the old value: create your tf.function again ({', '.join(others)}). Those "
+                "of fit, evaluate and predict are traced anew. A dt that is a tf.Variable may "
+                "change without tracing",
                 stacklevel=3,
             )
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from kspike_tf.scan import blocks, forward_mode, host, kernels, lite_rt, loops, xla
-from kspike_tf.scan.compiled import Way, way
-from kspike_tf.scan.kernels import TICKS
+from kspike_tf.scan import forward_mode
+from kspike_tf.scan.choose import Way, by_kernel, way
+from kspike_tf.scan.cpu.kernels import RECTIFIED_SPIKES, SPIKES, TICKS
+from kspike_tf.scan.portable import blocks, lite_rt, loop
 from kspike_tf.tracing import exporter, is_plain
 
 Tensor = Any
@@ -95,11 +96,9 @@ def _scan(x: Tensor, voltage: Tensor, dt: Tensor, rectify: bool) -> Any:
     if 0 in x.shape:
         return x, voltage  # which XLA would refuse
     how = way(x)
-    kernel = kernels.rectified_spikes if rectify else kernels.spikes
-    if how is Way.HOST:
-        return host.call(kernel, (x, voltage, dt), _rectified_loop if rectify else _loop)
-    if how is Way.FROM_XLA:
-        return xla.call(kernel, (x, voltage, dt))
+    if how in (Way.KERNEL, Way.KERNEL_IN_XLA):
+        kernel, in_loop = (RECTIFIED_SPIKES, _rectified_loop) if rectify else (SPIKES, _loop)
+        return by_kernel(how, kernel, (x, voltage, dt), in_loop)
     args = tf.nn.relu(x) if rectify else x, voltage, dt
     if how is Way.LOOP:
         return _loop(*args)
@@ -123,7 +122,7 @@ def _loop(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
         spikes, voltage = _step(rates, voltage, dt)
         return spikes, [voltage]
 
-    spikes, (voltage,) = loops.scan(step, [rates], [voltage])
+    spikes, (voltage,) = loop.scan(step, [rates], [voltage])
     return spikes, voltage
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import tensorflow as tf
 
 from kspike_tf.scan.adjoints import FLATTEST
-from kspike_tf.scan.formulas import Recurrence
 
 Tensor = Any
 
@@ -57,19 +56,18 @@ def ratio(tau: Tensor, dt: Tensor, order: int) -> Tensor:
     return seconds / clipped(tf.cast(tau, tf.float64))
 
 
-def weights(recurrence: Recurrence, ratio: Tensor) -> list[Tensor]:
-    """Return the coefficients of a step, with gradients that do not vanish above `FLATTEST`."""
+def decay(ratio: Tensor) -> tuple[Tensor, Tensor]:
+    """Return e = exp(−r) and e·r, with gradients that do not vanish above `FLATTEST`."""
 
     @tf.custom_gradient
-    def coefficients(ratio: Tensor) -> Any:
-        def back(*d_coefficients: Tensor) -> Tensor:
-            steepest = tf.minimum(ratio, FLATTEST)
-            with tf.GradientTape() as tape:
-                tape.watch(steepest)
-                found = recurrence.coefficients(steepest)
-            return tape.gradient(found, steepest, output_gradients=list(d_coefficients))
+    def found(ratio: Tensor) -> Any:
+        def back(d_e: Tensor, d_slope: Tensor) -> Tensor:
+            r = tf.minimum(ratio, FLATTEST)
+            e = tf.exp(-r)
+            return d_slope * e - (d_e + d_slope * r) * e
 
-        return recurrence.coefficients(ratio), back
+        e = tf.exp(-ratio)
+        return (e, e * ratio), back
 
-    found = coefficients(ratio)
-    return list(found) if isinstance(found, list | tuple) else [found]
+    e, slope = found(ratio)
+    return e, slope
