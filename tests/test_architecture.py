@@ -101,10 +101,6 @@ EXCEPTIONS: dict[str, set[str]] = {
         "kspike_tf.conversion.convert.convert",
     },
     "kernels_with_many_arguments": {
-        "kspike_ref.kernels.events.add_line",
-        "kspike_ref.kernels.events.convolve_events_loop",
-        "kspike_ref.kernels.events.list_events",
-        "kspike_ref.kernels.matmul._panel",
     },
     "definitions_that_only_tests_use": {
         "kspike_energy.counting.fan_out.to_array",

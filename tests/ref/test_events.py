@@ -166,8 +166,9 @@ def test_lists_of_events(channels, dtype):
     starts, index = np.empty(8, np.intp), np.empty(7 * channels, np.intp)
     values = np.empty(7 * channels, dtype)
     for group in range(2):
-        given = frozen(x.reshape(-1)), group * channels, 7, channels, 2 * channels, 3 * channels
-        loops.list_events(*given, starts, index, values)
+        sizes = (channels, 2 * channels, 3 * channels)
+        flat = frozen(x.reshape(-1))
+        loops.list_events(flat, group * channels, 7, sizes, starts, index, values)
         own = x[:, group]
         position, channel = np.nonzero(own)
         count = starts[-1]

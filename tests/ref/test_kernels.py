@@ -100,7 +100,10 @@ def callers():
         for name, function in functions(tree(path)):
             if is_compiled(function):
                 continue
-            used = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
+            nodes = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+            used = {getattr(node.func, "id", None) for node in nodes}
+            if name.endswith("_call"):
+                used = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
             if used & compiled:
                 found.add(f"{path.stem}.{name.removesuffix('_call')}")
     return found
@@ -262,7 +265,7 @@ WRONG_SCALARS = {
         (-(2**63), 2, 0, 5),
     ],
     "groups": [0, -1, 3, 4, 2.0, True, None, 2**70],
-    "example": [2, -1, 1.0, True, None, 2**70],
+    "examples": [(0, 3), (-1, 2), (2, 1), (0, 1.0), (0, True), (0, 2**70), (0,), None, 3],
     "lines": [(0, 5), (-1, 2), (3, 1), (0, 1.0), (4, 2**40)],
     "channels": [-4, 3, 0, 4.0, True, None],
     "room": [None, (), 0],

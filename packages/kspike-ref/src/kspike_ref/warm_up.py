@@ -107,7 +107,7 @@ def _events(dtype: Any) -> Iterator[Call]:
     yield events.convolve_events, {
         "x": frozen(_ones(2, 1, 4, 5, 4, dtype=dtype)), "geometry": _geometry(),
         "packed": frozen(np.tile(matmul.pack(_ones(18, 3, dtype=dtype)), 2)), "groups": 2,
-        "example": 1, "lines": (1, 3), "room": events.Room(20, 2, dtype),
+        "examples": (0, 1), "lines": (1, 3), "room": events.Room(20, 2, dtype),
         "out": _ones(2, 20, 6, dtype=dtype),
     }  # fmt: skip
 
