@@ -20,13 +20,14 @@ import keras
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
 
-__all__ = ["exporter", "in_xla", "is_plain", "plain_operations"]
+__all__ = ["exporter", "in_xla", "is_of_keras", "is_plain", "plain_operations"]
 
 EXPORTERS = (
     keras.export.ExportArchive.__module__.rpartition(".")[0],  # all of Keras' formats
     "tensorflow.lite",
     "tf2onnx",
 )
+KERAS = (keras.Model.fit.__module__, keras.Variable.__mro__[1].__module__)
 LITE_RT = "LiteRT"
 # Not None within `plain_operations`: the runtime, or "" for any.
 _plain: ContextVar[str | None] = ContextVar("kspike_tf_plain_operations", default=None)
@@ -101,7 +102,7 @@ def exporter() -> str | None:
         return None
     if (runtime := _plain.get()) is not None:
         return runtime or None
-    modules = set(_modules_on_stack())
+    modules = set(_modules_on_stack(EXPORTERS))
     if not modules:
         return None
     if any("lite" in each for each in modules):
@@ -109,11 +110,28 @@ def exporter() -> str | None:
     return "ONNX" if any("onnx" in each for each in modules) else "SavedModel"
 
 
-def _modules_on_stack() -> Iterator[str]:
+def is_of_keras() -> bool:
+    """Return whether Keras traces the function that is traced now: for `fit`, or to learn shapes.
+
+    Returns
+    -------
+    bool
+        Whether it is called from the module of `keras.Model.fit`, or from that of the backend's
+        variables, where Keras calls layers without data.
+
+    Examples
+    --------
+    >>> is_of_keras()
+    False
+    """
+    return any(_modules_on_stack(KERAS))
+
+
+def _modules_on_stack(names: tuple[str, ...]) -> Iterator[str]:
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         name = str(frame.f_globals.get("__name__"))
-        if name.startswith(EXPORTERS):
+        if name.startswith(names):
             yield name
         frame = frame.f_back
 

@@ -71,15 +71,22 @@ def alpha(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, Te
 
 def lowpass_step(x: Tensor, y: Tensor, tau: Tensor, dt: Tensor) -> Tensor:
     """Return the lowpass filter's state after one more step, on arrays without the time axis."""
-    e, _ = time_constants.decay(time_constants.ratio(tau, dt, order=1))
+    ratio = time_constants.ratio(tau, dt, order=1)
+    (e,) = time_constants.weights(lambda r: [tf.exp(-r)], ratio)
     return kernels.lowpass_step(y, tf.cast(x, tf.float64), e)
 
 
 def alpha_step(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> Tensor:
     """Return the alpha filter's state ``(batch, 2, units)`` after one more step."""
-    e, slope = time_constants.decay(time_constants.ratio(tau, dt, order=2))
+    ratio = time_constants.ratio(tau, dt, order=2)
+    e, slope = time_constants.weights(_decay_and_slope, ratio)
     args = state[:, 0], state[:, 1], tf.cast(x, tf.float64)
     return tf.stack(kernels.alpha_step(*args, e, slope), axis=1)
+
+
+def _decay_and_slope(ratio: Tensor) -> list[Tensor]:
+    e = tf.exp(-ratio)
+    return [e, e * ratio]
 
 
 class _Filter(NamedTuple):

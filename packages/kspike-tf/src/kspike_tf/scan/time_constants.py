@@ -9,6 +9,7 @@ it is small but not zero.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -56,18 +57,19 @@ def ratio(tau: Tensor, dt: Tensor, order: int) -> Tensor:
     return seconds / clipped(tf.cast(tau, tf.float64))
 
 
-def decay(ratio: Tensor) -> tuple[Tensor, Tensor]:
-    """Return e = exp(−r) and e·r, with gradients that do not vanish above `FLATTEST`."""
+def weights(function: Callable[[Tensor], list[Tensor]], ratio: Tensor) -> list[Tensor]:
+    """Return a function of a ratio, with gradients that do not vanish above `FLATTEST`."""
 
     @tf.custom_gradient
     def found(ratio: Tensor) -> Any:
-        def back(d_e: Tensor, d_slope: Tensor) -> Tensor:
-            r = tf.minimum(ratio, FLATTEST)
-            e = tf.exp(-r)
-            return d_slope * e - (d_e + d_slope * r) * e
+        def back(*d_weights: Tensor) -> Tensor:
+            steepest = tf.minimum(ratio, FLATTEST)
+            with tf.GradientTape() as tape:
+                tape.watch(steepest)
+                again = function(steepest)
+            return tape.gradient(again, steepest, output_gradients=list(d_weights))
 
-        e = tf.exp(-ratio)
-        return (e, e * ratio), back
+        return function(ratio), back
 
-    e, slope = found(ratio)
-    return e, slope
+    result = found(ratio)
+    return list(result) if isinstance(result, list | tuple) else [result]

@@ -24,7 +24,8 @@ from kspike_tf.scan.cpu.driver import CALL, PLAN
 from kspike_tf.scan.cpu.kernels import KERNELS, Kernel
 
 PART = 2**16  # steps of a unit that are worth another thread
-KINDS = {"f": np.dtype(np.float32), "d": np.dtype(np.float64)}  # of sequences, by NumPy's letters
+# Types of sequences, by NumPy's letters.
+KINDS: dict[str, Any] = {letter: np.dtype(letter) for letter in "fd"}
 
 # A process that is forked while another thread compiles would find the compiler locked for ever.
 LOCK = threading.RLock()
@@ -148,7 +149,7 @@ def run(kernel: Kernel, args: Sequence[np.ndarray]) -> list[np.ndarray]:
     call["arguments"], call["results"], call["axes"] = len(args), len(results), args[0].ndim
     call["batch"], call["steps"], call["units"] = args[0].shape
     for names, arrays in ((("args", "sizes"), args), (("outputs", "rooms"), results)):
-        for name, values in zip(names, zip(*map(_described, arrays)), strict=True):
+        for name, values in zip(names, zip(*map(_described, arrays), strict=True), strict=True):
             call[name][0, : len(arrays)] = values
     failed = _callable()(prepare(kernel, kind.char), call.ctypes.data)
     if failed:

@@ -17,7 +17,7 @@ import numpy as np
 from numba import types
 
 from kspike_tf.scan.cpu.intrinsics import call_kernel, elements, fetch_and_add, print_to, record
-from kspike_tf.scan.cpu.kernels import DOUBLE, TICKS, Kernel
+from kspike_tf.scan.cpu.kernels import TICKS, Kernel
 
 INVALID_ARGUMENT, RESOURCE_EXHAUSTED = 3, 8
 MOST_ARGUMENTS = 8  # that callers have room for
@@ -25,7 +25,7 @@ AXES = 3
 WEIGHTS = 4  # rows of weights, for which there is memory
 BLOCK = 2048  # units that are taken through time together: with 256, steps are read in pieces
 SHARES = 4  # parts of the work for each thread, at most: some are done sooner than others
-INT = np.dtype(np.int64)
+INT, DOUBLE = np.dtype(np.int64), np.dtype(np.float64)
 WORD = 8  # bytes of these, of a float64, and of an address
 MOST = 2**63 - 1
 
@@ -38,16 +38,21 @@ IS_LINUX = sys.platform == "linux"
 HAS_THREADS = os.name == "posix"
 
 
-def _structure(*fields: Any) -> np.dtype:
+def _structure(*fields: Any) -> Any:
     return np.dtype([(each, np.int64) if isinstance(each, str) else each for each in fields])
+
+
+def offset(kind: Any, name: str) -> int:
+    """Return where in a structure a field begins."""
+    return int(kind.fields[name][1])
 
 
 # A kernel for a type of sequences: addresses of the kernel, of `help_with` and of its name; what
 # `Kernel` says; the bytes of a sequence's number; how many numbers are worth another thread, and
 # how many threads there may be.
 PLAN = _structure(
-    *("kernel", "helper", "handle", "name", "arguments", "results", "states", "rows", "given", "shared"),
-    *("backwards", "bytes", "part", "threads"),
+    *("kernel", "helper", "handle", "name", "arguments", "results", "states", "rows", "given"),
+    *("shared", "backwards", "bytes", "part", "threads"),
 )
 # How many arguments, results, and axes of the first argument there are; the shape of that; the
 # addresses and bytes of arguments and results; room for the message of an error.
@@ -57,16 +62,16 @@ CALL = _structure(
     ("message", np.uint8, 256),
 )
 ARGS, SIZES, OUTPUTS, ROOMS, MESSAGE = (
-    CALL.fields[name][1] for name in ("args", "sizes", "outputs", "rooms", "message")
+    offset(CALL, name) for name in ("args", "sizes", "outputs", "rooms", "message")
 )
 MESSAGE_BYTES = CALL.itemsize - MESSAGE
 # A kernel's arrays; the blocks of units that an example has; the kernel; the items of work, which
 # are such blocks, how many parts they are given out in, and the next part.
 RUN = _structure(
-    *("batch", "steps", "units", "x", "d_y", "out", "states", "rows", "weights"),
+    *("batch", "steps", "units", "size", "x", "d_y", "out", "states", "rows", "weights"),
     *("blocks", "kernel", "items", "parts", "next"),
 )
-RUN_BYTES, NEXT = RUN.itemsize, RUN.fields["next"][1]
+RUN_BYTES, NEXT = RUN.itemsize, offset(RUN, "next")
 _texts: list[Any] = []
 
 
@@ -188,7 +193,8 @@ def make_run(plan: Any, call: Any, call_at: int) -> int:
         run.states = address + states if plan.backwards else outputs[1]
         run.blocks = (call.units + (BLOCK - 1)) // BLOCK
         run.items, run.kernel = call.batch * run.blocks, plan.kernel
-        size = call.batch * call.steps * call.units * plan.bytes
+        run.size = call.batch * call.steps * call.units
+        size = run.size * plan.bytes
         if IS_LINUX and size >= WORTH_HUGE:
             start = (run.out + (HUGE - 1)) // HUGE * HUGE
             madvise(start, (run.out + size) // HUGE * HUGE - start, MADV_HUGEPAGE)
@@ -233,7 +239,7 @@ def last_gradients(before_at: int, states_at: int, given_at: int, count: int, ru
     their gradients are added to the sums over time.
     """
     units = run.units
-    d_given, d_states = elements(given_at, 0, DOUBLE), elements(states_at, 0, DOUBLE)
+    d_given = elements(given_at, 0, DOUBLE)
     for i in range(units):
         d_given[i] = 0.0
     for row in range(run.batch if units else 0):
@@ -251,7 +257,7 @@ def last_gradients(before_at: int, states_at: int, given_at: int, count: int, ru
 @inside
 def run_in_threads(plan: Any, run: Any, run_at: int) -> None:
     """Run a kernel on all items, with helpers if they are worth it."""
-    parts = run.batch * run.steps * run.units // plan.part
+    parts = run.size // plan.part
     run.parts, run.next = min(parts, min(run.items, plan.threads * SHARES)), 0
     helpers = min(run.parts, plan.threads) - 1
     if helpers < 1 or not HAS_THREADS:
@@ -292,7 +298,8 @@ def over_items(kernel: Kernel, kind: np.dtype) -> Any:
             right = min(left + BLOCK, run.units)
             where = row * run.steps * run.units
             x, d_y = elements(run.x, where, kind), elements(run.d_y, where, kind)
-            out, state = elements(run.out, where, kind), run.states + row * run.rows * run.units * WORD
-            loop(x, d_y, out, state, run.weights, run, left, right)
+            out = elements(run.out, where, kind)
+            state = elements(run.states, row * run.rows * run.units, DOUBLE)
+            loop(x, d_y, out, state, elements(run.weights, 0, DOUBLE), run, left, right)
 
     return work

@@ -74,6 +74,21 @@ def rounded(_context: Any, number: Any, array: Any) -> Any:
 
 
 @intrinsic
+def prefetch(_context: Any, first: Any, second: Any, third: Any, _index: Any) -> Any:
+    """Ask for the memory of an element of three arrays, which need not be there."""
+
+    def write(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [BYTE.as_pointer(), *[NUMBER] * 3])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [BYTE.as_pointer()], kind)
+        for array in args[:3]:
+            place = builder.bitcast(builder.gep(array, [args[3]]), BYTE.as_pointer())
+            builder.call(function, [place, NUMBER(0), NUMBER(3), NUMBER(1)])
+        return context.get_dummy_value()
+
+    return types.none(first, second, third, types.intp), write
+
+
+@intrinsic
 def print_to(_context: Any, _buffer: Any, _size: Any, _text: Any, values: Any) -> Any:
     """Write a text with a tuple of numbers and addresses of strings in it, as C's ``snprintf``."""
 

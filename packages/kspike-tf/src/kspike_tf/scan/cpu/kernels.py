@@ -4,10 +4,15 @@ Formulas are of numbers in machine code and of tensors in `kspike_tf.scan.portab
 weights are float64; sequences are float32 or float64. Products are rounded before they are added:
 Numba fuses the two only where it is told to.
 
-A loop takes a block of units, from ``left`` to ``right``, of one example through time. All take the
-same: the input ``x`` and the output ``out``, ``(time, units)``; ``d_y``, the gradient of the
-forward filter's output; ``state``, ``(states, units)``, which it updates; and ``weights``, rows
-``(units,)`` that `kspike_tf.scan.cpu.driver` computes. Spikes do not read ``d_y``.
+A loop takes the units from ``left`` to ``right`` of one example through time. All loops take the
+same arrays, in one piece each: the input ``x`` and the output ``out``, ``(time, units)``; ``d_y``,
+the gradient of the forward filter's output; ``state``, ``(states, units)``, which is updated; and
+``weights``, ``(4, units)``, from `kspike_tf.scan.cpu.driver`. Forward loops do not read ``d_y``.
+
+LLVM works on several units at once if arrays do not overlap, which it checks when the code runs. It
+would check once for all steps, and take arrays that are read from their end for overlapping. So the
+loops that go backwards begin a step at ``min(t * units, run.size)``, which is the first of these
+but hides from LLVM where the next step begins.
 """
 
 from __future__ import annotations
@@ -18,10 +23,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.extending import register_jitable
 
-from kspike_tf.scan.cpu.intrinsics import elements, rounded
+from kspike_tf.scan.cpu.intrinsics import prefetch, rounded
 
 TICKS = 2.0**32  # steps of the voltage grid in one spike
-DOUBLE = np.dtype(np.float64)
+# Units of which the step before is asked for, by the line of the cache: processors foresee memory
+# that goes up, as within the steps of more units.
+PREFETCHED, LINE = 1024, 16
 
 Array = Any  # Numba compiles for float32 and for float64
 
@@ -85,32 +92,30 @@ def spike_step(voltage: Any, rate: Any, scale: Any) -> Any:
 
 
 def spikes(
-    x: Array, d_y: Array, out: Array, state: int, weights: int, run: Any, left: int, right: int
+    x: Array, d_y: Array, out: Array, state: Array, weights: Array, run: Any, left: int, right: int
 ) -> None:
     """Turn rates into spikes."""
-    voltage = elements(state, 0, DOUBLE)
-    scale, height = elements(weights, 0, DOUBLE)[0], elements(weights, 1, DOUBLE)[0]
+    scale, height = weights[0], rounded(weights[1], x)
     for t in range(run.steps):
         first = t * run.units
         for i in range(left, right):
-            voltage[i], count = spike_step(voltage[i], np.float64(x[first + i]), scale)
-            out[first + i] = rounded(count, x) * rounded(height, x)
+            state[i], count = spike_step(state[i], np.float64(x[first + i]), scale)
+            out[first + i] = rounded(count, x) * height
 
 
 def rectified_spikes(
-    x: Array, d_y: Array, out: Array, state: int, weights: int, run: Any, left: int, right: int
+    x: Array, d_y: Array, out: Array, state: Array, weights: Array, run: Any, left: int, right: int
 ) -> None:
     """Turn the rates max(x, 0) into spikes."""
-    voltage = elements(state, 0, DOUBLE)
-    scale, height = elements(weights, 0, DOUBLE)[0], elements(weights, 1, DOUBLE)[0]
+    scale, height = weights[0], rounded(weights[1], x)
     for t in range(run.steps):
         first = t * run.units
         for i in range(left, right):
-            rate = np.float64(x[first + i])
+            rate: Any = np.float64(x[first + i])
             if rate < 0:  # false for NaN
                 rate = 0.0
-            voltage[i], count = spike_step(voltage[i], rate, scale)
-            out[first + i] = rounded(count, x) * rounded(height, x)
+            state[i], count = spike_step(state[i], rate, scale)
+            out[first + i] = rounded(count, x) * height
 
 
 # The lowpass filter.
@@ -123,15 +128,14 @@ def lowpass_step(y: Any, x: Any, e: Any) -> Any:
 
 
 def lowpass(
-    x: Array, d_y: Array, out: Array, state: int, weights: int, run: Any, left: int, right: int
+    x: Array, d_y: Array, out: Array, state: Array, weights: Array, run: Any, left: int, right: int
 ) -> None:
     """Filter with an exponential synapse."""
-    y, e = elements(state, 0, DOUBLE), elements(weights, 0, DOUBLE)
     for t in range(run.steps):
         first = t * run.units
         for i in range(left, right):
-            y[i] = lowpass_step(y[i], np.float64(x[first + i]), e[i])
-            out[first + i] = y[i]
+            y = lowpass_step(state[i], np.float64(x[first + i]), weights[i])
+            state[i] = out[first + i] = y
 
 
 @register_jitable
@@ -148,19 +152,20 @@ def lowpass_back_step(state: Any, x: Any, g: Any, e: Any, gain: Any) -> Any:
 
 
 def lowpass_back(
-    x: Array, d_y: Array, out: Array, state: int, weights: int, run: Any, left: int, right: int
+    x: Array, d_y: Array, out: Array, state: Array, weights: Array, run: Any, left: int, right: int
 ) -> None:
     """Take gradients back through `lowpass`."""
     units = run.units
-    e, gain = elements(weights, 0, DOUBLE), elements(weights, units, DOUBLE)
-    c, m = elements(state, 0, DOUBLE), elements(state, units, DOUBLE)
-    total = elements(state, 2 * units, DOUBLE)
     for t in range(run.steps - 1, -1, -1):
-        first = t * units
+        first = min(t * units, run.size)
+        if right - left < PREFETCHED:
+            for i in range(first - units + left, first - units + right, LINE):
+                prefetch(x, d_y, out, i)
         for i in range(left, right):
             u, g = np.float64(x[first + i]), np.float64(d_y[first + i])
-            before = c[i], m[i], total[i]
-            (c[i], m[i], total[i]), d_x = lowpass_back_step(before, u, g, e[i], gain[i])
+            before = state[i], state[units + i], state[2 * units + i]
+            after, d_x = lowpass_back_step(before, u, g, weights[i], weights[units + i])
+            state[i], state[units + i], state[2 * units + i] = after
             out[first + i] = d_x
 
 
@@ -176,17 +181,16 @@ def alpha_step(y: Any, p: Any, x: Any, e: Any, slope: Any) -> Any:
 
 
 def alpha(
-    x: Array, d_y: Array, out: Array, state: int, weights: int, run: Any, left: int, right: int
+    x: Array, d_y: Array, out: Array, state: Array, weights: Array, run: Any, left: int, right: int
 ) -> None:
     """Filter with an alpha synapse."""
     units = run.units
-    y, p = elements(state, 0, DOUBLE), elements(state, units, DOUBLE)
-    e, slope = elements(weights, 0, DOUBLE), elements(weights, 2 * units, DOUBLE)
     for t in range(run.steps):
         first = t * units
         for i in range(left, right):
-            y[i], p[i] = alpha_step(y[i], p[i], np.float64(x[first + i]), e[i], slope[i])
-            out[first + i] = y[i]
+            e, slope = weights[i], weights[2 * units + i]
+            y, p = alpha_step(state[i], state[units + i], np.float64(x[first + i]), e, slope)
+            state[i], state[units + i], out[first + i] = y, p, y
 
 
 @register_jitable
@@ -208,23 +212,23 @@ def alpha_back_step(state: Any, x: Any, g: Any, weights: Any) -> Any:
 
 
 def alpha_back(
-    x: Array, d_y: Array, out: Array, state: int, weights: int, run: Any, left: int, right: int
+    x: Array, d_y: Array, out: Array, state: Array, weights: Array, run: Any, left: int, right: int
 ) -> None:
     """Take gradients back through `alpha`."""
     units = run.units
-    e, gain = elements(weights, 0, DOUBLE), elements(weights, units, DOUBLE)
-    slope, bend = elements(weights, 2 * units, DOUBLE), elements(weights, 3 * units, DOUBLE)
-    c1, c2 = elements(state, 0, DOUBLE), elements(state, units, DOUBLE)
-    m1, m2 = elements(state, 2 * units, DOUBLE), elements(state, 3 * units, DOUBLE)
-    total = elements(state, 4 * units, DOUBLE)
+    one, two, three, four = units, 2 * units, 3 * units, 4 * units
     for t in range(run.steps - 1, -1, -1):
-        first = t * units
+        first = min(t * units, run.size)
+        if right - left < PREFETCHED:
+            for i in range(first - units + left, first - units + right, LINE):
+                prefetch(x, d_y, out, i)
         for i in range(left, right):
             u, g = np.float64(x[first + i]), np.float64(d_y[first + i])
-            before = c1[i], c2[i], m1[i], m2[i], total[i]
-            after, d_x = alpha_back_step(before, u, g, (e[i], gain[i], slope[i], bend[i]))
-            c1[i], c2[i], m1[i], m2[i], total[i] = after
-            out[first + i] = d_x
+            factors = weights[i], weights[one + i], weights[two + i], weights[three + i]
+            before = state[i], state[one + i], state[two + i], state[three + i], state[four + i]
+            (c1, c2, m1, m2, total), d_x = alpha_back_step(before, u, g, factors)
+            state[i], state[one + i], state[two + i], state[three + i] = c1, c2, m1, m2
+            state[four + i], out[first + i] = total, d_x
 
 
 SPIKES = Kernel("spikes", spikes, shared=True)

@@ -45,7 +45,7 @@ NO_ARGUMENT = driver.text("no memory, or no argument")
 # A call, as the driver takes it; the arguments and results; the lengths of a tensor's axes.
 STEP = np.dtype([("call", CALL), ("tensors", INT, 2 * MOST_ARGUMENTS), ("lengths", INT, MOST_AXES)])
 STEP_BYTES = STEP.itemsize
-TENSORS, LENGTHS = STEP.fields["tensors"][1], STEP.fields["lengths"][1]
+TENSORS, LENGTHS = driver.offset(STEP, "tensors"), driver.offset(STEP, "lengths")
 
 
 def _function(name: str, arguments: int, result: Any = types.intp) -> Any:
@@ -191,7 +191,7 @@ def take_inputs(context: int, step_at: int, status: int) -> bool:
         if tensors[n] == 0:
             return False
         data[n], kind = memory_of(tensors[n]), input_type(context, n)
-        sizes[n] = bytes_of(tensors[n]) if kind == TF_FLOAT or kind == TF_DOUBLE else 0
+        sizes[n] = bytes_of(tensors[n]) if TF_FLOAT <= kind <= TF_DOUBLE else 0
     if call.arguments > 0:
         call.axes = number_of_axes(tensors[0])
         if call.axes == driver.AXES:
@@ -204,7 +204,8 @@ def take_inputs(context: int, step_at: int, status: int) -> bool:
 def make_outputs(context: int, step_at: int, status: int) -> bool:
     """Take memory for outputs, of the types and shapes of as many inputs; return whether it is."""
     call, tensors = record(step_at, CALL), elements(step_at + TENSORS, 0, INT)
-    data, rooms = elements(step_at + driver.OUTPUTS, 0, INT), elements(step_at + driver.ROOMS, 0, INT)
+    data = elements(step_at + driver.OUTPUTS, 0, INT)
+    rooms = elements(step_at + driver.ROOMS, 0, INT)
     lengths = elements(step_at + LENGTHS, 0, INT)
     for n in range(min(min(call.arguments, call.results), MOST_ARGUMENTS)):
         like, kind = tensors[n], input_type(context, n)

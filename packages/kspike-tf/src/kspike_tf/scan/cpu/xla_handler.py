@@ -53,7 +53,7 @@ _HEAD = "struct_size", "extension_start"
 XLA_FFI_Extension_Base = _structure("struct_size", ("type", np.int32), "next")
 XLA_FFI_Metadata_Extension = _structure(("extension_base", XLA_FFI_Extension_Base), "metadata")
 XLA_FFI_Api_Version = _structure(*_HEAD, ("major_version", np.int32), ("minor_version", np.int32))
-XLA_FFI_Metadata = _structure("struct_size", ("api_version", XLA_FFI_Api_Version), ("traits", np.uint32))
+XLA_FFI_Metadata = _structure("struct_size", ("api_version", XLA_FFI_Api_Version))
 XLA_FFI_Buffer = _structure(*_HEAD, ("dtype", np.int32), "data", "rank", "dims")
 XLA_FFI_Args = _structure(*_HEAD, "size", "types", "args")
 XLA_FFI_Rets = _structure(*_HEAD, "size", "types", "rets")
@@ -74,7 +74,7 @@ XLA_FFI_Api = _structure(
 create_error = types.ExternalFunction("XLA_FFI_Error_Create", types.intp(types.intp))
 # What machine code needs in a call: what the driver takes, and an error.
 STEP = _structure(("call", CALL), ("error", XLA_FFI_Error_Create_Args))
-STEP_BYTES, ERROR = STEP.itemsize, STEP.fields["error"][1]
+STEP_BYTES, ERROR = STEP.itemsize, driver.offset(STEP, "error")
 ERROR_BYTES = XLA_FFI_Error_Create_Args.itemsize
 
 
@@ -223,7 +223,8 @@ def api() -> Any:
 
 def _at(address: int, kind: np.dtype) -> Any:
     """Return the structure at an address, for Python."""
-    return np.frombuffer((ctypes.c_char * kind.itemsize).from_address(int(address)), kind)[0]
+    memory: Any = (ctypes.c_char * kind.itemsize).from_address(int(address))
+    return np.frombuffer(memory, kind)[0]
 
 
 def register(plans: dict[str, int]) -> bool:
@@ -256,8 +257,8 @@ def register(plans: dict[str, int]) -> bool:
 def _handlers(plans: Iterable[int]) -> Any:
     """Return an engine with machine code that XLA calls, a function for each scan."""
     answer = _ANSWER.format(
-        extension_start=XLA_FFI_CallFrame.fields["extension_start"][1],
-        handle=driver.PLAN.fields["handle"][1],
+        extension_start=driver.offset(XLA_FFI_CallFrame, "extension_start"),
+        handle=driver.offset(driver.PLAN, "handle"),
         describe=ctypes.cast(_describe, ctypes.c_void_p).value,
         make=ctypes.cast(_make, ctypes.c_void_p).value,
         create_error=api()["XLA_FFI_Error_Create"],
@@ -349,6 +350,4 @@ def describe(buffers_at: int, count: int, data_at: int, sizes_at: int) -> None:
         data[n], sizes[n] = buffer.data, size
 
 
-ARE_KNOWN = register(
-    {_name(*kind): plan.ctypes.data for kind, plan in compiled.PLANS.items()}
-)
+ARE_KNOWN = register({_name(*kind): plan.ctypes.data for kind, plan in compiled.PLANS.items()})

@@ -35,7 +35,7 @@ SHIFT_BITS = np.float64(SHIFT).view(np.int64)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function of tensors with XLA, once for each shape, unless XLA compiles it anyway."""
+    """Compile a function of tensors with XLA, once for each shape, unless XLA compiles all."""
 
     @cache
     def alone(key: Any) -> Any:

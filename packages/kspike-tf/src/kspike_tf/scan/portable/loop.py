@@ -104,9 +104,10 @@ def lowpass(x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
 def alpha(x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
     """Do what `kernels.alpha` does, for a ratio of dt to τ."""
     e = tf.exp(-ratio)
+    slope = e * ratio
 
     def step(x: Tensor, y: Tensor, p: Tensor) -> Any:
-        y, p = kernels.alpha_step(y, p, _double(x), e, e * ratio)
+        y, p = kernels.alpha_step(y, p, _double(x), e, slope)
         return y, [y, p]
 
     return _filtered(step, x, state, 2)

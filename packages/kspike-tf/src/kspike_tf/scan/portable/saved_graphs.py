@@ -32,12 +32,18 @@ def call(kernel: Kernel, args: Sequence[Tensor], in_loop: Callable[..., Any]) ->
         input=list(args),
         Tout=[each.dtype for each in like],
         then_branch=in_graph(tensorflow_op.call, kinds, kernel),
-        else_branch=in_graph(in_loop, kinds),
+        else_branch=in_graph(_not_yet(in_loop), kinds),
         output_shapes=[each.shape for each in like],
     )
     for each, argument in zip(found, like, strict=True):
         each.set_shape(argument.shape)
     return list(found)
+
+
+@cache
+def _not_yet(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function as a call, which TensorFlow makes ready to run when it runs, not before."""
+    return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
 
 @cache
