@@ -100,8 +100,7 @@ EXCEPTIONS: dict[str, set[str]] = {
     "long_functions": {
         "kspike_tf.conversion.convert.convert",
     },
-    "kernels_with_many_arguments": {
-    },
+    "kernels_with_many_arguments": {},
     "definitions_that_only_tests_use": {
         "kspike_energy.counting.fan_out.to_array",
         "kspike_ref.layers.events.density",

@@ -1,4 +1,4 @@
-"""Wrote alpha.keras, alpha.h5 and alpha.npz, when the weights of alpha filters were ``(prod(size),)``.
+"""Wrote alpha.keras, alpha.h5 and alpha.npz, when alpha filters had weights ``(prod(size),)``.
 
 Versions from then on save ``(1, *size)``: this script no longer makes the same files.
 """

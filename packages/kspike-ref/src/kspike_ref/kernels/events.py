@@ -208,9 +208,7 @@ def convolve_events_loop(
             begin = group * (packed.size // groups)
             matrix = (packed, begin, rows, width, filters // width, filters % width)
             lines = (part[2], part[3], example * size + group * filters)
-            met += add_lines(
-                (index, values), starts, shape, geometry, matrix, out, lines, scratch
-            )
+            met += add_lines((index, values), starts, shape, geometry, matrix, out, lines, scratch)
     return met
 
 

@@ -99,7 +99,9 @@ class RNN(StatefulLayer):
             state = (*given, *state[len(given) :])
         return self.scan(state, x, mask=mask, tally=tally)[0]
 
-    def scan(self, state: State, *inputs: Any, mask: Any = None, tally: Tally) -> tuple[Any, State]:
+    def scan(
+        self, state: State, *inputs: Any, mask: Any = None, tally: Any = None
+    ) -> tuple[Any, State]:
         x = np.swapaxes(inputs[0], 0, 1) if self.time_major else inputs[0]
         if self.backwards:
             x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
