@@ -1,4 +1,4 @@
-"""Spikes from firing rates, exactly: the voltage of a neuron lives on a grid of 2⁻³²."""
+"""Voltage updates and spike generation, exact on a voltage grid of 2⁻³²."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LARGEST = 2.0**20  # spikes, below which additions on the grid are exact in flo
 
 
 class SpikingDynamics:
-    """The spiking activation with its coefficients ready, for callers that checked their arrays.
+    """The spiking activation with its coefficients, for callers that check their arrays.
 
     Parameters
     ----------
@@ -152,8 +152,8 @@ def spiking_activation(
     Warns
     -----
     UserWarning
-        If ``dt`` is a second or more and there is more than a spike in it, as where milliseconds
-        are meant.
+        If ``dt`` is a second or more and a neuron spikes more than once in it, which suggests
+        that milliseconds are meant.
 
     Examples
     --------
@@ -189,7 +189,7 @@ def _warn_of_milliseconds(rates: Floats, dt: float) -> None:
 
 
 def _first_voltage(given: ArrayLike | None, seed: int | None, shape: tuple[int, ...]) -> State:
-    """Return the voltage to start from."""
+    """Return the initial voltages: those of the caller, or drawn ones."""
     if given is None and seed is None:
         words = np.random.default_rng().integers(0, 2**32, shape, np.uint32)
         return words / _TICKS

@@ -29,7 +29,7 @@ SHORTEST_TAU = 1e-8  # seconds; training may have taken a time constant below
 
 
 class LowpassDynamics:
-    """The lowpass filter with its coefficients ready, for callers that checked their arrays.
+    """The lowpass filter with its coefficients, for callers that check their arrays.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class LowpassDynamics:
 
 
 class AlphaDynamics:
-    """The alpha filter with its coefficients ready, for callers that checked their arrays.
+    """The alpha filter with its coefficients, for callers that check their arrays.
 
     Parameters
     ----------
@@ -295,7 +295,7 @@ def alpha(
 def _arguments(
     x: ArrayLike, tau: ArrayLike, dt: float, time_major: bool, unit_axes: int | None
 ) -> tuple[Signal, State, float]:
-    """Check what both filters take; time constants come back for each unit of the rows."""
+    """Check the arguments of both filters; return time constants per unit of the rows."""
     # Float16 is computed in float64, so that each output is rounded once.
     signal_ = signal("x", x, time_major, np.float64, unit_axes)
     constants = time_constant(tau, signal_.units).reshape(-1)
@@ -319,7 +319,7 @@ def _warn_of_milliseconds(tau: State, dt: float) -> None:
 
 
 def _alpha_state(initial_level: ArrayLike, x: Signal) -> Any:
-    """Return the state to start from, in memory of its own."""
+    """Return the initial state, in memory of its own."""
     shape = (x.batch, 2, x.size)
     if np.shape(initial_level) == shape and x.state_shape != shape:
         values = real_array("initial_level", initial_level)

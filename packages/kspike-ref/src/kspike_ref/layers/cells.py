@@ -36,7 +36,7 @@ PIECE = 1 << 16
 class Cell(Layer):
     """One step of a recurrent layer.
 
-    A cell does what does not depend on its state for all steps at once, in `project`.
+    Work that does not depend on the state is done for many steps at once, in `project`.
     """
 
     state_count = 1
@@ -66,10 +66,10 @@ class Cell(Layer):
         return [np.zeros((batch, *units), self.dtype) for units in shapes]
 
     def check_given(self, states: Sequence[Array], name: str) -> None:
-        """Refuse states of the right shape that the model gives to the layer of a name."""
+        """Refuse initial states whose values the layer ``name`` cannot start from."""
 
     def project(self, x: Array, tally: Tally) -> Array:
-        """Return what the inputs of all steps, ``(batch, time, …)``, contribute."""
+        """Return the contributions of inputs, ``(batch, time, …)``, that need no state."""
         return x
 
     def step(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
@@ -91,7 +91,7 @@ class Cell(Layer):
     def scan_masked(
         self, x: Array, states: list[Array], mask: Array, last: Array, zero: bool, tally: Tally
     ) -> tuple[Array, list[Array], Array]:
-        """Run over steps of which some do not count: they hold the states and repeat the output.
+        """Run over steps of which some are masked: they hold the states and repeat the output.
 
         Parameters
         ----------
@@ -100,11 +100,11 @@ class Cell(Layer):
         states : list of ndarray
             The states before.
         mask : (batch, time) ndarray
-            Bools: False where a step does not count.
+            Bools: False at masked steps.
         last : (batch, …) ndarray
             The output before.
         zero : bool
-            Whether outputs are 0 instead where a step does not count.
+            Whether outputs of masked steps are 0 instead.
         tally : Tally
             Counts of operations, which are added to.
 
@@ -186,7 +186,8 @@ class GatedCell(Cell):
         if functions is None:
             return super().scan_masked(x, states, mask, last, zero, tally)
         out, states = self._run(x, states, functions, np.ascontiguousarray(mask), tally)
-        # Steps that do not count repeat the state, which before the first step is not the output.
+        # The loop repeats the state at masked steps. Before the first step that counts, the state
+        # may be one that the model gave, which is not an output.
         has_begun = np.logical_or.accumulate(mask, axis=1)
         out = np.where((mask if zero else has_begun)[..., None], out, 0 if zero else last[:, None])
         return out, states, out[:, -1].copy()
@@ -293,7 +294,7 @@ class GRUCell(GatedCell):
 
 @known("StackedRNNCells")
 class StackedRNNCells(Cell):
-    """Cells one after another."""
+    """Cells that run one after another within a step."""
 
     def setup(self) -> None:
         self.cells: list[Any] = []
