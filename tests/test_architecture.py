@@ -87,23 +87,9 @@ EXCEPTIONS: dict[str, set[str]] = {
     "imports_that_point_up": set(),
     "lazy_imports_because_of_a_circle": set(),
     "long_modules": {
-        "kspike_ref.kernels.matmul",
-        "kspike_ref.layers.activation",
         "kspike_ref.layers.base",
-        "kspike_ref.layers.merge",
-        "kspike_ref.layers.normalization",
-        "kspike_ref.layers.shape",
         "kspike_ref.model",
-        "kspike_ref.running.inputs",
         "kspike_tf.scan.cpu.xla_handler",
-    },
-    "long_functions": {
-        "kspike_tf.conversion.convert.convert",
-    },
-    "kernels_with_many_arguments": {},
-    "definitions_that_only_tests_use": {
-        "kspike_energy.counting.fan_out.to_array",
-        "kspike_ref.layers.events.density",
     },
 }
 

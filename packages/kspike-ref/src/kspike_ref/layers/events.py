@@ -51,11 +51,6 @@ class Activity:
     events: int
     synops: int
 
-    @property
-    def density(self) -> float:
-        """The fraction of inputs that are not zero; 0 where there are none."""
-        return self.events / self.size if self.size else 0.0
-
 
 def dense_limit(size: int, columns: int) -> float:
     """Return the number of events below which a dense layer is faster event by event.
