@@ -33,8 +33,8 @@ at the worst piece of work, it kept {others} cores busy on average (see "busy ma
   bold**: median of the ratios within a round, and their range. Above 1, the one in bold is faster.
 - Everybody is shown in the fastest of the modes tried (in brackets); all modes are at the end. A
   mode whose warm-up took three times as long as another one of the same contestant gets no turns.
-- *fit*: the median of the steps of an epoch. At its end Keras waits, for more than half a second
-  now and then, until TensorFlow has thought about its input pipeline: by chance of its length.
+- *fit*: the median of the steps of an epoch. At its end Keras waits while TensorFlow tunes its
+  input pipeline, which takes a variable time, at times more than half a second.
 - *How right*: for spikes, the largest difference between a neuron's number of spikes and the
   integral of its rate (below 1 is exact integrate-and-fire); for filters and their gradients, the
   largest error against a float64 recursion, relative to the largest value; for the model, how often

@@ -7,12 +7,16 @@
 import argparse
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 from kspike_energy import Layer, ModelEnergy, Network
 from kspike_energy.counting.rules import RULES
+from kspike_energy.devices.measured import measured_devices
+from kspike_energy.devices.overhead import quantile
 from kspike_energy.registry import DEVICES
 
 GUIDE = Path(__file__).parent / "guides" / "energy.md"
@@ -20,11 +24,11 @@ GUIDE = Path(__file__).parent / "guides" / "energy.md"
 # Blouw et al., "Benchmarking keyword spotting efficiency on neuromorphic hardware",
 # arXiv 1812.01739: joules per inference, from dynamic power and inferences per second.
 MEASURED = [
-    ("GPU", 0.0298, "gpu"),
-    ("CPU", 0.0063, "cpu"),
-    ("Jetson TX1", 0.0056, None),
-    ("Movidius", 0.0015, None),
-    ("Loihi", 0.00027, "loihi"),
+    ("GPU", 0.0298, "gpu", "quadro-k4000"),
+    ("CPU", 0.0063, "cpu", "xeon-e5-2630"),
+    ("Jetson TX1", 0.0056, None, "jetson-tx1"),
+    ("Movidius", 0.0015, None, "movidius-ncs"),
+    ("Loihi", 0.00027, "loihi", "loihi-measured-fast"),
 ]
 SIZES = (390, 256, 256, 29)
 LOIHI_STEPS = 10
@@ -55,34 +59,61 @@ def keyword_spotter() -> ModelEnergy:
 
 
 def validation() -> str:
-    """Return estimates beside measurements."""
+    """Return measurements beside estimates from operations alone, and with overhead."""
     energy = keyword_spotter()
     rows = []
-    for hardware, joules, device in MEASURED:
-        if device is None:
-            rows.append([hardware, f"{joules:.2g}", "none of ours", "", ""])
-            continue
-        steps = LOIHI_STEPS if DEVICES[device].spiking else 1
-        estimate = energy.total_energy(device, steps)
-        note = f" ({steps} steps, every unit spiking at each: assumed)" if steps > 1 else ""
+    for hardware, joules, device, fitted in MEASURED:
+        operations = "no such device"
+        if device is not None:
+            steps = LOIHI_STEPS if DEVICES[device].spiking else 1
+            estimate = energy.total_energy(device, steps)
+            note = f", {steps} steps with a spike of every unit (assumed)" if steps > 1 else ""
+            operations = f"{estimate:.2g} (`{device}`{note}): {joules / estimate:.3g} times too low"
+        overhead = energy.total_energy(fitted)
+        factor = max(overhead / joules, joules / overhead)
         rows.append(
             [
                 hardware,
                 f"{joules:.2g}",
-                f"`{device}`{note}",
-                f"{estimate:.2g}",
-                f"{joules / estimate:.3g} times more",
+                operations,
+                f"{overhead:.2g} (`{fitted}`): factor {factor:.3g}",
             ]
         )
-    return table(
-        ["measured on", "measured [J/inf]", "device", "estimate [J/inf]", "measurement is"], rows
-    )
+    headers = ["measured on", "measured [J]", "operations only [J]", "with overhead [J]"]
+    return table(headers, rows)
+
+
+def left_out() -> str:
+    """Return how well fitted devices predict the measurements that their fit leaves out."""
+    rows = []
+    everything: dict[str, list[float]] = {}
+    for device in measured_devices():
+        fit = device.fit
+        everything.setdefault(fit.family, []).extend(fit.factors)
+        rows.append(
+            [
+                f"`{device.name}`",
+                *(f"{value:.3g}" for value in (device.energy_per_call, device.energy_per_kernel)),
+                f"{device.energy_per_op:.3g}",
+                str(fit.points),
+                *(f"{value:.3g}" for value in (fit.median, fit.within, fit.worst)),
+            ]
+        )
+    for family, factors in everything.items():
+        numbers = (median(factors), quantile(factors, 0.9), max(factors))
+        rows.append(
+            [f"**all {family}**", "", "", "", str(len(factors)), *(f"{n:.3g}" for n in numbers)]
+        )
+    headers = ["device", "J/call", "J/kernel", "J/operation", "points", "median", "90 %", "worst"]
+    return table(headers, rows)
 
 
 def devices() -> str:
     """Return the devices with their sources."""
     rows = []
     for device in DEVICES.values():
+        if device.fit is not None:
+            continue  # in a table of their own
         low, high = device.synop_low_high
         neuron = device.energy_per_neuron
         rows.append(
@@ -136,11 +167,69 @@ def published() -> str:
     return table(headers, rows)
 
 
+def differences() -> str:
+    """Return counts of single layers in both conventions."""
+    import keras
+
+    import kspike_tf
+
+    layers = keras.layers
+    image, series = (12, 12, 4), (None, 8)
+    examples = [
+        ("`Conv2D(6, 3)`", layers.Conv2D(6, 3), [image]),
+        ('`Conv2D(6, 3, padding="same")`', layers.Conv2D(6, 3, padding="same"), [image]),
+        ("`Conv2DTranspose(6, 3, strides=2)`", layers.Conv2DTranspose(6, 3, strides=2), [image]),
+        ("`DepthwiseConv2D(3)`", layers.DepthwiseConv2D(3), [image]),
+        ("`SeparableConv2D(6, 3)`", layers.SeparableConv2D(6, 3), [image]),
+        ("`MaxPooling2D()`", layers.MaxPooling2D(), [image]),
+        ("`AveragePooling2D(2)`", layers.AveragePooling2D(2), [image]),
+        ("`GlobalAveragePooling2D()`", layers.GlobalAveragePooling2D(), [image]),
+        ("`UpSampling2D()`", layers.UpSampling2D(), [image]),
+        ("`Add()`", layers.Add(), [image, image]),
+        ("`Multiply()`", layers.Multiply(), [image, image]),
+        ("`LayerNormalization()`", layers.LayerNormalization(), [image]),
+        ("`PReLU()`", layers.PReLU(), [image]),
+        ("`Softmax()`", layers.Softmax(), [(10,)]),
+        ("`Dense(4)`, no time", layers.Dense(4), [(5, 8)]),
+        ("`LSTM(4)`", layers.LSTM(4), [series]),
+        ("`Embedding(9, 4)`", layers.Embedding(9, 4), [(5,)]),
+        ("`MultiHeadAttention(2, 3)`", layers.MultiHeadAttention(2, 3), [(5, 8), (5, 8)]),
+        ("`Lowpass(0.1)`", kspike_tf.Lowpass(0.1), [series]),
+        ("`Alpha(0.1)`", kspike_tf.Alpha(0.1), [series]),
+    ]
+    rows = []
+    for text, layer, shapes in examples:
+        inputs = [keras.Input(shape) for shape in shapes]
+        attends = isinstance(layer, layers.MultiHeadAttention)
+        given = inputs[0] if len(inputs) == 1 else inputs
+        model = keras.Model(inputs, layer(*inputs) if attends else layer(given))
+        counts = []
+        for convention in ("kspike", "keras-spiking"):
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*KerasSpiking does not know")
+                network = ModelEnergy(model, convention=convention).network
+            counts.append((network.connections, network.neurons))
+        (mine, my_neurons), (theirs, their_neurons) = counts
+        numbers = (mine, theirs, my_neurons, their_neurons)
+        rows.append([text, f"`{shapes[0]}`", *(f"{number:,}" for number in numbers)])
+    headers = [
+        "layer",
+        "input",
+        "connections here",
+        "KerasSpiking",
+        "unit updates here",
+        "KerasSpiking",
+    ]
+    return table(headers, rows)
+
+
 GENERATED = {
     "validation": validation,
+    "left_out": left_out,
     "devices": devices,
     "conventions": conventions,
     "published": published,
+    "differences": differences,
 }
 
 

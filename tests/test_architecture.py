@@ -47,7 +47,7 @@ LEVELS = {
         "callbacks sweep",
     ),
     "kspike_energy": (
-        "config measuring.activity presentation.tables",
+        "config measuring.activity presentation.tables synapses",
         "checks presentation.comparison",
         "devices settings",
         "counting",
@@ -57,7 +57,7 @@ LEVELS = {
         "presentation",
         "build_network",
         "model_energy",
-        "presentation.plots plots",
+        "calibration presentation.plots plots",
     ),
 }
 
@@ -87,16 +87,7 @@ EXCEPTIONS: dict[str, set[str]] = {
     "imports_that_point_up": set(),
     "lazy_imports_because_of_a_circle": set(),
     "long_modules": {
-        "kspike_energy.model_energy",
-        "kspike_ref.signals",
-    },
-    "long_functions": {
-        "kspike_energy.devices.published.published_devices",
-        "kspike_tf.conversion.convert.convert",
-    },
-    "kernels_with_many_arguments": set(),
-    "definitions_that_only_tests_use": {
-        "kspike_energy.counting.fan_out.to_array",
+        "kspike_tf.scan.cpu.xla_handler",
     },
 }
 

@@ -122,4 +122,4 @@ OFFERS = {
 }
 
 if __name__ == "__main__":
-    serve(OFFERS, ["kspike-ref", "numba", "numpy", "scipy"])
+    serve(OFFERS, ["kspike-ref", "numba", "numpy"])

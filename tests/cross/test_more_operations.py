@@ -169,3 +169,13 @@ def test_refusals_say_why(function, reason, tmp_path):
     keras.Model(x, function(x)).save(tmp_path / "m.keras")
     with pytest.raises(kspike_ref.UnsupportedLayerError, match=reason):
         kspike_ref.load_model(tmp_path / "m.keras")
+
+
+@pytest.mark.parametrize("indices", [1.7, [1.7, 2.2], np.array([1.0, 2.0]), [True, False]])
+def test_indices_of_take_are_integers(indices, tmp_path):
+    x = keras.Input((6,))
+    keras.Model(x, ops.take(x, indices, axis=1)).save(tmp_path / "m.keras")
+    with pytest.raises(Exception, match=r"Tindices|bool"):  # TensorFlow refuses them as well
+        keras.saving.load_model(tmp_path / "m.keras")(np.ones((2, 6), "f4"))
+    with pytest.raises(kspike_ref.ArchiveError, match=r"indices must be integers. Received: "):
+        kspike_ref.load_model(tmp_path / "m.keras")

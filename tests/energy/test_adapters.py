@@ -71,7 +71,7 @@ def test_a_framework_of_a_third_party(net, rng, key):
     wanted = data.mean(), (data @ net.weights[0]).mean()
     assert [layer.rate(0.001) for layer in energy.network.layers] == pytest.approx(wanted)
     synops = (30 * wanted[0] + 20 * wanted[1]) * 0.001
-    assert energy.total_energy("odin") == pytest.approx(synops * 12.7e-12)
+    assert energy.total_energy("odin", 1) == pytest.approx(synops * 12.7e-12)
     assert energy.network.name == "TinyNet"
     assert "dense_1 (TinyDense)" in energy.summary_string()
 

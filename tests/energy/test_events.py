@@ -117,9 +117,9 @@ def test_input_stays_input_behind_layers_that_only_rearrange():
 def test_a_layer_of_another_dt_is_named():
     energy = ModelEnergy(spiking_model(dt=0.01), np.ones((2, 3, 6)))
     with pytest.warns(UserWarning, match=r"uses dt=0.001 s.*spikes \(0.01 s\)"):
-        energy.total_energy("loihi")
+        energy.total_energy("loihi", dt=0.001)
     with pytest.warns(UserWarning, match=r"time step of their own"):
-        report = energy.summary_string(("name", "energy loihi"), line_length=200)
+        report = energy.summary_string(("name", "energy loihi"), dt=0.001, line_length=200)
     assert "another time step than dt = 0.001 s: spikes (0.01 s)" in report
 
 
@@ -127,7 +127,7 @@ def test_the_dt_of_a_cell_counts_too():
     cell = kspike_tf.LowpassCell(6, 0.1, dt=0.02)
     model = keras.Sequential([keras.Input((None, 6)), L.RNN(cell, name="filter")])
     with pytest.warns(UserWarning, match=r"filter \(0.02 s\)"):
-        ModelEnergy(model, np.ones((1, 2, 6))).total_energy("loihi")
+        ModelEnergy(model, np.ones((1, 2, 6))).total_energy("loihi", dt=0.001)
 
 
 @pytest.mark.filterwarnings("error")

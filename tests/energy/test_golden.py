@@ -103,10 +103,10 @@ def test_answers_of_keras_spiking(case, build, options):
         # 1e-5: the README of the golden files; it measured in float32.
         assert layer.rate(0.001) == pytest.approx(wanted["rate"], rel=1e-5)
         for device, pair in wanted["energy"].items():
-            got = energy.layer_energy(layer, device, STEPS)
+            got = energy.layer_energy(layer, device, STEPS, 0.001)
             assert got == pytest.approx(pair, rel=1e-5)
     for device, total in case["total"].items():
-        assert energy.total_energy(device, STEPS) == pytest.approx(total, rel=1e-5)
+        assert energy.total_energy(device, STEPS, 0.001) == pytest.approx(total, rel=1e-5)
 
 
 def test_padding_is_the_only_difference_in_the_padded_model():

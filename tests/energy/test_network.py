@@ -5,7 +5,7 @@ import math
 import pytest
 
 from kspike_energy import Layer, ModelEnergy, Network
-from kspike_energy.network import Synapses
+from kspike_energy.synapses import Synapses
 
 
 def by_hand():

@@ -59,7 +59,7 @@ def test_devices_time_steps_and_dt_that_overflow():
         keras.Model(inp, keras.layers.Dense(3)(inp)), np.ones((2, 4)), input_coding="dense"
     )
     with pytest.raises(ValueError, match="too large"):
-        dense.total_energy("loihi", dt=5e-324)  # 1/dt is the rate
+        dense.total_energy("loihi", 1, dt=5e-324)  # 1/dt is the rate
 
 
 def test_a_ratio_that_overflows():

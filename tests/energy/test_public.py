@@ -30,6 +30,7 @@ def test_public_names():
         "Network",
         "Node",
         "default",
+        "fit_device",
         "model_energy",
         "register_adapter",
     ]
@@ -69,10 +70,13 @@ def trees():
 def test_modules_and_functions_stay_small():
     for name, tree in trees().items():
         lines = max((node.end_lineno for node in tree.body), default=0)
-        assert lines <= 385, name
+        assert lines <= 350, name
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
-                assert node.end_lineno - node.lineno < 50, (name, node.name)
+                lines = node.end_lineno - node.lineno
+                if ast.get_docstring(node):
+                    lines -= node.body[0].end_lineno - node.body[0].lineno
+                assert lines < 50, (name, node.name)
 
 
 def test_imports_have_no_circle_and_no_private_names():

@@ -2,6 +2,7 @@
 
 from kspike_energy import model_energy
 from kspike_energy.adapters import Adapter, register_adapter
+from kspike_energy.calibration import fit_device
 from kspike_energy.config import DefaultManager, default
 from kspike_energy.counting.nodes import LayerSpec, Node
 from kspike_energy.devices import Device
@@ -23,6 +24,7 @@ __all__ = [
     "Network",
     "Node",
     "default",
+    "fit_device",
     "model_energy",
     "register_adapter",
 ]

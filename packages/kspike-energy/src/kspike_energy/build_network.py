@@ -4,7 +4,7 @@ import math
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kspike_energy.adapters import Adapter
@@ -14,10 +14,11 @@ from kspike_energy.counting.rules import UnknownLayerError, count
 from kspike_energy.counting.rules.keras_spiking import is_known_to_keras_spiking
 from kspike_energy.counting.statistics import add_stats, stats_dict
 from kspike_energy.measuring.activity import Activity
-from kspike_energy.measuring.batches import shapes_of_data
-from kspike_energy.measuring.measure import measure
-from kspike_energy.network import Layer, Network, Synapses
+from kspike_energy.measuring.batches import peek, shapes_of_data
+from kspike_energy.measuring.measure import Measured, measure
+from kspike_energy.network import Layer, Network
 from kspike_energy.settings import Settings
+from kspike_energy.synapses import Synapses
 
 __all__ = ["build_network"]
 
@@ -30,6 +31,7 @@ class _Applied:
     counts: Counts
     problem: str
     activity: Sequence[Activity | None]
+    time_steps: Sequence[float | None]
 
     def coding(self, index: int, settings: Settings) -> str:
         """Return how an input is presented to a spiking device."""
@@ -55,21 +57,25 @@ def build_network(model: Any, adapter: Adapter, data: Any, settings: Settings) -
     Network
         One layer for every layer of the model that is applied, in order of execution.
     """
+    first, data = peek(data)
     shapes = settings.input_shape
     if shapes is None:
-        shapes = shapes_of_data(data, adapter.input_shapes(model))
+        shapes = shapes_of_data(first, adapter.input_shapes(model))
     found = list(adapter.applications(model, shapes))
     nodes = complete_nodes(found, settings.options, settings.time_axis)
     counted = [_count_or_explain(node) for node in nodes]
+    if settings.input_shape is None:
+        counted = _count_open(model, adapter, nodes, counted, first)
     if settings.options.convention == "keras-spiking":
         _warn_about_unknown_to_keras_spiking(nodes)
     _warn_about_gaps({n.spec.name: c[1] for n, c in zip(nodes, counted, strict=True) if c[1]})
-    activities: list[list[Activity | None]] = [[None] * len(node.inputs) for node in nodes]
+    measured = Measured([[None] * len(node.inputs) for node in nodes])
     if data is not None:
-        activities = measure(model, adapter, nodes, data, settings)
+        measured = measure(model, adapter, nodes, data, settings)
+    parts = zip(nodes, counted, measured.activities, _time_steps(adapter, nodes), strict=True)
     layers: dict[str, list[_Applied]] = defaultdict(list)
-    for node, (counts, problem), activity in zip(nodes, counted, activities, strict=True):
-        layers[node.spec.name].append(_Applied(node, counts, problem, activity))
+    for node, (counts, problem), activity, steps in parts:
+        layers[node.spec.name].append(_Applied(node, counts, problem, activity, steps))
     timed = any(node.has_time for node in nodes)
     return Network(
         [_layer(adapter, uses, settings, timed) for uses in layers.values()],
@@ -77,7 +83,22 @@ def build_network(model: Any, adapter: Adapter, data: Any, settings: Settings) -
         adapter.params(model),
         f"{'axis 1 of some or all signals' if timed else 'none'} "
         f"(time_axis={settings.time_axis!r})",
+        sorted(measured.steps),
     )
+
+
+def _time_steps(adapter: Adapter, nodes: Sequence[Node]) -> list[list[float | None]]:
+    """Return, per node, the time steps of the layers that emitted its inputs, then its own."""
+    emitted: dict[int, float | None] = {}
+    found = []
+    for node in nodes:
+        steps = [emitted.get(tensor) for tensor in node.input_ids]
+        own = _usable_dt(adapter.layer_dt(node.spec.layer))
+        found.append([*steps, own])
+        # A layer without a time step of its own hands on spikes, or values made from them.
+        after = own or next((step for step in steps if step), None)
+        emitted.update(dict.fromkeys(node.output_ids, after))
+    return found
 
 
 def _count_or_explain(node: Node) -> tuple[Counts, str]:
@@ -86,6 +107,28 @@ def _count_or_explain(node: Node) -> tuple[Counts, str]:
         return count(node), ""
     except (UnknownLayerError, UndefinedShapeError) as error:
         return Counts(), str(error)
+
+
+def _count_open(
+    model: Any,
+    adapter: Adapter,
+    nodes: Sequence[Node],
+    counted: Sequence[tuple[Counts, str]],
+    data: Any,
+) -> list[tuple[Counts, str]]:
+    """Return the counts, with those of layers that need the length of time taken from data."""
+    gaps = [
+        bool(problem) and any(None in shape[1:] for shape in (*node.inputs, *node.outputs))
+        for node, (_, problem) in zip(nodes, counted, strict=True)
+    ]
+    shapes = shapes_of_data(data, adapter.input_shapes(model), time=True) if any(gaps) else None
+    if shapes is None:
+        return list(counted)
+    whole = adapter.applications(model, shapes)
+    return [
+        _count_or_explain(replace(node, inputs=new.inputs, outputs=new.outputs)) if gap else known
+        for node, new, known, gap in zip(nodes, whole, counted, gaps, strict=True)
+    ]
 
 
 def _warn_about_gaps(problems: Mapping[str, str]) -> None:
@@ -133,11 +176,12 @@ def _layer(
         type_name=spec.type_name,
         output_shape=_shapes(nodes),
         params=adapter.params(None, spec.layer),
-        dt=_usable_dt(adapter.layer_dt(spec.layer)),
+        dt=uses[0].time_steps[-1],
         synapses=synapses,
         problem=next((one.problem for one in uses if one.problem), ""),
         layer=spec.layer,
         once=network_has_time and not any(node.has_time for node in nodes),
+        whole=any(one.counts.whole and one.node.has_time for one in uses),
         node_stats=node_stats,
     )
 
@@ -177,6 +221,7 @@ def _synapses(one: _Applied, settings: Settings) -> list[Synapses]:
             None if signal is None else signal.rate,
             None if signal is None else signal.active_fraction,
             one.coding(index, settings),
+            one.time_steps[index],
         )
         for index, signal in enumerate(one.activity)
     ]
@@ -191,8 +236,9 @@ def _of_term(term: Term, one: _Applied, settings: Settings) -> Synapses:
     if term.every_step:
         coding = "dense"
     connections = term.fan_out.connections
+    dt = one.time_steps[source] if source < len(one.time_steps) else None
     if signal is None:
-        return Synapses(connections, coding=coding)
+        return Synapses(connections, coding=coding, dt=dt)
     operations: int | float | None = None
     weighted: float | None = None
     if term.source is not None:
@@ -206,6 +252,7 @@ def _of_term(term: Term, one: _Applied, settings: Settings) -> Synapses:
         rate=signal.rate,
         active=signal.active_fraction,
         coding=coding,
+        dt=dt,
         weighted_rate=weighted,
         operations=operations,
         samples=signal.samples,

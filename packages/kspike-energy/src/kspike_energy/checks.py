@@ -5,15 +5,12 @@ import math
 from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 
-from kspike_energy.config import check_dt, default
-
 __all__ = [
     "LARGEST",
     "check_choice",
     "check_count",
     "check_whole",
     "did_you_mean",
-    "dt_or_default",
     "finite",
     "real",
 ]
@@ -127,8 +124,3 @@ def finite(what: str, compute: Callable[[], float]) -> float:
             "device's energies (J), dt (s) and timesteps_per_inference"
         )
     return value
-
-
-def dt_or_default(dt: float | None) -> float:
-    """Return a checked time step in seconds, or the default time step for None."""
-    return default.dt if dt is None else check_dt(dt)

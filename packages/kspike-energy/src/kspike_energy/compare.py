@@ -34,20 +34,22 @@ def compare_devices(estimate: Estimate, devices: Sequence[Device], baseline: Dev
     if not devices:
         raise ValueError("devices must name at least one device. Received: devices=[]")
     base_energy = estimate.total(baseline)
+    spiking = any(device.needs_rates for device in (*devices, baseline))
+    steps = estimate.steps if spiking else estimate.timesteps or 1
     return Comparison(
         estimate.network.name,
         baseline.name,
-        estimate.timesteps,
+        steps,
         estimate.dt,
         tuple(_device_energy(estimate, device, baseline, base_energy) for device in devices),
         tuple(
             _break_even(estimate, layer, device, baseline)
             for device in devices
-            if device.spiking and not baseline.spiking
+            if device.needs_rates and not baseline.spiking
             for layer in estimate.counted
             if layer.connections
         ),
-        math.ceil(math.log2(estimate.timesteps + 1)),
+        math.ceil(math.log2(steps + 1)),
         tuple(layer.name for layer in estimate.network.gaps),
         estimate.assumptions(),
     )
@@ -71,15 +73,14 @@ def _device_energy(
 def _break_even(estimate: Estimate, layer: Layer, device: Device, baseline: Device) -> BreakEven:
     """Return the rate at which a layer costs the same on both devices.
 
-    E_synop · connections · rate · dt · T + E_neuron · neurons · T = energy of the baseline,
-    solved for the rate.
+    E_synop · connections · rate · dt · T + E_neuron · neurons · T = energy of the baseline for
+    this layer, solved for the rate.
     """
-    dt, timesteps = estimate.dt, estimate.timesteps
-    ordinary = layer.connections * baseline.energy_per_synop
-    ordinary += layer.neurons * (baseline.energy_per_neuron or 0.0)
+    dt, timesteps = estimate.dt_of(layer), estimate.steps_of(layer)
+    ordinary = sum(estimate.layer(layer, baseline))
     updates = layer.neurons * timesteps * (device.energy_per_neuron or 0.0)
     per_hertz = layer.connections * dt * timesteps * device.energy_per_synop
-    rate = layer.rate(dt)
+    rate = estimate.rate(layer)
     what = f"the break-even rate of layer {layer.name!r} on {device.name!r}"
     threshold = finite(what, lambda: (ordinary - updates) / per_hertz) if per_hertz else None
     spikes = None if rate is None else rate * dt

@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from kspike_energy.checks import did_you_mean, finite
+from kspike_energy.checks import check_count, did_you_mean, finite
+from kspike_energy.config import check_dt, default
 from kspike_energy.devices import Device
-from kspike_energy.network import Layer, Network
+from kspike_energy.devices.overhead import Workload
+from kspike_energy.network import BY_HAND, Layer, Network
 from kspike_energy.settings import Settings
 
 __all__ = ["Estimate"]
@@ -24,21 +26,116 @@ class Estimate:
         Counts and rates.
     settings : Settings
         How the network was counted and measured.
-    timesteps : int
-        Time steps per inference on a spiking device.
+    timesteps : int or None
+        Time steps per inference on a spiking device; None if unknown.
+    timesteps_from : str
+        Origin of this number, for reports.
     dt : float
         Length of a time step on a spiking device, in seconds.
+    dt_from : str
+        Origin of this length, for reports.
+    batch_size : int
+        Inferences per call, which share a device's energies per call and kernel.
+    own_dt : bool
+        Whether signals of layers with a time step of their own keep it.
     """
 
     network: Network
     settings: Settings
-    timesteps: int
+    timesteps: int | None
+    timesteps_from: str
     dt: float
+    dt_from: str
+    batch_size: int = 1
+    own_dt: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        network: Network,
+        settings: Settings,
+        timesteps: int | None = None,
+        dt: float | None = None,
+        batch_size: int = 1,
+    ) -> "Estimate":
+        """Return an estimate, with defaults from the layers and the data.
+
+        Parameters
+        ----------
+        network, settings
+            As in `Estimate`.
+        timesteps : int or None
+            Time steps per inference; those of the data for None.
+        dt : float or None
+            Length of a time step in seconds; the layers' own for None, or the default.
+        batch_size : int
+            Inferences per call.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a number is not positive.
+        """
+        steps, steps_from = _steps_of(network, settings)
+        length, length_from, own = _dt_of(network, settings)
+        if timesteps is not None:
+            steps = check_count("timesteps_per_inference", timesteps)
+            steps_from = "as passed"
+        if dt is not None:
+            length, length_from, own = check_dt(dt), "as passed", False
+        size = check_count("batch_size", batch_size)
+        return cls(network, settings, steps, steps_from, length, length_from, size, own)
+
+    @property
+    def steps(self) -> int:
+        """Time steps per inference on a spiking device.
+
+        Raises
+        ------
+        ValueError
+            If neither the user nor the data state them.
+        """
+        if self.timesteps is None:
+            lengths = self.network.data_steps
+            why = f"sequences of {lengths[0]} to {lengths[-1]} steps" if lengths else "no time axis"
+            raise ValueError(
+                "timesteps_per_inference must be passed to estimate energy on a spiking device: "
+                f"example_data has {why}"
+            )
+        return self.timesteps
+
+    @property
+    def workload(self) -> Workload:
+        """The parts of one call that a device's overheads depend on."""
+        return self.network.workload(self.batch_size)
 
     @property
     def counted(self) -> list[Layer]:
         """Layers that could be counted."""
         return [layer for layer in self.network.layers if not layer.problem]
+
+    def synops(self, layer: Layer) -> float | None:
+        """Return synaptic operations of a layer per time step; None without its rate."""
+        return layer.synops(self.dt, self.settings.events, self.own_dt)
+
+    def rate(self, layer: Layer) -> float | None:
+        """Return the mean firing rate of a layer's inputs in Hz; None if unknown."""
+        return layer.rate(self.dt, self.own_dt)
+
+    def steps_of(self, layer: Layer) -> int:
+        """Return how often a layer runs per inference on a spiking device."""
+        once = layer.whole or (layer.once and self.settings.events == "exact")
+        return 1 if once else self.steps
+
+    def dt_of(self, layer: Layer) -> float:
+        """Return the time step of a layer's first input, in seconds."""
+        return next((dt for _, dt in layer.signals(self.dt, self.own_dt)), self.dt)
+
+    @property
+    def has_rates(self) -> bool:
+        """Whether spiking devices can be estimated."""
+        known = all(self.synops(layer) is not None for layer in self.counted)
+        return known and self.timesteps is not None
 
     def operations(self, layer: Layer, device: Device) -> tuple[float, float]:
         """Return synaptic operations and unit updates of a layer per inference.
@@ -48,46 +145,75 @@ class Estimate:
         ValueError
             If the device is spiking and the layer's rate is unknown.
         """
-        if not device.spiking:
+        if not device.needs_rates:
             return float(layer.connections), float(layer.neurons)
-        synops = layer.synops(self.dt, self.settings.events)
+        synops = self.synops(layer)
         if synops is None:
             raise ValueError(
                 f"example_data must be given to estimate energy on the spiking device "
                 f"{device.name!r}: the firing rate of layer {layer.name!r} is unknown"
             )
-        steps = 1 if self.settings.events == "exact" and layer.once else self.timesteps
+        steps = self.steps_of(layer)
         what = f"the number of operations of layer {layer.name!r}"
         return finite(what, lambda: synops * steps), float(layer.neurons * steps)
 
     def layer(self, layer: Layer, device: Device) -> tuple[float, float]:
-        """Return joules per inference of a layer: of synaptic operations, and of unit updates."""
-        synops, updates = self.operations(layer, device)
+        """Return joules per inference of a layer: of synaptic operations, and of unit updates.
+
+        The first includes the layer's share of the energy per kernel.
+        """
         what = f"the energy of layer {layer.name!r} on {device.name!r}"
+        launches = layer.kernels * device.energy_per_kernel / self.batch_size
+        per_op = device.energy_per_op
+        if per_op is not None:
+            return finite(what, lambda: layer.connections * per_op + launches), 0.0
+        synops, updates = self.operations(layer, device)
         return (
-            finite(what, lambda: synops * device.energy_per_synop),
+            finite(what, lambda: synops * device.energy_per_synop + launches),
             finite(what, lambda: updates * (device.energy_per_neuron or 0.0)),
         )
 
     def total(self, device: Device) -> float:
-        """Return joules per inference of all layers that could be counted.
+        """Return joules per inference of all layers that could be counted, and of the call.
 
         Warns
         -----
         UserWarning
-            If the device is spiking and a layer has another time step.
+            If the device is spiking, and a layer has another time step or receives more than one
+            event per element and step.
         """
-        if device.spiking:
-            self._warn_about_dt()
+        if device.needs_rates:
+            for text in (self._dt_warning(), self._rate_warning()):
+                if text:
+                    warnings.warn(text, stacklevel=3)
         parts = [part for layer in self.counted for part in self.layer(layer, device)]
+        parts.append(device.energy_per_call / self.batch_size)
         return finite(f"the total energy on {device.name!r}", lambda: math.fsum(parts))
 
     def range(self, device: Device) -> tuple[float, float]:
-        """Return joules per inference with a device's lowest and highest published figures."""
-        operations = [self.operations(layer, device) for layer in self.counted]
+        """Return joules per inference with a device's lowest and highest published figures.
+
+        For a device that was fitted to measurements: the prediction interval of its fit.
+        """
         what = f"the range of energies on {device.name!r}"
+        if device.energy_per_op is not None:
+            total = self.total(device)
+            factor = device.fit.interval(self.workload) if device.fit else 1.0
+            return total / factor, finite(what, lambda: total * factor)
+        workload = self.workload
+        fixed = device.energy_per_call + workload.kernels * device.energy_per_kernel
+        operations = [self.operations(layer, device) for layer in self.counted]
         low, high = (
-            finite(what, partial(math.fsum, [x for s, n in operations for x in (s * a, n * b)]))
+            finite(
+                what,
+                partial(
+                    math.fsum,
+                    [
+                        fixed / self.batch_size,
+                        *(x for s, n in operations for x in (s * a, n * b)),
+                    ],
+                ),
+            )
             for a, b in zip(device.synop_low_high, device.neuron_low_high, strict=True)
         )
         return low, high
@@ -116,7 +242,10 @@ class Estimate:
         """Return all assumptions as plain data."""
         return {
             "dt": self.dt,
+            "dt_from": self.dt_from,
             "timesteps_per_inference": self.timesteps,
+            "timesteps_from": self.timesteps_from,
+            "batch_size": self.batch_size,
             "events": self.settings.events,
             "input_coding": self.settings.input_coding,
             **asdict(self.settings.options),
@@ -125,18 +254,71 @@ class Estimate:
 
     @property
     def other_dt(self) -> str:
-        """Names and time steps of the layers whose own time step is not ``dt``."""
+        """Names and time steps of layers whose own time step the estimate does not use."""
         others = [
             layer
             for layer in self.network.layers
-            if layer.dt is not None and not math.isclose(layer.dt, self.dt, rel_tol=1e-6)
+            if layer.dt is not None and not self.own_dt
+            if not math.isclose(layer.dt, self.dt, rel_tol=1e-6)
         ]
         return ", ".join(f"{layer.name} ({layer.dt:g} s)" for layer in others)
 
-    def _warn_about_dt(self) -> None:
-        if self.other_dt:
-            warnings.warn(
-                f"the estimate uses dt={self.dt:g} s, but layers have a time step of their own: "
-                f"{self.other_dt}; their spikes have a height of 1/dt of that step",
-                stacklevel=4,
+    def _dt_warning(self) -> str:
+        if not self.other_dt:
+            return ""
+        return (
+            f"the estimate uses dt={self.dt:g} s, but layers have a time step of their own: "
+            f"{self.other_dt}; their spikes have a height of 1/dt of that step"
+        )
+
+    @property
+    def busy(self) -> str:
+        """Names of layers whose inputs have more than one event per step on average."""
+        return ", ".join(
+            f"{layer.name} ({max(events):.3g})"
+            for layer in self.counted
+            if (
+                events := [
+                    s.rate * dt
+                    for s, dt in layer.signals(self.dt, self.own_dt)
+                    if s.connections and s.rate and s.coding in ("rate", "signal")
+                    if s.rate * dt > 1 + 1e-6
+                ]
             )
+        )
+
+    def _rate_warning(self) -> str:
+        if not self.busy:
+            return ""
+        return (
+            "these layers receive more than one event per element and time step on average "
+            f"(rate times dt): {self.busy}; values that are no rates in Hz, such as pixels of 255, "
+            "need a scale, or input_coding='events' or 'dense'"
+        )
+
+
+def _steps_of(network: Network, settings: Settings) -> tuple[int | None, str]:
+    """Return the default of time steps per inference, and its origin."""
+    if settings.options.convention == "keras-spiking":
+        return 1, "KerasSpiking's default"
+    if network.time_axis == BY_HAND:
+        return 1, "default of a network described by hand"
+    if len(network.data_steps) == 1:
+        return network.data_steps[0], "length of example_data"
+    return None, "unknown"
+
+
+def _dt_of(network: Network, settings: Settings) -> tuple[float, str, bool]:
+    """Return the default time step, its origin, and whether layers keep their own.
+
+    Signals in front of the first layer with a time step have the step of that layer.
+    """
+    own = [layer.dt for layer in network.layers if layer.dt is not None]
+    if settings.options.convention == "keras-spiking":
+        return default.dt, "KerasSpiking's default", False
+    if not own:
+        return default.dt, "default, because no layer has a time step", False
+    shortest, longest = min(own), max(own)
+    if math.isclose(shortest, longest, rel_tol=1e-6):
+        return own[0], "the layers' own", True
+    return own[0], f"the first layer's own; layers have {shortest:g} to {longest:g} s", True

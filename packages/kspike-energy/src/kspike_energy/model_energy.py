@@ -7,16 +7,15 @@ The functions take a `Node`, or one of Keras' own nodes, and return a dictionary
 >>> _ = ModelEnergy.register_layer("mypackage>MyDense")(model_energy.dense_stats)
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from kspike_energy.adapters import find_adapter
 from kspike_energy.build_network import build_network
-from kspike_energy.checks import check_count, dt_or_default
+from kspike_energy.checks import check_count
 from kspike_energy.compare import compare_devices
 from kspike_energy.config import default
-from kspike_energy.devices import Device, DeviceTable
+from kspike_energy.devices import DeviceTable
 from kspike_energy.estimate import Estimate
 from kspike_energy.layer_stats import (
     LayerStatsComputers,
@@ -29,9 +28,9 @@ from kspike_energy.layer_stats import (
     timedistributed_stats,
 )
 from kspike_energy.network import Network
+from kspike_energy.presentation import reports
 from kspike_energy.presentation.comparison import Comparison
-from kspike_energy.presentation.export import estimate_dict, estimate_records, layer_dict
-from kspike_energy.presentation.summary import summary_text
+from kspike_energy.presentation.export import layer_dict
 from kspike_energy.presentation.tables import html_table
 from kspike_energy.registry import DEVICES, register_device, register_layer
 from kspike_energy.settings import Options, Settings
@@ -45,8 +44,6 @@ __all__ = [
     "spikingactivation_stats",
     "timedistributed_stats",
 ]
-
-DEFAULT_COLUMNS = ("name", "output_shape", "params", "connections", "neurons", "energy cpu")
 
 
 class ModelEnergy:
@@ -130,6 +127,16 @@ class ModelEnergy:
     """Compute the statistics of one layer: see `kspike_energy.layer_stats.compute_stats`."""
     register_layer = staticmethod(register_layer)
     """Register a counting function: see `kspike_energy.registry.register_layer`."""
+    summary = reports.summary
+    """Print the counts and energies of every layer: see `kspike_energy.presentation.reports`."""
+    summary_string = reports.summary_string
+    """Return the text that `summary` prints."""
+    to_records = reports.to_records
+    """Return one flat dictionary per device and layer."""
+    to_dict = reports.to_dict
+    """Return the whole estimate as plain data."""
+    to_json = reports.to_json
+    """Return `to_dict` as JSON."""
     register_device = staticmethod(register_device)
     """Register a device: see `kspike_energy.registry.register_device`."""
 
@@ -188,14 +195,39 @@ class ModelEnergy:
         )
 
     def _repr_html_(self) -> str:
-        return html_table([layer_dict(x, default.dt, self.events) for x in self.network.layers])
+        return html_table([layer_dict(self.estimate(), layer) for layer in self.network.layers])
 
-    def _estimate(self, timesteps: int, dt: float | None) -> Estimate:
-        steps = check_count("timesteps_per_inference", timesteps)
-        return Estimate(self.network, self._settings, steps, dt_or_default(dt))
+    def estimate(
+        self,
+        timesteps_per_inference: int | None = None,
+        dt: float | None = None,
+        *,
+        batch_size: int = 1,
+    ) -> Estimate:
+        """Return the energies of one inference, which other methods look at.
+
+        Parameters
+        ----------
+        timesteps_per_inference : int, optional
+            Time steps per inference on a spiking device: by default those of ``example_data``, or
+            1 for a network described by hand. Static data need a number.
+        dt : float, optional
+            Length of a time step there, in seconds: by default the layers' own, or
+            ``kspike_energy.default.dt``.
+        batch_size : int, optional
+            Inferences per call, which share a device's energies per call and per kernel.
+        """
+        settings = self._settings
+        return Estimate.of(self.network, settings, timesteps_per_inference, dt, batch_size)
 
     def layer_energy(
-        self, layer: Any, device: str, timesteps_per_inference: int = 1, dt: float | None = None
+        self,
+        layer: Any,
+        device: str,
+        timesteps_per_inference: int | None = None,
+        dt: float | None = None,
+        *,
+        batch_size: int = 1,
     ) -> tuple[float, float]:
         """Estimate the energy of one layer, summed over all its applications.
 
@@ -203,8 +235,10 @@ class ModelEnergy:
         ----------
         layer : layer of the model, or str
             The layer or its name.
-        device, timesteps_per_inference, dt
-            As in `total_energy`.
+        device : str
+            Name of a device.
+        timesteps_per_inference, dt, batch_size
+            As in `estimate`.
 
         Returns
         -------
@@ -212,11 +246,16 @@ class ModelEnergy:
             Joules per inference.
         """
         figures = DEVICES.get_device(device)
-        estimate = self._estimate(timesteps_per_inference, dt)
+        estimate = self.estimate(timesteps_per_inference, dt, batch_size=batch_size)
         return estimate.layer(estimate.find(layer), figures)
 
     def total_energy(
-        self, device: str, timesteps_per_inference: int = 1, dt: float | None = None
+        self,
+        device: str,
+        timesteps_per_inference: int | None = None,
+        dt: float | None = None,
+        *,
+        batch_size: int = 1,
     ) -> float:
         """Estimate the energy of the whole network, in joules per inference.
 
@@ -227,10 +266,8 @@ class ModelEnergy:
         ----------
         device : str
             Name of a device.
-        timesteps_per_inference : int, optional
-            Time steps per inference on a spiking device.
-        dt : float, optional
-            Length of a time step there, in seconds; ``kspike_energy.default.dt`` by default.
+        timesteps_per_inference, dt, batch_size
+            As in `estimate`.
 
         Raises
         ------
@@ -238,23 +275,29 @@ class ModelEnergy:
             If the device is unknown, or a firing rate that the estimate needs.
         """
         figures = DEVICES.get_device(device)
-        return self._estimate(timesteps_per_inference, dt).total(figures)
+        return self.estimate(timesteps_per_inference, dt, batch_size=batch_size).total(figures)
 
     def energy_range(
-        self, device: str, timesteps_per_inference: int = 1, dt: float | None = None
+        self,
+        device: str,
+        timesteps_per_inference: int | None = None,
+        dt: float | None = None,
+        *,
+        batch_size: int = 1,
     ) -> tuple[float, float]:
         """Estimate `total_energy` with the lowest and the highest figures of a device."""
         figures = DEVICES.get_device(device)
-        return self._estimate(timesteps_per_inference, dt).range(figures)
+        return self.estimate(timesteps_per_inference, dt, batch_size=batch_size).range(figures)
 
     def compare(
         self,
         devices: Sequence[str] | None = None,
-        timesteps_per_inference: int = 1,
+        timesteps_per_inference: int | None = None,
         dt: float | None = None,
         baseline: str = "cpu",
         *,
         timesteps: int | None = None,
+        batch_size: int = 1,
     ) -> Comparison:
         """Compare devices on this network.
 
@@ -262,114 +305,31 @@ class ModelEnergy:
         ----------
         devices : sequence of str, optional
             Names of devices; KerasSpiking's six by default.
-        timesteps_per_inference, dt
-            As in `total_energy`.
+        timesteps_per_inference, dt, batch_size
+            As in `estimate`.
         baseline : str, optional
             The device that ratios and break-even rates refer to.
         timesteps : int, optional
             A shorter name for ``timesteps_per_inference``.
         """
         if timesteps is not None:
-            if timesteps_per_inference != 1:
+            if timesteps_per_inference is not None:
                 raise TypeError("pass either timesteps_per_inference or timesteps, not both")
             timesteps_per_inference = check_count("timesteps", timesteps)
         names = list(devices) if devices is not None else list(DEVICES)[:6]
         return compare_devices(
-            self._estimate(timesteps_per_inference, dt),
+            self.estimate(timesteps_per_inference, dt, batch_size=batch_size),
             [DEVICES.get_device(name) for name in names],
             DEVICES.get_device(baseline),
         )
 
-    def assumptions(self, timesteps_per_inference: int, dt: float) -> dict[str, Any]:
-        """Return all assumptions of an estimate as plain data."""
-        return self._estimate(timesteps_per_inference, dt).assumptions()
-
-    def summary(
+    def assumptions(
         self,
-        columns: Sequence[str] = DEFAULT_COLUMNS,
-        timesteps_per_inference: int = 1,
+        timesteps_per_inference: int | None = None,
         dt: float | None = None,
-        line_length: int = 98,
-        print_warnings: bool = True,
-    ) -> None:
-        """Print the counts and energies of every layer.
-
-        Parameters
-        ----------
-        columns : sequence of str, optional
-            Any of "name", "output_shape", "params", "connections", "neurons", "rate" (Hz),
-            "synops" (operations per time step), "spiking", and for any device "synop_energy
-            <device>", "neuron_energy <device>", "energy <device>" (joules per inference).
-        timesteps_per_inference, dt
-            As in `total_energy`.
-        line_length : int, optional
-            Longest line to print.
-        print_warnings : bool, optional
-            Whether to print assumptions and gaps.
-        """
-        print(
-            self.summary_string(columns, timesteps_per_inference, dt, line_length, print_warnings)
-        )
-
-    def summary_string(
-        self,
-        columns: Sequence[str] = DEFAULT_COLUMNS,
-        timesteps_per_inference: int = 1,
-        dt: float | None = None,
-        line_length: int = 98,
-        print_warnings: bool = True,
-    ) -> str:
-        """Return the text that `summary` prints, for the same parameters."""
-        estimate = self._estimate(timesteps_per_inference, dt)
-        check_count("line_length", line_length)
-        return summary_text(estimate, columns, DEVICES, line_length, notes=print_warnings)
-
-    def _devices(self, names: Sequence[str] | None) -> list[Device]:
-        """Return devices by name; by default all whose energy can be estimated."""
-        if names is not None:
-            return [DEVICES.get_device(name) for name in names]
-        known = self.network.has_rates(default.dt, self.events)
-        return [device for device in DEVICES.values() if known or not device.spiking]
-
-    def to_records(
-        self,
-        devices: Sequence[str] | None = None,
-        timesteps_per_inference: int = 1,
-        dt: float | None = None,
-    ) -> list[dict[str, Any]]:
-        """Return one flat dictionary per device and layer, ready for ``pandas.DataFrame``.
-
-        Parameters
-        ----------
-        devices : sequence of str, optional
-            Names of devices; by default all that are not spiking, and the spiking ones too if
-            rates are known.
-        timesteps_per_inference, dt
-            As in `total_energy`.
-        """
-        figures = self._devices(devices)
-        return estimate_records(self._estimate(timesteps_per_inference, dt), figures)
-
-    def to_dict(
-        self,
-        devices: Sequence[str] | None = None,
-        timesteps_per_inference: int = 1,
-        dt: float | None = None,
+        *,
+        batch_size: int = 1,
     ) -> dict[str, Any]:
-        """Return the whole estimate as plain data, for the parameters of `to_records`.
-
-        Its keys are "model", "assumptions", "devices" (with sources), "layers" (counts, rate, and
-        energy by device), "totals", "connections", "neurons" and "left_out".
-        """
-        figures = self._devices(devices)
-        return estimate_dict(self._estimate(timesteps_per_inference, dt), figures)
-
-    def to_json(
-        self,
-        devices: Sequence[str] | None = None,
-        timesteps_per_inference: int = 1,
-        dt: float | None = None,
-        indent: int | None = 2,
-    ) -> str:
-        """Return `to_dict` as JSON with ``indent`` spaces of indentation."""
-        return json.dumps(self.to_dict(devices, timesteps_per_inference, dt), indent=indent)
+        """Return all assumptions of an estimate as plain data."""
+        estimate = self.estimate(timesteps_per_inference, dt, batch_size=batch_size)
+        return estimate.assumptions()

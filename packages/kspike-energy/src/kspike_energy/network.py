@@ -21,74 +21,13 @@ from kspike_energy.checks import check_whole, finite, real
 from kspike_energy.config import check_dt
 from kspike_energy.counting.nodes import Shape
 from kspike_energy.counting.statistics import add_stats
+from kspike_energy.devices.overhead import Workload
+from kspike_energy.synapses import Synapses
 
-__all__ = ["BY_HAND", "Layer", "Network", "Synapses"]
+__all__ = ["BY_HAND", "Layer", "Network"]
 
 BY_HAND = "as described by hand"
-
-
-@dataclass(frozen=True, eq=False)
-class Synapses:
-    """Connections that leave one signal, and the signal's activity.
-
-    Parameters
-    ----------
-    connections : int
-        Their number.
-    rate : float or None, optional
-        Mean absolute value of the signal in Hz; None if it was not measured.
-    active : float or None, optional
-        Mean number of events per element and time step. A value that is not zero is an event.
-    coding : {"rate", "events", "dense"}, optional
-        How the signal is presented to a spiking device.
-    weighted_rate : float or None, optional
-        Sum over the elements of fan-out × mean absolute value.
-    operations : int or float or None, optional
-        Synaptic operations counted over the whole data: events × fan-out.
-    samples : int, optional
-        Time steps × examples that ``operations`` covers.
-    """
-
-    connections: int
-    rate: float | None = None
-    active: float | None = None
-    coding: str = "rate"
-    weighted_rate: float | None = None
-    operations: int | float | None = None
-    samples: int = 0
-
-    def rate_at(self, dt: float) -> float | None:
-        """Return the rate in Hz that the mean count uses on a device with time step ``dt``."""
-        if self.coding == "dense":
-            return 1 / dt
-        if self.coding == "events":
-            return None if self.active is None else self.active / dt
-        return self.rate
-
-    def synops(self, dt: float, events: str) -> float | None:
-        """Return synaptic operations per time step; None without the data for it.
-
-        Parameters
-        ----------
-        dt : float
-            Time step of the device, in seconds.
-        events : {"mean", "exact"}
-            The mean count is connections × rate × dt. The exact count is the number of counted
-            operations; a signal coded as a rate emits |value| × dt events on average. A signal
-            inside a layer cannot be measured: it counts as an event at every element and step.
-        """
-        if self.connections == 0:
-            return 0.0
-        if events == "mean" or (self.operations is None and self.coding == "dense"):
-            rate = self.rate_at(dt)
-            return None if rate is None else self.connections * rate * dt
-        if self.rate is None:
-            return None
-        if self.operations is None:
-            return float(self.connections)
-        if self.coding == "rate":
-            return None if self.weighted_rate is None else self.weighted_rate * dt
-        return self.operations / max(self.samples, 1)
+_UNKNOWN_TYPE = "Layer"
 
 
 def _whole(name: str, value: object, layer: str) -> int:
@@ -127,6 +66,9 @@ class Layer:
     once : bool, optional
         Whether it runs once per inference, behind the end of the time axis. The exact count uses
         this.
+    whole : bool, optional
+        Whether its counts are those of a whole sequence, as in attention: it runs once per
+        inference.
     node_stats : dict, optional
         "connections", "neurons" and "spiking" by the framework's own node. A node that runs
         several times, in a nested model, holds the sum.
@@ -145,7 +87,7 @@ class Layer:
         rate: float | None = None,
         spiking: bool = True,
         *,
-        type_name: str = "Layer",
+        type_name: str = _UNKNOWN_TYPE,
         output_shape: Any = None,
         params: int = 0,
         dt: float | None = None,
@@ -153,6 +95,7 @@ class Layer:
         problem: str = "",
         layer: Any = None,
         once: bool = False,
+        whole: bool = False,
         node_stats: Mapping[Any, dict[str, Any]] | None = None,
     ) -> None:
         self.name = str(name)
@@ -171,6 +114,7 @@ class Layer:
         self.problem = problem
         self.layer = layer
         self.once = once
+        self.whole = whole
         self.node_stats = dict(node_stats or {})
 
     def __repr__(self) -> str:
@@ -193,16 +137,28 @@ class Layer:
         """Connections of all its applications."""
         return sum(s.connections for terms in self.synapses for s in terms)
 
-    def rate(self, dt: float) -> float | None:
+    def signals(self, dt: float, own_dt: bool) -> list[tuple[Synapses, float]]:
+        """Return the synapses of all applications, with the time step of their signals.
+
+        Parameters
+        ----------
+        dt : float
+            Time step in seconds.
+        own_dt : bool
+            Whether signals that have a time step of their own keep it.
+        """
+        every = [s for terms in self.synapses for s in terms]
+        return [(s, (s.dt if own_dt else None) or dt) for s in every]
+
+    def rate(self, dt: float, own_dt: bool = False) -> float | None:
         """Return the mean firing rate of its inputs in Hz, weighted by their connections.
 
-        So ``connections × rate × dt`` is the number of synaptic operations in a time step.
+        So ``connections × rate × dt`` is the number of synaptic operations per time step.
         """
         known = [
             (s.connections, rate)
-            for terms in self.synapses
-            for s in terms
-            if (rate := s.rate_at(dt)) is not None
+            for s, step in self.signals(dt, own_dt)
+            if (rate := s.rate_at(step)) is not None
         ]
         if not known:
             return None
@@ -212,14 +168,19 @@ class Layer:
             return finite(what, lambda: math.fsum(rate for _, rate in known) / len(known))
         return finite(what, lambda: math.fsum(c * r for c, r in known) / sum(weights))
 
-    def synops(self, dt: float, events: str = "mean") -> float | None:
+    def synops(self, dt: float, events: str = "mean", own_dt: bool = False) -> float | None:
         """Return synaptic operations per time step, summed over its applications."""
-        parts = [s.synops(dt, events) for terms in self.synapses for s in terms]
+        parts = [s.synops(step, events) for s, step in self.signals(dt, own_dt)]
         known = [part for part in parts if part is not None]
         if len(known) != len(parts):
             return None
         what = f"the number of synaptic operations of layer {self.name!r}"
         return finite(what, lambda: math.fsum(known))
+
+    @property
+    def kernels(self) -> int:
+        """Number of its applications that a runtime launches: those with connections."""
+        return sum(any(s.connections for s in terms) for terms in self.synapses)
 
     @property
     def operations(self) -> int | float | None:
@@ -254,6 +215,8 @@ class Network:
         Number of weights of the whole network.
     time_axis : str, optional
         Description of the time axis, for reports.
+    data_steps : sequence of int, optional
+        Numbers of time steps of the sequences in the example data, each once.
 
     Raises
     ------
@@ -267,6 +230,7 @@ class Network:
     name: str = "network"
     params: int | None = None
     time_axis: str = BY_HAND
+    data_steps: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         layers = list(self.layers)
@@ -290,6 +254,16 @@ class Network:
     def neurons(self) -> int:
         """Unit updates per time step of all layers that could be counted."""
         return sum(layer.neurons for layer in self.layers if not layer.problem)
+
+    def workload(self, batch_size: int = 1) -> Workload:
+        """Return the parts of one call that overheads depend on.
+
+        A layer with connections is one kernel, and takes up its activation.
+        """
+        busy = [layer for layer in self.layers if layer.kernels and not layer.problem]
+        kinds = frozenset(layer.type_name for layer in busy) - {_UNKNOWN_TYPE}
+        kernels = sum(layer.kernels for layer in busy)
+        return Workload(self.connections, kernels, batch_size, kinds)
 
     def layer_stats(self) -> dict[Any, dict[str, Any]]:
         """Return "connections", "neurons" and "spiking" by the framework's layer."""
@@ -319,11 +293,6 @@ class Network:
             if rate is not None:
                 rates.setdefault(layer.key, rate)
         return rates
-
-    def has_rates(self, dt: float, events: str) -> bool:
-        """Return whether the rates of all layers that could be counted are known."""
-        counted = (layer for layer in self.layers if not layer.problem)
-        return all(layer.synops(dt, events) is not None for layer in counted)
 
     @property
     def gaps(self) -> list[Layer]:

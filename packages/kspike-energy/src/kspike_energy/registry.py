@@ -36,6 +36,9 @@ def register_device(
     description: str = "",
     synop_range: tuple[float, float] | None = None,
     neuron_range: tuple[float, float] | None = None,
+    energy_per_call: float = 0.0,
+    energy_per_kernel: float = 0.0,
+    energy_per_op: float | None = None,
     replace: bool = False,
 ) -> None:
     """Register a device.
@@ -44,7 +47,8 @@ def register_device(
     ----------
     device_name : str
         Its name.
-    energy_per_synop, energy_per_neuron, spiking, source, description, synop_range, neuron_range
+    energy_per_synop, energy_per_neuron, spiking, source, description, synop_range, neuron_range, \
+    energy_per_call, energy_per_kernel, energy_per_op
         As in `Device`.
     replace : bool, optional
         Whether it may replace a device with other figures without a warning.
@@ -70,6 +74,9 @@ def register_device(
         description,
         synop_range,
         neuron_range,
+        energy_per_call,
+        energy_per_kernel,
+        energy_per_op,
     )
     DEVICES.add(device, replace=replace)
 

@@ -128,11 +128,11 @@ def hard_silu(x: Floats, out: Out = None) -> Floats:
 
 
 def erf(x: Floats) -> Floats:
-    """Return the error function of x, in float32 where x is float16."""
+    """Return the error function of x."""
     given = np.ascontiguousarray(x, np.float64 if x.dtype == np.float64 else np.float32)
     y: Floats = np.empty(x.shape, given.dtype)
     loops.erf(frozen(given.reshape(-1)), y.reshape(-1))
-    return y
+    return y.astype(x.dtype, copy=False)
 
 
 def gelu(x: Floats, approximate: bool = False, out: Out = None) -> Floats:

@@ -60,8 +60,8 @@ def load_model(
     ArchiveError
         If the file is damaged, hostile, or not what Keras writes.
     UnsupportedLayerError
-        If the model holds layers that nobody registered, or uses options of layers that are not
-        known here; all of them are listed.
+        If the model holds layers or options of layers that are not supported; the error lists all
+        of them.
     ValueError
         If a limit is not positive.
 

@@ -7,6 +7,7 @@ or weight.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -16,6 +17,7 @@ from kspike_energy.adapters.base import Adapter
 from kspike_energy.adapters.keras_graph import (
     Run,
     Stand,
+    Visit,
     functional,
     is_graph,
     output_shapes,
@@ -59,8 +61,14 @@ class KerasAdapter(Adapter):
         alive: list[Any] = []  # identities hold only as long as the tensors live
         inputs = self._stand_ins(model, shapes)
         stand = Stand()
-        for one in walk(model, inputs, stand):
-            alive += [*one.inputs, *one.outputs]
+        ends: list[Any] = []
+
+        def visits() -> Iterator[Visit]:
+            outputs = yield from walk(model, inputs, stand)
+            ends.extend(keras.tree.flatten(outputs))
+
+        for one in visits():
+            alive += [*one.inputs, *one.outputs, *one.masks]
             key = (id(one.operation), one.name)
             found.append(
                 Node(
@@ -74,10 +82,12 @@ class KerasAdapter(Adapter):
                     operands=_operands(one.arguments),
                     inside_time=one.inside_time,
                     origin=one.node,
+                    mask_ids=tuple(map(stand.identity, one.masks)),
                 )
             )
+        returned = set(map(stand.identity, ends))
         del alive
-        return found
+        return [replace(node, returned=bool(returned & set(node.output_ids))) for node in found]
 
     def _stand_ins(self, model: Any, shapes: Any) -> list[Any]:
         """Return a symbolic tensor for every input; ``shapes`` replace its own if there are any."""

@@ -21,6 +21,7 @@ from kspike_energy.counting.rules.table import OVER_TIME
 __all__ = [
     "Run",
     "Stand",
+    "Visit",
     "functional",
     "is_graph",
     "output_shapes",
@@ -129,6 +130,8 @@ class Visit:
         Keras' own.
     inputs, outputs : list
         Values of its signals.
+    masks : sequence
+        Values of its masks.
     arguments : tuple
         All arguments.
     inside_time : bool
@@ -140,6 +143,7 @@ class Visit:
     node: Any
     inputs: list[Any]
     outputs: list[Any]
+    masks: Sequence[Any] = ()
     arguments: Any = ()
     inside_time: bool = False
 
@@ -190,11 +194,13 @@ def _apply(
     if not is_graph(inner):
         args, kwargs = node.arguments.fill_in(values)
         outputs = how.call(operation, node, args, kwargs)
-        signals = [inputs[i] for i in signals_of(node)]
+        indices = signals_of(node)
+        signals = [inputs[i] for i in indices]
+        masks = [value for i, value in enumerate(inputs) if i not in indices]
         flat = keras.tree.flatten(outputs)
-        yield Visit(name, operation, node, signals, flat, (args, kwargs), inside)
+        yield Visit(name, operation, node, signals, flat, masks, (args, kwargs), inside)
         return outputs
-    own = inputs[: len(functional(inner)._inputs)]  # a mask may follow
+    own = inputs[: len(functional(inner)._inputs)]  # a mask may follow: the layers inside get none
     if not over_time:
         return (yield from walk(inner, own, how, f"{name}/", inside))
     steps = [how.enter_time(t) for t in own]
@@ -211,7 +217,7 @@ def _is_over_time(operation: Any) -> bool:
 def signals_of(node: Any) -> list[int]:
     """Return the indices of a node's signals, in the order of the parameters of ``call``.
 
-    Masks are no signals. Keras sorts tensors that are passed by name, so their order is restored.
+    Masks are no signals. Keras sorts tensors that are passed by name; this restores their order.
     """
     operation, arguments = node.operation, node.arguments
     found = []

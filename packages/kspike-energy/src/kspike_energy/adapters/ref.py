@@ -39,14 +39,15 @@ def _operands(node: Any, shapes: Iterator[Shape]) -> tuple[Shape, ...]:
     )
 
 
-def _signals(node: Any) -> list[Any]:
-    """Return a node's signals, in the order of the parameters of ``call``. Masks are none."""
+def _arguments(node: Any) -> tuple[list[Any], list[Any]]:
+    """Return a node's signals, in the order of the parameters of ``call``, and its masks."""
     names = positional_names(node.layer.call)
     given = [(names[i] if i < len(names) else "", one) for i, one in enumerate(node.arguments)]
     given += node.keywords.items()
     kept = [(name, value) for name, value in given if not is_mask(name)]
     kept.sort(key=lambda pair: names.index(pair[0]) if pair[0] in names else len(names))
-    return [ref for _, value in kept for ref in _refs(value)]
+    masks = [value for name, value in given if is_mask(name)]
+    return [ref for _, value in kept for ref in _refs(value)], list(_refs(masks))
 
 
 def _refs(value: Any) -> Iterator[Any]:
@@ -144,7 +145,7 @@ class RefAdapter(Adapter):
                 continue
             outputs = tuple(identity(index, i) for i in range(len(made[index])))
             depths.update({(index, i): depth for i in range(len(outputs))})
-            signals = _signals(node)
+            signals, masks = _arguments(node)
             inputs = tuple(identity(ref.node, ref.output) for ref in signals)
             given = tuple(made[ref.node][ref.output] for ref in signals)
             operands = _operands(node, iter(made[ref.node][ref.output] for ref in node.inputs))
@@ -160,6 +161,8 @@ class RefAdapter(Adapter):
                     output_ids=outputs,
                     operands=operands,
                     inside_time=depth > 0,
+                    mask_ids=tuple(identity(ref.node, ref.output) for ref in masks),
+                    returned=node.name in model.outputs,
                 )
             )
         return found
@@ -170,7 +173,7 @@ class RefAdapter(Adapter):
         for index, node in enumerate(model.nodes):
             if _into_time(node) is not None:
                 continue
-            refs = [(ref.node, ref.output) for ref in _signals(node)] or [(index, 0)]
+            refs = [(ref.node, ref.output) for ref in _arguments(node)[0]] or [(index, 0)]
             yield [
                 made[output] if isinstance(made := outputs[at], (list, tuple)) else made
                 for at, output in refs

@@ -19,7 +19,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FanOut", "Windows", "windows_fan_out"]
+__all__ = ["Factor", "FanOut", "Number", "Windows", "windows_fan_out"]
 
 Number: TypeAlias = int | Fraction
 Factor: TypeAlias = Number | NDArray[np.int64]
@@ -95,16 +95,6 @@ class FanOut:
             total = int(rest) * scale
             return int(total) if total.denominator == 1 else float(total)
         return float(rest) * float(scale)
-
-    def to_array(self) -> NDArray[np.float64]:
-        """Return the fan-out of every element as an array of the input's shape."""
-        result = np.full(self.shape, float(self.each))
-        for axis, factor in enumerate(self.factors):
-            values = np.asarray(factor, dtype=np.float64)
-            if values.ndim:
-                values = values.reshape(-1, *(1,) * (len(self.shape) - axis - 1))
-            result = result * values
-        return result
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Nodes completed with what follows from the connections between them."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -33,12 +34,15 @@ def complete_nodes(
     list of Node
         The same nodes with their time axes, the origin of their inputs, and the options.
     """
+    nodes = _with_masks(nodes)
     timed = timed_tensors(nodes, time_axis)
     own_input = _input_tensors(nodes)
+    alone = _tensors_of_one_layer(nodes)
     complete: list[Node] = []
     producers: dict[int, Node] = {}
     for node in nodes:
-        producer = producers.get(node.input_ids[0]) if node.input_ids else None
+        first = node.input_ids[0] if node.input_ids else None
+        producer = producers.get(first) if first in alone else None
         done = replace(
             node,
             timed_inputs=tuple(not node.inside_time and t in timed for t in node.input_ids),
@@ -50,6 +54,49 @@ def complete_nodes(
         complete.append(done)
         producers.update(dict.fromkeys(node.output_ids, done))
     return complete
+
+
+def _with_masks(nodes: Sequence[Node]) -> list[Node]:
+    """Return the nodes, with those marked whose outputs are used as masks only."""
+    signals = {t for node in nodes if node.returned for t in node.output_ids}
+    masks: set[int] = set()
+    marked = []
+    for node in reversed(nodes):
+        outputs = set(node.output_ids)
+        only_mask = bool(outputs & masks) and not outputs & signals and not node.returned
+        only_mask = only_mask and node.spec.kind != "InputLayer"
+        (masks if only_mask else signals).update(node.input_ids)
+        masks.update(node.mask_ids)
+        marked.append(replace(node, only_mask=only_mask))
+    return marked[::-1]
+
+
+def _tensors_of_one_layer(nodes: Sequence[Node]) -> set[int]:
+    """Return the tensors whose only consumer is one layer, for every use of their own layer.
+
+    If another layer reads a tensor, or the model returns it, then its layer cannot take up what
+    the layer behind it does.
+    """
+    readers: dict[int, list[int]] = defaultdict(list)
+    tensors: dict[int, list[int]] = defaultdict(list)
+    for node in nodes:
+        for tensor in (*node.input_ids, *node.mask_ids):
+            readers[tensor].append(_identity(node))
+        tensors[_identity(node)] += node.output_ids
+        if node.returned:
+            for tensor in node.output_ids:
+                readers[tensor].append(0)
+    return {
+        tensor
+        for outputs in tensors.values()
+        for tensor in outputs
+        if all(len(readers[t]) == 1 and readers[t] == readers[outputs[0]] for t in outputs)
+    }
+
+
+def _identity(node: Node) -> int:
+    """Return one number for all applications of a layer."""
+    return id(node if node.spec.layer is None else node.spec.layer)
 
 
 def _is_linear(node: Node) -> bool:

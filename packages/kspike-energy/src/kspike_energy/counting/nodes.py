@@ -75,7 +75,7 @@ class Node:
     """One application of a layer to its inputs.
 
     Adapters make nodes, and functions registered with `ModelEnergy.register_layer` receive them.
-    An adapter leaves out the last five fields: `complete_nodes` fills them in.
+    An adapter leaves out the last six fields: `complete_nodes` fills them in.
 
     Parameters
     ----------
@@ -94,12 +94,19 @@ class Node:
         Whether a surrounding layer applies this one once for each time step.
     origin : object, optional
         The framework's own node, if it has one that can be a dictionary key.
+    mask_ids : tuple of int, optional
+        Identities of the tensors that the layer takes as masks; they are no inputs.
+    returned : bool, optional
+        Whether the model returns an output of it.
     timed_inputs, timed_outputs : tuple of bool, optional
         Which inputs and outputs have time on axis 1.
     from_input : tuple of bool, optional
         Which inputs are the model's own input, at most rearranged.
     behind_linear : bool, optional
-        Whether the first input is the output of a linear layer with weights.
+        Whether the weights of a linear layer can take up what this one does: its first input is
+        the output of that layer, and has no other consumer.
+    only_mask : bool, optional
+        Whether its outputs are used as masks only.
     options : Options, optional
         How to count.
     """
@@ -114,10 +121,13 @@ class Node:
     operands: tuple[Shape, ...] = ()
     inside_time: bool = False
     origin: Any = field(default=None, repr=False)
+    mask_ids: tuple[int, ...] = ()
+    returned: bool = False
     timed_inputs: tuple[bool, ...] = ()
     timed_outputs: tuple[bool, ...] = ()
     from_input: tuple[bool, ...] = ()
     behind_linear: bool = False
+    only_mask: bool = False
     options: Options = field(default_factory=Options)
 
     def __post_init__(self) -> None:
@@ -253,11 +263,14 @@ class Counts:
         Unit updates.
     spiking : bool
         Whether a spiking device could run the layer as it is.
+    whole : bool
+        Whether the counts are those of a whole sequence rather than of one step.
     """
 
     terms: tuple[Term, ...] = ()
     neurons: int = 0
     spiking: bool = True
+    whole: bool = False
 
     @property
     def connections(self) -> int:

@@ -95,7 +95,15 @@ def _timed_by_itself(node: Node, *, unknown: bool) -> Iterator[int]:
 
 def _joined(node: Node, *, backwards: bool) -> Iterator[tuple[int, int]]:
     """Yield pairs of tensors; the second has time if the first has."""
-    if node.inside_time or node.spec.kind in _TEMPORAL or node.spec.kind in _BREAKS_AXIS:
+    if node.inside_time:
+        return
+    if node.spec.kind in _TEMPORAL:  # a mask has one element per step
+        for mask in node.mask_ids:
+            yield node.input_ids[0], mask
+            if backwards:
+                yield mask, node.input_ids[0]
+        return
+    if node.spec.kind in _BREAKS_AXIS and not node.only_mask:
         return
     for input_id, input_shape in zip(node.input_ids, node.inputs, strict=True):
         for output_id, output_shape in zip(node.output_ids, node.outputs, strict=True):
@@ -118,5 +126,5 @@ def _keeps_axis(node: Node, inputs: Shape, outputs: Shape) -> bool:
         return True
     if kind == "Permute":
         return list(node.spec.config["dims"])[:1] == [1]
-    # The last axis holds units: a tensor of batch and units has no time.
-    return len(inputs) > 2 and len(outputs) > 2
+    # The last axis holds units: a tensor of batch and units has no time, unless it is a mask.
+    return node.only_mask or (len(inputs) > 2 and len(outputs) > 2)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from kspike_energy.checks import did_you_mean, real
+from kspike_energy.devices.overhead import Fit
 
 __all__ = ["FIELDS", "KEYS", "Device"]
 
@@ -30,6 +31,14 @@ class Device:
         Scope of the figures.
     synop_range, neuron_range : tuple of (float, float), optional
         Lowest and highest published figure, in joules.
+    energy_per_call, energy_per_kernel : float, optional
+        Joules per call of the whole network, and per layer that a runtime launches, whatever the
+        batch size.
+    energy_per_op : float, optional
+        Joules per multiply-add of the whole network as if it were an ordinary one; replaces the
+        energies per synaptic operation and unit update.
+    fit : Fit, optional
+        Accuracy and scope of energies that were fitted to measurements.
 
     Raises
     ------
@@ -64,6 +73,10 @@ class Device:
     description: str = ""
     synop_range: tuple[float, float] | None = None
     neuron_range: tuple[float, float] | None = None
+    energy_per_call: float = 0.0
+    energy_per_kernel: float = 0.0
+    energy_per_op: float | None = None
+    fit: Fit | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or self.name != self.name.strip():
@@ -76,6 +89,11 @@ class Device:
             _check_energy("energy_per_neuron", self.energy_per_neuron)
         if not isinstance(self.spiking, bool):
             raise TypeError(f"spiking must be True or False. Received: spiking={self.spiking!r}")
+        for name in ("energy_per_call", "energy_per_kernel", "energy_per_op"):
+            if self[name] is not None:
+                _check_energy(name, self[name])
+        if self.fit is not None and not isinstance(self.fit, Fit):
+            raise TypeError(f"fit must be the Fit of a fitted device. Received: fit={self.fit!r}")
         _check_range("synop_range", self.synop_range, self.energy_per_synop)
         _check_range("neuron_range", self.neuron_range, self.energy_per_neuron)
 
@@ -129,6 +147,11 @@ class Device:
         """Lowest and highest joules per unit update; zeros without a figure."""
         figure = self.energy_per_neuron or 0.0
         return self.neuron_range or (figure, figure)
+
+    @property
+    def needs_rates(self) -> bool:
+        """Whether estimates need firing rates and time steps."""
+        return self.spiking and self.energy_per_op is None
 
     @property
     def has_range(self) -> bool:

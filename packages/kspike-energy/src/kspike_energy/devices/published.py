@@ -7,6 +7,7 @@ hold synaptic operations only. Ranges span the figures of several sources for on
 from dataclasses import replace
 
 from kspike_energy.devices.device import Device
+from kspike_energy.devices.measured import measured_devices
 from kspike_energy.devices.table import DeviceTable
 
 __all__ = ["published_devices"]
@@ -121,11 +122,12 @@ def published_devices() -> DeviceTable:
     Returns
     -------
     DeviceTable
-        KerasSpiking's six first, then the others.
+        KerasSpiking's six first, then others, then those fitted to measurements.
 
     Examples
     --------
     >>> published_devices()["loihi"].energy_per_synop
     2.71e-11
     """
-    return DeviceTable({device.name: replace(device) for device in _DEVICES})
+    devices = [*_DEVICES, *measured_devices()]
+    return DeviceTable({device.name: replace(device) for device in devices})

@@ -77,7 +77,8 @@ class DeviceTable(MutableMapping[str, Device]):
 
     def __str__(self) -> str:
         sources = list(dict.fromkeys(device.source for device in self.values()))
-        headers = ["Device", "Spiking?", "J/synop", "J/neuron", "range J/synop", "Source"]
+        headers = ["Device", "Spiking?", "J/synop", "J/neuron", "range J/synop"]
+        headers += ["J/call", "J/kernel", "Source"]
         rows = [[*_cells(d), f"[{sources.index(d.source) + 1}]"] for d in self.values()]
         lines = text_table(headers, rows, 120)
         lines += [f"[{i}] {source or 'no source stated'}" for i, source in enumerate(sources, 1)]
@@ -101,6 +102,8 @@ def _cells(device: Device) -> list[str]:
         f"{device.energy_per_synop:.3g}",
         "-" if device.energy_per_neuron is None else f"{device.energy_per_neuron:.3g}",
         f"{low:.3g} to {high:.3g}" if low != high else "",
+        f"{device.energy_per_call:.3g}" if device.energy_per_call else "",
+        f"{device.energy_per_kernel:.3g}" if device.energy_per_kernel else "",
     ]
 
 

@@ -5,6 +5,7 @@ generators provide batches of their own.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from kspike_energy.counting.nodes import Shape
 from kspike_energy.counting.shapes import fits, flat_shapes
 
-__all__ = ["batches", "shapes_of_data"]
+__all__ = ["batches", "peek", "shapes_of_data"]
 
 
 def batches(data: Any, shapes: Any = None, batch_size: int = 32) -> Iterator[Any]:
@@ -149,29 +150,48 @@ def _wanted(arrays: Any, shapes: Any) -> list[Any]:
     return flat
 
 
-def shapes_of_data(data: Any, shapes: Any) -> Any:
-    """Return the inputs' shapes, with open lengths filled in from arrays of data.
+def peek(data: Any) -> tuple[Any, Any]:
+    """Return the first batch of data, or all of its arrays, and the data with that batch.
+
+    Parameters
+    ----------
+    data : object
+        As in `batches`, or None.
+    """
+    if data is None or isinstance(data, (str, bytes)) or not _is_stream(data):
+        return data, data
+    elements = _elements(data)
+    first = next(elements, None)
+    if first is None:
+        return None, iter(())
+    return first[0] if isinstance(first, tuple) else first, chain([first], elements)
+
+
+def shapes_of_data(arrays: Any, shapes: Any, *, time: bool = False) -> Any:
+    """Return the inputs' shapes, with open lengths filled in from data.
 
     The batch stays open. So does axis 1 if no other length is open: it is time.
 
     Parameters
     ----------
-    data : object
-        As in `batches`. Generators and data sets fill in nothing.
+    arrays : array_like, or list or dict of array_like
+        A batch of data.
     shapes : object
         Shapes of the model's inputs.
+    time : bool, optional
+        Whether to fill in time as well.
 
     Returns
     -------
     object
         The shapes, or None if the data fill in nothing.
     """
-    if data is None or shapes is None or _is_stream(data) or isinstance(data, (str, bytes)):
+    if arrays is None or shapes is None or isinstance(arrays, (str, bytes)):
         return None
-    arrays = _arrays(data)
+    arrays = _arrays(arrays)
     _check(arrays, shapes)
     filled = [
-        _fill(shape, tuple(array.shape))
+        _fill(shape, tuple(array.shape), time)
         for (_, array), shape in zip(_named(arrays), _wanted(arrays, shapes), strict=True)
     ]
     if isinstance(arrays, Mapping):
@@ -179,7 +199,7 @@ def shapes_of_data(data: Any, shapes: Any) -> Any:
     return filled if isinstance(arrays, list) else filled[0]
 
 
-def _fill(shape: Shape, given: tuple[int, ...]) -> Shape:
-    if all(length is not None for length in shape[2:]):
+def _fill(shape: Shape, given: tuple[int, ...], time: bool) -> Shape:
+    if not time and all(length is not None for length in shape[2:]):
         return shape
     return (None, *given[1:])

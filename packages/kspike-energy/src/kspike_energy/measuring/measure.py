@@ -2,7 +2,10 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from kspike_energy.adapters import Adapter
 from kspike_energy.counting.nodes import Node
@@ -10,12 +13,28 @@ from kspike_energy.measuring.activity import Activity
 from kspike_energy.measuring.batches import batches
 from kspike_energy.settings import Settings
 
-__all__ = ["measure"]
+__all__ = ["Measured", "measure"]
+
+
+@dataclass
+class Measured:
+    """Activity of all signals of a model on example data.
+
+    Parameters
+    ----------
+    activities : list of list of Activity or None
+        Per node, the activity of its inputs; None for values that are no numbers.
+    steps : set of int
+        Lengths of the sequences in the data.
+    """
+
+    activities: list[list[Activity | None]]
+    steps: set[int] = field(default_factory=set)
 
 
 def measure(
     model: Any, adapter: Adapter, nodes: Sequence[Node], data: Any, settings: Settings
-) -> list[list[Activity | None]]:
+) -> Measured:
     """Return the activity of every input of every node, measured batch by batch.
 
     Parameters
@@ -36,18 +55,24 @@ def measure(
     ValueError
         If the data is empty, or does not fit the model.
     """
-    totals: list[list[Activity | None]] = [[None] * len(node.inputs) for node in nodes]
+    total = Measured([[None] * len(node.inputs) for node in nodes])
     seen = 0
     # Batches would cut the sequences of layers that take time first, so run such data as a whole.
-    size = sys.maxsize if any(map(_time_first, nodes)) else settings.batch_size
+    time_first = any(map(_time_first, nodes))
+    size = sys.maxsize if time_first else settings.batch_size
+    first_timed = next((i for i, node in enumerate(nodes) if any(node.timed_inputs)), -1)
     stream = batches(data, adapter.input_shapes(model), size)
     for batch in _with_progress(stream, settings.progress):
         seen += 1
-        for node, known, signals in zip(nodes, totals, adapter.run(model, batch), strict=False):
-            _add(node, known, signals)
+        for index, signals in enumerate(adapter.run(model, batch)):
+            node = nodes[index]
+            _add(node, total.activities[index], signals)
+            if index == first_timed:
+                shape = np.shape(signals[node.timed_inputs.index(True)])
+                total.steps.add(shape[0 if time_first else 1])
     if not seen:
         raise ValueError("example_data is empty: rates cannot be measured on no examples")
-    return totals
+    return total
 
 
 def _add(node: Node, known: list[Activity | None], signals: Sequence[Any]) -> None:

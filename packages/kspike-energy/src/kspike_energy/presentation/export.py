@@ -10,7 +10,7 @@ from kspike_energy.network import Layer
 __all__ = ["estimate_dict", "estimate_records", "layer_dict"]
 
 
-def layer_dict(layer: Layer, dt: float, events: str) -> dict[str, Any]:
+def layer_dict(estimate: Estimate, layer: Layer) -> dict[str, Any]:
     """Return counts and rates of a layer as plain data."""
     counted = not layer.problem
     return {
@@ -21,8 +21,8 @@ def layer_dict(layer: Layer, dt: float, events: str) -> dict[str, Any]:
         "connections": layer.connections if counted else None,
         "neurons": layer.neurons if counted else None,
         "spiking": layer.spiking if counted else None,
-        "rate": layer.rate(dt),
-        "synops_per_timestep": layer.synops(dt, events) if counted else None,
+        "rate": estimate.rate(layer),
+        "synops_per_timestep": estimate.synops(layer) if counted else None,
         "counted_operations": layer.operations if counted else None,
         "layer_dt": layer.dt,
         "problem": layer.problem or None,
@@ -42,7 +42,7 @@ def estimate_records(estimate: Estimate, devices: Sequence[Device]) -> list[dict
         for layer in estimate.network.layers:
             pair = _energy(estimate, layer, device)
             record = {
-                **layer_dict(layer, estimate.dt, estimate.settings.events),
+                **layer_dict(estimate, layer),
                 "device": device.name,
                 "energy": pair and sum(pair),
                 "synop_energy": pair and pair[0],
@@ -66,8 +66,7 @@ def estimate_dict(estimate: Estimate, devices: Sequence[Device]) -> dict[str, An
                 "neuron": pair[1],
                 "total": sum(pair),
             }
-        counts = layer_dict(layer, estimate.dt, estimate.settings.events)
-        layers.append({**counts, "energy": energies})
+        layers.append({**layer_dict(estimate, layer), "energy": energies})
     return {
         "model": network.name,
         "assumptions": estimate.assumptions(),

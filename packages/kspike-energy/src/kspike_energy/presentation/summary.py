@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from kspike_energy.checks import did_you_mean
 from kspike_energy.devices import Device, DeviceTable
+from kspike_energy.devices.overhead import Fit
 from kspike_energy.estimate import Estimate
 from kspike_energy.network import BY_HAND, Layer
 from kspike_energy.presentation.tables import number, text_table, yes_no
@@ -72,7 +73,6 @@ def _shape_cell(layer: Layer) -> str:
 
 def _plain_columns(estimate: Estimate) -> dict[str, tuple[str, Callable[[Layer], str]]]:
     """Return header and cells of every column that is about no device."""
-    dt, events = estimate.dt, estimate.settings.events
 
     def counted(cell: Callable[[Layer], str]) -> Callable[[Layer], str]:
         return lambda layer: "?" if layer.problem else cell(layer)
@@ -83,8 +83,8 @@ def _plain_columns(estimate: Estimate) -> dict[str, tuple[str, Callable[[Layer],
         "params": ("Param #", lambda layer: str(layer.params)),
         "connections": ("Conn #", counted(lambda layer: str(layer.connections))),
         "neurons": ("Neuron #", counted(lambda layer: str(layer.neurons))),
-        "rate": ("Rate [Hz]", lambda layer: number(layer.rate(dt))),
-        "synops": ("Synops/step", counted(lambda layer: number(layer.synops(dt, events), 4))),
+        "rate": ("Rate [Hz]", lambda layer: number(estimate.rate(layer))),
+        "synops": ("Synops/step", counted(lambda layer: number(estimate.synops(layer), 4))),
         "spiking": ("Spiking?", counted(lambda layer: yes_no(layer.spiking))),
     }
 
@@ -135,6 +135,9 @@ def _total_line(estimate: Estimate, device: Device) -> str:
     if device.has_range:
         low, high = estimate.range(device)
         text += f" (published figures: {low:.2e} to {high:.2e})"
+    if device.fit is not None:
+        low, high = estimate.range(device)
+        text += f" ({low:.2e} to {high:.2e}; {device.fit.statement(estimate.workload)})"
     if device.energy_per_neuron is None:
         text += " (synaptic operations only)"
     gaps = len(estimate.network.gaps)
@@ -157,8 +160,9 @@ def _count_totals(estimate: Estimate, columns: Sequence[str]) -> list[str]:
 def _notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
     """Return gaps and assumptions, the most surprising first."""
     notes = [f"NOT COUNTED: {layer.problem}." for layer in estimate.network.gaps]
-    spiking = [device.name for device in devices if device.spiking]
-    ordinary = [device.name for device in devices if not device.spiking]
+    spiking = [device.name for device in devices if device.needs_rates]
+    ordinary = [d.name for d in devices if not d.spiking and d.fit is None]
+    fitted = [(device, device.fit) for device in devices if device.fit is not None]
     if spiking:
         notes += _spiking_notes(estimate, spiking)
     if ordinary:
@@ -166,6 +170,9 @@ def _notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
             f"{', '.join(ordinary)}: every connection once per inference, as in an "
             "ordinary network."
         )
+    notes += [_fitted_note(estimate, device, fit) for device, fit in fitted]
+    if len(fitted) == len(devices) > 0:
+        return [*notes, _counting_note(estimate)]
     return [
         *notes,
         _counting_note(estimate),
@@ -174,13 +181,30 @@ def _notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
     ]
 
 
+def _fitted_note(estimate: Estimate, device: Device, fit: Fit) -> str:
+    """Return the accuracy of a fitted device, and the energy that no layer shows."""
+    batch = estimate.batch_size
+    call = device.energy_per_call / batch
+    return (
+        f"{device.name}: fitted to {fit.points} measurements of {fit.family}; left out of the fit, "
+        f"they are within a factor of {fit.median:.3g} in the median and {fit.worst:.3g} at worst. "
+        f"Batch size {batch}; {call:.2g} J of every inference belong to the call, not to a layer."
+    )
+
+
 def _spiking_notes(estimate: Estimate, names: Sequence[str]) -> list[str]:
     settings, network = estimate.settings, estimate.network
     coding = f"; the network's input is coded as {settings.input_coding!r}"
     notes = [
-        f"{', '.join(names)}: {estimate.timesteps} time steps of dt = {estimate.dt:g} s per "
-        f"inference; events = {settings.events!r}{'' if network.time_axis == BY_HAND else coding}."
+        f"{', '.join(names)}: {estimate.steps} time steps per inference "
+        f"({estimate.timesteps_from}) of dt = {estimate.dt:g} s ({estimate.dt_from}); "
+        f"events = {settings.events!r}{'' if network.time_axis == BY_HAND else coding}."
     ]
+    if estimate.busy:
+        notes.append(
+            "These layers receive more than one event per element and step on average: "
+            f"{estimate.busy}. Are their inputs rates in Hz? See input_coding."
+        )
     unfit = [layer.name for layer in network.layers if not layer.spiking]
     if unfit:
         notes.append(

@@ -52,7 +52,7 @@ lowest_bit, number_of_bits = _of_bits("cttz"), _of_bits("ctpop")
 
 
 @kernel
-def lowest_bits(count: int) -> int:
+def lowest_bits(count: int) -> Any:
     """Return a number of which the lowest bits are set, fewer than 64 of them."""
     return (np.uint64(1) << np.uint64(count)) - np.uint64(1)
 

@@ -1,13 +1,13 @@
 """Loops over time of recurrent layers: SimpleRNN, LSTM, and GRU in both of its forms.
 
-Every loop takes the contributions of the inputs of all steps, ``projected``, multiplies the state
+Every loop takes the contributions of the inputs of some steps, ``projected``, multiplies the state
 with packed matrices (see `kernels.matmul`), and applies the activations in place. An example has
 the same bits in any batch, and steps may be cut into calls anywhere. Products and sums of gates
 are in loops of their own where the compiler could otherwise choose which product to fuse.
 
 ``functions`` are numbers from `kernels.activations`. ``mask`` is ``(rows, steps)``, False at steps
-that leave the state as it is; the output is then the state. ``span`` is the first step to compute
-and the one behind the last.
+that leave the state as it is; the output is then the state. ``span`` tells which steps of ``mask``
+and ``out`` a call computes: the first, and the one behind the last.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ def simple_rnn_loop(
     rows, units = h.shape
     z = np.empty((rows, units), out.dtype)
     for t in range(span[0], span[1]):
-        copy_step(projected, t, z)
+        copy_step(projected, t - span[0], z)
         add_product(h, packed, z)
+        activate(z.reshape(-1), function)
         for row in range(rows):
             if mask[row, t]:
-                activate(z[row], function)
                 copy(z[row], h[row])
             copy(h[row], out[row, t])
 
@@ -81,37 +81,36 @@ def lstm_loop(
     """``c ← σ(f)·c + σ(i)·g(c̃)`` and ``h ← σ(o)·g(c)``, with i, f, c̃ and o from ``x + h·U``."""
     rows, units = h.shape
     gate, candidate = functions
-    z = np.empty((rows, 4 * units), out.dtype)
+    z, new = np.empty((rows, 4 * units), out.dtype), np.empty((rows, units), out.dtype)
     for t in range(span[0], span[1]):
-        copy_step(projected, t, z)
+        copy_step(projected, t - span[0], z)
         add_product(h, packed, z)
         for row in range(rows):
+            copy(z[row, 2 * units : 3 * units], new[row])
+        # Over all examples and gates at once, also the candidate: long loops cost less.
+        activate(new.reshape(-1), candidate)
+        activate(z.reshape(-1), gate)
+        for row in range(rows):
             if mask[row, t]:
-                activate(z[row, : 2 * units], gate)
-                activate(z[row, 2 * units : 3 * units], candidate)
-                activate(z[row, 3 * units :], gate)
-                lstm_row(z[row], candidate, h[row], carry[row])
+                renew_carry(z[row], new[row], carry[row])
+        activate(new.reshape(-1), candidate)
+        for row in range(rows):
+            if mask[row, t]:
+                leaves = z[row, 3 * units :]
+                for i in range(units):
+                    h[row, i] = leaves[i] * new[row, i]
             copy(h[row], out[row, t])
 
 
 @kernel
-def lstm_row(gates: Array, candidate: int, h: Array, carry: Array) -> None:
-    """Update the state of one example; its gates are overwritten."""
-    units = h.size
-    enters, stays, new, leaves = (
-        gates[:units],
-        gates[units : 2 * units],
-        gates[2 * units : 3 * units],
-        gates[3 * units :],
-    )
-    for i in range(units):
-        new[i] *= enters[i]
-    for i in range(units):
+def renew_carry(gates: Array, new: Array, carry: Array) -> None:
+    """``c ← f·c + i·new`` of one example; ``new`` is overwritten with it."""
+    stays = gates[new.size :]
+    for i in range(new.size):
+        new[i] *= gates[i]
+    for i in range(new.size):
         carry[i] = stays[i] * carry[i] + new[i]
-        h[i] = carry[i]
-    activate(h, candidate)
-    for i in range(units):
-        h[i] *= leaves[i]
+        new[i] = carry[i]
 
 
 @kernel
@@ -129,7 +128,7 @@ def gru_loop(
         add_product(h, packed, inner)
         for row in range(rows):
             if mask[row, t]:
-                x, z = projected[row, t], inner[row]
+                x, z = projected[row, t - span[0]], inner[row]
                 reset, new = z[units : 2 * units], z[2 * units :]
                 for i in range(2 * units):
                     z[i] += x[i]
@@ -152,11 +151,12 @@ def gru_reset_before_loop(
     z, kept = np.empty((rows, 2 * units), out.dtype), np.empty((rows, units), out.dtype)
     new = np.empty((rows, units), out.dtype)
     for t in range(span[0], span[1]):
+        x = projected[:, t - span[0]]
         clear(z)
         add_product(h, gates, z)
         for row in range(rows):
             for i in range(2 * units):
-                z[row, i] += projected[row, t, i]
+                z[row, i] += x[row, i]
             activate(z[row], gate)
             for i in range(units):
                 kept[row, i] = z[row, units + i] * h[row, i]
@@ -165,7 +165,7 @@ def gru_reset_before_loop(
         for row in range(rows):
             if mask[row, t]:
                 for i in range(units):
-                    new[row, i] += projected[row, t, 2 * units + i]
+                    new[row, i] += x[row, 2 * units + i]
                 activate(new[row], candidate)
                 blend(z[row, :units], new[row], h[row])
             copy(h[row], out[row, t])
@@ -188,8 +188,8 @@ def simple_rnn(
 
     Parameters
     ----------
-    projected : (rows, steps, units) ndarray
-        ``x·W + b`` of all steps, float32 or float64; all arrays of floats have its type.
+    projected : (rows, last − first, units) ndarray
+        ``x·W + b`` of the steps in ``span``; float32 or float64, as all arrays of floats.
     packed : ndarray
         `matmul.pack` of the recurrent matrix, ``(units, units)``.
     functions : tuple of int
@@ -222,7 +222,7 @@ def lstm(
 
     Parameters
     ----------
-    projected : (rows, steps, 4·units) ndarray
+    projected : (rows, last − first, 4·units) ndarray
         Of the gates i and f, the candidate, and the gate o.
     packed : ndarray
         `matmul.pack` of the recurrent matrix, ``(units, 4·units)``.
@@ -249,7 +249,7 @@ def gru(
 
     Parameters
     ----------
-    projected : (rows, steps, 3·units) ndarray
+    projected : (rows, last − first, 3·units) ndarray
         Of the gates z and r, and the candidate.
     packed : ndarray
         `matmul.pack` of the recurrent matrix, ``(units, 3·units)``.
@@ -276,7 +276,7 @@ def gru_reset_before(
 
     Parameters
     ----------
-    projected : (rows, steps, 3·units) ndarray
+    projected : (rows, last − first, 3·units) ndarray
         Of the gates z and r, and the candidate.
     gates, candidates : ndarray
         `matmul.pack` of the first ``2·units`` columns of the recurrent matrix, and of the others.
@@ -300,12 +300,12 @@ def _check(
     dtype = checks.floats("out", out, 3)
     checks.write("out", out, dtype, out.shape)
     rows, steps, units = out.shape
-    checks.read("projected", projected, dtype, (rows, steps, width * units))
     checks.read("mask", mask, _BOOL, (rows, steps))
     for name, pair in (("functions", functions), ("span", span)):
         if type(pair) is not tuple or len(pair) != 2:
             raise TypeError(f"{name} must be two numbers. Received: {pair!r}")
     checks.between("span", span[0], span[1], steps)
+    checks.read("projected", projected, dtype, (rows, span[1] - span[0], width * units))
     for function in functions:
         if checks.integer("functions", function) >= activations.COUNT:
             raise ValueError(f"functions must be below {activations.COUNT}. Received: {functions}")

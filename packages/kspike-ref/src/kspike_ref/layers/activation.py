@@ -17,6 +17,7 @@ from kspike_ref.layers.registry import create, known
 from kspike_ref.running.binder import Binder
 from kspike_ref.saved.archive import ArchiveError, Weights
 from kspike_ref.saved.limits import budget
+from kspike_ref.softmax import softmax
 
 Function = Callable[[Array], Array]
 
@@ -265,7 +266,7 @@ class Softmax(Layer):
 
     def bind(self, binder: Binder, x: Array) -> Array:
         out = binder.over(x)
-        binder.call(activations.softmax, x, axis=self.axis, out=out)
+        binder.call(softmax, x, axis=self.axis, out=out)
         return out
 
     def call(self, x: Array, mask: Any = None) -> Array:

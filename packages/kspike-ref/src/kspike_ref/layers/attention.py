@@ -57,7 +57,8 @@ class Attention(Layer):
         names += ["concat_score_weight"] if self.score_mode == "concat" else []
         return dict.fromkeys(names, ())
 
-    def output_shape(self, shapes: Any, **options: Any) -> Any:
+    def output_shape(self, *arguments: Any, **options: Any) -> Any:
+        (shapes,) = arguments
         if not isinstance(shapes, list):
             raise ArchiveError(f"layer {self.name!r} needs a list of inputs. Received: {shapes}")
         query, value, key = query_value_key(shapes)

@@ -155,7 +155,7 @@ class Layer(Configured):
     def prepare(self) -> None:
         """Compute what depends on the weights alone; called once they are there."""
 
-    def call(self, *inputs: Any) -> Any:
+    def call(self, *inputs: Any, **options: Any) -> Any:
         """Return the output for input arrays, which it must not change."""
         raise NotImplementedError(f"{type(self).__name__} has no call")
 

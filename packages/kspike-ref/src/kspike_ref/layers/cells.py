@@ -21,7 +21,7 @@ from kspike_ref.running import interrupt
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
 
-_COMPILED: dict[Any, int] = {
+COMPILED: dict[Any, int] = {
     activations.linear: compiled.LINEAR,
     activations.relu: compiled.RELU,
     activations.tanh: compiled.TANH,
@@ -29,13 +29,15 @@ _COMPILED: dict[Any, int] = {
     activations.hard_sigmoid: compiled.HARD_SIGMOID,
     hard_sigmoid_of_keras_2: compiled.HARD_SIGMOID_OF_KERAS_2,
 }
-_PIECE = 1 << 26  # multiply-adds, of some milliseconds, after which Ctrl-C is looked for
+# Numbers that the inputs of some steps contribute: in the L2 cache, and not fresh from the system
+# each time. Between two such pieces the loops look for Ctrl-C.
+PIECE = 1 << 16
 
 
 class Cell(Layer):
     """One step of a recurrent layer.
 
-    A cell does what does not depend on its state for all steps at once, in `project`.
+    Work that does not depend on the state is done for many steps at once, in `project`.
     """
 
     state_count = 1
@@ -65,10 +67,10 @@ class Cell(Layer):
         return [np.zeros((batch, *units), self.dtype) for units in shapes]
 
     def check_given(self, states: Sequence[Array], name: str) -> None:
-        """Refuse states of the right shape that the model gives to the layer of a name."""
+        """Refuse initial states whose values the layer ``name`` cannot start from."""
 
     def project(self, x: Array, tally: Tally) -> Array:
-        """Return what the inputs of all steps, ``(batch, time, …)``, contribute."""
+        """Return the contributions of inputs, ``(batch, time, …)``, that need no state."""
         return x
 
     def step(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
@@ -90,7 +92,7 @@ class Cell(Layer):
     def scan_masked(
         self, x: Array, states: list[Array], mask: Array, last: Array, zero: bool, tally: Tally
     ) -> tuple[Array, list[Array], Array]:
-        """Run over steps of which some do not count: they hold the states and repeat the output.
+        """Run over steps of which some are masked: they hold the states and repeat the output.
 
         Parameters
         ----------
@@ -99,11 +101,11 @@ class Cell(Layer):
         states : list of ndarray
             The states before.
         mask : (batch, time) ndarray
-            Bools: False where a step does not count.
+            Bools: False at masked steps.
         last : (batch, …) ndarray
             The output before.
         zero : bool
-            Whether outputs are 0 instead where a step does not count.
+            Whether outputs of masked steps are 0 instead.
         tally : Tally
             Counts of operations, which are added to.
 
@@ -165,7 +167,7 @@ class GatedCell(Cell):
 
     def functions(self) -> tuple[int, int] | None:
         """Return the numbers of the compiled activations; None if there is none for one of them."""
-        gate, candidate = _COMPILED.get(self.gate), _COMPILED.get(self.activation)
+        gate, candidate = COMPILED.get(self.gate), COMPILED.get(self.activation)
         return None if gate is None or candidate is None else (gate, candidate)
 
     def matrices(self) -> tuple[Array, ...]:
@@ -185,7 +187,8 @@ class GatedCell(Cell):
         if functions is None:
             return super().scan_masked(x, states, mask, last, zero, tally)
         out, states = self._run(x, states, functions, np.ascontiguousarray(mask), tally)
-        # Steps that do not count repeat the state, which before the first step is not the output.
+        # The loop repeats the state at masked steps. Before the first step that counts, the state
+        # may be one that the model gave, which is not an output.
         has_begun = np.logical_or.accumulate(mask, axis=1)
         out = np.where((mask if zero else has_begun)[..., None], out, 0 if zero else last[:, None])
         return out, states, out[:, -1].copy()
@@ -194,7 +197,6 @@ class GatedCell(Cell):
         self, x: Array, states: list[Array], functions: tuple[int, int], mask: Array, tally: Tally
     ) -> tuple[Array, list[Array]]:
         """Return the outputs of all steps, and the states after them."""
-        projected = frozen(self.project(x, tally))
         rows, steps = x.shape[:2]
         width = self.gates * self.units
         if rows * steps * self.units:
@@ -202,10 +204,11 @@ class GatedCell(Cell):
         after = [np.array(state, self.dtype, order="C") for state in states]
         out = np.empty((rows, steps, self.units), self.dtype)
         stop = interrupt.current()
-        piece = max(1, steps if stop is None else _PIECE // max(1, rows * self.units * width))
+        piece = max(1, PIECE // max(1, rows * width))
         for first in range(0, steps, piece):
             interrupt.check(stop)
             span = first, min(steps, first + piece)
+            projected = frozen(self.project(x[:, slice(*span)], tally))
             self.loop(projected, *self.matrices(), functions, mask, span, *after, out)
         return out, after
 
@@ -292,7 +295,7 @@ class GRUCell(GatedCell):
 
 @known("StackedRNNCells")
 class StackedRNNCells(Cell):
-    """Cells one after another."""
+    """Cells that run one after another within a step."""
 
     def setup(self) -> None:
         self.cells: list[Any] = []

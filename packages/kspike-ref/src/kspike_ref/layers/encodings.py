@@ -52,8 +52,8 @@ class Encoding(Layer):
         self.depth = self.read()
         if self.mode != "int" and not 0 < self.depth <= _MAX_DEPTH:
             raise ArchiveError(
-                f"layer {self.name!r} must have from 1 to {_MAX_DEPTH} categories. "
-                f"Received: {self.depth}"
+                f"layer {self.name!r} has an impossible number of categories: it must be from 1 to "
+                f"{_MAX_DEPTH}. Received: {self.depth}"
             )
 
     def read(self) -> int:

@@ -26,12 +26,12 @@ _KINDS = {
 
 
 class UnsupportedLayerError(NotImplementedError):
-    """A model holds layers that nobody registered.
+    """A model holds layers, or uses of layers, that are not supported.
 
     Parameters
     ----------
     layers : sequence of str
-        All of them, each with its name and what it is.
+        All of them, with their names and the reasons.
 
     Attributes
     ----------

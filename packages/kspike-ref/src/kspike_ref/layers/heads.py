@@ -13,24 +13,27 @@ References
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kspike_ref.layers.activation import activation
 from kspike_ref.layers.attention import query_value_key
-from kspike_ref.layers.attention_masks import check_masks, mask_fits, masked_softmax
+from kspike_ref.layers.attention_masks import (
+    MASKS,
+    allowed_keys,
+    check_mask_shapes,
+    check_masks,
+    masked_softmax,
+)
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.product import Product
+from kspike_ref.layers.quantized import WholeProduct, check_scales
 from kspike_ref.layers.registry import known
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError, Weights
-
-_MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask")
 
 
 class HeadsLayer(Layer):
@@ -60,7 +63,10 @@ class HeadsLayer(Layer):
         self.is_plain = True  # never called with masks, or causally
         self.masks_heads = False  # in the last application that was looked at
         if 0 in (self.heads, self.key_heads, self.key_dim, self.value_dim):
-            raise ArchiveError("the numbers of heads and their dimensions must be positive")
+            raise ArchiveError(
+                f"layer {self.name!r} must have positive numbers of heads and dimensions. "
+                f"Received: {self.heads}, {self.key_heads}, {self.key_dim}, {self.value_dim}"
+            )
 
     def hears(self, count: int) -> bool:
         return True
@@ -91,22 +97,49 @@ class HeadsLayer(Layer):
         return found
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        self.rank = len(shapes[0])
         for name, shape in self.weight_shapes(*shapes).items():
             place, part = name.split("/")
             inner = f"{path}/{place}_dense"  # Keras' attribute, or the property that shows it
             if not store.holds(inner):
                 inner = f"{path}/_{place}_dense"
             number = "0" if part == "kernel" else "1"
+            if part == "kernel" and len(store.names(inner)) > 1 + self.use_bias:
+                self._load_scale(store, inner, place, shape)
             self.weights[name] = store.read(inner, number, shape, self.name).astype(self.dtype)
         self.prepare()
 
+    def _load_scale(self, store: Weights, inner: str, place: str, kernel: tuple[int, ...]) -> None:
+        """Read the scale of a kernel of 8 bits, which only the weights tell apart.
+
+        They do not tell whether inputs are rounded: they are, unless they were exempted.
+        """
+        made = kernel[2:] if place == "output" else kernel[1:]
+        shape = (*[1] * (self.rank - 1), *made)
+        try:
+            is_int8 = store.read(inner, "0", kernel, self.name).dtype == np.int8
+            scale = store.read(inner, str(1 + self.use_bias), shape, self.name)
+        except ArchiveError:
+            is_int8 = False
+        if not is_int8 or len(store.names(inner)) > 2 + self.use_bias:
+            raise UnsupportedUseError(
+                f"weights of {place}_dense, quantised in another way than int8. Save the model "
+                "before model.quantize"
+            )
+        self.weights[f"{place}/scale"] = scale.astype(self.dtype)
+        check_scales(self.name, self.weights)
+
     def prepare(self) -> None:
-        self.products = {}
+        self.products: dict[str, Any] = {}
         for name, kernel in self.weights.items():
             if name.endswith("/kernel"):
                 depth = math.prod(kernel.shape[: 2 if name == "output/kernel" else 1])
                 matrix = np.ascontiguousarray(kernel.reshape(depth, -1))
-                self.products[name.removesuffix("/kernel")] = Product(matrix)
+                place = name.removesuffix("/kernel")
+                scale = self.weights.get(f"{place}/scale")
+                self.products[place] = (
+                    Product(matrix) if scale is None else WholeProduct(matrix, scale.reshape(-1))
+                )
         self.gate = activation("sigmoid")
 
     def _project(self, name: str, x: Array, tally: Tally) -> Array:
@@ -132,42 +165,24 @@ class HeadsLayer(Layer):
             sources = (value, key) if i in axes else (value, key, query)
             if len({shape[i] for shape in sources} - {None}) > 1:
                 raise ArchiveError(f"layer {self.name!r}: shapes that do not fit: {shapes}")
-        if any(options.get(name) is not None for name in _MASKS) or options.get("use_causal_mask"):
+        alone, seen = self._sides(query, value)
+        scores = (query[0], *alone, self.heads, *seen)
+        masks = {name: options[name] for name in MASKS if options.get(name) is not None}
+        if masks or options.get("use_causal_mask"):
             self.is_plain = False
-        self._check_mask_shapes(query, value, options)
+        wanted = (query[:-1], value[:-1], value[:-1], (query[0], *alone, *seen))
+        self.masks_heads = check_mask_shapes(self.name, masks, wanted, scores)
         for name, shape in (("query", query), ("value", value), ("key", key)):
             kernel = self.weights.get(f"{name}/kernel")
             if kernel is not None and len(kernel) != shape[-1]:
                 raise ArchiveError(f"layer {self.name!r} was built for other inputs than {shape}")
         y = (*query[:-1], *self.projected_shape(query))
-        alone, seen = self._sides(query, value)
-        scores = (query[0], *alone, self.heads, *seen)
         return [y, scores] if options.get("return_attention_scores") else y
-
-    def _check_mask_shapes(self, query: Shape, value: Shape, options: Mapping[str, Any]) -> None:
-        """Refuse masks that do not fit; NumPy would take the batch of one for another axis."""
-        alone, seen = self._sides(query, value)
-        wanted = dict(zip(_MASKS, (query[:-1], value[:-1], value[:-1]), strict=False))
-        wanted["attention_mask"] = (query[0], *alone, *seen)
-        of_heads = (query[0], *alone, self.heads, *seen)
-        given = {name: options[name] for name in _MASKS if options.get(name) is not None}
-        mask = given.get("attention_mask")
-        shape = mask.shape if isinstance(mask, np.ndarray) else mask
-        self.masks_heads = isinstance(shape, tuple) and len(shape) == len(of_heads)
-        if self.masks_heads:
-            wanted["attention_mask"] = of_heads
-        for name, mask in given.items():
-            if not mask_fits(mask, wanted[name]):
-                raise ArchiveError(
-                    f"layer {self.name!r} needs {name} of {wanted[name]}. Received: {mask!r:.80}"
-                )
-        if self.masks_heads and len(given) > 1:
-            raise UnsupportedUseError("an attention_mask for each head, and another mask")
 
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
         is_masked = check_masks(given, shapes[0])
         if is_masked and self.masks_heads:
-            raise UnsupportedUseError("an attention_mask for each head, and another mask")
+            raise UnsupportedUseError("an attention_mask per head together with another mask")
         self.is_plain = self.is_plain and not is_masked
         axes: int | None = given[0]
         return axes
@@ -215,13 +230,14 @@ class HeadsLayer(Layer):
         key_mask = carried[2] if key_mask is None else key_mask
         key = value if key is None else key
         masks = (query_mask, value_mask, key_mask, attention_mask)
-        allowed = self._allowed(masks, query.shape[1], value.shape[1], use_causal_mask)
+        lengths = query.shape[1], value.shape[1]
+        allowed = allowed_keys(masks, lengths, use_causal_mask, self.window)
         # Keras computes in another place where dropout or the scores are asked for
         is_fused = not (self.drops or return_attention_scores or query.ndim != 3)
         inputs = (("query", query), ("key", key), ("value", value))
-        projected = [self._project(name, x, tally) for name, x in inputs]
+        q, k, v = (self._project(name, x, tally) for name, x in inputs)
         inner = tally.without_spikes()
-        y, scores = self._attend(*projected, allowed, is_fused)
+        y, scores = self._attend(q, k, v, allowed, is_fused)
         inner.add(scores.size * (self.key_dim + self.value_dim))
         if self.use_gate:
             y = y * self.gate(self._project("gate", query, inner))
@@ -233,21 +249,6 @@ class HeadsLayer(Layer):
     def query_mask(self, carried: Any, given: Any) -> Any:
         """Return the mask of the queries: the one of the call, or else the one they carry."""
         return carried if given is None else given
-
-    def _allowed(self, masks: Sequence[Any], queries: int, keys: int, causal: bool) -> Any:
-        """Return which keys each query may look at, None for all."""
-        spread = ((..., None), (..., None, slice(None)), (..., None, slice(None)), ...)
-        found = [
-            np.asarray(mask).astype(bool)[axes]
-            for mask, axes in zip(masks, spread, strict=True)
-            if mask is not None
-        ]
-        distance = np.arange(queries)[:, None] - np.arange(keys)
-        if causal:
-            found.append((distance >= 0)[None])
-        if self.window is not None:
-            found.append((np.abs(distance) < self.window)[None])
-        return functools.reduce(np.logical_and, found) if found else None
 
     def _attend(self, query: Array, key: Array, value: Array, allowed: Any, is_fused: bool) -> Any:
         """Return the weighted values, ``(batch, …, heads, value_dim)``, and the weights."""

@@ -17,7 +17,7 @@ from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.registry import create, known, saved_name
 from kspike_ref.layers.resampling import METHODS, resize, round_to, work
 from kspike_ref.running.counts import Tally
-from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.archive import ArchiveError, Weights
 from kspike_ref.saved.limits import MAX_ELEMENTS
 
 
@@ -68,7 +68,9 @@ class AutoContrast(Layer):
         given = self.config.get("value_range", (0, 255))
         numbers = np.asarray(given, np.float64)
         if numbers.shape != (2,) or not np.isfinite(numbers).all() or numbers[0] == numbers[1]:
-            raise ArchiveError(f"value_range must be two numbers. Received: {given!r:.80}")
+            raise ArchiveError(
+                f"value_range must be two different, finite numbers. Received: {given!r:.80}"
+            )
         self.low, self.high = sorted(numbers.tolist())
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -108,7 +110,10 @@ class _Sized(Layer):
             raise ArchiveError(f"height and width must be from 1 to 65536. Received: {self.size}")
         data_format = self.config.get("data_format") or "channels_last"
         if data_format not in ("channels_first", "channels_last"):
-            raise ArchiveError(f"data_format must be a known one. Received: {data_format!r:.80}")
+            raise ArchiveError(
+                "data_format must be channels_first or channels_last. "
+                f"Received: {data_format!r:.80}"
+            )
         self.channels_first = data_format == "channels_first"
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -266,6 +271,15 @@ class Pipeline(Layer):
             (f"layers/{saved_name(layer.class_name, used)}", layer, (one,))
             for layer, one in zip(self.layers, self._shapes(shape), strict=False)
         ]
+
+    def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        # Such a file has the names of layers, and this one's parts are found by their classes.
+        if store.repeats_shared and store.holds(path):
+            raise UnsupportedUseError(
+                "a Pipeline with weights, in a whole-model .h5 file: load the file in Keras, and "
+                "save the model as .keras"
+            )
+        super().load(store, path, *shapes)
 
     def output_shape(self, shape: Shape) -> Any:
         return self._shapes(shape)[-1]

@@ -99,7 +99,9 @@ class IndexLookup(Encoding):
                 )
             if type(word) is not self.kind:
                 kind = self.kind.__name__
-                raise ArchiveError(f"vocabulary must hold {kind} tokens. Received: {word!r:.80}")
+                raise ArchiveError(
+                    f"vocabulary must hold tokens of type {kind}. Received: {word!r:.80}"
+                )
         tokens = words
         if len(words) >= self.offset:  # there may be more places than a list can have
             special = [self.masked] * self.first + [self.other] * self.others

@@ -13,20 +13,20 @@ from kspike_ref.layers.errors import Array, Shape, State, check_mask, check_rows
 from kspike_ref.layers.keys import TIME_KEYS
 from kspike_ref.layers.recurrent import check_states, flat, over_time
 from kspike_ref.layers.registry import known
-from kspike_ref.layers.spiking_cells import (
+from kspike_ref.layers.stateful import StatefulLayer
+from kspike_ref.layers.temporal_cells import (
+    FILTER_KEYS,
+    SPIKING_KEYS,
     AlphaCell,
     LowpassCell,
     SpikingActivationCell,
     SpikingCell,
 )
-from kspike_ref.layers.stateful import StatefulLayer
 from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
 from kspike_ref.spiking import on_grid
 
-_SPIKING = "dt activation spiking_aware_training"  # options of layers and cells
-_FILTER = "dt apply_during_training"
 _TIME = " ".join(TIME_KEYS)
 
 
@@ -135,7 +135,7 @@ class KerasSpikingLayer(StatefulLayer):
         return [y, *(s.copy() for s in after)], kept  # float64, as in Keras
 
 
-@known("custom:kspike_tf>SpikingActivation", keys=f"{_SPIKING} {_TIME}")
+@known("custom:kspike_tf>SpikingActivation", keys=f"{SPIKING_KEYS} {_TIME}")
 class SpikingActivation(KerasSpikingLayer):
     """Firing rates to spikes."""
 
@@ -153,14 +153,14 @@ class SpikingActivation(KerasSpikingLayer):
         return super().call(x, initial_state, constants, mask)
 
 
-@known("custom:kspike_tf>Lowpass", keys=f"{_FILTER} {_TIME}")
+@known("custom:kspike_tf>Lowpass", keys=f"{FILTER_KEYS} {_TIME}")
 class Lowpass(KerasSpikingLayer):
     """An exponential synapse."""
 
     cell_class = LowpassCell
 
 
-@known("custom:kspike_tf>Alpha", keys=f"{_FILTER} {_TIME}")
+@known("custom:kspike_tf>Alpha", keys=f"{FILTER_KEYS} {_TIME}")
 class Alpha(KerasSpikingLayer):
     """An alpha synapse."""
 

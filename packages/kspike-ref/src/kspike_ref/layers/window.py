@@ -16,7 +16,7 @@ from kspike_ref.saved.archive import ArchiveError
 Slices = tuple[slice, slice, slice]
 
 _PIECE = 1 << 27  # operations between two looks at whether to stop: a tenth of a second, about
-_MAX_LENGTH = 1 << 16  # of a kernel, stride or dilation: a limit for configurations of strangers
+_MAX_LENGTH = 1 << 16  # of a kernel, stride or dilation: a limit for untrusted configurations
 
 
 class Window:

@@ -180,7 +180,7 @@ def forget(x: Any, first: int, last: int) -> None:
     Parameters
     ----------
     x : array_like
-        Any input; only memory maps of files that nobody changes privately are affected.
+        Any input; only memory maps of files without private changes are affected.
     first, last : int
         The examples that were read.
     """

@@ -91,12 +91,12 @@ def text_of(name: str, x: Array) -> Array:
 
 
 def fits(x: Array, shape: Shape) -> bool:
-    """Return whether an array has a shape, of which some lengths may be open."""
+    """Return whether an array has a shape, in which None is any length."""
     return fits_shape(x.shape, shape)
 
 
 def fits_shape(given: Sequence[int], shape: Shape) -> bool:
-    """Return whether lengths are those of a shape, of which some may be open."""
+    """Return whether lengths are those of a shape, in which None is any length."""
     if len(given) != len(shape):
         return False
     for n, m in zip(shape, given, strict=True):  # noqa: SIM110 (all() takes twice the time)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from kspike_ref.layers.recurrent import RNN
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.layers.stateful import StatefulLayer
-from kspike_ref.layers.temporal import SpikingActivation, SpikingActivationCell
+from kspike_ref.layers.temporal import SpikingActivation
+from kspike_ref.layers.temporal_cells import SpikingActivationCell
 from kspike_ref.running.graph import Graph, Node, Ref, pointwise, refs
 
 

@@ -11,6 +11,7 @@ from kspike_tf import scan
 from kspike_tf.layers.arguments import batch_of
 from kspike_tf.layers.filter_weights import HasFlatWeights
 from kspike_tf.layers.filters import FilterCell, FilterLayer
+from kspike_tf.layers.lite_rt import for_each_example
 
 Tensor = Any
 
@@ -96,7 +97,7 @@ class AlphaCell(HasFlatWeights, FilterCell):
         """
         level = tf.reshape(tf.cast(self.initial_level.value, dtype or "float64"), [-1])
         state = tf.stack([level, tf.zeros_like(level)])
-        return [tf.broadcast_to(state, [batch_of(inputs, batch_size), 2, self.units])]
+        return [for_each_example(state, [batch_of(inputs, batch_size), 2, self.units])]
 
     def _step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         tau = tf.reshape(self.tau.value, [-1])

@@ -28,6 +28,7 @@ from kspike_tf.layers.arguments import (
     state_size_of,
     suggests_options,
 )
+from kspike_tf.layers.lite_rt import check_cell
 from kspike_tf.layers.settings import HasSettings, Setting
 
 Tensor = Any
@@ -291,6 +292,11 @@ class PreciseCell(KerasSpikingCell):
     def units(self) -> int:
         """Number of units."""
         return math.prod(self.size)
+
+    def call(self, inputs: Tensor, states: Any, training: Any = None) -> Any:
+        """Take one time step, as `KerasSpikingCell.call`."""
+        check_cell(self)
+        return super().call(inputs, states, training=training)
 
     def _cast(self, inputs: Tensor) -> Tensor:
         return tf.cast(inputs, self.sequence_dtype)

@@ -34,6 +34,7 @@ from kspike_tf.layers.filter_weights import (
 )
 from kspike_tf.layers.sequence import KerasSpikingLayer
 from kspike_tf.layers.settings import Setting, handed_to_cell, hands_settings_on
+from kspike_tf.tracing import exporter
 
 Tensor = Any
 
@@ -168,6 +169,9 @@ class FilterCell(PreciseCell):
 
     def _masked(self, x: Tensor, start: Tensor, tau: Tensor, mask: Tensor) -> Any:
         """Filter ``(batch, time, units)`` where the mask is true."""
+        if exporter() == "LiteRT":  # no states after a mask, see `lite_rt.check_layer`
+            y, end = self._scan(masking.packed(x, mask), start, tau, self._seconds())
+            return masking.unpacked(y, mask), end
         # The filter is linear: add the responses to the inputs, from rest, and to the initial
         # state, for which there is a formula. Zeros in front leave a filter at rest unchanged.
         x64 = masking.packed(tf.cast(x, tf.float64), mask, at_end=True)

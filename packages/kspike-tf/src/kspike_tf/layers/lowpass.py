@@ -10,6 +10,7 @@ import tensorflow as tf
 from kspike_tf import scan
 from kspike_tf.layers.arguments import batch_of
 from kspike_tf.layers.filters import FilterCell, FilterLayer
+from kspike_tf.layers.lite_rt import for_each_example
 
 Tensor = Any
 
@@ -89,7 +90,7 @@ class LowpassCell(FilterCell):
             The levels, ``(batch, *size)``, in a list.
         """
         level = tf.cast(self.initial_level.value, dtype or "float64")
-        return [tf.broadcast_to(level, [batch_of(inputs, batch_size), *self.size])]
+        return [for_each_example(level, [batch_of(inputs, batch_size), *self.size])]
 
     def _step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         y = scan.lowpass_step(x, state, self.tau.value, self._seconds())

@@ -92,7 +92,7 @@ def _heads(node: Node, heads: int, key_heads: int, key_dim: int, value_dim: int)
         _internal(scores * (key_dim + value_dim)),
         _internal(output),
     )
-    return Counts(terms, scores, spiking=False)
+    return Counts(terms, scores, spiking=False, whole=True)
 
 
 @rule("Attention")
@@ -102,7 +102,8 @@ def dot_attention(node: Node) -> Counts:
     scores = math.prod(query[:1]) * math.prod(value[:1])
     concat = node.config.get("score_mode", "dot") == "concat"
     neurons = scores * (features if concat else 0) + scores
-    return Counts((_internal(scores * features), _internal(scores * width)), neurons, False)
+    terms = (_internal(scores * features), _internal(scores * width))
+    return Counts(terms, neurons, spiking=False, whole=True)
 
 
 @rule("AdditiveAttention")
@@ -114,4 +115,5 @@ def additive_attention(node: Node) -> Counts:
         (_internal(2 * scores * features), _internal(scores * width)),
         scores * features + scores,
         spiking=False,
+        whole=True,
     )

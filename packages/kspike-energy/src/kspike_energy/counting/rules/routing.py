@@ -4,6 +4,7 @@ import math
 
 from kspike_energy.counting.fan_out import FanOut
 from kspike_energy.counting.nodes import Counts, Node, Term
+from kspike_energy.counting.resampling import resampled
 from kspike_energy.counting.rules.linear import ConvolutionPlan, as_tuple, convolution
 from kspike_energy.counting.rules.table import names, rule
 from kspike_energy.counting.rules.units import elementwise
@@ -139,22 +140,27 @@ def adaptive_max(node: Node) -> Counts:
     return _adaptive(node, spiking=False)
 
 
-# Number of input elements that make up one output element, along one resized axis.
-_TAPS = {"nearest": 1, "bilinear": 2, "bicubic": 4, "lanczos3": 6, "lanczos5": 10, "area": 1}
-
-
 @rule("UpSampling1D", "UpSampling2D", "UpSampling3D")
 def upsampling(node: Node) -> Counts:
     """Count one connection per input element that makes up an output element."""
-    taps = _TAPS[node.config.get("interpolation", "nearest")]
-    connections = math.prod(node.units_out()) * taps**2
-    if node.timed_inputs[0] and node.timed_outputs[0] and len(node.inputs[0]) == 3:
-        connections *= int(node.config["size"])  # each step is repeated
-    return Counts((Term(FanOut.spread(node.units_in(), connections)),))
+    steps = as_tuple(node.config["size"], len(node.inputs[0]) - 2)[0]
+    fan_out = resampled(node, node.config.get("interpolation", "nearest"), steps=steps)
+    return Counts((Term(fan_out),))
+
+
+# Taps per output element along one axis, for images that are cropped or padded before.
+_TAPS = {"bilinear": 2, "bicubic": 4, "lanczos3": 6, "lanczos5": 10}
 
 
 @rule("Resizing")
 def resizing(node: Node) -> Counts:
-    """Count one connection per input element that makes up an output element."""
-    taps = _TAPS[node.config.get("interpolation", "bilinear")]
-    return Counts((Term(FanOut.spread(node.units_in(), math.prod(node.units_out()) * taps**2)),))
+    """Count one connection per input element that makes up an output element.
+
+    Layers that crop or pad to the aspect ratio count as if the border had all taps.
+    """
+    config = node.config
+    interpolation = config.get("interpolation", "bilinear")
+    if config.get("crop_to_aspect_ratio") or config.get("pad_to_aspect_ratio"):
+        connections = math.prod(node.units_out()) * _TAPS.get(interpolation, 1) ** 2
+        return Counts((Term(FanOut.spread(node.units_in(), connections)),))
+    return Counts((Term(resampled(node, interpolation, bool(config.get("antialias")))),))

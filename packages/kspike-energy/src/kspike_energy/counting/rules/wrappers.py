@@ -12,7 +12,7 @@ __all__: list[str] = []
 @rule(*OVER_TIME)
 def time_distributed(node: Node) -> Counts:
     """Count the wrapped layer at one time step."""
-    return count(node.inner("layer", drop_time=True))
+    return replace(count(node.inner("layer", drop_time=True)), whole=False)
 
 
 @rule("Pipeline")

@@ -71,10 +71,10 @@ class Pad(Operation):
     def _widths(self, rank: int) -> list[tuple[int, int]]:
         given = self.config["pad_width"]
         counts = np.asarray(given)
-        if counts.dtype.kind != "i" or counts.size == 0 or not counts.min() >= 0:
-            raise ArchiveError(f"pad_width must hold counts. Received: {given!r:.80}")
-        if counts.max() > MAX_COUNT:
-            raise ArchiveError(f"pad_width must be up to {MAX_COUNT}. Received: {given!r:.80}")
+        if counts.dtype.kind != "i" or not ((counts >= 0) & (counts <= MAX_COUNT)).all():
+            raise ArchiveError(
+                f"pad_width must hold integers from 0 to {MAX_COUNT}. Received: {given!r:.80}"
+            )
         widths = np.broadcast_to(counts, (rank, 2)).tolist()
         if any(widths[0]):
             raise self.mixes(f"pad_width={given!r:.80}")

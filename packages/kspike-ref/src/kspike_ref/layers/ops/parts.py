@@ -141,6 +141,8 @@ class Take(AlongAxes):
     def call(self, x: Any, indices: Any) -> Array:
         x = np.asarray(x, None if isinstance(x, np.ndarray) else np.float32)
         axis = 0 if self.config.get("axis") in (0, -x.ndim) else self.axis(x.ndim)
+        if isinstance(indices, np.ndarray) and indices.dtype.kind not in "iu":
+            self.refuse(indices.dtype, "integers as indices")
         return np.take(x, _places(self.name, indices, x.shape[axis]), axis=axis)
 
 
@@ -165,16 +167,15 @@ class TakeAlongAxis(AlongAxes):
 
     def call(self, x: Array, indices: Array) -> Array:
         axis = self.axis(x.ndim)
-        return np.take_along_axis(x, _places(self.name, indices, x.shape[axis]), axis)
+        whole = indices.astype(np.intp)  # of floats the whole part, as in Keras
+        return np.take_along_axis(x, _places(self.name, whole, x.shape[axis]), axis)
 
 
 def _integers(indices: Any) -> Array:
-    """Return indices as integers: TensorFlow cuts real numbers."""
+    """Return constant indices, which TensorFlow takes as integers only."""
     array = np.asarray(indices)
     if array.dtype.kind not in "iu" and array.size:
-        if array.dtype.kind != "f":
-            raise ArchiveError(f"indices must be integers. Received: {array.dtype}")
-        array = array.astype(np.int64)
+        raise ArchiveError(f"indices must be integers. Received: {indices!r:.80}")
     return array.astype(np.intp)
 
 

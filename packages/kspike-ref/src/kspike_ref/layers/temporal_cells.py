@@ -1,11 +1,11 @@
 # ruff: noqa: D102 (what the methods do is documented in base.Layer)
-"""The cells of kspike_tf: spikes and synaptic filters, one step or many."""
+"""The cells of kspike_tf: spikes and synaptic filters, all steps at once."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,12 +25,12 @@ from kspike_ref.signals import frozen
 from kspike_ref.spiking import SpikingDynamics, check_voltage, initial_voltage
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
 
-_SPIKING = "dt activation spiking_aware_training"  # options of layers and cells
-_FILTER = "dt apply_during_training"
+SPIKING_KEYS = "dt activation spiking_aware_training"  # options of layers and cells
+FILTER_KEYS = "dt apply_during_training"
 
 
 def read_dt(value: Any) -> float:
-    """Return the time step that a configuration holds.
+    """Return the time step in a configuration.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def read_dt(value: Any) -> float:
 
 
 class SpikingCell(Cell):
-    """What the three cells share: a size, a time step, and a loop over time in one piece."""
+    """Base class of the cells: a size, a time step, and a loop over all steps."""
 
     is_owned = False  # by a layer, which loads what the cell carries
 
@@ -93,7 +93,7 @@ class SpikingCell(Cell):
         return out.reshape(batch, steps, *self.size), [state]
 
     def rates(self, x: Array) -> Array:
-        """Return what goes into the time loop."""
+        """Return the input of the time loop."""
         return x
 
     def run(self, rows: Array, state: Array, out: Array) -> None:
@@ -102,7 +102,7 @@ class SpikingCell(Cell):
 
     def bind_run(self, binder: Binder, rows: Array, state: Array, out: Array) -> bool:
         """Record the calls of `rates` and `run`; return whether that is possible."""
-        if out.size > threads.WORTH_THREADS:
+        if is_long(out):
             binder.call(self.run, rows, state, out)
         else:
             binder.call(*self.run_call(rows, state, out))
@@ -113,9 +113,17 @@ class SpikingCell(Cell):
         raise NotImplementedError
 
 
-@known("custom:kspike_tf>SpikingActivationCell", keys=f"{_SPIKING} size")
+@known("custom:kspike_tf>SpikingActivationCell", keys=f"{SPIKING_KEYS} size")
 class SpikingActivationCell(SpikingCell):
-    """Firing rates to spikes."""
+    """Firing rates to spikes.
+
+    Attributes
+    ----------
+    fuses_relu : bool
+        Whether the loop computes the activation itself where it is a ReLU.
+    """
+
+    fuses_relu: ClassVar[bool] = True
 
     def setup(self) -> None:
         super().setup()
@@ -147,25 +155,29 @@ class SpikingActivationCell(SpikingCell):
         self.dynamics.run(rows, state.reshape(len(state), out.shape[2]), out)
 
     def bind_run(self, binder: Binder, rows: Array, state: Array, out: Array) -> bool:
-        function, is_short = self.function, out.size <= threads.WORTH_THREADS
-        if not keeps_shape(function):
+        if not keeps_shape(self.function):
             return False
-        rectifies = function is activations.relu and is_short
-        if function is not activations.linear and not rectifies:
-            given = binder.over(rows)
-            bind_activation(binder, function, rows, given)
-            rows = frozen(given)
-        if not is_short:
-            binder.call(self.run, rows, state, out)
+        if self.fuses_relu and self.function is activations.relu and not is_long(out):
+            binder.call(*self._spike_call(rows, state, out, rectifies=True))
             return True
+        if self.function is not activations.linear:
+            given = binder.over(rows)
+            bind_activation(binder, self.function, rows, given)
+            rows = frozen(given)
+        return super().bind_run(binder, rows, state, out)
+
+    def run_call(self, rows: Array, state: Array, out: Array) -> tuple[Any, ...]:
+        return self._spike_call(rows, state, out, rectifies=False)
+
+    def _spike_call(
+        self, rows: Array, state: Array, out: Array, rectifies: bool
+    ) -> tuple[Any, ...]:
         voltage = state.reshape(len(state), out.shape[2])
         gain, height = self.dynamics.gain, float(self.dynamics.height)
-        region = _whole(out)
-        binder.call(*loops.spike_call(rows, gain, height, rectifies, region, voltage, out))
-        return True
+        return loops.spike_call(rows, gain, height, rectifies, whole(out), voltage, out)
 
 
-@known("custom:kspike_tf>LowpassCell", keys=f"{_FILTER} size")
+@known("custom:kspike_tf>LowpassCell", keys=f"{FILTER_KEYS} size")
 class LowpassCell(SpikingCell):
     """An exponential synapse."""
 
@@ -184,10 +196,10 @@ class LowpassCell(SpikingCell):
 
     def run_call(self, rows: Array, state: Array, out: Array) -> tuple[Any, ...]:
         level = state.reshape(len(state), out.shape[2])
-        return loops.lowpass_call(rows, self.dynamics.decay, _whole(out), level, out)
+        return loops.lowpass_call(rows, self.dynamics.decay, whole(out), level, out)
 
 
-@known("custom:kspike_tf>AlphaCell", keys=f"{_FILTER} size")
+@known("custom:kspike_tf>AlphaCell", keys=f"{FILTER_KEYS} size")
 class AlphaCell(SpikingCell):
     """An alpha synapse: its state is the output y and its slope, p = τ·dy/dt."""
 
@@ -223,9 +235,14 @@ class AlphaCell(SpikingCell):
 
     def run_call(self, rows: Array, state: Array, out: Array) -> tuple[Any, ...]:
         decay, ramp = self.dynamics.decay, self.dynamics.ramp
-        return loops.alpha_call(rows, decay, ramp, _whole(out), state, out)
+        return loops.alpha_call(rows, decay, ramp, whole(out), state, out)
 
 
-def _whole(out: Array) -> tuple[int, int, int, int]:
+def whole(out: Array) -> tuple[int, int, int, int]:
     """Return the region of all rows and units."""
     return (0, out.shape[0], 0, out.shape[2])
+
+
+def is_long(out: Array) -> bool:
+    """Return whether a run is worth several threads."""
+    return out.size > threads.WORTH_THREADS

@@ -1,0 +1,75 @@
+"""Fan-out of layers that resize images."""
+
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kspike_energy.counting.fan_out import Factor, FanOut, Number
+from kspike_energy.counting.nodes import Node, UndefinedShapeError
+
+__all__ = ["resampled", "taps"]
+
+# Half the width of an interpolation kernel, in input elements. Kernels are zero at all other whole
+# distances but zero, so an output that lies on an input element is made from that element alone.
+_RADIUS = {"bilinear": 1, "bicubic": 2, "lanczos3": 3, "lanczos5": 5}
+
+
+def taps(
+    inputs: int, outputs: int, interpolation: str = "nearest", antialias: bool = False
+) -> NDArray[np.int64]:
+    """Return the number of outputs that every input element of an axis contributes to.
+
+    Elements are centred at half-integers. Taps beyond the border fall on its last element, or
+    away, so every input element counts once per output.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Length of the axis before and after.
+    interpolation : {"nearest", "bilinear", "bicubic", "lanczos3", "lanczos5"}, optional
+        The kernel; any other name counts as "nearest".
+    antialias : bool, optional
+        Whether the kernel widens if the axis becomes shorter.
+
+    Examples
+    --------
+    >>> taps(3, 6, "bilinear")  # the first and the last output have one tap each
+    array([3, 4, 3])
+    """
+    places = np.arange(outputs)
+    if interpolation not in _RADIUS:
+        nearest = (2 * places + 1) * inputs // (2 * outputs)
+        return np.bincount(nearest, minlength=inputs).astype(np.int64)
+    # Distances between elements are whole multiples of 1 / (2 · outputs).
+    distance = 2 * outputs * np.arange(inputs) - ((2 * places + 1) * inputs - outputs)[:, None]
+    unit = 2 * max(inputs, outputs) if antialias else 2 * outputs
+    inside = np.abs(distance) < _RADIUS[interpolation] * unit
+    zero = (distance % unit == 0) & (distance != 0)
+    reached: NDArray[np.int64] = np.sum(inside & ~zero, axis=0, dtype=np.int64)
+    return reached
+
+
+def resampled(node: Node, interpolation: str, antialias: bool = False, steps: int = 1) -> FanOut:
+    """Return the fan-out of a layer that resizes axes of its input.
+
+    Parameters
+    ----------
+    node : Node
+        Its application.
+    interpolation, antialias
+        As in `taps`.
+    steps : int, optional
+        Number of output steps per input step, along time.
+    """
+    factors: list[Factor] = []
+    each: Number = Fraction(steps) if node.timed_inputs[0] else 1
+    for axis, (length, after) in enumerate(zip(node.inputs[0], node.outputs[0], strict=True)):
+        if axis == 0 or (axis == 1 and node.timed_inputs[0]):
+            continue
+        if length is None or after is None:
+            raise UndefinedShapeError(
+                f"layer {node.spec.name!r} has an input of undefined shape {node.inputs[0]}"
+            )
+        factors.append(1 if length == after else taps(length, after, interpolation, antialias))
+    return FanOut(node.units_in(), tuple(factors), each)

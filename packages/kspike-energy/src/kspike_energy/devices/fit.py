@@ -1,0 +1,142 @@
+"""Energies per call, kernel and operation, fitted to measurements."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kspike_energy.devices.device import Device
+from kspike_energy.devices.overhead import Fit, Workload
+
+__all__ = ["TERMS", "Measurement", "fit"]
+
+TERMS = ("call", "kernel", "op")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A measured workload, and its joules per inference."""
+
+    workload: Workload
+    joules: float
+
+
+def fit(
+    name: str,
+    measurements: Sequence[Measurement],
+    *,
+    terms: Sequence[str] = TERMS,
+    spiking: bool = False,
+    family: str = "networks",
+    source: str = "",
+    description: str = "",
+) -> Device:
+    """Return a device whose energies are fitted to measurements.
+
+    The energy of a call is E_call + E_kernel · kernels + E_op · operations · batch size. The fit
+    minimises the sum of squared relative errors over energies that are not negative. A single term
+    takes the geometric mean of its ratios.
+
+    Parameters
+    ----------
+    name : str
+        Name of the device.
+    measurements : sequence of Measurement
+        More than there are terms.
+    terms : sequence of {"call", "kernel", "op"}, optional
+        The energies to fit; others are zero.
+    spiking, source, description
+        As in `Device`.
+    family : str, optional
+        Description of the measured networks, for reports.
+
+    Raises
+    ------
+    ValueError
+        If there are too few measurements, or they do not tell the terms apart.
+    """
+    terms = [term for term in TERMS if term in terms]
+    if len(measurements) < len(terms) + 1:
+        raise ValueError(
+            f"measurements must be at least {len(terms) + 1} to fit {len(terms)} terms and to test "
+            f"them. Received: {len(measurements)} for device {name!r}"
+        )
+    features = np.array([_features(m.workload, terms) for m in measurements])
+    energies = np.array([m.joules * m.workload.batch_size for m in measurements])
+    ratios = features / energies[:, None]
+    if np.linalg.matrix_rank(ratios / np.linalg.norm(ratios, axis=0)) < len(terms):
+        raise ValueError(
+            f"measurements of device {name!r} do not tell {', '.join(terms)} apart: measure more "
+            "networks or batch sizes, or fit fewer terms with terms="
+        )
+    found = dict(zip(terms, _solve(ratios).tolist(), strict=True))
+    workloads = [m.workload for m in measurements]
+    operation = found.get("op", 0.0)
+    return Device(
+        name,
+        energy_per_synop=operation,
+        energy_per_neuron=0.0,
+        spiking=spiking,
+        source=source,
+        description=description,
+        energy_per_call=found.get("call", 0.0),
+        energy_per_kernel=found.get("kernel", 0.0),
+        energy_per_op=operation,
+        fit=Fit(
+            family,
+            _left_out(ratios),
+            _range([w.operations for w in workloads]),
+            _range([w.kernels for w in workloads]),
+            _range([w.batch_size for w in workloads]),
+            tuple(sorted(frozenset().union(*(w.kinds for w in workloads)))),
+        ),
+    )
+
+
+def _features(workload: Workload, terms: Sequence[str]) -> list[float]:
+    """Return the multiples of the terms in the energy of one call."""
+    every = {
+        "call": 1.0,
+        "kernel": float(workload.kernels),
+        "op": float(workload.operations * workload.batch_size),
+    }
+    return [every[term] for term in terms]
+
+
+def _solve(ratios: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the energies that bring ``ratios @ energies`` nearest to one, none of them negative.
+
+    The best solution of a non-negative problem is the ordinary one of some subset of its terms,
+    and three terms have seven subsets.
+    """
+    count = ratios.shape[1]
+    if count == 1:
+        mean: NDArray[np.float64] = np.exp(-np.mean(np.log(ratios), axis=0))
+        return mean
+    best: NDArray[np.float64] = np.zeros(count)
+    smallest = np.inf
+    for size in range(1, count + 1):
+        for chosen in map(list, combinations(range(count), size)):
+            part, _, rank, _ = np.linalg.lstsq(ratios[:, chosen], np.ones(len(ratios)), rcond=None)
+            error = float(np.sum((ratios[:, chosen] @ part - 1) ** 2))
+            if rank == size and np.all(part >= 0) and error < smallest:
+                best = np.zeros(count)
+                best[chosen] = part
+                smallest = error
+    return best
+
+
+def _left_out(ratios: NDArray[np.float64]) -> tuple[float, ...]:
+    """Return the factor between every measurement and its prediction from all the others."""
+    factors = []
+    for index in range(len(ratios)):
+        others = np.delete(ratios, index, axis=0)
+        predicted = float(ratios[index] @ _solve(others))
+        factors.append(max(predicted, 1 / predicted) if predicted > 0 else np.inf)
+    return tuple(factors)
+
+
+def _range(values: Sequence[int]) -> tuple[int, int]:
+    return min(values), max(values)

@@ -1,0 +1,143 @@
+"""Methods of `ModelEnergy` that report an estimate as text or data."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from kspike_energy.checks import check_count
+from kspike_energy.devices import Device
+from kspike_energy.estimate import Estimate
+from kspike_energy.presentation.export import estimate_dict, estimate_records
+from kspike_energy.presentation.summary import summary_text
+from kspike_energy.registry import DEVICES
+
+__all__ = ["Estimating", "summary", "summary_string", "to_dict", "to_json", "to_records"]
+
+DEFAULT_COLUMNS = ("name", "output_shape", "params", "connections", "neurons", "energy cpu")
+
+
+class Estimating(Protocol):
+    """Anything that makes an `Estimate`, such as `ModelEnergy`."""
+
+    def estimate(
+        self,
+        timesteps_per_inference: int | None = None,
+        dt: float | None = None,
+        *,
+        batch_size: int = 1,
+    ) -> Estimate:
+        """Return the energies of one inference."""
+
+
+def _devices(names: Sequence[str] | None, estimate: Estimate) -> list[Device]:
+    """Return devices by name; by default all whose energy can be estimated."""
+    if names is not None:
+        return [DEVICES.get_device(name) for name in names]
+    return [device for device in DEVICES.values() if estimate.has_rates or not device.needs_rates]
+
+
+def summary(
+    energy: Estimating,
+    columns: Sequence[str] = DEFAULT_COLUMNS,
+    timesteps_per_inference: int | None = None,
+    dt: float | None = None,
+    line_length: int = 98,
+    print_warnings: bool = True,
+    *,
+    batch_size: int = 1,
+) -> None:
+    """Print the counts and energies of every layer.
+
+    Parameters
+    ----------
+    columns : sequence of str, optional
+        Any of "name", "output_shape", "params", "connections", "neurons", "rate" (Hz),
+        "synops" (operations per time step), "spiking", and for any device "synop_energy
+        <device>", "neuron_energy <device>", "energy <device>" (joules per inference).
+    timesteps_per_inference, dt, batch_size
+        As in `ModelEnergy.estimate`.
+    line_length : int, optional
+        Longest line to print.
+    print_warnings : bool, optional
+        Whether to print assumptions and gaps.
+    """
+    print(
+        summary_string(
+            energy,
+            columns,
+            timesteps_per_inference,
+            dt,
+            line_length,
+            print_warnings,
+            batch_size=batch_size,
+        )
+    )
+
+
+def summary_string(
+    energy: Estimating,
+    columns: Sequence[str] = DEFAULT_COLUMNS,
+    timesteps_per_inference: int | None = None,
+    dt: float | None = None,
+    line_length: int = 98,
+    print_warnings: bool = True,
+    *,
+    batch_size: int = 1,
+) -> str:
+    """Return the text that `summary` prints, for the same parameters."""
+    estimate = energy.estimate(timesteps_per_inference, dt, batch_size=batch_size)
+    check_count("line_length", line_length)
+    return summary_text(estimate, columns, DEVICES, line_length, notes=print_warnings)
+
+
+def to_records(
+    energy: Estimating,
+    devices: Sequence[str] | None = None,
+    timesteps_per_inference: int | None = None,
+    dt: float | None = None,
+    *,
+    batch_size: int = 1,
+) -> list[dict[str, Any]]:
+    """Return one flat dictionary per device and layer, ready for ``pandas.DataFrame``.
+
+    Parameters
+    ----------
+    devices : sequence of str, optional
+        Names of devices; by default all that are not spiking, and the spiking ones too if
+        rates are known.
+    timesteps_per_inference, dt, batch_size
+        As in `ModelEnergy.estimate`.
+    """
+    estimate = energy.estimate(timesteps_per_inference, dt, batch_size=batch_size)
+    return estimate_records(estimate, _devices(devices, estimate))
+
+
+def to_dict(
+    energy: Estimating,
+    devices: Sequence[str] | None = None,
+    timesteps_per_inference: int | None = None,
+    dt: float | None = None,
+    *,
+    batch_size: int = 1,
+) -> dict[str, Any]:
+    """Return the whole estimate as plain data, for the parameters of `to_records`.
+
+    Its keys are "model", "assumptions", "devices" (with sources), "layers" (counts, rate, and
+    energy by device), "totals", "connections", "neurons" and "left_out".
+    """
+    estimate = energy.estimate(timesteps_per_inference, dt, batch_size=batch_size)
+    return estimate_dict(estimate, _devices(devices, estimate))
+
+
+def to_json(
+    energy: Estimating,
+    devices: Sequence[str] | None = None,
+    timesteps_per_inference: int | None = None,
+    dt: float | None = None,
+    indent: int | None = 2,
+    *,
+    batch_size: int = 1,
+) -> str:
+    """Return `to_dict` as JSON with ``indent`` spaces of indentation."""
+    data = to_dict(energy, devices, timesteps_per_inference, dt, batch_size=batch_size)
+    return json.dumps(data, indent=indent)
