@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import works
+from benchmarks import models, works
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -96,6 +96,8 @@ def prepare(folder: pathlib.Path) -> None:
     model = train(images, labels)
     model.save(folder / "digits.keras")
     convolutional(32).save(folder / "conv.keras")
+    for name in models.NAMES:
+        models.make(name).save(folder / f"{name}.keras")
     np.savez(folder / "recipe.npz", **small_digits())
     hidden, scores = model.get_layer("hidden"), model.get_layer("scores")
     np.savez(

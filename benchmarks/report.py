@@ -9,7 +9,7 @@ import pathlib
 import re
 from collections.abc import Iterator
 
-from benchmarks import behind, costs, environments, figures, machine, tables
+from benchmarks import behind, costs, environments, figures, machine, models, tables
 from benchmarks.contestants import PEERS
 from benchmarks.results import Result, Store
 from benchmarks.works import DYNAMICS, every_work
@@ -33,8 +33,8 @@ at the worst piece of work, it kept {others} cores busy on average (see "busy ma
   bold**: median of the ratios within a round, and their range. Above 1, the one in bold is faster.
 - Everybody is shown in the fastest of the modes tried (in brackets); all modes are at the end. A
   mode whose warm-up took three times as long as another one of the same contestant gets no turns.
-- *fit*: the median of the steps of an epoch. At its end Keras waits, for more than half a second
-  now and then, until TensorFlow has thought about its input pipeline: by chance of its length.
+- *fit*: the median of the steps of an epoch. At its end Keras waits while TensorFlow tunes its
+  input pipeline, which takes a variable time, at times more than half a second.
 - *How right*: for spikes, the largest difference between a neuron's number of spikes and the
   integral of its rate (below 1 is exact integrate-and-fire); for filters and their gradients, the
   largest error against a float64 recursion, relative to the largest value; for the model, how often
@@ -80,6 +80,7 @@ def sections(store: Store) -> Iterator[str]:
     yield from _layers(store, "forward", "kspike_ref", "Layers, forward")
     yield from _layers(store, "gradient", "kspike_tf", "Layers, forward and backward")
     yield from _model(store)
+    yield from _beside(store)
     if results := store.group("convolution"):
         shape = "3×3, 32→64 channels, 16×16 pixels"
         yield (
@@ -151,6 +152,28 @@ def _model(store: Store) -> Iterator[str]:
         found = [results[kind] for kind in kinds if kind in results]
         if found:
             yield tables.side_by_side(found, ours, lambda r: MODEL_TITLES[r["work"]["kind"]])
+
+
+BESIDE_TITLES = {
+    "static": "each image shown for 10 steps",
+    "varying": "another image at every step",
+    "one": "one image, 10 steps",
+}
+
+
+def _beside(store: Store) -> Iterator[str]:
+    results = {result["work"]["kind"]: result for result in store.group("beside")}
+    if not results:
+        return
+    yield "## Models one step beside it\n\nKeras runs what kspike_tf trained; all cores."
+    for name, title in models.TITLES.items():
+        kinds = [f"{how}-{name}" for how in BESIDE_TITLES]
+        found = [results[kind] for kind in kinds if kind in results]
+        if found:
+            table = tables.side_by_side(
+                found, "kspike_ref", lambda r: BESIDE_TITLES[r["work"]["kind"].partition("-")[0]]
+            )
+            yield f"### {title}\n\n{table}"
 
 
 def _costs(store: Store) -> Iterator[str]:

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import models
+
 DT = 0.001  # seconds a step
 TAU = 0.02  # seconds, of both filters
 MAX_RATE = 200.0  # Hz; below 1/dt, so that no library has to emit two spikes in a step
@@ -77,6 +79,29 @@ def growth(quick: bool) -> Iterator[Work]:
             yield Work(f"growth-{axis}", "spiking", **size, peers=GROWTH_PEERS)
 
 
+BESIDE = ("static", "varying", "one")  # a batch of still images, of moving ones, and one image
+
+
+def beside(quick: bool) -> Iterator[Work]:
+    """Run the models of models.py in three ways."""
+    images = {"static": 10_000, "varying": 4_000, "one": 1}
+    for name in models.NAMES:
+        for how in BESIDE:
+            batch = min(images[how], 20) if quick else images[how]
+            if name == "convolutions":
+                batch = -(-batch // 10)
+            kind = f"{how}-{name}"
+            yield Work("beside", kind, batch, STATIC_STEPS, 784, peers=("kspike_ref", "kspike_tf"))
+
+
+def beside_images(work: Work) -> tuple[np.ndarray, str]:
+    """Return the images of a model of models.py, ``(batch, …)`` or with steps, and its name."""
+    how, _, name = work.kind.partition("-")
+    steps = (work.steps,) if how == "varying" else ()
+    size = (work.batch, *steps, *models.shape(name))
+    return np.random.default_rng(5).random(size, dtype=np.float32), name
+
+
 def every_work(quick: bool = False) -> list[Work]:
     """Return all work, in the order of the report.
 
@@ -96,6 +121,7 @@ def every_work(quick: bool = False) -> list[Work]:
         Work("model", "one-image", 1, STATIC_STEPS, 784),
         Work("model", "stream-step", 1, 1, 784),
         Work("model", "fit", trained, STATIC_STEPS, 784),
+        *beside(quick),
         Work("convolution", "conv-1%", 8 if quick else 100, 4, 32),
         Work("convolution", "conv-2%", 8 if quick else 100, 4, 32),
         Work("convolution", "conv-20%", 8 if quick else 100, 4, 32),

@@ -7,6 +7,7 @@
 import argparse
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -168,12 +169,69 @@ def published() -> str:
     return table(headers, rows)
 
 
+def differences() -> str:
+    """Return counts of single layers in both conventions."""
+    import keras
+
+    import kspike_tf
+
+    layers = keras.layers
+    image, series = (12, 12, 4), (None, 8)
+    examples = [
+        ("`Conv2D(6, 3)`", layers.Conv2D(6, 3), [image]),
+        ('`Conv2D(6, 3, padding="same")`', layers.Conv2D(6, 3, padding="same"), [image]),
+        ("`Conv2DTranspose(6, 3, strides=2)`", layers.Conv2DTranspose(6, 3, strides=2), [image]),
+        ("`DepthwiseConv2D(3)`", layers.DepthwiseConv2D(3), [image]),
+        ("`SeparableConv2D(6, 3)`", layers.SeparableConv2D(6, 3), [image]),
+        ("`MaxPooling2D()`", layers.MaxPooling2D(), [image]),
+        ("`AveragePooling2D(2)`", layers.AveragePooling2D(2), [image]),
+        ("`GlobalAveragePooling2D()`", layers.GlobalAveragePooling2D(), [image]),
+        ("`UpSampling2D()`", layers.UpSampling2D(), [image]),
+        ("`Add()`", layers.Add(), [image, image]),
+        ("`Multiply()`", layers.Multiply(), [image, image]),
+        ("`LayerNormalization()`", layers.LayerNormalization(), [image]),
+        ("`PReLU()`", layers.PReLU(), [image]),
+        ("`Softmax()`", layers.Softmax(), [(10,)]),
+        ("`Dense(4)`, no time", layers.Dense(4), [(5, 8)]),
+        ("`LSTM(4)`", layers.LSTM(4), [series]),
+        ("`Embedding(9, 4)`", layers.Embedding(9, 4), [(5,)]),
+        ("`MultiHeadAttention(2, 3)`", layers.MultiHeadAttention(2, 3), [(5, 8), (5, 8)]),
+        ("`Lowpass(0.1)`", kspike_tf.Lowpass(0.1), [series]),
+        ("`Alpha(0.1)`", kspike_tf.Alpha(0.1), [series]),
+    ]
+    rows = []
+    for text, layer, shapes in examples:
+        inputs = [keras.Input(shape) for shape in shapes]
+        attends = isinstance(layer, layers.MultiHeadAttention)
+        given = inputs[0] if len(inputs) == 1 else inputs
+        model = keras.Model(inputs, layer(*inputs) if attends else layer(given))
+        counts = []
+        for convention in ("kspike", "keras-spiking"):
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*KerasSpiking does not know")
+                network = ModelEnergy(model, convention=convention).network
+            counts.append((network.connections, network.neurons))
+        (mine, my_neurons), (theirs, their_neurons) = counts
+        numbers = (mine, theirs, my_neurons, their_neurons)
+        rows.append([text, f"`{shapes[0]}`", *(f"{number:,}" for number in numbers)])
+    headers = [
+        "layer",
+        "input",
+        "connections here",
+        "KerasSpiking",
+        "unit updates here",
+        "KerasSpiking",
+    ]
+    return table(headers, rows)
+
+
 GENERATED = {
     "validation": validation,
     "left_out": left_out,
     "devices": devices,
     "conventions": conventions,
     "published": published,
+    "differences": differences,
 }
 
 

@@ -46,7 +46,7 @@ class LIFCell(KerasSpikingCell):
         self.initial_tau = tau
 
     def build(self, input_shape):
-        """Make the time constants, one a neuron; their logarithm trains, so they stay positive."""
+        """Make one time constant per neuron; its logarithm is trained, so it stays positive."""
         self.log_tau = self.add_weight(
             shape=self.size,
             initializer=keras.initializers.Constant(math.log(self.initial_tau)),
@@ -102,7 +102,7 @@ def make_model():
 
 
 def main():
-    """Train on handwritten digits, save, load, and say what was learned."""
+    """Train on handwritten digits, save, load, and print the accuracy."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=8)
     epochs = parser.parse_args().epochs

@@ -1,7 +1,7 @@
 """The neuron of `custom_neuron`, run by kspike_ref without TensorFlow, and its energy.
 
-A layer of one's own is Python code, which a file does not hold: kspike_ref gets a second one, of
-NumPy. Run as ``python examples/custom_neuron_reference.py model.keras``, with a file that
+A custom layer is Python code, which a model file does not hold, so kspike_ref needs a version of it
+in NumPy. Run as ``python examples/custom_neuron_reference.py model.keras``, with a file that
 ``make_model().save("model.keras")`` of `custom_neuron` wrote.
 """
 
@@ -16,7 +16,7 @@ NAME = "custom_neuron>LIF"  # package>Class, as the file says
 
 
 class LIFCell(kspike_ref.Layer):
-    """What Keras saved in the layer's cell: logarithms of time constants, one a neuron."""
+    """The saved cell of the layer: logarithms of time constants, one per neuron."""
 
     def weight_shapes(self, shape):
         """Return the shape of each weight, in the order in which `build` made them."""
@@ -28,7 +28,7 @@ class LIF(kspike_ref.StatefulLayer):
     """Leaky integrate-and-fire neurons over time, as `custom_neuron.LIF` computes them."""
 
     def setup(self):
-        """Read the configuration that `get_config` wrote."""
+        """Read the configuration from `get_config`."""
         self.reduces = not self.config["return_sequences"]
         self.cell = LIFCell(f"{self.name}/cell", "LIFCell", {"dtype": self.config["dtype"]})
         self.dt = self.dtype.type(self.config["dt"])
@@ -42,7 +42,7 @@ class LIF(kspike_ref.StatefulLayer):
         return (shape[0], *shape[2:]) if self.reduces else shape
 
     def prepare(self):
-        """Compute what the weights alone decide."""
+        """Compute the decay, which depends on the weights alone."""
         self.decay = np.exp(-self.dt / np.exp(self.weights["layer/cell/log_tau"]))
 
     def initial_state(self, batch, shape):
@@ -75,7 +75,7 @@ def count(node):
 
 
 def main():
-    """Run a saved model, and say what it answers and costs."""
+    """Run a saved model, and print its output and its energy."""
     model = kspike_ref.load_model(sys.argv[1])
     images = np.random.default_rng(0).random((100, 12, 64), np.float32)
     rates = model.activity(images)["lif"]

@@ -1,4 +1,4 @@
-"""The table of digits.py, each claim in it checked."""
+"""The table of digits.py, with a check of every claim."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from rich.table import Table
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """What both runs of the held-out digits gave: in Keras, and without TensorFlow."""
+    """Results of both runs of the held-out digits: in Keras, and without TensorFlow."""
 
     labels: np.ndarray
     keras: dict
@@ -19,7 +19,7 @@ class Results:
     dt: float
 
     def accuracy(self, run: dict) -> float:
-        """Return the fraction of held-out digits that a run classified rightly."""
+        """Return the fraction of held-out digits that a run classified correctly."""
         return float(np.mean(run["scores"].argmax(-1) == self.labels))
 
     def agreement(self) -> float:
@@ -37,7 +37,7 @@ class Results:
         return float(np.mean(self.reference["spikes"] != self.keras["spikes"]))
 
     def spike_shift(self) -> int:
-        """Return by how many spikes the running counts of both runs ever differ: 1 is one step."""
+        """Return the largest difference of the running spike counts; 1 is a shift by one step."""
         height = 1 / self.dt
         counts = np.cumsum((self.reference["spikes"] - self.keras["spikes"]) / height, axis=1)
         return int(np.abs(np.rint(counts)).max())
@@ -48,7 +48,7 @@ class Results:
 
 
 def claims(results: Results) -> list[tuple[str, str, bool]]:
-    """Return each checked claim: what it says, what was found, whether it holds."""
+    """Return the claims: text, measured value, and whether it holds."""
     in_keras, in_reference = (results.accuracy(run) for run in (results.keras, results.reference))
     agreement, flipped = results.agreement(), results.spikes_end_to_end()
     neuron_steps = results.keras["spikes"].size

@@ -1,4 +1,4 @@
-"""How digits.py takes times: alike in both of its processes."""
+"""The timer of digits.py, for both of its processes."""
 
 import statistics
 import time
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def timed(call: Callable[[], Any], repeats: int = 5) -> tuple[Any, float]:
-    """Return what a call gives, and its median time in seconds after a first, untimed call."""
+    """Return the result of a call and its median time in seconds, after an untimed call."""
     result = call()
     seconds = []
     for _ in range(repeats):

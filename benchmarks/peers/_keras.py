@@ -129,10 +129,10 @@ def one_image(layers: Layers, xla: bool) -> Builder:
 
 
 class StepTimes(tf.keras.callbacks.Callback):
-    """When each training step began, and the last ended.
+    """The times at which training steps began, and the last one ended.
 
-    Whole epochs tell less: at their end Keras waits, for more than half a second now and then,
-    until TensorFlow has thought about its input pipeline.
+    Whole epochs are less informative: at their end Keras waits while TensorFlow tunes its input
+    pipeline, which takes a variable time, at times more than half a second.
     """
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 import kspike_ref
-from benchmarks import works
+from benchmarks import models, works
 from benchmarks.worker import Job, serve
 
 
@@ -82,6 +82,17 @@ def convolution(work: works.Work, data: pathlib.Path) -> Job:
     )
 
 
+def beside(work: works.Work, data: pathlib.Path) -> Job:
+    """Run a model one step beside the trained one."""
+    images, name = works.beside_images(work)
+    model = kspike_ref.load_model(data / f"{name}.keras")
+    steps = None if work.kind.startswith("varying") else work.steps
+    return Job(
+        lambda: model.predict(images, timesteps=steps),
+        lambda y: {"mean": float(np.abs(y).mean(dtype=np.float64))},
+    )
+
+
 def energy(work: works.Work, data: pathlib.Path) -> Job:
     """Estimate the energy of the trained model through the adapter for kspike_ref."""
     from kspike_energy import ModelEnergy
@@ -107,7 +118,8 @@ OFFERS = {
     "one-image": {"": one_image},
     "stream-step": {"": stream_step},
     **{kind: {"": convolution} for kind in works.CONVOLUTIONS},
+    **{f"{how}-{name}": {"": beside} for how in works.BESIDE for name in models.NAMES},
 }
 
 if __name__ == "__main__":
-    serve(OFFERS, ["kspike-ref", "numba", "numpy", "scipy"])
+    serve(OFFERS, ["kspike-ref", "numba", "numpy"])

@@ -10,7 +10,8 @@ import time
 import numpy as np
 
 from kspike_ref.kernels import convolve, matmul
-from kspike_ref.layers.events import EventConvolution, dense_activity, dense_pays
+from kspike_ref.kernels import events as loops
+from kspike_ref.layers.events import EventConvolution, dense_limit
 from kspike_ref.signals import frozen
 
 DENSITIES = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4]
@@ -61,9 +62,9 @@ def product(density):
     out = np.zeros((ROWS, COLUMNS), np.float32)
 
     def by_events():
-        activity = dense_activity(x, COLUMNS)
+        count = loops.count(x.reshape(-1))
         matmul.multiply_events(x, packed, out)
-        return dense_pays(activity, COLUMNS)
+        return count < dense_limit(x.size, COLUMNS)
 
     return best(lambda: matmul.multiply(x, packed, out)), best(by_events), by_events()
 

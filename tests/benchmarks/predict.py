@@ -1,6 +1,6 @@
 """The speed of whole models, as a ratio to Keras in the same run; run it for a table.
 
-python tests/benchmarks/predict.py [static|varying|one|conv|memory|start]
+python tests/benchmarks/predict.py [static|varying|one|step|conv|memory|start|beside]
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from benchmarks import models
 from benchmarks.data import classifier
 
 IMAGES, STEPS, PIXELS = 10_000, 10, 784
@@ -123,7 +124,6 @@ def peak_memory(path, count=1_000_000):
 import re, sys
 from pathlib import Path
 import numpy as np, kspike_ref
-from kspike_ref.running import chain
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 model = kspike_ref.load_model(sys.argv[1])
@@ -131,7 +131,8 @@ x = np.load(sys.argv[2], mmap_mode="r")
 model.predict(np.ones((100, {PIXELS}), np.float32), timesteps={STEPS})
 before = peak()
 y = model.predict(x, timesteps={STEPS})
-print(peak() - before - y.nbytes, chain._MOST)
+size = model._engine.budget.block_size((x.shape[:1] + ({STEPS}, {PIXELS}),), 2)
+print(peak() - before - y.nbytes, size)
 """
     with tempfile.TemporaryDirectory() as folder:
         x = np.lib.format.open_memmap(Path(folder) / "x.npy", "w+", np.float32, (count, PIXELS))
@@ -145,6 +146,50 @@ print(peak() - before - y.nbytes, chain._MOST)
         ).stdout.split()  # fmt: skip
     batch = int(out[1]) * (PIXELS + 128 * (1 + 2 * STEPS) + 10 * STEPS) * 4
     return int(out[0]), batch
+
+
+def beside(name, folder, how):
+    """Seconds of a model one step beside the benchmark, and of Keras.
+
+    Parameters
+    ----------
+    name : str
+        One of `models.NAMES`.
+    folder : path_like
+        Where to save it.
+    how : str
+        ``"static"``, ``"varying"`` or ``"one"``.
+    """
+    import tensorflow as tf
+
+    import kspike_ref
+
+    keras_model, path = models.make(name), Path(folder) / f"{name}.keras"
+    keras_model.save(path)
+    model = kspike_ref.load_model(path)
+    count = {"static": 10_000, "varying": 4_000, "one": 1}[how]
+    count = -(-count // 10) if name == "convolutions" else count
+    steps = (STEPS,) if how == "varying" else ()
+    x = np.random.default_rng(1).random((count, *steps, *models.shape(name)), np.float32)
+    tiled = x if steps else np.repeat(x[:, None], STEPS, axis=1)
+    if how == "one":
+        function, tensor = tf.function(keras_model), tf.constant(tiled)
+        ours = median(lambda: model.predict(x, timesteps=STEPS), 300)
+        return ours, median(lambda: function(tensor).numpy(), 100)
+    ours = median(lambda: model.predict(x, timesteps=None if steps else STEPS), 5)
+    return ours, best_of_keras(keras_model, tiled, 1)
+
+
+def beside_all(folder):
+    """Print the table of all models."""
+    print("| model | static | varying | one image |\n|---|---|---|---|")
+    for name, title in models.TITLES.items():
+        cells = []
+        for how in ("static", "varying", "one"):
+            ours, theirs = beside(name, folder, how)
+            cells.append(f"{theirs / ours:.1f}")
+        cells[-1] += f" ({ours * 1e6:.0f} µs)"
+        print(f"| {title} | {' | '.join(cells)} |", flush=True)
 
 
 def start(path):
@@ -167,7 +212,9 @@ def start(path):
 
 def main():
     """Print the table."""
-    wanted = sys.argv[1:] or ["static", "varying", "one", "step", "conv", "memory", "start"]
+    wanted = sys.argv[1:] or [
+        "static", "varying", "one", "step", "conv", "memory", "start", "beside",
+    ]  # fmt: skip
     import kspike_ref
 
     with tempfile.TemporaryDirectory() as folder:
@@ -181,7 +228,9 @@ def main():
             "start": lambda: start(path),
         }
         for name in wanted:
-            if name == "step":
+            if name == "beside":
+                beside_all(folder)
+            elif name == "step":
                 print(f"one step: {measure_step(model) * 1e6:.1f} µs")
             elif name == "memory":
                 ours, batch = peak_memory(path)

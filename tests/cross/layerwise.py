@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import kspike_ref
 import kspike_tf
+from kspike_ref.running.counts import Tally
 from kspike_ref.running.graph import substitute
 
 # Float32 products of a few hundred terms, added in another order, differ by about 1e-6 of the
@@ -87,8 +88,9 @@ def compare(model, path, x, tolerance=TOLERANCE):
             source = loaded.nodes[ref.node]
             return values[source.name, source.node_index, ref.output]
 
+        options = {"tally": Tally()} if node.layer.takes_tally else {}
         made = node.layer.call(
-            *substitute(node.arguments, given), **substitute(node.keywords, given)
+            *substitute(node.arguments, given), **substitute(node.keywords, given), **options
         )
         for i, y in enumerate(made if isinstance(made, list | tuple) else [made]):
             expected = values[node.name, node.node_index, i]

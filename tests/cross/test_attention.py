@@ -220,11 +220,11 @@ def test_energy_is_the_same_from_both_packages(tmp_path):
 
 def test_a_query_that_may_see_nothing_looks_at_all_alike_in_fused_attention():
     """Worked out by hand: the mean of the values where Keras fuses, nothing where it does not."""
-    from kspike_ref.layers.attention import _weights
+    from kspike_ref.layers.attention_masks import masked_softmax
 
     scores, allowed = np.array([[1.0, 5.0]], np.float32), np.zeros((1, 2), bool)
-    assert_close(_weights(scores, allowed, True), np.full((1, 2), 0.5, np.float32), 0)
-    assert_close(_weights(scores, allowed, False), np.zeros((1, 2), np.float32), 0)
+    assert_close(masked_softmax(scores, allowed, True), np.full((1, 2), 0.5, np.float32), 0)
+    assert_close(masked_softmax(scores, allowed, False), np.zeros((1, 2), np.float32), 0)
 
 
 def test_the_cost_of_a_run_is_known_before(tmp_path):

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 import kspike_ref
-from kspike_ref.layers.temporal import SpikingActivationCell
+from kspike_ref.layers.temporal_cells import SpikingActivationCell
 
 MODELS = [*fuzz_models.MODELS, *fuzz_more_models.MODELS]
 KERAS_2 = [f"keras_2_{name}" for name in fuzz_more_models.KERAS_2_NAMES]

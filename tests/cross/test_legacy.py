@@ -77,3 +77,16 @@ def test_whole_model_files(tmp_path, make):
     for theirs, ours in zip(wanted, got, strict=True):
         # float32 sums in another order
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_a_pipeline_with_weights_is_refused(tmp_path):
+    pipeline = layers.Pipeline([layers.Rescaling(2.0), layers.Dense(3)], name="p")
+    keras.Sequential([keras.Input((4,)), pipeline]).save(tmp_path / "m.h5")
+    message = "p: a Pipeline with weights, in a whole-model .h5 file: .* save the model as .keras"
+    with pytest.raises(kspike_ref.UnsupportedLayerError, match=message):
+        kspike_ref.load_model(tmp_path / "m.h5")
+    model = keras.Sequential([keras.Input((4,)), layers.Pipeline([layers.Rescaling(2.0)])])
+    model.save(tmp_path / "m.h5")
+    x = np.ones((2, 4), "f4")
+    np.testing.assert_array_equal(kspike_ref.load_model(tmp_path / "m.h5").predict(x), 2 * x)

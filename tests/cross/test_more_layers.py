@@ -50,6 +50,58 @@ def test_int8(activations, tmp_path):
     check(model, tmp_path, [normal(5, 4, 6), np.arange(15).reshape(5, 3).astype("int32") % 9])
 
 
+EQUATIONS = {
+    "abc,cd->abd": ((5, 8), (None, 4), "d"),
+    "abc,cde->abde": ((5, 8), (None, 2, 3), "de"),
+    "abcd,cde->abe": ((5, 2, 4), (None, 6), "e"),
+    "abc,bcd->abd": ((5, 8), (5, 4), None),
+    "abc,cd->adb": ((5, 8), (4, 5), None),
+    "abc,bd->acd": ((5, 8), (8, 4), "d"),
+    "abcd,dce->abe": ((5, 2, 4), (None, 6), "e"),
+}
+
+
+@pytest.mark.parametrize("activations", [True, False])
+@pytest.mark.parametrize("equation", EQUATIONS)
+def test_int8_einsum(equation, activations, tmp_path):
+    shape, made, bias = EQUATIONS[equation]
+    layer = L.EinsumDense(equation, made, "tanh", bias_axes=bias)
+    model = random_weights(keras.Sequential([L.Input(shape), layer]))
+    if activations:
+        model.quantize("int8")
+    elif hasattr(keras.quantizers, "Int8QuantizationConfig"):
+        model.quantize(config=keras.quantizers.Int8QuantizationConfig(activation_quantizer=None))
+    else:
+        pytest.skip("this version of Keras rounds inputs always")
+    assert layer.kernel_scale.shape
+    check(model, tmp_path, normal(5, *shape))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(5, 8), (3, 4, 8)])
+def test_int8_attention(shape, bias, tmp_path):
+    """Keras itself cannot load these files: attention does not save that it is quantised."""
+    x = L.Input(shape)
+    model = keras.Model(x, L.MultiHeadAttention(2, 3, value_dim=4, use_bias=bias)(x, x))
+    random_weights(model).quantize("int8")
+    check(model, tmp_path, normal(3, *shape))
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [pytest.param("int4", marks=versions.since(3, 11, "has no weights of 4 bits")), "float8"],
+)
+def test_attention_in_other_ways_is_refused_by_name(mode, tmp_path):
+    x = L.Input((5, 8))
+    model = keras.Model(x, L.MultiHeadAttention(2, 3)(x, x))
+    model.quantize(mode)
+    model.save(tmp_path / "m.keras")
+    with pytest.raises(
+        kspike_ref.UnsupportedLayerError, match="query_dense, quantised in another way than int8"
+    ):
+        kspike_ref.load_model(tmp_path / "m.keras")
+
+
 def test_int8_with_a_quantiser_of_another_kind(tmp_path):
     if not hasattr(keras.quantizers, "Int8QuantizationConfig"):
         pytest.skip("this version of Keras has one quantiser of inputs")

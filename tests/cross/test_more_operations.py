@@ -40,6 +40,7 @@ UNARY = {
     "saturate_cast": (lambda x: ops.saturate_cast(x * 200, "uint8"), ("float32", "int32"), True),
     "where": (lambda x: ops.where(x > 0, x, 0.5), NUMBERS, True),
     "where of constants": (lambda x: ops.where(x > 0, 1, 0), NUMBERS, True),
+    "add a row": (lambda x: x + SQUARE[None, None, :, 0], FLOATS, True),
     "where of rows": (lambda x: ops.where(x > 0, x, SQUARE[:, 0]), NUMBERS, True),
     "split": (lambda x: ops.split(x, 2, axis=-1), ALL, True),
     "split at ends": (lambda x: ops.split(x, [1, 1, 4], axis=1), ALL, False),
@@ -167,4 +168,14 @@ def test_refusals_say_why(function, reason, tmp_path):
     x = L.Input((6, 4))
     keras.Model(x, function(x)).save(tmp_path / "m.keras")
     with pytest.raises(kspike_ref.UnsupportedLayerError, match=reason):
+        kspike_ref.load_model(tmp_path / "m.keras")
+
+
+@pytest.mark.parametrize("indices", [1.7, [1.7, 2.2], np.array([1.0, 2.0]), [True, False]])
+def test_indices_of_take_are_integers(indices, tmp_path):
+    x = keras.Input((6,))
+    keras.Model(x, ops.take(x, indices, axis=1)).save(tmp_path / "m.keras")
+    with pytest.raises(Exception, match=r"Tindices|bool"):  # TensorFlow refuses them as well
+        keras.saving.load_model(tmp_path / "m.keras")(np.ones((2, 6), "f4"))
+    with pytest.raises(kspike_ref.ArchiveError, match=r"indices must be integers. Received: "):
         kspike_ref.load_model(tmp_path / "m.keras")

@@ -93,6 +93,7 @@ HONOURED = [
     ("norm", {"ord": 1, "axis": 3, "keepdims": True}),
     ("norm", {"ord": "fro", "axis": (1, 3)}),
     ("normalize", {"axis": 1, "order": 1}),
+    ("normalize", {"axis": (1, 3), "order": 1}),
     ("normalize", {"axis": 3, "epsilon": 0.9}),
     ("sort", {"axis": 1}),
     ("argsort", {"axis": 1}),
@@ -109,6 +110,8 @@ REFUSED = [
     ("one_hot", {"num_classes": 3, "sparse": True}, "sparse"),
     ("multi_hot", {"num_classes": 3, "sparse": True}, "sparse"),
     ("top_k", {"k": 2, "sorted": False}, "sorted"),
+    ("normalize", {"axis": (1, 3), "order": 3}, "order"),  # of which Keras has no norm
+    ("argmax", {"axis": [1, 3]}, "axis"),
     *((name, {"axis": axis}, "axis") for name in _REDUCING for axis in (None, 0, -4, (0, 1))),
     ("prod", {"axis": 1, "dtype": "float64"}, "dtype"),  # Keras takes it and does nothing
     ("reshape", {"newshape": (-1, 4)}, "newshape"),

@@ -1,6 +1,7 @@
 """What scripts written for KerasSpiking use, and the numbers that it gives."""
 
 import warnings
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -314,6 +315,8 @@ UNKNOWN = [
     (L.LayerNormalization(), IMAGE),
     (L.ELU(), IMAGE),
     (L.Softmax(), IMAGE),
+    (L.PReLU(), IMAGE),
+    (L.Embedding(9, 4), (5,)),
     (L.TimeDistributed(L.MaxPooling2D()), (5, 8, 8, 2)),
     (L.LSTM(4), (None, 8)),
     (L.Bidirectional(L.GRU(4)), (None, 8)),
@@ -346,6 +349,11 @@ def test_counts_of_keras_spiking(name):
 def test_layers_that_keras_spiking_does_not_know(layer, shape):
     with pytest.warns(UserWarning, match="KerasSpiking does not know these layers"):
         assert counted(layer, shape) == (0, 0, True)
+
+
+def test_the_guide_tells_how_many_kinds_of_layers_were_compared():
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "energy.md"
+    assert f"for {len(COUNTED)} kinds of layers that it" in guide.read_text()
 
 
 def test_merges_cost_keras_spiking_nothing():

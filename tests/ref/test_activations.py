@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import special
 
 from kspike_ref import activations
 
@@ -100,6 +101,35 @@ def test_out(name):
         if name != "glu":
             assert function(x, out=x, **parameters) is x
             np.testing.assert_array_equal(x, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_error_function_is_scipys(dtype):
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(0, scale, 10_000) for scale in (1e-6, 0.1, 1, 3, 30)])
+    x = np.concatenate([x, [0.0, -0.0, np.inf, -np.inf, np.nan]]).astype(dtype)
+    y, expected = activations.erf(x), special.erf(x)
+    assert y.dtype == expected.dtype
+    if dtype == np.float64:  # SciPy's own, and that of the C library: both are that exact
+        np.testing.assert_array_max_ulp(y[:-1], expected[:-1], 4)
+        assert np.isnan(y[-1])
+    else:
+        np.testing.assert_array_equal(y, expected)
+        assert np.signbit(y[-4])
+
+
+def test_the_error_function_of_half_precision():
+    y = activations.erf(np.array([-1, 0, 0.5], np.float16))
+    assert y.dtype == np.float16
+    assert y.tolist() == np.float16([-0.8427008, 0, 0.5204999]).tolist()
+
+
+def test_the_error_function_of_other_layouts():
+    x = np.random.default_rng(0).normal(size=(3, 4, 5))
+    for view in (x.T, x[:, ::2], x[:0], x[0, 0, 0]):
+        y = activations.erf(view)
+        assert y.shape == view.shape
+        np.testing.assert_array_equal(y, activations.erf(view.copy()))
 
 
 @pytest.mark.parametrize("name", ["glu", "softmax", "log_softmax", "sparsemax"])

@@ -12,9 +12,10 @@ FOLDER = Path(__file__).parents[1] / "golden" / "flat_alpha"
 UNITS = (2, 3)
 
 
-def test_an_old_file_of_keras_gives_the_same_answers():
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_an_old_file_of_keras_gives_the_same_answers(suffix):
     with np.load(FOLDER / "alpha.npz") as data:
-        y = kspike_ref.load_model(FOLDER / "alpha.keras").predict(data["x"])
+        y = kspike_ref.load_model(FOLDER / f"alpha.{suffix}").predict(data["x"])
         # rounded once from float64: the exponential of another machine may round differently
         np.testing.assert_allclose(y, data["y"], rtol=1e-6, atol=1e-5)
 

@@ -34,9 +34,11 @@ for name in ("spike", "lowpass", "alpha"):
 
 BLOCKED = """
 import sys
-sys.modules["tensorflow"] = sys.modules["keras"] = None
+sys.modules["tensorflow"] = sys.modules["keras"] = sys.modules["scipy"] = None
 import numpy as np, kspike_ref
+from kspike_ref import activations
 kspike_ref.spiking_activation(np.ones((1, 2, 3)))
+activations.gelu(np.ones(3))
 sys.modules.pop("tensorflow"), sys.modules.pop("keras")
 found = [name for name in sys.modules if name.split(".")[0] in ("tensorflow", "keras", "kspike_tf")]
 assert not found, found
@@ -48,7 +50,7 @@ def test_public_names():
     assert all(hasattr(kspike_ref, name) for name in kspike_ref.__all__)
 
 
-def test_neither_tensorflow_nor_keras_is_imported():
+def test_neither_tensorflow_nor_keras_nor_scipy_is_imported():
     run(BLOCKED)
 
 

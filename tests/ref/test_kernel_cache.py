@@ -157,7 +157,7 @@ def test_warming_up_for_a_model(tmp_path, folder):
     path = archives.archive(tmp_path / "digits.keras", *archives.digits())
     code = f"import sys; from kspike_ref import warm_up; sys.exit(warm_up.main([{str(path)!r}]))"
     assert str(folder) in run(code)
-    assert "chain.chain_loop" in {file.name.split("-")[0] for file in files(folder)}
+    assert "time.spike_loop" in {file.name.split("-")[0] for file in files(folder)}
 
 
 def test_warming_up_says_what_is_wrong(tmp_path, folder, monkeypatch, capsys):

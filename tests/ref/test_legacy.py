@@ -302,7 +302,7 @@ def test_long_lists_of_names(tmp_path, answers):
     ("name", "data", "match"),
     [
         ("m.h5", b"nothing", "no HDF5 file, though it is named like one"),
-        ("m.weights.h5", hdf5({"layers/dense": [np.ones(3, "f4")]}), "weights and without the"),
+        ("m.weights.h5", hdf5({"layers/dense": [np.ones(3, "f4")]}), "weights without a model"),
         ("m.json", b'{"class_name": "Sequential"}', "a model's configuration without its weights"),
         ("model", b' {"class_name": "Sequential"}', "JSON: a model's configuration"),
         ("m.onnx", b"\x08\x08\x12\x07pytorch", "an ONNX model"),

@@ -169,20 +169,6 @@ def test_states_of_many_units_are_not_made_at_load(path, item):
         tracemalloc.stop()
 
 
-def test_a_chain_of_as_many_states_as_it_may_keep(path, monkeypatch):
-    from kspike_ref.running import chain
-
-    x = np.ones((2, 9, 4), "f4")
-    archive(path, *digits())
-    wanted = load_model(path)
-    monkeypatch.setattr(chain, "_MOST_KEPT", 6 + 2 * 6)  # of the spiking layer, and the filter's
-    assert load_model(path)._chain is not None
-    monkeypatch.setattr(chain, "_MOST_KEPT", 6 + 2 * 6 - 1)
-    model = load_model(path)
-    assert model._chain is None
-    np.testing.assert_array_equal(model.predict(x), wanted.predict(x))
-
-
 # --- JSON ------------------------------------------------------------------------------------
 
 
@@ -242,7 +228,7 @@ def test_bytes_of_the_list_of_files(path, monkeypatch):
     monkeypatch.setattr(limits, "MAX_DIRECTORY", size)
     load_model(path)
     monkeypatch.setattr(limits, "MAX_DIRECTORY", size - 1)
-    refused(path, f"whose list has {size} bytes: too many")
+    refused(path, f"their list {size} bytes: too many")
 
 
 def test_weights_that_expand(path, monkeypatch):
@@ -283,12 +269,12 @@ def test_members(path, monkeypatch, extra):
     monkeypatch.setattr(limits, "MAX_MEMBERS", 10)
     archive(path, *digits(), **{f"asset{i}": b"" for i in range(7 + extra)})
     if extra:
-        refused(path, "an archive of 11 files")
+        refused(path, "holds 11 files")
         data = bytearray(path.read_bytes())
         end = data.rindex(b"PK\5\6")
         data[end + 8 : end + 12] = struct.pack("<HH", 3, 3)  # it claims to hold three
         path.write_bytes(data)
-        refused(path, "an archive of 11 files: too many")
+        refused(path, "holds 11 files: too many")
     else:
         load_model(path)
 
@@ -302,7 +288,7 @@ def test_layers(path, monkeypatch):
     monkeypatch.setattr(limits, "MAX_LAYERS", 3)
     load_model(path)
     monkeypatch.setattr(limits, "MAX_LAYERS", 2)
-    refused(path, "a model of more than 2 layers")
+    refused(path, "the model has more than 2 layers")
 
 
 def nested(depth):

@@ -41,7 +41,7 @@ def test_block_sizes_are_those_of_the_shapes_and_the_threads():
     model = unsaved(IMAGES)
     shapes = [((count, side, 16, 2),) for count in (3, 400) for side in (4, 300)]
     cases = 2 * [(shape, threads) for shape in shapes for threads in (1, 7)]
-    found = [model._budget.block_size(*case) for case in cases]
+    found = [model._engine.budget.block_size(*case) for case in cases]
     assert found == [block_size(model.nodes, *case) for case in cases]
     assert len(set(found)) > 2
 

@@ -70,7 +70,8 @@ def test_equals_the_naive_loop_where_threads_share_the_work(shape):
 def test_kernel_without_the_jit():
     rates, out, voltage = some_rates((2, 9, 5)), np.empty((2, 9, 5), np.float32), np.zeros((2, 5))
     dynamics = SpikingDynamics(0.001)
-    loops.spike_loop.py_func(rates, dynamics.gain, dynamics.height, (0, 2, 0, 5), voltage, out)
+    gain, height, region = dynamics.gain, dynamics.height, (0, 2, 0, 5)
+    loops.spike_loop.py_func(rates, gain, height, False, region, voltage, out)
     expected, last = naive.spiking(rates, 0.001, np.zeros((2, 5)))
     assert same_bits(out, expected)
     assert same_bits(voltage, last)

@@ -205,10 +205,6 @@ def streaming(request, tmp_path):
     return kspike_ref.load_model(without_states(request.param, tmp_path / "m.keras"))
 
 
-def test_there_is_one_chain(streaming, request):
-    assert (streaming._chain is not None) == (request.node.callspec.params["streaming"] == "chain")
-
-
 @pytest.mark.parametrize(("rows", "given"), [(4, 1), (1, 4), (3000, 1), (1, 0)])
 def test_steps_with_states_of_other_examples(streaming, rows, given):
     some = "1 example" if given == 1 else f"{given} examples"

@@ -49,7 +49,7 @@ def check(model, x, steps=None):
         alone = _list(model.predict([a[i : i + 1] for a in x]))
         for one, y in zip(alone, whole, strict=True):
             np.testing.assert_array_equal(one, y[i : i + 1])
-    timed = model._inputs.timed
+    timed = model._engine.inputs.timed
     entries = [node.output_shapes[0] for node in model.nodes if not node.inputs]
     is_open = steps is None and all(s[1] is None for s, k in zip(entries, timed, strict=True) if k)
     steps = steps or next(a.shape[1] for a, k in zip(x, timed, strict=True) if k)
@@ -59,7 +59,7 @@ def check(model, x, steps=None):
         outputs, state = model.step(step, state)
         first = [a[:, : t + 1] if k else a for a, k in zip(x, timed, strict=True)]
         so_far = _list(model.predict(first)) if is_open else whole
-        ends = model._stream.outputs
+        ends = model._engine.stream.outputs
         for y, y_so_far, y_all, is_timed in zip(_list(outputs), so_far, whole, ends, strict=True):
             if is_timed:
                 np.testing.assert_array_equal(y, y_all[:, t])
@@ -331,7 +331,7 @@ def test_a_layer_that_carries_a_state_within_another_one(around, name):
     expected = unsaved(sequential(input_layer(None, 3), inner)).predict(repeated)
     assert (expected[:, 0] != expected[:, -1]).any()
     np.testing.assert_array_equal(model.predict(repeated), expected)
-    if model._inputs.timed[0]:
+    if model._engine.inputs.timed[0]:
         np.testing.assert_array_equal(model.predict(still, timesteps=6), expected)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from archives import applied, archive, functional, input_layer, layer, tensor
+from archives import applied, archive, functional, input_layer, layer, sequential, tensor
 
 import kspike_ref
 
@@ -118,3 +118,31 @@ def test_operands_that_are_no_numbers(tmp_path, other):
     entries = [call(where, tensor("x"), tensor("x"), other)]
     with pytest.raises(kspike_ref.ArchiveError, match="tensor"):
         kspike_ref.load_model(model(tmp_path, entries, "y"))
+
+
+POLICY = {"module": "keras", "class_name": "DTypePolicy", "registered_name": None}
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ("posit16", "d: dtype='posit16' is no dtype policy of Keras"),
+        ({**POLICY, "config": {"name": "float31"}}, "d: dtype='float31' is no dtype policy of Ker"),
+        ({**POLICY, "class_name": "Mine", "config": {}}, "d: a dtype policy of class 'Mine'"),
+        ({**POLICY, "config": {"name": 32}}, "d: dtype=32 is no dtype policy"),
+    ],
+)
+def test_unknown_dtype_policies(tmp_path, policy, message):
+    """It would be computed in float32, whatever it stands for."""
+    item = layer("Dense", "d", units=2, dtype=policy)
+    path = archive(tmp_path / "m.keras", sequential(input_layer(4), item), {})
+    with pytest.raises(kspike_ref.UnsupportedLayerError, match=message):
+        kspike_ref.load_model(path)
+
+
+@pytest.mark.parametrize("name", ["float32", "float64", "mixed_bfloat16", "float16", None])
+def test_known_dtype_policies(tmp_path, name):
+    item = layer("Dense", "d", units=2, dtype={**POLICY, "config": {"name": name}})
+    weights = {"layers/dense": [np.ones((4, 2), "f4"), np.zeros(2, "f4")]}
+    path = archive(tmp_path / "m.keras", sequential(input_layer(4), item), weights)
+    assert (kspike_ref.load_model(path).predict(np.ones((1, 4), "f4")) == 4).all()

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import pytest
 
-from kspike_tf.scan import xla
+from kspike_tf.scan.cpu import xla_handler
 
 # `import equations`: pytest's importlib mode leaves sys.path alone.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -28,7 +28,7 @@ def _keras_as_found():
 
 def pytest_collection_modifyitems(items):
     """Skip what needs XLA to call functions of ours: TensorFlow before 2.21 does not offer it."""
-    if xla.is_possible():
+    if xla_handler.is_possible():
         return
     for item in items:
         if "xla_calls" in item.keywords:

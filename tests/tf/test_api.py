@@ -1,4 +1,4 @@
-"""The public names: pinned, so that none comes or goes by accident."""
+"""Public names and arguments of constructors, pinned."""
 
 import inspect
 

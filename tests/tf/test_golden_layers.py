@@ -1,4 +1,4 @@
-"""Layers against what KerasSpiking 0.3.0 answers for the same inputs."""
+"""Layers compared with results of KerasSpiking 0.3.0 for the same inputs."""
 
 import json
 from pathlib import Path

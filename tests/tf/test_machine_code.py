@@ -1,4 +1,4 @@
-"""The kernels' machine code: when it is made, what it does, which arrays it refuses."""
+"""The kernels' machine code: when it is compiled, what it does, which arrays it refuses."""
 
 import math
 import os
@@ -10,16 +10,17 @@ import pytest
 import tensorflow as tf
 from equations import DT, spikes, spikes_by_steps, spiking_data
 
-from kspike_tf.scan import driver, host, kernels, machine, operations, program
+from kspike_tf.scan.cpu import compiled, driver, kernels, tensorflow_op, xla_handler
+from kspike_tf.scan.portable import saved_graphs
 
 
 def test_machine_code_refuses_arrays_that_do_not_fit():
     x, state, ratio = np.zeros((2, 5, 3)), np.zeros((2, 1, 3)), np.zeros(3)
 
     def refused(message, x=x, state=state, ratio=ratio, back=None):
-        kind = kernels.lowpass_back if back else kernels.lowpass
+        kind = kernels.LOWPASS_BACK if back else kernels.LOWPASS
         with pytest.raises(ValueError, match=message):
-            program.run(kind, [x, state, ratio, *(back or [])])
+            compiled.run(kind, [x, state, ratio, *(back or [])])
 
     refused("argument 0 of lowpass must be float16 in C order", x.astype(np.float16))
     refused(r"argument 0 of lowpass must be .* got float64 \(5, 3\)", x[0])
@@ -31,85 +32,93 @@ def test_machine_code_refuses_arrays_that_do_not_fit():
     refused("argument 0 of lowpass must be float64 .*, got >f8", x.astype(">f8"))
     refused("argument 3 .* has 192 bytes instead of 240", back=[x[:, 1:].copy(), state])
     refused("argument 4 of lowpass_back has 24 bytes instead of 48", back=[x, state[:1]])
-    refused("lowpass_back must have 5 arguments, got 4", back=[x])
+    refused("lowpass_back must have 5 arguments, .* got 4", back=[x])
     refused("argument 3 of lowpass_back must be float64", back=[x.astype("f"), state])
 
 
 @pytest.fixture
-def without_machine_code(monkeypatch):
+def without_machine_code():
     """As if no spikes had been scanned in this process."""
-    program._wait_for_makers()  # of other tests
-    for kind, plan in program.PLANS.items():
-        if kind[0] is kernels.spikes:
-            monkeypatch.setattr(plan, "steps", 0)
-            monkeypatch.setattr(program, "_makers", {})
+    for kind, plan in compiled.PLANS.items():
+        if kind[0] is kernels.SPIKES:
+            plan["kernel"] = plan["handle"] = 0
+    for function in (saved_graphs.in_graph, tensorflow_op.registered, xla_handler.module):
+        function.cache_clear()
 
 
-@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.xla_calls)])
-def test_machine_code_is_made_when_it_is_needed(jit_compile, monkeypatch, without_machine_code):
+JIT_COMPILE = pytest.mark.parametrize(
+    "jit_compile", [False, pytest.param(True, marks=pytest.mark.xla_calls)]
+)
+
+
+@pytest.mark.xla_calls
+def test_a_loaded_program_has_machine_code_made(without_machine_code):
+    args = [tf.constant(each) for each in spiking_data((2, 5, 3))]
+    scanned = tf.function(spikes, jit_compile=True).get_concrete_function(*args)
     # As in a process that has loaded a compiled function.
-    args = [tf.constant(each) for each in spiking_data((2, 5, 3))]
-    monkeypatch.setattr(program, "begin", lambda *_: None)
-    scanned = tf.function(spikes, jit_compile=jit_compile).get_concrete_function(*args)
-    monkeypatch.undo()
-    program.PLANS[kernels.spikes, "f"].steps = 0
+    plan = compiled.PLANS[kernels.SPIKES, "f"]
+    plan["kernel"] = plan["handle"] = 0
     np.testing.assert_array_equal(scanned(*args)[0], spikes_by_steps(*map(np.asarray, args))[0])
-    assert program.PLANS[kernels.spikes, "f"].steps
+    assert plan["kernel"]
+    assert plan["handle"]
 
 
-# Python prints what its callbacks and threads raise.
+# Python prints what its callbacks raise.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.xla_calls)])
-def test_an_interrupt_while_it_is_made_is_an_error(jit_compile, monkeypatch, without_machine_code):
+@pytest.mark.xla_calls
+def test_an_interrupt_of_a_loaded_program_is_an_error(monkeypatch, without_machine_code):
     args = [tf.constant(each) for each in spiking_data((2, 5, 3))]
+    scanned = tf.function(spikes, jit_compile=True).get_concrete_function(*args)
+    compiled.PLANS[kernels.SPIKES, "f"]["handle"] = 0
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(program, "begin", lambda *_: None)
-        scanned = tf.function(spikes, jit_compile=jit_compile)
-        patched.setattr(program, "finish", interrupted)
+        patched.setattr(xla_handler, "prepare", interrupted)
         with pytest.raises(tf.errors.CancelledError, match="interrupted"):
             scanned(*args)
     np.testing.assert_array_equal(scanned(*args)[0], spikes_by_steps(*map(np.asarray, args))[0])
 
 
-def test_an_interrupt_before_it_is_begun_is_forgotten(monkeypatch, without_machine_code):
-    def interrupted(_):
-        raise KeyboardInterrupt
+@JIT_COMPILE
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupt_while_it_is_compiled(error, jit_compile, monkeypatch, without_machine_code):
+    args = [tf.constant(each) for each in spiking_data((2, 5, 3))]
 
-    args = spiking_data((2, 5, 3))
+    def failing(*_):
+        raise error("no machine code")
+
+    scanned = tf.function(spikes, jit_compile=jit_compile)
     with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            spikes(*map(tf.constant, args))
-    np.testing.assert_array_equal(spikes(*map(tf.constant, args))[0], spikes_by_steps(*args)[0])
+        patched.setattr(compiled, "compiled", failing)
+        with pytest.raises(error):
+            scanned(*args)
+    np.testing.assert_array_equal(scanned(*args)[0], spikes_by_steps(*map(np.asarray, args))[0])
 
 
-def test_a_fork_waits_until_it_is_made(monkeypatch, without_machine_code):
-    compiled = program.machine.compiled
-    begun, goes_on = threading.Event(), threading.Event()
+def test_a_fork_waits_until_it_is_compiled(monkeypatch, without_machine_code):
+    begun, goes_on, by_numba = threading.Event(), threading.Event(), compiled.compiled
 
     def slow(*args):
         begun.set()
         assert goes_on.wait(60)
-        return compiled(*args)
+        return by_numba(*args)
 
-    monkeypatch.setattr(program.machine, "compiled", slow)
-    program.begin(kernels.spikes, "f")
+    monkeypatch.setattr(compiled, "compiled", slow)
+    thread = threading.Thread(target=compiled.prepare, args=(kernels.SPIKES, "f"))
+    thread.start()
     assert begun.wait(60)
     threading.Timer(0.2, goes_on.set).start()
     pid = os.fork()
     if not pid:
-        os._exit(0 if program.PLANS[kernels.spikes, "f"].steps else 1)
+        os._exit(0 if compiled.PLANS[kernels.SPIKES, "f"]["kernel"] else 1)
     assert os.waitpid(pid, 0)[1] == 0
+    thread.join()
 
 
-@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.xla_calls)])
-def test_threads_may_be_the_first_at_once(jit_compile, monkeypatch, without_machine_code):
-    for function in (host._of_any_shape, operations._registered, operations._machine_code):
-        function.cache_clear()
+@JIT_COMPILE
+def test_threads_may_be_the_first_at_once(jit_compile, without_machine_code):
     args, barrier = spiking_data((2, 5, 3)), threading.Barrier(4)
     expected = spikes_by_steps(*args)[0]
 
@@ -123,41 +132,55 @@ def test_threads_may_be_the_first_at_once(jit_compile, monkeypatch, without_mach
             np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_that_cannot_make_it_is_followed_by_an_error(monkeypatch, without_machine_code):
-    def failed(*_):
-        raise RuntimeError("no machine code")
+def weights_of(kernel, given):
+    """Return a kernel's weights; NumPy has exponentials of its own, with other last digits."""
+    if kernel.shared:
+        return given[0] * kernels.TICKS, 1 / given[0]
+    e, minus = (np.vectorize(getattr(math, name))(-given[0]) for name in ("exp", "expm1"))
+    return e, given[1] if kernel.given > 1 else -minus, e * given[0], e * (1 - given[0])
 
-    monkeypatch.setattr(program.machine, "compiled", failed)
-    with pytest.raises(RuntimeError, match="no machine code"):
-        program.finish(kernels.spikes, "f")
+
+def step_of(kernel, x, g, states, weights):
+    """Take a step by the kernel's formula; return the output and the states."""
+    if kernel.shared:
+        rate = np.where(x < 0, 0, x) if kernel is kernels.RECTIFIED_SPIKES else x
+        voltage, count = kernels.spike_step(*states, rate.astype(np.float64), weights[0])
+        return count.astype(x.dtype) * x.dtype.type(weights[1]), [voltage]
+    u, g, (e, gain, slope, _) = x.astype(np.float64), g.astype(np.float64), weights
+    if kernel is kernels.LOWPASS:
+        y = kernels.lowpass_step(*states, u, e)
+        return y, [y]
+    if kernel is kernels.ALPHA:
+        states = kernels.alpha_step(*states, u, e, slope)
+        return states[0], states
+    if kernel is kernels.LOWPASS_BACK:
+        states, d_x = kernels.lowpass_back_step(states, u, g, e, gain)
+    else:
+        states, d_x = kernels.alpha_back_step(states, u, g, weights)
+    return d_x, states
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("units", [1, 19, machine.BLOCK + 3])
-@pytest.mark.parametrize("kind", kernels.ALL, ids=lambda kind: kind.name)
-def test_machine_code_does_what_its_formula_says(kind, units, dtype, monkeypatch):
+@pytest.mark.parametrize("units", [1, 19, driver.BLOCK + 3])
+@pytest.mark.parametrize("kernel", kernels.KERNELS, ids=lambda kernel: kernel.name)
+def test_machine_code_does_what_its_formula_says(kernel, units, dtype):
     rng = np.random.default_rng(3)
-    batch, steps, count = 3, 4, kind.visible
+    batch, steps, count = 3, 4, kernel.states
     x = rng.normal(0, 900, (batch, steps, units)).astype(dtype)
     state = rng.normal(size=(batch, count, units))
-    given = [np.float64(DT) if kind.shared else rng.uniform(0, 1, units) for _ in range(kind.given)]
+    given = [np.float64(DT)] if kernel.shared else list(rng.uniform(0, 1, (kernel.given, units)))
     ends = [rng.normal(size=x.shape).astype(dtype), rng.normal(size=state.shape)]
-    args = [x, state, *given, *(ends if kind.backwards else [])]
-    found = program.run(kind, [each.copy() for each in args])
+    args = [x, state, *given, *(ends if kernel.backwards else [])]
+    found = compiled.run(kernel, [each.copy() for each in args])
 
-    now = list(np.moveaxis(ends[1] if kind.backwards else state, 1, 0))
-    now += [np.zeros_like(now[0])] * (kind.states - count)
-    # NumPy has exponentials of its own for some processors, which differ in the last digit.
-    for name in ("exp", "expm1"):
-        monkeypatch.setattr(kernels, name, np.vectorize(getattr(math, name)))
-    coefficients, outputs = kind.coefficients(*given), np.empty_like(x)
-    for t in reversed(range(steps)) if kind.backwards else range(steps):
-        inputs = [x[:, t], ends[0][:, t]] if kind.backwards else [x[:, t]]
-        now, (outputs[:, t],) = kind.formula(now, inputs, coefficients)
+    now = list(np.moveaxis(ends[1] if kernel.backwards else state, 1, 0))
+    now += [np.zeros_like(now[0])] * (kernel.rows - count)
+    weights, outputs = weights_of(kernel, given), np.empty_like(x)
+    for t in reversed(range(steps)) if kernel.backwards else range(steps):
+        outputs[:, t], now = step_of(kernel, x[:, t], ends[0][:, t], now, weights)
     np.testing.assert_array_equal(found[0], outputs)
     np.testing.assert_array_equal(found[1], np.stack(now[:count], 1))
-    if kind.backwards:
+    if kernel.backwards:
         changes = np.stack(now[count:-1], 1)
         total = now[-1].sum(0) + (state * changes).sum((0, 1))
         # The sums are of the same terms in another order.
@@ -167,7 +190,7 @@ def test_machine_code_does_what_its_formula_says(kind, units, dtype, monkeypatch
 
 def test_machine_code_of_large_arrays():
     # Huge pages, several threads and blocks of units.
-    shape = (6, 50, 2 * machine.BLOCK + 77)
+    shape = (6, 50, 2 * driver.BLOCK + 77)
     rates, voltage = spiking_data(shape)
     assert rates.nbytes > driver.WORTH_HUGE
     found = tf.function(spikes)(*map(tf.constant, (rates, voltage)))

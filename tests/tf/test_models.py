@@ -1,4 +1,4 @@
-"""The layers in every kind of Keras model, and what training means to them."""
+"""Layers in all kinds of Keras models, in training and inference."""
 
 import keras
 import numpy as np

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
-PAGES = ["packages/kspike-tf/README.md", "docs/guides/training.md"]
+PAGES = ["packages/kspike-tf/README.md", "docs/guides/training.md", "docs/guides/converting.md"]
 
 # In one process, since importing TensorFlow takes most of the time; names do not carry over.
 RUN = """

@@ -3,19 +3,19 @@
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from equations import DT, spikes, spikes_by_steps, spiking_data
 
-import kspike_tf
 from kspike_tf import scan
 from kspike_tf.layers import AlphaCell, LowpassCell, SpikingActivationCell
-from kspike_tf.scan import foreign, host, kernels, operations, program, xla
+from kspike_tf.scan import choose
+from kspike_tf.scan.cpu import compiled, kernels, tensorflow_op, xla_handler
+from kspike_tf.scan.portable import saved_graphs
 from kspike_tf.tracing import plain_operations
 
-WAYS = ["eager", "graph", "step of fit", "unknown sizes", "elsewhere", "plain"]
+WAYS = ["eager", "graph", "unknown sizes", "elsewhere", "plain"]
 WAYS += ["xla", "xla, unknown sizes", "beside an accelerator", "xla beside an accelerator"]
 FILTERS = {"lowpass": 1, "alpha": 2}
 
@@ -26,22 +26,17 @@ def traced(function, way, args, monkeypatch):
     if way == "eager":
         return function(*args)
     if way == "elsewhere":  # as in a process that has loaded the graph
-        monkeypatch.setattr(host, "_is_this_process", lambda: tf.random.uniform([]) > 1)
+        monkeypatch.setattr(saved_graphs, "is_this_process", lambda: tf.random.uniform([]) > 1)
     if "accelerator" in way:  # blocks
-        monkeypatch.setattr(host, "_only_processors", lambda: False)
+        monkeypatch.setattr(choose, "only_processors", lambda: False)
     specs = None
     if "unknown sizes" in way:
         specs = [tf.TensorSpec(_open(each), each.dtype) for each in args]
-
-    def one_step_on_data(*args):  # by this name Keras' own steps are known
-        return function(*args)
-
-    written = one_step_on_data if way == "step of fit" else function
-    compiled = tf.function(written, input_signature=specs, jit_compile="xla" in way)
+    in_graph = tf.function(function, input_signature=specs, jit_compile="xla" in way)
     if way == "plain":
         with plain_operations():
-            return compiled(*args)
-    return compiled(*args)
+            return in_graph(*args)
+    return in_graph(*args)
 
 
 def _open(array):
@@ -132,8 +127,8 @@ def test_filters_and_all_gradients(name, way, dtype, shape, monkeypatch):
     # Outputs are rounded once, sums of 183 products; float64 leaves the digits that 1 − e·(1 + r)
     # loses, r²/2 = 5e-8 of 1. An empty sequence leaves no gradient of tau.
     tolerance = 1e-6 if dtype == np.float32 else 1e-8
-    by_kernels = ["eager", "graph", "step of fit", "unknown sizes"]
-    if xla.is_possible():
+    by_kernels = ["eager", "graph", "unknown sizes"]
+    if xla_handler.is_possible():
         by_kernels += ["xla", "xla, unknown sizes"]
     rounded = dtype == np.float32 and way not in by_kernels
     for i, (mine, its) in enumerate(zip(found, expected, strict=True)):
@@ -149,17 +144,25 @@ def test_filters_and_all_gradients(name, way, dtype, shape, monkeypatch):
         np.testing.assert_allclose(mine, its, rtol=0, atol=tolerance * scale)
 
 
+@pytest.fixture
+def plans():
+    """Leave the plans of all scans as they are found."""
+    found = {kind: plan.copy() for kind, plan in compiled.PLANS.items()}
+    yield
+    for kind, plan in compiled.PLANS.items():
+        plan[["part", "threads"]] = found[kind][["part", "threads"]]
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("name", ["spikes", *FILTERS])
-def test_any_number_of_threads_gives_the_same_bits(name, threads, monkeypatch):
+def test_any_number_of_threads_gives_the_same_bits(name, threads, monkeypatch, plans):
     shape = (5, 20, 300)
     args = spiking_data(shape) if name == "spikes" else filter_data(name, shape, np.float32)
     function = spikes if name == "spikes" else filtered(name)
     expected = traced(function, "graph", args, monkeypatch)
-    for (recurrence, _), plan in program.PLANS.items():
-        if recurrence.name.startswith(name):
-            monkeypatch.setattr(plan, "part", 2)
-            monkeypatch.setattr(plan, "threads", threads)
+    for (kernel, _), plan in compiled.PLANS.items():
+        if kernel.name.startswith(name):
+            plan["part"], plan["threads"] = 2, threads
     for _ in range(5):
         found = traced(function, "graph", args, monkeypatch)
         for mine, its in zip(found, expected, strict=True):
@@ -233,7 +236,7 @@ def test_states_of_another_batch_are_refused(name, rows, jit_compile):
     step = tf.function(
         lambda *args: function(*args), input_signature=signature, jit_compile=jit_compile
     )
-    by_kernels = xla.is_possible() or not jit_compile
+    by_kernels = xla_handler.is_possible() or not jit_compile
     message = f"states are of {rows} examples, and the sequence of 2"
     with pytest.raises(
         tf.errors.InvalidArgumentError,
@@ -270,92 +273,55 @@ def test_rectified_spikes_are_those_of_relu(way, monkeypatch):
 
 @pytest.mark.xla_calls
 def test_a_version_of_xla_that_cannot_call_us_gets_blocks(monkeypatch):
-    assert xla.is_possible()
-    monkeypatch.setattr(foreign, "VERSION", (0, 1))
-    foreign._api.cache_clear()
+    assert xla_handler.is_possible()
+    monkeypatch.setattr(xla_handler, "XLA_FFI_API_MINOR", 1)
+    xla_handler.api.cache_clear()
     try:
-        assert not foreign.register({"kspike_tf.of_another_version": 0})
+        assert not xla_handler.register({"kspike_tf.of_another_version": 0})
     finally:
-        foreign._api.cache_clear()
-    monkeypatch.setattr(xla, "_are_known", False)
+        xla_handler.api.cache_clear()
+    monkeypatch.setattr(xla_handler, "ARE_KNOWN", False)
     args = spiking_data((2, 21, 3))
     found = traced(spikes, "xla", args, monkeypatch)
     np.testing.assert_array_equal(found[0], spikes_by_steps(*args)[0])
 
 
 def test_a_version_of_tensorflow_that_takes_no_kernels_gets_blocks(monkeypatch):
-    monkeypatch.setattr(operations, "NAMES", ("TF_NoSuchFunction",))
-    assert not host.is_possible()
+    monkeypatch.setattr(tensorflow_op, "NAMES", ("TF_NoSuchFunction",))
+    assert not choose.kernels_are_possible()
     args = spiking_data((2, 21, 3))
     found = traced(spikes, "graph", args, monkeypatch)
     np.testing.assert_array_equal(found[0], spikes_by_steps(*args)[0])
 
 
 def test_tensorflow_says_why_it_takes_no_kernel(monkeypatch):
-    function = operations._function
+    function = tensorflow_op.function
 
     def failing(name, *kinds):
         return (lambda _: 3) if name == "TF_GetCode" else function(name, *kinds)
 
-    monkeypatch.setattr(operations, "_function", failing)
-    monkeypatch.setattr(operations, "OPERATION", "NoSuchOperation")
+    monkeypatch.setattr(tensorflow_op, "function", failing)
+    monkeypatch.setattr(tensorflow_op, "OPERATION", "NoSuchOperation")
     with pytest.raises(RuntimeError, match=r"not take the kernel .*lowpass\.f\."):
-        operations._registered.__wrapped__(kernels.lowpass, "f")
+        tensorflow_op.registered.__wrapped__(kernels.LOWPASS, "f")
 
 
 def test_graphs_of_constants():
     # TensorFlow may run what it knows before the graph runs.
     args = spiking_data((2, 5, 3))
     expected = spikes_by_steps(*args)
-    for name in ("one_step_on_data", "step"):
 
-        def constants():
-            return spikes(*map(tf.constant, args))
+    def constants():
+        return spikes(*map(tf.constant, args))
 
-        constants.__name__ = name
-        for mine, its in zip(tf.function(constants, autograph=False)(), expected, strict=True):
-            np.testing.assert_array_equal(mine, its)
-
-
-@pytest.mark.parametrize("may_be_saved", [False, True])
-def test_only_steps_of_fit_are_traced_without_the_loop_for_other_processes(
-    may_be_saved, monkeypatch
-):
-    def refuse(**_):
-        raise RuntimeError("traced for other processes")
-
-    monkeypatch.setattr(host.tf.raw_ops, "StatelessIf", refuse)
-
-    class Model(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.low = kspike_tf.Lowpass(0.1)
-            if may_be_saved:  # with the model, whose attribute it is
-                self.call = tf.function(self.call, autograph=False)
-
-        def call(self, x):
-            return self.low(x)
-
-    x = np.ones((4, 5, 3), np.float32)
-    model = Model()
-    model.compile("sgd", "mse")
-
-    def run():
-        model(x)  # builds it
-        model.fit(x, x, verbose=0)
-        model.predict(x, verbose=0)
-
-    if may_be_saved:
-        with pytest.raises(RuntimeError, match="traced for other processes"):
-            run()
-    else:
-        run()
+    for mine, its in zip(tf.function(constants, autograph=False)(), expected, strict=True):
+        np.testing.assert_array_equal(mine, its)
 
 
 def test_the_host_is_not_used_beside_an_accelerator(monkeypatch):
-    assert host.is_possible()
-    monkeypatch.setattr(host, "_only_processors", lambda: False)
-    assert not host.is_possible()
+    assert choose.kernels_are_possible()
+    monkeypatch.setattr(choose, "only_processors", lambda: False)
+    assert not choose.kernels_are_possible()
     # Blocks, then, outside of XLA too.
     args = spiking_data((2, 21, 3))
     found = traced(spikes, "graph", args, monkeypatch)

@@ -8,7 +8,7 @@ from test_gradients import DT, LAYERS, PLAIN
 
 import kspike_tf
 from kspike_tf import scan
-from kspike_tf.scan import host
+from kspike_tf.scan import choose
 
 MODES = ["eager", "graph", "jit_compile"]
 MODES += [
@@ -23,7 +23,7 @@ def in_mode(function, mode, args, monkeypatch):
     if mode == "eager":
         return function(*args)
     if "blocks" in mode:
-        monkeypatch.setattr(host, "_only_processors", lambda: False)
+        monkeypatch.setattr(choose, "only_processors", lambda: False)
     signature = None
     if mode == "any length":
         signature = [tf.TensorSpec([None] * each.shape.rank, each.dtype) for each in args]

@@ -105,7 +105,7 @@ def test_a_function_of_the_user_is_warned_of():
     layer = kspike_tf.Lowpass(0.1)
     run = tf.function(lambda x: layer(x))
     old = run(X)
-    with pytest.warns(UserWarning, match=r"dt of layer 'lowpass.*make your tf.function anew"):
+    with pytest.warns(UserWarning, match=r"dt of layer 'lowpass.*create your tf.function again"):
         layer.dt = 0.01
     np.testing.assert_array_equal(run(X), old)
     assert not np.array_equal(layer(X), old)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2
 
-from kspike_tf.scan import kernels, operations, xla
+from kspike_tf.scan.cpu import kernels, tensorflow_op, xla_handler
 
 # A model file is a stranger's: so are the graphs in it, which may call our kernels with anything.
 GOOD = [np.zeros((2, 5, 3), "f"), np.zeros((2, 1, 3)), np.zeros(3)]
@@ -28,7 +28,7 @@ STRANGE = {
 
 
 def strange_call(args, types):
-    label = operations._registered(kernels.lowpass, "f")
+    label = tensorflow_op.registered(kernels.LOWPASS, "f")
 
     @tf.function(autograph=False)
     def run():
@@ -100,10 +100,10 @@ def test_programs_of_strangers_are_refused(case):
 
     @tf.function(jit_compile=True, autograph=False)
     def run(*args):
-        made = {"version": xla.VERSION, "module": module, "platforms": ["CPU"]}
+        made = {"version": xla_handler.MODULE_VERSION, "module": module, "platforms": ["CPU"]}
         results_ = [tensor(each) for each in results]
         types_, shapes = [each.dtype for each in results_], [each.shape for each in results_]
-        return xla.xla.call_module(args, Tout=types_, Sout=shapes, **made)
+        return xla_handler.xla.call_module(args, Tout=types_, Sout=shapes, **made)
 
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"lowpass|argument|result"):
         run(*map(tensor, given))

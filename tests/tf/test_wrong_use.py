@@ -1,4 +1,4 @@
-"""What people get wrong: each message names the argument and what to do."""
+"""Wrong use: error messages name the argument and say what to do."""
 
 import inspect
 import subprocess
@@ -57,8 +57,8 @@ def test_bidirectional_is_refused_in_one_line(layer):
     ("activation", "message"),
     [
         ("glu", "Received: 'glu', which returns half as many"),
-        (lambda x: x[:, :2], r"it made \(2,\) of \(3,\)"),
-        (keras.layers.Dense(4), r"it made \(4,\) of \(3,\)"),
+        (lambda x: x[:, :2], r"it maps \(3,\) to \(2,\)"),
+        (keras.layers.Dense(4), r"it maps \(3,\) to \(4,\)"),
     ],
 )
 def test_an_activation_must_keep_the_shape(activation, message):
@@ -141,7 +141,7 @@ def test_regularizers_without_weights_warn():
         with pytest.raises(ValueError, match="l1 or l2 must be positive"):
             make()
     config = {"percentile": 90.0, "axis": 0, "target": 1, "l1": 0.0, "l2": 0.0}
-    with pytest.warns(UserWarning, match="penalises nothing"):  # saved by an earlier version
+    with pytest.warns(UserWarning, match="has no effect"):  # saved by an earlier version
         assert float(regularizers.Percentile.from_config(config)(X)) == 0
 
 
@@ -152,14 +152,14 @@ def test_a_process_without_threads_computes_all_the_same():
         import tensorflow as tf
         tf.function(lambda x: x + 1)(tf.constant(1.0))  # TensorFlow's own threads are there
         import kspike_tf
-        from kspike_tf.scan import program
+        from kspike_tf.scan.cpu import compiled
 
         def start(self):
             raise RuntimeError("can't start new thread")
 
         threading.Thread.start = start
         y = tf.function(kspike_tf.Lowpass(0.1))(np.ones((1, 3, 2), np.float32))
-        assert any(plan.steps for plan in program.PLANS.values())  # machine code
+        assert any(plan["kernel"][0] for plan in compiled.PLANS.values())  # machine code
         print(float(y[0, 0, 0]))
     """
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Wrote alpha.keras and alpha.npz, when the weights of alpha filters were ``(prod(size),)``.
+"""Wrote alpha.keras, alpha.h5 and alpha.npz, when alpha filters had weights ``(prod(size),)``.
 
 Versions from then on save ``(1, *size)``: this script no longer makes the same files.
 """
@@ -37,5 +37,6 @@ if __name__ == "__main__":
     x, y = (rng.normal(0, 200, shape).astype(np.float32) for shape in ((4, 10, 2, 3), (4, 10, 6)))
     model.fit(x, y, verbose=0, epochs=3)
     model.save(FOLDER / "alpha.keras")
+    model.save(FOLDER / "alpha.h5")
     x = rng.normal(0, 200, (2, 9, 2, 3)).astype(np.float32)
     np.savez(FOLDER / "alpha.npz", x=x, y=model.predict(x, verbose=0))

@@ -23,7 +23,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> str:
-    """Return the version, which is looked up only if somebody asks: that takes milliseconds."""
+    """Return the version, which is looked up on demand because that takes milliseconds."""
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import PackageNotFoundError, version

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from functools import wraps
@@ -130,3 +131,93 @@ def check_count(argument: str, value: Any, least: int = 0) -> int:
         kind = "a positive integer" if least == 1 else "an integer, 0 or more"
         raise ValueError(f"{argument} must be {kind}. Received: {value!r}")
     return int(value)
+
+
+def time_step(dt: float) -> float:
+    """Check the length of a time step.
+
+    Parameters
+    ----------
+    dt : float
+        Seconds.
+
+    Returns
+    -------
+    float
+        The same as a Python float.
+
+    Raises
+    ------
+    TypeError
+        If ``dt`` is not a real number.
+    ValueError
+        If ``dt`` is not positive and finite, or leaves the range of float32.
+    """
+    values = np.asarray(dt)
+    if values.shape != () or values.dtype.kind not in "iuf":
+        raise TypeError(f"dt must be a real number of seconds. Received: dt={dt!r}")
+    seconds = float(values)
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise ValueError(f"dt must be positive and finite. Received: dt={dt!r}")
+    tiny, huge = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+    if not tiny <= seconds <= huge:
+        raise ValueError(
+            f"dt must be a normal number in float32, {tiny:.3g} to {huge:.3g}. Received: dt={dt!r}"
+        )
+    return seconds
+
+
+def seed_words(seed: int) -> tuple[int, int]:
+    """Check a seed and cut it into the two words of a Philox key.
+
+    Parameters
+    ----------
+    seed : int
+        0 to 2⁶⁴ − 1.
+
+    Returns
+    -------
+    tuple of int
+        The low and the high 32 bits.
+
+    Raises
+    ------
+    TypeError
+        If ``seed`` is not an integer (a bool is none).
+    ValueError
+        If ``seed`` is negative or longer than 64 bits.
+    """
+    if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, (int, np.integer)):
+        raise TypeError(f"seed must be an integer. Received: seed={seed!r}")
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed must be from 0 to 2**64 - 1. Received: seed={seed!r}")
+    return int(seed) & 0xFFFFFFFF, int(seed) >> 32
+
+
+def unit_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
+    """Check a shape of units.
+
+    Parameters
+    ----------
+    shape : int or sequence of int
+        The lengths of the axes.
+
+    Returns
+    -------
+    tuple of int
+        The same as a tuple.
+
+    Raises
+    ------
+    TypeError
+        If a length is not an integer.
+    ValueError
+        If a length is negative.
+    """
+    axes: Sequence[Any] = (shape,) if np.ndim(shape) == 0 else tuple(shape)  # type: ignore[arg-type]
+    for axis in axes:
+        if isinstance(axis, (bool, np.bool_)) or not isinstance(axis, (int, np.integer)):
+            raise TypeError(f"shape must hold integers. Received: shape={shape!r}")
+        if axis < 0:
+            raise ValueError(f"shape must not hold negative lengths. Received: shape={shape!r}")
+    return tuple(int(axis) for axis in axes)

@@ -7,32 +7,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kspike_ref import layers as layers  # enters the layers in the table
-from kspike_ref.arguments import check_count, check_names, told_options
-from kspike_ref.layers.base import Array, Layer, UnsupportedLayerError
-from kspike_ref.layers.recurrent import flat
+from kspike_ref.arguments import check_names, told_options
+from kspike_ref.layers.base import Layer, UnsupportedLayerError
 from kspike_ref.layers.shape import InputLayer
-from kspike_ref.running.axes import Axes, has_time_first
-from kspike_ref.running.batches import (
-    Compute,
-    check_batch_size,
-    compute_all,
-    progress_bar,
-    shows_progress,
-)
-from kspike_ref.running.budget import Budget, check_limit
-from kspike_ref.running.chain import Chain
+from kspike_ref.running.batches import check_batch_size, progress_bar, shows_progress
+from kspike_ref.running.budget import check_limit
 from kspike_ref.running.cost import Cost
-from kspike_ref.running.counts import FIELDS, Counts, LayerRun, layer_runs
+from kspike_ref.running.counts import LayerRun, layer_runs
+from kspike_ref.running.engine import Engine
 from kspike_ref.running.graph import Graph, Node, Ref, substitute
-from kspike_ref.running.inputs import Inputs
-from kspike_ref.running.interrupt import interruptible
-from kspike_ref.running.run import LayerCallError, Runner
-from kspike_ref.running.states import Streamed
-from kspike_ref.running.streaming import Stream, plan
-from kspike_ref.running.threads import limit_threads, num_threads
+from kspike_ref.running.threads import limit_threads
 from kspike_ref.saved.archive import ArchiveError
 from kspike_ref.saved.build import build
 from kspike_ref.saved.config import parse
@@ -75,8 +60,8 @@ def load_model(
     ArchiveError
         If the file is damaged, hostile, or not what Keras writes.
     UnsupportedLayerError
-        If the model holds layers that nobody registered, or uses options of layers that are not
-        known here; all of them are listed.
+        If the model holds layers or options of layers that are not supported; the error lists all
+        of them.
     ValueError
         If a limit is not positive.
 
@@ -144,22 +129,9 @@ class Model:
         max_bytes: float | None = None,
         max_operations: float | None = None,
     ) -> None:
-        axes = Axes(graph)
         self._graph = graph
-        self._stream, self._no_stream = _stream(graph, axes)
-        self._streamed = Streamed(graph.nodes, self._stream.carried)
-        self._runner = Runner(graph, self._stream.carried, self._stream.stepped)
-        self._inputs = Inputs(graph, axes)
-        self._chain = Chain.of(graph, axes.timed)
-        self._is_one_block = any(
-            has_time_first(node.layer) or node.layer.joins_batch for node in graph.nodes
-        )
-        self._budget = Budget(
-            graph, self._chain, self._is_one_block, self._stream.stepped, max_bytes, max_operations
-        )
+        self._engine = Engine(graph, max_bytes, max_operations)
         self._has_one_output = isinstance(graph.outputs, Ref)  # and no structure around it
-        self._num_threads: int | None = None
-        self._record: Counts = np.zeros((0, FIELDS), np.int64)
         self.name = graph.name
         self.nodes: tuple[Node, ...] = tuple(graph.nodes)
         self.layers: tuple[Layer, ...] = tuple(
@@ -169,7 +141,7 @@ class Model:
             n.name for n in graph.nodes if isinstance(n.layer, InputLayer)
         )
         self.outputs: tuple[str, ...] = tuple(
-            graph.nodes[ref.node].name for ref in self._runner.outputs
+            graph.nodes[ref.node].name for ref in self._engine.outputs
         )
 
     @told_options
@@ -228,34 +200,15 @@ class Model:
         computes in float16 or bfloat16, which NumPy lacks, is computed and returned in float32,
         with the weights as they were saved.
         """
+        is_usual = batch_size is None and not progress and verbose is None
+        if is_usual and max_bytes is None and max_operations is None:
+            outputs = self._engine.quick(x, timesteps)
+            if outputs is not None:
+                return self._structured(outputs)
         batch_size = check_batch_size(batch_size)
         shows = progress or (verbose is not None and shows_progress(verbose))
-        chain = self._chain
-        if (
-            chain is not None
-            and not (shows or self._budget.is_limited)
-            and max_bytes is None
-            and max_operations is None
-            and chain.takes(x, timesteps)
-        ):
-            y, counts = chain.predict(x, timesteps)
-            self._record = chain.record(counts)
-            return y
-        inputs = self._inputs.checked(x, timesteps)
-        if 0 in inputs[0].shape:  # a loop over no steps has no last one: layers know what to do
-            chain = None
-        count, threads = self._inputs.batch(inputs), self._threads()
-        shapes = tuple(array.shape for array in inputs)
-        is_long = self._budget.admit(
-            shapes, count, batch_size, threads, None, max_bytes, max_operations
-        )
-        if chain is not None:
-            size = batch_size or chain.block_size(count, inputs[0].shape[1], threads)
-        else:
-            size = self._block_size(count, shapes, batch_size, threads)
-        bar = progress_bar(count) if shows else None
-        compute = self._run if chain is None else self._run_chain
-        return self._structured(self._run_all(compute, x, inputs, size, bar, is_long))
+        bar, limits = progress_bar if shows else None, (max_bytes, max_operations)
+        return self._structured(self._engine.run(x, timesteps, batch_size, bar=bar, limits=limits))
 
     def __call__(self, x: Any, training: bool = False) -> Any:
         """Run the model, as `predict` does.
@@ -302,57 +255,7 @@ class Model:
         ValueError
             If a shape does not fit the model, or a layer cannot tell the shape of its output.
         """
-        batch_size = check_batch_size(batch_size)
-        shapes, count = self._inputs.shapes(shape)
-        return self._budget.cost(shapes, count, batch_size, self._threads())
-
-    def _run(self, block: list[Array]) -> tuple[list[Array], Counts]:
-        outputs, _, _, counts = self._runner.run(block)
-        return outputs, counts
-
-    def _run_chain(self, block: list[Array]) -> tuple[list[Array], Counts]:
-        assert self._chain is not None  # noqa: S101 (who calls it looks)
-        y, counts = self._chain.predict(block[0], None)
-        return [y], self._chain.record(counts)
-
-    def _block_size(
-        self,
-        count: int,
-        shapes: tuple[tuple[int, ...], ...],
-        batch_size: int | None,
-        threads: int,
-    ) -> int:
-        if self._is_one_block:
-            return max(1, count)
-        return batch_size or self._budget.block_size(shapes, threads)
-
-    def _run_all(
-        self,
-        compute: Compute,
-        x: Any,
-        inputs: list[Array],
-        size: int,
-        bar: Any,
-        is_long: bool,
-    ) -> list[Array]:
-        """Compute blocks of examples, from several threads."""
-
-        def cast(block: list[Array]) -> tuple[list[Array], Counts]:
-            return compute(self._inputs.cast(block))
-
-        count = self._inputs.batch(inputs)
-        is_plain = self._is_one_block or type(x) is np.ndarray  # no memory map
-        maps = [] if is_plain else self._inputs.listed(x)
-        threads = self._threads()
-
-        def run() -> tuple[list[Array], Counts]:
-            return compute_all(cast, inputs, maps, count, size, threads, bar)
-
-        try:
-            arrays, self._record = interruptible(run) if is_long else run()
-        except LayerCallError as failure:
-            raise failure.told(self._inputs.given_shapes(x)) from failure.error
-        return arrays
+        return self._engine.cost(shape, check_batch_size(batch_size))
 
     @told_options
     def activity(
@@ -390,20 +293,12 @@ class Model:
         keys = self._activity_names()
         wanted = None if layers is None else check_names("layers", layers, keys)
         batch_size = check_batch_size(batch_size)
-        keep = [i for i, key in enumerate(keys) if wanted is None or key in wanted]
-
-        def compute(block: list[Array]) -> tuple[list[Array], Counts]:
-            _, kept, _, counts = self._runner.run(block, keep=keep)
-            return flat([kept[i] for i in keep]), counts
-
-        inputs = self._inputs.checked(x, timesteps)
-        count, threads = self._inputs.batch(inputs), self._threads()
-        shapes = tuple(array.shape for array in inputs)
-        is_long = self._budget.admit(shapes, count, batch_size, threads, tuple(keep))
-        size = self._block_size(count, shapes, batch_size, threads)
-        arrays = iter(self._run_all(compute, x, inputs, size, None, is_long))
-        made = {i: [next(arrays) for _ in self.nodes[i].output_shapes] for i in keep}
-        return {keys[i]: made[i] if len(made[i]) > 1 else made[i][0] for i in keep}
+        kept = [i for i, key in enumerate(keys) if wanted is None or key in wanted]
+        refs = {i: [Ref(i, k) for k in range(len(self.nodes[i].output_shapes))] for i in kept}
+        ends = [ref for own in refs.values() for ref in own]
+        arrays = iter(self._engine.run(x, timesteps, batch_size, ends))
+        made = {i: [next(arrays) for _ in own] for i, own in refs.items()}
+        return {keys[i]: own if len(own) > 1 else own[0] for i, own in made.items()}
 
     def initial_state(self, batch_size: int) -> State:
         """Return the state before the first step of streaming.
@@ -424,12 +319,7 @@ class Model:
             If the model has no time axis, or a layer that mixes time steps, or ``batch_size`` is
             not a number of examples.
         """
-        if self._no_stream:
-            raise ValueError(self._no_stream)
-        rows = check_count("batch_size", batch_size)
-        if self._chain is not None:
-            return self._chain.initial_state(rows)
-        return self._streamed.initial(rows)
+        return self._engine.initial_state(batch_size)
 
     def step(self, x: Any, state: State) -> tuple[Any, State]:
         """Run one time step.
@@ -455,35 +345,8 @@ class Model:
         ValueError
             If the inputs do not fit the model, or ``state`` is for another number of examples.
         """
-        chain = self._chain
-        if chain is not None:
-            if self._budget.is_limited or not chain.takes(x, 1):
-                inputs = self._inputs.checked(x, 1, is_step=True)
-                self._admits_step(inputs)
-                x = self._inputs.cast(inputs)[0][:, 0]
-            y, after, counts = chain.step(x, state)
-            self._record = chain.record(counts)
-            return y, after
-        inputs = self._inputs.checked(x, 1, is_step=True)
-        self._streamed.check(state, self._inputs.batch(inputs))
-        is_long = self._admits_step(inputs)
-        inputs = self._inputs.cast(inputs)
-
-        def run() -> tuple[list[Array], dict[int, Any], dict[int, Any], Counts]:
-            return self._runner.run(inputs, state)
-
-        try:
-            with limit_threads(self._threads()):
-                outputs, _, new, counts = interruptible(run) if is_long else run()
-        except LayerCallError as failure:
-            raise failure.told(self._inputs.given_shapes(x)) from failure.error
-        self._record = counts
-        pairs = zip(outputs, self._stream.outputs, strict=True)
-        return self._structured([y[:, 0] if is_timed else y for y, is_timed in pairs]), new
-
-    def _admits_step(self, inputs: list[Array]) -> bool:
-        """Refuse a step that would take more than it may; return whether it takes long."""
-        return self._budget.admit_step(tuple(array.shape for array in inputs))
+        outputs, after = self._engine.step(x, state)
+        return self._structured(outputs), after
 
     def summary(self) -> str:
         """Return a table of the model's layers, shapes and weights."""
@@ -492,22 +355,18 @@ class Model:
     @property
     def num_threads(self) -> int | None:
         """How many threads to use; None for all cores."""
-        return self._num_threads
+        return self._engine.threads
 
     @num_threads.setter
     def num_threads(self, count: int | None) -> None:
         with limit_threads(count):  # checks it
-            self._num_threads = count
-
-    def _threads(self) -> int:
-        allowed = num_threads()
-        return allowed if self._num_threads is None else min(allowed, self._num_threads)
+            self._engine.threads = count
 
     @property
     def last_run(self) -> dict[str, LayerRun]:
         """What the layers with products did in the last run, by name."""
         names = self._activity_names()
-        return {names[i]: run for i, run in layer_runs(self._record).items()}
+        return {names[i]: run for i, run in layer_runs(self._engine.counts).items()}
 
     def __repr__(self) -> str:
         return f"<kspike_ref.Model {self.name!r}, {len(self.layers)} layers>"
@@ -518,16 +377,8 @@ class Model:
             for node in self.nodes
         ]
 
-    def _structured(self, outputs: list[Array]) -> Any:
+    def _structured(self, outputs: list[Any]) -> Any:
         if self._has_one_output:
             return outputs[0]
         values = iter(outputs)
         return substitute(self._graph.outputs, lambda _: next(values))
-
-
-def _stream(graph: Graph, axes: Axes) -> tuple[Stream, str]:
-    """Return how a model runs step by step, or an empty plan and why it cannot."""
-    try:
-        return plan(graph, axes), ""
-    except ValueError as error:
-        return Stream(frozenset(), frozenset(), ()), str(error)

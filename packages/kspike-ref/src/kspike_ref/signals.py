@@ -1,9 +1,8 @@
-"""Arguments that the public functions share: signals, time steps, time constants, seeds."""
+"""Signals, states and time constants in the form that kernels take."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +23,8 @@ class Signal:
 
     Attributes
     ----------
+    name : str
+        The name of the argument, for messages.
     rows : ndarray
         The values as ``(rows, steps, units)``, C-contiguous and read-only, or ``(rows, 1, units)``
         where one input is presented at all steps (a time axis of stride 0).
@@ -39,6 +40,7 @@ class Signal:
         The type of outputs: float16, float32 or float64.
     """
 
+    name: str
     rows: Floats
     steps: int
     shape: tuple[int, ...]
@@ -56,14 +58,76 @@ class Signal:
         """The number of units of one example."""
         return math.prod(self.units)
 
-    def empty(self) -> Floats:
-        """Return room for an output, in the form of `rows`."""
-        rows, _, units = self.rows.shape
-        return np.empty((rows, self.steps, units), self.rows.dtype)
+    def room(self, out: Floats | None = None) -> Floats:
+        """Return memory for an output in the form of `rows`, which may be that of ``out``.
 
-    def restore(self, out: Floats) -> Floats:
-        """Return an output in the shape and type of the input."""
-        return out.reshape(self.shape).astype(self.dtype, copy=False)
+        Parameters
+        ----------
+        out : ndarray, optional
+            An array of the caller. Its memory is used if it is C-contiguous, aligned and of the
+            type that is computed in; otherwise `restore` copies.
+
+        Raises
+        ------
+        TypeError
+            If ``out`` is not an array, or not of the type `dtype`.
+        ValueError
+            If it has another shape than `shape`, is read-only, or overlaps the input in part.
+        """
+        rows, _, units = self.rows.shape
+        shape = (rows, self.steps, units)
+        if out is not None:
+            self._check(out)
+            flags = out.flags
+            if out.dtype == self.rows.dtype and flags.c_contiguous and flags.aligned:
+                room = np.asarray(out).reshape(shape)
+                self._check_overlap(room)
+                return room
+        return np.empty(shape, self.rows.dtype)
+
+    def _check(self, out: Any) -> None:
+        """Refuse an array that cannot hold the output."""
+        if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+            raise TypeError(f"out must be a NumPy array. Received: {type(out).__name__}")
+        if out.shape != self.shape:
+            raise ValueError(
+                f"out must have the shape of {self.name}, {self.shape}. "
+                f"Received: out.shape={out.shape}"
+            )
+        if out.dtype != self.dtype:
+            raise TypeError(
+                f"out must be {self.dtype}, the type of the output, in native byte order. "
+                f"Received: out.dtype={out.dtype.str}"
+            )
+        if not out.flags.writeable:
+            raise ValueError("out must be writable. Received: a read-only array")
+
+    def _check_overlap(self, room: Floats) -> None:
+        """Refuse memory that is overwritten before it is read."""
+        x = self.rows
+        # Loops read an element before they write to its place.
+        is_in_place = x.shape == room.shape and x.ctypes.data == room.ctypes.data
+        if np.may_share_memory(x, room) and not is_in_place:
+            raise ValueError(
+                f"out must not overlap {self.name} in part. Pass {self.name} itself to overwrite "
+                "it, or an array of its own"
+            )
+
+    def restore(self, room: Floats, out: Floats | None = None) -> Floats:
+        """Return an output in the shape and type of the input.
+
+        Parameters
+        ----------
+        room : ndarray
+            From `room`, filled.
+        out : ndarray, optional
+            What `room` was called with; it is returned.
+        """
+        if out is None:
+            return room.reshape(self.shape).astype(self.dtype, copy=False)
+        if not np.may_share_memory(room, out):
+            out[...] = room.reshape(self.shape)
+        return out
 
 
 def signal(
@@ -116,7 +180,7 @@ def signal(
     size = math.prod(units)
     given = x.shape[time]
     rows = x.reshape((1, given, batch * size) if time_major else (batch, given, size))
-    return Signal(frozen(rows), steps, shape, batch, units, dtype)
+    return Signal(name, frozen(rows), steps, shape, batch, units, dtype)
 
 
 def _check_axes(name: str, shape: tuple[int, ...], time_major: bool, unit_axes: Any) -> None:
@@ -175,40 +239,6 @@ def real_array(name: str, values: ArrayLike) -> Floats:
             f"Received: {name}.dtype={x.dtype}"
         )
     return x.astype(x.dtype.newbyteorder("="), copy=False)
-
-
-def time_step(dt: float) -> float:
-    """Check the length of a time step.
-
-    Parameters
-    ----------
-    dt : float
-        Seconds.
-
-    Returns
-    -------
-    float
-        The same as a Python float.
-
-    Raises
-    ------
-    TypeError
-        If ``dt`` is not a real number.
-    ValueError
-        If ``dt`` is not positive and finite, or leaves the range of float32.
-    """
-    values = np.asarray(dt)
-    if values.shape != () or values.dtype.kind not in "iuf":
-        raise TypeError(f"dt must be a real number of seconds. Received: dt={dt!r}")
-    seconds = float(values)
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise ValueError(f"dt must be positive and finite. Received: dt={dt!r}")
-    tiny, huge = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
-    if not tiny <= seconds <= huge:
-        raise ValueError(
-            f"dt must be a normal number in float32, {tiny:.3g} to {huge:.3g}. Received: dt={dt!r}"
-        )
-    return seconds
 
 
 def per_unit(name: str, values: ArrayLike, shape: tuple[int, ...]) -> State:
@@ -275,62 +305,6 @@ def time_constant(tau: ArrayLike, units: tuple[int, ...]) -> State:
     if not (np.isfinite(given) & (given > 0)).all():
         raise ValueError(f"tau must be positive and finite. Received: tau={shown(given)}")
     return per_unit("tau", given, units)
-
-
-def seed_words(seed: int) -> tuple[int, int]:
-    """Check a seed and cut it into the two words of a Philox key.
-
-    Parameters
-    ----------
-    seed : int
-        0 to 2⁶⁴ − 1.
-
-    Returns
-    -------
-    tuple of int
-        The low and the high 32 bits.
-
-    Raises
-    ------
-    TypeError
-        If ``seed`` is not an integer (a bool is none).
-    ValueError
-        If ``seed`` is negative or longer than 64 bits.
-    """
-    if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, (int, np.integer)):
-        raise TypeError(f"seed must be an integer. Received: seed={seed!r}")
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"seed must be from 0 to 2**64 - 1. Received: seed={seed!r}")
-    return int(seed) & 0xFFFFFFFF, int(seed) >> 32
-
-
-def unit_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
-    """Check a shape of units.
-
-    Parameters
-    ----------
-    shape : int or sequence of int
-        The lengths of the axes.
-
-    Returns
-    -------
-    tuple of int
-        The same as a tuple.
-
-    Raises
-    ------
-    TypeError
-        If a length is not an integer.
-    ValueError
-        If a length is negative.
-    """
-    axes: Sequence[Any] = (shape,) if np.ndim(shape) == 0 else tuple(shape)  # type: ignore[arg-type]
-    for axis in axes:
-        if isinstance(axis, (bool, np.bool_)) or not isinstance(axis, (int, np.integer)):
-            raise TypeError(f"shape must hold integers. Received: shape={shape!r}")
-        if axis < 0:
-            raise ValueError(f"shape must not hold negative lengths. Received: shape={shape!r}")
-    return tuple(int(axis) for axis in axes)
 
 
 def shown(values: Floats) -> str:

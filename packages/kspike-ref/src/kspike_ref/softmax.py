@@ -1,4 +1,4 @@
-"""Activation functions that look at all elements along an axis: softmax and its relatives."""
+"""Activation functions along an axis: softmax, log-softmax and sparsemax."""
 
 from __future__ import annotations
 

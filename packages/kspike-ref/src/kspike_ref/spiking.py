@@ -1,4 +1,4 @@
-"""Spikes from firing rates, exactly: the voltage of a neuron lives on a grid of 2⁻³²."""
+"""Voltage updates and spike generation, exact on a voltage grid of 2⁻³²."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kspike_ref.arguments import told_options
+from kspike_ref.arguments import seed_words, time_step, told_options, unit_shape
 from kspike_ref.kernels import time as loops
 from kspike_ref.kernels.memory import aligned
 from kspike_ref.running import threads
@@ -20,11 +20,8 @@ from kspike_ref.signals import (
     State,
     frozen,
     per_unit,
-    seed_words,
     shown,
     signal,
-    time_step,
-    unit_shape,
 )
 
 _TICKS = 2.0**32  # grid steps in one spike
@@ -32,7 +29,7 @@ _LARGEST = 2.0**20  # spikes, below which additions on the grid are exact in flo
 
 
 class SpikingDynamics:
-    """The spiking activation with its coefficients ready, for callers that checked their arrays.
+    """The spiking activation with its coefficients, for callers that check their arrays.
 
     Parameters
     ----------
@@ -94,6 +91,7 @@ def spiking_activation(
     initial_voltage: ArrayLike | None = None,
     seed: int | None = None,
     time_major: bool = False,
+    out: Floats | None = None,
     *,
     unit_axes: int | None = None,
 ) -> tuple[Floats, State]:
@@ -120,10 +118,15 @@ def spiking_activation(
         In spikes; of a shape that broadcasts to ``(batch, *units)``, rounded to the grid. To go
         on where a call ended, give the voltage that it returned.
     seed : int, optional
-        Draws the initial voltage by `initial_voltage`, one for a unit, the same for all examples.
-        Without a seed and a voltage, each example and each call has its own.
+        Seed of the initial voltages (see `initial_voltage`), one per unit, shared by all examples.
+        Without a seed and a voltage, they are drawn per example, anew for every call.
     time_major : bool
         Whether ``rates`` are ``(time, batch, *units)``.
+    out : ndarray, optional
+        Where to write the spikes: of the shape and type of ``rates``, in native byte order.
+        Calls that share one array save the time that fresh memory takes, about as long as the
+        computation. It may be ``rates`` itself, but must not overlap it in part. An array that is
+        not C-contiguous, or float16, costs a copy.
     unit_axes : int, optional
         How many axes the units have: 0 for ``(batch, time)``, which is refused otherwise, as it
         is mostly ``(time, units)`` without its batch.
@@ -131,7 +134,8 @@ def spiking_activation(
     Returns
     -------
     spikes : ndarray
-        Of the shape and type of ``rates``: the number of spikes in a step times 1/dt.
+        ``out``, or a new array of the shape and type of ``rates``: the number of spikes in a step
+        times 1/dt.
     voltage : (batch, *units) ndarray
         The voltage after the last step, float64.
 
@@ -142,13 +146,14 @@ def spiking_activation(
     ValueError
         If ``rates`` have other axes, ``dt`` is not positive and finite, ``initial_voltage`` does
         not broadcast, is not finite or is 2²⁰ spikes or more, ``seed`` is negative or longer than
-        64 bits, or both ``seed`` and ``initial_voltage`` are given.
+        64 bits, both ``seed`` and ``initial_voltage`` are given, or ``out`` has another shape, is
+        read-only or overlaps ``rates`` in part.
 
     Warns
     -----
     UserWarning
-        If ``dt`` is a second or more and there is more than a spike in it, as where milliseconds
-        are meant.
+        If ``dt`` is a second or more and a neuron spikes more than once in it, which suggests
+        that milliseconds are meant.
 
     Examples
     --------
@@ -162,14 +167,14 @@ def spiking_activation(
     array([0.])
     """
     x = signal("rates", rates, time_major, unit_axes=unit_axes)
+    room = x.room(out)
     seconds = time_step(dt)
     if seconds >= 1:
         _warn_of_milliseconds(x.rows, seconds)
     dynamics = SpikingDynamics(seconds, x.rows.dtype)
     voltage = aligned(_first_voltage(initial_voltage, seed, x.state_shape))
-    out = x.empty()
-    dynamics.run(x.rows, voltage.reshape(out.shape[0], out.shape[2]), out)
-    return x.restore(out), voltage
+    dynamics.run(x.rows, voltage.reshape(room.shape[0], room.shape[2]), room)
+    return x.restore(room, out), voltage
 
 
 def _warn_of_milliseconds(rates: Floats, dt: float) -> None:
@@ -184,7 +189,7 @@ def _warn_of_milliseconds(rates: Floats, dt: float) -> None:
 
 
 def _first_voltage(given: ArrayLike | None, seed: int | None, shape: tuple[int, ...]) -> State:
-    """Return the voltage to start from."""
+    """Return the initial voltages: those of the caller, or drawn ones."""
     if given is None and seed is None:
         words = np.random.default_rng().integers(0, 2**32, shape, np.uint32)
         return words / _TICKS

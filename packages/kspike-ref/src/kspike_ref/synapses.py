@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kspike_ref.arguments import told_options
+from kspike_ref.arguments import time_step, told_options
 from kspike_ref.kernels import time as loops
 from kspike_ref.kernels.memory import aligned
 from kspike_ref.running import threads
@@ -21,7 +21,6 @@ from kspike_ref.signals import (
     real_array,
     signal,
     time_constant,
-    time_step,
 )
 
 # Synapses and membranes take up to about a second, and steps of a simulation are shorter than one.
@@ -30,7 +29,7 @@ SHORTEST_TAU = 1e-8  # seconds; training may have taken a time constant below
 
 
 class LowpassDynamics:
-    """The lowpass filter with its coefficients ready, for callers that checked their arrays.
+    """The lowpass filter with its coefficients, for callers that check their arrays.
 
     Parameters
     ----------
@@ -75,7 +74,7 @@ class LowpassDynamics:
 
 
 class AlphaDynamics:
-    """The alpha filter with its coefficients ready, for callers that checked their arrays.
+    """The alpha filter with its coefficients, for callers that check their arrays.
 
     Parameters
     ----------
@@ -130,6 +129,7 @@ def lowpass(
     dt: float = 0.001,
     initial_level: ArrayLike = 0.0,
     time_major: bool = False,
+    out: Floats | None = None,
     *,
     unit_axes: int | None = None,
 ) -> tuple[Floats, State]:
@@ -158,6 +158,11 @@ def lowpass(
         on where a call ended, give the level that it returned.
     time_major : bool
         Whether ``x`` is ``(time, batch, *units)``.
+    out : ndarray, optional
+        Where to write the filtered signal: of the shape and type of ``x``, in native byte order.
+        Calls that share one array save the time that fresh memory takes, about as long as the
+        computation. It may be ``x`` itself, but must not overlap it in part. An array that is
+        not C-contiguous, or float16, costs a copy.
     unit_axes : int, optional
         How many axes the units have: 0 for ``(batch, time)``, which is refused otherwise, as it
         is mostly ``(time, units)`` without its batch.
@@ -165,7 +170,7 @@ def lowpass(
     Returns
     -------
     y : ndarray
-        Of the shape and type of ``x``.
+        ``out``, or a new array of the shape and type of ``x``.
     level : (batch, *units) ndarray
         The output after the last step, float64.
 
@@ -175,7 +180,8 @@ def lowpass(
         If an argument is not of the type above.
     ValueError
         If ``x`` has other axes, ``tau`` or ``dt`` is not positive and finite,
-        ``initial_level`` is not finite, or a shape does not broadcast.
+        ``initial_level`` is not finite, a shape does not broadcast, or ``out`` has another shape,
+        is read-only or overlaps ``x`` in part.
 
     Warns
     -----
@@ -191,12 +197,11 @@ def lowpass(
     array([0.3297])
     """
     signal_, constants, seconds = _arguments(x, tau, dt, time_major, unit_axes)
+    room = signal_.room(out)
     level = aligned(per_unit("initial_level", initial_level, signal_.state_shape))
-    out = signal_.empty()
-    LowpassDynamics(constants, seconds).run(
-        signal_.rows, level.reshape(out.shape[0], out.shape[2]), out
-    )
-    return signal_.restore(out), level
+    dynamics = LowpassDynamics(constants, seconds)
+    dynamics.run(signal_.rows, level.reshape(room.shape[0], room.shape[2]), room)
+    return signal_.restore(room, out), level
 
 
 @told_options
@@ -206,6 +211,7 @@ def alpha(
     dt: float = 0.001,
     initial_level: ArrayLike = 0.0,
     time_major: bool = False,
+    out: Floats | None = None,
     *,
     unit_axes: int | None = None,
 ) -> tuple[Floats, State]:
@@ -234,6 +240,11 @@ def alpha(
         ``(batch, *units)``. Or, to go on where a call ended, the state that it returned.
     time_major : bool
         Whether ``x`` is ``(time, batch, *units)``.
+    out : ndarray, optional
+        Where to write the filtered signal: of the shape and type of ``x``, in native byte order.
+        Calls that share one array save the time that fresh memory takes, about as long as the
+        computation. It may be ``x`` itself, but must not overlap it in part. An array that is
+        not C-contiguous, or float16, costs a copy.
     unit_axes : int, optional
         How many axes the units have: 0 for ``(batch, time)``, which is refused otherwise, as it
         is mostly ``(time, units)`` without its batch.
@@ -241,7 +252,7 @@ def alpha(
     Returns
     -------
     y : ndarray
-        Of the shape and type of ``x``.
+        ``out``, or a new array of the shape and type of ``x``.
     state : (batch, 2, prod(units)) ndarray
         The state after the last step, float64: ``state[:, 0]`` is y, ``state[:, 1]`` is p.
 
@@ -251,7 +262,8 @@ def alpha(
         If an argument is not of the type above.
     ValueError
         If ``x`` has other axes, ``tau`` or ``dt`` is not positive and finite,
-        ``initial_level`` is not finite, or a shape does not broadcast.
+        ``initial_level`` is not finite, a shape does not broadcast, or ``out`` has another shape,
+        is read-only or overlaps ``x`` in part.
 
     Warns
     -----
@@ -267,23 +279,23 @@ def alpha(
     array([0.0616])
     """
     signal_, constants, seconds = _arguments(x, tau, dt, time_major, unit_axes)
+    room = signal_.room(out)
     state = _alpha_state(initial_level, signal_)
-    out = signal_.empty()
     dynamics = AlphaDynamics(constants, seconds)
     if not time_major:
-        dynamics.run(signal_.rows, state, out)
+        dynamics.run(signal_.rows, state, room)
     else:
         # Time is the first axis: examples and units are one long axis, in the state as well.
         merged = aligned(state.swapaxes(0, 1)).reshape(1, 2, -1)
-        dynamics.run(signal_.rows, merged, out)
+        dynamics.run(signal_.rows, merged, room)
         state = np.ascontiguousarray(merged.reshape(2, *state[:, 0].shape).swapaxes(0, 1))
-    return signal_.restore(out), state
+    return signal_.restore(room, out), state
 
 
 def _arguments(
     x: ArrayLike, tau: ArrayLike, dt: float, time_major: bool, unit_axes: int | None
 ) -> tuple[Signal, State, float]:
-    """Check what both filters take; time constants come back for each unit of the rows."""
+    """Check the arguments of both filters; return time constants per unit of the rows."""
     # Float16 is computed in float64, so that each output is rounded once.
     signal_ = signal("x", x, time_major, np.float64, unit_axes)
     constants = time_constant(tau, signal_.units).reshape(-1)
@@ -307,7 +319,7 @@ def _warn_of_milliseconds(tau: State, dt: float) -> None:
 
 
 def _alpha_state(initial_level: ArrayLike, x: Signal) -> Any:
-    """Return the state to start from, in memory of its own."""
+    """Return the initial state, in memory of its own."""
     shape = (x.batch, 2, x.size)
     if np.shape(initial_level) == shape and x.state_shape != shape:
         values = real_array("initial_level", initial_level)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.kernels import chain, convolve, events, folders, matmul, time
+from kspike_ref.kernels import activations, convolve, events, folders, matmul, recurrent, time
 from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.base import UnsupportedLayerError
 from kspike_ref.model import Model, load_model
@@ -42,8 +42,8 @@ def small_calls(dtype: Any) -> Iterator[Call]:
     yield from _products(dtype)
     yield from _windows(dtype)
     yield from _events(dtype)
-    if np.dtype(dtype) == np.float32:
-        yield _chain()
+    yield from _recurrent(dtype)
+    yield activations.erf, {"x": frozen(_ones(5, dtype=dtype)), "out": _ones(5, dtype=dtype)}
 
 
 def _ones(*shape: int, dtype: Any = np.float64) -> Any:
@@ -59,6 +59,10 @@ def _over_time(dtype: Any) -> Iterator[Call]:
     }  # fmt: skip
     yield time.lowpass, {
         "x": x, "decay": _ones(5), "region": region, "level": _ones(2, 5), "out": out,
+    }  # fmt: skip
+    yield time.mean, {
+        "x": x, "steps": 3, "total": _ones(2, 5), "count": _ones(2),
+        "out": _ones(2, 5, dtype=dtype),
     }  # fmt: skip
     yield time.alpha, {
         "x": x, "decay": _ones(5), "ramp": _ones(5), "region": region, "state": _ones(2, 2, 5),
@@ -103,22 +107,35 @@ def _events(dtype: Any) -> Iterator[Call]:
     yield events.convolve_events, {
         "x": frozen(_ones(2, 1, 4, 5, 4, dtype=dtype)), "geometry": _geometry(),
         "packed": frozen(np.tile(matmul.pack(_ones(18, 3, dtype=dtype)), 2)), "groups": 2,
-        "example": 1, "lines": (1, 3), "room": events.Room(20, 2, dtype),
+        "examples": (0, 1), "lines": (1, 3), "room": events.Room(20, 2, dtype),
         "out": _ones(2, 20, 6, dtype=dtype),
+    }  # fmt: skip
+
+
+def _recurrent(dtype: Any) -> Iterator[Call]:
+    def packed(columns: int) -> Any:
+        return frozen(matmul.pack(_ones(5, columns, dtype=dtype)))
+
+    def shared(width: int) -> dict[str, Any]:
+        return {
+            "projected": frozen(_ones(2, 3, 5 * width, dtype=dtype)),
+            "functions": (activations.SIGMOID, activations.TANH), "mask": np.ones((2, 3), bool),
+            "span": (0, 3), "h": _ones(2, 5, dtype=dtype), "out": _ones(2, 3, 5, dtype=dtype),
+        }  # fmt: skip
+
+    yield recurrent.simple_rnn, {**shared(1), "packed": packed(5)}
+    yield recurrent.lstm, {**shared(4), "packed": packed(20), "carry": _ones(2, 5, dtype=dtype)}
+    yield recurrent.gru, {
+        **shared(3), "packed": packed(15), "bias": frozen(_ones(15, dtype=dtype)),
+    }  # fmt: skip
+    yield recurrent.gru_reset_before, {
+        **shared(3), "gates": packed(10), "candidates": packed(5),
     }  # fmt: skip
 
 
 def _geometry() -> Any:
     """Return a 3×3 window with padding, over 4×5 positions."""
     return np.array([[1, 3, 3], [1, 1, 1], [1, 1, 1], [0, 1, 1], [1, 4, 5]], np.intp)
-
-
-def _chain() -> Call:
-    row = dict.fromkeys(range(chain.FIELDS), 0)
-    row |= {chain.KIND: chain.LOWPASS, chain.INPUTS: 5, chain.UNITS: 5, chain.KEPT: 5}
-    program = chain.Program([[row[i] for i in range(chain.FIELDS)]], np.ones(0, "f4"), _ones(5))
-    x, out = _ones(2, 3, 5, dtype=np.float32), _ones(2, 15, dtype=np.float32)
-    return program.run, {"x": x, "steps": 3, "state": _ones(10), "out": out}
 
 
 def compile_all() -> None:

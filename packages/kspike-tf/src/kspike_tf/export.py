@@ -1,6 +1,7 @@
 """Export of trained models to ONNX.
 
-Keras' own ``model.export`` works too, for SavedModel, ONNX and LiteRT. Its ONNX files give the
+Keras' own ``model.export`` works too, for SavedModel, ONNX and LiteRT. Its LiteRT files need only
+operations that LiteRT has; spikes are the same, filters compute in float32. Its ONNX files give the
 same spikes, but layers without a seed draw the same voltages in every session, ``TimeDistributed``
 may be converted wrongly, and operations that ONNX lacks pass unnoticed.
 """
@@ -40,8 +41,9 @@ def to_onnx(
     are bit for bit those of Keras wherever the inputs of the spiking layers are. Batch and time
     stay dynamic where the model leaves them open. A variable ``dt`` becomes a constant, its
     value at the time of the export. A spiking layer without a seed draws fresh initial voltages
-    in ONNX too, from the runtime's own generator. (ONNX Runtime seeds that once in a process; call
-    ``onnxruntime.set_seed`` before a second session that is to draw others.)
+    in ONNX too, from the runtime's own generator: others at each run of a session. ONNX Runtime
+    seeds it once in a process, so the first runs of two sessions there draw the same voltages;
+    for others, call ``onnxruntime.set_seed`` with a number of your own before making the second.
 
     Parameters
     ----------

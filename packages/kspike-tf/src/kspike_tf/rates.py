@@ -46,6 +46,8 @@ class LayerRates:
         Root mean square difference of the two, in parts of the root mean square activation.
     seconds : float
         Length of the presentation.
+    neurons : int
+        Number of neurons.
     """
 
     name: str
@@ -58,6 +60,7 @@ class LayerRates:
     correlation: float
     error: float
     seconds: float
+    neurons: int
 
     @property
     def verdict(self) -> str:
@@ -225,6 +228,7 @@ def _measured(parts: Sequence[_Shown], steps: int) -> LayerRates:
         correlation=correlation(outputs, activations),
         error=relative_error(outputs, activations) if active.any() else 0.0,
         seconds=seconds,
+        neurons=rates.shape[1],
     )
 
 

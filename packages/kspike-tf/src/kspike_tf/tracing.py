@@ -5,6 +5,7 @@ function of an exporter is then on Python's stack. There is no hook for that in 
 the names of the exporters' packages are those of Keras 3.8 to 3.15, TensorFlow 2.18 to 2.21 and
 tf2onnx 1.17. Where a name changes, an export has both the kernels and plain operations, as the
 graphs of users' own functions do: a SavedModel works, ONNX and LiteRT need `plain_operations`.
+LiteRT gets operations of its own, for it has no float64.
 """
 
 from __future__ import annotations
@@ -19,23 +20,37 @@ import keras
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
 
-__all__ = ["exporter", "in_xla", "is_plain", "plain_operations"]
+__all__ = ["exporter", "in_xla", "is_of_keras", "is_plain", "plain_operations"]
 
 EXPORTERS = (
     keras.export.ExportArchive.__module__.rpartition(".")[0],  # all of Keras' formats
     "tensorflow.lite",
     "tf2onnx",
 )
-_plain = ContextVar("kspike_tf_plain_operations", default=False)
+KERAS = (keras.Model.fit.__module__, keras.Variable.__mro__[1].__module__)
+LITE_RT = "LiteRT"
+# Not None within `plain_operations`: the runtime, or "" for any.
+_plain: ContextVar[str | None] = ContextVar("kspike_tf_plain_operations", default=None)
 
 
 @contextmanager
-def plain_operations() -> Iterator[None]:
+def plain_operations(runtime: str | None = None) -> Iterator[None]:
     """Trace layers without XLA, and with operations that other runtimes know.
 
     Keras' and TensorFlow's exporters need no such help; a function that is traced first, and
     converted afterwards, does. The numbers are the same; only the initial voltages of a layer
     without a seed come from another generator.
+
+    Parameters
+    ----------
+    runtime : str, optional
+        "LiteRT" for a function that ``tf.lite`` is to convert: spikes stay the same, and filters
+        compute in float32.
+
+    Raises
+    ------
+    ValueError
+        If there are no operations for that runtime.
 
     Examples
     --------
@@ -45,7 +60,9 @@ def plain_operations() -> Iterator[None]:
     >>> is_plain()
     False
     """
-    token = _plain.set(True)
+    if runtime not in (None, LITE_RT):
+        raise ValueError(f"runtime must be None or {LITE_RT!r}. Received: runtime={runtime!r}")
+    token = _plain.set(runtime or "")
     try:
         yield
     finally:
@@ -65,7 +82,7 @@ def is_plain() -> bool:
     >>> is_plain()
     False
     """
-    return _plain.get() or exporter() is not None
+    return _plain.get() is not None or exporter() is not None
 
 
 def exporter() -> str | None:
@@ -74,28 +91,47 @@ def exporter() -> str | None:
     Returns
     -------
     str or None
-        None outside of exporters, and in `plain_operations`.
+        None outside of exporters; in `plain_operations`, the runtime that is named there.
 
     Examples
     --------
     >>> exporter() is None
     True
     """
-    if tf.executing_eagerly() or _plain.get():
+    if tf.executing_eagerly():
         return None
-    modules = set(_modules_on_stack())
+    if (runtime := _plain.get()) is not None:
+        return runtime or None
+    modules = set(_modules_on_stack(EXPORTERS))
     if not modules:
         return None
     if any("lite" in each for each in modules):
-        return "LiteRT"
+        return LITE_RT
     return "ONNX" if any("onnx" in each for each in modules) else "SavedModel"
 
 
-def _modules_on_stack() -> Iterator[str]:
+def is_of_keras() -> bool:
+    """Return whether Keras traces the function that is traced now: for `fit`, or to learn shapes.
+
+    Returns
+    -------
+    bool
+        Whether it is called from the module of `keras.Model.fit`, or from that of the backend's
+        variables, where Keras calls layers without data.
+
+    Examples
+    --------
+    >>> is_of_keras()
+    False
+    """
+    return any(_modules_on_stack(KERAS))
+
+
+def _modules_on_stack(names: tuple[str, ...]) -> Iterator[str]:
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         name = str(frame.f_globals.get("__name__"))
-        if name.startswith(EXPORTERS):
+        if name.startswith(names):
             yield name
         frame = frame.f_back
 

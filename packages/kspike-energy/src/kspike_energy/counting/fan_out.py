@@ -96,16 +96,6 @@ class FanOut:
             return int(total) if total.denominator == 1 else float(total)
         return float(rest) * float(scale)
 
-    def to_array(self) -> NDArray[np.float64]:
-        """Return the fan-out of every element as an array of the input's shape."""
-        result = np.full(self.shape, float(self.each))
-        for axis, factor in enumerate(self.factors):
-            values = np.asarray(factor, dtype=np.float64)
-            if values.ndim:
-                values = values.reshape(-1, *(1,) * (len(self.shape) - axis - 1))
-            result = result * values
-        return result
-
 
 @dataclass(frozen=True)
 class Windows:

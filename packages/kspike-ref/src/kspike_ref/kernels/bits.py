@@ -52,6 +52,12 @@ lowest_bit, number_of_bits = _of_bits("cttz"), _of_bits("ctpop")
 
 
 @kernel
+def lowest_bits(count: int) -> Any:
+    """Return a number of which the lowest bits are set, fewer than 64 of them."""
+    return (np.uint64(1) << np.uint64(count)) - np.uint64(1)
+
+
+@kernel
 def list_nonzero(
     x: Array, at: int, size: int, base: int, index: Array, values: Array, found: int
 ) -> int:
@@ -60,15 +66,19 @@ def list_nonzero(
     What is first is called ``base``. How many have been found then is returned.
     """
     whole = size - size % RUN
-    for first in range(0, whole, RUN):
+    # What is left is compared with what follows it in the array, if there is enough.
+    reach = size if at + whole + RUN <= x.size else whole
+    for first in range(0, reach, RUN):
         bits = nonzero_bits(x, at + first)
+        if first == whole:
+            bits &= lowest_bits(size - whole)
         while bits != np.uint64(0):
             i = first + lowest_bit(bits)
             index[found] = base + i
             values[found] = x[at + i]
             found += 1
             bits &= bits - np.uint64(1)
-    for i in range(whole, size):
+    for i in range(reach, size):
         if x[at + i] != 0:
             index[found] = base + i
             values[found] = x[at + i]

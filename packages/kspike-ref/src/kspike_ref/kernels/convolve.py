@@ -24,27 +24,63 @@ def gather(
     x: Array, geometry: Array, first: int, last: int, channel: int, channels: int, rows: Array
 ) -> None:
     """Copy what output positions ``first`` to ``last`` see of one example, a row each."""
-    size, stride, rate, pad, out = geometry
-    for position in range(first, last):
-        ow = position % out[2]
-        oh = (position // out[2]) % out[1]
-        od = position // (out[2] * out[1])
-        row = rows[position - first]
-        at = 0
-        for kd in range(size[0]):
-            d = od * stride[0] + kd * rate[0] - pad[0]
-            for kh in range(size[1]):
-                h = oh * stride[1] + kh * rate[1] - pad[1]
-                inside = 0 <= d < x.shape[0] and 0 <= h < x.shape[1]
-                for kw in range(size[2]):
-                    w = ow * stride[2] + kw * rate[2] - pad[2]
-                    if inside and 0 <= w < x.shape[2]:
-                        for c in range(channels):
-                            row[at + c] = x[d, h, w, channel + c]
-                    else:
-                        for c in range(channels):
-                            row[at + c] = 0
-                    at += channels
+    depth, height, width, step = x.shape
+    flat, target = x.reshape(-1), rows.reshape(-1)
+    pad, stride, rate = geometry[3, 2], geometry[1, 2], geometry[2, 2]
+    wide, high = geometry[4, 2], geometry[4, 1]
+    taps = geometry[0, 2]
+    # Taps side by side see inputs side by side: they are copied together.
+    is_dense = rate == 1 and channels == step
+    length = taps * channels
+    ow, oh, od = first % wide, first // wide % high, first // (wide * high)
+    to = 0
+    for _ in range(first, last):
+        w = ow * stride - pad
+        is_inside = is_dense and w >= 0 and w + taps <= width
+        for kd in range(geometry[0, 0]):
+            d = od * geometry[1, 0] + kd * geometry[2, 0] - geometry[3, 0]
+            for kh in range(geometry[0, 1]):
+                h = oh * geometry[1, 1] + kh * geometry[2, 1] - geometry[3, 1]
+                line = (d * height + h) * width
+                if not (0 <= d < depth and 0 <= h < height):
+                    for i in range(length):
+                        target[to + i] = 0
+                elif is_inside:
+                    at = (line + w) * step
+                    for i in range(length):
+                        target[np.uintp(to + i)] = flat[np.uintp(at + i)]  # not from the end
+                else:
+                    part = (step, channel, channels)
+                    gather_line(flat, line, width, w, (taps, rate), part, target, to)
+                to += length
+        ow += 1
+        if ow == wide:
+            ow, oh = 0, oh + 1
+        if oh == high:
+            oh, od = 0, od + 1
+
+
+@kernel
+def gather_line(
+    flat: Array, line: int, width: int, w: int, taps: Any, part: Any, target: Array, to: int
+) -> None:
+    """Copy what the taps along a line see, from position ``w`` on; 0 where it is outside.
+
+    ``taps`` is how many there are, and how far apart; ``part`` is the number of channels of a
+    position, the first to copy, and how many.
+    """
+    count, rate = taps
+    step, channel, channels = part
+    for _ in range(count):
+        if 0 <= w < width:
+            at = (line + w) * step + channel
+            for c in range(channels):
+                target[to + c] = flat[at + c]
+        else:
+            for c in range(channels):
+                target[to + c] = 0
+        to += channels
+        w += rate
 
 
 @kernel
@@ -188,6 +224,14 @@ def convolve(x: Array, geometry: Array, packed: Array, groups: int, out: Array) 
     TypeError, ValueError
         If an argument is of another type, shape or memory layout.
     """
+    loop, *arguments = convolve_call(x, geometry, packed, groups, out)
+    loop(*arguments)
+
+
+def convolve_call(
+    x: Array, geometry: Array, packed: Array, groups: int, out: Array
+) -> tuple[Any, ...]:
+    """Return the loop of `convolve` and its arguments, checked."""
     dtype, extent, taps = _check(x, geometry)
     channels, filters = x.shape[4], _last("out", out, 3)
     if checks.integer("groups", groups, 1) and (channels % groups or filters % groups):
@@ -197,7 +241,7 @@ def convolve(x: Array, geometry: Array, packed: Array, groups: int, out: Array) 
     each = packed_size(depth, filters // groups, dtype)
     checks.read("packed", packed, dtype, (groups, each))
     rows = np.empty((min(positions, _ROWS), depth), dtype)
-    convolve_loop(x, geometry, packed, panel_width(dtype), groups, rows, out)
+    return convolve_loop, x, geometry, packed, panel_width(dtype), groups, rows, out
 
 
 def depthwise(x: Array, geometry: Array, weights: Array, out: Array) -> None:
@@ -266,9 +310,15 @@ def pool(x: Array, geometry: Array, is_maximum: bool, out: Array) -> None:
     TypeError, ValueError
         If an argument is of another type, shape or memory layout.
     """
+    loop, *arguments = pool_call(x, geometry, is_maximum, out)
+    loop(*arguments)
+
+
+def pool_call(x: Array, geometry: Array, is_maximum: bool, out: Array) -> tuple[Any, ...]:
+    """Return the loop of `pool` and its arguments, checked."""
     dtype, extent, _ = _check(x, geometry)
     checks.write("out", out, dtype, (x.shape[0], *extent, x.shape[4]))
-    pool_loop(x, geometry, bool(is_maximum), out)
+    return pool_loop, x, geometry, bool(is_maximum), out
 
 
 def _check(x: Array, geometry: Array) -> tuple[Any, list[int], int]:

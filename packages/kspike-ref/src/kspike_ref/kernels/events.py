@@ -13,16 +13,25 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.kernels import checks, kernel
-from kspike_ref.kernels.bits import RUN, list_nonzero, nonzero_bits, number_of_bits
-from kspike_ref.kernels.matmul import events_1, events_2, packed_size, panel_width
+from kspike_ref.kernels.bits import RUN, list_nonzero, lowest_bits, nonzero_bits, number_of_bits
+from kspike_ref.kernels.matmul import packed_size, panel_width
+from kspike_ref.kernels.tiles import events_1, events_2
 
 Array = Any
+Range = tuple[int, int]
 
 
 @kernel
 def count_loop(x: Array) -> int:
     """Return how many values of a flat array are not zero."""
     return count_between(x, 0, x.size)
+
+
+def count_call(x: Array) -> tuple[Any, ...]:
+    """Return the loop of `count` and its arguments, checked."""
+    dtype = checks.floats("x", x, 1)
+    checks.read("x", x, dtype, x.shape)
+    return count_loop, x
 
 
 @kernel
@@ -32,6 +41,8 @@ def count_between(x: Array, first: int, last: int) -> int:
     while i + RUN <= last:
         events += number_of_bits(nonzero_bits(x, i))
         i += RUN
+    if i < last and i + RUN <= x.size:
+        return events + number_of_bits(nonzero_bits(x, i) & lowest_bits(last - i))
     while i < last:
         events += x[i] != 0
         i += 1
@@ -60,14 +71,14 @@ def count_reached_loop(
 
 @kernel
 def list_events(
-    x: Array, at: int, positions: int, channels: int, step: int, line: int, starts: Array,
-    index: Array, values: Array,
-) -> None:  # fmt: skip
+    x: Array, at: int, positions: int, sizes: Any, starts: Array, index: Array, values: Array
+) -> None:
     """List what is not zero: which input of its line it is, and its value.
 
-    The ``channels`` of a position begin ``step`` numbers after those of the one before. The events
-    of position p are from ``starts[p]`` up to ``starts[p + 1]``.
+    ``sizes`` are the channels of a position, how far positions are apart, and the inputs of a line.
+    The events of position p are from ``starts[p]`` up to ``starts[p + 1]``.
     """
+    channels, step, line = sizes
     events, base = 0, 0
     for position in range(positions):
         starts[position] = events
@@ -109,26 +120,29 @@ def add_events(
 
 @kernel
 def add_line(
-    events: Any, starts: Array, line: int, length: int, channels: int, geometry: Array,
-    matrix: Any, row: int, out: Array, to: int, step: int, scratch: Array,
+    events: Any, starts: Array, line: Any, geometry: Array, matrix: Any, out: Array, place: Any,
+    scratch: Array,
 ) -> int:  # fmt: skip
     """Add the events of an input line to an output line; return how many met a tap.
 
-    ``line`` is the first position of ``length``. ``matrix`` is an array, where a group's matrix
-    begins in it, the matrix' rows, the width of its panels, how many there are, and how many
-    columns are left; ``row`` is the first for the taps that see this line. Taps side by side see
+    ``line`` is its first position, how many it has, their channels, and the matrix' first row for
+    the taps that see it. ``matrix`` is an array, where a group's matrix begins in it, the matrix'
+    rows, the width of its panels, how many there are, and how many columns are left. ``place`` is
+    where the output line begins, and how far its positions are apart. Taps side by side see
     positions side by side, and their rows are as far apart as the indices of events: for all of
     them it is one sum.
     """
+    begin, length, channels, row = line
+    to, step = place
     taps, stride, rate, pad = geometry[0, 2], geometry[1, 2], geometry[2, 2], geometry[3, 2]
     together = taps if rate == 1 else 1
     met = 0
-    for place in range(geometry[4, 2]):
+    for at in range(geometry[4, 2]):
         k = 0
         while k < taps:
-            position = place * stride - pad + k * rate
-            first = starts[line + min(max(position, 0), length)]
-            last = starts[line + min(max(position + together, 0), length)]
+            position = at * stride - pad + k * rate
+            first = starts[begin + min(max(position, 0), length)]
+            last = starts[begin + min(max(position + together, 0), length)]
             if last > first:
                 met += last - first
                 own = row + (k - position) * channels
@@ -139,46 +153,62 @@ def add_line(
 
 
 @kernel
-def convolve_events_loop(
-    x: Array, shape: Array, geometry: Array, packed: Array, width: int, filters: int,
-    example: int, part: Array, room: Any, out: Array,
+def add_lines(
+    events: Any, starts: Array, shape: Array, geometry: Array, matrix: Any, out: Array, part: Any,
+    scratch: Array,
 ) -> int:  # fmt: skip
-    """Add the convolution of one example to some lines of its output.
+    """Add the events of a group of channels to some lines of an example's output.
 
-    ``shape`` is depth, height, width and channels of each group, and the number of groups;
-    ``packed`` holds each group's ``(taps·channels, filters)``, as `kernels.matmul.pack` returns
-    them in panels of ``width``; ``part`` is a range of lines of ``out``, which is flat and holds
-    all examples. An output takes its terms in the order of taps and channels, as in a matrix
-    product. How often events meet a tap is returned.
+    ``part`` is the first line, the one after the last, and where the group's filters begin.
+    """
+    depth, height, length, channels = shape[0], shape[1], shape[2], shape[3]
+    step = shape[4] * shape[5]
+    heights, widths, high, wide = geometry[0, 1], geometry[0, 2], geometry[4, 1], geometry[4, 2]
+    met = 0
+    for line in range(part[0], part[1]):
+        place = (part[2] + line * wide * step, step)
+        for i in range(geometry[0, 0]):
+            d = line // high * geometry[1, 0] - geometry[3, 0] + i * geometry[2, 0]
+            for j in range(heights):
+                h = line % high * geometry[1, 1] - geometry[3, 1] + j * geometry[2, 1]
+                if 0 <= d < depth and 0 <= h < height:
+                    row = (i * heights + j) * widths * channels
+                    seen = ((d * height + h) * length, length, channels, row)
+                    met += add_line(events, starts, seen, geometry, matrix, out, place, scratch)
+    return met
+
+
+@kernel
+def convolve_events_loop(
+    x: Array, shape: Array, geometry: Array, packed: Array, part: Array, room: Any, out: Array
+) -> int:
+    """Add the convolution of some examples to some lines of their outputs.
+
+    ``shape`` is depth, height, width and channels of each group, the number of groups, the filters
+    of each, and the width of a panel; ``packed`` holds each group's ``(taps·channels, filters)``,
+    as `kernels.matmul.pack` returns them; ``part`` is the first example and the one after the last,
+    and likewise the lines of ``out``, which is flat and holds all examples. An output takes its
+    terms in the order of taps and channels, as in a matrix product. How often events meet a tap is
+    returned.
 
     ``room`` is what `list_events` writes, and a panel: Numba would count the references to arrays
     of its own at each call, which takes longer than to add an event.
     """
-    depth, height, length, channels, groups = shape[0], shape[1], shape[2], shape[3], shape[4]
-    positions, heights, widths = depth * height * length, geometry[0, 1], geometry[0, 2]
+    channels, groups, filters, width = shape[3], shape[4], shape[5], shape[6]
+    positions = shape[0] * shape[1] * shape[2]
     starts, index, values, scratch = room
-    rows = geometry[0, 0] * heights * widths * channels
-    step, high, wide = groups * filters, geometry[4, 1], geometry[4, 2]
+    rows = geometry[0, 0] * geometry[0, 1] * geometry[0, 2] * channels
+    size = geometry[4, 0] * geometry[4, 1] * geometry[4, 2] * groups * filters
+    sizes = (channels, groups * channels, shape[2] * channels)
     met = 0
-    for group in range(groups):
-        at = (example * positions * groups + group) * channels
-        list_events(
-            x, at, positions, channels, groups * channels, length * channels, starts, index, values
-        )
-        begin = group * (packed.size // groups)
-        matrix = (packed, begin, rows, width, filters // width, filters % width)
-        for line in range(part[0], part[1]):
-            to = (example * geometry[4, 0] * high + line) * wide * step + group * filters
-            for i in range(geometry[0, 0]):
-                d = line // high * geometry[1, 0] - geometry[3, 0] + i * geometry[2, 0]
-                for j in range(heights):
-                    h = line % high * geometry[1, 1] - geometry[3, 1] + j * geometry[2, 1]
-                    if 0 <= d < depth and 0 <= h < height:
-                        met += add_line(
-                            (index, values), starts, (d * height + h) * length, length, channels,
-                            geometry, matrix, (i * heights + j) * widths * channels,
-                            out, to, step, scratch,
-                        )  # fmt: skip
+    for example in range(part[0], part[1]):
+        for group in range(groups):
+            at = (example * positions * groups + group) * channels
+            list_events(x, at, positions, sizes, starts, index, values)
+            begin = group * (packed.size // groups)
+            matrix = (packed, begin, rows, width, filters // width, filters % width)
+            lines = (part[2], part[3], example * size + group * filters)
+            met += add_lines((index, values), starts, shape, geometry, matrix, out, lines, scratch)
     return met
 
 
@@ -195,9 +225,8 @@ def count(x: Array) -> int:
     TypeError, ValueError
         If it is of another type, shape or memory layout.
     """
-    dtype = checks.floats("x", x, 1)
-    checks.read("x", x, dtype, x.shape)
-    return int(count_loop(x))
+    loop, *arguments = count_call(x)
+    return int(loop(*arguments))
 
 
 def count_reached(
@@ -256,10 +285,10 @@ class Room:
 
 
 def convolve_events(
-    x: Array, geometry: Array, packed: Array, groups: int, example: int, lines: tuple[int, int],
+    x: Array, geometry: Array, packed: Array, groups: int, examples: Range, lines: Range,
     room: Room, out: Array,
 ) -> int:  # fmt: skip
-    """Add the convolution of one example to some lines of its output.
+    """Add the convolution of some examples to some lines of their outputs.
 
     Parameters
     ----------
@@ -269,10 +298,10 @@ def convolve_events(
         Kernel size, stride, dilation, padding before, and output size along each axis.
     packed : (size,) ndarray
         Each group's matrix ``(taps·channels, filters)``, as `kernels.matmul.pack` returns it.
-    groups, example : int
-        How many groups of channels there are, and which example to work on.
-    lines : tuple of int
-        The first line of the output, and the one after the last.
+    groups : int
+        How many groups of channels there are.
+    examples, lines : tuple of int
+        The first to work on, and the one after the last; lines are those of an output.
     room : Room
         For the positions of ``x`` and the channels of a group.
     out : (batch, positions, filters of all groups) ndarray
@@ -300,18 +329,20 @@ def convolve_events(
     depth = math.prod(size) * (channels // groups)
     each = packed_size(depth, filters // groups, dtype)
     checks.read("packed", packed, dtype, (groups * each,))
-    checks.between("example", checks.integer("example", example), example + 1, batch)
-    checks.between("lines", lines[0], lines[1], extent[0] * extent[1])
+    for name, pair, end in (("examples", examples, batch), ("lines", lines, extent[0] * extent[1])):
+        if type(pair) is not tuple or len(pair) != 2:
+            raise TypeError(f"{name} must be two numbers. Received: {pair!r}")
+        checks.between(name, pair[0], pair[1], end)
     positions = math.prod(spatial)
     if type(room) is not Room or (room.positions, room.size, room.dtype) != (
         positions, positions * (channels // groups), dtype,
     ):  # fmt: skip
         raise ValueError("room must be for the positions, channels and type of x")
-    shape = np.array([*spatial, channels // groups, groups], np.intp)
-    part = np.array(lines, np.intp)
+    each_group = (channels // groups, groups, filters // groups, panel_width(dtype))
+    shape = np.array([*spatial, *each_group], np.intp)
+    part = np.array([*examples, *lines], np.intp)
     return int(
         convolve_events_loop(
-            x.reshape(-1), shape, geometry, packed, panel_width(dtype), filters // groups,
-            example, part, room.arrays, out.reshape(-1),
+            x.reshape(-1), shape, geometry, packed, part, room.arrays, out.reshape(-1)
         )
-    )  # fmt: skip
+    )

@@ -16,173 +16,65 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding as llvm  # type: ignore[import-not-found]
 import numpy as np
-from llvmlite import ir  # type: ignore[import-not-found]
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from kspike_ref.kernels import checks, kernel
 from kspike_ref.kernels.bits import list_nonzero
 from kspike_ref.kernels.memory import aligned
+from kspike_ref.kernels.tiles import (
+    BYTES,
+    TALL,
+    events_1,
+    events_2,
+    four_1,
+    four_2,
+    one_1,
+    one_2,
+    tall_1,
+    tall_2,
+)
 
 Array = Any
 
-_WIDE = "avx512f" in llvm.get_host_cpu_features() and llvm.get_host_cpu_features()["avx512f"]
-_BYTES = 64 if _WIDE else 32  # of a vector register
-_TALL = 6 if _WIDE else 4  # rows of a register tile: its sums take 24 of 32, or 16 of 16 registers
 _DEPTH = 512  # terms of a block: 24 kB of rows in the L1 cache, a panel of 64 kB in L2
 _ROWS = 240  # rows of a block, whose 480 kB stay in the L2 cache while panels pass
 
 
-def _tile(rows: int, vectors: int, gathered: bool = False) -> Any:
-    """Make a function that adds a product to ``rows`` × ``vectors`` registers of results.
-
-    It takes the rows' array, where to start and how far rows are apart; a packed panel and where to
-    start; the results, likewise; the number of terms; and for gathered terms, the panel's rows that
-    they meet, which start where the terms do.
-    """
-
-    def tile(
-        _: Any, a: Any, at: Any, step: Any, b: Any, bt: Any, c: Any, ct: Any, far: Any, depth: Any,
-        index: Any,
-    ) -> Any:  # fmt: skip
-        i = types.intp
-        signature = types.void(a, i, i, b, i, c, i, i, i, index)
-
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            emit = _Emitter(context, builder, sig, args, rows, vectors)
-            emit.product(gathered)
-            return context.get_dummy_value()
-
-        return signature, codegen
-
-    tile.__name__ = f"tile_{rows}_{vectors}_{gathered}"
-    return intrinsic(tile)
-
-
-class _Emitter:
-    """Writes the loop of a register tile in LLVM's language."""
-
-    def __init__(
-        self, context: Any, builder: Any, sig: Any, args: Any, rows: int, vectors: int
-    ) -> None:
-        def data(i: int) -> Any:
-            return context.make_array(sig.args[i])(context, builder, args[i]).data
-
-        self.builder = builder
-        self.rows, self.vectors = rows, vectors
-        self.element = context.get_value_type(sig.args[0].dtype)
-        self.size = context.get_abi_sizeof(self.element)
-        self.width = _BYTES // self.size
-        self.vector = ir.VectorType(self.element, self.width)
-        self.word = ir.IntType(64)
-        _, at, step, _, bt, _, ct, far, self.depth, _ = args
-        self.a = [
-            builder.gep(data(0), [builder.add(at, builder.mul(step, self.word(r)))])
-            for r in range(rows)
-        ]
-        self.b = builder.gep(data(3), [bt])
-        self.c = [
-            [
-                builder.gep(
-                    data(5), [builder.add(ct, builder.add(builder.mul(far, self.word(r)), at_v))]
-                )
-                for at_v in (self.word(v * self.width) for v in range(vectors))
-            ]
-            for r in range(rows)
-        ]
-        self.index = builder.gep(data(9), [at])
-        name = f"llvm.fma.v{self.width}f{8 * self.size}"
-        self.fma = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(self.vector, [self.vector] * 3), name
-        )
-
-    def product(self, gathered: bool) -> None:
-        """Load the results, add every term, store them."""
-        builder = self.builder
-        results = [[self._load(p, self.size) for p in row] for row in self.c]
-        before = builder.block
-        loop = builder.append_basic_block("terms")
-        after = builder.append_basic_block("stored")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        k = builder.phi(self.word)
-        k.add_incoming(self.word(0), before)
-        sums = [[builder.phi(self.vector) for _ in row] for row in results]
-        row_of_b = builder.load(builder.gep(self.index, [k])) if gathered else k
-        at = builder.mul(row_of_b, self.word(self.vectors * self.width))
-        weights = [
-            self._load(builder.gep(self.b, [builder.add(at, self.word(v * self.width))]), self.size)
-            for v in range(self.vectors)
-        ]
-        new = []
-        for a_row, row in zip(self.a, sums, strict=True):
-            x = self._splat(builder.load(builder.gep(a_row, [k])))
-            new.append(
-                [builder.call(self.fma, [x, w, s]) for w, s in zip(weights, row, strict=True)]
-            )
-        following = builder.add(k, self.word(1))
-        k.add_incoming(following, loop)
-        for row, old, updated in zip(sums, results, new, strict=True):
-            for phi, first, last in zip(row, old, updated, strict=True):
-                phi.add_incoming(first, before)
-                phi.add_incoming(last, loop)
-        builder.cbranch(builder.icmp_signed("<", following, self.depth), loop, after)
-        builder.position_at_end(after)
-        for row, places in zip(new, self.c, strict=True):
-            for value, place in zip(row, places, strict=True):
-                store = builder.store(value, builder.bitcast(place, self.vector.as_pointer()))
-                store.align = self.size
-
-    def _load(self, place: Any, align: int) -> Any:
-        load = self.builder.load(self.builder.bitcast(place, self.vector.as_pointer()))
-        load.align = align
-        return load
-
-    def _splat(self, value: Any) -> Any:
-        undefined = ir.Constant(self.vector, ir.Undefined)
-        first = self.builder.insert_element(undefined, value, ir.IntType(32)(0))
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.width), None)
-        return self.builder.shuffle_vector(first, undefined, lanes)
-
-
-_tall_2, _tall_1 = _tile(_TALL, 2), _tile(_TALL, 1)
-_four_2, _four_1 = _tile(4, 2), _tile(4, 1)
-_one_2, _one_1 = _tile(1, 2), _tile(1, 1)
-# One row of events with a panel of two vectors, and of one.
-events_2, events_1 = _tile(1, 2, gathered=True), _tile(1, 1, gathered=True)
-
-
 @kernel
 def _panel(
-    a: Array, at: int, step: int, rows: int, b: Array, bt: int, c: Array, ct: int, far: int,
-    depth: int, wide: bool,
-) -> None:  # fmt: skip
-    """Multiply rows with one panel; results are as far apart as ``far``."""
+    a: Array, start: Any, rows: int, b: Array, bt: int, c: Array, target: Any, depth: int
+) -> None:
+    """Multiply rows with one panel.
+
+    ``start`` is where the rows begin and how far they are apart; ``target`` the same of the
+    results, and whether the panel is two vectors wide.
+    """
+    at, step = start
+    to, far, wide = target
     row = 0
     while row < rows:
         left = rows - row
-        start, to = at + row * step, ct + row * far
-        if left >= _TALL:
+        if left >= TALL:
             if wide:
-                _tall_2(a, start, step, b, bt, c, to, far, depth, b)
+                tall_2(a, at, step, b, bt, c, to, far, depth, b)
             else:
-                _tall_1(a, start, step, b, bt, c, to, far, depth, b)
-            row += _TALL
+                tall_1(a, at, step, b, bt, c, to, far, depth, b)
+            taken = TALL
         elif left >= 4:
             if wide:
-                _four_2(a, start, step, b, bt, c, to, far, depth, b)
+                four_2(a, at, step, b, bt, c, to, far, depth, b)
             else:
-                _four_1(a, start, step, b, bt, c, to, far, depth, b)
-            row += 4
+                four_1(a, at, step, b, bt, c, to, far, depth, b)
+            taken = 4
         else:
             if wide:
-                _one_2(a, start, step, b, bt, c, to, far, depth, b)
+                one_2(a, at, step, b, bt, c, to, far, depth, b)
             else:
-                _one_1(a, start, step, b, bt, c, to, far, depth, b)
-            row += 1
+                one_1(a, at, step, b, bt, c, to, far, depth, b)
+            taken = 1
+        row += taken
+        at += taken * step
+        to += taken * far
 
 
 @kernel
@@ -213,12 +105,13 @@ def multiply_loop(a: Array, packed: Array, width: int, out: Array) -> None:
                 bt = first * depth + k * taken
                 at = top * step + k
                 if left >= taken:
-                    _panel(a, at, step, count, packed, bt, out, top * far + first, far, terms, wide)
+                    target = (top * far + first, far, wide)
+                    _panel(a, (at, step), count, packed, bt, out, target, terms)
                     continue
                 part = out[top : top + count, first:columns]
                 scratch[:, left:] = 0
                 _copy(part, scratch, count, left)
-                _panel(a, at, step, count, packed, bt, scratch, 0, width, terms, wide)
+                _panel(a, (at, step), count, packed, bt, scratch, (0, width, wide), terms)
                 _copy(scratch, part, count, left)
 
 
@@ -280,7 +173,13 @@ def multiply(a: Array, packed: Array, out: Array) -> None:
     TypeError, ValueError
         If an argument is of another type, shape or memory layout.
     """
-    multiply_loop(a, packed, _check(a, packed, out), out)
+    loop, *arguments = multiply_call(a, packed, out)
+    loop(*arguments)
+
+
+def multiply_call(a: Array, packed: Array, out: Array) -> tuple[Any, ...]:
+    """Return the loop of `multiply` and its arguments, checked."""
+    return multiply_loop, a, packed, _check(a, packed, out), out
 
 
 def multiply_events(a: Array, packed: Array, out: Array) -> int:
@@ -291,10 +190,15 @@ def multiply_events(a: Array, packed: Array, out: Array) -> int:
     int
         How many values of ``a`` are not 0.
     """
-    width = _check(a, packed, out)
-    depth = a.shape[1]
+    loop, *arguments = multiply_events_call(a, packed, out)
+    return int(loop(*arguments))
+
+
+def multiply_events_call(a: Array, packed: Array, out: Array) -> tuple[Any, ...]:
+    """Return the loop of `multiply_events` and its arguments, checked."""
+    width, depth = _check(a, packed, out), a.shape[1]
     index, values = np.empty(depth, np.intp), np.empty(depth, a.dtype)
-    return int(multiply_events_loop(a, packed, width, depth, out, index, values))
+    return multiply_events_loop, a, packed, width, depth, out, index, values
 
 
 def _check(a: Array, packed: Array, out: Array) -> int:
@@ -311,7 +215,7 @@ def _check(a: Array, packed: Array, out: Array) -> int:
 
 def panel_width(dtype: Any) -> int:
     """Return the columns of a full panel: two vector registers."""
-    return 2 * _BYTES // int(np.dtype(dtype).itemsize)
+    return 2 * BYTES // int(np.dtype(dtype).itemsize)
 
 
 _WIDTHS = {dtype: panel_width(dtype) for dtype in (checks.FLOAT32, checks.FLOAT64)}

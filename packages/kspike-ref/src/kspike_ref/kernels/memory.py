@@ -28,9 +28,9 @@ def aligned(values: NDArray[Number]) -> NDArray[Number]:
     """
     room = np.empty(values.nbytes + LINE, np.uint8)
     first = -room.ctypes.data % LINE
-    copy = room[first : first + values.nbytes].view(values.dtype).reshape(values.shape)
-    copy[...] = values
-    return copy
+    made = room[first : first + values.nbytes].view(values.dtype).reshape(values.shape)
+    made[...] = values
+    return made
 
 
 def frozen(values: NDArray[Number]) -> NDArray[Number]:

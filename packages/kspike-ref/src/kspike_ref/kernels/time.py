@@ -20,6 +20,7 @@ from kspike_ref.kernels import checks, kernel
 
 Array = Any  # Numba specialises on the data type: float32 or float64
 Region = tuple[int, int, int, int]
+Call = tuple[Any, ...]  # a compiled loop, and its arguments
 
 TICK = 2.0**-32  # the grid of the voltage
 L1_UNITS = 512  # for which the state and coefficients of `alpha_loop` fill half of an L1 cache
@@ -27,9 +28,13 @@ L1_UNITS = 512  # for which the state and coefficients of `alpha_loop` fill half
 
 @kernel
 def spike_loop(
-    x: Array, gain: float, height: float, region: Region, voltage: Array, out: Array
-) -> None:
-    """Integrate ``x`` on the voltage grid; ``gain`` is dt·2³², ``height`` is 1/dt."""
+    x: Array, gain: float, height: float, rectifies: bool, region: Region, voltage: Array,
+    out: Array,
+) -> None:  # fmt: skip
+    """Integrate ``x`` on the voltage grid; ``gain`` is dt·2³², ``height`` is 1/dt.
+
+    Where it ``rectifies``, negative rates are taken as 0.
+    """
     first_row, last_row, first, last = region
     moving = min(1, x.shape[1] - 1)
     for row in range(first_row, last_row):
@@ -38,7 +43,8 @@ def spike_loop(
             rates = x[row, t * moving, first:last]
             spikes = out[row, t, first:last]
             for i in range(v.size):
-                a = v[i] + np.rint(np.float64(rates[i]) * gain) * TICK  # an exact product
+                rate = max(rates[i], rates.dtype.type(0)) if rectifies else rates[i]
+                a = v[i] + np.rint(np.float64(rate) * gain) * TICK  # an exact product
                 n = np.floor(a)
                 v[i] = a - n
                 spikes[i] = n  # to the output's precision first: the product is rounded there
@@ -109,6 +115,20 @@ def alpha_loop(
 
 
 @kernel
+def mean_loop(x: Array, steps: int, total: Array, count: Array, out: Array) -> None:
+    """Fill ``out`` with the means so far, in the order of the steps."""
+    moving = min(1, x.shape[1] - 1)
+    for row in range(x.shape[0]):
+        sums = total[row]
+        for t in range(steps):
+            for i in range(sums.size):
+                sums[i] += x[row, t * moving, i]
+        count[row] += steps
+        for i in range(sums.size):
+            out[row, i] = sums[i] / count[row]
+
+
+@kernel
 def alpha_pair(
     x0: Array, x1: Array, e: Array, es: Array, y: Array, p: Array, out0: Array, out1: Array
 ) -> None:
@@ -150,9 +170,19 @@ def spike(x: Array, gain: float, height: float, region: Region, voltage: Array, 
     TypeError, ValueError
         If an argument is of another type, shape or memory layout.
     """
+    loop, *arguments = spike_call(x, gain, height, False, region, voltage, out)
+    loop(*arguments)
+
+
+def spike_call(
+    x: Array, gain: float, height: float, rectifies: bool, region: Region, voltage: Array,
+    out: Array,
+) -> Call:  # fmt: skip
+    """Return the loop of `spike` and its arguments, checked; negative rates may be taken as 0."""
     rows, units = _check(x, region, out)
     checks.write("voltage", voltage, checks.FLOAT64, (rows, units))
-    spike_loop(x, float(gain), out.dtype.type(height), region, voltage, out)
+    scale = out.dtype.type(height)
+    return spike_loop, x, float(gain), scale, bool(rectifies), region, voltage, out
 
 
 def lowpass(x: Array, decay: Array, region: Region, level: Array, out: Array) -> None:
@@ -176,10 +206,53 @@ def lowpass(x: Array, decay: Array, region: Region, level: Array, out: Array) ->
     TypeError, ValueError
         If an argument is of another type, shape or memory layout.
     """
+    loop, *arguments = lowpass_call(x, decay, region, level, out)
+    loop(*arguments)
+
+
+def lowpass_call(x: Array, decay: Array, region: Region, level: Array, out: Array) -> Call:
+    """Return the loop of `lowpass` and its arguments, checked."""
     rows, units = _check(x, region, out)
     checks.read("decay", decay, checks.FLOAT64, (units,))
     checks.write("level", level, checks.FLOAT64, (rows, units))
-    lowpass_loop(x, decay, region, level, out)
+    return lowpass_loop, x, decay, region, level, out
+
+
+def mean(x: Array, steps: int, total: Array, count: Array, out: Array) -> None:
+    """Fill ``out`` with the means over the steps so far.
+
+    Parameters
+    ----------
+    x : (rows, steps, units) or (rows, 1, units) ndarray
+        Float32 or float64.
+    steps : int
+        How many steps there are; a single one of ``x`` is presented so often.
+    total : (rows, units) ndarray
+        The sum so far, float64; updated.
+    count : (rows,) ndarray
+        The number of steps so far, float64; updated.
+    out : (rows, units) ndarray
+        Of the type of ``x``; filled.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another type, shape or memory layout.
+    """
+    loop, *arguments = mean_call(x, steps, total, count, out)
+    loop(*arguments)
+
+
+def mean_call(x: Array, steps: int, total: Array, count: Array, out: Array) -> Call:
+    """Return the loop of `mean` and its arguments, checked."""
+    dtype = checks.floats("out", out, 2)
+    rows, units = out.shape
+    checks.write("out", out, dtype, (rows, units))
+    given = checks.integer("steps", steps)
+    checks.read("x", x, dtype, (rows, 1 if _is_one_step(x) else given, units))
+    checks.write("total", total, checks.FLOAT64, (rows, units))
+    checks.write("count", count, checks.FLOAT64, (rows,))
+    return mean_loop, x, steps, total, count, out
 
 
 def alpha(x: Array, decay: Array, ramp: Array, region: Region, state: Array, out: Array) -> None:
@@ -203,11 +276,19 @@ def alpha(x: Array, decay: Array, ramp: Array, region: Region, state: Array, out
     TypeError, ValueError
         If an argument is of another type, shape or memory layout.
     """
+    loop, *arguments = alpha_call(x, decay, ramp, region, state, out)
+    loop(*arguments)
+
+
+def alpha_call(
+    x: Array, decay: Array, ramp: Array, region: Region, state: Array, out: Array
+) -> Call:
+    """Return the loop of `alpha` and its arguments, checked."""
     rows, units = _check(x, region, out)
     checks.read("decay", decay, checks.FLOAT64, (units,))
     checks.read("ramp", ramp, checks.FLOAT64, (units,))
     checks.write("state", state, checks.FLOAT64, (rows, 2, units))
-    alpha_loop(x, decay, ramp, region, state, out)
+    return alpha_loop, x, decay, ramp, region, state, out
 
 
 def _check(x: Array, region: Region, out: Array) -> tuple[int, int]:

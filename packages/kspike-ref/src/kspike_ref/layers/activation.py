@@ -11,10 +11,12 @@ import numpy as np
 
 from kspike_ref import activations, dtypes
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask, mixing
-from kspike_ref.layers.own import own_activation
+from kspike_ref.layers.own import OwnActivation, own_activation
 from kspike_ref.layers.registry import create, known
+from kspike_ref.running.binder import Binder
 from kspike_ref.saved.archive import ArchiveError, Weights
 from kspike_ref.saved.limits import budget
+from kspike_ref.softmax import softmax
 
 Function = Callable[[Array], Array]
 
@@ -48,7 +50,7 @@ def activation(config: Any) -> Function:
             layer.is_carried = True
         return layer
     if isinstance(config, Mapping) and config.get("config") == "keras2>hard_sigmoid":
-        return _hard_sigmoid_of_keras_2
+        return hard_sigmoid_of_keras_2
     try:
         return activations.get(config)
     except ValueError as error:
@@ -64,11 +66,43 @@ def activation(config: Any) -> Function:
         ) from error
 
 
-def _hard_sigmoid_of_keras_2(x: Array) -> Array:
+def hard_sigmoid_of_keras_2(x: Array) -> Array:
     """clip(0.2·x + 0.5, 0, 1)."""
     y: Array = x * x.dtype.type(0.2)
     y += x.dtype.type(0.5)
     return np.clip(y, 0, 1, out=y)
+
+
+def bind_activation(binder: Binder, function: Function, x: Array, out: Array) -> None:
+    """Record a call that sets ``out`` to an activation of ``x``, which may be the same array.
+
+    Parameters
+    ----------
+    binder : Binder
+        Takes the call.
+    function : callable
+        From `activation`; one that keeps the shape.
+    x, out : ndarray
+        Of one type and shape.
+    """
+    if function is activations.relu:
+        binder.call(np.maximum, x, 0, out=out)
+    elif function in _WITH_OUT or isinstance(function, OwnActivation):
+        binder.call(function, x, out=out)
+    elif function is not activations.linear or x is not out:
+        binder.call(_into, x, function, out)
+
+
+def keeps_shape(function: Function) -> bool:
+    """Return whether an activation returns an array of the shape and type that it takes."""
+    return function is not activations.glu and not isinstance(function, Layer)
+
+
+_WITH_OUT = [f for f in activations.ACTIVATIONS.values() if f is not activations.linear]
+
+
+def _into(x: Array, function: Function, out: Array) -> None:
+    out[...] = function(x)
 
 
 class Pointwise(Layer):
@@ -76,6 +110,16 @@ class Pointwise(Layer):
 
     pointwise_from = 2
     passes_mask = True
+
+    def bind_function(self, binder: Binder, function: Function, x: Array) -> Array | None:
+        """Record a call of a function that keeps shape and type, over its input where possible."""
+        if x.dtype.kind != "f" or not keeps_shape(function):
+            return None
+        if function is activations.linear:
+            return x
+        out = binder.over(x)
+        bind_activation(binder, function, x, out)
+        return out
 
 
 # Activations that Keras computes for integers, and for bools. The others take floats alone.
@@ -99,6 +143,9 @@ class Activation(Pointwise):
         self.kinds = "biuf" if name in _OF_ALL else "iuf" if name in _OF_NUMBERS else "f"
         self.casts = "f" if name in _KEEP_INTEGERS else "biuf"
 
+    def bind(self, binder: Binder, x: Array) -> Array | None:
+        return self.bind_function(binder, self.function, x)
+
     def call(self, x: Array) -> Array:
         return self.function(x)
 
@@ -119,6 +166,17 @@ class ReLU(Pointwise):
         plain = self.limit is None and self.threshold == 0
         self.kinds = "iuf" if plain or not self.slope else "f"
         self.casts = "iuf" if self.slope else "f"
+
+    def bind(self, binder: Binder, x: Array) -> Array | None:
+        if x.dtype.kind != "f":
+            return None
+        out = binder.over(x)
+        plain = (self.slope, self.limit, self.threshold) == (0.0, None, 0.0)
+        if plain:
+            bind_activation(binder, activations.relu, x, out)
+        else:
+            binder.call(activations.relu, x, self.slope, self.limit, self.threshold, out=out)
+        return out
 
     def call(self, x: Array) -> Array:
         if x.dtype.kind in "iu":
@@ -145,6 +203,13 @@ class LeakyReLU(Pointwise):
     def setup(self) -> None:
         self.slope = self.number("negative_slope", 0.3)
 
+    def bind(self, binder: Binder, x: Array) -> Array | None:
+        if x.dtype.kind != "f":
+            return None
+        out = binder.over(x)
+        binder.call(activations.leaky_relu, x, self.slope, out=out)
+        return out
+
     def call(self, x: Array) -> Array:
         return activations.leaky_relu(x, self.slope)
 
@@ -157,6 +222,11 @@ class ELU(Pointwise):
 
     def setup(self) -> None:
         self.alpha = self.number("alpha", 1.0)
+
+    def bind(self, binder: Binder, x: Array) -> Array:
+        out = binder.over(x)
+        binder.call(activations.elu, x, self.alpha, out=out)
+        return out
 
     def call(self, x: Array) -> Array:
         return activations.elu(x, self.alpha)
@@ -192,6 +262,11 @@ class Softmax(Layer):
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
         check_mask(given[0], len(shapes[0]))
         return super().mask_axes(given, *shapes)
+
+    def bind(self, binder: Binder, x: Array) -> Array:
+        out = binder.over(x)
+        binder.call(softmax, x, axis=self.axis, out=out)
+        return out
 
     def call(self, x: Array, mask: Any = None) -> Array:
         if mask is not None:
@@ -239,56 +314,3 @@ class PReLU(Layer):
 
     def call(self, x: Array) -> Array:
         return np.maximum(x, 0) + self.weights["alpha"] * np.minimum(x, 0)
-
-
-@known(
-    "Dropout", "AlphaDropout", "Identity",
-    "GaussianDropout", "GaussianNoise", "ActivityRegularization",
-    "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D",
-)  # fmt: skip
-class Identity(Pointwise):
-    """What acts in training only."""
-
-    keeps_zeros = True
-
-    def setup(self) -> None:
-        if self.class_name == "ActivityRegularization":  # Keras adds up squares for a loss
-            self.refused = ("bool", "int8", "int16", "uint8", "uint16")
-        if self.class_name == "Identity":
-            self.kinds = "biufO"
-
-    def call(self, x: Array) -> Array:
-        return x
-
-
-@known("Masking")
-class Masking(Layer):
-    """Steps whose values are all a given one do not count; they become zeros."""
-
-    pointwise_from = 3
-    keeps_zeros = True
-    makes_mask = True
-
-    def setup(self) -> None:
-        value = self.config.get("mask_value", 0.0)
-        if isinstance(value, Mapping) and isinstance(value.get("config"), Mapping):
-            value = value["config"].get("value")  # a serialised array
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ArchiveError(f"mask_value must be a number. Received: {value!r:.80}")
-        self.value = float(value)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        if len(shape) < 2:
-            raise ArchiveError(f"layer {self.name!r} needs 2 axes or more. Received: {shape}")
-        return super().output_shape(shape)
-
-    def mask(self, given: Any, *inputs: Any) -> Any:
-        x = inputs[0]
-        if x.dtype == self.dtype:
-            return (x != x.dtype.type(self.value)).any(axis=-1)
-        values, value = dtypes.promoted(x, self.value)
-        return (values != value).any(axis=-1)
-
-    def call(self, x: Array) -> Array:
-        y = np.where(self.mask((), x)[..., None], x, x.dtype.type(0))
-        return y.astype(dtypes.common_type(x, 0), copy=False)  # of bools, int32

@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods of subclasses in this file are documented in Layer)
-"""What a layer is, and what it says where it cannot be."""
+"""The `Layer` base class, and the errors that layers raise."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 
 from kspike_ref import dtypes
+from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError, Weights
 from kspike_ref.saved.limits import MAX_ELEMENTS
@@ -29,12 +30,12 @@ _KINDS = {
 
 
 class UnsupportedLayerError(NotImplementedError):
-    """A model holds layers that nobody registered.
+    """A model holds layers, or uses of layers, that are not supported.
 
     Parameters
     ----------
     layers : sequence of str
-        All of them, each with its name and what it is.
+        All of them, with their names and the reasons.
 
     Attributes
     ----------
@@ -115,6 +116,9 @@ class Layer:
         Whether ``call`` takes the masks of all arguments, as a tuple, instead of the first one's.
     takes_tally : bool
         Whether ``call`` takes ``tally``, a `Tally`, and adds the operations that it performs.
+    broadcasts : bool
+        Whether it computes each element alone, from inputs that NumPy broadcasts, so that one step
+        of an input may stand for all.
     drops_masks : bool
         Whether it takes the masks from its inputs, so that layers that run later find none: Keras'
         `MultiHeadAttention` does.
@@ -145,6 +149,7 @@ class Layer:
     argument_names: ClassVar[tuple[str, ...]] = ("inputs",)
     takes_all_masks: ClassVar[bool] = False
     takes_tally: bool = False
+    broadcasts: ClassVar[bool] = False
     drops_masks: ClassVar[bool] = False
     joins_batch: bool = False
     kinds: str = "biuf"
@@ -214,9 +219,36 @@ class Layer:
     def prepare(self) -> None:
         """Compute what depends on the weights alone; called once they are there."""
 
-    def call(self, *inputs: Any) -> Any:
+    def call(self, *inputs: Any, **options: Any) -> Any:
         """Return the output for input arrays, which it must not change."""
         raise NotImplementedError(f"{type(self).__name__} has no call")
+
+    def bind(self, binder: Binder, *inputs: Any) -> Array | None:
+        """Record the calls that do what ``call`` does, and return the memory of the output.
+
+        A plan then runs them for all inputs of this kind, without coming back to the layer. What is
+        not worth it is called as it is.
+
+        Parameters
+        ----------
+        binder : Binder
+            Takes the calls and lends memory.
+        *inputs : ndarray, or list of ndarray
+            Arrays of the types, shapes and memory layout that all inputs will have; read-only.
+
+        Returns
+        -------
+        ndarray or None
+            The output; None if nothing was recorded, and ``call`` is to be used.
+        """
+        return None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let a class with a ``call`` of its own not inherit calls that were bound for another."""
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        if "call" in own and "bind" not in own:
+            cls.bind = Layer.bind  # type: ignore[method-assign]
 
     def call_step(self, *inputs: Any, **keywords: Any) -> Any:
         """Return the output for one time step: axis 1 has the length 1, whatever the model says.
@@ -507,6 +539,36 @@ class StatefulLayer(Layer):
             Arrays whose first axis is the batch.
         """
         raise NotImplementedError
+
+    @property
+    def draws_states(self) -> bool:
+        """Whether `initial_state` returns other numbers each time."""
+        return False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        if ("call" in own or "scan" in own) and "bind_scan" not in own:
+            cls.bind_scan = StatefulLayer.bind_scan  # type: ignore[method-assign]
+
+    def bind_scan(self, binder: Binder, x: Array, state: State) -> Array | None:
+        """Record the calls that do what ``scan`` does, as in `Layer.bind`.
+
+        Parameters
+        ----------
+        binder : Binder
+            Takes the calls and lends memory; its ``steps`` are those of an input with one step.
+        x : ndarray
+            ``(batch, time, …)``, as all inputs will be.
+        state : tuple of ndarray
+            Float64, C-contiguous: the state before the steps, in which the calls leave that after.
+
+        Returns
+        -------
+        ndarray or None
+            The output; None if nothing was recorded, and ``scan`` is to be used.
+        """
+        return None
 
     def scan(self, state: State, *inputs: Any, mask: Any = None) -> tuple[Any, State]:
         """Run over the steps of the inputs, and return the output and the state after them.

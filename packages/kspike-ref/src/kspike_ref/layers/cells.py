@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.layers.activation import activation
+from kspike_ref import activations
+from kspike_ref.kernels import activations as compiled
+from kspike_ref.kernels import recurrent as loops
+from kspike_ref.kernels.memory import frozen
+from kspike_ref.layers.activation import activation, hard_sigmoid_of_keras_2
 from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.registry import create, known, saved_name
@@ -16,11 +20,23 @@ from kspike_ref.running import interrupt
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
 
+COMPILED: dict[Any, int] = {
+    activations.linear: compiled.LINEAR,
+    activations.relu: compiled.RELU,
+    activations.tanh: compiled.TANH,
+    activations.sigmoid: compiled.SIGMOID,
+    activations.hard_sigmoid: compiled.HARD_SIGMOID,
+    hard_sigmoid_of_keras_2: compiled.HARD_SIGMOID_OF_KERAS_2,
+}
+# Numbers that the inputs of some steps contribute: in the L2 cache, and not fresh from the system
+# each time. Between two such pieces the loops look for Ctrl-C.
+PIECE = 1 << 16
+
 
 class Cell(Layer):
     """One step of a recurrent layer.
 
-    A cell does what does not depend on its state for all steps at once, in `project`.
+    Work that does not depend on the state is done for many steps at once, in `project`.
     """
 
     state_count = 1
@@ -50,10 +66,10 @@ class Cell(Layer):
         return [np.zeros((batch, *units), self.dtype) for units in shapes]
 
     def check_given(self, states: Sequence[Array], name: str) -> None:
-        """Refuse states of the right shape that the model gives to the layer of a name."""
+        """Refuse initial states whose values the layer ``name`` cannot start from."""
 
     def project(self, x: Array, tally: Tally) -> Array:
-        """Return what the inputs of all steps, ``(batch, time, …)``, contribute."""
+        """Return the contributions of inputs, ``(batch, time, …)``, that need no state."""
         return x
 
     def step(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
@@ -75,7 +91,7 @@ class Cell(Layer):
     def scan_masked(
         self, x: Array, states: list[Array], mask: Array, last: Array, zero: bool, tally: Tally
     ) -> tuple[Array, list[Array], Array]:
-        """Run over steps of which some do not count: they hold the states and repeat the output.
+        """Run over steps of which some are masked: they hold the states and repeat the output.
 
         Parameters
         ----------
@@ -84,11 +100,11 @@ class Cell(Layer):
         states : list of ndarray
             The states before.
         mask : (batch, time) ndarray
-            Bools: False where a step does not count.
+            Bools: False at masked steps.
         last : (batch, …) ndarray
             The output before.
         zero : bool
-            Whether outputs are 0 instead where a step does not count.
+            Whether outputs of masked steps are 0 instead.
         tally : Tally
             Counts of operations, which are added to.
 
@@ -115,9 +131,14 @@ def choose(mask: Array, one: Array, other: Array) -> Array:
 
 
 class GatedCell(Cell):
-    """A cell with one matrix for the input and one for its own output."""
+    """A cell with one matrix for its input and one for its own output.
+
+    With the activations that recurrent layers nearly always have, its steps run in a compiled loop.
+    Other activations, and those of users, take the loop of `Cell`.
+    """
 
     gates = 1
+    loop: Any  # of `kernels.recurrent`
 
     def bias_shape(self) -> tuple[int, ...]:
         """Return the shape of the biases."""
@@ -143,10 +164,59 @@ class GatedCell(Cell):
     def project(self, x: Array, tally: Tally) -> Array:
         return self.inward.over_last_axis(x, self.weights.get("bias"), tally)
 
+    def functions(self) -> tuple[int, int] | None:
+        """Return the numbers of the compiled activations; None if there is none for one of them."""
+        gate, candidate = COMPILED.get(self.gate), COMPILED.get(self.activation)
+        return None if gate is None or candidate is None else (gate, candidate)
+
+    def matrices(self) -> tuple[Array, ...]:
+        """Return the weights that the compiled loop takes."""
+        return (self.recurrent.packed,)
+
+    def scan(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
+        functions = self.functions()
+        if functions is None:
+            return super().scan(x, states, tally)
+        return self._run(x, states, functions, np.ones(x.shape[:2], bool), tally)
+
+    def scan_masked(
+        self, x: Array, states: list[Array], mask: Array, last: Array, zero: bool, tally: Tally
+    ) -> tuple[Array, list[Array], Array]:
+        functions = self.functions()
+        if functions is None:
+            return super().scan_masked(x, states, mask, last, zero, tally)
+        out, states = self._run(x, states, functions, np.ascontiguousarray(mask), tally)
+        # The loop repeats the state at masked steps. Before the first step that counts, the state
+        # may be one that the model gave, which is not an output.
+        has_begun = np.logical_or.accumulate(mask, axis=1)
+        out = np.where((mask if zero else has_begun)[..., None], out, 0 if zero else last[:, None])
+        return out, states, out[:, -1].copy()
+
+    def _run(
+        self, x: Array, states: list[Array], functions: tuple[int, int], mask: Array, tally: Tally
+    ) -> tuple[Array, list[Array]]:
+        """Return the outputs of all steps, and the states after them."""
+        rows, steps = x.shape[:2]
+        width = self.gates * self.units
+        if rows * steps * self.units:
+            tally.add(rows * steps * self.units * width)
+        after = [np.array(state, self.dtype, order="C") for state in states]
+        out = np.empty((rows, steps, self.units), self.dtype)
+        stop = interrupt.current()
+        piece = max(1, PIECE // max(1, rows * width))
+        for first in range(0, steps, piece):
+            interrupt.check(stop)
+            span = first, min(steps, first + piece)
+            projected = frozen(self.project(x[:, slice(*span)], tally))
+            self.loop(projected, *self.matrices(), functions, mask, span, *after, out)
+        return out, after
+
 
 @known("SimpleRNNCell")
 class SimpleRNNCell(GatedCell):
     """``h ← f(W·x + U·h + b)``."""
+
+    loop = staticmethod(loops.simple_rnn)
 
     def step(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
         h = self.activation(self.recurrent.add(states[0], x.copy(), tally))
@@ -159,6 +229,7 @@ class LSTMCell(GatedCell):
 
     gates = 4
     state_count = 2
+    loop = staticmethod(loops.lstm)
 
     def state_shapes(self, shape: Shape) -> list[Shape]:
         return [(self.units,), (self.units,)]
@@ -180,23 +251,32 @@ class GRUCell(GatedCell):
     def setup(self) -> None:
         super().setup()
         self.reset_after = self.boolean("reset_after", True)
+        self.loop = loops.gru if self.reset_after else loops.gru_reset_before
 
     def bias_shape(self) -> tuple[int, ...]:
         return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
 
     def prepare(self) -> None:
-        super().prepare()
-        bias = self.weights.get("bias")
-        self.inner_bias = bias[1] if bias is not None and self.reset_after else None
-        kernel = self.weights["recurrent_kernel"]
-        self.both = Product(kernel[:, : 2 * self.units])
-        self.candidate = Product(kernel[:, 2 * self.units :])
+        kernel, bias = self.weights["recurrent_kernel"], self.weights.get("bias")
+        self.inward = Product(self.weights["kernel"])
+        if self.reset_after:
+            self.recurrent = Product(kernel)
+            inner = np.zeros(3 * self.units, self.dtype) if bias is None else bias[1]
+            self.inner_bias = frozen(inner)
+        else:
+            self.both = Product(kernel[:, : 2 * self.units])
+            self.candidate = Product(kernel[:, 2 * self.units :])
 
     def project(self, x: Array, tally: Tally) -> Array:
         bias = self.weights.get("bias")
         if bias is not None and self.reset_after:
             bias = bias[0]
         return self.inward.over_last_axis(x, bias, tally)
+
+    def matrices(self) -> tuple[Array, ...]:
+        if self.reset_after:
+            return self.recurrent.packed, self.inner_bias
+        return self.both.packed, self.candidate.packed
 
     def step(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
         h, n = states[0], self.units
@@ -214,7 +294,7 @@ class GRUCell(GatedCell):
 
 @known("StackedRNNCells")
 class StackedRNNCells(Cell):
-    """Cells one after another."""
+    """Cells that run one after another within a step."""
 
     def setup(self) -> None:
         self.cells: list[Any] = []

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.kernels import convolve, matmul
-from kspike_ref.layers.activation import activation
+from kspike_ref.layers.activation import activation, bind_activation, keeps_shape
 from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.dense import activation_parts
 from kspike_ref.layers.events import EventConvolution
@@ -18,6 +18,7 @@ from kspike_ref.layers.product import Product
 from kspike_ref.layers.quantized import refuse_quantized
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.window import Window, lengths
+from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
 from kspike_ref.signals import frozen
@@ -115,6 +116,37 @@ class Conv(ConvLayer):
         self.packed = frozen(np.stack([matmul.pack(np.ascontiguousarray(p)) for p in parts]))
         taps = math.prod(self.window.size)
         self.events = EventConvolution(self.packed, taps, self.depth // taps, parts[0].shape[1])
+
+    def bind(self, binder: Binder, x: Array) -> Array | None:
+        window, rank = self.window, self.window.rank
+        if window.channels_first or not keeps_shape(self.activation):
+            return None
+        entered = binder.view(x, (len(x), *[1] * (3 - rank), *x.shape[1:]))
+        geometry = window.geometry(entered.shape[4 - rank : 4])
+        extents = geometry[4, 3 - rank :].tolist()
+        shape = (len(x), math.prod(extents), self.integer("filters"))
+        if not math.prod(shape) or window.takes_pieces(math.prod(shape[1:]) * self.depth):
+            return None
+        out = binder.empty(shape, self.dtype)
+        loop = convolve.convolve_call(entered, geometry, self.packed, self.groups, out)
+        if binder.tally.spikes:
+            binder.call(self._convolve_spikes, entered, geometry, out, binder.tally, loop)
+        else:
+            binder.tally.add(out.size * self.depth)
+            binder.call(out.__setitem__, ..., self.start)
+            binder.call(*loop)
+        bind_activation(binder, self.activation, out, out)
+        return binder.view(out, (len(x), *extents, shape[2]))
+
+    def _convolve_spikes(
+        self, x: Array, geometry: Array, out: Array, tally: Tally, loop: tuple[Any, ...]
+    ) -> None:
+        """Fill ``out`` event by event, or by a loop over all inputs where that is faster."""
+        tally.counts[:] = 0
+        if not self._by_events(x, geometry, out, tally):
+            out[...] = self.start
+            function, _, *rest = loop
+            function(x, *rest)
 
     def call(self, x: Array, *, tally: Tally) -> Array:
         window = self.window

@@ -21,7 +21,7 @@ from kspike_ref.running.counts import Tally
 
 @known("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 class ConvLSTM(RNN):
-    """A convolutional LSTM over time, of floats alone, as TensorFlow's convolutions."""
+    """A convolutional LSTM over time; it takes floats only, as TensorFlow's convolutions do."""
 
     casts = "f"
     kinds = "f"

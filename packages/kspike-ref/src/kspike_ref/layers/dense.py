@@ -10,19 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.layers.activation import activation
+from kspike_ref.layers.activation import activation, bind_activation, keeps_shape
 from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.quantized import (
     QuantizedDense,
     QuantizedEmbedding,
+    check_scales,
     mode_of,
     refuse_quantized,
+    rounded_inputs,
+    rounds_inputs,
     rows_of,
 )
 from kspike_ref.layers.registry import known
+from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import Tally
-from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.archive import ArchiveError, Weights
 
 
 @known("Dense")
@@ -59,6 +63,17 @@ class Dense(Layer):
     def prepare(self) -> None:
         self.product = Product(self.weights["kernel"])
 
+    def bind(self, binder: Binder, x: Array) -> Array | None:
+        if not keeps_shape(self.activation):
+            return None
+        rows, depth = math.prod(x.shape[:-1]), x.shape[-1]
+        out = binder.empty((*x.shape[:-1], self.units), self.dtype)
+        flat = out.reshape(rows, self.units)
+        bias = self.weights.get("bias")
+        self.product.bind(binder, binder.view(x, (rows, depth)), bias, flat)
+        bind_activation(binder, self.activation, out, out)
+        return out
+
     def call(self, x: Array, *, tally: Tally) -> Array:
         made = self.product.over_last_axis(x, self.weights.get("bias"), tally)
         y: Array = self.activation(made)
@@ -76,11 +91,15 @@ def activation_parts(
 class EinsumDense(Layer):
     """A product over the axes that an equation names."""
 
+    @classmethod
+    def variant(cls, config: Mapping[str, Any]) -> type[Layer]:
+        return QuantizedEinsumDense if mode_of(config) == "int8" else cls
+
     casts = "biuf"
     takes_tally = True
 
     def setup(self) -> None:
-        refuse_quantized(self.config)
+        refuse_quantized(self.config, known="int8")
         equation = str(self.config["equation"])
         match = re.fullmatch(
             r"(\.\.\.)?([a-zA-Z]+)(\.\.\.)?,([a-zA-Z]+)->(\.\.\.)?([a-zA-Z]+)(\.\.\.)?", equation
@@ -177,6 +196,48 @@ class EinsumDense(Layer):
             y = self.product(flat, tally=tally).reshape(*lengths, *made)
             y = y.transpose([(free + self.made).index(c) for c in out_names])
         result: Array = self.activation(np.ascontiguousarray(y + bias))
+        return result
+
+
+class QuantizedEinsumDense(EinsumDense):
+    """The same with a kernel, and inputs, that are rounded to 8 bits."""
+
+    casts = "f"
+    kinds = "f"
+
+    def setup(self) -> None:
+        super().setup()
+        self.rounds = rounds_inputs(self.config)
+        if self.dots_first or self.dots_last:  # which Keras cannot quantise
+            raise ArchiveError(f"layer {self.name!r} in int8 must have an equation without dots")
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        lengths = self.lengths(shape)
+        scale = tuple(lengths[c] if c in self.kernel_axes else 1 for c in self.y_axes)
+        return super().weight_shapes(shape) | {"kernel_scale": scale}
+
+    def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        super().load(store, path, *shapes)
+        check_scales(self.name, self.weights)
+
+    def prepare(self) -> None:
+        self.kernel = self.weights["kernel"].astype(np.float64)
+
+    def call(self, x: Array, *, tally: Tally) -> Array:
+        scale = self.weights["kernel_scale"]
+        if self.rounds:
+            summed = tuple(i for i, c in enumerate(self.x_axes) if c not in self.y_axes)
+            x, inputs_scale = rounded_inputs(x, self.dtype, summed)
+            kept = "".join(c for c in self.y_axes if c in self.x_axes)
+            inputs_scale = np.einsum(f"{self.x_axes}->{kept}", inputs_scale)  # of one where summed
+            new = [i for i, c in enumerate(self.y_axes) if c not in self.x_axes]
+            scale = scale * np.expand_dims(inputs_scale, new)
+        # Whole numbers below 2**53 add up without rounding, in any order.
+        equation = f"{self.x_axes},{self.kernel_axes}->{self.y_axes}"
+        y = np.einsum(equation, x.astype(np.float64), self.kernel, optimize=True)
+        made = [c for c in self.kernel_axes if c not in self.x_axes]
+        tally.add(x.size * math.prod(self.kernel.shape[self.kernel_axes.index(c)] for c in made))
+        result: Array = self.activation(y.astype(self.dtype) / scale + self.weights.get("bias", 0))
         return result
 
 

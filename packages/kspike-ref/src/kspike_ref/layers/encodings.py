@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (what the methods do is documented in base.Layer)
-"""Preprocessing of categories: bins, and what they have in common with other encodings."""
+"""Categories of numbers, and their encodings as integers or vectors."""
 
 from __future__ import annotations
 
@@ -14,20 +14,32 @@ from kspike_ref.saved.archive import ArchiveError
 
 MODES = ("int", "one_hot", "multi_hot", "count")
 _NOT_COUNTED = ("int8", "int16", "uint8", "uint16", "uint32", "uint64")  # by TensorFlow
-_MOST = 1 << 24  # categories: a limit, as files are untrusted
+_MAX_DEPTH = 1 << 24  # categories: model files are untrusted
 
 
 class Encoding(Layer):
-    """What layers share that make categories of numbers and encode them."""
+    """The base of layers that find the category of each input, and encode it.
+
+    Attributes
+    ----------
+    modes, default : tuple of str and str
+        The values that ``output_mode`` may have, and its default.
+    index_type, place_type : str and dtype
+        The types of integers, and of vectors.
+    any_rank : bool
+        Whether vectors are made of inputs of three axes and more.
+    depth : int
+        The number of categories.
+    """
 
     modes: ClassVar[tuple[str, ...]] = MODES
     default: ClassVar[str] = "int"
     index_type: str = "int32"
-    any_rank: ClassVar[bool] = False  # whether vectors are made of inputs of three axes and more
+    any_rank: ClassVar[bool] = False
 
     @property
     def place_type(self) -> Any:
-        """The type of encodings that are vectors."""
+        """The type of vectors."""
         return self.dtype
 
     def setup(self) -> None:
@@ -37,11 +49,14 @@ class Encoding(Layer):
         if self.config.get("sparse"):
             raise UnsupportedUseError(f"{self.name}: sparse=True; kspike_ref has dense arrays")
         self.depth = self.read()
-        if self.mode != "int" and not 0 < self.depth <= _MOST:
-            raise ArchiveError(f"layer {self.name!r} has an impossible number of categories")
+        if self.mode != "int" and not 0 < self.depth <= _MAX_DEPTH:
+            raise ArchiveError(
+                f"layer {self.name!r} has an impossible number of categories: it must be from 1 to "
+                f"{_MAX_DEPTH}. Received: {self.depth}"
+            )
 
     def read(self) -> int:
-        """Read the configuration, and return how many categories there are."""
+        """Read the configuration, and return the number of categories."""
         raise NotImplementedError
 
     def integers(self, x: Array) -> Array:
@@ -63,29 +78,26 @@ class Encoding(Layer):
         return self.mode == "int" or (self.mode == "one_hot" and len(shape) > 2)
 
     def encoded(self, index: Array, weights: Any = None) -> Array:
-        """Return categories in the wanted encoding; those that do not exist are in no place."""
+        """Return categories in the encoding of the mode; those out of range count nowhere."""
         if self.mode == "int":
             return index.astype(self.index_type, copy=False)
         if self.mode == "one_hot":
-            index = index[..., 0] if index.ndim > 1 and index.shape[-1] == 1 else index
-            rows, shape = index.reshape(-1, 1), (*index.shape, self.depth)
+            is_column = index.ndim > 1 and index.shape[-1] == 1
+            index = index if is_column else index[..., None]
         else:
             index = np.moveaxis(index, 1, -1)
-            rows = index.reshape(math.prod(index.shape[:-1]), index.shape[-1])
-            shape = (*index.shape[:-1], self.depth)
-            if weights is not None:
-                weights = np.moveaxis(weights, 1, -1).reshape(rows.shape)
-        is_weighted = self.mode == "tf_idf" and weights is not None
-        kind = weights.dtype if is_weighted else self.place_type
-        y = np.zeros((len(rows), self.depth), kind)
+        rows = index.reshape(math.prod(index.shape[:-1]), index.shape[-1])
+        y = np.zeros((len(rows), self.depth), self.place_type)
         at, column = np.nonzero((rows >= 0) & (rows < self.depth))
         places = at, rows[at, column]
-        if self.mode in ("count", "tf_idf"):
-            given: Any = 1 if weights is None else weights[at, column].astype(kind)
-            np.add.at(y, places, given)  # from left to right
-        else:
+        if self.mode not in ("count", "tf_idf"):
             y[places] = 1
-        return y.reshape(shape)
+        elif weights is None:
+            np.add.at(y, places, 1)
+        else:
+            weights = np.moveaxis(weights, 1, -1).reshape(rows.shape)
+            np.add.at(y, places, weights[at, column].astype(y.dtype))  # from left to right
+        return y.reshape(*index.shape[:-1], self.depth)
 
     def temporaries(self, given: list[Any], made: list[Any]) -> int:
         return 16 * math.prod(given[0])  # integers of 64 bits: categories, rows and columns
@@ -96,7 +108,7 @@ class Encoding(Layer):
 
 @known("CategoryEncoding")
 class CategoryEncoding(Encoding):
-    """Integers as vectors: a place for each, or the counts of all of an example."""
+    """Integers as vectors: one for each integer, or one for all integers of an example."""
 
     casts = ""
     default = "multi_hot"
@@ -128,7 +140,7 @@ class CategoryEncoding(Encoding):
 
 @known("Discretization")
 class Discretization(Encoding):
-    """The bin that each number falls into."""
+    """The bin of each number."""
 
     refused = ("uint64",)
 

@@ -51,37 +51,20 @@ class Activity:
     events: int
     synops: int
 
-    @property
-    def density(self) -> float:
-        """The fraction of inputs that are not zero; 0 where there are none."""
-        return self.events / self.size if self.size else 0.0
 
-
-def dense_activity(x: Floats, columns: int) -> Activity:
-    """Count the events of a dense layer's input.
+def dense_limit(size: int, columns: int) -> float:
+    """Return the number of events below which a dense layer is faster event by event.
 
     Parameters
     ----------
-    x : ndarray
-        Of any shape, C-contiguous.
+    size : int
+        The number of inputs of all rows.
     columns : int
-        The layer's units: what each input meets.
-
-    Returns
-    -------
-    Activity
-        All counts.
+        The layer's units.
     """
-    events = loops.count(frozen(x.reshape(-1)))
-    return Activity(x.size, events, events * columns)
-
-
-def dense_pays(activity: Activity, columns: int) -> bool:
-    """Return whether a dense layer of ``columns`` units is faster event by event."""
     width = panel_width(np.float32)
     panels = -(-columns // width)
-    cost = activity.size * _LOOK + activity.events * (_FOUND + panels * _PANEL)
-    return cost < activity.size * max(columns, width // 2)
+    return size * (max(columns, width // 2) - _LOOK) / (_FOUND + panels * _PANEL)
 
 
 class EventConvolution:
@@ -154,21 +137,23 @@ class EventConvolution:
         batch, line = len(x), int(geometry[4, 2])
         lines = out.shape[1] // line
         # Too few examples for all threads: some lines of an example are work of its own.
-        parts = 1 if batch >= _threads.num_threads() else min(lines, 2 * _threads.num_threads())
+        is_whole = batch >= _threads.num_threads() or x.size + synops <= _threads.WORTH_THREADS
+        parts = 1 if is_whole else min(lines, 2 * _threads.num_threads())
         edges = [lines * part // parts for part in range(parts + 1)]
         met: list[int] = []
 
         def work(region: _threads.Region) -> None:
             room = loops.Room(positions, self.channels, x.dtype)
-            for item in range(region[0], region[1]):
-                example, part = divmod(item, parts)
+            first, last = region[:2]
+            # whole examples, or one after another some lines of an example
+            pieces = [(first, last)] if parts == 1 else [(i, i + 1) for i in range(first, last)]
+            for one, end in pieces:
+                example, part = divmod(one, parts)
+                examples = example, example + end - one
                 lines = edges[part], edges[part + 1]
-                out[example, edges[part] * line : edges[part + 1] * line] = start
-                met.append(
-                    loops.convolve_events(
-                        given, geometry, self.packed, self.groups, example, lines, room, out
-                    )
-                )
+                out[slice(*examples), lines[0] * line : lines[1] * line] = start
+                arguments = self.packed, self.groups, examples, lines, room, out
+                met.append(loops.convolve_events(given, geometry, *arguments))
 
         items = batch * parts
         _threads.run(work, items, (x.size + synops) // max(1, items), 1)

@@ -1,8 +1,14 @@
-"""The hashes of strings that TensorFlow buckets with: FarmHash's Fingerprint64, and SipHash-2-4."""
+"""TensorFlow's hashes of strings: FarmHash's Fingerprint64 [1]_, and SipHash-2-4 [2]_.
+
+References
+----------
+.. [1] G. Pike, "FarmHash", https://github.com/google/farmhash (``farmhashna::Hash64``).
+.. [2] J.-P. Aumasson, D. J. Bernstein, "SipHash: a fast short-input PRF", INDOCRYPT 2012.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,50 +18,17 @@ _K0, _K1, _K2 = 0xC3A5C85C97CB3127, 0xB492B66FBE98F273, 0x9AE16A3B2F90404F
 
 
 def fingerprint64(data: bytes) -> int:
-    """Return the 64-bit fingerprint of FarmHash, that of ``tf.strings.to_hash_bucket_fast`` [1]_.
-
-    Parameters
-    ----------
-    data : bytes
-        Of any length.
-
-    Returns
-    -------
-    int
-        From 0 to 2**64 - 1.
-
-    References
-    ----------
-    .. [1] G. Pike, "FarmHash", https://github.com/google/farmhash (``farmhashna::Hash64``).
-    """
-    length = len(data)
-    if length <= 16:
-        return _up_to_16(data)
-    if length <= 32:
-        return _up_to_32(data)
-    if length <= 64:
-        return _up_to_64(data)
+    """Return FarmHash's 64-bit fingerprint, as ``tf.strings.to_hash_bucket_fast`` takes it."""
+    for most, hashed in ((16, _up_to_16), (32, _up_to_32), (64, _up_to_64)):
+        if len(data) <= most:
+            return hashed(data)
     return _longer(data)
 
 
 def siphash24(data: bytes, key: tuple[int, int]) -> int:
-    """Return SipHash-2-4 of a string, that of ``tf.strings.to_hash_bucket_strong`` [1]_.
+    """Return SipHash-2-4, as ``tf.strings.to_hash_bucket_strong`` takes it.
 
-    Parameters
-    ----------
-    data : bytes
-        Of any length.
-    key : tuple of int
-        Two integers, of which the lowest 64 bits count.
-
-    Returns
-    -------
-    int
-        From 0 to 2**64 - 1.
-
-    References
-    ----------
-    .. [1] J.-P. Aumasson, D. J. Bernstein, "SipHash: a fast short-input PRF", INDOCRYPT 2012.
+    The key is the lowest 64 bits of two integers.
     """
     k0, k1 = key[0] & _MASK, key[1] & _MASK
     state = (
@@ -77,39 +50,15 @@ def siphash24(data: bytes, key: tuple[int, int]) -> int:
 
 
 def buckets(
-    words: Iterable[bytes], count: int, salt: tuple[int, int] | None = None
+    words: Collection[bytes], count: int, salt: tuple[int, int] | None = None
 ) -> NDArray[np.int64]:
-    """Return the bucket of each string.
-
-    Parameters
-    ----------
-    words : iterable of bytes
-        The strings.
-    count : int
-        How many buckets there are.
-    salt : tuple of int, optional
-        The key of SipHash; FarmHash without.
-
-    Returns
-    -------
-    ndarray
-        int64, from 0 to ``count - 1``.
-    """
-    hashed: Callable[[bytes], int] = fingerprint64
-    if salt is not None:
-        key = salt
-
-        def hashed(word: bytes) -> int:
-            return siphash24(word, key)
-
+    """Return which of ``count`` buckets each string falls into: by SipHash with a salt as key."""
     known: dict[bytes, int] = {}
-    found = []
     for word in words:
-        place = known.get(word)
-        if place is None:
-            place = known[word] = hashed(word) % count
-        found.append(place)
-    return np.asarray(found, np.int64)
+        if word not in known:
+            hashed = fingerprint64(word) if salt is None else siphash24(word, salt)
+            known[word] = hashed % count
+    return np.asarray([known[word] for word in words], np.int64)
 
 
 def _sip_round(a: int, b: int, c: int, d: int) -> tuple[int, int, int, int]:
@@ -126,7 +75,7 @@ def _left(value: int, shift: int) -> int:
 
 
 def _right(value: int, shift: int) -> int:
-    """Rotate the lowest 64 bits of a value; the others are dropped."""
+    """Rotate the lowest 64 bits of a value; drop the others."""
     value &= _MASK
     return (value >> shift | value << (64 - shift)) & _MASK
 
@@ -166,7 +115,7 @@ def _up_to_16(data: bytes) -> int:
 
 
 def _ends(data: bytes, a: int, mul: int) -> tuple[int, int]:
-    """Return what FarmHash makes of the first and the last 16 bytes, given the first word."""
+    """Mix the first and the last 16 bytes into two words; ``a`` is the first word of the data."""
     b = _fetch(data, 8)
     c = _fetch(data, len(data) - 8) * mul
     d = _fetch(data, len(data) - 16) * _K2

@@ -1,20 +1,22 @@
 # ruff: noqa: D102 (what the methods do is documented in base.Layer)
-"""Image layers: augmentation, which is the identity at inference, resizing and cropping.
+"""Image layers: augmentation, which is the identity in inference; resizing, cropping, contrast.
 
-Keras saves their calls with ``training=True``, their own default, which `predict` overrides.
+Keras saves their calls with ``training=True``, their default, which `predict` overrides.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.registry import create, known, saved_name
-from kspike_ref.layers.resampling import METHODS, Work, resize, round_to, work
-from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.layers.resampling import METHODS, resize, round_to, work
+from kspike_ref.running.counts import Tally
+from kspike_ref.saved.archive import ArchiveError, Weights
 from kspike_ref.saved.limits import MAX_ELEMENTS
 
 
@@ -36,7 +38,7 @@ class Augmentation(Layer):
 
 @known("RandomCrop")
 class RandomCrop(Augmentation):
-    """The identity: since Keras 3.8 images are cropped in training alone, whatever it declares.
+    """The identity: since Keras 3.8, images are cropped in training alone.
 
     It is the one image layer that leaves floats of other types alone.
     """
@@ -57,7 +59,7 @@ class CastingAugmentation(Augmentation):
 
 @known("AutoContrast")
 class AutoContrast(Layer):
-    """Every channel of every image stretched over the whole range of values."""
+    """Every channel of every image, stretched to the whole range of values."""
 
     ignores_training = True
 
@@ -65,11 +67,13 @@ class AutoContrast(Layer):
         given = self.config.get("value_range", (0, 255))
         numbers = np.asarray(given, np.float64)
         if numbers.shape != (2,) or not np.isfinite(numbers).all() or numbers[0] == numbers[1]:
-            raise ArchiveError(f"value_range must be two numbers. Received: {given!r:.80}")
+            raise ArchiveError(
+                f"value_range must be two different, finite numbers. Received: {given!r:.80}"
+            )
         self.low, self.high = sorted(numbers.tolist())
 
     def output_shape(self, shape: Shape) -> Shape:
-        _images(self.name, shape)
+        _check_images(self.name, shape)
         return shape
 
     def call(self, x: Array) -> Array:
@@ -86,16 +90,18 @@ class AutoContrast(Layer):
         return result
 
 
-def _images(name: str, shape: Shape) -> None:
-    """Refuse anything but a batch of images; Keras takes 3 axes for one image without a batch."""
+def _check_images(name: str, shape: Shape) -> None:
+    """Refuse anything but a batch of images; Keras takes an input of 3 axes for a single image."""
     if len(shape) != 4:
         raise ArchiveError(f"layer {name!r} needs images of 4 axes. Received: {shape}")
 
 
 class _Sized(Layer):
-    """What layers share whose outputs have a fixed height and width."""
+    """Images of a fixed height and width."""
 
     ignores_training = True
+    method: str = "bilinear"
+    antialias: bool = False
 
     def setup(self) -> None:
         self.size = (self.integer("height"), self.integer("width"))
@@ -103,57 +109,54 @@ class _Sized(Layer):
             raise ArchiveError(f"height and width must be from 1 to 65536. Received: {self.size}")
         data_format = self.config.get("data_format") or "channels_last"
         if data_format not in ("channels_first", "channels_last"):
-            raise ArchiveError(f"data_format must be a known one. Received: {data_format!r:.80}")
+            raise ArchiveError(
+                "data_format must be channels_first or channels_last. "
+                f"Received: {data_format!r:.80}"
+            )
         self.channels_first = data_format == "channels_first"
 
     def output_shape(self, shape: Shape) -> Shape:
-        _images(self.name, shape)
-        self._lengths(shape)
+        _check_images(self.name, shape)
+        self._plan(shape)
         if self.channels_first:
             return (*shape[:2], *self.size)
         return (shape[0], *self.size, shape[3])
 
-    def _lengths(self, shape: Any) -> tuple[int, int, int] | None:
-        """Return channels, height and width of images that can be resized; None if unknown."""
+    def _plan(self, shape: Any) -> Any:
+        """Return channels, pixels before resizing, and the work; None where lengths are unknown."""
         channels, *lengths = shape[1:] if self.channels_first else (shape[3], *shape[1:3])
         if 0 in lengths:
             raise ArchiveError(f"{self.name!r} needs images of some pixels. Received: {shape}")
         if None in (channels, *lengths):
             return None
-        sizes = self.resized((lengths[0], lengths[1]))
-        pixels = max(*map(math.prod, sizes), self._work(sizes).between)
+        given = (lengths[0], lengths[1])
+        before = self.before(given)
+        taken = work(before, self.size, self.method, self.antialias)
+        pixels = max(math.prod(given), math.prod(before), taken.between)
         if channels * pixels > MAX_ELEMENTS:
             raise ArchiveError(
                 f"layer {self.name!r} would make images of more than {MAX_ELEMENTS} elements on "
                 f"the way from {shape} to {self.size}"
             )
-        return channels, lengths[0], lengths[1]
+        return channels, math.prod(before), taken
 
-    def resized(self, given: tuple[int, int]) -> list[tuple[int, int]]:
-        """Return the height and width of images that are made before they are resized."""
-        return [given]
-
-    def _work(self, sizes: list[tuple[int, int]]) -> Work:
-        method, antialias = getattr(self, "method", "bilinear"), getattr(self, "antialias", False)
-        return work(sizes[-1], self.size, method, antialias)
+    def before(self, given: tuple[int, int]) -> tuple[int, int]:
+        """Return height and width of the images that are resized: cropped or padded ones."""
+        return given
 
     def multiply_adds(self, given: list[Any], made: list[Any]) -> int:
-        known_lengths: Any = self._lengths(given[0])
-        channels, *lengths = known_lengths
-        return int(given[0][0] * channels * self._work(self.resized(tuple(lengths))).products)
+        channels, _, taken = self._plan(given[0])
+        return int(given[0][0] * channels * taken.products)
 
     def temporaries(self, given: list[Any], made: list[Any]) -> int:
-        known_lengths: Any = self._lengths(given[0])
-        channels, *lengths = known_lengths
-        sizes = self.resized(tuple(lengths))
-        taken = self._work(sizes)
+        channels, before, taken = self._plan(given[0])
         # Padded or cut out; both neighbours, their difference, and sums in between; rounding; and
         # for each weight its place, of 64 bits, and its distance.
-        pixels = 2 * math.prod(sizes[-1]) + 5 * taken.between + 4 * math.prod(self.size)
+        pixels = 2 * before + 5 * taken.between + 4 * math.prod(self.size)
         return int(given[0][0] * channels * pixels + 12 * taken.taps)
 
     def call(self, x: Array) -> Array:
-        self._lengths(x.shape)
+        self._plan(x.shape)
         if self.channels_first:
             return np.ascontiguousarray(np.moveaxis(self.sized(np.moveaxis(x, 1, -1)), -1, 1))
         return self.sized(x)
@@ -161,6 +164,25 @@ class _Sized(Layer):
     def sized(self, x: Array) -> Array:
         """Return images, ``(batch, height, width, channels)``, of the wanted size."""
         raise NotImplementedError
+
+
+def _with_aspect(
+    given: tuple[int, int], size: tuple[int, int], pick: Callable[[int, int], int]
+) -> tuple[int, int]:
+    """Return the least height and width around an image, or the largest within, of a size's aspect.
+
+    Keras divides in float32, and drops the fraction.
+    """
+    (height, width), (tall, wide) = given, size
+    fit_height = int(np.float32(width * tall) / np.float32(wide))
+    fit_width = int(np.float32(height * wide) / np.float32(tall))
+    return max(pick(height, fit_height), 1), max(pick(width, fit_width), 1)
+
+
+def _centre(x: Array, size: tuple[int, int]) -> Array:
+    """Return the middle of images."""
+    above, left = ((n - wanted) // 2 for n, wanted in zip(x.shape[1:3], size, strict=True))
+    return x[:, above : above + size[0], left : left + size[1]]
 
 
 @known("Resizing")
@@ -183,57 +205,28 @@ class Resizing(_Sized):
         self.antialias = self.boolean("antialias", False)
         self.crops = self.boolean("crop_to_aspect_ratio", False)
         self.pads = self.boolean("pad_to_aspect_ratio", False)
-        # Keras multiplies ones of the image's type with the value: a float fits floats alone.
+        # Keras multiplies ones of the image's type by the value: a float fits floats alone.
         if self.pads and isinstance(config.get("fill_value", 0.0), float):
             self.kinds = "f"
         if self.crops and self.pads:
             raise ArchiveError("an image cannot be both cropped and padded to its aspect ratio")
         self.fill = self.number("fill_value", 0.0)
 
-    def resized(self, given: tuple[int, int]) -> list[tuple[int, int]]:
-        if self.crops:
-            return [given, _central(given, self.size)]
-        return [given, self._padded_size(given)] if self.pads else [given]
+    def before(self, given: tuple[int, int]) -> tuple[int, int]:
+        if self.crops or self.pads:
+            return _with_aspect(given, self.size, min if self.crops else max)
+        return given
 
     def sized(self, x: Array) -> Array:
         kind = x.dtype
+        tall, wide = self.before((x.shape[1], x.shape[2]))
         if self.crops:
-            x = centre(x, self.size)
+            x = _centre(x, (tall, wide))
         elif self.pads:
-            x = self._padded(x)
+            above, left = (tall - x.shape[1]) // 2, (wide - x.shape[2]) // 2
+            edges = [(0, 0), (above, above), (left, left), (0, 0)]
+            x = np.pad(x, edges, constant_values=np.asarray(self.fill).astype(x.dtype))
         return round_to(resize(x, self.size, self.method, self.antialias), kind)
-
-    def _padded_size(self, given: tuple[int, int]) -> tuple[int, int]:
-        (height, width), (wanted_height, wanted_width) = given, self.size
-        tall = max(height, _truncated(width * wanted_height, wanted_width))
-        return tall, max(width, _truncated(height * wanted_width, wanted_height))
-
-    def _padded(self, x: Array) -> Array:
-        height, width = x.shape[1:3]
-        tall, wide = self._padded_size((height, width))
-        above, left = (tall - height) // 2, (wide - width) // 2
-        edges = [(0, 0), (above, above), (left, left), (0, 0)]
-        return np.pad(x, edges, constant_values=np.asarray(self.fill).astype(x.dtype))
-
-
-def _truncated(numerator: int, denominator: int) -> int:
-    """Return a quotient without its fraction, from a division in float32, as Keras does it."""
-    return int(np.float32(numerator) / np.float32(denominator))
-
-
-def _central(given: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """Return height and width of the largest part of an image with a size's aspect ratio."""
-    height, width = given
-    tall = max(min(height, _truncated(width * size[0], size[1])), 1)
-    return tall, max(min(width, _truncated(height * size[1], size[0])), 1)
-
-
-def centre(x: Array, size: tuple[int, int]) -> Array:
-    """Return the largest part in the middle of images that has a size's aspect ratio."""
-    height, width = x.shape[1:3]
-    tall, wide = _central((height, width), size)
-    above, left = (height - tall) // 2, (width - wide) // 2
-    return x[:, above : above + tall, left : left + wide]
 
 
 @known("CenterCrop")
@@ -242,15 +235,13 @@ class CenterCrop(_Sized):
 
     casts = "biuf"
 
-    def resized(self, given: tuple[int, int]) -> list[tuple[int, int]]:
-        return [given, _central(given, self.size)]
+    def before(self, given: tuple[int, int]) -> tuple[int, int]:
+        return _with_aspect(given, self.size, min)
 
     def sized(self, x: Array) -> Array:
-        above, left = (n - wanted for n, wanted in zip(x.shape[1:3], self.size, strict=True))
-        if above >= 0 and left >= 0:
-            rows = slice(above // 2, above // 2 + self.size[0])
-            return x[:, rows, left // 2 : left // 2 + self.size[1]]
-        return resize(centre(x, self.size), self.size, "bilinear")
+        if x.shape[1] >= self.size[0] and x.shape[2] >= self.size[1]:
+            return _centre(x, self.size)
+        return resize(_centre(x, self.before((x.shape[1], x.shape[2]))), self.size, self.method)
 
 
 @known("Pipeline")
@@ -258,6 +249,7 @@ class Pipeline(Layer):
     """Layers one after another, as one layer."""
 
     ignores_training = True
+    takes_tally = True
 
     def setup(self) -> None:
         items = self.config["layers"]
@@ -279,6 +271,15 @@ class Pipeline(Layer):
             for layer, one in zip(self.layers, self._shapes(shape), strict=False)
         ]
 
+    def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        # Such a file has the names of layers, and this one's parts are found by their classes.
+        if store.repeats_shared and store.holds(path):
+            raise UnsupportedUseError(
+                "a Pipeline with weights, in a whole-model .h5 file: load the file in Keras, and "
+                "save the model as .keras"
+            )
+        super().load(store, path, *shapes)
+
     def output_shape(self, shape: Shape) -> Any:
         return self._shapes(shape)[-1]
 
@@ -292,7 +293,9 @@ class Pipeline(Layer):
             raise UnsupportedUseError("a Pipeline whose layers use masks; use a Sequential model")
         return None
 
-    def call(self, x: Array) -> Any:
+    def call(self, x: Array, *, tally: Tally) -> Any:
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x, **({"tally": tally} if layer.takes_tally else {}))
+            if not layer.keeps_zeros:
+                tally = tally.without_spikes()
         return x

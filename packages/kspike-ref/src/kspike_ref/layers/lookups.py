@@ -1,9 +1,8 @@
 # ruff: noqa: D102 (what the methods do is documented in base.Layer)
-"""Lookups of integers and strings in a vocabulary of the configuration or of a file of its own."""
+"""Places of integers and strings in a vocabulary, from the configuration or a file of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -21,17 +20,19 @@ _ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"  # of lines, for `str.splitli
 
 
 class IndexLookup(Encoding):
-    """The place of each token in a vocabulary, after places for masked and unknown tokens.
+    """The place of each token in a vocabulary, after the places of masked and unknown tokens.
 
     Attributes
     ----------
     kind : type
-        Of the tokens: int or str.
+        The type of tokens: int or str.
+    usual : int or str
+        The default of ``oov_token``.
     masked, other : int, str or None
-        The mask token and the token that stands for unknown ones.
+        The mask token, and the token that stands for unknown ones.
     others, first, offset : int
-        How many places there are for unknown tokens, where they begin, and where the vocabulary
-        does.
+        The number of places for unknown tokens, the first of them, and the first place of the
+        vocabulary.
     """
 
     casts = ""
@@ -39,7 +40,7 @@ class IndexLookup(Encoding):
     modes = (*MODES, "tf_idf")
     any_rank = True
     kind: type
-    usual: Any  # the token for unknown ones, where the configuration has none
+    usual: Any
 
     @property
     def place_type(self) -> Any:
@@ -51,7 +52,8 @@ class IndexLookup(Encoding):
         if self.is_inverse and self.mode != "int":
             raise ArchiveError(f"invert=True needs output_mode='int'. Received: {self.mode!r}")
         self.others = self.integer("num_oov_indices", 1)
-        self.masked, self.other = self._token("mask_token", None), self._token("oov_token")
+        self.masked = self._token("mask_token", None)
+        self.other = self._token("oov_token", self.usual)
         if self.is_inverse and self.other is None:
             raise ArchiveError("invert=True needs an oov_token. Received: None")
         self.first = int(self.masked is not None and self.mode == "int")
@@ -67,16 +69,16 @@ class IndexLookup(Encoding):
             self._fill(words)
         return self._places()
 
-    def _token(self, key: str, *usual: Any) -> Any:
+    def _token(self, key: str, default: Any) -> Any:
         """Return a token of the configuration."""
-        token = self.config.get(key, *(usual or (self.usual,)))
+        token = self.config.get(key, default)
         if token is not None and type(token) is not self.kind:
             kind = self.kind.__name__
             raise ArchiveError(f"{key} must be of type {kind}. Received: {token!r:.80}")
         return token
 
     def _places(self) -> int:
-        """Return how many categories there are."""
+        """Return the number of categories."""
         if self.mode != "int" and self.boolean("pad_to_max_tokens", False):
             return self.integer("max_tokens")
         if self.is_filled:
@@ -88,18 +90,18 @@ class IndexLookup(Encoding):
         return self.offset if self.mode == "int" else self.integer("vocabulary_size")
 
     def _fill(self, words: list[Any]) -> None:
-        """Take a vocabulary, which may start with the special tokens; Keras' rules."""
-        if not all(type(word) is self.kind for word in words):
-            strange = next(word for word in words if type(word) is not self.kind)
-            if isinstance(strange, dict) and strange.get("class_name") == "__bytes__":
+        """Take a vocabulary, which may start with the special tokens, by the rules of Keras."""
+        for word in words:
+            if isinstance(word, dict) and word.get("class_name") == "__bytes__":
                 raise UnsupportedUseError(
                     f"{self.name}: a vocabulary of bytes, which Keras cannot load either; give "
                     "the layer str"
                 )
-            raise ArchiveError(
-                f"vocabulary must hold tokens of type {self.kind.__name__}. "
-                f"Received: {strange!r:.80}"
-            )
+            if type(word) is not self.kind:
+                kind = self.kind.__name__
+                raise ArchiveError(
+                    f"vocabulary must hold tokens of type {kind}. Received: {word!r:.80}"
+                )
         tokens = words
         if len(words) >= self.offset:  # there may be more places than a list can have
             special = [self.masked] * self.first + [self.other] * self.others
@@ -107,10 +109,10 @@ class IndexLookup(Encoding):
         most = self.config.get("max_tokens")
         if most is not None and self.offset + len(tokens) > self.integer("max_tokens"):
             raise ArchiveError(f"vocabulary must hold {most} tokens at most, with special ones")
-        known = set(tokens)
-        if len(known) != len(tokens):
+        held = set(tokens)
+        if len(held) != len(tokens):
             raise ArchiveError("vocabulary must hold each token once")
-        if self.masked in known or (self.is_inverse and self.other in known):
+        if self.masked in held or (self.is_inverse and self.other in held):
             raise ArchiveError("vocabulary must hold special tokens at its start only, in order")
         self.count, self.is_filled = len(tokens), True
         if self.is_inverse:
@@ -119,11 +121,11 @@ class IndexLookup(Encoding):
             self.index(tokens)
 
     def as_array(self, tokens: list[Any]) -> Array:
-        """Return tokens as an array of the type in which they go in and out."""
+        """Return tokens as an array of the type of inputs and outputs."""
         raise NotImplementedError
 
     def index(self, tokens: list[Any]) -> None:
-        """Prepare the search for tokens."""
+        """Prepare `found` for a vocabulary."""
         raise NotImplementedError
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:
@@ -136,9 +138,9 @@ class IndexLookup(Encoding):
             self._fill(self._from_file(store, path))
             if self.mode != "int" and self._places() != self.depth:
                 raise UnsupportedUseError(
-                    f"assets/{path}/{FILE} makes {self._places()} places, and the configuration "
-                    f"says {self.depth}, as where a token is empty or holds a line break; Keras "
-                    "cannot load it either; give the layer vocabulary=layer.get_vocabulary()"
+                    f"assets/{path}/{FILE} makes {self._places()} places, but the configuration "
+                    f"says {self.depth}: a token may be empty or hold a line break. Keras cannot "
+                    "load it either; give the layer vocabulary=layer.get_vocabulary()"
                 )
 
     def load_frequencies(self, store: Weights, path: str) -> None:
@@ -152,7 +154,7 @@ class IndexLookup(Encoding):
         self.weights["idf_weights"] = self.rounded(values, "idf_weights")
 
     def _from_file(self, store: Weights, path: str) -> list[Any]:
-        """Return the vocabulary that `adapt` made, which Keras saves beside the configuration."""
+        """Return the vocabulary of `adapt`, which Keras saves beside the configuration."""
         data = None if store.assets is None else store.assets.read(f"{path}/{FILE}")
         if data is None:
             raise UnsupportedUseError(
@@ -171,11 +173,11 @@ class IndexLookup(Encoding):
         return lines if self.kind is str else [_integer(line) for line in lines]
 
     def found(self, x: Array) -> tuple[Array, Array]:
-        """Return where tokens are in the vocabulary, and which are there."""
+        """Return which tokens are in the vocabulary, and their places there."""
         raise NotImplementedError
 
     def bucket(self, x: Array) -> Array:
-        """Return the place of each token among those for unknown tokens."""
+        """Return the place of each unknown token among those for unknown ones."""
         raise NotImplementedError
 
     def integers(self, x: Array) -> Array:
@@ -190,11 +192,11 @@ class IndexLookup(Encoding):
                     f"num_oov_indices=0. Received: {x[unknown][0]!r:.80}"
                 )
             place[unknown] = self.first + (self.bucket(x[unknown]) if self.others > 1 else 0)
-        place[is_masked] = 0 if self.mode == "int" else -1  # -1: in no place
+        place[is_masked] = 0 if self.mode == "int" else -1  # which counts nowhere
         return place
 
     def equal(self, x: Array) -> Array:
-        """Return where the mask token is."""
+        """Return which inputs are the mask token."""
         return np.asarray(x == self.masked, bool)
 
     def call(self, x: Array) -> Array:
@@ -205,7 +207,7 @@ class IndexLookup(Encoding):
         return self.weighted(y) if self.mode == "tf_idf" else y
 
     def weighted(self, counts: Array) -> Array:
-        """Return counts of tokens times the inverse frequencies of documents with them."""
+        """Return counts of tokens, times the inverse frequencies of documents that hold them."""
         weighted: Array = counts.astype(np.float32) * self.weights["idf_weights"]
         return weighted
 
@@ -226,7 +228,7 @@ class IndexLookup(Encoding):
 
 @known("IntegerLookup")
 class IntegerLookup(IndexLookup):
-    """The place of each integer in a vocabulary; the first places are for all others."""
+    """The place of each integer in a vocabulary; the first places are for others."""
 
     kind = int
     usual = -1
@@ -256,7 +258,7 @@ class IntegerLookup(IndexLookup):
 
 @known("StringLookup")
 class StringLookup(IndexLookup):
-    """The place of each string in a vocabulary; the first places are for all others."""
+    """The place of each string in a vocabulary; the first places are for others."""
 
     kinds = "O"
     kind = str
@@ -264,9 +266,7 @@ class StringLookup(IndexLookup):
 
     def read(self) -> int:
         depth = super().read()
-        if self.is_inverse:
-            self.kinds = "biuf"
-        self.mask_bytes = None if self.masked is None else self.masked.encode()
+        self.kinds = "biuf" if self.is_inverse else "O"
         return depth
 
     def as_array(self, tokens: list[Any]) -> Array:
@@ -276,13 +276,13 @@ class StringLookup(IndexLookup):
         self.table = {token.encode(): i for i, token in enumerate(tokens)}
 
     def found(self, x: Array) -> tuple[Array, Array]:
-        get = self.table.get
-        places = [get(token, -1) for token in x.reshape(-1).tolist()]
+        places = [self.table.get(token, -1) for token in x.reshape(-1).tolist()]
         place = np.asarray(places, np.int64).reshape(x.shape)
         return place >= 0, place
 
     def equal(self, x: Array) -> Array:
-        same = [token == self.mask_bytes for token in x.reshape(-1).tolist()]
+        wanted = self.masked.encode()
+        same = [token == wanted for token in x.reshape(-1).tolist()]
         return np.asarray(same, bool).reshape(x.shape)
 
     def bucket(self, x: Array) -> Array:
@@ -305,9 +305,9 @@ def as_integers(x: Array) -> Array:
         return x.astype(np.int64)
 
 
-def numbers(x: Array) -> Iterable[bytes]:
-    """Yield integers as TensorFlow writes them."""
-    return (b"%d" % value for value in x.reshape(-1).tolist())
+def numbers(x: Array) -> list[bytes]:
+    """Return integers as TensorFlow writes them."""
+    return [b"%d" % value for value in x.reshape(-1).tolist()]
 
 
 def _integer(line: str) -> int:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import reduce
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from kspike_ref import dtypes
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError, check_mask, mixing
 from kspike_ref.layers.registry import known
+from kspike_ref.running.binder import Binder
 from kspike_ref.saved.archive import ArchiveError
 
 
@@ -96,7 +96,22 @@ class Merge(Layer):
 
 
 class _Pairwise(Merge):
-    function: Callable[[Array, Array], Array]
+    function: Callable[..., Array]
+    broadcasts = True
+
+    def bind(self, binder: Binder, inputs: list[Array]) -> Array | None:
+        if len({x.ndim for x in inputs}) > 1 or any(x.dtype != self.dtype for x in inputs):
+            return None
+        if len(inputs) < 2:
+            return None
+        shape = np.broadcast_shapes(*(x.shape for x in inputs))
+        same = [x for x in inputs if x.shape == shape] if len(inputs) == 2 else []
+        out = binder.over(same[0]) if same else binder.empty(shape, self.dtype)
+        first, *others = inputs
+        for other in others:
+            binder.call(type(self).function, first, other, out=out)
+            first = out
+        return out
 
     def merge(self, inputs: list[Array]) -> Array:
         return reduce(self.pair, inputs)
@@ -183,6 +198,12 @@ class Average(_Pairwise):
 
     function = np.add
 
+    def bind(self, binder: Binder, inputs: list[Array]) -> Array | None:
+        out = super().bind(binder, inputs)
+        if out is not None:
+            binder.call(np.divide, out, out.dtype.type(len(inputs)), out)
+        return out
+
     def merge(self, inputs: list[Array]) -> Array:
         total = super().merge(inputs)
         if total.dtype.kind == "b":
@@ -198,6 +219,7 @@ class Concatenate(Merge):
     """One after another along an axis."""
 
     kinds = "biufO"
+    broadcasts = True
     keeps_zeros = True
 
     def setup(self) -> None:
@@ -231,6 +253,20 @@ class Concatenate(Merge):
         if axis == inputs[0][0].ndim - 1:
             return reduce(np.logical_or, masks)
         return np.concatenate(masks, axis=axis)
+
+    def bind(self, binder: Binder, inputs: list[Array]) -> Array | None:
+        axis = self.axis % inputs[0].ndim
+        if len({x.dtype for x in inputs}) > 1 or len({x.ndim for x in inputs}) > 1:
+            return None
+        rests = [(*x.shape[:axis], 1, *x.shape[axis + 1 :]) for x in inputs]
+        shape = list(np.broadcast_shapes(*rests))
+        shape[axis] = sum(x.shape[axis] for x in inputs)
+        out, at = binder.empty(shape, inputs[0].dtype), 0
+        for x in inputs:
+            part = out[(slice(None),) * axis + (slice(at, at + x.shape[axis]),)]
+            binder.call(np.copyto, part, x)
+            at += x.shape[axis]
+        return out
 
     def call(self, inputs: list[Array], mask: Any = None) -> Array:
         return np.concatenate(dtypes.unified(inputs), axis=self.axis)
@@ -270,72 +306,3 @@ def concatenated(shapes: list[Shape], axis: int) -> Shape:
         else:
             result.append(known_lengths.pop() if known_lengths else None)
     return tuple(result)
-
-
-@known("Dot")
-class Dot(Merge):
-    """The product over an axis of each of two inputs, example by example."""
-
-    def setup(self) -> None:
-        self.normalize = self.boolean("normalize", False)
-
-    def _axes(self, shapes: Any) -> tuple[int, int]:
-        given = self.config["axes"]
-        axes = given if isinstance(given, list) else [given, given]
-        if len(axes) != 2 or len(shapes) != 2:
-            raise ArchiveError(f"layer {self.name!r} needs two inputs and axes. Received: {axes}")
-        pairs = list(zip(axes, shapes, strict=True))
-        if not all(type(n) is int and -len(shape) <= n < len(shape) for n, shape in pairs):
-            raise ArchiveError(f"axes must be axes of {shapes}. Received: {axes!r:.80}")
-        a, b = (axis % len(shape) for axis, shape in pairs)
-        if 0 in (a, b):
-            raise ArchiveError(f"axes must not be the batch axis. Received: {axes}")
-        return a, b
-
-    def output_shape(self, shapes: Any) -> Shape:
-        self._check(shapes)
-        a, b = self._axes(shapes)
-        first, second = list(shapes[0]), list(shapes[1])
-        if None not in (first[a], second[b]) and first[a] != second[b]:
-            raise ArchiveError(f"layer {self.name!r}: axes of different lengths in {shapes}")
-        del first[a], second[b], second[0]
-        result = (*first, *second)
-        return (*result, 1) if len(result) == 1 else result
-
-    def pointwise(self, shapes: Any) -> bool:
-        return False
-
-    def mask_axes(self, given: Any, *shapes: Any) -> int | None:
-        return None
-
-    def call(self, inputs: list[Array], mask: Any = None) -> Array:
-        a, b = self._axes([x.shape for x in inputs])
-        x, y = np.moveaxis(inputs[0], a, -1), np.moveaxis(inputs[1], b, -1)
-        if self.normalize:
-            for one in (x, y):
-                if one.dtype.kind != "f":
-                    self.refuse(one.dtype, "floats where normalize=True")
-            x, y = _unit(x), _unit(y)
-        result = _product_type(x, y)
-        if result.kind != "f":  # Keras multiplies as floats, but bytes exactly
-            exact = x.dtype == y.dtype == np.int8
-            x, y = (one.astype(result if exact else self.dtype) for one in (x, y))
-        else:
-            x, y = dtypes.unified([x, y])
-        free, other = x.shape[1:-1], y.shape[1:-1]
-        left = x.reshape(len(x), math.prod(free), x.shape[-1])
-        right = y.reshape(len(y), math.prod(other), y.shape[-1])
-        product = dtypes.cut(np.matmul(left, right.swapaxes(1, 2)), result)
-        return product.reshape(len(x), *(free + other or (1,)))
-
-
-def _product_type(x: Array, y: Array) -> dtypes.DType:
-    """Return the type of a product of matrices: that of bytes is wider."""
-    both_bytes = x.dtype == y.dtype == np.int8
-    return np.dtype("int32") if both_bytes else dtypes.common_type(x, y)
-
-
-def _unit(x: Array) -> Array:
-    square = np.square(x).sum(axis=-1, keepdims=True)
-    y: Array = x / np.sqrt(np.maximum(square, x.dtype.type(1e-12)))
-    return y

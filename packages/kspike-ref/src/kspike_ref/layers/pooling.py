@@ -10,9 +10,11 @@ import numpy as np
 
 from kspike_ref import dtypes
 from kspike_ref.kernels import convolve
+from kspike_ref.kernels import time as loops
 from kspike_ref.layers.base import Array, Layer, Shape, State, StatefulLayer, check_mask
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.window import Window
+from kspike_ref.running.binder import Binder
 from kspike_ref.signals import frozen
 
 
@@ -37,6 +39,21 @@ class Pooling(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         spatial = self.window.extents(self.window.spatial(shape))
         return self.window.shape(shape[0], spatial, self.window.channels(shape))
+
+    def bind(self, binder: Binder, x: Array) -> Array | None:
+        window, rank = self.window, self.window.rank
+        if window.channels_first or x.dtype.kind != "f":
+            return None
+        entered = binder.view(x, (len(x), *[1] * (3 - rank), *x.shape[1:]))
+        geometry = window.geometry(entered.shape[4 - rank : 4])
+        shape = (len(x), *geometry[4].tolist(), x.shape[-1])
+        if not math.prod(shape) or window.takes_pieces(
+            math.prod(shape[1:]) * math.prod(window.size)
+        ):
+            return None
+        out = binder.empty(shape, x.dtype)
+        binder.call(*convolve.pool_call(entered, geometry, self.is_maximum, out))
+        return binder.view(out, (len(x), *shape[4 - rank :]))
 
     def call(self, x: Array) -> Array:
         window = self.window
@@ -145,6 +162,21 @@ class GlobalAveragePooling1D(GlobalPooling1D):
 
     def initial_state(self, batch: int, *shapes: Any) -> State:
         return (np.zeros((batch, *self.rest(shapes[0]))), np.zeros(batch))
+
+    def bind_scan(self, binder: Binder, x: Array, state: State) -> Array | None:
+        if self.axis != 1 or self.keepdims or x.dtype.kind != "f":
+            return None
+        rows, given, units = len(x), x.shape[1], math.prod(x.shape[2:])
+        total, count = state
+        out = binder.empty((rows, *x.shape[2:]), x.dtype)
+        flat = out.reshape(rows, units)
+        steps = binder.steps if given == 1 else given
+        binder.call(
+            *loops.mean_call(
+                binder.view(x, (rows, given, units)), steps, total.reshape(rows, units), count, flat
+            )
+        )
+        return out
 
     def scan(self, state: State, *inputs: Any, mask: Any = None) -> tuple[Array, State]:
         x = np.moveaxis(inputs[0], self.axis, 1)

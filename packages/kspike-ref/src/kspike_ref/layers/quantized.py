@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (what the methods do is documented in base.Layer)
-"""Dense and Embedding with weights of 8 bits, as ``model.quantize("int8")`` makes them."""
+"""Layers with weights of 8 bits, as ``model.quantize("int8")`` makes them."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def mode_of(config: Mapping[str, Any]) -> str | None:
     return mode.split("/")[0] if isinstance(mode, str) else None
 
 
-def refuse_quantized(config: Mapping[str, Any]) -> None:
-    """Refuse quantised layers; those that are supported have classes of their own.
+def refuse_quantized(config: Mapping[str, Any], known: str | None = None) -> None:
+    """Refuse quantised layers, but for one mode; int8 mostly has classes of its own.
 
     LoRA is no obstacle: Keras saves the merged kernel.
     """
     mode = mode_of(config)
-    if mode is not None:
+    if mode not in (None, known):
         raise UnsupportedUseError(
-            f"{config.get('name')}: weights quantised as {mode}; kspike_ref takes Dense and "
-            "Embedding in int8. Save the model before model.quantize"
+            f"{config.get('name')}: weights quantised as {mode}; kspike_ref takes Dense, "
+            "EinsumDense, Embedding and attention in int8. Save the model before model.quantize"
         )
 
 
-def _rounds_inputs(config: Mapping[str, Any]) -> bool:
+def rounds_inputs(config: Mapping[str, Any]) -> bool:
     """Return whether inputs become 8-bit integers too; other quantisers are refused."""
     given = config.get("quantization_config")
     if not isinstance(given, Mapping) or not isinstance(given.get("config"), Mapping):
@@ -75,17 +75,61 @@ def rows_of(name: str, table: Array, x: Array) -> Array:
     return rows
 
 
-class _Int8(Layer):
+def rounded_inputs(x: Array, dtype: Any, axes: Any) -> tuple[Array, Array]:
+    """Return inputs as whole numbers up to 127, and the scale of each product over ``axes``."""
+    largest = np.abs(x).max(axis=axes, keepdims=True, initial=0).astype(dtype)
+    scale = dtype.type(127) / (largest + dtype.type(1e-7))
+    if x.dtype.kind == "i":  # Keras gives the scale the type of the inputs
+        scale = np.trunc(scale)
+    return np.clip(np.rint(x * scale), -127, 127), scale
+
+
+def check_scales(name: str, weights: Mapping[str, Array]) -> None:
+    """Refuse scales that are not positive."""
+    for place, values in weights.items():
+        if place.endswith("scale") and not (values > 0).all():
+            raise ArchiveError(f"layer {name!r} has a scale that is not positive")
+
+
+class WholeProduct:
+    """Multiplies rows, which are rounded to 8 bits, with a matrix of 8 bits.
+
+    Parameters
+    ----------
+    kernel : (depth, columns) ndarray
+        Whole numbers, of the type that the layer computes in.
+    scale : (columns,) ndarray
+        What they have to be divided by.
+    rounds : bool
+        Whether inputs are rounded too.
+    """
+
+    def __init__(self, kernel: Array, scale: Array, rounds: bool = True) -> None:
+        self.kernel, self.scale, self.rounds = kernel.astype(np.float64), scale, rounds
+        self.dtype = kernel.dtype
+
+    def over_last_axis(self, x: Array, bias: Array | None, tally: Tally) -> Array:
+        """Return the product over the last axis of an array with any number of axes."""
+        tally.add(x.size * self.kernel.shape[1])
+        scale = self.scale
+        if self.rounds:
+            x, inputs_scale = rounded_inputs(x, self.dtype, -1)
+            scale = scale * inputs_scale
+        # Whole numbers below 2**53 add up without rounding, in any order.
+        with np.errstate(divide="ignore", invalid="ignore"):  # integers above 127 have the scale 0
+            y = np.matmul(x.astype(np.float64), self.kernel).astype(self.dtype) / scale
+        return y if bias is None else y + bias
+
+
+class Int8Layer(Layer):
     """What layers with weights of 8 bits share: integers, and a scale for each column or row."""
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:
         super().load(store, path, *shapes)
-        for name, values in self.weights.items():
-            if name.endswith("scale") and not (values > 0).all():
-                raise ArchiveError(f"layer {self.name!r} has a scale that is not positive")
+        check_scales(self.name, self.weights)
 
 
-class QuantizedDense(_Int8):
+class QuantizedDense(Int8Layer):
     """``activation(x @ kernel + bias)``, x and kernel being rounded to 8 bits."""
 
     pointwise_from = 3
@@ -96,7 +140,7 @@ class QuantizedDense(_Int8):
         self.units = self.integer("units")
         self.use_bias = self.boolean("use_bias", True)
         self.activation = activation(self.config.get("activation"))
-        self.rounds = _rounds_inputs(self.config)
+        self.rounds = rounds_inputs(self.config)
         self.kinds = "if" if self.rounds else "f"  # others overflow in Keras
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
@@ -109,26 +153,17 @@ class QuantizedDense(_Int8):
             raise ArchiveError(f"layer {self.name!r} was built for other inputs than {shape}")
         return (*shape[:-1], self.units)
 
+    def prepare(self) -> None:
+        weights = self.weights
+        self.product = WholeProduct(weights["kernel"], weights["kernel_scale"], self.rounds)
+
     def call(self, x: Array, *, tally: Tally) -> Array:
-        kernel, scale = self.weights["kernel"], self.weights["kernel_scale"]
-        tally.add(x.size * self.units)
-        if self.rounds:
-            largest = np.abs(x).max(axis=-1, keepdims=True, initial=0).astype(self.dtype)
-            inputs_scale = self.dtype.type(127) / (largest + self.dtype.type(1e-7))
-            if x.dtype.kind == "i":  # Keras gives the scale the type of the inputs
-                inputs_scale = np.trunc(inputs_scale)
-            x = np.clip(np.rint(x * inputs_scale), -127, 127)
-            scale = scale * inputs_scale
-        # whole numbers below 2**53 add up without rounding, in any order
-        with np.errstate(divide="ignore", invalid="ignore"):  # integers above 127 have the scale 0
-            y = (
-                np.matmul(x.astype(np.float64), kernel.astype(np.float64)).astype(self.dtype)
-                / scale
-            )
-        return self.activation(y + self.weights["bias"] if self.use_bias else y)
+        made = self.product.over_last_axis(x, self.weights.get("bias"), tally)
+        y: Array = self.activation(made)
+        return y
 
 
-class QuantizedEmbedding(_Int8):
+class QuantizedEmbedding(Int8Layer):
     """Rows of a matrix of 8 bits, each with a scale, chosen by integers."""
 
     pointwise_from = 2

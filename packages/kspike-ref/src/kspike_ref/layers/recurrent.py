@@ -26,7 +26,7 @@ from kspike_ref.saved.archive import ArchiveError
 
 @known("RNN", "SimpleRNN", "LSTM", "GRU")
 class RNN(StatefulLayer):
-    """A cell, run over time."""
+    """A recurrent layer: a cell that runs over time."""
 
     casts = "biuf"
     takes_tally = True
@@ -99,7 +99,9 @@ class RNN(StatefulLayer):
             state = (*given, *state[len(given) :])
         return self.scan(state, x, mask=mask, tally=tally)[0]
 
-    def scan(self, state: State, *inputs: Any, mask: Any = None, tally: Tally) -> tuple[Any, State]:
+    def scan(
+        self, state: State, *inputs: Any, mask: Any = None, tally: Any = None
+    ) -> tuple[Any, State]:
         x = np.swapaxes(inputs[0], 0, 1) if self.time_major else inputs[0]
         if self.backwards:
             x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
@@ -121,23 +123,24 @@ def over_time(
     Parameters
     ----------
     cell : Cell
-        What to run.
+        The cell.
     x : (batch, time, …) ndarray
         The inputs.
     state : tuple of ndarray
-        The states before, which must fit ``x``; behind them the output before, where somebody
-        keeps it.
+        The states before the first step, which must fit ``x``; then the last output, where the
+        layer keeps it.
     mask : (batch, time) ndarray, optional
         Bools: False at steps that hold the states and repeat the output.
     tally : Tally
         Counts of operations, which are added to.
     zero : bool
-        Whether outputs are 0 instead where a step does not count.
+        Whether outputs of masked steps are 0 instead.
 
     Returns
     -------
     tuple
-        The outputs, the states after them, and the last output, if somebody keeps it.
+        The outputs, the states after the last step, and the last output, or None where the layer
+        does not keep it.
 
     Raises
     ------
@@ -163,27 +166,27 @@ def over_time(
 
 
 def check_states(name: str, given: list[Any], wanted: list[Shape]) -> None:
-    """Refuse states from the model that do not fit a layer.
+    """Refuse initial states from the model that do not fit a layer.
 
     Parameters
     ----------
     name : str
         The layer's name.
     given : list
-        What it is called with beside its input: None, or the shapes of the states, nested.
+        The arguments after the input: None, or the shapes of the states, nested.
     wanted : list of tuple
-        The shapes that it needs.
+        The shapes that the layer needs.
 
     Raises
     ------
     ArchiveError
-        If there are others.
+        If other states came.
     """
     given = [value for value in given if value is not None]
     if not given:
         return
     shapes = _at_the_ends(given)
-    # Only the number of examples may be unknown; it is looked at when the model runs.
+    # Only the number of examples may be unknown; it is checked when the model runs.
     fits = len(shapes) == len(wanted) and all(
         isinstance(shape, tuple)
         and shape[1:] == one[1:]
@@ -196,7 +199,7 @@ def check_states(name: str, given: list[Any], wanted: list[Shape]) -> None:
 
 
 def _at_the_ends(values: Any) -> list[Any]:
-    """Return what is in nested lists; shapes are tuples."""
+    """Return the elements of nested lists, without the nesting; shapes are tuples."""
     if isinstance(values, list):
         return [end for value in values for end in _at_the_ends(value)]
     return [values]
@@ -211,7 +214,7 @@ def flat(values: Any) -> list[Array]:
 
 @known("Bidirectional")
 class Bidirectional(Layer):
-    """A recurrent layer forwards and one backwards."""
+    """A recurrent layer that runs forwards and one that runs backwards."""
 
     casts = "biuf"
     takes_tally = True
@@ -223,7 +226,9 @@ class Bidirectional(Layer):
         self.backward = self._recurrent(self.config.get("backward_layer") or self._reversed())
         self.mode = self.config.get("merge_mode", "concat")
         if self.mode not in ("concat", "sum", "mul", "ave", None):
-            raise ArchiveError(f"merge_mode must be one of Keras'. Received: {self.mode!r}")
+            raise ArchiveError(
+                f"merge_mode must be concat, sum, mul, ave or None. Received: {self.mode!r}"
+            )
 
         pair = self.forward, self.backward
         if pair[0].backwards == pair[1].backwards or any(

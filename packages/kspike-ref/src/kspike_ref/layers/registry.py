@@ -201,8 +201,44 @@ def _made(config: Any, name: str | None) -> Layer:
     if key.startswith("ops:"):
         layer.casts = ""
     elif cls is _registry.get(key):
+        check_policy_is_known(name, own.get("dtype"))
         check_policy(layer, own)
     return layer
+
+
+_POLICIES = (
+    "DTypePolicy", "FloatDTypePolicy", "DTypePolicyMap", "QuantizedDTypePolicy",
+    "QuantizedFloat8DTypePolicy", "Int4DTypePolicy", "GPTQDTypePolicy", "AWQDTypePolicy",
+    "Policy",  # of Keras 2
+)  # fmt: skip
+_POLICY_NAMES = (*dtypes.NAMES, "mixed_float16", "mixed_bfloat16", "string")
+_QUANTIZED = ("int8_from_", "int4_from_", "float8_from_", "int4/", "gptq", "awq")
+
+
+def check_policy_is_known(name: str, policy: Any) -> None:
+    """Refuse a dtype policy that Keras does not have, rather than compute in float32.
+
+    Parameters
+    ----------
+    name : str
+        Of the layer.
+    policy : Any
+        As the file has it.
+
+    Raises
+    ------
+    UnsupportedUseError
+        If its class or its name is another.
+    """
+    if isinstance(policy, Mapping):
+        kind, inner = policy.get("class_name"), policy.get("config")
+        if kind not in _POLICIES:
+            raise UnsupportedUseError(f"{name}: a dtype policy of class {kind!r:.80}")
+        policy = inner.get("name") if isinstance(inner, Mapping) else None
+    if policy is None or policy in _POLICY_NAMES:
+        return
+    if not (isinstance(policy, str) and policy.startswith(_QUANTIZED)):
+        raise UnsupportedUseError(f"{name}: dtype={policy!r:.80} is no dtype policy of Keras")
 
 
 def is_integral(policy: str) -> bool:
@@ -248,7 +284,7 @@ def reason(key: str, config: Mapping[str, Any]) -> str:
     kind = key.split(":", 1)[-1]
     if key == "Lambda":
         return (
-            "Lambda holds Python code, which is never run from a file; register a function for it "
+            "Lambda is Python code, which is never run from a file; register a function for it "
             f"with kspike_ref.register_layer({str(config['config'].get('name'))!r})"
         )
     if key.startswith("ops:"):

@@ -1,8 +1,8 @@
-"""Resampling of images: TensorFlow's interpolations, as products with a few weights per pixel.
+"""TensorFlow's interpolations of images, as products with a few weights per pixel.
 
-Every interpolation treats height and width one after the other; along an axis, each output pixel
-is a weighted sum of neighbours. Weights are computed in float32, in the order of TensorFlow's
-kernels, as a rounding to integers follows where images hold integers.
+Every interpolation resizes one axis after the other; along an axis, an output pixel is a weighted
+sum of neighbours. Weights are computed in float32, in the order of TensorFlow's kernels: where
+images hold integers, the results are rounded, and would differ by one.
 
 References
 ----------
@@ -23,12 +23,12 @@ import numpy as np
 from kspike_ref.dtypes import cut
 from kspike_ref.layers.base import Array
 
-_TABLE = 1024  # positions between two pixels that TensorFlow's bicubic kernel tells apart
+_TABLE = 1024  # TensorFlow's bicubic kernel rounds positions between pixels to this many
 _TINY = 1000 * float(np.finfo(np.float32).tiny)  # weights that sum to less are not normalised
 
 METHODS = ("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5", "area")
 
-Taps = tuple[Array, Array]  # which inputs, and their weights: (outputs, taps)
+Taps = tuple[Array, Array]  # indices of inputs, and their weights: both (outputs, taps)
 
 
 def resize(x: Array, size: tuple[int, int], method: str, antialias: bool = False) -> Array:
@@ -51,7 +51,7 @@ def resize(x: Array, size: tuple[int, int], method: str, antialias: bool = False
         float32, or the type of ``x`` where the method is ``"nearest"``.
     """
     if method == "nearest":
-        rows_first = size[0] * x.shape[2] <= x.shape[1] * size[1]  # where less is in between
+        rows_first = size[0] * x.shape[2] <= x.shape[1] * size[1]  # the smaller one in between
         for axis in (1, 2) if rows_first else (2, 1):
             x = np.take(x, _nearest(x.shape[axis], size[axis - 1]), axis)
         return x
@@ -72,40 +72,22 @@ def resize(x: Array, size: tuple[int, int], method: str, antialias: bool = False
 
 
 def _order(method: str, antialias: bool) -> tuple[int, int]:
-    """Return which axis is resized first: rows first or last, as in TensorFlow's kernels."""
+    """Return the axes in the order in which TensorFlow's kernels resize them."""
     return (1, 2) if antialias or method.startswith("lanczos") else (2, 1)
 
 
 class Work(NamedTuple):
-    """What it takes to resize one channel of an image.
+    """The work of resizing one channel of an image."""
 
-    Attributes
-    ----------
-    between : int
-        How many pixels there are when one axis is resized.
-    taps : int
-        How many weights there are, for both axes.
-    products : int
-        How many multiply-adds it takes.
-    """
-
-    between: int
-    taps: int
-    products: int
+    between: int  # pixels after one axis is resized
+    taps: int  # weights, for both axes
+    products: int  # multiply-adds
 
 
 def work(
     given: tuple[int, int], size: tuple[int, int], method: str, antialias: bool = False
 ) -> Work:
-    """Return what `resize` takes for one channel of an image.
-
-    Parameters
-    ----------
-    given, size : tuple of int
-        Height and width, before and after.
-    method, antialias
-        As `resize` takes them.
-    """
+    """Return the work of `resize` for one channel, from heights and widths before and after."""
     spans = [_span(*pair, method, antialias) for pair in zip(given, size, strict=True)]
     if method == "nearest":
         between = min(given[0] * size[1], size[0] * given[1])
@@ -117,7 +99,7 @@ def work(
 
 
 def _span(length: int, wanted: int, method: str, antialias: bool) -> int:
-    """Return of how many input pixels an output pixel is made along an axis, at most."""
+    """Return the most input pixels in an output pixel along an axis."""
     if method == "nearest":
         return 1
     if method == "area":
@@ -128,7 +110,7 @@ def _span(length: int, wanted: int, method: str, antialias: bool) -> int:
 
 
 def _widened(length: int, wanted: int, antialias: bool) -> float:
-    """Return how much wider a kernel is than between neighbours."""
+    """Return the factor that widens a kernel where images shrink."""
     inverse = float(np.float32(1) / (np.float32(wanted) / np.float32(length)))
     return max(inverse, 1.0) if antialias else 1.0
 
@@ -138,19 +120,19 @@ def _reach(length: int, radius: float) -> int:
 
 
 def _scale(length: int, wanted: int) -> np.float32:
-    """Return how many input pixels an output pixel covers."""
+    """Return the number of input pixels under an output pixel."""
     return np.float32(length) / np.float32(wanted)
 
 
 def _nearest(length: int, wanted: int) -> Array:
-    """Return the pixel nearest to the centre of each output pixel."""
+    """Return the input pixel nearest to the centre of each output pixel."""
     scale = _scale(length, wanted)
     at = (np.arange(wanted, dtype=np.float32) + np.float32(0.5)) * scale
     return np.minimum(np.floor(at).astype(np.intp), length - 1)
 
 
 def _centres(length: int, wanted: int) -> Array:
-    """Return where the centres of output pixels lie among those of input pixels."""
+    """Return the centres of output pixels, in units of input pixels."""
     scale = _scale(length, wanted)
     half = np.float32(0.5)
     at: Array = (np.arange(wanted, dtype=np.float32) + half) * scale - half
@@ -165,11 +147,10 @@ def _along(weights: Array, axis: int, ndim: int) -> Array:
 
 def _bilinear(x: Array, axis: int, wanted: int) -> Array:
     """Interpolate linearly between centres of pixels; edges continue."""
-    length = x.shape[axis]
-    at = _centres(length, wanted)
+    at = _centres(x.shape[axis], wanted)
     floor = np.floor(at)
     below = np.maximum(floor, 0).astype(np.intp)
-    above = np.minimum(np.ceil(at), length - 1).astype(np.intp)
+    above = np.minimum(np.ceil(at), x.shape[axis] - 1).astype(np.intp)
     weight = _along(at - floor, axis, x.ndim)
     low, high = np.take(x, below, axis), np.take(x, above, axis)
     y: Array = low + (high - low) * weight
@@ -189,7 +170,7 @@ def _bicubic_taps(length: int, wanted: int) -> Taps:
 
 
 def _area_taps(length: int, wanted: int) -> Taps:
-    """Return the pixels under each output pixel, with how much of each it covers."""
+    """Return the input pixels under each output pixel, and the covered part of each."""
     scale = _scale(length, wanted)
     first = np.arange(wanted, dtype=np.float32) * scale
     last = np.arange(1, wanted + 1, dtype=np.float32) * scale
@@ -262,16 +243,14 @@ def _kernel_taps(length: int, wanted: int, method: str, antialias: bool) -> Taps
 
 def _weighted(x: Array, axis: int, taps: Taps) -> Array:
     """Return sums of inputs times weights along an axis."""
-    index, weights = taps
-    y: Any = 0
-    for i in range(index.shape[1]):
-        y = y + np.take(x, index[:, i], axis) * _along(weights[:, i], axis, x.ndim)
-    result: Array = y
-    return result
+    y = np.zeros((), x.dtype)
+    for index, weights in zip(taps[0].T, taps[1].T, strict=True):
+        y = y + np.take(x, index, axis) * _along(weights, axis, x.ndim)
+    return y
 
 
 def round_to(x: Array, dtype: np.dtype[Any]) -> Array:
-    """Return float images in the type that they had, rounded and cut to its range if integers."""
+    """Return images in their former type; for integers, rounded and limited to its range."""
     if dtype.kind not in "iu":
         return x.astype(dtype, copy=False)
     return cut(np.rint(x), dtype)

@@ -12,6 +12,7 @@ from kspike_ref import dtypes
 from kspike_ref.layers.base import Array, Layer, Shape, UnsupportedUseError
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.resampling import METHODS, resize, round_to
+from kspike_ref.running.binder import Binder
 from kspike_ref.saved.archive import ArchiveError
 
 
@@ -54,6 +55,11 @@ class Flatten(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         rest = shape[1:]
         return (shape[0], None if None in rest else math.prod(n for n in rest if n is not None))
+
+    def bind(self, binder: Binder, x: Array) -> Array | None:
+        if self.config.get("data_format") == "channels_first" and x.ndim > 2:
+            return None
+        return binder.view(x, (x.shape[0], math.prod(x.shape[1:])))
 
     def call(self, x: Array) -> Array:
         if self.config.get("data_format") == "channels_first" and x.ndim > 2:
@@ -99,6 +105,11 @@ class Reshape(Layer):
 
     def pointwise(self, shape: Shape) -> bool:
         return keeps_axis(shape, self.target)
+
+    def bind(self, binder: Binder, x: Array) -> Array:
+        kept = 2 if binder.is_step else 1
+        lengths: Any = resolve(x.shape[kept:], self.target[kept - 1 :])
+        return binder.view(x, (*x.shape[:kept], *lengths))
 
     def call(self, x: Array) -> Array:
         return reshaped(x, 1, self.target)
@@ -199,71 +210,6 @@ class RepeatVector(Layer):
 
     def call_step(self, x: Array) -> Array:
         return x[:, None]
-
-
-class _Edges(Layer):
-    """What padding and cropping share: so much before and after each spatial axis."""
-
-    option = ""
-
-    def setup(self) -> None:
-        given = self.config[self.option]
-        pairs = [given] if isinstance(given, int) else list(given)
-        if "1D" in self.class_name and not (pairs and isinstance(pairs[0], list)):
-            pairs = [pairs * 2 if len(pairs) == 1 else pairs]
-        self.edges = [tuple(p) if isinstance(p, list) else (p, p) for p in pairs]
-        counts = [n for pair in self.edges for n in pair]
-        if not all(type(n) is int and 0 <= n < 1 << 24 for n in counts):
-            raise ArchiveError(f"{self.option} must hold small integers. Received: {given!r:.80}")
-        if any(len(pair) != 2 for pair in self.edges):
-            raise ArchiveError(f"{self.option} must hold pairs. Received: {given!r:.80}")
-        self.first = 2 if self.config.get("data_format") == "channels_first" else 1
-
-    def each(self, shape: Shape, sign: int) -> Shape:
-        """Return a shape with edges added to, or taken from, its spatial axes."""
-        if len(shape) != len(self.edges) + 2:
-            raise ArchiveError(f"layer {self.name!r} does not fit an input of shape {shape}")
-        result = list(shape)
-        for i, pair in enumerate(self.edges):
-            length = shape[self.first + i]
-            result[self.first + i] = None if length is None else length + sign * sum(pair)
-        return tuple(result)
-
-    def pointwise(self, shape: Shape) -> bool:
-        return self.first == 2 or self.edges[0] == (0, 0)
-
-
-@known("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D")
-class ZeroPadding(_Edges):
-    """Zeros around."""
-
-    keeps_zeros = True
-    option = "padding"
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return self.each(shape, 1)
-
-    def call(self, x: Array) -> Array:
-        edges = [(0, 0)] * x.ndim
-        edges[self.first : self.first + len(self.edges)] = self.edges
-        return np.pad(x, edges)
-
-
-@known("Cropping1D", "Cropping2D", "Cropping3D")
-class Cropping(_Edges):
-    """The edges cut off."""
-
-    keeps_zeros = True
-    option = "cropping"
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return self.each(shape, -1)
-
-    def call(self, x: Array) -> Array:
-        cut = [slice(None)] * x.ndim
-        for i, (before, after) in enumerate(self.edges):
-            cut[self.first + i] = slice(before, x.shape[self.first + i] - after)
-        return x[tuple(cut)]
 
 
 @known("UpSampling1D", "UpSampling2D", "UpSampling3D")

@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (what the methods do is documented in base.Layer)
-"""Preprocessing of text: words and their places in a vocabulary, and hashes of strings."""
+"""Text layers: words as places in a vocabulary, strings and integers as hashes."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ from kspike_ref.layers.hashing import buckets
 from kspike_ref.layers.lookups import FILE, StringLookup, as_integers, numbers, salt_of
 from kspike_ref.layers.registry import known
 from kspike_ref.saved.archive import ArchiveError, Weights
+from kspike_ref.strings import objects
 
 _PUNCTUATION = b"!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'"
 _STANDARDS = ("lower_and_strip_punctuation", "lower", "strip_punctuation")
 _SPLITS = ("whitespace", "character")
-_MOST_GRAMS = 64  # words in an n-gram; the work grows with the square
-_INNER = "_lookup_layer"  # where Keras saves the vocabulary a second time, and reads it last
+_MAX_GRAM = 64  # words in an n-gram: the work grows with the square
+_INNER = "_lookup_layer"  # Keras saves the vocabulary a second time there, and reads it last
 
 
 @known("TextVectorization")
 class TextVectorization(Layer):
-    """Texts as the places of their words in a vocabulary, or as what words they hold."""
+    """Texts as the places of their words in a vocabulary, or as vectors of the words they hold."""
 
     kinds = "O"
     casts = ""
@@ -102,27 +103,20 @@ class TextVectorization(Layer):
         rows = (self._grams(self._split(self._standard(text))) for text in x.reshape(-1).tolist())
         if self.mode == "int":
             return self._padded([self._places(row) for row in rows])
-        y = np.zeros((x.shape[0], self.lookup.depth), np.int64)
+        y = np.zeros((len(x), self.lookup.depth), self.lookup.place_type)
         for line, row in zip(y, rows, strict=True):
-            places = self._places(row)
-            places = places[places >= 0]
-            if self.mode == "multi_hot":
-                line[places] = 1
-            else:
-                np.add.at(line, places, 1)
+            line[:] = self.lookup.encoded(self._places(row)[None])[0]
         return self.lookup.weighted(y) if self.mode == "tf_idf" else y
 
     def _unsplit(self, x: Array) -> Array:
-        """Return what becomes of texts that are words already."""
+        """Return the places or the encoding of texts that are not split: each is one word."""
         words = [self._standard(text) for text in x.reshape(-1).tolist()]
+        shape = x.shape
         if self.grams:
-            size = x.shape[1]
-            rows = [words[i * size : (i + 1) * size] for i in range(x.shape[0])]
+            rows = objects(words, shape).tolist()
             words = [gram for row in rows for gram in self._grams(row)]
-            x = np.empty((x.shape[0], _gram_count(size, self.grams)), object)
-        tokens = np.empty(x.shape, object)
-        tokens.reshape(-1)[:] = words
-        places = self.lookup(tokens)
+            shape = (shape[0], _gram_count(shape[1], self.grams))
+        places = self.lookup(objects(words, shape))
         if self.mode != "int" or self.length is None:
             return places
         return self._padded(list(places[:, : self.length]))
@@ -145,14 +139,12 @@ class TextVectorization(Layer):
         return itertools.chain.from_iterable(_grams(words, size) for size in self.grams)
 
     def _places(self, words: Iterable[bytes]) -> Array:
-        """Return the places of the words of one text, as many as are needed."""
-        row = list(words if self.length is None else itertools.islice(words, self.length))
-        tokens = np.empty(len(row), object)
-        tokens[:] = row
-        return self.lookup.integers(tokens)
+        """Return the places of the words of one text, no more than the output has."""
+        row = list(itertools.islice(words, self.length))
+        return self.lookup.integers(objects(row, (len(row),)))
 
     def _padded(self, rows: list[Array]) -> Array:
-        """Return rows of places as one array, with 0 behind the shorter ones."""
+        """Return rows of places as one array, with zeros after the shorter ones."""
         width = max(map(len, rows), default=0) if self.length is None else self.length
         y = np.zeros((len(rows), width), np.int64)
         for line, row in zip(y, rows, strict=True):
@@ -161,7 +153,7 @@ class TextVectorization(Layer):
 
 
 def _gram_sizes(ngrams: Any) -> Sequence[int] | None:
-    """Return how many words n-grams have, each number once for each time it is asked for."""
+    """Return the numbers of words in n-grams, as often as the configuration has each."""
     if isinstance(ngrams, dict) and ngrams.get("class_name") == "__tuple__":
         ngrams = ngrams.get("items")
     if ngrams is None:
@@ -169,8 +161,8 @@ def _gram_sizes(ngrams: Any) -> Sequence[int] | None:
     sizes = [ngrams] if type(ngrams) is int else ngrams
     if not isinstance(sizes, list) or not all(type(n) is int and n > 0 for n in sizes):
         raise ArchiveError(f"ngrams must be positive integers. Received: {ngrams!r:.80}")
-    if not sizes or max(sizes) > _MOST_GRAMS or len(sizes) > _MOST_GRAMS:
-        raise UnsupportedUseError(f"ngrams={ngrams!r:.80}; kspike_ref has 1 to {_MOST_GRAMS} words")
+    if not sizes or max(sizes) > _MAX_GRAM or len(sizes) > _MAX_GRAM:
+        raise UnsupportedUseError(f"ngrams={ngrams!r:.80}; kspike_ref has 1 to {_MAX_GRAM} words")
     return range(1, ngrams + 1) if type(ngrams) is int else sizes
 
 
@@ -184,7 +176,7 @@ def _grams(words: list[bytes], size: int) -> Iterator[bytes]:
 
 @known("Hashing")
 class Hashing(Encoding):
-    """Strings and integers in a fixed number of bins, by their hashes."""
+    """Strings and integers as bins, by their hashes."""
 
     kinds = "biufO"
     casts = ""
@@ -207,7 +199,7 @@ class Hashing(Encoding):
         self.salt = salt_of(self.config.get("salt"))
         self.masked = self.config.get("mask_value")
         if self.masked is not None and not isinstance(self.masked, str | int | float):
-            raise ArchiveError(f"mask_value must be a value. Received: {self.masked!r:.80}")
+            raise ArchiveError(f"mask_value must be text or number. Received: {self.masked!r:.80}")
         if bins == 1:
             self.masked = None
         self.bins = bins - (self.masked is not None)
@@ -228,9 +220,9 @@ class Hashing(Encoding):
         return super().pointwise(shape)
 
     def integers(self, x: Array) -> Array:
-        words: Iterable[bytes] = x.reshape(-1).tolist()
+        words: list[bytes] = x.reshape(-1).tolist()
         if x.dtype.kind == "b":
-            words = (b"true" if value else b"false" for value in words)
+            words = [b"true" if value else b"false" for value in words]
         elif x.dtype.kind != "O":
             words = numbers(as_integers(x) if x.dtype.kind == "f" else x)
         index = buckets(words, self.bins, self.salt).reshape(x.shape)

@@ -1,15 +1,13 @@
 # ruff: noqa: D102 (what the methods do is documented in base.Layer)
-"""The layers and cells of kspike_tf: spikes and synaptic filters over time."""
+"""The layers of kspike_tf: spikes and synaptic filters over time."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from kspike_ref.layers.activation import activation
 from kspike_ref.layers.base import (
     Array,
     Layer,
@@ -19,178 +17,23 @@ from kspike_ref.layers.base import (
     check_mask,
     check_rows,
 )
-from kspike_ref.layers.cells import Cell
-from kspike_ref.layers.dense import activation_parts
 from kspike_ref.layers.keys import TIME_KEYS
 from kspike_ref.layers.recurrent import check_states, flat, over_time
 from kspike_ref.layers.registry import known
+from kspike_ref.layers.temporal_cells import (
+    FILTER_KEYS,
+    SPIKING_KEYS,
+    AlphaCell,
+    LowpassCell,
+    SpikingActivationCell,
+    SpikingCell,
+)
+from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import Tally
-from kspike_ref.saved.archive import ArchiveError, Weights
-from kspike_ref.spiking import SpikingDynamics, check_voltage, initial_voltage, on_grid
-from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
+from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.spiking import on_grid
 
-_SPIKING = "dt activation spiking_aware_training"  # options of layers and cells
-_FILTER = "dt apply_during_training"
 _TIME = " ".join(TIME_KEYS)
-
-
-def read_dt(value: Any) -> float:
-    """Return the time step that a configuration holds.
-
-    Parameters
-    ----------
-    value : float, dict or None
-        Seconds; or a serialised variable, whose value is read; or None for the default.
-
-    Returns
-    -------
-    float
-        Seconds, rounded to float32, as the layers do it in every precision.
-
-    Raises
-    ------
-    ArchiveError
-        If it is not positive and finite.
-    """
-    for _ in range(4):  # a serialised object within a serialised object
-        if not isinstance(value, Mapping):
-            break
-        value = value.get("value", value.get("config"))
-    seconds = 0.001 if value is None else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise ArchiveError(f"dt must be a number of seconds. Received: {value!r:.80}")
-    # Below the smallest normal float32, 1/dt is infinite or nearly so, and spikes of 0/dt are NaN.
-    if not (0 < seconds < 1e30 and np.float32(seconds) >= np.finfo(np.float32).tiny):
-        raise ArchiveError(
-            f"dt must be positive and finite, from 1.2e-38 to 1e30 s. Received: {value!r}"
-        )
-    return float(np.float32(seconds))
-
-
-class SpikingCell(Cell):
-    """What the three cells share: a size, a time step, and a loop over time in one piece."""
-
-    is_owned = False  # by a layer, which loads what the cell carries
-
-    def setup(self) -> None:
-        self.dt = read_dt(self.config.get("dt"))
-        size = self.config.get("size", 1)
-        self.size = tuple(size) if isinstance(size, list) else (size,)
-        if not all(type(n) is int and n >= 0 for n in self.size):
-            raise ArchiveError(f"size must hold lengths. Received: {size!r:.80}")
-
-    def output_units(self, shape: Shape) -> Shape:
-        if shape[1:] != self.size:
-            raise ArchiveError(f"layer {self.name!r} has {self.size} units. Received: {shape}")
-        return self.size
-
-    def state_shapes(self, shape: Shape) -> list[Shape]:
-        return [self.size]
-
-    def scan(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
-        batch, steps = x.shape[:2]
-        units = math.prod(self.size)
-        given = self.rates(x[:, :1] if steps > 1 and x.strides[1] == 0 else x)
-        rows = np.ascontiguousarray(given, self.dtype).reshape(batch, given.shape[1], units)
-        out = np.empty((batch, steps, units), self.dtype)
-        state = np.array(states[0], np.float64, order="C")
-        self.run(rows, state, out)
-        return out.reshape(batch, steps, *self.size), [state]
-
-    def rates(self, x: Array) -> Array:
-        """Return what goes into the time loop."""
-        return x
-
-    def run(self, rows: Array, state: Array, out: Array) -> None:
-        """Step through time: rows and out are ``(batch, time, units)``; the state is changed."""
-        raise NotImplementedError
-
-
-@known("custom:kspike_tf>SpikingActivationCell", keys=f"{_SPIKING} size")
-class SpikingActivationCell(SpikingCell):
-    """Firing rates to spikes."""
-
-    def setup(self) -> None:
-        super().setup()
-        self.function = activation(self.config.get("activation"))
-        seed = self.config.get("seed")
-        if seed is not None and (type(seed) is not int or not 0 <= seed < 2**64):
-            raise ArchiveError(f"seed must be 0 to 2**64 - 1, or null. Received: {seed!r}")
-        self.seed = seed
-        self.dynamics = SpikingDynamics(self.dt, self.dtype)
-
-    def parts(self, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
-        return [] if self.is_owned else activation_parts(self.function, shape)
-
-    def initial(self, batch: int, shape: Shape) -> list[Array]:
-        if self.seed is None:
-            words = np.random.default_rng().integers(0, 2**32, (batch, *self.size), np.uint32)
-            return [words * 2.0**-32]
-        voltage = initial_voltage(self.size, self.seed)
-        return [np.broadcast_to(voltage, (batch, *self.size))]
-
-    def check_given(self, states: Sequence[Array], name: str) -> None:
-        check_voltage(states[0], name)
-
-    def rates(self, x: Array) -> Array:
-        y: Array = self.function(x)
-        return y
-
-    def run(self, rows: Array, state: Array, out: Array) -> None:
-        self.dynamics.run(rows, state.reshape(len(state), out.shape[2]), out)
-
-
-@known("custom:kspike_tf>LowpassCell", keys=f"{_FILTER} size")
-class LowpassCell(SpikingCell):
-    """An exponential synapse."""
-
-    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
-        return dict.fromkeys(["initial_level", "tau"], (1, *self.size))
-
-    def prepare(self) -> None:
-        self.dynamics = LowpassDynamics(self.weights["tau"].reshape(-1), self.dt)
-
-    def initial(self, batch: int, shape: Shape) -> list[Array]:
-        level = self.weights["initial_level"].astype(np.float64)
-        return [np.broadcast_to(level, (batch, *self.size))]
-
-    def run(self, rows: Array, state: Array, out: Array) -> None:
-        self.dynamics.run(rows, state.reshape(len(state), out.shape[2]), out)
-
-
-@known("custom:kspike_tf>AlphaCell", keys=f"{_FILTER} size")
-class AlphaCell(SpikingCell):
-    """An alpha synapse: its state is the output y and its slope, p = τ·dy/dt."""
-
-    has_flat_weights = False
-
-    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
-        held = (math.prod(self.size),) if self.has_flat_weights else (1, *self.size)
-        return dict.fromkeys(["initial_level", "tau"], held)
-
-    def load(self, store: Weights, path: str, *shapes: Any) -> None:
-        try:
-            super().load(store, path, *shapes)
-        except ArchiveError as error:
-            self.has_flat_weights = True  # as in files of earlier versions
-            try:
-                super().load(store, path, *shapes)
-            except ArchiveError:
-                raise error from None
-
-    def state_shapes(self, shape: Shape) -> list[Shape]:
-        return [(2, math.prod(self.size))]
-
-    def prepare(self) -> None:
-        self.dynamics = AlphaDynamics(self.weights["tau"].reshape(-1), self.dt)
-
-    def initial(self, batch: int, shape: Shape) -> list[Array]:
-        level = self.weights["initial_level"].astype(np.float64).reshape(-1)
-        at_rest = np.stack([level, np.zeros_like(level)])
-        return [np.broadcast_to(at_rest, (batch, 2, level.size))]
-
-    def run(self, rows: Array, state: Array, out: Array) -> None:
-        self.dynamics.run(rows, state, out)
 
 
 class KerasSpikingLayer(StatefulLayer):
@@ -265,6 +108,25 @@ class KerasSpikingLayer(StatefulLayer):
         check_rows(self.name, given, shapes, batch)
         return self.scan(given, x, mask=mask)[0]
 
+    @property
+    def draws_states(self) -> bool:
+        return getattr(self.cell, "seed", 0) is None
+
+    def bind_scan(self, binder: Binder, x: Array, state: State) -> Array | None:
+        if self.time_major or self.returns_state:
+            return None
+        batch, given, *size = x.shape
+        steps, units = binder.steps if given == 1 else given, math.prod(size)
+        rows = binder.view(x, (batch, given, units))
+        out = binder.empty((batch, steps, units), self.dtype)
+        if not self.cell.bind_run(binder, rows, state[0], out):
+            return None
+        if not self.reduces:
+            return out.reshape(batch, steps, *size)
+        last = binder.empty((batch, *size), self.dtype)
+        binder.call(np.copyto, last.reshape(batch, units), out[:, -1])
+        return last
+
     def scan(self, state: State, *inputs: Any, mask: Any = None) -> tuple[Any, State]:
         x = np.moveaxis(inputs[0], 0, 1) if self.time_major else inputs[0]
         mask = mask.T if self.time_major and mask is not None else mask
@@ -279,11 +141,12 @@ class KerasSpikingLayer(StatefulLayer):
         return [y, *(s.copy() for s in after)], kept  # float64, as in Keras
 
 
-@known("custom:kspike_tf>SpikingActivation", keys=f"{_SPIKING} {_TIME}")
+@known("custom:kspike_tf>SpikingActivation", keys=f"{SPIKING_KEYS} {_TIME}")
 class SpikingActivation(KerasSpikingLayer):
     """Firing rates to spikes."""
 
     cell_class = SpikingActivationCell
+    bind_scan = KerasSpikingLayer.bind_scan
 
     def call(
         self, x: Array, initial_state: Any = None, constants: Any = None, mask: Any = None
@@ -296,14 +159,14 @@ class SpikingActivation(KerasSpikingLayer):
         return super().call(x, initial_state, constants, mask)
 
 
-@known("custom:kspike_tf>Lowpass", keys=f"{_FILTER} {_TIME}")
+@known("custom:kspike_tf>Lowpass", keys=f"{FILTER_KEYS} {_TIME}")
 class Lowpass(KerasSpikingLayer):
     """An exponential synapse."""
 
     cell_class = LowpassCell
 
 
-@known("custom:kspike_tf>Alpha", keys=f"{_FILTER} {_TIME}")
+@known("custom:kspike_tf>Alpha", keys=f"{FILTER_KEYS} {_TIME}")
 class Alpha(KerasSpikingLayer):
     """An alpha synapse."""
 

@@ -16,7 +16,7 @@ from kspike_ref.saved.archive import ArchiveError
 Slices = tuple[slice, slice, slice]
 
 _PIECE = 1 << 27  # operations between two looks at whether to stop: a tenth of a second, about
-_MAX_LENGTH = 1 << 16  # of a kernel, stride or dilation: a limit for configurations of strangers
+_MAX_LENGTH = 1 << 16  # of a kernel, stride or dilation: a limit for untrusted configurations
 
 
 class Window:
@@ -155,6 +155,10 @@ class Window:
             where = [slice(None)] * 3
             where[axis] = slice(first, last)
             yield piece, (where[0], where[1], where[2])
+
+    def takes_pieces(self, operations: int) -> bool:
+        """Return whether an example takes so long that a run may have to stop within it."""
+        return operations > _PIECE
 
     def is_long(self, operations: int) -> bool:
         """Return whether an example takes so long that the run should look whether to stop."""

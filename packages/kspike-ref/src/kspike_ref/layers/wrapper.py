@@ -9,6 +9,7 @@ import numpy as np
 
 from kspike_ref.layers.base import Array, Layer, Shape
 from kspike_ref.layers.registry import create, known
+from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
 
@@ -43,6 +44,14 @@ class TimeDistributed(Layer):
         if axes is not None:
             self.layer.mask_axes((axes - 1,), _one_step(shapes[0]))
         return axes
+
+    def bind(self, binder: Binder, x: Array) -> Array | None:
+        folded = binder.view(x, (x.shape[0] * x.shape[1], *x.shape[2:]))
+        if self.layer.received(folded) is not folded:
+            return None
+        binder.is_step = False  # the layer within sees no time axis
+        y = self.layer.bind(binder, folded)
+        return None if y is None else binder.view(y, (*x.shape[:2], *y.shape[1:]))
 
     def call(self, x: Array, mask: Any = None, *, tally: Tally) -> Array:
         batch, steps = x.shape[:2]

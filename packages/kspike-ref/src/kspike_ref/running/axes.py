@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kspike_ref.layers.base import Layer, StatefulLayer
-from kspike_ref.running.graph import Graph, Node, Ref, refs
-from kspike_ref.running.run import pointwise
+from kspike_ref.running.graph import Graph, Node, Ref, pointwise, refs
 
 
 class Axes:

@@ -17,7 +17,7 @@ from kspike_ref.running import threads as _threads
 from kspike_ref.running.counts import Counts
 from kspike_ref.running.graph import Node
 
-Compute = Callable[[list[Array]], tuple[list[Array], Counts]]
+Compute = Callable[[list[Array], int, int], Counts]
 
 # What a block's widest layer may fill: its input and output then stay in a core's L2 cache.
 _CACHE = 1 << 20
@@ -90,7 +90,7 @@ class Outputs:
         An output may have several rows for each example, as where time is folded into the batch.
         """
         if (first, last) == (0, self.count):
-            self.arrays = [np.ascontiguousarray(y) for y in outputs]
+            self.arrays = [y.copy() for y in outputs]
             return
         rows = [len(y) // (last - first) for y in outputs]
         with self._lock:
@@ -125,7 +125,7 @@ def run_blocks(work: Callable[[int, int], None], count: int, size: int, threads:
     _threads.share(run, starts, threads)
 
 
-def compute_all(
+def run_all(
     compute: Compute,
     inputs: list[Array],
     maps: Sequence[Any],
@@ -133,14 +133,14 @@ def compute_all(
     size: int,
     threads: int,
     bar: Any,
-) -> tuple[list[Array], Counts]:
-    """Compute all blocks of a batch, and put what comes out together.
+) -> Counts:
+    """Compute all blocks of a batch, and return the counts of all.
 
     Parameters
     ----------
     compute : callable
-        From the inputs of a block to its outputs and the counts of its nodes; called from several
-        threads.
+        Takes the inputs of a block, its first example and the one after its last, and returns the
+        counts of its nodes; called from several threads.
     inputs : list of ndarray
         The inputs of all examples.
     maps : sequence
@@ -150,24 +150,19 @@ def compute_all(
         their axes is the batch.
     bar : tqdm or None
         A progress bar, which is closed.
-
-    Returns
-    -------
-    tuple
-        The outputs, and the counts of the nodes.
     """
-    outputs, lock = Outputs(count), Lock()
+    lock = Lock()
     total: list[Counts] = []
 
     def work(first: int, last: int) -> None:
         # With time first, or states as inputs, the first axes of a whole batch may differ.
         is_whole = (first, last) == (0, count)
-        made, record = compute(inputs if is_whole else [array[first:last] for array in inputs])
-        outputs.put(first, last, made)
+        block = inputs if is_whole else [array[first:last] for array in inputs]
+        counts = compute(block, first, last)
         for values in maps:
             forget(values, first, last)
         with lock:
-            total[:] = [total[0] + record] if total else [record]
+            total[:] = [total[0] + counts] if total else [counts]
             if bar is not None:
                 bar.update(last - first)
 
@@ -176,7 +171,7 @@ def compute_all(
     finally:
         if bar is not None:
             bar.close()
-    return outputs.arrays, total[0]
+    return total[0]
 
 
 def forget(x: Any, first: int, last: int) -> None:
@@ -185,7 +180,7 @@ def forget(x: Any, first: int, last: int) -> None:
     Parameters
     ----------
     x : array_like
-        Any input; only memory maps of files that nobody changes privately are affected.
+        Any input; only memory maps of files without private changes are affected.
     first, last : int
         The examples that were read.
     """

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from kspike_ref.running.batches import block_size
-from kspike_ref.running.chain import Chain
 from kspike_ref.running.cost import Cost, item_sizes, operations, peak, shapes_of
 from kspike_ref.running.graph import Graph, Ref, refs
 
@@ -76,8 +75,6 @@ class Budget:
     ----------
     graph : Graph
         The model.
-    chain : Chain or None
-        The same as a chain, if it is one.
     is_one_block : bool
         Whether all examples go in one block.
     stepped : collection of int
@@ -89,13 +86,12 @@ class Budget:
     def __init__(
         self,
         graph: Graph,
-        chain: Chain | None,
         is_one_block: bool,
         stepped: Collection[int],
         max_bytes: float | None,
         max_operations: float | None,
     ) -> None:
-        self._graph, self._chain, self._is_one_block = graph, chain, is_one_block
+        self._graph, self._is_one_block = graph, is_one_block
         self._stepped = stepped
         self._limits = _limits(max_bytes, max_operations)
         self.is_limited = self._limits != (None, None)
@@ -156,14 +152,9 @@ class Budget:
         work = operations(graph, shapes)
         if self._is_one_block:
             return Cost(work, _FIXED + outputs + peak(graph, shapes, ends))
-        if self._chain is not None and keep is None:
-            steps = inputs[0][1]
-            rows = min(size or self._chain.block_size(count, steps, threads), max(1, count))
-            block = self._chain.workspace(rows, steps) + outputs * rows // max(1, count)
-        else:
-            rows = min(size or block_size(graph.nodes, inputs, threads), max(1, count))
-            part = shapes_of(graph, [(min(rows, count), *shape[1:]) for shape in inputs])
-            block = peak(graph, part, ends)
+        rows = min(size or block_size(graph.nodes, inputs, threads), max(1, count))
+        part = shapes_of(graph, [(min(rows, count), *shape[1:]) for shape in inputs])
+        block = peak(graph, part, ends)
         return Cost(work, _FIXED + outputs + min(threads, -(-count // rows)) * block)
 
     def admit_step(self, inputs: tuple[tuple[int, ...], ...]) -> bool:

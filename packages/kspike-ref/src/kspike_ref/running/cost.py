@@ -14,8 +14,8 @@ from kspike_ref.layers.base import Layer, Shape
 from kspike_ref.layers.cells import Cell
 from kspike_ref.layers.conv import ConvLayer, ConvTranspose
 from kspike_ref.layers.dense import Embedding
-from kspike_ref.layers.merge import Dot
-from kspike_ref.layers.ops.elementwise import Reduction
+from kspike_ref.layers.dot import Dot
+from kspike_ref.layers.ops.reductions import Reduction
 from kspike_ref.layers.pooling import Pooling
 from kspike_ref.layers.recurrent import Bidirectional
 from kspike_ref.layers.shape import InputLayer

@@ -101,3 +101,9 @@ def substitute(value: Any, tensor: Callable[[Ref], Any]) -> Any:
     if isinstance(value, dict):
         return {key: substitute(item, tensor) for key, item in value.items()}
     return value
+
+
+def pointwise(node: Node) -> bool:
+    """Return whether a node treats each position of axis 1 alone and alike."""
+    shapes: dict[Ref, Any] = dict(zip(node.inputs, node.input_shapes, strict=True))
+    return node.layer.pointwise(*substitute(node.arguments, shapes.__getitem__))

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from kspike_ref import dtypes
-from kspike_ref import strings as _strings
 from kspike_ref.arguments import check_count, suggestion
 from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.base import Array, Shape
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.running.axes import Axes
+from kspike_ref.running.given import (
+    array_of,
+    axes_of,
+    fits,
+    fits_shape,
+    holds_arrays,
+    in_order,
+    is_nested,
+    is_shape,
+    still,
+    text_of,
+)
 from kspike_ref.running.graph import Graph, Ref
 from kspike_ref.saved.structure import leaves
 
@@ -81,7 +91,7 @@ class Inputs:
         names, structure = self._names, self._structure
         if isinstance(x, Mapping):
             if isinstance(structure, dict) and set(structure) == set(x):
-                return _in_order(structure, x)
+                return in_order(structure, x)
             if all(name in x for name in names):
                 return [x[name] for name in names]
             came = ", ".join(map(str, x))
@@ -92,9 +102,9 @@ class Inputs:
         if not isinstance(x, list | tuple):
             return [x]
         if len(names) > 1:
-            return _in_order(structure, x) if _is_nested(structure, x) else list(x)
-        is_one = len(x) == 1 and _axes_of(x[0]) == wanted[0]
-        return list(x) if is_one or _holds_arrays(x, wanted[0]) else [x]
+            return in_order(structure, x) if is_nested(structure, x) else list(x)
+        is_one = len(x) == 1 and axes_of(x[0]) == wanted[0]
+        return list(x) if is_one or holds_arrays(x, wanted[0]) else [x]
 
     def checked(self, x: Any, timesteps: Any = None, is_step: bool = False) -> list[Array]:
         """Return the inputs as arrays that fit the model, with a time axis.
@@ -130,10 +140,10 @@ class Inputs:
             given = self.listed(x, self._still_axes if is_still else self._axes)
         arrays = []
         for i, values in enumerate(given):
-            array = _array(self._layers[i], values)
+            array = array_of(self._layers[i], values)
             if is_still and self.timed[i]:
                 array = self._with_time(i, array, steps, is_step)
-            elif not _fits(array, self._layers[i].shape):
+            elif not fits(array, self._layers[i].shape):
                 raise ValueError(self._misfit(i, self._layers[i].shape, array.shape, None, False))
             arrays.append(array)
         if not self._is_plain:
@@ -159,7 +169,7 @@ class Inputs:
         still = self._still_shapes[i]
         if len(shape) == 2 and array.ndim == 2 and array.shape[1] == steps:
             return array  # one number a step, such as a mask, may come with its steps
-        if not _fits(array, still):
+        if not fits(array, still):
             raise ValueError(self._misfit(i, still, array.shape, steps, is_step))
         if not is_step and shape[time] not in (None, steps):
             raise ValueError(
@@ -239,7 +249,7 @@ class Inputs:
             If one does not fit the model.
         """
         is_one = len(self._layers) == 1 and isinstance(shape, list | tuple) and len(shape) != 1
-        if _is_shape(shape) or (is_one and not any(isinstance(n, list | tuple) for n in shape)):
+        if is_shape(shape) or (is_one and not any(isinstance(n, list | tuple) for n in shape)):
             given = [shape]
         elif len(self._layers) == 1 and isinstance(shape, list | tuple):
             given = list(shape)
@@ -249,13 +259,30 @@ class Inputs:
             wanted = f"{len(self._layers)} shapes ({', '.join(self._names)})"
             raise ValueError(f"shape must be {wanted}. Received: {shape!r}")
         for i, one in enumerate(given):
-            if not _is_shape(one):
+            if not is_shape(one):
                 raise ValueError(f"shape must hold lengths. Received: {one!r}")
-            if not _fits_shape(one, self._layers[i].shape):
+            if not fits_shape(one, self._layers[i].shape):
                 misfit = self._misfit(i, self._layers[i].shape, tuple(one), None, False)
                 raise ValueError(misfit)
         shapes = tuple(tuple(int(n) for n in one) for one in given)
         return shapes, shapes[0][int(self.time_major[0])]
+
+    def takes_as_it_is(self, x: Array, checked: Array, timesteps: int | None) -> bool:
+        """Return whether all arrays of this type and shape are an input, at most with a time axis.
+
+        Parameters
+        ----------
+        x : ndarray
+            What was given.
+        checked : ndarray
+            What `checked` made of it.
+        timesteps : int or None
+            For how many steps it is presented.
+        """
+        layer = self._layers[0]
+        if not self._is_plain or layer.is_text or x.dtype != layer.input_dtype:
+            return False
+        return x.shape == (checked.shape if timesteps is None else still(checked.shape))
 
     def batch(self, arrays: list[Array]) -> int:
         """Return how many examples checked inputs hold."""
@@ -266,7 +293,7 @@ class Inputs:
         cast = []
         for layer, x in zip(self._layers, arrays, strict=True):
             if layer.is_text:
-                cast.append(_text(layer.name, x))
+                cast.append(text_of(layer.name, x))
             elif x.dtype == layer.input_dtype:
                 cast.append(x)
             elif x.ndim > 1 and x.strides[1] == 0:
@@ -274,95 +301,3 @@ class Inputs:
             else:
                 cast.append(x.astype(layer.input_dtype))
         return cast
-
-
-def _is_nested(structure: Any, x: list[Any] | tuple[Any, ...]) -> bool:
-    """Return whether a list has the nested structure of the inputs, and is not a flat list."""
-    if not isinstance(structure, list) or len(structure) != len(x):
-        return False
-    inner = [given for one, given in zip(structure, x, strict=True) if not isinstance(one, str)]
-    return any(isinstance(given, list | tuple | Mapping) for given in inner)
-
-
-def _in_order(structure: Any, x: Any) -> list[Any]:
-    """Return what is given in a nested structure, in the order of the structure's ends."""
-    if isinstance(structure, dict):
-        if not isinstance(x, Mapping) or set(x) != set(structure):
-            came = ", ".join(map(str, x)) if isinstance(x, Mapping) else type(x).__name__
-            raise ValueError(f"x must hold {', '.join(structure)}. Received: {came}")
-        return [end for key in sorted(structure) for end in _in_order(structure[key], x[key])]
-    if isinstance(structure, list):
-        if not isinstance(x, list | tuple) or len(x) != len(structure):
-            came = str(len(x)) if isinstance(x, list | tuple) else type(x).__name__
-            raise ValueError(f"x must hold a list of {len(structure)} inputs. Received: {came}")
-        pairs = zip(structure, x, strict=True)
-        return [end for inner, given in pairs for end in _in_order(inner, given)]
-    return [x]
-
-
-def _axes_of(values: Any) -> int:
-    """Return how many axes nested numbers have; -1 where they are ragged."""
-    try:
-        return int(np.ndim(values))
-    except ValueError:
-        return -1
-
-
-def _holds_arrays(x: Any, wanted: int) -> bool:
-    """Return whether a list holds whole inputs, not the examples of one."""
-    return len(x) > 1 and all(isinstance(item, np.ndarray) and item.ndim == wanted for item in x)
-
-
-def _array(layer: InputLayer, values: Any) -> Array:
-    """Return an input as an array of real numbers, or of strings where the model takes those."""
-    name = layer.name
-    if type(values) is np.ndarray and values.dtype.kind in "fiub" and not layer.is_text:
-        return values
-    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-        raise TypeError(
-            f"x must not be a masked array at {name!r}: its mask would be lost. Fill it, "
-            "x.filled(value), and let a Masking layer with that mask_value leave the steps out"
-        )
-    if layer.is_text:
-        return _strings.text(name, values)
-    try:
-        array = dtypes.real(values)
-    except ValueError as error:
-        raise ValueError(f"x must be an array at {name!r}. Received: {error}") from None
-    if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"x must hold real numbers at {name!r}. Received: dtype={array.dtype}"
-            + (
-                f"; the model's Input has dtype={layer.input_dtype.name!r}, and takes no strings"
-                if array.dtype.kind in "UST"
-                else ""
-            )
-        )
-    return array
-
-
-def _text(name: str, x: Array) -> Array:
-    """Return strings as layers get them; those of one step at every step stay so."""
-    if x.ndim > 1 and x.shape[1] > 1 and x.strides[1] == 0:
-        return np.broadcast_to(_strings.encoded(name, x[:, :1]), x.shape)
-    return _strings.encoded(name, x)
-
-
-def _fits(x: Array, shape: Shape) -> bool:
-    return _fits_shape(x.shape, shape)
-
-
-def _fits_shape(given: Sequence[int], shape: Shape) -> bool:
-    if len(given) != len(shape):
-        return False
-    for n, m in zip(shape, given, strict=True):  # noqa: SIM110 (all() takes twice the time)
-        if n is not None and n != m:
-            return False
-    return True
-
-
-def _is_shape(value: Any) -> bool:
-    """Return whether it is a sequence of lengths."""
-    return isinstance(value, list | tuple) and all(
-        isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 0 for n in value
-    )

@@ -3,7 +3,7 @@
 Python handles signals in the main thread, between its own instructions, and a compiled loop holds
 that thread until it ends. So the main thread waits, and is free to raise KeyboardInterrupt at
 once; the working thread sees between two pieces of work that it is to stop. Until then it writes
-only to arrays of its own, which nobody else has.
+only to arrays that no other thread has.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Streamed:
         ValueError
             If it is for another number of examples, or its arrays have other shapes.
         """
-        if self._fits(state, batch):
+        if self.fits(state, batch):
             return
         if not isinstance(state, Mapping):
             raise TypeError(_ANYTHING_ELSE.format(type(state).__name__))
@@ -81,7 +81,7 @@ class Streamed:
             self._known = {i: [array.shape[1:] for array in kept] for i, kept in one.items()}
         return self._known
 
-    def _fits(self, state: Any, batch: int) -> bool:
+    def fits(self, state: Any, batch: int) -> bool:
         """Return quickly whether a state is of the form that `initial` makes."""
         known, expected = self._expected
         if known != batch:

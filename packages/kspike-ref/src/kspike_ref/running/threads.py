@@ -92,7 +92,7 @@ class Helpers:
     def wake(
         self, count: int, work: Callable[[Any], None], items: deque[Any], done: Outcomes
     ) -> None:
-        """Let so many helpers take items; for each one they say in ``done`` how it went."""
+        """Wake ``count`` helpers; the outcome of every item goes to ``done``."""
         with self._lock, suppress(RuntimeError):  # none can be started while Python shuts down
             while self._count < count:
                 Thread(target=self._loop, name="kspike_ref", daemon=True).start()

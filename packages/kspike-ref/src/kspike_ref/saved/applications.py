@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import graphlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -35,7 +36,7 @@ def _history(value: Any) -> Leaf | None:
     config = value.get("config")
     leaf = leaf_of(config.get("keras_history")) if isinstance(config, Mapping) else None
     if leaf is None:
-        raise ArchiveError(f"a tensor without history: {value!r:.80}")
+        raise ArchiveError(f"a tensor has no history: {value!r:.80}")
     return leaf
 
 
@@ -65,7 +66,7 @@ def constant(value: Any, dtype: Any) -> np.ndarray[Any, Any]:
     try:
         return np.asarray(value, dtype="float32" if dtype == "bfloat16" else dtype)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ArchiveError(f"a constant that is not an array: {error}") from None
+        raise ArchiveError(f"a constant is not an array: {error}") from None
 
 
 def resolve(value: Any, find: Callable[[Leaf], Any], depth: int = 0) -> Any:
@@ -87,7 +88,7 @@ def resolve(value: Any, find: Callable[[Leaf], Any], depth: int = 0) -> Any:
     if kind in ("__tensor__", "__numpy__") and isinstance(config, Mapping):
         return constant(config.get("value"), config.get("dtype"))
     if kind is not None and ("module" in value or "config" in value):
-        raise ArchiveError(f"an argument that is neither tensor nor number: {value!r:.80}")
+        raise ArchiveError(f"an argument is neither tensor nor number: {value!r:.80}")
     return {key: resolve(item, find, depth + 1) for key, item in value.items()}
 
 
@@ -120,31 +121,14 @@ def order_of(spec: ModelSpec) -> list[tuple[str, int]]:
         needs[at] = list(dict.fromkeys(_dependencies([arguments, keywords])))
         pending += needs[at]
     position = {name: i for i, name in enumerate(spec.members)}
-    waiting = sorted(needs, key=lambda at: (position[at[0]], at[1]))
-    spec.order = _sorted_by_need(waiting, needs, given)
+    in_order = sorted(needs, key=lambda at: (position[at[0]], at[1]))
+    # All of them first, so that those that are ready together keep this order.
+    sorter = graphlib.TopologicalSorter(dict.fromkeys(in_order, ()))
+    for at in in_order:
+        sorter.add(at, *(need for need in needs[at] if need not in given))
+    try:
+        spec.order = list(sorter.static_order())
+    except graphlib.CycleError as error:
+        name, _ = error.args[1][0]
+        raise ArchiveError(f"the model's graph has a cycle through {name!r}") from None
     return spec.order
-
-
-def _sorted_by_need(
-    waiting: list[tuple[str, int]],
-    needs: dict[tuple[str, int], list[tuple[str, int]]],
-    given: set[tuple[str, int]],
-) -> list[tuple[str, int]]:
-    """Return the applications in topological order (Kahn, 1962)."""
-    users: dict[tuple[str, int], list[tuple[str, int]]] = {}
-    missing = {}
-    for at in waiting:
-        open_needs = [need for need in needs[at] if need not in given]
-        missing[at] = len(open_needs)
-        for need in open_needs:
-            users.setdefault(need, []).append(at)
-    ready = [at for at in waiting if missing[at] == 0]
-    for at in ready:
-        for user in users.get(at, []):
-            missing[user] -= 1
-            if missing[user] == 0:
-                ready.append(user)
-    if len(ready) < len(waiting):
-        left = next(at for at in waiting if missing[at])
-        raise ArchiveError(f"the model's graph has a cycle through {left[0]!r}")
-    return ready

@@ -193,7 +193,7 @@ class _Builder:
         """Add a node, and return its outputs."""
         nodes = self.graph.nodes
         if len(nodes) >= MAX_NODES:
-            raise ArchiveError(f"a model of more than {MAX_NODES} nodes")
+            raise ArchiveError(f"the model has more than {MAX_NODES} nodes")
         arguments, keywords = in_order(layer, arguments, keywords)
         shape_of = self._shape_of
         shapes = substitute(arguments, shape_of)

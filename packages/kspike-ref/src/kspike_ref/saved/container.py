@@ -127,14 +127,18 @@ def _check_directory(file: IO[bytes], file_size: int) -> None:
     size = int.from_bytes(tail[at + 12 : at + 16], "little")
     if tail[max(0, at - _LOCATOR_SIZE) : at].startswith(b"PK\6\7") or size == 0xFFFFFFFF:
         # zipfile would use the second list, with 64-bit numbers, instead of this one.
-        raise ArchiveError("a zip64 archive, as for files of 4 GB: unzip it, and load the folder")
+        raise ArchiveError(
+            "the archive is zip64, as for files of 4 GB: unzip it, and load the folder"
+        )
     if count > limits.MAX_MEMBERS or size > limits.MAX_DIRECTORY:
-        raise ArchiveError(f"an archive of {count} files, whose list has {size} bytes: too many")
+        raise ArchiveError(
+            f"the archive holds {count} files, and their list {size} bytes: too many"
+        )
     end = file_size - tail_size + at
     file.seek(max(0, end - size))
     listed = file.read(min(size, end)).count(b"PK\1\2")  # zipfile uses the list, not the count
     if listed > limits.MAX_MEMBERS:
-        raise ArchiveError(f"an archive of {listed} files: too many")
+        raise ArchiveError(f"the archive holds {listed} files: too many")
     file.seek(0)
 
 
@@ -142,7 +146,7 @@ def _check_names(names: list[str]) -> None:
     for name in names:
         parts = name.replace("\\", "/").split("/")
         if ".." in parts or name[:1] in ("/", "\\") or ":" in parts[0]:
-            raise ArchiveError(f"a name that leaves the archive: {name!r}")
+            raise ArchiveError(f"a file name leaves the archive: {name!r}")
     for name in _FILES:
         if names.count(name) != 1:
             found = "missing" if name not in names else "there more than once"

@@ -220,7 +220,7 @@ def read_legacy(data: bytes) -> Archive:
     config = attributes.get("model_config")
     if not config:
         raise ArchiveError(
-            "an HDF5 file with weights and without the model: load the weights into the model in "
+            "the HDF5 file holds weights without a model: load the weights into the model in "
             "Keras, then save it whole with model.save('model.keras')"
         )
     version = (attributes.get("keras_version") or ["?"])[0]

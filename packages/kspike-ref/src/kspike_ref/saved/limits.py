@@ -57,7 +57,7 @@ class Budget:
         """Count one layer; layers that the block makes are inside it."""
         self.layers -= 1
         if self.layers < 0:
-            raise ArchiveError(f"a model of more than {MAX_LAYERS} layers")
+            raise ArchiveError(f"the model has more than {MAX_LAYERS} layers")
         if self.depth >= MAX_NESTING:
             raise ArchiveError(f"layers are nested too deeply: more than {MAX_NESTING} levels")
         self.depth += 1

@@ -168,14 +168,10 @@ def convert(
     options.check()
     if not copy_weights:
         model = keras.models.clone_model(model)
-    original = read_graph(model)
-    check_convertible(original, options)
-    data, count = checked_data(original, calibration_data)
-
     graph = read_graph(model)
-    activations.split_activations(graph)
-    pooled = average_pooling(graph) if max_pooling == "average" else {}
-    folded = fold_normalisation(graph) if copy_weights else {}
+    check_convertible(graph, options)
+    data, count = checked_data(graph, calibration_data)
+    pooled, folded = _simplify(graph, averages=max_pooling == "average", folds=copy_weights)
     sites = find_sites(graph, other_activations)
     levels = high_activations(graph, sites, data, count, percentile)
     _check_names(scale, levels)
@@ -185,17 +181,21 @@ def convert(
 
     scales = choose_scales(graph, sites, levels, max_rate, scale, fold=not trainable_rates)
     apply_scales(graph, scales)
-    neurons = Neurons(
-        dt=dt,
-        synapse=synapse,
-        readout=readout or ("mean" if synapse is None else "last"),
-        seed=seed,
-        spiking_aware_training=spiking_aware_training,
-        trainable_rates=trainable_rates,
-    )
+    reads = readout or ("mean" if synapse is None else "last")
+    neurons = Neurons(dt, synapse, reads, seed, spiking_aware_training, trainable_rates)
     spiking = spiking_model(graph, sites, neurons)
     report = _report(spiking, model, graph, sites, some, ordinary, options, folded, pooled)
     return Conversion(spiking, report)
+
+
+def _simplify(graph: Graph, averages: bool, folds: bool) -> tuple[dict[str, str], dict[str, str]]:
+    """Give activations nodes of their own, replace pooling and fold batch normalisation.
+
+    Returns what became of each max pooling and of each batch normalisation, by name.
+    """
+    activations.split_activations(graph)
+    pooled = average_pooling(graph) if averages else {}
+    return pooled, fold_normalisation(graph) if folds else {}
 
 
 def find_sites(graph: Graph, other_activations: str) -> list[Site]:

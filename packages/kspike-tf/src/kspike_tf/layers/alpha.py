@@ -11,6 +11,7 @@ from kspike_tf import scan
 from kspike_tf.layers.arguments import batch_of
 from kspike_tf.layers.filter_weights import HasFlatWeights
 from kspike_tf.layers.filters import FilterCell, FilterLayer
+from kspike_tf.layers.lite_rt import for_each_example
 
 Tensor = Any
 
@@ -96,16 +97,12 @@ class AlphaCell(HasFlatWeights, FilterCell):
         """
         level = tf.reshape(tf.cast(self.initial_level.value, dtype or "float64"), [-1])
         state = tf.stack([level, tf.zeros_like(level)])
-        return [tf.broadcast_to(state, [batch_of(inputs, batch_size), 2, self.units])]
+        return [for_each_example(state, [batch_of(inputs, batch_size), 2, self.units])]
 
-    def call_inference(self, inputs: Tensor, states: Any) -> Any:
-        """Take one time step of the filter."""
-        x = self._cast(inputs)
-        before = tf.cast(states[0], "float64")  # float32 where Keras' RNN runs several cells
+    def _step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         tau = tf.reshape(self.tau.value, [-1])
-        state = scan.alpha_step(self._flat(x), before, tau, self._seconds())
-        y = tf.cast(tf.reshape(state[:, 0], tf.shape(x)), x.dtype)
-        return y, [tf.cast(state, states[0].dtype)]
+        state = scan.alpha_step(self._flat(x), state, tau, self._seconds())
+        return tf.reshape(state[:, 0], tf.shape(x)), state
 
     def _scan(self, *args: Tensor) -> Any:
         return scan.alpha(*args)

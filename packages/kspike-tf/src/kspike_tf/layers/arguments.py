@@ -212,8 +212,8 @@ def check_activation(activation: Any, size: tuple[int, ...], dtype: str) -> None
             shape = activation(tf.zeros((2, *size), dtype)).shape
     if tuple(shape) != (2, *size):
         raise ValueError(
-            f"activation must return as many values as it takes: it made {tuple(shape)[1:]} of "
-            f"{size}. Received: activation={activation!r}"
+            f"activation must return as many values as it takes: it maps {size} to "
+            f"{tuple(shape)[1:]}. Received: activation={activation!r}"
         )
 
 

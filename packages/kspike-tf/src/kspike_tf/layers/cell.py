@@ -28,6 +28,7 @@ from kspike_tf.layers.arguments import (
     state_size_of,
     suggests_options,
 )
+from kspike_tf.layers.lite_rt import check_cell
 from kspike_tf.layers.settings import HasSettings, Setting
 
 Tensor = Any
@@ -232,8 +233,7 @@ class KerasSpikingCell(HasSettings):
     def has_sequence(self) -> bool:
         """Whether `call_sequence` is there, and does the same as the steps."""
         cls = type(self)
-        sequence = {"call_sequence", "_scan"}  # the latter in filters, which share the former
-        owner = next(each for each in cls.__mro__ if sequence & vars(each).keys())
+        owner = next(each for each in cls.__mro__ if "call_sequence" in vars(each))
         steps = ("call", "call_training", "call_inference", "choose")
         return owner is not KerasSpikingCell and all(
             getattr(cls, name) is getattr(owner, name) for name in steps
@@ -292,6 +292,11 @@ class PreciseCell(KerasSpikingCell):
     def units(self) -> int:
         """Number of units."""
         return math.prod(self.size)
+
+    def call(self, inputs: Tensor, states: Any, training: Any = None) -> Any:
+        """Take one time step, as `KerasSpikingCell.call`."""
+        check_cell(self)
+        return super().call(inputs, states, training=training)
 
     def _cast(self, inputs: Tensor) -> Tensor:
         return tf.cast(inputs, self.sequence_dtype)

@@ -34,6 +34,7 @@ from kspike_tf.layers.filter_weights import (
 )
 from kspike_tf.layers.sequence import KerasSpikingLayer
 from kspike_tf.layers.settings import Setting, handed_to_cell, hands_settings_on
+from kspike_tf.tracing import exporter
 
 Tensor = Any
 
@@ -131,6 +132,13 @@ class FilterCell(PreciseCell):
         """Return the input, and the state unchanged."""
         return with_zero_gradients(self._cast(inputs), [self.initial_level, self.tau]), states
 
+    def call_inference(self, inputs: Tensor, states: Any) -> Any:
+        """Take one time step of the filter."""
+        x = self._cast(inputs)
+        state = states[0]  # float32 where Keras' RNN runs several cells
+        y, after = self._step(x, tf.cast(state, "float64"))
+        return tf.cast(y, x.dtype), [tf.cast(after, state.dtype)]
+
     def call_sequence(
         self,
         inputs: Tensor,
@@ -161,6 +169,9 @@ class FilterCell(PreciseCell):
 
     def _masked(self, x: Tensor, start: Tensor, tau: Tensor, mask: Tensor) -> Any:
         """Filter ``(batch, time, units)`` where the mask is true."""
+        if exporter() == "LiteRT":  # no states after a mask, see `lite_rt.check_layer`
+            y, end = self._scan(masking.packed(x, mask), start, tau, self._seconds())
+            return masking.unpacked(y, mask), end
         # The filter is linear: add the responses to the inputs, from rest, and to the initial
         # state, for which there is a formula. Zeros in front leave a filter at rest unchanged.
         x64 = masking.packed(tf.cast(x, tf.float64), mask, at_end=True)
@@ -177,6 +188,10 @@ class FilterCell(PreciseCell):
             0.0,
         )
         return tf.cast(y, x.dtype), end + free(masking.total(mask))[:, :, 0]
+
+    def _step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Return output and state in float64 after one time step."""
+        raise NotImplementedError
 
     def _scan(self, x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
         """Filter ``(batch, time, units)`` from a state ``(batch, parts, units)``."""

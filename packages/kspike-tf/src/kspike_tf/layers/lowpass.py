@@ -10,6 +10,7 @@ import tensorflow as tf
 from kspike_tf import scan
 from kspike_tf.layers.arguments import batch_of
 from kspike_tf.layers.filters import FilterCell, FilterLayer
+from kspike_tf.layers.lite_rt import for_each_example
 
 Tensor = Any
 
@@ -89,14 +90,11 @@ class LowpassCell(FilterCell):
             The levels, ``(batch, *size)``, in a list.
         """
         level = tf.cast(self.initial_level.value, dtype or "float64")
-        return [tf.broadcast_to(level, [batch_of(inputs, batch_size), *self.size])]
+        return [for_each_example(level, [batch_of(inputs, batch_size), *self.size])]
 
-    def call_inference(self, inputs: Tensor, states: Any) -> Any:
-        """Take one time step of the filter."""
-        x = self._cast(inputs)
-        level = states[0]  # float32 where Keras' RNN runs several cells
-        y = scan.lowpass_step(x, tf.cast(level, "float64"), self.tau.value, self._seconds())
-        return tf.cast(y, x.dtype), [tf.cast(y, level.dtype)]
+    def _step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        y = scan.lowpass_step(x, state, self.tau.value, self._seconds())
+        return y, y
 
     def _scan(self, *args: Tensor) -> Any:
         return scan.lowpass(*args)

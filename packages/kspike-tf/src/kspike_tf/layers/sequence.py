@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from kspike_tf.config import dt_config, resolve_dt, with_unset_dt
 from kspike_tf.layers.arguments import Dt, refuse_backwards, suggests_options
+from kspike_tf.layers.lite_rt import check_layer
 from kspike_tf.layers.settings import Setting, handed_to_cell
 from kspike_tf.layers.states import KeepsState, Shape, Tensor
 
@@ -199,6 +200,7 @@ class KerasSpikingLayer(KeepsState):
         x = tf.cast(inputs, self.layer.cell.sequence_dtype)
         mask = None if mask is None else tf.cast(mask, tf.bool)
         x, mask = (_swapped(x), _swapped(mask)) if self.time_major else (x, mask)
+        check_layer(self, mask is not None)
         fresh = initial_state is None and not self.stateful
         y, states = self._run(x, self._start(x, initial_state), training, mask, fresh)
         if self.stateful:

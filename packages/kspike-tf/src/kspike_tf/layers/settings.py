@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import warnings
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,19 +13,7 @@ import keras
 import tensorflow as tf
 
 from kspike_tf import onnx_operations
-from kspike_tf.tracing import exporter
-
-# The functions of Keras (3.15) for fit, evaluate and predict, which are traced anew. Where their
-# names change, there is a warning too many.
-_KERAS_FUNCTIONS = frozenset(
-    {
-        "multi_step_on_data",
-        "multi_step_on_iterator",
-        "one_step_on_data",
-        "one_step_on_data_distributed",
-        "scratch_graph",
-    }
-)
+from kspike_tf.tracing import exporter, is_of_keras
 
 
 @dataclass(frozen=True)
@@ -97,17 +85,17 @@ class HasSettings(keras.layers.Layer):
                 f"{name!r}: ...}} and copy the weights of this one. "
                 f"Received: {name}={value!r}"
             )
+        if vars(self).get("_is_traced"):
+            _drop_functions(self)
         traces = vars(self).get("_traces", ())
         if traces:
-            _drop_functions(self)
-        if _others(traces):
             gc.collect()  # graphs are circles of references
-        if others := _others(traces):
+        if others := sorted({str(each.name) for each in traces}):
             warnings.warn(
-                f"{name} of layer {self.name!r} has changed, but functions traced before keep the "
-                f"old value: make your tf.function anew ({', '.join(others)}). The functions of "
-                "fit, evaluate and predict are traced again. A dt that is a tf.Variable may change "
-                "without tracing",
+                f"{name} of layer {self.name!r} has changed, but functions that are traced already "
+                f"keep the old value: create your tf.function again ({', '.join(others)}). Those "
+                "of fit, evaluate and predict are traced anew. A dt that is a tf.Variable may "
+                "change without tracing",
                 stacklevel=3,
             )
 
@@ -120,16 +108,13 @@ class HasSettings(keras.layers.Layer):
             return
         if exporter() == "ONNX":
             onnx_operations.register()
+        self.__dict__["_is_traced"] = True  # not through Keras, which would track it
+        if is_of_keras():
+            return  # dropped with the model's functions
         graph = tf.compat.v1.get_default_graph()
         while hasattr(getattr(graph, "outer_graph", None), "outer_graph"):
             graph = graph.outer_graph
-        # Not through Keras, which would track it.
         self.__dict__.setdefault("_traces", weakref.WeakSet()).add(graph)
-
-
-def _others(traces: Iterable[Any]) -> list[str]:
-    """Return the names of graphs that Keras' own functions do not explain."""
-    return sorted({str(each.name) for each in traces} - _KERAS_FUNCTIONS)
 
 
 def _same(old: Any, new: Any) -> bool:

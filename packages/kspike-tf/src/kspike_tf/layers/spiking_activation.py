@@ -26,6 +26,7 @@ from kspike_tf.layers.arguments import (
     suggests_options,
 )
 from kspike_tf.layers.cell import PreciseCell, with_static_shape
+from kspike_tf.layers.lite_rt import activation_for_export, for_each_example
 from kspike_tf.layers.sequence import KerasSpikingLayer
 from kspike_tf.layers.settings import Setting, handed_to_cell, hands_settings_on
 
@@ -150,7 +151,7 @@ class SpikingActivationCell(PreciseCell):
         if self.seed is None:
             voltage = scan.uniform_voltage(shape, None)
         else:
-            voltage = tf.broadcast_to(scan.uniform_voltage(list(self.size), self.seed), shape)
+            voltage = for_each_example(scan.uniform_voltage(list(self.size), self.seed), shape)
         return [tf.cast(voltage, dtype or "float64")]
 
     def call_training(self, inputs: Tensor, states: Any) -> Any:
@@ -205,7 +206,7 @@ class SpikingActivationCell(PreciseCell):
         return with_static_shape(rates, [*inputs.shape[:2], self.units])
 
     def _rates(self, inputs: Tensor) -> Tensor:
-        return self._cast(self.activation(inputs))
+        return self._cast(activation_for_export(self.activation)(inputs))
 
     def get_config(self) -> dict[str, Any]:
         """Return the configuration from which `from_config` makes the cell again."""

@@ -1,7 +1,7 @@
 """Regularizers for the activity of spiking layers.
 
-Firing rates have a range in which they are useful: these regularizers penalise values outside
-a target range, where those of Keras penalise every value other than zero.
+Firing rates are useful within a range. These regularizers penalise values outside a target range,
+while those of Keras penalise every value other than zero.
 """
 
 from kspike_tf.regularizers.ranged import L1, L1L2, L2, Percentile, RangedRegularizer

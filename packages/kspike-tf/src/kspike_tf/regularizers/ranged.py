@@ -1,7 +1,7 @@
 """Penalties on the distance of values, or of their percentiles, from a target range.
 
-All of them compute in float32 at least: the height of a spike (1,000 at a time step of 1 ms),
-once squared, is beyond the largest float16.
+They compute in float32 at least, because the squared height of a spike (1,000 at a time step of
+1 ms) exceeds the largest float16.
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ class Percentile(L1L2):
     2.0
     """
 
-    _has_default_weight = True  # no warning: an error says it
+    _has_default_weight = True  # an error instead of a warning
 
     def __init__(
         self,
@@ -281,7 +281,7 @@ class Percentile(L1L2):
         self.axis = check_axis(axis)
         if not (l1 or l2):
             raise ValueError(
-                "l1 or l2 must be positive, or Percentile penalises nothing. "
+                "l1 or l2 must be positive, or Percentile has no effect. "
                 f"Received: l1={l1!r}, l2={l2!r}"
             )
 
@@ -315,7 +315,7 @@ class Percentile(L1L2):
     def from_config(cls, config: dict[str, Any]) -> RangedRegularizer:
         """Make a regularizer from its config.
 
-        Files of earlier versions may hold one without weights: it penalises nothing, as before.
+        One without weights, from a file of an earlier version, has no effect, as before.
         """
         if not (config.get("l1") or config.get("l2")):
             return L1L2(target=config.get("target", 0))

@@ -4,8 +4,8 @@ The adjoint of a linear filter is the same filter, run backwards in time. So the
 filter are sums and products of sequences that went through filters; written this way, TensorFlow
 differentiates them again. All of it is of lowpass filters, the alpha filter being two in a row.
 
-The first gradients do not come from here: each mechanism has a faster way to them. Here they are
-computed once more, where somebody wants their derivatives.
+Kernels and loops have a faster way to the first gradients. Here these are computed once more, where
+somebody wants their derivatives, and for blocks.
 """
 
 from __future__ import annotations
@@ -50,6 +50,13 @@ def differentiated(
 @cache
 def _in_graph(gradients: Gradients) -> Any:
     return tf.function(partial(_symbolic, gradients), autograph=False, reduce_retracing=True)
+
+
+def computed(gradients: Gradients, args: Sequence[Tensor]) -> list[Tensor]:
+    """Return the gradients of a filter; arguments as in `differentiated`."""
+    found = gradients if tf.inside_function() else tf.function(gradients, autograph=False)
+    results = found(*[tf.cast(each, tf.float64) for each in args])
+    return [tf.cast(each, arg.dtype) for each, arg in zip(results, args, strict=False)]
 
 
 def _symbolic(
@@ -112,6 +119,19 @@ def of_alpha(lowpass: Callable[..., Any], gain_of: Callable[[Tensor], Tensor]) -
     callable
         As from `of_lowpass`, for a state ``(batch, 2, units)``.
     """
+    alpha = in_series(lowpass, gain_of)
+
+    def gradients(x: Tensor, state: Tensor, ratio: Tensor, d_y: Tensor, d_end: Tensor) -> Any:
+        args = [x, state, tf.minimum(ratio, FLATTEST)]
+        return tf.gradients(alpha(*args), args, [d_y, d_end])
+
+    return gradients
+
+
+def in_series(
+    lowpass: Callable[..., Any], gain_of: Callable[[Tensor], Tensor]
+) -> Callable[..., Any]:
+    """Return an alpha filter of float64, which is two lowpass filters; arguments as `of_alpha`."""
 
     def alpha(x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
         # z is y + τ·dy/dt: z ← e·z + (1 − e)·x and y ← e·y + e·r·z + gain·x, z from before.
@@ -122,11 +142,7 @@ def of_alpha(lowpass: Callable[..., Any], gain_of: Callable[[Tensor], Tensor]) -
         y, end = lowpass(driven / direct, start, ratio)
         return [y, tf.concat([end, z_end - end], 1)]
 
-    def gradients(x: Tensor, state: Tensor, ratio: Tensor, d_y: Tensor, d_end: Tensor) -> Any:
-        args = [x, state, tf.minimum(ratio, FLATTEST)]
-        return tf.gradients(alpha(*args), args, [d_y, d_end])
-
-    return gradients
+    return alpha
 
 
 def _before(y: Tensor, start: Tensor) -> Tensor:

@@ -7,9 +7,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from kspike_tf.scan import blocks, forward_mode, host, kernels, loops, xla
-from kspike_tf.scan.compiled import Way, way
-from kspike_tf.scan.kernels import TICKS
+from kspike_tf.scan import forward_mode
+from kspike_tf.scan.choose import Way, by_kernel, way
+from kspike_tf.scan.cpu.kernels import RECTIFIED_SPIKES, SPIKES, TICKS
+from kspike_tf.scan.portable import blocks, lite_rt, loop
 from kspike_tf.tracing import exporter, is_plain
 
 Tensor = Any
@@ -95,14 +96,14 @@ def _scan(x: Tensor, voltage: Tensor, dt: Tensor, rectify: bool) -> Any:
     if 0 in x.shape:
         return x, voltage  # which XLA would refuse
     how = way(x)
-    kernel = kernels.rectified_spikes if rectify else kernels.spikes
-    if how is Way.HOST:
-        return host.call(kernel, (x, voltage, dt), _rectified_loop if rectify else _loop)
-    if how is Way.FROM_XLA:
-        return xla.call(kernel, (x, voltage, dt))
+    if how in (Way.KERNEL, Way.KERNEL_IN_XLA):
+        kernel, in_loop = (RECTIFIED_SPIKES, _rectified_loop) if rectify else (SPIKES, _loop)
+        return by_kernel(how, kernel, (x, voltage, dt), in_loop)
     args = tf.nn.relu(x) if rectify else x, voltage, dt
     if how is Way.LOOP:
         return _loop(*args)
+    if how is Way.LITE_RT:
+        return lite_rt.spikes(*args)
     return tf.cond(_in_range(*args), lambda: blocks.spikes(*args), lambda: _loop(*args))
 
 
@@ -121,7 +122,7 @@ def _loop(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
         spikes, voltage = _step(rates, voltage, dt)
         return spikes, [voltage]
 
-    spikes, (voltage,) = loops.scan(step, [rates], [voltage])
+    spikes, (voltage,) = loop.scan(step, [rates], [voltage])
     return spikes, voltage
 
 
@@ -130,7 +131,9 @@ def _rectified_loop(x: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Ten
 
 
 def on_grid(voltage: Tensor) -> Tensor:
-    """Round voltages to the grid, as float64."""
+    """Round voltages to the grid, as float64; LiteRT does so when it counts their ticks."""
+    if exporter() == "LiteRT":
+        return tf.cast(voltage, tf.float64)
     return tf.round(tf.cast(voltage, tf.float64) * TICKS) * (1 / TICKS)
 
 
@@ -164,7 +167,10 @@ def uniform_voltage(shape: Any, seed: int | None) -> Tensor:
                 stacklevel=2,
             )
         # Without a seed even if there is a global one: a file keeps what it is given.
-        uniform = tf.raw_ops.RandomUniform(shape=shape, dtype=tf.float64, seed=0, seed2=0)
+        dtype = tf.float32 if exporter() == "LiteRT" else tf.float64
+        uniform = tf.raw_ops.RandomUniform(shape=shape, dtype=dtype, seed=0, seed2=0)
+        if dtype == tf.float32:
+            return tf.cast(uniform, tf.float64)  # on the grid, in steps of 2⁻²³
         return tf.floor(uniform * TICKS) * (1 / TICKS)
     if seed is None:
         key = tf.bitcast(tf.random.uniform([1], tf.int64.min, tf.int64.max, tf.int64), tf.uint64)

@@ -9,12 +9,12 @@ it is small but not zero.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from kspike_tf.scan.adjoints import FLATTEST
-from kspike_tf.scan.formulas import Recurrence
 
 Tensor = Any
 
@@ -57,19 +57,19 @@ def ratio(tau: Tensor, dt: Tensor, order: int) -> Tensor:
     return seconds / clipped(tf.cast(tau, tf.float64))
 
 
-def weights(recurrence: Recurrence, ratio: Tensor) -> list[Tensor]:
-    """Return the coefficients of a step, with gradients that do not vanish above `FLATTEST`."""
+def weights(function: Callable[[Tensor], list[Tensor]], ratio: Tensor) -> list[Tensor]:
+    """Return a function of a ratio, with gradients that do not vanish above `FLATTEST`."""
 
     @tf.custom_gradient
-    def coefficients(ratio: Tensor) -> Any:
-        def back(*d_coefficients: Tensor) -> Tensor:
+    def found(ratio: Tensor) -> Any:
+        def back(*d_weights: Tensor) -> Tensor:
             steepest = tf.minimum(ratio, FLATTEST)
             with tf.GradientTape() as tape:
                 tape.watch(steepest)
-                found = recurrence.coefficients(steepest)
-            return tape.gradient(found, steepest, output_gradients=list(d_coefficients))
+                again = function(steepest)
+            return tape.gradient(again, steepest, output_gradients=list(d_weights))
 
-        return recurrence.coefficients(ratio), back
+        return function(ratio), back
 
-    found = coefficients(ratio)
-    return list(found) if isinstance(found, list | tuple) else [found]
+    result = found(ratio)
+    return list(result) if isinstance(result, list | tuple) else [result]

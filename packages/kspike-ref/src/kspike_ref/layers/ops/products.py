@@ -1,8 +1,8 @@
 # ruff: noqa: D102 (what the methods do is documented in base.Layer)
-"""``keras.ops`` in Functional models: products of matrices, and einsum.
+"""Products of matrices, and sums of products over named axes.
 
-A product of each row with a constant matrix does not depend on how many rows there are: the answer
-for an example has the same bits in any batch.
+A product of each row with a constant matrix does not depend on the number of rows: the answer for
+an example has the same bits in any batch.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ import numpy as np
 from kspike_ref import dtypes
 from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.merge import broadcast
-from kspike_ref.layers.ops.along_axis import alike
-from kspike_ref.layers.ops.base import Operation
+from kspike_ref.layers.ops.base import Operation, same_steps, shape_of
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.registry import known
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
 from kspike_ref.saved.limits import MAX_ELEMENTS
 
-_MOST = 2**40  # multiplications for one example: a limit, as files are untrusted
+_MAX_PRODUCTS = 2**40  # multiplications for one example: model files are untrusted
 
 
 def rows_times(x: Array, matrix: Array, tally: Tally) -> Array:
@@ -36,6 +35,17 @@ def rows_times(x: Array, matrix: Array, tally: Tally) -> Array:
     return y
 
 
+def factors(*values: Any) -> list[Array]:
+    """Return factors of a matrix product in the type in which Keras multiplies.
+
+    That is int32 for bytes; bools stay bools.
+    """
+    promoted = dtypes.promoted(*values)
+    if all(np.asarray(value).dtype == np.int8 for value in values):
+        promoted = [factor.astype(np.int32) for factor in promoted]
+    return promoted
+
+
 @known("ops:Matmul")
 class Matmul(Operation):
     """The product of matrices, over leading axes that broadcast."""
@@ -44,21 +54,19 @@ class Matmul(Operation):
     takes_tally = True
 
     def output_shape(self, *shapes: Any) -> Shape:
-        tensors = [shape for shape in shapes if isinstance(shape, tuple)]
-        if len(shapes) != 2 or not tensors:
+        if len(shapes) != 2 or not any(isinstance(shape, tuple) for shape in shapes):
             raise ArchiveError(f"layer {self.name!r} must be called with two tensors")
-        one, other = (s if isinstance(s, tuple) else np.shape(s) for s in shapes)
-        rank = max(len(one), len(other))
-        if min(len(one), len(other)) == 0:
+        one, other = map(shape_of, shapes)
+        if not one or not other:
             raise ArchiveError(f"layer {self.name!r} does not multiply numbers. Received: {shapes}")
-        self._check_batch(shapes, one, other, rank)
+        self._check_batch(shapes, one, other)
         depth = other[-2] if len(other) > 1 else other[0]
         if None not in (one[-1], depth) and one[-1] != depth:
             raise ArchiveError(f"layer {self.name!r}: shapes that do not fit: {one}, {other}")
         lead = broadcast([one[:-2], other[:-2]])
         return (*lead, *one[-2:-1], *(other[-1:] if len(other) > 1 else ()))
 
-    def _check_batch(self, shapes: Any, one: Shape, other: Shape, rank: int) -> None:
+    def _check_batch(self, shapes: Any, one: Shape, other: Shape) -> None:
         """Refuse products in which the batch is not the first axis of every tensor's matrices."""
         is_tensor = [isinstance(shape, tuple) for shape in shapes]
         if all(is_tensor):
@@ -76,8 +84,8 @@ class Matmul(Operation):
         if not isinstance(one, tuple):
             return len(other) > 3 and np.ndim(one) < 3
         if not isinstance(other, tuple):
-            return len(one) > 2 and (np.ndim(other) < 3)
-        return len(one) > 3 and alike(shapes)
+            return len(one) > 2 and np.ndim(other) < 3
+        return len(one) > 3 and same_steps(shapes)
 
     def multiply_adds(self, given: list[Any], made: list[Any]) -> int:
         return math.prod(made[0]) * max(given[0][-2:])
@@ -90,17 +98,6 @@ class Matmul(Operation):
         tally.add(x.size * (y.shape[-1] if y.ndim > 1 else 1))
         product: Array = np.matmul(x, y)
         return product
-
-
-def factors(*values: Any) -> list[Array]:
-    """Return factors of a matrix product in the type in which Keras multiplies.
-
-    That is int32 for bytes; bools stay bools.
-    """
-    promoted = dtypes.promoted(*values)
-    if all(np.asarray(value).dtype == np.int8 for value in values):
-        promoted = [factor.astype(np.int32) for factor in promoted]
-    return promoted
 
 
 @known("ops:Einsum")
@@ -143,7 +140,7 @@ class Einsum(Operation):
                                                if counted.count(c) == 1))  # fmt: skip
 
     def output_shape(self, *shapes: Any) -> Shape:
-        known_shapes = [s if isinstance(s, tuple) else np.shape(s) for s in shapes]
+        known_shapes = [shape_of(value) for value in shapes]
         terms, made = self._labels([len(shape) for shape in known_shapes])
         if any(len(set(term)) < len(term) for term in [*terms, made]):
             raise UnsupportedUseError(f"keras.ops.einsum with {self.equation}: an axis named twice")
@@ -162,12 +159,12 @@ class Einsum(Operation):
         counted = {label: 1 if n is None else n for label, n in lengths.items()}
         self.for_one = math.prod(counted.values())
         self.between = _between(_constant_last(terms, terms, made)[0], made, counted)
-        if self.for_one > _MOST or self.between > MAX_ELEMENTS:
+        if self.for_one > _MAX_PRODUCTS or self.between > MAX_ELEMENTS:
             raise ArchiveError(f"{self.equation} of {known_shapes} needs too many operations")
         return tuple(lengths[label] for label in made)
 
     def pointwise(self, *shapes: Any) -> bool:
-        terms, made = self._labels([len(s) if isinstance(s, tuple) else np.ndim(s) for s in shapes])
+        terms, made = self._labels([len(shape_of(value)) for value in shapes])
         time = made[1:2]
         tensors = [t for t, s in zip(terms, shapes, strict=True) if isinstance(s, tuple)]
         others = [t for t, s in zip(terms, shapes, strict=True) if not isinstance(s, tuple)]

@@ -1,57 +1,174 @@
 # ruff: noqa: D102 (what the methods do is documented in base.Layer)
-"""``keras.ops`` in Functional models: deviations, norms, extremes and orders along axes."""
+"""Reductions along axes: sums, means, extremes and their places, deviations, norms.
+
+A further reduction is one line in a table below.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from kspike_ref import dtypes
 from kspike_ref.layers.base import Array, Shape, UnsupportedUseError
-from kspike_ref.layers.ops.along_axis import one_axis
-from kspike_ref.layers.ops.base import Operation
-from kspike_ref.layers.ops.elementwise import Reduction
+from kspike_ref.layers.ops.base import AlongAxes, check_distinct, is_number, keys
 from kspike_ref.layers.registry import known
 from kspike_ref.saved.archive import ArchiveError
 
-_PIECE = 1 << 22  # elements that are accumulated at once: some milliseconds
+
+@dataclass(frozen=True)
+class _Reduction:
+    """A function of all elements along some axes.
+
+    Attributes
+    ----------
+    compute : callable
+        Takes an array, and ``axis`` and ``keepdims`` as in NumPy.
+    type_for : callable
+        From the type of an input to the one that it is cast to; the same type without.
+    kinds : str
+        The kinds of numbers it takes, as in `Layer`.
+    of_nothing : float, optional
+        The result for no elements, where NumPy would warn.
+    options : tuple of str
+        Its options besides ``axis`` and ``keepdims``.
+    is_single : bool
+        Whether it takes a single axis.
+    """
+
+    compute: Callable[..., Any]
+    type_for: Callable[[Any], dtypes.DType] = np.dtype
+    kinds: str = "biuf"
+    of_nothing: float | None = None
+    options: tuple[str, ...] = ()
+    is_single: bool = False
 
 
-@known("ops:Var", "ops:Std", "ops:Logsumexp", "ops:CountNonzero", "ops:Amax", "ops:Amin")
-class Statistic(Reduction):
-    """One value for all elements along some axes."""
-
-    options = ("axis", "keepdims")
-
-    def call(self, x: Array) -> Array:
-        axes: Any = self.positive(x.ndim)
-        keep = self.keepdims
-        if self.class_name == "CountNonzero":
-            return np.count_nonzero(x, axis=axes).astype(np.int32)
-        if self.class_name in ("Amax", "Amin"):
-            extreme: Array = (np.max if self.class_name == "Amax" else np.min)(
-                x, axis=axes, keepdims=keep
-            )
-            return extreme
-        given, kind = x.dtype, x.dtype.kind
-        x = x.astype(dtypes.float_type(x.dtype), copy=False)
-        if self.class_name == "Logsumexp":
-            if kind != "f":
-                self.refuse(given, "floats")
-            return _log_sum_exp(x, axes, keep)
-        if self.is_of_nothing(x):
-            return self.nothing(x, x.dtype)
-        variance: Array = x.var(axis=axes, keepdims=keep)
-        return np.sqrt(variance) if self.class_name == "Std" else variance
+def _accumulated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of NumPy that keeps the type of its input."""
+    return lambda x, **along: function(x, dtype=x.dtype, **along)
 
 
-def _log_sum_exp(x: Array, axes: Any, keep: bool) -> Array:
-    largest = x.max(axis=axes, keepdims=True)
+def _product_type(kind: Any) -> dtypes.DType:
+    """Return the type of a product; Keras has none in uint64."""
+    dtype = dtypes.sum_type(kind)
+    return np.dtype("uint32") if dtype == np.uint64 else dtype
+
+
+def _largest(x: Array, **along: Any) -> Any:
+    return np.max(x, initial=dtypes.smallest(x.dtype), **along)
+
+
+def _smallest(x: Array, **along: Any) -> Any:
+    return np.min(x, initial=dtypes.largest(x.dtype), **along)
+
+
+def _log_sum_exp(x: Array, axis: Any, keepdims: bool) -> Array:
+    largest = x.max(axis=axis, keepdims=True)
     largest = np.where(np.isfinite(largest), largest, 0).astype(x.dtype)
     with np.errstate(divide="ignore"):
-        y: Array = np.log(np.exp(x - largest).sum(axis=axes, keepdims=True)) + largest
-    return y if keep else np.squeeze(y, axis=axes)
+        y: Array = np.log(np.exp(x - largest).sum(axis=axis, keepdims=True)) + largest
+    return y if keepdims else np.squeeze(y, axis=axis)
+
+
+def _counted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of NumPy with int32 for its 64-bit integers."""
+    return lambda x, **along: np.asarray(function(x, **along)).astype(np.int32)
+
+
+def _place(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `numpy.argmax` or `numpy.argmin` with its axis in a tuple, as others have theirs."""
+    return _counted(lambda x, axis, keepdims: function(x, axis=axis[0], keepdims=keepdims))
+
+
+_REDUCTIONS = {
+    "Mean": _Reduction(_accumulated(np.mean), dtypes.float_type, of_nothing=math.nan),
+    "Sum": _Reduction(_accumulated(np.sum), dtypes.sum_type),
+    "Prod": _Reduction(_accumulated(np.prod), _product_type),
+    "Max": _Reduction(_largest, options=("initial",)),
+    "Min": _Reduction(_smallest, options=("initial",)),
+    "Amax": _Reduction(_largest),
+    "Amin": _Reduction(_smallest),
+    "Any": _Reduction(np.any),
+    "All": _Reduction(np.all),
+    "Var": _Reduction(np.var, dtypes.float_type, of_nothing=math.nan),
+    "Std": _Reduction(
+        lambda x, **along: np.sqrt(np.var(x, **along)), dtypes.float_type, of_nothing=math.nan
+    ),
+    "Logsumexp": _Reduction(_log_sum_exp, kinds="f"),
+    "CountNonzero": _Reduction(_counted(np.count_nonzero)),
+    "Argmax": _Reduction(_place(np.argmax), is_single=True),
+    "Argmin": _Reduction(_place(np.argmin), is_single=True),
+}
+
+
+class Reduction(AlongAxes):
+    """One value for all elements along some axes."""
+
+    options: ClassVar[tuple[str, ...]] = ("axis", "keepdims")
+
+    def setup(self) -> None:
+        self.keepdims = self.boolean("keepdims", False)
+
+    def axes(self, rank: int) -> tuple[int, ...]:
+        return check_distinct(super().axes(rank))
+
+    def output_shape(self, shape: Shape) -> Shape:
+        axes = self.axes(len(shape))
+        if self.keepdims:
+            return tuple(1 if i in axes else n for i, n in enumerate(shape))
+        return tuple(n for i, n in enumerate(shape) if i not in axes)
+
+
+@known(*keys(_REDUCTIONS))
+class Statistic(Reduction):
+    """A sum, a mean, an extreme, or another function of the table."""
+
+    def known_options(self) -> tuple[str, ...]:
+        return (*self.options, *_REDUCTIONS[self.class_name].options)
+
+    def setup(self) -> None:
+        super().setup()
+        self.kinds = _REDUCTIONS[self.class_name].kinds
+        self.initial = self.config.get("initial")
+        is_usable = is_number(self.initial) and not isinstance(self.initial, bool)
+        if self.initial is not None and not is_usable:
+            raise ArchiveError(f"initial must be a number. Received: {self.initial!r:.80}")
+
+    def axes(self, rank: int) -> tuple[int, ...]:
+        axes = super().axes(rank)
+        if _REDUCTIONS[self.class_name].is_single and len(axes) != 1:
+            raise self.unsupported(f"several axes: axis={list(axes)}")
+        return axes
+
+    def call(self, x: Array) -> Array:
+        reduction, axes = _REDUCTIONS[self.class_name], self.axes(x.ndim)
+        x = x.astype(reduction.type_for(x.dtype), copy=False)
+        if reduction.of_nothing is not None and any(x.shape[axis] == 0 for axis in axes):
+            return np.full(self.output_shape(x.shape), reduction.of_nothing, x.dtype)
+        y: Array = reduction.compute(x, axis=axes, keepdims=self.keepdims)
+        return y if self.initial is None else self._limited(y)
+
+    def _limited(self, y: Array) -> Array:
+        """Return extremes that are not less, or more, than ``initial``."""
+        if y.dtype.kind in "iu" and isinstance(self.initial, float):
+            self.refuse(y.dtype, f"floats where initial={self.initial} is one")
+        computed = np.dtype("int32") if y.dtype.kind == "b" else y.dtype
+        pair = np.maximum if self.class_name == "Max" else np.minimum
+        limit = np.asarray(self.initial).astype(computed)
+        return pair(y.astype(computed, copy=False), limit).astype(y.dtype, copy=False)
+
+
+def _norm(x: Array, order: Any, axes: tuple[int, ...], keepdims: bool) -> Array:
+    """Return the norm of vectors along one axis, or of matrices along two."""
+    order = None if order in (None, "fro") else float(order)
+    axis: Any = axes if len(axes) > 1 else axes[0]
+    y: Array = np.linalg.norm(x, order, axis=axis, keepdims=keepdims)
+    return y.astype(x.dtype, copy=False)
 
 
 @known("ops:Norm")
@@ -61,177 +178,52 @@ class Norm(Reduction):
     options = ("axis", "keepdims", "ord")
 
     def output_shape(self, shape: Shape) -> Shape:
-        order, axes = self.config.get("ord"), self.axes
-        if axes is not None and len(axes) == 2 and order not in (None, "fro"):
-            raise UnsupportedUseError(f"keras.ops.norm of matrices with ord={order!r:.80}")
-        if axes is not None and len(axes) not in (1, 2):
+        order, axes = self.config.get("ord"), self.axes(len(shape))
+        if len(axes) == 2 and order not in (None, "fro"):
+            raise self.unsupported(f"ord={order!r:.80} of matrices")
+        if len(axes) not in (1, 2):
             raise ArchiveError(f"a norm needs one axis or two. Received: {axes}")
-        if axes is not None and len(axes) == 1 and not _is_order(order):
-            raise UnsupportedUseError(f"keras.ops.norm of vectors with ord={order!r:.80}")
+        is_number = isinstance(order, int | float) and not isinstance(order, bool)
+        if len(axes) == 1 and not (is_number or order in (None, "inf", "-inf")):
+            raise self.unsupported(f"ord={order!r:.80} of vectors")
         return super().output_shape(shape)
 
     def call(self, x: Array) -> Array:
-        axes: Any = self.positive(x.ndim)
         x = x.astype(dtypes.float_type(x.dtype), copy=False)
-        order = self.config.get("ord")
-        return vector_norm(x, 2 if order in (None, "fro") else order, axes, self.keepdims)
-
-
-def _is_order(order: Any) -> bool:
-    number = isinstance(order, int | float) and not isinstance(order, bool)
-    return order is None or number or order in ("inf", "-inf")
-
-
-def vector_norm(x: Array, order: Any, axes: Any, keep: bool) -> Array:
-    """Return the norm of a given order along axes."""
-    options: dict[str, Any] = {"axis": axes, "keepdims": keep}
-    order = float(order)
-    if order == 2:
-        y: Array = np.sqrt(np.square(x).sum(**options))
-    elif order == np.inf:
-        y = np.abs(x).max(**options)
-    elif order == -np.inf:
-        y = np.abs(x).min(**options)
-    elif order == 0:
-        y = (x != 0).sum(**options).astype(x.dtype)
-    elif order == 1:
-        y = np.abs(x).sum(**options)
-    else:
-        y = np.power(np.power(np.abs(x), x.dtype.type(order)).sum(**options), 1 / order)
-    return y.astype(x.dtype, copy=False)
+        axes = self.axes(x.ndim)
+        return _norm(x, self.config.get("ord"), axes, self.keepdims)
 
 
 @known("ops:Normalize")
-class Normalize(Operation):
-    """Vectors of length 1."""
+class Normalize(AlongAxes):
+    """Vectors, or matrices along two axes, divided by their norm."""
 
     options = ("axis", "order", "epsilon")
+    default_axis = -1
 
     def setup(self) -> None:
         self.order = self.config.get("order", 2)
         epsilon = self.config.get("epsilon")
         self.epsilon = 1e-7 if epsilon is None else float(epsilon)  # Keras' backend.epsilon()
         if not isinstance(self.order, int | float):
-            raise UnsupportedUseError(f"keras.ops.normalize with order={self.order!r:.80}")
+            raise UnsupportedUseError(
+                f"{self.name}: keras.ops.normalize with order={self.order!r:.80}"
+            )
         if self.order == 2:
             self.kinds = "f"
 
-    def _axes(self, rank: int) -> tuple[int, ...]:
-        axis = self.config.get("axis", -1)
-        axes = axis if isinstance(axis, list) else [axis]
-        return tuple(one_axis(self, one, rank) for one in axes)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        self._axes(len(shape))
+    def output_shape(self, shape: Shape) -> Any:
+        axes = self.axes(len(shape))
+        if len(axes) > 1 and self.order not in (1, 2, math.inf):
+            raise self.unsupported(f"order={self.order} along several axes")
         return shape
-
-    def pointwise(self, shape: Shape) -> bool:
-        return len(shape) > 2 and 1 not in self._axes(len(shape))
 
     def call(self, x: Array) -> Array:
         x = x.astype(dtypes.float_type(x.dtype), copy=False)
-        axes = self._axes(x.ndim)
+        axes = self.axes(x.ndim)
         if self.order == 2:
             square = np.square(x).sum(axis=axes, keepdims=True)
             return x * (1 / np.sqrt(np.maximum(square, x.dtype.type(self.epsilon**2))))
-        norm = vector_norm(x, self.order, axes, True)
+        norm = _norm(x, self.order, axes, True)
         y: Array = x / np.maximum(norm, x.dtype.type(self.epsilon))
         return y
-
-
-@known("ops:Argmax", "ops:Argmin")
-class Extreme(Operation):
-    """Where the largest or smallest element is along an axis: the first one."""
-
-    kinds = "biuf"
-    options = ("axis", "keepdims")
-
-    def setup(self) -> None:
-        self.keepdims = self.boolean("keepdims", False)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        axis = one_axis(self, self.config.get("axis"), len(shape))
-        kept = (1,) if self.keepdims else ()
-        return (*shape[:axis], *kept, *shape[axis + 1 :])
-
-    def pointwise(self, shape: Shape) -> bool:
-        return len(shape) > 2 and one_axis(self, self.config.get("axis"), len(shape)) > 1
-
-    def call(self, x: Array) -> Array:
-        function = np.argmax if self.class_name == "Argmax" else np.argmin
-        axis = one_axis(self, self.config.get("axis"), x.ndim)
-        return np.asarray(function(x, axis=axis, keepdims=self.keepdims)).astype(np.int32)
-
-
-@known("ops:Sort", "ops:Argsort", "ops:Cumsum", "ops:Cumprod")
-class Scan(Operation):
-    """Elements in ascending order along an axis, or their sums so far."""
-
-    options = ("axis", "dtype")
-    kinds = "biuf"
-
-    def setup(self) -> None:
-        if self.result_type is not None and self.result_type not in dtypes.NAMES:
-            raise ArchiveError(f"dtype must be one of Keras'. Received: {self.result_type!r:.80}")
-
-    def output_shape(self, shape: Shape) -> Shape:
-        one_axis(self, self.config.get("axis", -1), len(shape))
-        return shape
-
-    def pointwise(self, shape: Shape) -> bool:
-        return len(shape) > 2 and one_axis(self, self.config.get("axis", -1), len(shape)) > 1
-
-    def call(self, x: Array) -> Array:
-        axis = one_axis(self, self.config.get("axis", -1), x.ndim)
-        if self.class_name == "Sort":
-            return np.sort(x, axis=axis)
-        if self.class_name == "Argsort":
-            return np.argsort(x, axis=axis, kind="stable").astype(np.int32)
-        kind = dtypes.computed(self.result_type) if self.result_type else x.dtype
-        kind = np.dtype("int32") if kind.kind == "b" else kind
-        return cumulated(np.add if self.class_name == "Cumsum" else np.multiply, x, axis, kind)
-
-
-def cumulated(function: np.ufunc, x: Array, axis: int, kind: Any) -> Array:
-    """Return `function.accumulate` along an axis, in pieces.
-
-    NumPy holds the GIL in each call, so that nothing could interrupt a long one. The operations
-    and their order are those of one call.
-    """
-    y = np.empty(x.shape, kind)
-    source, out = np.moveaxis(x, axis, 0), np.moveaxis(y, axis, 0)
-    steps = max(1, _PIECE * len(source) // max(1, x.size))
-    for first in range(0, len(source), steps):
-        piece = source[first : first + steps].astype(kind)
-        if first:
-            piece[0] = function(out[first - 1], piece[0])
-        function.accumulate(piece, axis=0, out=out[first : first + steps])
-    return y
-
-
-@known("ops:TopK")
-class TopK(Operation):
-    """The largest elements along the last axis, in descending order, and where they are."""
-
-    kinds = "iuf"
-    options = ("k", "sorted")
-
-    def setup(self) -> None:
-        self.count = self.integer("k")
-        if self.config.get("sorted", True) is False:
-            raise UnsupportedUseError(f"{self.name}: keras.ops.top_k with sorted=False")
-
-    def output_shape(self, shape: Shape) -> list[Shape]:
-        if len(shape) < 2:
-            raise self.mixes("one axis")
-        if shape[-1] is not None and self.count > shape[-1]:
-            raise ArchiveError(f"k must be at most {shape[-1]}. Received: {self.count}")
-        return [(*shape[:-1], self.count)] * 2
-
-    def pointwise(self, shape: Shape) -> bool:
-        return len(shape) > 2
-
-    def call(self, x: Array) -> list[Array]:
-        backwards = np.argsort(x[..., ::-1], axis=-1, kind="stable")[..., ::-1]
-        index = x.shape[-1] - 1 - backwards[..., : self.count]
-        return [np.take_along_axis(x, index, axis=-1), index.astype(np.int32)]

@@ -7,8 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kspike_tf.scan import kernels
-from kspike_tf.scan.formulas import Recurrence
+from kspike_tf.scan.cpu import kernels
 from kspike_tf.tracing import in_xla
 
 Tensor = Any
@@ -25,8 +24,8 @@ def scan(
     Parameters
     ----------
     step : callable
-        Takes the sequences' values at one step and the states; returns an output, which is like
-        the first value, and the list of states after the step.
+        Takes the sequences' values at one step and the states; returns an output, which is cast to
+        the type of the first value, and the list of states after the step.
     sequences : list of (batch, time, ...) tf.Tensor
         Read step by step.
     states : list of tf.Tensor
@@ -61,7 +60,7 @@ def scan(
     def body(count: Tensor, states: list[Tensor], output: Any) -> Any:
         t = steps - 1 - count if reverse else count
         y, states = step(*[array.read(t) for array in arrays], *states)
-        return count + 1, states, output.write(t, y)
+        return count + 1, states, output.write(t, tf.cast(y, first.dtype))
 
     # No maximum_iterations: the loop that it makes has no counterpart in ONNX.
     _, states, output = tf.while_loop(
@@ -92,61 +91,71 @@ def _swapped(x: Tensor) -> Tensor:
 
 
 def lowpass(x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
-    """Do what `kernels.lowpass` does."""
-    return _forward(kernels.lowpass, x, state, ratio)
+    """Do what `kernels.lowpass` does, for a ratio of dt to τ."""
+    e = tf.exp(-ratio)
+
+    def step(x: Tensor, y: Tensor) -> Any:
+        y = kernels.lowpass_step(y, _double(x), e)
+        return y, [y]
+
+    return _filtered(step, x, state, 1)
+
+
+def alpha(x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
+    """Do what `kernels.alpha` does, for a ratio of dt to τ."""
+    e = tf.exp(-ratio)
+    slope = e * ratio
+
+    def step(x: Tensor, y: Tensor, p: Tensor) -> Any:
+        y, p = kernels.alpha_step(y, p, _double(x), e, slope)
+        return y, [y, p]
+
+    return _filtered(step, x, state, 2)
+
+
+def _filtered(step: Callable[..., Any], x: Tensor, state: Tensor, count: int) -> list[Tensor]:
+    y, states = scan(step, [x], tf.unstack(state, count, 1))
+    return [y, tf.stack(states, 1)]
 
 
 def lowpass_back(
     x: Tensor, state: Tensor, ratio: Tensor, d_y: Tensor, d_end: Tensor
 ) -> list[Tensor]:
     """Do what `kernels.lowpass_back` does."""
-    return _back(kernels.lowpass_back, x, state, [ratio], d_y, d_end)
+    e, gain = tf.exp(-ratio), -tf.math.expm1(-ratio)
 
+    def step(x: Tensor, g: Tensor, *states: Tensor) -> Any:
+        after, d_x = kernels.lowpass_back_step(states, _double(x), _double(g), e, gain)
+        return d_x, list(after)
 
-def alpha(x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
-    """Do what `kernels.alpha` does."""
-    return _forward(kernels.alpha, x, state, ratio)
+    return _taken_back(step, x, state, d_y, d_end, 1)
 
 
 def alpha_back(
     x: Tensor, state: Tensor, ratio: Tensor, gain: Tensor, d_y: Tensor, d_end: Tensor
 ) -> list[Tensor]:
     """Do what `kernels.alpha_back` does."""
-    return _back(kernels.alpha_back, x, state, [ratio, gain], d_y, d_end)
+    e = tf.exp(-ratio)
+    weights = e, gain, e * ratio, e * (1 - ratio)
+
+    def step(x: Tensor, g: Tensor, *states: Tensor) -> Any:
+        after, d_x = kernels.alpha_back_step(states, _double(x), _double(g), weights)
+        return d_x, list(after)
+
+    return _taken_back(step, x, state, d_y, d_end, 2)
 
 
-def _forward(recurrence: Recurrence, x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
-    weights = recurrence.coefficients(ratio)
-    y, states = _run(recurrence, weights, [x], tf.unstack(state, recurrence.visible, 1))
-    return [y, tf.stack(states, 1)]
-
-
-def _back(
-    recurrence: Recurrence,
-    x: Tensor,
-    state: Tensor,
-    given: list[Tensor],
-    d_y: Tensor,
-    d_end: Tensor,
+def _taken_back(
+    step: Callable[..., Any], x: Tensor, state: Tensor, d_y: Tensor, d_end: Tensor, count: int
 ) -> list[Tensor]:
-    """Run an adjoint: on gradients of the states, their derivatives for r, and a sum over time."""
-    count, weights = recurrence.visible, recurrence.coefficients(*given)
+    """Run on gradients of the states, their derivatives for the ratio, and a sum over time."""
     zero = tf.zeros_like(d_end[:, 0])
     before = tf.unstack(d_end, count, 1) + [zero] * (count + 1)
-    d_x, after = _run(recurrence, weights, [x, d_y], before)
+    d_x, after = scan(step, [x, d_y], before, reverse=True)
     # The loss depends on the first state as on an input.
     total = after[-1] + tf.reduce_sum(state * tf.stack(after[count:-1], 1), 1)
     return [d_x, tf.stack(after[:count], 1), tf.reduce_sum(total, 0)]
 
 
-def _run(
-    recurrence: Recurrence, weights: list[Tensor], inputs: list[Tensor], states: list[Tensor]
-) -> tuple[Tensor, list[Tensor]]:
-    """Apply a formula with one output to sequences ``(batch, time, units)``."""
-
-    def step(*args: Tensor) -> Any:
-        given = [tf.cast(each, tf.float64) for each in args[: recurrence.inputs]]
-        states, (y,) = recurrence.formula(args[recurrence.inputs :], given, weights)
-        return tf.cast(y, inputs[0].dtype), states
-
-    return scan(step, inputs, states, recurrence.backwards)
+def _double(x: Tensor) -> Tensor:
+    return tf.cast(x, tf.float64)

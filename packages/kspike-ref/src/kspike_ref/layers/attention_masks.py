@@ -1,0 +1,121 @@
+"""Masks of attention: which there may be, and their effect on the scores."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kspike_ref.layers.base import Array, UnsupportedUseError, check_mask
+from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.softmax import softmax
+
+MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask")
+_LARGE = -1e9  # Keras' Softmax layer puts it in place of masked scores,
+_FUSED_LARGE = -0.7 * 3.38953e38  # and Keras' fused attention this
+
+
+def check_masks(masks: Sequence[int | None], query: Any) -> bool:
+    """Refuse masks of other inputs than sequences of vectors; return whether there is one."""
+    for axes in masks:
+        check_mask(axes, 2)
+    is_masked = any(axes is not None for axes in masks)
+    if is_masked and len(query) != 3:
+        raise UnsupportedUseError("a mask of inputs of more than 3 axes")
+    return is_masked
+
+
+def check_mask_shapes(
+    name: str, masks: Mapping[str, Any], wanted: Sequence[Any], scores: Any
+) -> bool:
+    """Refuse masks that do not fit; NumPy would take the batch of one for another axis.
+
+    Parameters
+    ----------
+    name : str
+        The name of the layer.
+    masks : mapping
+        The shape of each mask of a call, or an array of the file, by its name in `MASKS`.
+    wanted : sequence of tuple
+        The shapes of `MASKS`.
+    scores : tuple
+        The shape of the scores of all heads, which ``attention_mask`` may have as well.
+
+    Returns
+    -------
+    bool
+        Whether there is a mask of its own for each head.
+    """
+    shapes = dict(zip(MASKS, wanted, strict=True))
+    mask = masks.get("attention_mask")
+    shape = mask.shape if isinstance(mask, np.ndarray) else mask
+    masks_heads = isinstance(shape, tuple) and len(shape) == len(scores)
+    if masks_heads:
+        shapes["attention_mask"] = scores
+    for key, mask in masks.items():
+        if not _fits(mask, shapes[key]):
+            raise ArchiveError(
+                f"layer {name!r} needs {key} of {shapes[key]}. Received: {mask!r:.80}"
+            )
+    if masks_heads and len(masks) > 1:
+        raise UnsupportedUseError("an attention_mask per head together with another mask")
+    return masks_heads
+
+
+def _fits(mask: Any, wanted: tuple[Any, ...]) -> bool:
+    """Return whether a mask has axes of these lengths or 1, as far as they are known.
+
+    An array of the file holds no batch, and may have fewer axes.
+    """
+    shape = mask.shape if isinstance(mask, np.ndarray) else mask
+    if isinstance(mask, np.ndarray) and 0 < len(shape) < len(wanted):
+        wanted = wanted[-len(shape) :]
+    return (
+        isinstance(shape, tuple)
+        and len(shape) == len(wanted)
+        and all(n in (None, 1, m) or m is None for n, m in zip(shape, wanted, strict=True))
+    )
+
+
+def allowed_keys(
+    masks: Sequence[Any], lengths: tuple[int, int], causal: bool, window: int | None
+) -> Any:
+    """Return which keys each query may see, None for all.
+
+    Parameters
+    ----------
+    masks : sequence of ndarray or None
+        Those of `MASKS`.
+    lengths : tuple of int
+        The numbers of queries and keys.
+    causal : bool
+        Whether a query sees no later keys.
+    window : int, optional
+        A query sees keys that are nearer than this many steps.
+    """
+    spread: Any = ((..., None), (..., None, slice(None)), (..., None, slice(None)), ...)
+    found = [
+        np.asarray(mask).astype(bool)[axes]
+        for mask, axes in zip(masks, spread, strict=True)
+        if mask is not None
+    ]
+    distance = np.arange(lengths[0])[:, None] - np.arange(lengths[1])
+    if causal:
+        found.append((distance >= 0)[None])
+    if window is not None:
+        found.append((np.abs(distance) < window)[None])
+    return functools.reduce(np.logical_and, found) if found else None
+
+
+def masked_softmax(scores: Array, allowed: Array | None, is_fused: bool) -> Array:
+    """Return the softmax of scores where keys may be seen.
+
+    A query that may see no key looks at all alike in Keras' fused attention, and at none otherwise.
+    """
+    if allowed is None:
+        return softmax(scores, axis=-1)
+    large = scores.dtype.type(_FUSED_LARGE if is_fused else _LARGE)
+    weights = softmax(np.where(allowed, scores, large), axis=-1)
+    return weights if is_fused else np.where(allowed, weights, weights.dtype.type(0))

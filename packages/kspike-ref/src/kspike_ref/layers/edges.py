@@ -1,0 +1,75 @@
+# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+"""Layers that add or cut off edges: padding and cropping."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kspike_ref.layers.base import Array, Layer, Shape
+from kspike_ref.layers.registry import known
+from kspike_ref.saved.archive import ArchiveError
+
+
+class _Edges(Layer):
+    """What padding and cropping share: so much before and after each spatial axis."""
+
+    option = ""
+
+    def setup(self) -> None:
+        given = self.config[self.option]
+        pairs = [given] if isinstance(given, int) else list(given)
+        if "1D" in self.class_name and not (pairs and isinstance(pairs[0], list)):
+            pairs = [pairs * 2 if len(pairs) == 1 else pairs]
+        self.edges = [tuple(p) if isinstance(p, list) else (p, p) for p in pairs]
+        counts = [n for pair in self.edges for n in pair]
+        if not all(type(n) is int and 0 <= n < 1 << 24 for n in counts):
+            raise ArchiveError(f"{self.option} must hold small integers. Received: {given!r:.80}")
+        if any(len(pair) != 2 for pair in self.edges):
+            raise ArchiveError(f"{self.option} must hold pairs. Received: {given!r:.80}")
+        self.first = 2 if self.config.get("data_format") == "channels_first" else 1
+
+    def each(self, shape: Shape, sign: int) -> Shape:
+        """Return a shape with edges added to, or taken from, its spatial axes."""
+        if len(shape) != len(self.edges) + 2:
+            raise ArchiveError(f"layer {self.name!r} does not fit an input of shape {shape}")
+        result = list(shape)
+        for i, pair in enumerate(self.edges):
+            length = shape[self.first + i]
+            result[self.first + i] = None if length is None else length + sign * sum(pair)
+        return tuple(result)
+
+    def pointwise(self, shape: Shape) -> bool:
+        return self.first == 2 or self.edges[0] == (0, 0)
+
+
+@known("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D")
+class ZeroPadding(_Edges):
+    """Zeros around."""
+
+    keeps_zeros = True
+    option = "padding"
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return self.each(shape, 1)
+
+    def call(self, x: Array) -> Array:
+        edges = [(0, 0)] * x.ndim
+        edges[self.first : self.first + len(self.edges)] = self.edges
+        return np.pad(x, edges)
+
+
+@known("Cropping1D", "Cropping2D", "Cropping3D")
+class Cropping(_Edges):
+    """The edges cut off."""
+
+    keeps_zeros = True
+    option = "cropping"
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return self.each(shape, -1)
+
+    def call(self, x: Array) -> Array:
+        cut = [slice(None)] * x.ndim
+        for i, (before, after) in enumerate(self.edges):
+            cut[self.first + i] = slice(before, x.shape[self.first + i] - after)
+        return x[tuple(cut)]

@@ -1,0 +1,136 @@
+# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+"""Layers that shift and scale by fixed or trained numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from kspike_ref.layers.base import Array, Layer, Shape
+from kspike_ref.layers.merge import broadcast
+from kspike_ref.layers.normalization import axes_of
+from kspike_ref.layers.registry import known
+from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.limits import budget
+
+
+@known("Normalization")
+class Normalization(Layer):
+    """By means and variances of the data, adapted before training or given."""
+
+    casts = "biuf"
+
+    def setup(self) -> None:
+        self.inverts = self.boolean("invert", False)
+
+    def _axes(self, rank: int) -> tuple[int, ...]:
+        return () if self.config.get("axis", -1) is None else axes_of(self.config, rank)
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        axes = self._axes(len(shape))
+        size: Any = tuple(shape[axis] for axis in axes)
+        self.kept: Any = [n if i in axes else 1 for i, n in enumerate(shape)]
+        self.axes = axes
+        given = self.config.get("mean") is not None
+        return {} if given else {"mean": size, "variance": size, "count": ()}
+
+    def pointwise(self, shape: Shape) -> bool:
+        return len(shape) > 2 and 1 not in self._axes(len(shape))
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if hasattr(self, "kept") and len(shape) != len(self.kept):
+            raise ArchiveError(f"layer {self.name!r} was built for {len(self.kept)} axes")
+        return super().output_shape(shape)
+
+    def prepare(self) -> None:
+        if "mean" in self.weights:
+            mean, variance = self.weights["mean"], self.weights["variance"]
+        else:
+            mean, variance = (
+                np.asarray(_value(self.config.get(key)), np.float64) for key in ("mean", "variance")
+            )
+            budget().make(2 * math.prod(self.kept) * self.dtype.itemsize, f"layer {self.name!r}")
+        mean, variance = self._spread(mean), self._spread(variance)
+        self.mean = mean.astype(self.dtype)
+        # 1e-7 is Keras' backend.epsilon()
+        self.deviation = np.maximum(np.sqrt(variance), 1e-7).astype(self.dtype)
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.deviation).all()):
+            raise ArchiveError(f"layer {self.name!r} has a mean or variance that is no number")
+
+    def _spread(self, values: Array) -> Array:
+        """Align values with the kept axes, from the right."""
+        shape = [1] * len(self.kept)
+        for i in range(1, values.ndim + 1):
+            shape[self.axes[-i]] = values.shape[-i]
+        return np.broadcast_to(values.reshape(shape), self.kept)
+
+    def call(self, x: Array) -> Array:
+        if self.inverts:
+            return np.asarray(self.mean + x * self.deviation)
+        return np.asarray((x - self.mean) / self.deviation)
+
+
+def _value(given: Any) -> Any:
+    """Return numbers that a configuration holds plainly or as a serialised array."""
+    if isinstance(given, dict) and isinstance(given.get("config"), dict):
+        return given["config"].get("value")
+    return given
+
+
+@known("Rescaling")
+class Rescaling(Layer):
+    """``x·scale + offset``."""
+
+    casts = "biuf"
+
+    def setup(self) -> None:
+        self.scale, self.offset = (
+            self.rounded(np.asarray(_value(self.config.get(key, default)), np.float64), key)
+            for key, default in (("scale", 1.0), ("offset", 0.0))
+        )
+
+    def output_shape(self, shape: Shape) -> Shape:
+        spread = [values.shape for values in self._factors(len(shape))]
+        if broadcast([shape, *spread]) != shape:
+            raise ArchiveError(f"layer {self.name!r}: {spread} does not fit inputs of {shape}")
+        return shape
+
+    def _factors(self, rank: int) -> tuple[Array, Array]:
+        """Return scale and offset, each with an axis for each that they are for."""
+        scale, offset = self.scale, self.offset
+        if self.config.get("data_format") == "channels_first" and scale.ndim == 1 and rank == 4:
+            scale, offset = scale.reshape(-1, 1, 1), offset.reshape(-1, 1, 1)
+        return scale, offset
+
+    def pointwise(self, shape: Shape) -> bool:
+        if self._by_channels_first(len(shape)):
+            return False
+        return len(shape) > 2 + max(0, self.scale.ndim - 1, self.offset.ndim - 1)
+
+    def _by_channels_first(self, rank: int) -> bool:
+        """Return whether the numbers lie along axis 1."""
+        first = self.config.get("data_format") == "channels_first"
+        return first and self.scale.ndim == 1 and rank == 4
+
+    def call(self, x: Array) -> Array:
+        scale, offset = self._factors(x.ndim)
+        y: Array = x * scale + offset
+        return y
+
+
+@known("LayerScale", "custom:LayerScale")
+class LayerScale(Layer):
+    """ConvNeXt's trained factor for each channel."""
+
+    kinds = "iuf"  # Keras multiplies bools with gamma as a bool
+    casts = "iuf"
+    pointwise_from = 3
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        return {"gamma": (self.integer("projection_dim"),)}
+
+    def call(self, x: Array) -> Array:
+        y: Array = x * self.weights["gamma"]
+        return y

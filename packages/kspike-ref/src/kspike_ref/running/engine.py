@@ -1,0 +1,275 @@
+"""Running a model: whole batches in blocks, and single time steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kspike_ref.arguments import check_count
+from kspike_ref.layers.base import Array
+from kspike_ref.running.axes import Axes, has_time_first
+from kspike_ref.running.batches import Outputs, run_all
+from kspike_ref.running.budget import Budget
+from kspike_ref.running.cost import Cost
+from kspike_ref.running.counts import FIELDS, Counts
+from kspike_ref.running.graph import Graph, Ref, refs
+from kspike_ref.running.inputs import Inputs
+from kspike_ref.running.interrupt import interruptible
+from kspike_ref.running.plan import Changed, Plan, States
+from kspike_ref.running.plans import Plans
+from kspike_ref.running.states import Streamed
+from kspike_ref.running.streaming import Stream, plan
+from kspike_ref.running.tasks import LayerCallError, tasks_of
+from kspike_ref.running.threads import limit_threads, num_threads
+
+_QUICK = 64  # kinds of inputs that are known to be run at once
+_READABLE = 0x101  # of NumPy's array flags: C-contiguous and aligned
+
+
+class Engine:
+    """A graph, ready to run.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model.
+    max_bytes, max_operations : float or None
+        What each run may take.
+
+    Attributes
+    ----------
+    outputs : list of Ref
+        The model's outputs.
+    counts : (nodes, FIELDS) ndarray of int64
+        The operations and events of the last run.
+    threads : int or None
+        How many threads to use; None for as many as the caller may.
+    """
+
+    def __init__(self, graph: Graph, max_bytes: float | None, max_operations: float | None) -> None:
+        axes = Axes(graph)
+        self.stream, self._no_stream = _stream(graph, axes)
+        self._streamed = Streamed(graph.nodes, self.stream.carried)
+        self.inputs = Inputs(graph, axes)
+        self._is_one_block = any(
+            has_time_first(node.layer) or node.layer.joins_batch for node in graph.nodes
+        )
+        stepped = self.stream.stepped
+        self.budget = Budget(graph, self._is_one_block, stepped, max_bytes, max_operations)
+        self._plans = Plans(tasks_of(graph, self.stream.carried, stepped))
+        self._quick: dict[Any, list[Plan]] = {}  # plans for arrays that need no further checks
+        self.outputs = list(refs(graph.outputs))
+        self.counts: Counts = np.zeros((0, FIELDS), np.int64)
+        self.threads: int | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_quick": {}}
+
+    def quick(self, x: Any, timesteps: Any) -> list[Array] | None:
+        """Return the outputs for an array like one that ran before, if that is soon done.
+
+        Parameters
+        ----------
+        x : array_like
+            As `run` takes it.
+        timesteps : int or None
+            As `run` takes it.
+
+        Returns
+        -------
+        list of ndarray or None
+            None where `run` must look at the input first.
+        """
+        if type(x) is not np.ndarray or not (timesteps is None or type(timesteps) is int):
+            return None
+        waiting = self._quick.get((x.shape, x.dtype, timesteps))
+        if not waiting or x.flags.num & _READABLE != _READABLE or self.threads is not None:
+            return None
+        try:
+            made = waiting.pop()
+            given = x.view() if timesteps is None else x[:, None]
+            given.setflags(write=False)
+            outputs = made.run((given,))
+        except (IndexError, Changed, LayerCallError):  # `run` finds out what is wrong
+            return None
+        copies = [y.copy() for y in outputs]
+        self.counts = made.frame.counts.copy()
+        made.clear()
+        waiting.append(made)
+        return copies
+
+    def run(
+        self,
+        x: Any,
+        timesteps: Any,
+        batch_size: int | None,
+        keep: Sequence[Ref] | None = None,
+        bar: Callable[[int], Any] | None = None,
+        limits: tuple[float | None, float | None] = (None, None),
+    ) -> list[Array]:
+        """Run the model on all examples.
+
+        Parameters
+        ----------
+        x : array_like, or list or dict of array_like
+            The inputs.
+        timesteps : int or None
+            For how many steps to present inputs without a time axis.
+        batch_size : int or None
+            How many examples to run at once; None for what fits the cache.
+        keep : sequence of Ref, optional
+            The tensors to return; the outputs without.
+        bar : callable, optional
+            Makes a progress bar for a number of examples.
+        limits : tuple
+            The bytes and the operations that this run may take; None for any number.
+
+        Returns
+        -------
+        list of ndarray
+            The tensors.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `Model.predict`.
+        """
+        inputs = self.inputs.checked(x, timesteps)
+        count, threads = self.inputs.batch(inputs), self.num_threads()
+        shapes = tuple(array.shape for array in inputs)
+        nodes = None if keep is None else tuple(dict.fromkeys(ref.node for ref in keep))
+        is_long = self.budget.admit(shapes, count, batch_size, threads, nodes, *limits)
+        if self._is_one_block:
+            size = max(1, count)
+        else:
+            size = batch_size or self.budget.block_size(shapes, threads)
+        ends = self.outputs if keep is None else keep
+        outputs = Outputs(count)
+
+        def compute(block: list[Array], first: int, last: int) -> Counts:
+            cast = self.inputs.cast(block)
+            put = lambda made: outputs.put(first, last, made)  # noqa: E731
+            return self._plans.run(cast, ends, put)[0]
+
+        is_plain = self._is_one_block or type(x) is np.ndarray  # no memory map
+        maps = [] if is_plain else self.inputs.listed(x)
+        shown = None if bar is None else bar(count)
+
+        def run() -> Counts:
+            return run_all(compute, inputs, maps, count, size, threads, shown)
+
+        try:
+            self.counts = interruptible(run) if is_long else run()
+        except LayerCallError as failure:
+            raise failure.told(self.inputs.given_shapes(x)) from failure.error
+        if keep is None and not is_long and size >= count and count:
+            self._remember(x, timesteps, inputs)
+        return outputs.arrays
+
+    def _quick_step(
+        self, waiting: list[Plan], x: Array, state: Any
+    ) -> tuple[list[Array], States] | None:
+        """Run a step on an array like one that ran before; None where `step` must look at it."""
+        try:
+            plan = waiting.pop()
+            is_checked = plan.checks_states and type(state) is dict
+            if not (is_checked and len(state) == len(self.stream.carried)):
+                self._streamed.check(state, len(x))
+            given = x[:, None]
+            given.setflags(write=False)
+            made = plan.run((given,), state)
+        except (IndexError, Changed, LayerCallError):  # `step` finds out what is wrong
+            return None
+        outputs = self._of_one_step(made)
+        self.counts, after = plan.frame.counts.copy(), plan.frame.after
+        plan.clear()
+        waiting.append(plan)
+        return outputs, after
+
+    def _of_one_step(self, made: Sequence[Array]) -> list[Array]:
+        """Return copies of outputs, without a time axis."""
+        if len(made) == 1:
+            y = made[0]
+            return [(y[:, 0] if self.stream.outputs[0] else y).copy()]
+        outputs = []
+        for y, is_timed in zip(made, self.stream.outputs):  # noqa: B905 (each step counts)
+            outputs.append((y[:, 0] if is_timed else y).copy())
+        return outputs
+
+    def _remember(self, x: Any, timesteps: Any, inputs: list[Array]) -> None:
+        """Take note that arrays like this one need no further checks."""
+        if len(inputs) > 1 or type(x) is not np.ndarray or self.budget.is_limited:
+            return
+        if not self.inputs.takes_as_it_is(x, inputs[0], timesteps):
+            return
+        if len(self._quick) >= _QUICK:
+            self._quick.clear()
+        waiting = self._plans.waiting(inputs, self.outputs, timesteps == "step")
+        self._quick[x.shape, x.dtype, timesteps] = waiting
+
+    def initial_state(self, batch_size: Any) -> States:
+        """Return the states before the first step of a stream.
+
+        Raises
+        ------
+        ValueError
+            If the model does not run step by step, or ``batch_size`` is not a number.
+        """
+        if self._no_stream:
+            raise ValueError(self._no_stream)
+        return self._streamed.initial(check_count("batch_size", batch_size))
+
+    def step(self, x: Any, state: Any) -> tuple[list[Array], States]:
+        """Run one time step; return the outputs and the new states.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `Model.step`.
+        """
+        if type(x) is np.ndarray and self.threads is None:
+            waiting = self._quick.get((x.shape, x.dtype, "step"))
+            if waiting and x.flags.num & _READABLE == _READABLE:
+                found = self._quick_step(waiting, x, state)
+                if found is not None:
+                    return found
+        inputs = self.inputs.checked(x, 1, is_step=True)
+        is_long = self.budget.admit_step(tuple(array.shape for array in inputs))
+        self._streamed.check(state, self.inputs.batch(inputs))
+        cast = self.inputs.cast(inputs)
+        outputs: list[Array] = []
+
+        def put(made: Sequence[Array]) -> None:
+            outputs[:] = self._of_one_step(made)
+
+        def run() -> tuple[Counts, States]:
+            return self._plans.run(cast, self.outputs, put, state)
+
+        try:
+            with limit_threads(self.num_threads()):
+                self.counts, after = interruptible(run) if is_long else run()
+        except LayerCallError as failure:
+            raise failure.told(self.inputs.given_shapes(x)) from failure.error
+        if not is_long:
+            self._remember(x, "step", inputs)
+        return outputs, after
+
+    def cost(self, shape: Any, batch_size: int | None) -> Cost:
+        """Return what `run` would take for inputs of some shapes, as `Model.cost` tells it."""
+        shapes, count = self.inputs.shapes(shape)
+        return self.budget.cost(shapes, count, batch_size, self.num_threads())
+
+    def num_threads(self) -> int:
+        """Return how many threads a run may use."""
+        allowed = num_threads()
+        return allowed if self.threads is None else min(allowed, self.threads)
+
+
+def _stream(graph: Graph, axes: Axes) -> tuple[Stream, str]:
+    """Return how a model runs step by step, or an empty plan and why it cannot."""
+    try:
+        return plan(graph, axes), ""
+    except ValueError as error:
+        return Stream(frozenset(), frozenset(), ()), str(error)

@@ -1,0 +1,112 @@
+"""Inputs as a user gives them: nested structures, arrays and shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kspike_ref import dtypes
+from kspike_ref import strings as _strings
+from kspike_ref.layers.base import Array, Shape
+from kspike_ref.layers.shape import InputLayer
+
+
+def still(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape without its time axis."""
+    return (shape[0], *shape[2:])
+
+
+def is_nested(structure: Any, x: list[Any] | tuple[Any, ...]) -> bool:
+    """Return whether a list has the nested structure of the inputs, and is not a flat list."""
+    if not isinstance(structure, list) or len(structure) != len(x):
+        return False
+    inner = [given for one, given in zip(structure, x, strict=True) if not isinstance(one, str)]
+    return any(isinstance(given, list | tuple | Mapping) for given in inner)
+
+
+def in_order(structure: Any, x: Any) -> list[Any]:
+    """Return what is given in a nested structure, in the order of the structure's ends."""
+    if isinstance(structure, dict):
+        if not isinstance(x, Mapping) or set(x) != set(structure):
+            came = ", ".join(map(str, x)) if isinstance(x, Mapping) else type(x).__name__
+            raise ValueError(f"x must hold {', '.join(structure)}. Received: {came}")
+        return [end for key in sorted(structure) for end in in_order(structure[key], x[key])]
+    if isinstance(structure, list):
+        if not isinstance(x, list | tuple) or len(x) != len(structure):
+            came = str(len(x)) if isinstance(x, list | tuple) else type(x).__name__
+            raise ValueError(f"x must hold a list of {len(structure)} inputs. Received: {came}")
+        pairs = zip(structure, x, strict=True)
+        return [end for inner, given in pairs for end in in_order(inner, given)]
+    return [x]
+
+
+def axes_of(values: Any) -> int:
+    """Return how many axes nested numbers have; -1 where they are ragged."""
+    try:
+        return int(np.ndim(values))
+    except ValueError:
+        return -1
+
+
+def holds_arrays(x: Any, wanted: int) -> bool:
+    """Return whether a list holds whole inputs, not the examples of one."""
+    return len(x) > 1 and all(isinstance(item, np.ndarray) and item.ndim == wanted for item in x)
+
+
+def array_of(layer: InputLayer, values: Any) -> Array:
+    """Return an input as an array of real numbers, or of strings where the model takes those."""
+    name = layer.name
+    if type(values) is np.ndarray and values.dtype.kind in "fiub" and not layer.is_text:
+        return values
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise TypeError(
+            f"x must not be a masked array at {name!r}: its mask would be lost. Fill it, "
+            "x.filled(value), and let a Masking layer with that mask_value leave the steps out"
+        )
+    if layer.is_text:
+        return _strings.text(name, values)
+    try:
+        array = dtypes.real(values)
+    except ValueError as error:
+        raise ValueError(f"x must be an array at {name!r}. Received: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"x must hold real numbers at {name!r}. Received: dtype={array.dtype}"
+            + (
+                f"; the model's Input has dtype={layer.input_dtype.name!r}, and takes no strings"
+                if array.dtype.kind in "UST"
+                else ""
+            )
+        )
+    return array
+
+
+def text_of(name: str, x: Array) -> Array:
+    """Return strings as layers get them; those of one step at every step stay so."""
+    if x.ndim > 1 and x.shape[1] > 1 and x.strides[1] == 0:
+        return np.broadcast_to(_strings.encoded(name, x[:, :1]), x.shape)
+    return _strings.encoded(name, x)
+
+
+def fits(x: Array, shape: Shape) -> bool:
+    """Return whether an array has a shape, in which None is any length."""
+    return fits_shape(x.shape, shape)
+
+
+def fits_shape(given: Sequence[int], shape: Shape) -> bool:
+    """Return whether lengths are those of a shape, in which None is any length."""
+    if len(given) != len(shape):
+        return False
+    for n, m in zip(shape, given, strict=True):  # noqa: SIM110 (all() takes twice the time)
+        if n is not None and n != m:
+            return False
+    return True
+
+
+def is_shape(value: Any) -> bool:
+    """Return whether it is a sequence of lengths."""
+    return isinstance(value, list | tuple) and all(
+        isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 0 for n in value
+    )

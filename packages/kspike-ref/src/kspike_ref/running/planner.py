@@ -1,0 +1,316 @@
+"""How a plan is made: layers are bound one after another, or recorded as they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from kspike_ref.kernels.memory import frozen
+from kspike_ref.layers.base import Array, Layer, StatefulLayer
+from kspike_ref.layers.wrapper import Fold, Unfold
+from kspike_ref.running import interrupt
+from kspike_ref.running.binder import Binder
+from kspike_ref.running.carrying import bind_state
+from kspike_ref.running.counts import FIELDS, Tally
+from kspike_ref.running.graph import Ref, substitute
+from kspike_ref.running.masking import call_masked
+from kspike_ref.running.once import Tensor, narrowed, spread
+from kspike_ref.running.plan import Changed, Frame, Plan, States
+from kspike_ref.running.tasks import LayerCallError, Task, is_of_inputs
+
+_READABLE = 0x101  # of NumPy's array flags: C-contiguous and aligned
+
+
+def make_plan(
+    tasks: Sequence[Task],
+    inputs: Sequence[Array],
+    steps: Sequence[int],
+    ends: Sequence[Ref],
+    states: States | None = None,
+) -> Plan:
+    """Make the plan of a graph. That is its first run.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+        What to run.
+    inputs : sequence of ndarray
+        C-contiguous, aligned and read-only; one step where an input is the same at all steps.
+    steps : sequence of int
+        For each input, how many steps it stands for; 0 if all are there.
+    ends : sequence of Ref
+        The tensors to return.
+    states : dict, optional
+        The states of the nodes that carry one, before a step of a stream.
+
+    Raises
+    ------
+    LayerCallError
+        If a layer does not take its inputs.
+    """
+    frame = Frame(
+        np.zeros((tasks[-1].index + 1 if tasks else 0, FIELDS), np.int64),
+        list(inputs),
+        states=states,
+    )
+    planner = _Planner(frame, steps, set(ends))
+    stop = interrupt.current()
+    for task in tasks:
+        interrupt.check(stop)
+        planner.add(task)
+    return planner.plan(inputs, ends, sum(task.is_carried for task in tasks))
+
+
+class _Planner:
+    """A plan that is being made.
+
+    Parameters
+    ----------
+    frame : Frame
+        With the inputs.
+    steps : sequence of int
+        As `make_plan` takes them.
+    kept : set of Ref
+        The tensors whose memory is not lent to others.
+    """
+
+    def __init__(self, frame: Frame, steps: Sequence[int], kept: set[Ref]) -> None:
+        self._frame, self._kept = frame, kept
+        self._is_stream = frame.states is not None
+        self._binder = Binder(frame.values)
+        self._alive: dict[Ref, Tensor] = {}
+        self._passing: list[Tensor] = []  # other arrays in every run
+        self._resumed = 0  # bound layers that go on from a state
+        self._inputs = len(frame.values)
+        for i, count in enumerate(steps):
+            self._binder.enter(i, frame.values[i])
+            self._enter(Ref(i, 0), Tensor(frame.values[i], i, (), count))
+
+    def plan(self, inputs: Sequence[Array], ends: Sequence[Ref], carried: int) -> Plan:
+        """Return the plan of what was added."""
+        tensors = [self._alive[ref] for ref in ends]
+        for tensor in self._passing:
+            tensor.array = None  # of the first caller
+        self._binder.finish()
+        calls, nbytes = self._binder.calls, self._binder.nbytes
+        return Plan(self._frame, calls, inputs, tensors, nbytes, self._resumed == carried)
+
+    def add(self, task: Task) -> None:
+        """Bind a task, or record its call, and run it for the first time."""
+        given = [self._alive[ref] for ref in task.inputs]
+        dying = [ref for ref in task.frees if ref not in self._kept]
+        try:
+            made = self._bound(task, given, dying) or self._recorded(task, given)
+        except Exception as error:
+            if is_of_inputs(error):
+                raise LayerCallError(task.node, error) from error
+            raise
+        for ref, tensor in zip(task.outputs, made, strict=False):
+            self._enter(ref, tensor)
+        self._binder.end()
+        dead = [self._alive.pop(ref) for ref in dying]
+        for buffer in (buffer for tensor in dead for buffer in tensor.buffers):
+            buffer.users -= 1
+        slots = [t.slot for t in dead if t.slot is not None and t.slot >= self._inputs]
+        if slots:
+            self._record(partial(_forget, self._frame.values, slots))
+
+    def _enter(self, ref: Ref, tensor: Tensor) -> None:
+        self._alive[ref] = tensor
+        if tensor.slot is not None:
+            self._passing.append(tensor)
+        for buffer in tensor.buffers:
+            buffer.users += 1
+
+    def _record(self, call: Callable[[], None]) -> None:
+        """Record a call, and run it for the first time."""
+        self._binder.calls.append(call)
+        call()
+
+    def _bound(
+        self, task: Task, given: Sequence[Tensor], dying: Collection[Ref]
+    ) -> list[Tensor] | None:
+        """Return the output of a layer that records calls of its own; None if it does not."""
+        layer, binder = task.node.layer, self._binder
+        if task.is_masked or not task.is_plain or not _binds(layer):
+            return None
+        found = spread(task, given, self._is_stream)
+        if found is None or not all(_takes(layer, tensor.array) for tensor in given):
+            return None
+        arguments = substitute(task.node.arguments, lambda ref: self._alive[ref].array)
+        steps = found.steps if task.is_stateful and found.steps else 1
+        tally = Tally(task.takes_spikes, self._frame.counts[task.index])
+        last = {id(self._alive[ref].array) for ref in dying}
+        binder.begin(tally, steps, found.is_step, last)
+        before = len(binder.calls)
+        if isinstance(layer, Fold | Unfold):
+            out: Any = _refolded(binder, layer, given)
+        elif isinstance(layer, StatefulLayer):
+            out = self._bound_scan(task, layer, arguments)
+        else:
+            out = layer.bind(binder, *arguments)
+        if out is None:
+            return None
+        for call in binder.calls[before:]:
+            call()
+        return [self._output(out, 0 if task.is_stateful else found.steps, found.folded)]
+
+    def _bound_scan(self, task: Task, layer: StatefulLayer, arguments: Sequence[Any]) -> Any:
+        """Bind a layer with a state; return its output, or None."""
+        if len(arguments) != 1:
+            return None
+        goes_on = self._is_stream and task.is_carried
+        index = task.index if goes_on else None
+        out = bind_state(self._binder, self._frame, layer, arguments[0], index)
+        self._resumed += goes_on and out is not None
+        return out
+
+    def _output(self, out: Array, steps: int, folded: int) -> Tensor:
+        """Return the output of a bound layer as a tensor."""
+        source = self._binder.source_of(out)
+        if source is None:
+            buffer = self._binder.buffer_of(out)
+            return Tensor(frozen(out), None, () if buffer is None else (buffer,), steps, folded)
+        old, shape = source
+        values, slot = self._frame.values, len(self._frame.values)
+
+        def reshape() -> None:
+            values[slot] = values[old] if shape is None else values[old].reshape(shape)
+
+        values.append(None)
+        self._record(reshape)
+        self._binder.enter(slot, values[slot])
+        return Tensor(values[slot], slot, (), steps, folded)
+
+    def _recorded(self, task: Task, given: Sequence[Tensor]) -> list[Tensor]:
+        """Return the outputs of a layer that is called as it is."""
+        compute, steps, folded = self._call(task, given)
+        made = _listed(compute())
+        # An output may be a view of an input, whose memory must not be lent meanwhile.
+        buffers = tuple({id(b): b for tensor in given for b in tensor.buffers}.values())
+        if task.is_masked:
+            for buffer in buffers:
+                buffer.users += 1  # and so may a mask
+        values, tensors, kinds = self._frame.values, [], []
+        for y in made:
+            narrow, length = narrowed(y)
+            tensors.append(Tensor(narrow, len(values), buffers, length or steps, folded))
+            kinds.append((len(values), _kind(narrow), length))
+            if isinstance(narrow, np.ndarray):
+                self._binder.enter(len(values), narrow)
+            values.append(narrow)
+        self._binder.calls.append(lambda: _run(task, compute, values, kinds))
+        return tensors
+
+    def _call(self, task: Task, given: Sequence[Tensor]) -> tuple[Callable[[], Any], int, int]:
+        """Return a call of a layer as it is, and the steps and rows that its output stands for."""
+        node, layer, frame = task.node, task.node.layer, self._frame
+        found = None if task.is_stateful else spread(task, given, self._is_stream)
+        once = found is not None and (found.steps > 0 or found.folded > 0)
+        is_step = found.is_step if once and found else self._is_stream and task.is_stepped
+        tensors, row = dict(zip(task.inputs, given, strict=True)), frame.counts[task.index]
+        options = {"tally": Tally(task.takes_spikes, row)} if layer.takes_tally else {}
+        is_carried = self._is_stream and task.is_carried
+
+        def full(ref: Ref) -> Any:
+            return tensors[ref].full(frame.values)
+
+        def value(ref: Ref) -> Any:
+            return tensors[ref].value(frame.values) if once else full(ref)
+
+        def scan(arguments: Any, keywords: dict[str, Any]) -> Any:
+            return _scanned(task, frame, arguments, keywords)
+
+        def compute() -> Any:
+            row[:] = 0
+            if task.is_masked:
+                carry = scan if is_carried else None
+                return call_masked(task, value, full, frame.masks, options, is_step, carry)
+            arguments = substitute(node.arguments, value)
+            keywords = substitute(node.keywords, value) | options
+            if is_step:
+                return layer.call_step(*_received(layer, arguments), **keywords)
+            if is_carried:
+                return scan(arguments, keywords)
+            return layer(*arguments, **keywords)
+
+        return (compute, found.steps, found.folded) if once and found else (compute, 0, 0)
+
+
+def _run(
+    task: Task, compute: Callable[[], Any], values: list[Any], kinds: Sequence[tuple[int, Any, int]]
+) -> None:
+    """Call a layer as it is; raise `Changed` if its outputs are of other kinds than before."""
+    try:
+        made = _listed(compute())
+    except Exception as error:
+        if is_of_inputs(error):
+            raise LayerCallError(task.node, error) from error
+        raise
+    if len(made) != len(kinds):
+        raise Changed
+    for y, (slot, kind, length) in zip(made, kinds, strict=True):
+        narrow, own = narrowed(y)
+        if own != length or _kind(narrow) != kind:
+            raise Changed
+        values[slot] = narrow
+
+
+def _scanned(task: Task, frame: Frame, arguments: Any, options: dict[str, Any]) -> Any:
+    """Run a step of a layer that carries a state."""
+    layer: Any = task.node.layer
+    states: Any = frame.states
+    given = _received(layer, arguments)
+    y, frame.after[task.index] = layer.scan(states[task.index], *given, **options)
+    return y
+
+
+def _forget(values: list[Any], slots: Sequence[int]) -> None:
+    """Let go of arrays that no later call needs."""
+    for slot in slots:
+        values[slot] = None
+
+
+def _refolded(binder: Binder, layer: Layer, given: Sequence[Tensor]) -> Array:
+    """Return what `Fold` or `Unfold` makes: the same elements with other axes in front."""
+    x = given[0].array
+    if isinstance(layer, Fold):
+        return binder.view(x, (x.shape[0] * x.shape[1], *x.shape[2:]))
+    return binder.view(x, (*given[1].array.shape[:2], *x.shape[1:]))
+
+
+def _binds(layer: Layer) -> bool:
+    """Return whether a layer may record calls."""
+    if isinstance(layer, StatefulLayer):
+        return type(layer).bind_scan is not StatefulLayer.bind_scan
+    return isinstance(layer, Fold | Unfold) or type(layer).bind is not Layer.bind
+
+
+def _takes(layer: Layer, x: Any) -> bool:
+    """Return whether a layer takes an array as it is, and kernels take its memory layout."""
+    if type(x) is not np.ndarray or x.flags.num & _READABLE != _READABLE:
+        return False
+    if not x.size or x.dtype.kind == "O":
+        return False
+    return layer.received(x) is x
+
+
+def _received(layer: Layer, arguments: tuple[Any, ...]) -> Any:
+    """Return arguments in the types in which a layer gets them."""
+    if len(arguments) == 1:
+        return (layer.received(arguments[0]),)
+    return layer.received(arguments)
+
+
+def _listed(y: Any) -> Sequence[Any]:
+    return y if isinstance(y, list | tuple) else (y,)
+
+
+def _kind(y: Any) -> Any:
+    """Return the type, shape and memory layout of an array; the class of anything else."""
+    if isinstance(y, np.ndarray):
+        return y.dtype, y.shape, y.flags.num & _READABLE
+    return type(y)

@@ -1,0 +1,100 @@
+"""The mechanism that runs a scan, and why.
+
+=========  =====================================================  ===============================
+mechanism  where it runs                                          code
+=========  =====================================================  ===============================
+kernels    machines without an accelerator, for any number of     `kspike_tf.scan.cpu`
+           steps
+blocks     beside accelerators, and under XLA where TensorFlow    `kspike_tf.scan.portable.blocks`
+           is older than 2.21, if the number of steps is known
+           when a graph is traced
+loop       elsewhere: in exports, and in a process that has       `kspike_tf.scan.portable.loop`
+           loaded a saved graph
+LiteRT     in exports to LiteRT, which has no float64             `kspike_tf.scan.portable.lite_rt`
+=========  =====================================================  ===============================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from functools import cache
+from typing import Any
+
+import tensorflow as tf
+
+from kspike_tf.scan.cpu import compiled, tensorflow_op, xla_handler
+from kspike_tf.scan.cpu.kernels import Kernel
+from kspike_tf.scan.portable import saved_graphs
+from kspike_tf.tracing import exporter, in_xla, is_plain
+
+Tensor = Any
+
+
+class Way(Enum):
+    """How a sequence is scanned."""
+
+    KERNEL = "by a kernel on this machine's processor"
+    KERNEL_IN_XLA = "by the same, called from what XLA compiles"
+    BLOCKS = "in blocks of steps"
+    LOOP = "in a loop of TensorFlow operations"
+    LITE_RT = "in operations that are built into LiteRT"
+
+
+def way(sequence: Tensor) -> Way:
+    """Return how a sequence is scanned.
+
+    Parameters
+    ----------
+    sequence : (batch, time, units) tf.Tensor
+        What is scanned.
+    """
+    if is_plain():
+        return Way.LITE_RT if exporter() == "LiteRT" else Way.LOOP
+    if kernels_are_possible():
+        if not in_xla():
+            return Way.KERNEL
+        if xla_handler.is_possible():
+            return Way.KERNEL_IN_XLA
+    return Way.BLOCKS if sequence.shape[1] else Way.LOOP
+
+
+def kernels_are_possible() -> bool:
+    """Return whether only processors compute, and TensorFlow takes kernels from us."""
+    with tf.init_scope():
+        return tf.executing_eagerly() and only_processors() and tensorflow_op.is_possible()
+
+
+@cache
+def only_processors() -> bool:
+    """Return whether TensorFlow sees no accelerator."""
+    return all(each.device_type == "CPU" for each in tf.config.list_physical_devices())
+
+
+@tf.autograph.experimental.do_not_convert  # Numba would compile what AutoGraph makes of loops
+def by_kernel(
+    how: Way, kernel: Kernel, args: Sequence[Tensor], in_loop: Callable[..., Any]
+) -> list[Tensor]:
+    """Scan tensors by a kernel.
+
+    Parameters
+    ----------
+    how : Way
+        Where it is called from.
+    kernel : Kernel
+        What is scanned.
+    args : sequence of tf.Tensor
+        As `compiled.run` takes them.
+    in_loop : callable
+        Does the same in TensorFlow operations, for processes that load the graph.
+
+    Returns
+    -------
+    list of tf.Tensor
+        The results; of the types and shapes of as many arguments, in their order.
+    """
+    if how is Way.KERNEL_IN_XLA:
+        return xla_handler.call(kernel, args)
+    if tf.executing_eagerly():
+        return [tf.convert_to_tensor(each) for each in compiled.run(kernel, args)]
+    return saved_graphs.call(kernel, args, in_loop)

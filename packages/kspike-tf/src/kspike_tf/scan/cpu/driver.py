@@ -1,0 +1,305 @@
+"""The driver of scans: checks, memory, weights, first states, threads, last gradients.
+
+It is the same for all kernels. TensorFlow, XLA and Python fill a `CALL` and give it to `scan`,
+which follows a `PLAN`, and runs the plan's kernel on a `RUN`. It returns zero, or an error as
+TensorFlow and XLA number them: exceptions do not leave machine code.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+
+from kspike_tf.scan.cpu.intrinsics import call_kernel, elements, fetch_and_add, print_to, record
+from kspike_tf.scan.cpu.kernels import TICKS, Kernel
+
+INVALID_ARGUMENT, RESOURCE_EXHAUSTED = 3, 8
+MOST_ARGUMENTS = 8  # that callers have room for
+AXES = 3
+WEIGHTS = 4  # rows of weights, for which there is memory
+BLOCK = 2048  # units that are taken through time together: with 256, steps are read in pieces
+SHARES = 4  # parts of the work for each thread, at most: some are done sooner than others
+INT, DOUBLE = np.dtype(np.int64), np.dtype(np.float64)
+WORD = 8  # bytes of these, of a float64, and of an address
+MOST = 2**63 - 1
+
+# Memory that is new costs less than half in huge pages: 30 and not 80 ms to write 164 MB, where to
+# write it again takes 20.
+HUGE = 2**21
+WORTH_HUGE = 2 * HUGE  # as NumPy does
+MADV_HUGEPAGE = 14
+IS_LINUX = sys.platform == "linux"
+HAS_THREADS = os.name == "posix"
+
+
+def _structure(*fields: Any) -> Any:
+    return np.dtype([(each, np.int64) if isinstance(each, str) else each for each in fields])
+
+
+def offset(kind: Any, name: str) -> int:
+    """Return where in a structure a field begins."""
+    return int(kind.fields[name][1])
+
+
+# A kernel for a type of sequences: addresses of the kernel, of `help_with` and of its name; what
+# `Kernel` says; the bytes of a sequence's number; how many numbers are worth another thread, and
+# how many threads there may be.
+PLAN = _structure(
+    *("kernel", "helper", "handle", "name", "arguments", "results", "states", "rows", "given"),
+    *("shared", "backwards", "bytes", "part", "threads"),
+)
+# How many arguments, results, and axes of the first argument there are; the shape of that; the
+# addresses and bytes of arguments and results; room for the message of an error.
+CALL = _structure(
+    *("arguments", "results", "axes", "batch", "steps", "units"),
+    *((name, np.int64, MOST_ARGUMENTS) for name in ("args", "sizes", "outputs", "rooms")),
+    ("message", np.uint8, 256),
+)
+ARGS, SIZES, OUTPUTS, ROOMS, MESSAGE = (
+    offset(CALL, name) for name in ("args", "sizes", "outputs", "rooms", "message")
+)
+MESSAGE_BYTES = CALL.itemsize - MESSAGE
+# A kernel's arrays; the blocks of units that an example has; the kernel; the items of work, which
+# are such blocks, how many parts they are given out in, and the next part.
+RUN = _structure(
+    *("batch", "steps", "units", "size", "x", "d_y", "out", "states", "rows", "weights"),
+    *("blocks", "kernel", "items", "parts", "next"),
+)
+RUN_BYTES, NEXT = RUN.itemsize, offset(RUN, "next")
+_texts: list[Any] = []
+
+
+def text(string: str) -> int:
+    """Return the address of a string of C's, which stays."""
+    _texts.append(ctypes.create_string_buffer(string.encode()))
+    return ctypes.addressof(_texts[-1])
+
+
+WRONG_NUMBER = text("%s must have %lld arguments, %lld results and 3 axes, got %lld, %lld and %lld")
+TOO_LONG = text("%s got axes that are too long")
+OTHER_BATCH = text(
+    "states are of %lld examples, and the sequence of %lld: a stateful layer takes batches of the "
+    "size that it began with"
+)
+WRONG_ARGUMENT = text("argument %lld of %s has %lld bytes instead of %lld")
+WRONG_RESULT = text("result %lld of %s has %lld bytes instead of %lld")
+NO_MEMORY = text("no memory for a scan")
+
+run_scan = types.ExternalFunction("kspike_tf_scan", types.intp(types.intp, types.intp))  # `scan`
+malloc = types.ExternalFunction("malloc", types.intp(types.intp))
+calloc = types.ExternalFunction("calloc", types.intp(types.intp, types.intp))
+free = types.ExternalFunction("free", types.void(types.intp))
+exp = types.ExternalFunction("exp", types.float64(types.float64))
+expm1 = types.ExternalFunction("expm1", types.float64(types.float64))
+madvise = types.ExternalFunction("madvise", types.int32(types.intp, types.intp, types.int32))
+pthread_create = types.ExternalFunction("pthread_create", types.int32(*[types.intp] * 4))
+pthread_join = types.ExternalFunction("pthread_join", types.int32(types.intp, types.intp))
+
+inside = numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def scan(plan_at: int, call_at: int) -> int:
+    """Scan what a call says."""
+    plan, call = record(plan_at, PLAN), record(call_at, CALL)
+    failed = refuse(plan, call, call_at)
+    if failed:
+        return failed
+    run_at = make_run(plan, call, call_at)
+    if run_at == 0:
+        print_to(call_at + MESSAGE, MESSAGE_BYTES, NO_MEMORY, (0,))
+        return RESOURCE_EXHAUSTED
+    run = record(run_at, RUN)
+    args, outputs = elements(call_at + ARGS, 0, INT), elements(call_at + OUTPUTS, 0, INT)
+    fill_weights(plan, args[2], args[3], run)
+    first_states(args[plan.arguments - 1] if plan.backwards else args[1], plan.states, run)
+    run_in_threads(plan, run, run_at)
+    if plan.backwards:
+        last_gradients(args[1], outputs[1], outputs[2], plan.states, run)
+    free(run_at)
+    return 0
+
+
+@inside
+def refuse(plan: Any, call: Any, call_at: int) -> int:
+    """Return an error, and write its message, unless arrays are as large as the plan has them.
+
+    Callers may be graphs and programs from anybody's files.
+    """
+    message = call_at + MESSAGE
+    if call.arguments != plan.arguments or call.results != plan.results or call.axes != AXES:
+        found = call.arguments, call.results, call.axes
+        numbers = plan.name, plan.arguments, plan.results, *found
+        print_to(message, MESSAGE_BYTES, WRONG_NUMBER, numbers)
+        return INVALID_ARGUMENT
+    several = 1 if plan.shared else call.units
+    sequence = product(call.units, call.batch, call.steps, plan.bytes)
+    states = product(call.units, call.batch, plan.states, WORD)
+    hidden = product(call.units, call.batch, plan.rows, WORD)
+    if sequence < 0 or states < 0 or hidden < 0 or product(several, WEIGHTS, WORD, 1) < 0:
+        print_to(message, MESSAGE_BYTES, TOO_LONG, (plan.name,))
+        return INVALID_ARGUMENT
+    sizes, rooms = elements(call_at + SIZES, 0, INT), elements(call_at + ROOMS, 0, INT)
+    last = plan.arguments - 1 if plan.backwards else MOST_ARGUMENTS
+    for n in range(plan.arguments):
+        wanted = several * WORD
+        if n == 0 or n == last - 1:
+            wanted = sequence
+        elif n == 1 or n == last:
+            wanted = states
+        if sizes[n] != wanted and n == 1:
+            examples = sizes[n] // max(call.units * plan.states * WORD, 1)
+            print_to(message, MESSAGE_BYTES, OTHER_BATCH, (examples, call.batch))
+            return INVALID_ARGUMENT
+        if sizes[n] != wanted:
+            print_to(message, MESSAGE_BYTES, WRONG_ARGUMENT, (n, plan.name, sizes[n], wanted))
+            return INVALID_ARGUMENT
+        if n < plan.results and rooms[n] != wanted:
+            print_to(message, MESSAGE_BYTES, WRONG_RESULT, (n, plan.name, rooms[n], wanted))
+            return INVALID_ARGUMENT
+    return 0
+
+
+@inside
+def product(first: int, second: int, third: int, fourth: int) -> int:
+    """Return a product of numbers that are not negative, or −1 if a part of it is too large."""
+    total = first
+    for factor in (second, third, fourth):
+        if factor != 0 and total > MOST // factor:
+            return -1
+        total *= factor
+    return total
+
+
+@inside
+def make_run(plan: Any, call: Any, call_at: int) -> int:
+    """Return the address of a run, with memory for threads, weights and hidden states behind it."""
+    weights = RUN_BYTES + WORD * plan.threads
+    states = weights + WORD * WEIGHTS * (1 if plan.shared else call.units)
+    hidden = WORD * call.batch * plan.rows * call.units if plan.backwards else 0
+    size = states + hidden
+    address = malloc(size) if size > 0 else 0
+    if address != 0:
+        args, outputs = elements(call_at + ARGS, 0, INT), elements(call_at + OUTPUTS, 0, INT)
+        run = record(address, RUN)
+        run.batch, run.steps, run.units = call.batch, call.steps, call.units
+        run.x, run.out, run.d_y = args[0], outputs[0], args[plan.arguments - 2]
+        run.weights, run.rows = address + weights, plan.rows
+        run.states = address + states if plan.backwards else outputs[1]
+        run.blocks = (call.units + (BLOCK - 1)) // BLOCK
+        run.items, run.kernel = call.batch * run.blocks, plan.kernel
+        run.size = call.batch * call.steps * call.units
+        size = run.size * plan.bytes
+        if IS_LINUX and size >= WORTH_HUGE:
+            start = (run.out + (HUGE - 1)) // HUGE * HUGE
+            madvise(start, (run.out + size) // HUGE * HUGE - start, MADV_HUGEPAGE)
+    return address
+
+
+@inside
+def fill_weights(plan: Any, given_at: int, gain_at: int, run: Any) -> None:
+    """Compute the weights: dt·TICKS and 1/dt, or rows of e = exp(−r), the gain, e·r and e·(1 − r).
+
+    The gain is 1 − e, or the second argument that is given.
+    """
+    given, gain = elements(given_at, 0, DOUBLE), elements(gain_at, 0, DOUBLE)
+    weights, units = elements(run.weights, 0, DOUBLE), run.units
+    if plan.shared:
+        weights[0], weights[1] = given[0] * TICKS, 1 / given[0]
+        return
+    for i in range(units):
+        r = given[i]
+        e = exp(-r)
+        weights[i], weights[2 * units + i], weights[3 * units + i] = e, e * r, e * (1 - r)
+        weights[units + i] = gain[i] if plan.given > 1 else -expm1(-r)
+
+
+@inside
+def first_states(given_at: int, count: int, run: Any) -> None:
+    """Begin with the states that are given, or with their gradients, and zero for the rest."""
+    given, states = elements(given_at, 0, DOUBLE), elements(run.states, 0, DOUBLE)
+    seen, whole = count * run.units, run.rows * run.units
+    for row in range(run.batch if whole else 0):  # rows without units would take time
+        for i in range(seen):
+            states[row * whole + i] = given[row * seen + i]
+        for i in range(seen, whole):
+            states[row * whole + i] = 0.0
+
+
+@inside
+def last_gradients(before_at: int, states_at: int, given_at: int, count: int, run: Any) -> None:
+    """Find the gradients of states before the first step, and of what is given.
+
+    The loss depends on those states as on an input; so their products with the derivatives of
+    their gradients are added to the sums over time.
+    """
+    units = run.units
+    d_given = elements(given_at, 0, DOUBLE)
+    for i in range(units):
+        d_given[i] = 0.0
+    for row in range(run.batch if units else 0):
+        states = elements(run.states, row * run.rows * units, DOUBLE)
+        before = elements(before_at, row * count * units, DOUBLE)
+        d_before = elements(states_at, row * count * units, DOUBLE)
+        for i in range(units):
+            total = states[2 * count * units + i]
+            for n in range(i, count * units, units):
+                d_before[n] = states[n]
+                total += before[n] * states[count * units + n]
+            d_given[i] += total
+
+
+@inside
+def run_in_threads(plan: Any, run: Any, run_at: int) -> None:
+    """Run a kernel on all items, with helpers if they are worth it."""
+    parts = run.size // plan.part
+    run.parts, run.next = min(parts, min(run.items, plan.threads * SHARES)), 0
+    helpers = min(run.parts, plan.threads) - 1
+    if helpers < 1 or not HAS_THREADS:
+        call_kernel(run.kernel, run_at, 0, run.items)
+        return
+    handles, made = run_at + RUN_BYTES, 0
+    for _ in range(helpers):
+        # Where the system gives no more threads, those that there are do it all.
+        made += pthread_create(handles + WORD * made, 0, plan.helper, run_at) == 0
+    help_with(run_at)
+    for n in range(made):
+        pthread_join(elements(handles, n, INT)[0], 0)
+
+
+@inside
+def help_with(run_at: int) -> int:
+    """Do the next part of a run while there is one, in any thread.
+
+    Who is ready takes the next: other threads of TensorFlow use the processor too.
+    """
+    run = record(run_at, RUN)
+    part = fetch_and_add(run_at + NEXT, 1)
+    while part < run.parts:
+        first, last = run.items * part // run.parts, run.items * (part + 1) // run.parts
+        call_kernel(run.kernel, run_at, first, last)
+        part = fetch_and_add(run_at + NEXT, 1)
+    return 0
+
+
+def over_items(kernel: Kernel, kind: np.dtype) -> Any:
+    """Return a function that takes items of a run through time, for sequences of a type."""
+    loop = numba.njit(inline="always")(kernel.loop)
+
+    def work(run_at: int, first: int, last: int) -> None:
+        run = record(run_at, RUN)
+        for item in range(first, last):
+            row, left = item // run.blocks, item % run.blocks * BLOCK
+            right = min(left + BLOCK, run.units)
+            where = row * run.steps * run.units
+            x, d_y = elements(run.x, where, kind), elements(run.d_y, where, kind)
+            out = elements(run.out, where, kind)
+            state = elements(run.states, row * run.rows * run.units, DOUBLE)
+            loop(x, d_y, out, state, elements(run.weights, 0, DOUBLE), run, left, right)
+
+    return work

@@ -1,0 +1,101 @@
+"""Operations that Numba's Python lacks: addresses, calls through them, atomic sums, prefetches.
+
+Addresses are integers (``intp``) throughout; C's pointers are passed alike on 64-bit machines.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+WORD, NUMBER, BYTE = ir.IntType(64), ir.IntType(32), ir.IntType(8)
+
+
+@intrinsic
+def record(_context: Any, _address: Any, kind: Any) -> Any:
+    """Return the structure of a NumPy type at an address; its fields can be read and assigned."""
+
+    def write(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+    return kind.dtype(types.intp, kind), write
+
+
+@intrinsic
+def elements(_context: Any, _address: Any, _offset: Any, kind: Any) -> Any:
+    """Return an array of a NumPy type, which is so many elements behind an address.
+
+    Elements are read and assigned by their index, which nothing checks.
+    """
+
+    def write(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        element = context.get_data_type(kind.dtype)
+        place = builder.inttoptr(args[0], element.as_pointer())
+        return builder.gep(place, [args[1]], source_etype=element)
+
+    return types.CPointer(kind.dtype)(types.intp, types.intp, kind), write
+
+
+@intrinsic
+def call_kernel(_context: Any, _function: Any, _run: Any, _first: Any, _last: Any) -> Any:
+    """Call the function at an address with three integers."""
+
+    def write(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [WORD] * 3)
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
+        return context.get_dummy_value()
+
+    return types.none(*[types.intp] * 4), write
+
+
+@intrinsic
+def fetch_and_add(_context: Any, _address: Any, _number: Any) -> Any:
+    """Add to the integer at an address, as one step for all threads; return what was there."""
+
+    def write(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        place = builder.inttoptr(args[0], WORD.as_pointer())
+        return builder.atomic_rmw("add", place, args[1], "monotonic")
+
+    return types.intp(types.intp, types.intp), write
+
+
+@intrinsic
+def rounded(_context: Any, number: Any, array: Any) -> Any:
+    """Return a float64 in the type of an array's elements."""
+
+    def write(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.cast(builder, args[0], number, array.dtype)
+
+    return array.dtype(number, array), write
+
+
+@intrinsic
+def prefetch(_context: Any, first: Any, second: Any, third: Any, _index: Any) -> Any:
+    """Ask for the memory of an element of three arrays, which need not be there."""
+
+    def write(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [BYTE.as_pointer(), *[NUMBER] * 3])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [BYTE.as_pointer()], kind)
+        for array in args[:3]:
+            place = builder.bitcast(builder.gep(array, [args[3]]), BYTE.as_pointer())
+            builder.call(function, [place, NUMBER(0), NUMBER(3), NUMBER(1)])
+        return context.get_dummy_value()
+
+    return types.none(first, second, third, types.intp), write
+
+
+@intrinsic
+def print_to(_context: Any, _buffer: Any, _size: Any, _text: Any, values: Any) -> Any:
+    """Write a text with a tuple of numbers and addresses of strings in it, as C's ``snprintf``."""
+
+    def write(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(NUMBER, [WORD] * 3, var_arg=True)
+        function = cgutils.get_or_insert_function(builder.module, kind, "snprintf")
+        builder.call(function, [*args[:3], *cgutils.unpack_tuple(builder, args[3])])
+        return context.get_dummy_value()
+
+    return types.none(types.intp, types.intp, types.intp, values), write

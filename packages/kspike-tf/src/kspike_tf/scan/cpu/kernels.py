@@ -1,0 +1,240 @@
+"""The dynamics: formulas of a time step, and the loops around them.
+
+Formulas are of numbers in machine code and of tensors in `kspike_tf.scan.portable.loop`. States and
+weights are float64; sequences are float32 or float64. Products are rounded before they are added:
+Numba fuses the two only where it is told to.
+
+A loop takes the units from ``left`` to ``right`` of one example through time. All loops take the
+same arrays, in one piece each: the input ``x`` and the output ``out``, ``(time, units)``; ``d_y``,
+the gradient of the forward filter's output; ``state``, ``(states, units)``, which is updated; and
+``weights``, ``(4, units)``, from `kspike_tf.scan.cpu.driver`. Forward loops do not read ``d_y``.
+
+LLVM works on several units at once if arrays do not overlap, which it checks when the code runs. It
+would check once for all steps, and take arrays that are read from their end for overlapping. So the
+loops that go backwards begin a step at ``min(t * units, run.size)``, which is the first of these
+but hides from LLVM where the next step begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba.extending import register_jitable
+
+from kspike_tf.scan.cpu.intrinsics import prefetch, rounded
+
+TICKS = 2.0**32  # steps of the voltage grid in one spike
+# Units of which the step before is asked for, by the line of the cache: processors foresee memory
+# that goes up, as within the steps of more units.
+PREFETCHED, LINE = 1024, 16
+
+Array = Any  # Numba compiles for float32 and for float64
+
+
+class Kernel(NamedTuple):
+    """A loop, and the arrays that it needs.
+
+    Parameters
+    ----------
+    name : str
+        Its name in TensorFlow and XLA.
+    loop : callable
+        One of the loops below.
+    states : int
+        Numbers a unit that go from step to step, of the forward scan.
+    given : int
+        Arguments of which the weights are made: dt, or the ratio dt/τ and more.
+    shared : bool
+        Whether all units share the weights: what is given are numbers, otherwise arrays
+        ``(units,)``.
+    backwards : bool
+        Whether it takes gradients back through another kernel, from the last step to the first.
+    """
+
+    name: str
+    loop: Callable[..., None]
+    states: int = 1
+    given: int = 1
+    shared: bool = False
+    backwards: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Number of states of the loop.
+
+        Backwards these are gradients of the states, as many derivatives of these for the ratio, and
+        a sum over time for the gradient of the ratio.
+        """
+        return 2 * self.states + 1 if self.backwards else self.states
+
+    @property
+    def arguments(self) -> int:
+        """Number of arguments: a sequence, states, what is given, gradients of both results."""
+        return 2 + self.given + 2 * self.backwards
+
+    @property
+    def results(self) -> int:
+        """Number of results, of the types and shapes of as many arguments, in their order."""
+        return 2 + self.backwards
+
+
+# Integrate and fire: v ← v + rate·dt on the grid, n = floor(v), v ← v − n.
+
+
+@register_jitable
+def spike_step(voltage: Any, rate: Any, scale: Any) -> Any:
+    """Return the voltage after a step, and the number of spikes; ``scale`` is dt·TICKS."""
+    a = voltage + np.rint(rate * scale) * (1 / TICKS)
+    count = np.floor(a)
+    return a - count, count
+
+
+def spikes(
+    x: Array, d_y: Array, out: Array, state: Array, weights: Array, run: Any, left: int, right: int
+) -> None:
+    """Turn rates into spikes."""
+    scale, height = weights[0], rounded(weights[1], x)
+    for t in range(run.steps):
+        first = t * run.units
+        for i in range(left, right):
+            state[i], count = spike_step(state[i], np.float64(x[first + i]), scale)
+            out[first + i] = rounded(count, x) * height
+
+
+def rectified_spikes(
+    x: Array, d_y: Array, out: Array, state: Array, weights: Array, run: Any, left: int, right: int
+) -> None:
+    """Turn the rates max(x, 0) into spikes."""
+    scale, height = weights[0], rounded(weights[1], x)
+    for t in range(run.steps):
+        first = t * run.units
+        for i in range(left, right):
+            rate: Any = np.float64(x[first + i])
+            if rate < 0:  # false for NaN
+                rate = 0.0
+            state[i], count = spike_step(state[i], rate, scale)
+            out[first + i] = rounded(count, x) * height
+
+
+# The lowpass filter.
+
+
+@register_jitable
+def lowpass_step(y: Any, x: Any, e: Any) -> Any:
+    """Return the output after a step; ``e`` is exp(−dt/τ)."""
+    return x + e * (y - x)
+
+
+def lowpass(
+    x: Array, d_y: Array, out: Array, state: Array, weights: Array, run: Any, left: int, right: int
+) -> None:
+    """Filter with an exponential synapse."""
+    for t in range(run.steps):
+        first = t * run.units
+        for i in range(left, right):
+            y = lowpass_step(state[i], np.float64(x[first + i]), weights[i])
+            state[i] = out[first + i] = y
+
+
+@register_jitable
+def lowpass_back_step(state: Any, x: Any, g: Any, e: Any, gain: Any) -> Any:
+    """Take gradients back through a step, with respect to the input, the state and r = −log e.
+
+    With g the gradient of the output, and c that of the state after a step: a = g + c,
+    ∂x = (1 − e)·a, c ← e·a. As the loss of such outputs is the sum of ∂x·x and of c·state, its
+    derivative for r, at fixed g, is that of ∂x and c; so m = dc/dr goes along, with de/dr = −e.
+    """
+    c, m, total = state
+    a = g + c
+    return (e * a, e * (m - a), total + x * (e * a + gain * m)), gain * a
+
+
+def lowpass_back(
+    x: Array, d_y: Array, out: Array, state: Array, weights: Array, run: Any, left: int, right: int
+) -> None:
+    """Take gradients back through `lowpass`."""
+    units = run.units
+    for t in range(run.steps - 1, -1, -1):
+        first = min(t * units, run.size)
+        if right - left < PREFETCHED:
+            for i in range(first - units + left, first - units + right, LINE):
+                prefetch(x, d_y, out, i)
+        for i in range(left, right):
+            u, g = np.float64(x[first + i]), np.float64(d_y[first + i])
+            before = state[i], state[units + i], state[2 * units + i]
+            after, d_x = lowpass_back_step(before, u, g, weights[i], weights[units + i])
+            state[i], state[units + i], state[2 * units + i] = after
+            out[first + i] = d_x
+
+
+# The alpha filter.
+
+
+@register_jitable
+def alpha_step(y: Any, p: Any, x: Any, e: Any, slope: Any) -> Any:
+    """Return the output after a step and τ times its derivative; ``slope`` is e·dt/τ."""
+    w = y - x
+    k = slope * (p + w)
+    return x + e * w + k, e * p - k
+
+
+def alpha(
+    x: Array, d_y: Array, out: Array, state: Array, weights: Array, run: Any, left: int, right: int
+) -> None:
+    """Filter with an alpha synapse."""
+    units = run.units
+    for t in range(run.steps):
+        first = t * units
+        for i in range(left, right):
+            e, slope = weights[i], weights[2 * units + i]
+            y, p = alpha_step(state[i], state[units + i], np.float64(x[first + i]), e, slope)
+            state[i], state[units + i], out[first + i] = y, p, y
+
+
+@register_jitable
+def alpha_back_step(state: Any, x: Any, g: Any, weights: Any) -> Any:
+    """Take gradients back through a step, as `lowpass_back_step` does.
+
+    With a = g + c₁ and b = c₂ the gradients of y and p after a step, and k = e·r·(a − b):
+    ∂x = (1 − e·(1 + r))·a + e·r·b, c₁ ← e·a + k, c₂ ← e·b + k. The derivatives for r of e, e·r and
+    the gain 1 − e·(1 + r) are −e, ``bend`` = e·(1 − r) and ``slope`` = e·r.
+    """
+    c1, b, m1, m2, total = state
+    e, gain, slope, bend = weights
+    a = g + c1
+    total = total + x * (slope * (a + m2) + gain * m1 + bend * b)
+    k = slope * (a - b)
+    moved = bend * (a - b) + slope * (m1 - m2)
+    state = e * a + k, e * b + k, e * (m1 - a) + moved, e * (m2 - b) + moved, total
+    return state, gain * a + slope * b
+
+
+def alpha_back(
+    x: Array, d_y: Array, out: Array, state: Array, weights: Array, run: Any, left: int, right: int
+) -> None:
+    """Take gradients back through `alpha`."""
+    units = run.units
+    one, two, three, four = units, 2 * units, 3 * units, 4 * units
+    for t in range(run.steps - 1, -1, -1):
+        first = min(t * units, run.size)
+        if right - left < PREFETCHED:
+            for i in range(first - units + left, first - units + right, LINE):
+                prefetch(x, d_y, out, i)
+        for i in range(left, right):
+            u, g = np.float64(x[first + i]), np.float64(d_y[first + i])
+            factors = weights[i], weights[one + i], weights[two + i], weights[three + i]
+            before = state[i], state[one + i], state[two + i], state[three + i], state[four + i]
+            (c1, c2, m1, m2, total), d_x = alpha_back_step(before, u, g, factors)
+            state[i], state[one + i], state[two + i], state[three + i] = c1, c2, m1, m2
+            state[four + i], out[first + i] = total, d_x
+
+
+SPIKES = Kernel("spikes", spikes, shared=True)
+RECTIFIED_SPIKES = Kernel("rectified_spikes", rectified_spikes, shared=True)
+LOWPASS = Kernel("lowpass", lowpass)
+LOWPASS_BACK = Kernel("lowpass_back", lowpass_back, backwards=True)
+ALPHA = Kernel("alpha", alpha, states=2)
+ALPHA_BACK = Kernel("alpha_back", alpha_back, states=2, given=2, backwards=True)
+KERNELS = (SPIKES, RECTIFIED_SPIKES, LOWPASS, LOWPASS_BACK, ALPHA, ALPHA_BACK)

@@ -1,0 +1,220 @@
+"""Scans as operations of TensorFlow's graphs: kernels with a label, registered through its C API.
+
+What this relies on (tried with TensorFlow 2.18 and 2.21):
+
+- the functions `NAMES`, which ``tensorflow/c/kernels.h`` and ``tf_tensor.h`` among TensorFlow's
+  header files declare for plug-ins, in ``libtensorflow_framework``;
+- the operation ``PyFuncStateless``, with any arguments and results, which is in every TensorFlow:
+  a graph with an operation of our own could not even be loaded where kspike_tf is not imported;
+- the attribute ``_kernel``, by which an operation asks for a kernel with a label.
+
+Where a function is missing, `is_possible` is false, and scans are TensorFlow operations.
+
+TensorFlow calls machine code, which gets the tensors' memory and calls the driver of scans. No
+Python runs in a step: it would take several times as long as the scan of a small layer.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import uuid
+from collections.abc import Sequence
+from ctypes import c_char_p, c_int, c_void_p
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+import tensorflow as tf
+from numba import types
+from tensorflow.core.framework import attr_value_pb2
+
+from kspike_tf.scan.cpu import compiled, driver
+from kspike_tf.scan.cpu.driver import CALL, INT, MOST_ARGUMENTS, inside
+from kspike_tf.scan.cpu.intrinsics import elements, record
+from kspike_tf.scan.cpu.kernels import Kernel
+
+Tensor = Any
+
+OPERATION = "PyFuncStateless"
+TF_FLOAT, TF_DOUBLE = 1, 2
+MOST_AXES = 4  # that there is room for
+NO_ARGUMENT = driver.text("no memory, or no argument")
+
+# A call, as the driver takes it; the arguments and results; the lengths of a tensor's axes.
+STEP = np.dtype([("call", CALL), ("tensors", INT, 2 * MOST_ARGUMENTS), ("lengths", INT, MOST_AXES)])
+STEP_BYTES = STEP.itemsize
+TENSORS, LENGTHS = driver.offset(STEP, "tensors"), driver.offset(STEP, "lengths")
+
+
+def _function(name: str, arguments: int, result: Any = types.intp) -> Any:
+    """Declare a function of TensorFlow's, for machine code: ``intp`` serves for all arguments."""
+    return types.ExternalFunction(name, result(*[types.intp] * arguments))
+
+
+allocate_output = _function("TF_AllocateOutput", 7)
+delete_status = _function("TF_DeleteStatus", 1, types.void)
+delete_tensor = _function("TF_DeleteTensor", 1, types.void)
+length_of_axis = _function("TF_Dim", 2)
+output_type = _function("TF_ExpectedOutputDataType", 2, types.int32)
+get_input = _function("TF_GetInput", 4, types.void)
+input_type = _function("TF_InputDatatype", 2, types.int32)
+new_status = _function("TF_NewStatus", 0)
+number_of_axes = _function("TF_NumDims", 1, types.int32)
+number_of_inputs = _function("TF_NumInputs", 1, types.int32)
+number_of_outputs = _function("TF_NumOutputs", 1, types.int32)
+fail = _function("TF_OpKernelContext_Failure", 2, types.void)
+set_status = _function("TF_SetStatus", 3, types.void)
+bytes_of = _function("TF_TensorByteSize", 1)
+memory_of = _function("TF_TensorData", 1)
+IN_A_STEP = tuple(
+    each.symbol
+    for each in list(globals().values())
+    if isinstance(each, types.ExternalFunction) and each.symbol.startswith("TF_")
+)
+NAMES = (
+    *IN_A_STEP,
+    *("TF_GetCode", "TF_KernelBuilder_Label", "TF_Message", "TF_NewKernelBuilder"),
+    "TF_RegisterKernelBuilder",
+)
+
+
+@cache
+def library() -> Any:
+    """Return TensorFlow's library, which has its C API and XLA's, or None if there is none."""
+    found = list(Path(tf.sysconfig.get_lib()).glob("libtensorflow_framework*"))
+    return ctypes.CDLL(str(found[0])) if found else None
+
+
+def is_possible() -> bool:
+    """Return whether this version of TensorFlow takes kernels from us."""
+    return all(hasattr(library(), name) for name in NAMES)
+
+
+def call(kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
+    """Scan tensors of a graph, which runs in this process only.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        What is scanned.
+    args : sequence of tf.Tensor
+        As `compiled.run` takes them.
+
+    Returns
+    -------
+    list of tf.Tensor
+        The results; of the types and shapes of as many arguments, in their order.
+    """
+    label = registered(kernel, compiled.letter(args[0].dtype))
+    like = list(args)[: kernel.results]
+    kinds = [each.dtype for each in like]
+    found = tf.raw_ops.PyFuncStateless(input=list(args), token=label, Tout=kinds)
+    found[0].op._set_attr("_kernel", attr_value_pb2.AttrValue(s=label.encode()))
+    for each, argument in zip(found, like, strict=True):
+        each.set_shape(argument.shape)
+    return list(found)
+
+
+@cache
+def registered(kernel: Kernel, letter: str) -> str:
+    """Return the label of a kernel, which TensorFlow knows from then on."""
+    # No two kernels may have one label, and threads may get here at once. Besides, what is in
+    # nobody's file cannot be asked for by one.
+    label = f"kspike_tf.{kernel.name}.{letter}.{uuid.uuid4().hex}"
+    create = compiled.returning(compiled.prepare(kernel, letter))
+    make = function("TF_NewKernelBuilder", c_void_p, c_char_p, c_char_p, *[c_void_p] * 3)
+    builder = make(OPERATION.encode(), b"CPU", create, _compute(), None)
+    function("TF_KernelBuilder_Label", None, c_void_p, c_char_p)(builder, label.encode())
+    register = function("TF_RegisterKernelBuilder", None, c_char_p, c_void_p, c_void_p)
+    status = function("TF_NewStatus", c_void_p)()
+    register(label.encode(), builder, status)
+    failed = function("TF_GetCode", c_int, c_void_p)(status)
+    message = function("TF_Message", c_char_p, c_void_p)(status)
+    function("TF_DeleteStatus", None, c_void_p)(status)
+    if failed:
+        raise RuntimeError(f"TensorFlow does not take the kernel {label}: {message.decode()}")
+    return label
+
+
+def function(name: str, result: Any, *args: Any) -> Any:
+    """Return a function of TensorFlow's C API, for Python."""
+    return ctypes.CFUNCTYPE(result, *args)(address(name))
+
+
+def address(name: str) -> int:
+    """Return the address of a function of TensorFlow's library."""
+    return ctypes.cast(getattr(library(), name), c_void_p).value or 0
+
+
+# In machine code
+
+
+@cache
+def _compute() -> int:
+    """Return the address of the function that runs a kernel."""
+    for name in IN_A_STEP:
+        llvm.add_symbol(name, address(name))
+    return compiled.compiled(compute, types.void, 2)
+
+
+def compute(plan_at: int, context: int) -> None:
+    """Scan the inputs of an operation; the plan is what TensorFlow takes for the kernel."""
+    status, step_at = new_status(), driver.calloc(1, STEP_BYTES)
+    failed, message = driver.RESOURCE_EXHAUSTED, NO_ARGUMENT
+    if step_at != 0:
+        if take_inputs(context, step_at, status) and make_outputs(context, step_at, status):
+            failed, message = driver.run_scan(plan_at, step_at), step_at + driver.MESSAGE
+        tensors = elements(step_at + TENSORS, 0, INT)
+        for n in range(2 * MOST_ARGUMENTS):
+            if tensors[n] != 0:
+                delete_tensor(tensors[n])
+    if failed != 0:
+        set_status(status, failed, message)
+        fail(context, status)
+    driver.free(step_at)
+    delete_status(status)
+
+
+@inside
+def take_inputs(context: int, step_at: int, status: int) -> bool:
+    """Write down the memory and sizes of inputs; return whether all are there.
+
+    The driver refuses more of them, or fewer, than it expects; others than floats have no bytes.
+    """
+    call, tensors = record(step_at, CALL), elements(step_at + TENSORS, 0, INT)
+    data, sizes = elements(step_at + driver.ARGS, 0, INT), elements(step_at + driver.SIZES, 0, INT)
+    call.arguments, call.results = number_of_inputs(context), number_of_outputs(context)
+    for n in range(min(call.arguments, MOST_ARGUMENTS)):
+        get_input(context, n, step_at + TENSORS + n * driver.WORD, status)
+        if tensors[n] == 0:
+            return False
+        data[n], kind = memory_of(tensors[n]), input_type(context, n)
+        sizes[n] = bytes_of(tensors[n]) if TF_FLOAT <= kind <= TF_DOUBLE else 0
+    if call.arguments > 0:
+        call.axes = number_of_axes(tensors[0])
+        if call.axes == driver.AXES:
+            call.batch, call.steps = length_of_axis(tensors[0], 0), length_of_axis(tensors[0], 1)
+            call.units = length_of_axis(tensors[0], 2)
+    return True
+
+
+@inside
+def make_outputs(context: int, step_at: int, status: int) -> bool:
+    """Take memory for outputs, of the types and shapes of as many inputs; return whether it is."""
+    call, tensors = record(step_at, CALL), elements(step_at + TENSORS, 0, INT)
+    data = elements(step_at + driver.OUTPUTS, 0, INT)
+    rooms = elements(step_at + driver.ROOMS, 0, INT)
+    lengths = elements(step_at + LENGTHS, 0, INT)
+    for n in range(min(min(call.arguments, call.results), MOST_ARGUMENTS)):
+        like, kind = tensors[n], input_type(context, n)
+        axes, size = min(number_of_axes(like), MOST_AXES), bytes_of(like)
+        for axis in range(axes):
+            lengths[axis] = length_of_axis(like, axis)
+        made = allocate_output(context, n, kind, step_at + LENGTHS, axes, size, status)
+        if made == 0:
+            return False
+        tensors[MOST_ARGUMENTS + n], data[n] = made, memory_of(made)
+        rooms[n] = size if kind == output_type(context, n) else 0
+    return True

@@ -1,0 +1,1 @@
+"""Scans as TensorFlow operations: for exports, saved graphs, accelerators and older versions."""

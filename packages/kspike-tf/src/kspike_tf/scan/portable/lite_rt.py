@@ -1,0 +1,171 @@
+"""Spikes and filters for LiteRT, of its built-in operations.
+
+LiteRT has no arithmetic in float64. Voltages are counted in ticks of the grid instead, as int64,
+and the product of a rate and dt is made of two float32 numbers, so that the spikes are bit for bit
+those of the kernels. Filters compute in float32. Nothing loops over single steps: spikes are
+differences of a running sum, and filters add up their inputs in a tree.
+
+States are float64 outside, as everywhere; LiteRT can reinterpret them as int64, and round them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+Tensor = Any
+
+TICK_BITS = 32  # a spike has 2³² ticks
+SHIFT = np.int64(TICK_BITS << 52)  # in the exponent of a float64, multiplies by 2³²
+HALF_OF_DIGITS = np.float32(2**12 + 1)
+
+
+def spikes(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
+    """Integrate firing rates to spikes, fewer than 2²⁰ in a step.
+
+    Parameters
+    ----------
+    rates : (batch, time, units) tf.Tensor
+        Firing rates in Hz, float32.
+    voltage : (batch, units) tf.Tensor
+        Float64.
+    dt : float or tf.Tensor
+        Seconds a step, a float32 number.
+
+    Returns
+    -------
+    spikes : (batch, time, units) tf.Tensor
+        Number of spikes in a step times 1/dt.
+    voltage : (batch, units) tf.Tensor
+        The voltage after the last step, float64.
+    """
+    dt = tf.cast(dt, tf.float32)
+    one = tf.constant(2**TICK_BITS, tf.int64)
+    start = _ticks(voltage)[:, None]
+    added = _rounded_product(rates, dt * np.float32(2**TICK_BITS))
+    # What goes beyond int64 wraps around, a multiple of 2³²: what is left is right.
+    after = tf.math.floormod(tf.cumsum(added, axis=1) + start, one)
+    before = tf.concat([start, after[:, :-1]], axis=1)
+    count = tf.cast(added + before - after, tf.float32) * np.float32(2.0**-TICK_BITS)
+    unknown = tf.cumsum(rates * 0, axis=1)  # NaN from the first rate on that is not finite
+    return count * (1 / dt) + unknown, _volts(after[:, -1])
+
+
+def _rounded_product(x: Tensor, factor: Tensor) -> Tensor:
+    """Return the product of two float32 numbers, rounded to whole numbers, halves to even.
+
+    References
+    ----------
+    .. [1] T. J. Dekker, "A floating-point technique for extending the available precision",
+       Numerische Mathematik 18, 1971.
+    """
+    product = x * factor
+    (x1, x2), (f1, f2) = _halves(x), _halves(factor)
+    rest = ((x1 * f1 - product) + x1 * f2 + x2 * f1) + x2 * f2  # so that product + rest is exact
+    even = tf.round(product * 0.5) * 2
+    part = product - even  # exact, and zero or more than twice the rest
+    total = part + rest
+    whole = tf.round(total)
+    # A total that looks like a half may have been rounded to it.
+    lost, half = rest - (total - part), total - whole
+    up = tf.logical_and(half >= 0.5, lost > 0)
+    down = tf.logical_and(half <= -0.5, lost < 0)
+    whole += tf.cast(up, tf.float32) - tf.cast(down, tf.float32)
+    return tf.cast(even, tf.int64) + tf.cast(whole, tf.int64)
+
+
+def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Split float32 numbers into two of twelve digits."""
+    scaled = x * HALF_OF_DIGITS
+    high = scaled - (scaled - x)
+    return high, x - high
+
+
+def _ticks(voltage: Tensor) -> Tensor:
+    """Return voltages, float64, as a number of ticks, to the nearest."""
+    bits = tf.bitcast(voltage, tf.int64) + SHIFT
+    whole = tf.cast(tf.bitcast(bits, tf.float64), tf.int64)  # towards zero
+    halves = tf.cast(tf.bitcast(bits + (1 << 52), tf.float64), tf.int64)
+    return halves - whole
+
+
+def _volts(ticks: Tensor) -> Tensor:
+    """Return a number of ticks as voltages, float64."""
+    bits = tf.bitcast(tf.cast(ticks, tf.float64), tf.int64)
+    return tf.bitcast(tf.where(tf.equal(ticks, 0), bits, bits - SHIFT), tf.float64)
+
+
+def lowpass(x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+    """Filter a sequence by 1/(τ·s + 1).
+
+    Parameters
+    ----------
+    x : (batch, time, units) tf.Tensor
+        Float32.
+    state : (batch, 1, units) tf.Tensor
+        The output before the first step, float64.
+    ratio : (units,) tf.Tensor
+        The ratio of dt to τ, float64 and constant.
+
+    Returns
+    -------
+    y : (batch, time, units) tf.Tensor
+        The output.
+    state : (batch, 1, units) tf.Tensor
+        The state after the last step, float64.
+    """
+    y = _decaying_sum(x * _single(-tf.math.expm1(-ratio)), tf.cast(state, tf.float32), ratio)
+    return y, tf.cast(y[:, -1:], tf.float64)
+
+
+def alpha(x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+    """Filter a sequence by 1/(τ·s + 1)².
+
+    Parameters
+    ----------
+    x : (batch, time, units) tf.Tensor
+        Float32.
+    state : (batch, 2, units) tf.Tensor
+        The output before the first step and τ times its derivative, float64.
+    ratio : (units,) tf.Tensor
+        The ratio of dt to τ, float64 and constant.
+
+    Returns
+    -------
+    y : (batch, time, units) tf.Tensor
+        The output.
+    state : (batch, 2, units) tf.Tensor
+        The state after the last step, float64.
+    """
+    # Two filters in a row: z ← e·z + (1 − e)·x, y ← e·y + e·r·z + (1 − e·(1 + r))·x, where z is
+    # y + τ·dy/dt, on the right from the step before.
+    e, gain = tf.exp(-ratio), -tf.math.expm1(-ratio)
+    level, slope = tf.split(tf.cast(state, tf.float32), 2, axis=1)
+    z = _decaying_sum(x * _single(gain), level + slope, ratio)
+    before = tf.concat([level + slope, z[:, :-1]], axis=1)
+    entering = before * _single(e * ratio) + x * _single(gain - e * ratio)
+    y = _decaying_sum(entering, level, ratio)
+    end = tf.concat([y[:, -1:], z[:, -1:] - y[:, -1:]], axis=1)
+    return y, tf.cast(end, tf.float64)
+
+
+def _decaying_sum(x: Tensor, start: Tensor, ratio: Tensor) -> Tensor:
+    """Return y ← e⁻ʳ·y + x for all steps, from ``start`` ``(batch, 1, units)``."""
+    ratio = _single(ratio)
+    steps = tf.shape(x)[1]
+
+    def doubled(reach: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        # Sums of as many terms again, from where those of y end.
+        earlier = tf.pad(y, [[0, 0], [reach, 0], [0, 0]])[:, :steps]
+        earlier.set_shape(y.shape)
+        return reach * 2, y + earlier * tf.exp(ratio * -tf.cast(reach, tf.float32))
+
+    _, y = tf.while_loop(lambda reach, _: reach < steps, doubled, (tf.constant(1), x))
+    since = tf.cast(tf.range(1, steps + 1), tf.float32)
+    return y + start * tf.exp(since[:, None] * -ratio)
+
+
+def _single(x: Tensor) -> Tensor:
+    return tf.cast(x, tf.float32)

@@ -1,0 +1,81 @@
+"""Graphs that may be saved: kernels in this process, a loop of TensorFlow operations in others.
+
+In a graph a kernel is an operation (`kspike_tf.scan.cpu.tensorflow_op`) that runs in this process
+only. So a call is a branch, on whether the process is this one. TensorFlow renames what a loaded
+graph refers to, so that it always takes the other branch, here as well.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import tensorflow as tf
+
+from kspike_tf.scan.cpu import tensorflow_op
+from kspike_tf.scan.cpu.kernels import Kernel
+
+Tensor = Any
+Kinds = tuple[tuple[Any, int], ...]
+
+
+def call(kernel: Kernel, args: Sequence[Tensor], in_loop: Callable[..., Any]) -> list[Tensor]:
+    """Scan tensors of a graph, as `kspike_tf.scan.choose.by_kernel` says."""
+    kinds = tuple((each.dtype, each.shape.rank) for each in args)
+    like = list(args)[: kernel.results]
+    # Not `tf.cond`, which lays both branches open to TensorFlow: it would look for the kernel
+    # where there is none.
+    found = tf.raw_ops.StatelessIf(
+        cond=is_this_process(),
+        input=list(args),
+        Tout=[each.dtype for each in like],
+        then_branch=in_graph(tensorflow_op.call, kinds, kernel),
+        else_branch=in_graph(_not_yet(in_loop), kinds),
+        output_shapes=[each.shape for each in like],
+    )
+    for each, argument in zip(found, like, strict=True):
+        each.set_shape(argument.shape)
+    return list(found)
+
+
+@cache
+def _not_yet(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function as a call, which TensorFlow makes ready to run when it runs, not before."""
+    return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+
+
+@cache
+def in_graph(function: Callable[..., Any], kinds: Kinds, kernel: Kernel | None = None) -> Any:
+    """Return a function as a graph for any shape, which is traced once in a process."""
+    signature = [tf.TensorSpec([None] * rank, dtype) for dtype, rank in kinds]
+
+    def traced(*args: Tensor) -> list[Tensor]:
+        return list(function(kernel, args) if kernel else function(*args))
+
+    with tf.init_scope():
+        whole = tf.function(traced, input_signature=signature, autograph=False)
+        return whole.get_concrete_function()
+
+
+@cache
+def _name() -> str:
+    """Return the name of a variable that exists in this process alone, and make it."""
+    name = f"kspike_tf_{uuid.uuid4().hex}"
+    with tf.init_scope():
+        tf.raw_ops.AssignVariableOp(resource=_variable(name), value=tf.constant(True))
+    return name
+
+
+def _variable(name: str) -> Tensor:
+    # A device's variables are its own, and replicas run on several.
+    with tf.device("CPU:0"):
+        return tf.raw_ops.VarHandleOp(shape=[], dtype=tf.bool, shared_name=name)
+
+
+def is_this_process() -> Tensor:
+    """Return whether the graph runs in the process that traced it."""
+    handle = _variable(_name())
+    with tf.device("CPU:0"):
+        return tf.raw_ops.VarIsInitializedOp(resource=handle)
