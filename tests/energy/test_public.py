@@ -31,6 +31,7 @@ def test_public_names():
         "Node",
         "default",
         "fit_device",
+        "metrics",
         "model_energy",
         "register_adapter",
     ]

@@ -8,6 +8,7 @@ from kspike_energy.counting.nodes import LayerSpec, Node
 from kspike_energy.devices import Device
 from kspike_energy.model_energy import ModelEnergy
 from kspike_energy.network import Layer, Network
+from kspike_energy.neurobench import metrics
 from kspike_energy.presentation.comparison import Comparison
 
 Application = Node  # the name that adapters use
@@ -25,6 +26,7 @@ __all__ = [
     "Node",
     "default",
     "fit_device",
+    "metrics",
     "model_energy",
     "register_adapter",
 ]

@@ -20,7 +20,7 @@ from kspike_energy.network import Layer, Network
 from kspike_energy.settings import Settings
 from kspike_energy.synapses import Synapses
 
-__all__ = ["build_network"]
+__all__ = ["build_network", "time_steps"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def build_network(model: Any, adapter: Adapter, data: Any, settings: Settings) -
     measured = Measured([[None] * len(node.inputs) for node in nodes])
     if data is not None:
         measured = measure(model, adapter, nodes, data, settings)
-    parts = zip(nodes, counted, measured.activities, _time_steps(adapter, nodes), strict=True)
+    parts = zip(nodes, counted, measured.activities, time_steps(adapter, nodes), strict=True)
     layers: dict[str, list[_Applied]] = defaultdict(list)
     for node, (counts, problem), activity, steps in parts:
         layers[node.spec.name].append(_Applied(node, counts, problem, activity, steps))
@@ -87,7 +87,7 @@ def build_network(model: Any, adapter: Adapter, data: Any, settings: Settings) -
     )
 
 
-def _time_steps(adapter: Adapter, nodes: Sequence[Node]) -> list[list[float | None]]:
+def time_steps(adapter: Adapter, nodes: Sequence[Node]) -> list[list[float | None]]:
     """Return, per node, the time steps of the layers that emitted its inputs, then its own."""
     emitted: dict[int, float | None] = {}
     found = []

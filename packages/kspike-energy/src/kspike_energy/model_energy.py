@@ -135,6 +135,12 @@ class ModelEnergy:
     """Return one flat dictionary per device and layer."""
     to_dict = reports.to_dict
     """Return the whole estimate as plain data."""
+    to_markdown = reports.to_markdown
+    """Return a Markdown table of layers and energies, with assumptions."""
+    to_latex = reports.to_latex
+    """Return the same table for LaTeX."""
+    bibtex = reports.bibtex
+    """Return BibTeX entries of the sources of devices."""
     to_json = reports.to_json
     """Return `to_dict` as JSON."""
     register_device = staticmethod(register_device)

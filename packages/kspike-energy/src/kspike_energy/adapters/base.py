@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from kspike_energy.counting.nodes import Node
@@ -55,6 +55,18 @@ class Adapter(ABC):
         batch : object
             One batch, in the structure of the model's inputs.
         """
+
+    def signals(self, model: Any, batch: Any) -> Iterator[tuple[list[Any], list[Any]]]:
+        """Yield inputs and outputs of every application on one batch; only metrics need this."""
+        raise NotImplementedError(f"{type(self).__name__} has no signals, so it has no metrics")
+
+    def weights(self, layer: Any) -> Mapping[str, Any]:
+        """Return the weights of a layer by name; only metrics need this."""
+        raise NotImplementedError(f"{type(self).__name__} has no weights, so it has no metrics")
+
+    def footprint(self, model: Any) -> int:
+        """Return the bytes of all weights of a model; only metrics need this."""
+        raise NotImplementedError(f"{type(self).__name__} has no weights, so it has no metrics")
 
     def input_shapes(self, model: Any) -> Any:
         """Return the shapes of the model's inputs, with None for batch; None if unknown."""

@@ -102,11 +102,25 @@ class KerasAdapter(Adapter):
 
     def run(self, model: Any, batch: Any) -> Iterator[list[Any]]:
         """Yield the inputs of every application on one batch, in the order of `applications`."""
-        graph = functional(model)
-        with keras.StatelessScope():
-            tensors = graph._standardize_inputs(_as_tensors(batch))
-            for one in walk(model, tensors, Run()):
-                yield [keras.ops.convert_to_numpy(t) for t in one.inputs]
+        for one in _visits(model, batch):
+            yield [keras.ops.convert_to_numpy(t) for t in one.inputs]
+
+    def signals(self, model: Any, batch: Any) -> Iterator[tuple[list[Any], list[Any]]]:
+        """Yield inputs and outputs of every application on one batch."""
+        for one in _visits(model, batch):
+            inputs, outputs = one.inputs, one.outputs
+            yield (
+                [keras.ops.convert_to_numpy(t) for t in inputs],
+                [keras.ops.convert_to_numpy(t) for t in outputs],
+            )
+
+    def weights(self, layer: Any) -> dict[str, Any]:
+        """Return the weights of a layer by path."""
+        return {w.path: keras.ops.convert_to_numpy(w) for w in getattr(layer, "weights", [])}
+
+    def footprint(self, model: Any) -> int:
+        """Return the bytes of all weights of a model."""
+        return sum(keras.ops.convert_to_numpy(w).nbytes for w in model.weights)
 
     def input_shapes(self, model: Any) -> Any:
         """Return the shapes of the model's inputs, in its own structure."""
@@ -131,6 +145,13 @@ class KerasAdapter(Adapter):
     def name(self, model: Any) -> str:
         """Return the model's name."""
         return str(model.name)
+
+
+def _visits(model: Any, batch: Any) -> Iterator[Visit]:
+    """Yield the operations of a model on one batch, as at inference."""
+    with keras.StatelessScope():
+        tensors = functional(model)._standardize_inputs(_as_tensors(batch))
+        yield from walk(model, tensors, Run())
 
 
 def _as_tensors(batch: Any) -> Any:

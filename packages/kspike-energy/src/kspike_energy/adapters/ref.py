@@ -179,6 +179,26 @@ class RefAdapter(Adapter):
                 for at, output in refs
             ]
 
+    def signals(self, model: Any, batch: Any) -> Iterator[tuple[list[Any], list[Any]]]:
+        """Yield inputs and outputs of every application on one batch."""
+        values = list(model.activity(batch).values())
+        outputs = (
+            made if isinstance(made, list | tuple) else [made]
+            for node, made in zip(model.nodes, values, strict=True)
+            if _into_time(node) is None
+        )
+        yield from zip(self.run(model, batch), map(list, outputs), strict=True)
+
+    def weights(self, layer: Any) -> dict[str, Any]:
+        """Return the weights of a layer by name."""
+        return dict(layer.weights)
+
+    def footprint(self, model: Any) -> int:
+        """Return the bytes of all weights of a model."""
+        # By identity: layers may share weights.
+        arrays = {id(w): np.asarray(w) for one in model.layers for w in one.weights.values()}
+        return sum(array.nbytes for array in arrays.values())
+
     def input_shapes(self, model: Any) -> Any:
         """Return shapes of the model's inputs: one, or a dictionary by name."""
         shapes = {

@@ -106,6 +106,11 @@ class Comparison:
     left_out: tuple[str, ...]
     assumptions: dict[str, Any]
 
+    @property
+    def timesteps_per_inference(self) -> int:
+        """Another name of ``timesteps``, as in `ModelEnergy`."""
+        return self.timesteps
+
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as plain data."""
         return asdict(self)

@@ -7,11 +7,23 @@ from typing import Any, Protocol
 from kspike_energy.checks import check_count
 from kspike_energy.devices import Device
 from kspike_energy.estimate import Estimate
+from kspike_energy.presentation.bibliography import bibtex_entries
 from kspike_energy.presentation.export import estimate_dict, estimate_records
+from kspike_energy.presentation.paper import latex_table, markdown_table
 from kspike_energy.presentation.summary import summary_text
 from kspike_energy.registry import DEVICES
 
-__all__ = ["Estimating", "summary", "summary_string", "to_dict", "to_json", "to_records"]
+__all__ = [
+    "Estimating",
+    "bibtex",
+    "summary",
+    "summary_string",
+    "to_dict",
+    "to_json",
+    "to_latex",
+    "to_markdown",
+    "to_records",
+]
 
 DEFAULT_COLUMNS = ("name", "output_shape", "params", "connections", "neurons", "energy cpu")
 
@@ -87,7 +99,7 @@ def summary_string(
     """Return the text that `summary` prints, for the same parameters."""
     estimate = energy.estimate(timesteps_per_inference, dt, batch_size=batch_size)
     check_count("line_length", line_length)
-    return summary_text(estimate, columns, DEVICES, line_length, notes=print_warnings)
+    return summary_text(estimate, columns, DEVICES, line_length, print_notes=print_warnings)
 
 
 def to_records(
@@ -141,3 +153,42 @@ def to_json(
     """Return `to_dict` as JSON with ``indent`` spaces of indentation."""
     data = to_dict(energy, devices, timesteps_per_inference, dt, batch_size=batch_size)
     return json.dumps(data, indent=indent)
+
+
+def to_markdown(
+    energy: Estimating,
+    devices: Sequence[str] = ("cpu",),
+    timesteps_per_inference: int | None = None,
+    dt: float | None = None,
+    *,
+    batch_size: int = 1,
+) -> str:
+    """Return a Markdown table of layers and energies, with the assumptions below it.
+
+    Parameters
+    ----------
+    devices : sequence of str, optional
+        Names of devices, one column each.
+    timesteps_per_inference, dt, batch_size
+        As in `ModelEnergy.estimate`.
+    """
+    estimate = energy.estimate(timesteps_per_inference, dt, batch_size=batch_size)
+    return markdown_table(estimate, _devices(devices, estimate))
+
+
+def to_latex(
+    energy: Estimating,
+    devices: Sequence[str] = ("cpu",),
+    timesteps_per_inference: int | None = None,
+    dt: float | None = None,
+    *,
+    batch_size: int = 1,
+) -> str:
+    """Return the table of `to_markdown` for LaTeX with the package ``booktabs``."""
+    estimate = energy.estimate(timesteps_per_inference, dt, batch_size=batch_size)
+    return latex_table(estimate, _devices(devices, estimate))
+
+
+def bibtex(energy: Estimating, devices: Sequence[str] = ("cpu",)) -> str:
+    """Return BibTeX entries of the sources of the figures of devices."""
+    return bibtex_entries(d.source for d in _devices(devices, energy.estimate()))

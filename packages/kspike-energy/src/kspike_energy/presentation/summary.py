@@ -11,7 +11,7 @@ from kspike_energy.estimate import Estimate
 from kspike_energy.network import BY_HAND, Layer
 from kspike_energy.presentation.tables import number, text_table, yes_no
 
-__all__ = ["summary_text"]
+__all__ = ["notes", "summary_text"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def summary_text(
     devices: DeviceTable,
     line_length: int,
     *,
-    notes: bool,
+    print_notes: bool,
 ) -> str:
     """Return the summary of a network.
 
@@ -42,7 +42,7 @@ def summary_text(
         As in `ModelEnergy.summary`.
     devices : DeviceTable
         The devices that columns can name.
-    notes : bool
+    print_notes : bool
         Whether to list assumptions and gaps.
 
     Raises
@@ -60,9 +60,9 @@ def summary_text(
     lines = [*table, "=" * len(table[0])]
     lines += [_total_line(estimate, device) for device in named.values()]
     lines += _count_totals(estimate, [column.name for column in shown])
-    if notes:
+    if print_notes:
         lines.append("")
-        for note in _notes(estimate, list(named.values())):
+        for note in notes(estimate, list(named.values())):
             lines += textwrap.wrap(f"* {note}", line_length, subsequent_indent="  ")
     return "\n".join(lines)
 
@@ -157,24 +157,24 @@ def _count_totals(estimate: Estimate, columns: Sequence[str]) -> list[str]:
     return [f"Total per time step: {', '.join(shown)}"] if shown else []
 
 
-def _notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
+def notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
     """Return gaps and assumptions, the most surprising first."""
-    notes = [f"NOT COUNTED: {layer.problem}." for layer in estimate.network.gaps]
+    found = [f"NOT COUNTED: {layer.problem}." for layer in estimate.network.gaps]
     spiking = [device.name for device in devices if device.needs_rates]
     ordinary = [d.name for d in devices if not d.spiking and d.fit is None]
     fitted = [(device, device.fit) for device in devices if device.fit is not None]
     if spiking:
-        notes += _spiking_notes(estimate, spiking)
+        found += _spiking_notes(estimate, spiking)
     if ordinary:
-        notes.append(
+        found.append(
             f"{', '.join(ordinary)}: every connection once per inference, as in an "
             "ordinary network."
         )
-    notes += [_fitted_note(estimate, device, fit) for device, fit in fitted]
+    found += [_fitted_note(estimate, device, fit) for device, fit in fitted]
     if len(fitted) == len(devices) > 0:
-        return [*notes, _counting_note(estimate)]
+        return [*found, _counting_note(estimate)]
     return [
-        *notes,
+        *found,
         _counting_note(estimate),
         "Only arithmetic is estimated. Moving data, memory, static power and overhead are left "
         "out, and are often the larger part.",

@@ -1,0 +1,237 @@
+"""Metrics of a network on data, as NeuroBench 2.3 defines them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kspike_energy.adapters import Adapter, find_adapter
+from kspike_energy.build_network import time_steps
+from kspike_energy.checks import check_count
+from kspike_energy.counting.graph import complete_nodes
+from kspike_energy.counting.nodes import Node, UndefinedShapeError
+from kspike_energy.counting.rules import UnknownLayerError, count
+from kspike_energy.counting.rules.table import FREE, OVER_TIME, is_linear
+from kspike_energy.measuring.batches import batches, peek, shapes_of_data
+from kspike_energy.measuring.effective import PRODUCTS, effective_operations
+
+__all__ = ["Metrics", "metrics"]
+
+_SPIKING = "kspike_tf>SpikingActivation"
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Metrics of a network; operations and updates are means per example.
+
+    Parameters
+    ----------
+    footprint : int
+        Bytes of all weights and buffers.
+    connection_sparsity : float
+        Fraction of weights of dense and convolutional layers that are zero; biases do not count.
+    activation_sparsity : float
+        Fraction of outputs of spiking neurons, ReLU and sigmoid that are zero.
+    effective_macs, effective_acs : float
+        Operations whose weight and input are not zero: multiply-accumulates, and accumulates of
+        layers whose inputs are spikes only.
+    dense : float
+        Operations of the same layers if no weight and input were zero.
+    membrane_updates : float
+        Updates that change the voltage of a spiking neuron; the first step changes all.
+    notes : tuple of str
+        Layers that NeuroBench leaves out, and their operations.
+
+    References
+    ----------
+    Yik et al., "The NeuroBench framework for benchmarking neuromorphic computing algorithms and
+    systems", Nature Communications 16, 1545, 2025.
+    """
+
+    footprint: int
+    connection_sparsity: float
+    activation_sparsity: float
+    effective_macs: float
+    effective_acs: float
+    dense: float
+    membrane_updates: float
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the metrics as plain data."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        numbers = self.to_dict()
+        notes = numbers.pop("notes")
+        lines = [f"{name}: {value:.6g}" for name, value in numbers.items()]
+        return "\n".join([*lines, *(f"* {note}" for note in notes)])
+
+
+@dataclass
+class _Sums:
+    """Sums over all examples."""
+
+    examples: int = 0
+    macs: int = 0
+    acs: int = 0
+    dense: int = 0
+    activations: int = 0
+    silent: int = 0
+    updates: int = 0
+
+
+def metrics(model: Any, x: Any, *, batch_size: int = 32) -> Metrics:
+    """Return the metrics of a network that NeuroBench defines.
+
+    Parameters
+    ----------
+    model : keras.Model or kspike_ref.Model
+        The network.
+    x : array_like, or iterable of batches
+        Data in any form that ``model.predict`` takes.
+    batch_size : int, optional
+        Number of examples that the model runs on at once.
+
+    Returns
+    -------
+    Metrics
+        Prints as a list.
+
+    Raises
+    ------
+    TypeError
+        If no adapter takes the model.
+    ValueError
+        If the data is empty, or does not fit the model.
+
+    Notes
+    -----
+    A value that is ``±1 / dt`` high, with the time step of the layer that emits it, is a spike.
+    NeuroBench counts neither pooling nor normalisation, recurrent layers, attention or activations
+    other than ReLU and sigmoid: ``notes`` name such layers with their operations per time step.
+    """
+    adapter = find_adapter(model)
+    check_count("batch_size", batch_size)
+    first, x = peek(x)
+    shapes = adapter.input_shapes(model)
+    nodes = complete_nodes(list(adapter.applications(model, shapes_of_data(first, shapes))))
+    steps = time_steps(adapter, nodes)
+    kernels = [_kernel(adapter, node) for node in nodes]
+    sums = _Sums()
+    for batch in batches(x, shapes, batch_size):
+        sums.examples += _length(batch)
+        for index, (inputs, outputs) in enumerate(adapter.signals(model, batch)):
+            _add(sums, nodes[index], inputs, outputs, kernels[index], steps[index])
+    if not sums.examples:
+        raise ValueError("x is empty: metrics cannot be measured on no examples")
+    known = {id(node.spec.layer): kernel for node, kernel in zip(nodes, kernels, strict=True)}
+    weights = [kernel for kernel in known.values() if kernel is not None]
+    size = sum(kernel.size for kernel in weights)
+    return Metrics(
+        adapter.footprint(model),
+        sum(int(np.count_nonzero(kernel == 0)) for kernel in weights) / max(size, 1),
+        sums.silent / max(sums.activations, 1),
+        sums.macs / sums.examples,
+        sums.acs / sums.examples,
+        sums.dense / sums.examples,
+        sums.updates / sums.examples,
+        tuple(_notes(nodes)),
+    )
+
+
+def _length(batch: Any) -> int:
+    first = next(iter(batch.values())) if isinstance(batch, dict) else batch
+    return len(first[0] if isinstance(first, list) else first)
+
+
+def _inner(node: Node) -> Node:
+    """Return the node of a layer that is applied at every time step."""
+    return node.inner("layer", drop_time=True) if node.spec.kind in OVER_TIME else node
+
+
+def _kernel(adapter: Adapter, node: Node) -> NDArray[Any] | None:
+    """Return the weights of a layer with products; None for any other."""
+    if _inner(node).spec.kind not in PRODUCTS:
+        return None
+    weights = adapter.weights(node.spec.layer)
+    return next(np.asarray(w) for name, w in weights.items() if name.split("/")[-1] == "kernel")
+
+
+def _add(
+    sums: _Sums,
+    node: Node,
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    kernel: NDArray[Any] | None,
+    time_steps: Sequence[float | None],
+) -> None:
+    """Add one batch of one layer."""
+    if kernel is not None:
+        values = np.asarray(inputs[0])
+        inner = _inner(node)
+        # A convolution along time is one over an axis of its input.
+        steps = node.timed_inputs[0] and (inner is not node or inner.spec.kind == "Dense")
+        axes = (0, 1) if steps else (0,)
+        active = np.asarray(np.count_nonzero(values, axis=axes))
+        operations = effective_operations(inner, active, kernel)
+        if _are_spikes(values, time_steps[0] or 1.0):
+            sums.acs += operations
+        else:
+            sums.macs += operations
+        samples = int(np.prod([values.shape[axis] for axis in axes]))
+        everything = np.full(active.shape, samples, dtype=np.int64)
+        sums.dense += effective_operations(inner, everything, np.ones_like(kernel))
+    if _is_activation(node):
+        for values in outputs:
+            sums.activations += values.size
+            sums.silent += values.size - int(np.count_nonzero(values))
+    if node.spec.kind == _SPIKING:
+        sums.updates += _updates(node, np.asarray(inputs[0]), np.asarray(outputs[0]))
+
+
+def _are_spikes(values: NDArray[Any], dt: float) -> bool:
+    """Return whether all values that are not zero are single spikes."""
+    heights = np.abs(values[values != 0]) * dt
+    return bool(np.all(np.abs(heights - 1) < 1e-5))
+
+
+def _is_activation(node: Node) -> bool:
+    """Return whether NeuroBench takes a layer's outputs for activations."""
+    kind, config = node.spec.kind, node.config
+    if kind == _SPIKING or kind in ("ReLU", "ops>Relu", "ops>Sigmoid"):
+        return True
+    return kind in {"Activation", *PRODUCTS} and config.get("activation") in ("relu", "sigmoid")
+
+
+def _updates(node: Node, x: NDArray[Any], y: NDArray[Any]) -> int:
+    """Return how often a voltage changes: v + rate · dt - spikes differs from v."""
+    rates = np.maximum(x, 0) if node.config.get("activation") == "relu" else x
+    axis = 0 if node.config.get("time_major") else 1
+    if y.shape != x.shape:  # the last step alone is known: every step counts
+        return int(x.size)
+    changed = np.moveaxis(~np.isclose(rates, y, rtol=1e-6, atol=0), axis, 0)
+    return int(changed[0].size + np.count_nonzero(changed[1:]))
+
+
+def _notes(nodes: Sequence[Node]) -> Iterator[str]:
+    """Yield the layers that NeuroBench leaves out."""
+    for node in nodes:
+        inner = _inner(node)
+        kind = inner.spec.kind
+        if kind in PRODUCTS or kind in FREE or _is_activation(node) or node.only_mask:
+            continue
+        if kind == "Activation" and is_linear(inner.config.get("activation")):
+            continue
+        try:
+            counts = count(node)
+        except (UnknownLayerError, UndefinedShapeError):
+            yield f"{node.spec.name} ({node.spec.type_name}) is not counted: no rule counts it"
+            continue
+        if counts.connections or counts.neurons:
+            yield (
+                f"{node.spec.name} ({node.spec.type_name}) is not counted, as in NeuroBench: "
+                f"{counts.connections} connections and {counts.neurons} updates per time step"
+            )

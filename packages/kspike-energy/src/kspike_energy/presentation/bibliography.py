@@ -1,0 +1,73 @@
+"""BibTeX entries of the sources of energy figures."""
+
+import re
+from collections.abc import Iterable
+
+__all__ = ["bibtex_entries"]
+
+# By a name that occurs in citations of the source.
+_ENTRIES = {
+    "Degnan": """@article{degnan2016,
+  author = {Degnan, Brian and Marr, Bo and Hasler, Jennifer},
+  title = {Assessing Trends in Performance per Watt for Signal Processing Applications},
+  journal = {IEEE Transactions on Very Large Scale Integration (VLSI) Systems},
+  volume = {24}, number = {1}, pages = {58--66}, year = {2016}
+}""",
+    "Davies": """@article{davies2018,
+  author = {Davies, Mike and others},
+  title = {Loihi: A Neuromorphic Manycore Processor with On-Chip Learning},
+  journal = {IEEE Micro}, volume = {38}, number = {1}, pages = {82--99}, year = {2018}
+}""",
+    "Höppner": """@article{hoeppner2019,
+  author = {H{\\"o}ppner, Sebastian and others},
+  title = {Dynamic Power Management for Neuromorphic Many-Core Systems},
+  journal = {IEEE Transactions on Circuits and Systems I: Regular Papers},
+  volume = {66}, number = {8}, pages = {2973--2986}, year = {2019}, eprint = {1903.08941},
+  archiveprefix = {arXiv}
+}""",
+    "Horowitz": """@inproceedings{horowitz2014,
+  author = {Horowitz, Mark},
+  title = {Computing's Energy Problem (and What We Can Do About It)},
+  booktitle = {IEEE International Solid-State Circuits Conference (ISSCC)},
+  pages = {10--14}, year = {2014}
+}""",
+    "Tang et al.": """@article{tang2023,
+  author = {Tang, Guangzhi and others},
+  title = {{SENECA}: Building a Fully Digital Neuromorphic Processor, Design Trade-offs and
+    Challenges},
+  journal = {Frontiers in Neuroscience}, volume = {17}, year = {2023}
+}""",
+    "Blouw": """@inproceedings{blouw2019,
+  author = {Blouw, Peter and Choo, Xuan and Hunsberger, Eric and Eliasmith, Chris},
+  title = {Benchmarking Keyword Spotting Efficiency on Neuromorphic Hardware},
+  booktitle = {Neuro-Inspired Computational Elements Workshop (NICE)}, year = {2019},
+  eprint = {1812.01739}, archiveprefix = {arXiv}
+}""",
+    "MLPerf Tiny v0.7": """@misc{mlperftiny2022,
+  author = {{MLCommons}}, title = {{MLPerf} Tiny v0.7 Results, Closed Division, Energy Mode},
+  year = {2022}
+}""",
+    "MLPerf Tiny v1.1": """@misc{mlperftiny2023,
+  author = {{MLCommons}}, title = {{MLPerf} Tiny v1.1 Results, Closed Division, Energy Mode},
+  year = {2023}
+}""",
+}
+
+
+def bibtex_entries(sources: Iterable[str]) -> str:
+    """Return BibTeX entries of citations, each once; unknown ones as notes.
+
+    Parameters
+    ----------
+    sources : iterable of str
+        Citations, as in ``Device.source``.
+    """
+    found: dict[str, str] = {}
+    for source in sources:
+        known = [key for key in _ENTRIES if key in source]
+        for key in known:
+            found[key] = _ENTRIES[key]
+        if source and not known:
+            key = re.sub(r"\W+", "", source)[:20].lower() or "source"
+            found[source] = f"@misc{{{key},\n  note = {{{source}}}\n}}"
+    return "\n\n".join(found.values())

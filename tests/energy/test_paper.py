@@ -1,0 +1,80 @@
+"""Tables and citations for papers."""
+
+import re
+
+import pytest
+
+from kspike_energy import Layer, ModelEnergy, Network
+from kspike_energy.presentation.paper import si
+
+
+@pytest.fixture
+def energy():
+    layers = [
+        Layer("in_1|<b>", 1000, 10, rate=100.0, type_name="Dense"),
+        Layer("50% & more", 500, rate=2.0, type_name="Dense"),
+        Layer("odd", problem="nobody knows"),
+    ]
+    return ModelEnergy(Network(layers, name="net_1"))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (4.8e-5, "48 µJ"),
+        (1.2345e-3, "1.23 mJ"),
+        (9.996e-7, "1 µJ"),  # rounded up, into the next prefix
+        (0.99949, "999 mJ"),
+        (2.0, "2 J"),
+        (1.5e-13, "150 fJ"),
+        (2e-20, "2e-20 J"),
+        (0.0, "0 J"),
+    ],
+)
+def test_si_prefixes(value, text):
+    assert si(value) == text
+
+
+def test_markdown(energy):
+    text = energy.to_markdown(["cpu", "loihi"], 10, 0.001)
+    lines = text.splitlines()
+    assert lines[0] == "| Layer | Type | Connections | Updates | cpu | loihi |"
+    assert lines[1] == "| --- | --- | ---: | ---: | ---: | ---: |"
+    assert lines[2].startswith(r"| in\_1\|\<b\> | Dense | 1,000 | 10 | 8.69 µJ |")
+    assert lines[4].count("?") == 4
+    total = energy.total_energy("loihi", 10, 0.001)
+    assert lines[5].endswith(f"| 1,500 | 10 | 13 µJ | {si(total)} |")
+    assert "- NOT COUNTED: nobody knows." in lines
+    assert any("10 time steps per inference" in line for line in lines)
+
+
+def test_latex(energy):
+    text = energy.to_latex(["cpu", "loihi"], 10, 0.001)
+    assert r"in\_1|\textless{}b\textgreater{} & Dense & 1,000 & 10 & 8.69 \textmu{}J &" in text
+    assert r"50\% \& more" in text
+    assert r"Estimated energy per inference of net\_1." in text
+    assert r"\begin{tabular}{llrrrr}" in text
+    assert text.count(r"\begin{") == text.count(r"\end{") == 2
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {5}
+
+
+def test_bibtex(energy):
+    text = energy.bibtex(["cpu", "gpu", "loihi", "quadro-k4000", "ek-ra6m4-v0.7"])
+    keys = re.findall(r"@\w+\{(\w+),", text)
+    assert keys == ["degnan2016", "davies2018", "tang2023", "blouw2019", "mlperftiny2022"]
+    assert text.count("{") == text.count("}")
+    ModelEnergy.register_device("mine", 1e-12, None, False, source="datasheet, p. 3")
+    assert "note = {datasheet, p. 3}" in energy.bibtex(["mine"])
+
+
+def test_every_source_has_an_entry(energy):
+    for name in ModelEnergy.devices:
+        assert "@misc{degnan" not in energy.bibtex([name])
+        assert "note = " not in energy.bibtex([name]), name
+
+
+def test_unknown_devices(energy):
+    for report in (energy.to_markdown, energy.to_latex, energy.bibtex):
+        with pytest.raises(ValueError, match="device must be one of"):
+            report(["tpu"])
