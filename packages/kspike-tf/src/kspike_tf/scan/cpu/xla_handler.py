@@ -28,7 +28,7 @@ import numpy as np
 from numba import types
 from tensorflow.compiler.tf2xla.python import xla
 
-from kspike_tf.scan.cpu import compiled, driver
+from kspike_tf.scan.cpu import compiled, driver, stablehlo
 from kspike_tf.scan.cpu.driver import CALL, INT, MOST_ARGUMENTS, inside
 from kspike_tf.scan.cpu.intrinsics import elements, record
 from kspike_tf.scan.cpu.kernels import Kernel
@@ -37,7 +37,6 @@ from kspike_tf.scan.cpu.tensorflow_op import library
 Tensor = Any
 
 MODULE_VERSION = 9  # of XlaCallModule: what it may contain
-STABLEHLO_TYPES = {"f": "f32", "d": "f64"}
 XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR = 0, 2
 XLA_FFI_Extension_Metadata = 1
 XLA_FFI_DataType_F32, XLA_FFI_DataType_F64 = 11, 12
@@ -119,7 +118,7 @@ def call(kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
         xla.call_module(
             args,
             version=MODULE_VERSION,
-            module=module(_name(kernel, letter), kinds, len(like)),
+            module=stablehlo.module(_name(kernel, letter), kinds, len(like)),
             Tout=[each.dtype for each in like],
             Sout=[each.shape for each in like],
             platforms=["CPU"],
@@ -129,45 +128,7 @@ def call(kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
 
 def _name(kernel: Kernel, letter: str) -> str:
     """Return the name by which programs call a scan."""
-    return f"kspike_tf.{kernel.name}.{STABLEHLO_TYPES[letter]}"
-
-
-@cache
-def module(name: str, kinds: tuple[tuple[str, int], ...], results: int) -> str:
-    """Return a module that calls a handler, for arguments of any shape.
-
-    XLA finds the shapes of results in operands that are named in ``indices_of_shape_operands``,
-    when those of the arguments are known, and leaves these operands out.
-    """
-    kinds_ = [f"tensor<{'?x' * rank}{STABLEHLO_TYPES[letter]}>" for letter, rank in kinds]
-    args, lines, shapes = [f"%{n}" for n in range(len(kinds))], [], []
-    for n, (_, rank) in enumerate(kinds[:results]):
-        for axis in range(rank):
-            lines += [
-                f"%l{n}_{axis} = stablehlo.get_dimension_size %{n}, dim = {axis}"
-                f" : ({kinds_[n]}) -> tensor<i32>",
-                f"%s{n}_{axis} = stablehlo.reshape %l{n}_{axis} : (tensor<i32>) -> tensor<1xi32>",
-            ]
-        sizes = ", ".join(f"%s{n}_{axis}" for axis in range(rank))
-        ones = ", ".join(["tensor<1xi32>"] * rank)
-        shapes.append(f"tensor<{rank}xi32>")
-        lines.append(f"%s{n} = stablehlo.concatenate {sizes}, dim = 0 : ({ones}) -> {shapes[-1]}")
-    given = ", ".join(f"{arg}: {kind}" for arg, kind in zip(args, kinds_, strict=True))
-    where = ", ".join(str(len(args) + n) for n in range(results))
-    operands = ", ".join([*args, *(f"%s{n}" for n in range(results))])
-    found = ", ".join(kinds_[:results])
-    body = "\n    ".join(lines)
-    return f"""
-module @kspike_tf attributes {{jax.uses_shape_polymorphism = true}} {{
-  func.func public @main({given}) -> ({found}) {{
-    {body}
-    %r:{results} = stablehlo.custom_call @"{name}"({operands}) {{
-      api_version = 4 : i32,
-      indices_of_shape_operands = dense<[{where}]> : tensor<{results}xi64>
-    }} : ({", ".join([*kinds_, *shapes])}) -> ({found})
-    return {", ".join(f"%r#{n}" for n in range(results))} : {found}
-  }}
-}}"""
+    return f"kspike_tf.{kernel.name}.{stablehlo.TYPES[letter]}"
 
 
 # Registration, when the package is imported

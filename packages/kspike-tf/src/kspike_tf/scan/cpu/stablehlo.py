@@ -1,0 +1,45 @@
+"""Modules of StableHLO that call a handler of XLA's foreign function interface."""
+
+from __future__ import annotations
+
+from functools import cache
+
+TYPES = {"f": "f32", "d": "f64"}  # by NumPy's letters
+
+
+@cache
+def module(name: str, kinds: tuple[tuple[str, int], ...], results: int) -> str:
+    """Return a module that calls a handler, for arguments of any shape.
+
+    XLA finds the shapes of results in operands that are named in ``indices_of_shape_operands``,
+    when those of the arguments are known, and leaves these operands out.
+    """
+    kinds_ = [f"tensor<{'?x' * rank}{TYPES[letter]}>" for letter, rank in kinds]
+    args, lines, shapes = [f"%{n}" for n in range(len(kinds))], [], []
+    for n, (_, rank) in enumerate(kinds[:results]):
+        for axis in range(rank):
+            lines += [
+                f"%l{n}_{axis} = stablehlo.get_dimension_size %{n}, dim = {axis}"
+                f" : ({kinds_[n]}) -> tensor<i32>",
+                f"%s{n}_{axis} = stablehlo.reshape %l{n}_{axis} : (tensor<i32>) -> tensor<1xi32>",
+            ]
+        sizes = ", ".join(f"%s{n}_{axis}" for axis in range(rank))
+        ones = ", ".join(["tensor<1xi32>"] * rank)
+        shapes.append(f"tensor<{rank}xi32>")
+        lines.append(f"%s{n} = stablehlo.concatenate {sizes}, dim = 0 : ({ones}) -> {shapes[-1]}")
+    given = ", ".join(f"{arg}: {kind}" for arg, kind in zip(args, kinds_, strict=True))
+    where = ", ".join(str(len(args) + n) for n in range(results))
+    operands = ", ".join([*args, *(f"%s{n}" for n in range(results))])
+    found = ", ".join(kinds_[:results])
+    body = "\n    ".join(lines)
+    return f"""
+module @kspike_tf attributes {{jax.uses_shape_polymorphism = true}} {{
+  func.func public @main({given}) -> ({found}) {{
+    {body}
+    %r:{results} = stablehlo.custom_call @"{name}"({operands}) {{
+      api_version = 4 : i32,
+      indices_of_shape_operands = dense<[{where}]> : tensor<{results}xi64>
+    }} : ({", ".join([*kinds_, *shapes])}) -> ({found})
+    return {", ".join(f"%r#{n}" for n in range(results))} : {found}
+  }}
+}}"""
