@@ -254,7 +254,7 @@ def test_none_of_all_operations_fails_and_both_adapters_count_the_same(tmp_path)
     assert sorted(map(str, rows(through[0]))) == sorted(map(str, rows(through[1])))
     assert len(rows(through[0])) >= len(found)
     for device in ("cpu", "loihi"):
-        one, other = (energy.total_energy(device) for energy in through)
+        one, other = (energy.total_energy(device, 1) for energy in through)
         assert one == pytest.approx(other, rel=1e-6)
 
 
