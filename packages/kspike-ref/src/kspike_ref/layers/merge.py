@@ -260,6 +260,11 @@ class Concatenate(Merge):
         if len({x.dtype for x in inputs}) > 1 or len({x.ndim for x in inputs}) > 1:
             return None
         rests = [(*x.shape[:axis], 1, *x.shape[axis + 1 :]) for x in inputs]
+        lengths = {rest[1] for rest in rests}
+        if len({(rest[0], *rest[2:]) for rest in rests}) > 1:
+            return None
+        if len(lengths) > 1 and lengths != {1, binder.steps}:
+            return None
         shape = list(np.broadcast_shapes(*rests))
         shape[axis] = sum(x.shape[axis] for x in inputs)
         out, at = binder.empty(shape, inputs[0].dtype), 0

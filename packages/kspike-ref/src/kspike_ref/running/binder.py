@@ -62,7 +62,7 @@ class Binder:
         The counts of the layer that is bound now. What is added while it is bound counts for every
         run; a recorded call sets the counts that differ from run to run.
     steps : int
-        The time steps that a stateful layer makes of an input of one step.
+        The time steps that one step of an input may stand for, where the layer makes all of them.
     is_step : bool
         Whether axis 1 of the inputs is one time step, whatever length the model was made for.
     """

@@ -143,7 +143,8 @@ class _Planner:
         if found is None or not all(_takes(layer, tensor.array) for tensor in given):
             return None
         arguments = substitute(task.node.arguments, lambda ref: self._alive[ref].array)
-        steps = found.steps if task.is_stateful and found.steps else 1
+        spreads = task.is_stateful or layer.broadcasts
+        steps = max(tensor.steps for tensor in given) or 1 if spreads else 1
         tally = Tally(task.takes_spikes, self._frame.counts[task.index])
         last = {id(self._alive[ref].array) for ref in dying}
         binder.begin(tally, steps, found.is_step, last)
