@@ -15,7 +15,7 @@ PACKAGES = sorted((ROOT / "packages").iterdir())
 FORBIDDEN = {
     "kspike_ref": ("tensorflow", "keras", "kspike_tf"),
     "kspike_energy": ("tensorflow", "keras", "kspike_ref", "kspike_tf"),
-    "kspike_tf": ("kspike_ref", "numba"),
+    "kspike_tf": ("kspike_ref",),
 }
 
 

@@ -5,11 +5,11 @@ mechanism  where it runs                                          code
 =========  =====================================================  ===============================
 kernels    machines without an accelerator, for any number of     `kspike_tf.scan.cpu`
            steps
-blocks     beside accelerators, and under XLA where TensorFlow    `kspike_tf.scan.portable.blocks`
-           is older than 2.21, if the number of steps is known
+blocks     beside accelerators, if the number of steps is known   `kspike_tf.scan.portable.blocks`
            when a graph is traced
-loop       elsewhere: in exports, and in a process that has       `kspike_tf.scan.portable.loop`
-           loaded a saved graph
+loop       elsewhere: in exports, in a process that has loaded a  `kspike_tf.scan.portable.loop`
+           saved graph, and under XLA where TensorFlow is older
+           than 2.21
 LiteRT     in exports to LiteRT, which has no float64             `kspike_tf.scan.portable.lite_rt`
 =========  =====================================================  ===============================
 """
@@ -56,7 +56,8 @@ def way(sequence: Tensor) -> Way:
             return Way.KERNEL
         if xla_handler.is_possible():
             return Way.KERNEL_IN_XLA
-    return Way.BLOCKS if sequence.shape[1] else Way.LOOP
+    # On processors XLA compiles a loop in a second, blocks in five, and the loop is no slower.
+    return Way.BLOCKS if sequence.shape[1] and not only_processors() else Way.LOOP
 
 
 def kernels_are_possible() -> bool:
