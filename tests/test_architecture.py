@@ -56,7 +56,7 @@ LEVELS = {
         "compare layer_stats measuring",
         "presentation",
         "build_network",
-        "model_energy",
+        "model_energy neurobench",
         "calibration presentation.plots plots",
     ),
 }
@@ -86,9 +86,6 @@ NEVER_AT_IMPORT = {
 EXCEPTIONS: dict[str, set[str]] = {
     "imports_that_point_up": set(),
     "lazy_imports_because_of_a_circle": set(),
-    "long_modules": {
-        "kspike_tf.scan.cpu.xla_handler",
-    },
 }
 
 
