@@ -83,10 +83,7 @@ NEVER_AT_IMPORT = {
 }
 
 # What still breaks a rule, by the name of the test.
-EXCEPTIONS: dict[str, set[str]] = {
-    "imports_that_point_up": set(),
-    "lazy_imports_because_of_a_circle": set(),
-}
+EXCEPTIONS: dict[str, set[str]] = {}
 
 
 @dataclass(frozen=True)

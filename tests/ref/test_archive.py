@@ -572,7 +572,7 @@ def test_operations_on_what_is_no_number(path, name, given):
         [applied(input_layer(3)), applied(operation, given)], [["input", 0, 0]], ["op", 0, 0]
     )
     archive(path, config, {"layers/x": []})
-    refused(path, "'op' must be called with tensors, arrays and numbers")
+    refused(path, "'op' must be called with ([12] tensors or|tensors, arrays and) numbers")
 
 
 def test_a_mask_that_is_of_no_known_type(path):
