@@ -289,5 +289,5 @@ def _gates(layer: Layer, shape: tuple[int, ...]) -> int:
     for cell in cells:
         if isinstance(cell, Cell):
             widths = [w.shape[-1] for w in cell.weights.values() if w.ndim > 1]
-            width += 2 * sum(widths)
+            width += sum(widths)
     return math.prod(shape[:-1]) * width
