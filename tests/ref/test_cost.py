@@ -407,8 +407,8 @@ LONG = {
         *(layer("Alpha", f"filter{i}", "kspike_tf", dt=0.001) for i in range(FILTERS)),
         layer("GlobalAveragePooling1D", "mean"),
     ),
-    # a loop of Python over time, one short product after another
-    "recurrent": sequential(input_layer(None, 1), layer("SimpleRNN", "rnn", units=2)),
+    # a compiled loop over time, one short product after another
+    "recurrent": sequential(input_layer(None, 1), layer("SimpleRNN", "rnn", units=64)),
 }
 SHAPES = {"chain": (1, 2_000_000, 1), "recurrent": (1, 3_000_000, 1)}
 
@@ -420,8 +420,8 @@ def test_control_c_in_a_long_run(kind, tmp_path):
     names = ["alpha", *(f"alpha_{i}" for i in range(1, FILTERS))]
     weights = {f"layers/{name}/layer/cell": cell for name in names} if kind == "chain" else {}
     if kind == "recurrent":
-        weights = {"layers/simple_rnn/cell": [np.ones((n, 2), "f4") / 9 for n in (1, 2)]}
-        weights["layers/simple_rnn/cell"].append(np.zeros(2, "f4"))
+        weights = {"layers/simple_rnn/cell": [np.ones((n, 64), "f4") / 99 for n in (1, 64)]}
+        weights["layers/simple_rnn/cell"].append(np.zeros(64, "f4"))
     weights = weights or {"layers/x": []}
     archive(tmp_path / "m.keras", LONG[kind], weights)
     code = """if True:
