@@ -80,9 +80,11 @@ def fine_tune(model: keras.Model, digits: Digits, epochs: int = 5) -> None:
     """Train with spikes, and with a penalty on mean rates."""
     for layer in model.layers:
         if isinstance(layer, kspike_tf.SpikingActivation):
-            layer.activity_regularizer = MeanRates(target=(0, 10), l1=1e-4)
+            layer.activity_regularizer = MeanRates(target=(0, 10), l1=2e-4)
     shown = np.repeat(digits.images[:, None], FINE_TUNING_STEPS, axis=1)
-    model.compile(keras.optimizers.Adam(5e-4), "sparse_categorical_crossentropy")
+    steps = epochs * -(-len(shown) // 64)
+    schedule = keras.optimizers.schedules.CosineDecay(2e-3, steps)
+    model.compile(keras.optimizers.Adam(schedule), "sparse_categorical_crossentropy")
     model.fit(shown, digits.labels, batch_size=64, epochs=epochs, verbose=0)
 
 
@@ -126,7 +128,11 @@ def main() -> None:
     print(f"Without spikes: {accuracy(scores, digits.held_out_labels):.2%}")
 
     conversion = kspike_tf.convert(
-        model, calibration_data=digits.images[:500], max_rate=MAX_RATE, timesteps=100
+        model,
+        calibration_data=digits.images[:500],
+        max_rate=MAX_RATE,
+        timesteps=100,
+        trainable_rates=True,  # weights keep their size, which suits optimisers
     )
     print(conversion.report)
     report("converted", conversion.model, digits)
