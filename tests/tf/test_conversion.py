@@ -8,15 +8,15 @@ import kspike_tf
 from kspike_tf.conversion.graph import read_graph
 
 layers = keras.layers
-RNG = np.random.default_rng(0)
 
 
 def trained(model):
     """Return a model with weights that are all different, batch normalisation's included."""
+    rng = np.random.default_rng(0)
     for variable in model.weights:
-        values = RNG.normal(0.1, 0.4, variable.shape)
+        values = rng.normal(0.1, 0.4, variable.shape)
         if "variance" in variable.path or "gamma" in variable.path:
-            values = RNG.uniform(0.5, 1.5, variable.shape)
+            values = rng.uniform(0.5, 1.5, variable.shape)
         variable.assign(values)
     return model
 
@@ -134,9 +134,10 @@ MODELS = {
 
 
 def data_for(model, examples=24):
+    rng = np.random.default_rng(1)
     inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     return keras.tree.map_structure(
-        lambda t: RNG.uniform(0, 1, (examples, *t.shape[1:])).astype("float32"), inputs
+        lambda t: rng.uniform(0, 1, (examples, *t.shape[1:])).astype("float32"), inputs
     )
 
 
@@ -211,7 +212,7 @@ def test_error_is_below_one_spike(rate, timesteps):
     """For a constant input and without a filter, spikes are the integral to within one."""
     units = 50
     model = keras.Sequential([keras.Input((units,)), layers.ReLU()])
-    x = RNG.uniform(-0.2, 1, (4, units)).astype("float32")
+    x = np.random.default_rng(0).uniform(-0.2, 1, (4, units)).astype("float32")
     conversion = kspike_tf.convert(
         model, calibration_data=x, scale=rate, synapse=None, timesteps=1, readout="mean"
     )

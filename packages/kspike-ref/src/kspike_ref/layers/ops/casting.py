@@ -52,6 +52,8 @@ class Typed(Operation):
         self.target = self.result_dtype(self.result_type) if is_given else None
 
     def output_shape(self, x: Shape, dtype: Any = None, sparse: Any = None) -> Shape:
+        if not isinstance(x, tuple):
+            raise self.needs(f"one tensor. Received: {x!r:.80}")
         if dtype is not None:
             self.result_dtype(dtype)
         if sparse:
