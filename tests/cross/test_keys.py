@@ -9,6 +9,7 @@ import pytest
 
 import kspike_ref
 import kspike_tf
+from kspike_ref.layers.errors import UnsupportedUseError
 from kspike_ref.layers.keys import unknown_keys
 from kspike_ref.layers.registry import _registry, create
 
@@ -81,5 +82,5 @@ def test_models_with_unknown_options_are_refused(key):
     item = keras.saving.serialize_keras_object(made(key))
     create(item)
     item["config"]["new_option"] = True
-    with pytest.raises(kspike_ref.layers.base.UnsupportedUseError, match="new_option=True"):
+    with pytest.raises(UnsupportedUseError, match="new_option=True"):
         create(item)

@@ -25,6 +25,7 @@ NO_EFFECT = {
         " apply_during_training power_iterations"
     ),
     "of speed": "unroll use_cudnn flash_attention",
+    "that Keras makes an Input of": "input_shape",
     "of adapt, which leaves its results in the file": "num_bins epsilon max_tokens",
     "of boxes, and of augmentation": "bounding_box_format factor",
     "documented in Model.predict, and tested there: each call starts anew": "stateful",
