@@ -7,7 +7,6 @@ import inspect
 import keras
 import pytest
 
-import kspike_ref
 import kspike_tf
 from kspike_ref.layers.errors import UnsupportedUseError
 from kspike_ref.layers.keys import unknown_keys
