@@ -2,6 +2,10 @@
 
 Numba compiles in the process, at the first scan of a kind, and keeps nothing on the disk: so there
 is no old code that could run after an upgrade, and nothing to load that others could have written.
+
+One private interface of Numba (tried with 0.62 and 0.68): the lock of its compiler, which a fork
+holds. It has to be this one: a second lock, taken before or after it, would let a fork and a
+compilation wait for each other. Without it, the lock is ours.
 """
 
 from __future__ import annotations
@@ -27,18 +31,22 @@ PART = 2**16  # steps of a unit that are worth another thread
 # Types of sequences, by NumPy's letters.
 KINDS: dict[str, Any] = {letter: np.dtype(letter) for letter in "fd"}
 
+try:
+    from numba.core.compiler_lock import global_compiler_lock as lock
+except ImportError:
+    lock = threading.RLock()
+
 # A process that is forked while another thread compiles would find the compiler locked for ever.
-LOCK = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=LOCK.release
+        before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
     )
 
 
 def compiled(function: Callable[..., Any], result: Any, arguments: int) -> int:
     """Return the address of a function of integers, compiled for as long as the process lives."""
     signature = result(*[types.intp] * arguments)
-    with LOCK:
+    with lock:
         made = numba.cfunc(signature, error_model="numpy")(function)
     keep(made)
     return int(made.address)
@@ -74,7 +82,7 @@ def prepare(kernel: Kernel, letter: str) -> int:
         "f" or "d": the type of the sequences.
     """
     plan = PLANS[kernel, letter]
-    with LOCK:
+    with lock:
         if not plan["kernel"][0]:
             scan()
             plan["helper"], plan["threads"] = _helper(), _threads()
