@@ -26,7 +26,7 @@ def beside(batch_size: int) -> Builder:
 
     def build(work: works.Work, data: pathlib.Path) -> Job:
         images, name = works.beside_images(work)
-        model = tf.keras.saving.load_model(data / f"{name}.keras")
+        model = tf.keras.models.load_model(data / f"{name}.keras")
         x = images if work.kind.startswith("varying") else works.shown(images, work.steps)
         if work.batch > 1:
             return Job(lambda: model.predict(x, batch_size=batch_size, verbose=0), _mean)
