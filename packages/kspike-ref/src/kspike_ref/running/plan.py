@@ -16,7 +16,7 @@ from kspike_ref.running.once import Tensor
 
 States = dict[int, State]
 
-_READABLE = 0x101  # of NumPy's array flags: C-contiguous and aligned
+READABLE = 0x101  # of NumPy's array flags: C-contiguous and aligned
 
 
 class Changed(Exception):  # noqa: N818 (no error: the plan is made anew)
@@ -105,7 +105,7 @@ class Plan:
         frame = self.frame
         for i, dtype, shape in self._inputs:
             x = inputs[i]
-            if x.dtype is not dtype or x.shape != shape or x.flags.num & _READABLE != _READABLE:
+            if x.dtype is not dtype or x.shape != shape or x.flags.num & READABLE != READABLE:
                 raise Changed
             frame.values[i] = x
         frame.states, frame.after = states, {}

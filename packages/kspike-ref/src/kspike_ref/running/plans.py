@@ -12,7 +12,7 @@ from kspike_ref.layers.errors import Array
 from kspike_ref.running.counts import Counts
 from kspike_ref.running.graph import Ref
 from kspike_ref.running.once import is_static
-from kspike_ref.running.plan import Changed, Plan, States
+from kspike_ref.running.plan import READABLE, Changed, Plan, States
 from kspike_ref.running.planner import make_plan
 from kspike_ref.running.tasks import Task
 
@@ -20,7 +20,6 @@ Put = Callable[[Sequence[Array]], None]
 
 _KINDS = 16  # of inputs that plans are kept for
 _KEPT = 1 << 26  # bytes of buffers of a plan that is kept
-_READABLE = 0x101  # of NumPy's array flags: C-contiguous and aligned
 
 
 class Plans:
@@ -99,4 +98,4 @@ class Plans:
 
 def _contiguous(x: Array) -> Array:
     """Return an array as kernels take it, read-only; copied where its memory layout differs."""
-    return frozen(x if x.flags.num & _READABLE == _READABLE else np.array(x, order="C"))
+    return frozen(x if x.flags.num & READABLE == READABLE else np.array(x, order="C"))

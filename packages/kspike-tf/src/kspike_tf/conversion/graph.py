@@ -233,7 +233,8 @@ class _Reader:
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.specs: dict[int, Any] = {}
-        self._known: dict[int, Ref] = {}  # by the identity of tensors, which are kept
+        self._known: dict[int, Ref] = {}  # by the identity of tensors
+        self._alive: list[Any] = []  # an identity holds only as long as its tensor lives
 
     def tensor(self, tensor: Any) -> Ref:
         """Return the reference of a tensor, a new one at its first sight."""
@@ -272,7 +273,7 @@ class _Reader:
 
     def _keep(self, tensor: Any, ref: Ref) -> None:
         self._known[id(tensor)] = ref
-        self._alive = [*getattr(self, "_alive", []), tensor]
+        self._alive.append(tensor)
 
     def _ref(self, each: Any) -> Any:
         return self.tensor(each) if isinstance(each, keras.KerasTensor) else each
