@@ -108,10 +108,10 @@ def test_plans_of_many_threads_keep_to_the_bound(made, monkeypatch):
     model.predict(_input(3))
     kept, ends = model._engine._plans, model._engine.outputs
     monkeypatch.setattr(plans, "MAX_BYTES", 5 * kept.nbytes)
-    meet = Barrier(count)
-    x = [_input(3)]
+    meet, x = Barrier(count), [_input(3)]
+    kind = kept.kind(x, ends, False)
     threads = [
-        Thread(target=kept.run, args=(x, ends, lambda _: meet.wait(60))) for _ in range(count)
+        Thread(target=kept.run, args=(kind, x, lambda _: meet.wait(60))) for _ in range(count)
     ]
     for thread in threads:
         thread.start()

@@ -93,9 +93,9 @@ class Outputs:
             self.arrays = [y.copy() for y in outputs]
             return
         rows = [len(y) // (last - first) for y in outputs]
-        with self._lock:
-            if not self.arrays:
-                self.arrays = [
+        if not self.arrays:
+            with self._lock:
+                self.arrays = self.arrays or [
                     np.empty((self.count * n, *y.shape[1:]), y.dtype)
                     for n, y in zip(rows, outputs, strict=True)
                 ]
@@ -162,7 +162,10 @@ def run_all(
         for values in maps:
             forget(values, first, last)
         with lock:
-            total[:] = [total[0] + counts] if total else [counts]
+            if total:
+                total[0] += counts
+            else:
+                total.append(counts)
             if bar is not None:
                 bar.update(last - first)
 

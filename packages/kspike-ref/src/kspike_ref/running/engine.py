@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from kspike_ref.running.graph import Graph, Ref, refs
 from kspike_ref.running.inputs import Inputs
 from kspike_ref.running.interrupt import interruptible
 from kspike_ref.running.plan import States
-from kspike_ref.running.plans import Plans
+from kspike_ref.running.plans import Kind, Plans
 from kspike_ref.running.states import Streamed
 from kspike_ref.running.streaming import Stream, plan
 from kspike_ref.running.tasks import LayerCallError, tasks_of
@@ -133,10 +134,14 @@ class Engine:
         ends = self.outputs if keep is None else keep
         outputs = Outputs(count)
 
+        kinds: dict[int, Kind] = {}  # by the number of examples
+
         def compute(block: list[Array], first: int, last: int) -> Counts:
             cast = self.inputs.cast(block)
-            put = lambda made: outputs.put(first, last, made)  # noqa: E731
-            return self._plans.run(cast, ends, put)[0]
+            kind = kinds.get(last - first)
+            if kind is None:
+                kind = kinds[last - first] = self._plans.kind(cast, ends, False)
+            return self._plans.run(kind, cast, partial(outputs.put, first, last))[0]
 
         is_plain = self._is_one_block or type(x) is np.ndarray  # no memory map
         maps = [] if is_plain else self.inputs.listed(x)
@@ -150,15 +155,15 @@ class Engine:
         except LayerCallError as failure:
             raise failure.told(self.inputs.given_shapes(x)) from failure.error
         if keep is None and not is_long and size >= count and count:
-            self._remember(x, timesteps, inputs)
+            self._remember(x, timesteps, inputs, kinds[count])
         return outputs.arrays
 
-    def _remember(self, x: Any, timesteps: Any, inputs: list[Array]) -> None:
+    def _remember(self, x: Any, timesteps: Any, inputs: list[Array], kind: Kind) -> None:
         """Take note that arrays like this one need no further checks."""
         if len(inputs) > 1 or type(x) is not np.ndarray or self.budget.is_limited:
             return
         if self.inputs.takes_as_it_is(x, inputs[0], timesteps):
-            self._plans.remember((x.shape, x.dtype, timesteps), inputs, self.outputs)
+            self._plans.remember((x.shape, x.dtype, timesteps), kind)
 
     def initial_state(self, batch_size: Any) -> States:
         """Return the states before the first step of a stream.
@@ -189,13 +194,14 @@ class Engine:
         is_long = self.budget.admit_step(tuple(array.shape for array in inputs))
         self._streamed.check(state, self.inputs.batch(inputs))
         cast = self.inputs.cast(inputs)
+        kind = self._plans.kind(cast, self.outputs, True)
         outputs = []
 
         def put(made: Sequence[Array]) -> None:
             outputs[:] = [y.copy() for y in made]
 
         def run() -> tuple[Counts, States]:
-            return self._plans.run(cast, self.outputs, put, state)
+            return self._plans.run(kind, cast, put, state)
 
         try:
             with limit_threads(self.num_threads()):
@@ -203,7 +209,7 @@ class Engine:
         except LayerCallError as failure:
             raise failure.told(self.inputs.given_shapes(x)) from failure.error
         if not is_long:
-            self._remember(x, "step", inputs)
+            self._remember(x, "step", inputs, kind)
         return outputs, after
 
     def cost(self, shape: Any, batch_size: int | None) -> Cost:
