@@ -33,6 +33,7 @@ LEVELS = {
         "running",
         "saved",
         "summary",
+        "inspection",
         "model",
         "plot nir warm_up cli",
     ),
@@ -43,7 +44,7 @@ LEVELS = {
         "layers",
         "regularizers model_energy export",
         "conversion",
-        "rates",
+        "rates recording",
         "callbacks sweep",
     ),
     "kspike_energy": (

@@ -13,6 +13,7 @@ PUBLIC = [
     "LowpassCell",
     "ModelEnergy",
     "RateReport",
+    "Recording",
     "SpikingActivation",
     "SpikingActivationCell",
     "TimeFolded",
@@ -25,6 +26,7 @@ PUBLIC = [
     "layers",
     "model_energy",
     "rate_report",
+    "record",
     "regularizers",
 ]
 

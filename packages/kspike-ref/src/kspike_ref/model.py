@@ -9,6 +9,7 @@ from typing import Any
 
 from kspike_ref import layers as layers  # enters the layers in the table
 from kspike_ref.arguments import check_names, told_options
+from kspike_ref.inspection import Inspectable, activity_names
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.errors import UnsupportedLayerError
 from kspike_ref.layers.shape import InputLayer
@@ -96,7 +97,7 @@ def load_model(
             raise ArchiveError(f"the model in {str(place)!r} cannot be built: {detail}") from error
 
 
-class Model:
+class Model(Inspectable):
     """A trained model. Make one with `load_model`.
 
     Parameters
@@ -262,7 +263,7 @@ class Model:
         ValueError
             If the inputs do not fit the model, or there is no layer of a name.
         """
-        keys = self._activity_names()
+        keys = activity_names(self.nodes)
         wanted = None if layers is None else check_names("layers", layers, keys)
         batch_size = check_batch_size(batch_size)
         kept = [i for i, key in enumerate(keys) if wanted is None or key in wanted]
@@ -331,17 +332,11 @@ class Model:
     @property
     def last_run(self) -> dict[str, LayerRun]:
         """What the layers with products did in the last run, by name."""
-        names = self._activity_names()
+        names = activity_names(self.nodes)
         return {names[i]: run for i, run in layer_runs(self._engine.counts).items()}
 
     def __repr__(self) -> str:
         return f"<kspike_ref.Model {self.name!r}, {len(self.layers)} layers>"
-
-    def _activity_names(self) -> list[str]:
-        return [
-            node.name if node.node_index == 0 else f"{node.name}:{node.node_index}"
-            for node in self.nodes
-        ]
 
     def _structured(self, outputs: list[Any]) -> Any:
         if self._has_one_output:

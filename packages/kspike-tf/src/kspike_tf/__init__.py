@@ -22,6 +22,7 @@ from kspike_tf.layers import (
 )
 from kspike_tf.model_energy import ModelEnergy
 from kspike_tf.rates import RateReport, rate_report
+from kspike_tf.recording import Recording, record
 
 __all__ = [
     "Alpha",
@@ -31,6 +32,7 @@ __all__ = [
     "LowpassCell",
     "ModelEnergy",
     "RateReport",
+    "Recording",
     "SpikingActivation",
     "SpikingActivationCell",
     "TimeFolded",
@@ -43,6 +45,7 @@ __all__ = [
     "layers",
     "model_energy",
     "rate_report",
+    "record",
     "regularizers",
 ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -255,6 +255,46 @@ class Engine:
         if not is_long:
             self._remember(x, "step", inputs)
         return outputs, after
+
+    def stepwise(
+        self, x: Any, timesteps: Any, keep: Sequence[Ref]
+    ) -> tuple[int, int, Iterator[tuple[list[Array], States]]]:
+        """Return how many examples and steps inputs hold, and an iterator that runs the steps.
+
+        Parameters
+        ----------
+        x, timesteps
+            As `run` takes them.
+        keep : sequence of Ref
+            The tensors that a step yields, beside the states after it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `run` and `initial_state`.
+        """
+        inputs = self.inputs.checked(x, timesteps)
+        count, steps = self.inputs.batch(inputs), self.inputs.steps(inputs)
+        states = self.initial_state(count)
+        shapes = tuple(array.shape for array in inputs)
+        nodes = tuple(dict.fromkeys(ref.node for ref in keep))
+        self.budget.admit(shapes, count, count or None, self.num_threads(), nodes)
+
+        def run() -> Iterator[tuple[list[Array], States]]:
+            after = states
+            for t in range(steps):
+                cast = self.inputs.cast(self.inputs.at_step(inputs, t))
+                outputs: list[Array] = []
+                put = lambda made: outputs.extend(y.copy() for y in made)  # noqa: B023, E731
+                try:
+                    with limit_threads(self.num_threads()):
+                        own, after = self._plans.run(cast, keep, put, after)
+                except LayerCallError as failure:
+                    raise failure.told(self.inputs.given_shapes(x)) from failure.error
+                self.counts = self.counts + own if t else own
+                yield outputs, after
+
+        return count, steps, run()
 
     def cost(self, shape: Any, batch_size: int | None) -> Cost:
         """Return what `run` would take for inputs of some shapes, as `Model.cost` tells it."""
