@@ -48,8 +48,8 @@ def offset(kind: Any, name: str) -> int:
 
 
 # A kernel compiled for one dtype: addresses of the kernel, of `help_with`, of the XLA handler and
-# of the name; the fields of `Kernel`; bytes per element of a sequence; elements worth another thread;
-# and the greatest number of threads.
+# of the name; the fields of `Kernel`; bytes per element of a sequence; elements worth another
+# thread; and the greatest number of threads.
 PLAN = _structure(
     *("kernel", "helper", "handle", "name", "arguments", "results", "states", "rows", "given"),
     *("shared", "backwards", "bytes", "part", "threads"),
