@@ -13,6 +13,8 @@ from kspike_ref.running.cost import Cost
 from kspike_ref.running.counts import LayerRun, layer_runs
 from kspike_ref.running.engine import Engine
 from kspike_ref.running.graph import Graph, Node, Ref, substitute
+from kspike_ref.running.iterating import batches_of, outputs_of
+from kspike_ref.running.out import listed
 from kspike_ref.running.threads import limit_threads
 from kspike_ref.summary import summary
 
@@ -77,13 +79,15 @@ class Model:
         verbose: Any = None,
         max_bytes: float | None = None,
         max_operations: float | None = None,
+        out: Any = None,
     ) -> Any:
         """Run the model.
 
         Parameters
         ----------
-        x : array_like, or list or dict of array_like
-            The inputs, ``(batch, time, …)``; in the model's own structure if there are several.
+        x : array_like, or list or dict of array_like, or iterator
+            The inputs, ``(batch, time, …)``; in the model's own structure if there are several. Or
+            an iterator over batches of inputs, or a dataset of ``tf.data``.
         batch_size : int, optional
             How many examples to run at once.
         timesteps : int, optional
@@ -93,25 +97,39 @@ class Model:
         verbose : int or str, optional
             As in Keras: 1 and 2 show a progress bar, with ``tqdm``.
         max_bytes, max_operations : float, optional
-            Limits of this run, as `cost` estimates it, besides those of the model.
+            Limits of this run, as `cost` estimates it, besides those of the model. For an
+            iterator, of the run of each batch.
+        out : ndarray, or list or dict of ndarray, optional
+            Arrays to write the outputs to, such as memory maps; in the model's own structure, of
+            the outputs' shapes and types.
 
         Returns
         -------
-        ndarray, or list or dict of ndarray
-            The outputs, in the model's own structure.
+        ndarray, or list or dict of ndarray, or iterator
+            The outputs, in the model's own structure; ``out`` itself if there is one. For an
+            iterator over batches, an iterator over their outputs, which reads a batch when it is
+            asked for its outputs, and holds one batch at a time.
 
         Raises
         ------
         TypeError
             If an input does not hold real numbers, or strings where the model's `keras.Input` has
             ``dtype="string"``, or is a masked array; or a layer gets numbers of
-            a type that it does not take in Keras either, as a convolution of integers.
+            a type that it does not take in Keras either, as a convolution of integers. If ``out``
+            is not what the outputs are, in structure or type.
         ValueError
-            If the inputs do not fit the model or each other, or the run may exceed the limits.
+            If the inputs do not fit the model or each other, or the run may exceed the limits. If
+            ``out`` has another shape, is read-only, or shares memory with ``x``.
+        OSError
+            If ``out`` is a memory map, and the disk has no room for its file.
 
         Notes
         -----
-        Ctrl-C ends long runs at once.
+        Ctrl-C ends long runs at once; part of ``out`` is written by then.
+
+        A batch of an iterator that is a tuple is ``(x,)``, ``(x, y)`` or ``(x, y,
+        sample_weight)``, as in Keras, and its ``x`` is taken; several inputs go in a list or a
+        dict.
 
         Each call starts from the initial state, also of layers saved with ``stateful=True``.
 
@@ -120,14 +138,26 @@ class Model:
         computes in float16 or bfloat16, which NumPy lacks, is computed and returned in float32,
         with the weights as they were saved.
         """
-        if not progress and batch_size is verbose is max_bytes is max_operations is None:
+        if not progress and batch_size is verbose is max_bytes is max_operations is out is None:
             outputs = self._engine.quick(x, timesteps)
             if outputs is not None:
                 return self._structured(outputs)
         batch_size = check_batch_size(batch_size)
         shows = progress or (verbose is not None and shows_progress(verbose))
         bar, limits = progress_bar if shows else None, (max_bytes, max_operations)
-        return self._structured(self._engine.run(x, timesteps, batch_size, bar=bar, limits=limits))
+        arrays = [] if out is None else listed(self._graph.outputs, out)
+        batches = batches_of(x)
+        if batches is None:
+            made = self._engine.run(x, timesteps, batch_size, None, bar, limits, arrays)
+            return self._structured(made) if out is None else out
+        if arrays:
+            raise ValueError("out must be None for an iterator: its outputs come batch by batch")
+
+        def run(batch: Any) -> Any:
+            made = self._engine.run(batch, timesteps, batch_size, limits=limits)
+            return self._structured(made)
+
+        return outputs_of(run, batches, bar and bar(None))
 
     def __call__(self, x: Any, training: bool = False) -> Any:
         """Run the model, as `predict` does; ``training`` must not be True (`ValueError`)."""
