@@ -34,6 +34,7 @@ LEVELS = {
         "saved",
         "summary",
         "model",
+        "loading",
         "plot nir warm_up cli",
     ),
     "kspike_tf": (
