@@ -34,6 +34,7 @@ def load_model(
     max_operations: float | None = None,
     *,
     dt: float | None = None,
+    rate_scale: float | None = None,
 ) -> Model:
     """Load a model that Keras saved, without Keras and without TensorFlow.
 
@@ -49,6 +50,8 @@ def load_model(
     dt : float, optional
         Time step in seconds for all layers that have one, neurons and filters alike, in place of
         the saved one; time constants stay. It is what ``kspike_tf.config.set_dt`` does in Keras.
+    rate_scale : float, optional
+        Factor for firing rates. Spikes become so much smaller, so that the model stays the same.
 
     Returns
     -------
@@ -62,28 +65,27 @@ def load_model(
     ArchiveError
         If the file is damaged, hostile, or not what Keras writes.
     UnsupportedLayerError
-        If the model holds layers or options of layers that are not supported; the error lists all
-        of them.
+        If layers or options of layers are not supported; the error lists all of them.
     ValueError
         If a limit is not positive, or ``dt`` is not, or no layer has a time step.
 
     Notes
     -----
-    Model files are treated as untrusted. Their size is limited: 32 MiB and 1,000,000 lists, objects
-    and values of JSON; 10,000 files in the archive, and no zip64 list of them; weights that expand
-    to 64 MiB or 100 times their compressed size; 10,000 layers, 10,000 applications of layers, and
-    40 levels of layers within layers; 2³¹ elements in one example of an output; 32 MiB of
-    vocabularies in files of their own, and 1,000,000 words in all; and 256 MiB of arrays whose size
-    is only in the configuration. Each byte of a weight file is read as a value or a name once. A
-    folder obeys the same limits.
+    Model files are treated as untrusted. They may hold 32 MiB and 1,000,000 lists, objects and
+    values of JSON; 10,000 files, and no zip64 list of them; weights that expand to 64 MiB or 100
+    times their compressed size; 10,000 layers, 10,000 applications of layers, 40 levels of layers
+    within layers; 2³¹ elements in one example of an output; 32 MiB of vocabularies in files of
+    their own, 1,000,000 words in all; and 256 MiB of arrays whose size is only in the
+    configuration. Each byte of a weight file is read once. A folder obeys the same limits.
     """
     check_limit("max_bytes", max_bytes)
     check_limit("max_operations", max_operations)
+    check_limit("rate_scale", rate_scale)
     dt = None if dt is None else time_step(dt)
     place = Path(path)  # a TypeError for what is no path at all
     with one_load():
         try:
-            graph, timed = load_graph(place, dt)
+            graph, timed = load_graph(place, dt, rate_scale)
             model = Model(graph, max_bytes, max_operations)
         except (ArchiveError, UnsupportedLayerError, FileNotFoundError):
             raise
@@ -93,7 +95,7 @@ def load_model(
             detail = f"{type(error).__name__}: {error!s:.200}"
             raise ArchiveError(f"the model in {str(place)!r} cannot be built: {detail}") from error
     if dt and not timed:
-        raise ValueError(f"dt must be left out: no layer of the model has one. Received: dt={dt!r}")
+        raise ValueError(f"dt must be left out: no layer has a time step. Received: dt={dt!r}")
     return model
 
 
@@ -181,9 +183,8 @@ class Model:
         Raises
         ------
         TypeError
-            If an input does not hold real numbers, or strings where the model's `keras.Input` has
-            ``dtype="string"``, or is a masked array; or a layer gets numbers of a type that it does
-            not take in Keras either, as a convolution of integers.
+            If an input is a masked array, or holds neither real numbers nor the strings that the
+            model takes; or a layer gets a type that it does not take in Keras either.
         ValueError
             If the inputs do not fit the model or each other, or the run may exceed the limits.
 
@@ -192,10 +193,9 @@ class Model:
         Ctrl-C ends long runs at once. Each call starts from the initial state, also of layers that
         were saved with ``stateful=True``.
 
-        Inputs are cast to the type of the model's `keras.Input`. Between layers and in the outputs,
-        numbers have the type that they have in Keras on TensorFlow, with one exception: what Keras
-        computes in float16 or bfloat16, which NumPy lacks, is computed and returned in float32,
-        with the weights as they were saved.
+        Inputs are cast to the type of the model's `keras.Input`. Other types are those of Keras on
+        TensorFlow, with one exception: what Keras computes in float16 or bfloat16, which NumPy
+        lacks, is computed and returned in float32, with the weights as they were saved.
         """
         if not progress and batch_size is verbose is max_bytes is max_operations is None:
             outputs = self._engine.quick(x, timesteps)
