@@ -45,5 +45,21 @@ def test_bad_time_steps(tmp_path):
     with pytest.raises(TypeError, match="dt must be a real number of seconds"):
         kspike_ref.load_model(tmp_path / "model.keras", dt="1 ms")
     keras.Sequential([keras.Input((3,)), layers.Dense(2)]).save(tmp_path / "plain.keras")
-    with pytest.raises(ValueError, match=r"no layer of the model has one\. Received: dt=0.01"):
+    with pytest.raises(ValueError, match=r"no layer has a time step\. Received: dt=0.01"):
         kspike_ref.load_model(tmp_path / "plain.keras", dt=0.01)
+    with pytest.raises(ValueError, match="rate_scale"):
+        kspike_ref.load_model(tmp_path / "model.keras", rate_scale=-2.0)
+
+
+@pytest.mark.parametrize("dt", [None, 0.004])
+def test_scaled_rates(dt, tmp_path):
+    """Neurons fire twice as often, and spikes are half as high; filters keep their step."""
+    spiking = model()
+    spiking.save(tmp_path / "model.keras")
+    kspike_tf.config.set_dt(spiking, dt or 0.001)
+    neurons = [spiking.layers[1].layers[0], spiking.layers[4]]
+    for layer, step in zip(neurons, (0.001, 0.002), strict=True):
+        layer.dt = 2 * (dt or step)
+    x = np.random.default_rng(0).uniform(-20, 200, (3, 40, 5)).astype("float32")
+    found = kspike_ref.load_model(tmp_path / "model.keras", dt=dt, rate_scale=2.0)
+    np.testing.assert_array_equal(found.predict(x), spiking.predict(x, verbose=0))

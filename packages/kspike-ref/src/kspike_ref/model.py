@@ -133,10 +133,9 @@ class Model:
 
         Each call starts from the initial state, also of layers saved with ``stateful=True``.
 
-        Inputs are cast to the type of the model's `keras.Input`. Between layers and in the outputs,
-        numbers have the type that they have in Keras on TensorFlow, with one exception: what Keras
-        computes in float16 or bfloat16, which NumPy lacks, is computed and returned in float32,
-        with the weights as they were saved.
+        Inputs are cast to the type of the model's `keras.Input`. Other types are those of Keras on
+        TensorFlow, with one exception: what Keras computes in float16 or bfloat16, which NumPy
+        lacks, is computed and returned in float32, with the weights as they were saved.
         """
         if not progress and batch_size is verbose is max_bytes is max_operations is out is None:
             outputs = self._engine.quick(x, timesteps)
