@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kspike_ref import layers as layers  # enters the layers in the table
-from kspike_ref.arguments import check_names, told_options
+from kspike_ref.arguments import check_names, time_step, told_options
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.errors import UnsupportedLayerError
 from kspike_ref.layers.shape import InputLayer
@@ -20,10 +20,8 @@ from kspike_ref.running.engine import Engine
 from kspike_ref.running.graph import Graph, Node, Ref, substitute
 from kspike_ref.running.threads import limit_threads
 from kspike_ref.saved.archive import ArchiveError
-from kspike_ref.saved.build import build
-from kspike_ref.saved.config import parse
-from kspike_ref.saved.files import read_model
 from kspike_ref.saved.limits import one_load
+from kspike_ref.saved.load import load_graph
 from kspike_ref.summary import summary
 
 State = Any  # what `initial_state` and `step` return: opaque to callers
@@ -34,6 +32,8 @@ def load_model(
     path: str | os.PathLike[str],
     max_bytes: float | None = None,
     max_operations: float | None = None,
+    *,
+    dt: float | None = None,
 ) -> Model:
     """Load a model that Keras saved, without Keras and without TensorFlow.
 
@@ -43,10 +43,12 @@ def load_model(
     Parameters
     ----------
     path : path_like
-        A ``.keras`` file of Keras 3 or 2, a folder with the same contents, or a whole-model
-        ``.h5`` file.
+        A ``.keras`` file of Keras 3 or 2, a folder of that kind, or a whole-model ``.h5`` file.
     max_bytes, max_operations : float, optional
         The most that a run may take, as `Model.cost` estimates it; a larger one is refused.
+    dt : float, optional
+        Time step in seconds for all layers that have one, neurons and filters alike, in place of
+        the saved one; time constants stay. It is what ``kspike_tf.config.set_dt`` does in Keras.
 
     Returns
     -------
@@ -63,7 +65,7 @@ def load_model(
         If the model holds layers or options of layers that are not supported; the error lists all
         of them.
     ValueError
-        If a limit is not positive.
+        If a limit is not positive, or ``dt`` is not, or no layer has a time step.
 
     Notes
     -----
@@ -77,16 +79,12 @@ def load_model(
     """
     check_limit("max_bytes", max_bytes)
     check_limit("max_operations", max_operations)
+    dt = None if dt is None else time_step(dt)
     place = Path(path)  # a TypeError for what is no path at all
     with one_load():
         try:
-            archive = read_model(place)
-            try:
-                graph = build(parse(archive.config, archive.by_name), archive.weights)
-            finally:
-                if archive.weights.assets is not None:
-                    archive.weights.assets.close()
-            return Model(graph, max_bytes, max_operations)
+            graph, timed = load_graph(place, dt)
+            model = Model(graph, max_bytes, max_operations)
         except (ArchiveError, UnsupportedLayerError, FileNotFoundError):
             raise
         except Exception as error:
@@ -94,6 +92,9 @@ def load_model(
             # error in a layer of the user's own is the cause that is shown first.
             detail = f"{type(error).__name__}: {error!s:.200}"
             raise ArchiveError(f"the model in {str(place)!r} cannot be built: {detail}") from error
+    if dt and not timed:
+        raise ValueError(f"dt must be left out: no layer of the model has one. Received: dt={dt!r}")
+    return model
 
 
 class Model:
@@ -181,16 +182,15 @@ class Model:
         ------
         TypeError
             If an input does not hold real numbers, or strings where the model's `keras.Input` has
-            ``dtype="string"``, or is a masked array; or a layer gets numbers of
-            a type that it does not take in Keras either, as a convolution of integers.
+            ``dtype="string"``, or is a masked array; or a layer gets numbers of a type that it does
+            not take in Keras either, as a convolution of integers.
         ValueError
             If the inputs do not fit the model or each other, or the run may exceed the limits.
 
         Notes
         -----
-        Ctrl-C ends long runs at once.
-
-        Each call starts from the initial state, also of layers saved with ``stateful=True``.
+        Ctrl-C ends long runs at once. Each call starts from the initial state, also of layers that
+        were saved with ``stateful=True``.
 
         Inputs are cast to the type of the model's `keras.Input`. Between layers and in the outputs,
         numbers have the type that they have in Keras on TensorFlow, with one exception: what Keras
