@@ -11,7 +11,8 @@ import numpy as np
 
 from kspike_ref.cli import files
 from kspike_ref.layers.base import Layer
-from kspike_ref.model import Model, load_model
+from kspike_ref.loading import load_model
+from kspike_ref.model import Model
 from kspike_ref.running.graph import Node
 from kspike_ref.saved.archive import ArchiveError
 
