@@ -33,8 +33,8 @@ LEVELS = {
         "running",
         "saved",
         "summary",
-        "inspection",
         "model",
+        "loading",
         "plot nir warm_up cli",
     ),
     "kspike_tf": (
