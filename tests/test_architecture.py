@@ -44,7 +44,7 @@ LEVELS = {
         "regularizers model_energy export",
         "conversion",
         "rates",
-        "callbacks sweep",
+        "callbacks sweeping",
     ),
     "kspike_energy": (
         "config measuring.activity presentation.tables synapses",

@@ -22,6 +22,7 @@ from kspike_tf.layers import (
 )
 from kspike_tf.model_energy import ModelEnergy
 from kspike_tf.rates import RateReport, rate_report
+from kspike_tf.sweeping import Sweep, sweep
 
 __all__ = [
     "Alpha",
@@ -33,6 +34,7 @@ __all__ = [
     "RateReport",
     "SpikingActivation",
     "SpikingActivationCell",
+    "Sweep",
     "TimeFolded",
     "callbacks",
     "config",
@@ -44,6 +46,7 @@ __all__ = [
     "model_energy",
     "rate_report",
     "regularizers",
+    "sweep",
 ]
 
 
