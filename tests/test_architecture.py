@@ -34,6 +34,7 @@ LEVELS = {
         "saved",
         "summary",
         "model",
+        "loading",
         "plot nir warm_up cli",
     ),
     "kspike_tf": (
@@ -43,7 +44,7 @@ LEVELS = {
         "layers",
         "regularizers model_energy export",
         "conversion",
-        "rates",
+        "rates recording",
         "callbacks sweeping",
     ),
     "kspike_energy": (

@@ -22,6 +22,7 @@ from kspike_tf.layers import (
 )
 from kspike_tf.model_energy import ModelEnergy
 from kspike_tf.rates import RateReport, rate_report
+from kspike_tf.recording import Recording, record
 from kspike_tf.sweeping import Sweep, sweep
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "LowpassCell",
     "ModelEnergy",
     "RateReport",
+    "Recording",
     "SpikingActivation",
     "SpikingActivationCell",
     "Sweep",
@@ -45,6 +47,7 @@ __all__ = [
     "layers",
     "model_energy",
     "rate_report",
+    "record",
     "regularizers",
     "sweep",
 ]

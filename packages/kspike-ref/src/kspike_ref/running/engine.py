@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from kspike_ref.running.counts import FIELDS, Counts
 from kspike_ref.running.graph import Graph, Ref, refs
 from kspike_ref.running.inputs import Inputs
 from kspike_ref.running.interrupt import interruptible
+from kspike_ref.running.out import check_memory, reserve
 from kspike_ref.running.plan import Changed, Plan, States
 from kspike_ref.running.plans import Plans
 from kspike_ref.running.states import Streamed
@@ -108,6 +109,7 @@ class Engine:
         keep: Sequence[Ref] | None = None,
         bar: Callable[[int], Any] | None = None,
         limits: tuple[float | None, float | None] = (None, None),
+        out: Sequence[Array] = (),
     ) -> list[Array]:
         """Run the model on all examples.
 
@@ -125,6 +127,8 @@ class Engine:
             Makes a progress bar for a number of examples.
         limits : tuple
             The bytes and the operations that this run may take; None for any number.
+        out : sequence of ndarray, optional
+            Arrays of the caller to return the tensors in.
 
         Returns
         -------
@@ -146,7 +150,10 @@ class Engine:
         else:
             size = batch_size or self.budget.block_size(shapes, threads)
         ends = self.outputs if keep is None else keep
-        outputs = Outputs(count)
+        check_memory(out, inputs)
+        for array in out:
+            reserve(array)
+        outputs = Outputs(count, out)
 
         def compute(block: list[Array], first: int, last: int) -> Counts:
             cast = self.inputs.cast(block)
@@ -164,7 +171,7 @@ class Engine:
             self.counts = interruptible(run) if is_long else run()
         except LayerCallError as failure:
             raise failure.told(self.inputs.given_shapes(x)) from failure.error
-        if keep is None and not is_long and size >= count and count:
+        if keep is None and not out and not is_long and size >= count and count:
             self._remember(x, timesteps, inputs)
         return outputs.arrays
 
@@ -255,6 +262,46 @@ class Engine:
         if not is_long:
             self._remember(x, "step", inputs)
         return outputs, after
+
+    def stepwise(
+        self, x: Any, timesteps: Any, keep: Sequence[Ref]
+    ) -> tuple[int, int, Iterator[tuple[list[Array], States]]]:
+        """Return how many examples and steps inputs hold, and an iterator that runs the steps.
+
+        Parameters
+        ----------
+        x, timesteps
+            As `run` takes them.
+        keep : sequence of Ref
+            The tensors that a step yields, beside the states after it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `run` and `initial_state`.
+        """
+        inputs = self.inputs.checked(x, timesteps)
+        count, steps = self.inputs.batch(inputs), self.inputs.steps(inputs)
+        states = self.initial_state(count)
+        shapes = tuple(array.shape for array in inputs)
+        nodes = tuple(dict.fromkeys(ref.node for ref in keep))
+        self.budget.admit(shapes, count, count or None, self.num_threads(), nodes)
+
+        def run() -> Iterator[tuple[list[Array], States]]:
+            after = states
+            for t in range(steps):
+                cast = self.inputs.cast(self.inputs.at_step(inputs, t))
+                outputs: list[Array] = []
+                put = lambda made: outputs.extend(y.copy() for y in made)  # noqa: B023, E731
+                try:
+                    with limit_threads(self.num_threads()):
+                        own, after = self._plans.run(cast, keep, put, after)
+                except LayerCallError as failure:
+                    raise failure.told(self.inputs.given_shapes(x)) from failure.error
+                self.counts = self.counts + own if t else own
+                yield outputs, after
+
+        return count, steps, run()
 
     def cost(self, shape: Any, batch_size: int | None) -> Cost:
         """Return what `run` would take for inputs of some shapes, as `Model.cost` tells it."""

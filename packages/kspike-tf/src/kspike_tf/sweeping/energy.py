@@ -85,11 +85,13 @@ class Signals:
     def spikes(self, dt: float, steps: int) -> dict[str, tuple[float, int]]:
         """Return the spikes of an example and the number of neurons, by spiking layer."""
         found: dict[str, tuple[float, int]] = {}
+        examples = self.activity.examples
         for node in self.nodes:
             if node.spec.kind == SPIKING:
                 values = self.activity.profiles[node.output_ids[0]][0, :steps]
                 neurons = int(np.prod([n or 1 for n in node.outputs[0][2:]]))
-                made = float(values.sum()) * dt * self.scale * neurons
+                whole = round(float(values.sum()) * dt * self.scale * neurons * examples)
+                made = whole / examples
                 others = found.get(node.spec.name, (0.0, 0))  # of a layer that is shared
                 found[node.spec.name] = made + others[0], neurons + others[1]
         return found
