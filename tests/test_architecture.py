@@ -45,7 +45,7 @@ LEVELS = {
         "regularizers model_energy export",
         "conversion",
         "rates recording",
-        "callbacks sweep",
+        "callbacks sweeping",
     ),
     "kspike_energy": (
         "config measuring.activity presentation.tables synapses",
