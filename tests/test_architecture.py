@@ -35,7 +35,9 @@ LEVELS = {
         "summary",
         "model",
         "loading",
-        "plot nir warm_up cli",
+        "plot nir warm_up",
+        "cli",
+        "__main__",
     ),
     "kspike_tf": (
         "checks tracing config",
