@@ -29,6 +29,7 @@ LEVELS = {
         "spiking synapses activations",
         "saved.archive saved.container saved.errors saved.hdf5 saved.hdf5_messages saved.limits "
         "saved.shared saved.structure saved.text",
+        "tables",
         "layers",
         "running",
         "saved",
@@ -41,6 +42,7 @@ LEVELS = {
     ),
     "kspike_tf": (
         "checks tracing config",
+        "describing",
         "scan",
         "constraints onnx_operations",
         "layers",

@@ -17,12 +17,12 @@ from kspike_ref.running.iterating import batches_of, outputs_of
 from kspike_ref.running.out import listed
 from kspike_ref.running.recording import Recording, record
 from kspike_ref.running.threads import limit_threads
-from kspike_ref.summary import summary
+from kspike_ref.summary import Summarised
 
 State = Any  # what `initial_state` and `step` return: opaque to callers
 
 
-class Model:
+class Model(Summarised):
     """A trained model. Make one with `load_model`.
 
     Parameters
@@ -310,10 +310,6 @@ class Model:
         outputs, after = self._engine.step(x, state)
         return self._structured(outputs), after
 
-    def summary(self) -> str:
-        """Return a table of the model's layers, shapes and weights."""
-        return summary(self.name, self.nodes)
-
     @property
     def num_threads(self) -> int | None:
         """How many threads to use; None for all cores."""
@@ -329,9 +325,6 @@ class Model:
         """What the layers with products did in the last run, by name."""
         names = self._activity_names()
         return {names[i]: run for i, run in layer_runs(self._engine.counts).items()}
-
-    def __repr__(self) -> str:
-        return f"<kspike_ref.Model {self.name!r}, {len(self.layers)} layers>"
 
     def _activity_names(self) -> list[str]:
         return [
