@@ -33,7 +33,7 @@ LEVELS = {
         "layers",
         "running",
         "saved",
-        "summary",
+        "summary distributed",
         "model",
         "loading",
         "plot nir warm_up",

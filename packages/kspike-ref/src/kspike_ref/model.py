@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kspike_ref.arguments import check_names, told_options
+from kspike_ref.distributed.lazy import applied, is_lazy
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.running.batches import check_batch_size, progress_bar, shows_progress
@@ -86,7 +87,7 @@ class Model(Summarised):
 
         Parameters
         ----------
-        x : array_like, or list or dict of array_like, or iterator
+        x : array_like, or list or dict of array_like, or iterator, or dask.array.Array
             The inputs, ``(batch, time, …)``; in the model's own structure if there are several. Or
             an iterator over batches of inputs, or a dataset of ``tf.data``.
         batch_size : int, optional
@@ -109,7 +110,7 @@ class Model(Summarised):
         ndarray, or list or dict of ndarray, or iterator
             The outputs, in the model's own structure; ``out`` itself if there is one. For an
             iterator over batches, an iterator over their outputs, which reads a batch when it is
-            asked for its outputs, and holds one batch at a time.
+            asked for its outputs, and holds one batch at a time. For arrays of Dask, lazy ones.
 
         Raises
         ------
@@ -127,6 +128,9 @@ class Model(Summarised):
         Notes
         -----
         Ctrl-C ends long runs at once; part of ``out`` is written by then.
+
+        Outputs for a ``dask.array`` are in the blocks of its first axis, with the bits of one run
+        whatever these are; layers without a seed take one for all blocks (`distributed.seeded`).
 
         A batch of an iterator that is a tuple is ``(x,)``, ``(x, y)`` or ``(x, y,
         sample_weight)``, as in Keras, and its ``x`` is taken; several inputs go in a list or a
@@ -146,6 +150,10 @@ class Model(Summarised):
         shows = progress or (verbose is not None and shows_progress(verbose))
         bar, limits = progress_bar if shows else None, (max_bytes, max_operations)
         arrays = [] if out is None else listed(self._graph.outputs, out)
+        if is_lazy(x):
+            options = {"timesteps": timesteps, "batch_size": batch_size}
+            limited = {"max_bytes": max_bytes, "max_operations": max_operations}
+            return self._lazily("predict", x, out, **options, **limited)
         batches = batches_of(x)
         if batches is None:
             made = self._engine.run(x, timesteps, batch_size, None, bar, limits, arrays)
@@ -196,7 +204,7 @@ class Model(Summarised):
         Parameters
         ----------
         x : array_like, or list or dict of array_like
-            The inputs, as in `predict`.
+            The inputs, as in `predict`; those of Dask have lazy outputs here too.
         timesteps : int, optional
             As in `predict`.
         layers : iterable of str, optional
@@ -215,6 +223,9 @@ class Model(Summarised):
         ValueError
             If the inputs do not fit the model, or there is no layer of a name.
         """
+        if is_lazy(x):
+            options = {"timesteps": timesteps, "layers": layers, "batch_size": batch_size}
+            return self._lazily("activity", x, **options)
         keys = self._activity_names()
         wanted = None if layers is None else check_names("layers", layers, keys)
         batch_size = check_batch_size(batch_size)
@@ -331,6 +342,16 @@ class Model(Summarised):
             node.name if node.node_index == 0 else f"{node.name}:{node.node_index}"
             for node in self.nodes
         ]
+
+    def _lazily(self, method: str, x: Any, out: Any = None, **options: Any) -> Any:
+        if out is not None:
+            raise ValueError("out must be None for a dask.array: store the lazy output instead")
+        if self._engine.is_one_block:
+            raise ValueError(
+                "x must be in memory for this model, such as x.compute(): a layer takes time as "
+                "the first axis or joins examples. Received: a dask.array"
+            )
+        return applied(self, method, x, **options)
 
     def _structured(self, outputs: list[Any]) -> Any:
         if self._has_one_output:

@@ -44,6 +44,8 @@ class Engine:
         The operations and events of the last run.
     threads : int or None
         How many threads to use; None for as many as the caller may.
+    is_one_block : bool
+        Whether all examples must run at once.
     """
 
     def __init__(self, graph: Graph, max_bytes: float | None, max_operations: float | None) -> None:
@@ -51,11 +53,11 @@ class Engine:
         self.stream, self._no_stream = _stream(graph, axes)
         self._streamed = Streamed(graph.nodes, self.stream.carried)
         self.inputs = Inputs(graph, axes)
-        self._is_one_block = any(
+        self.is_one_block = any(
             has_time_first(node.layer) or node.layer.joins_batch for node in graph.nodes
         )
         stepped = self.stream.stepped
-        self.budget = Budget(graph, self._is_one_block, stepped, max_bytes, max_operations)
+        self.budget = Budget(graph, self.is_one_block, stepped, max_bytes, max_operations)
         tasks = tasks_of(graph, self.stream.carried, stepped)
         self._plans = Plans(tasks, self.stream.outputs)
         self.outputs = list(refs(graph.outputs))
@@ -130,7 +132,7 @@ class Engine:
         shapes = tuple(array.shape for array in inputs)
         nodes = None if keep is None else tuple(dict.fromkeys(ref.node for ref in keep))
         is_long = self.budget.admit(shapes, count, batch_size, threads, nodes, *limits)
-        if self._is_one_block:
+        if self.is_one_block:
             size = max(1, count)
         else:
             size = batch_size or self.budget.block_size(shapes, threads)
@@ -145,7 +147,7 @@ class Engine:
             put = lambda made: outputs.put(first, last, made)  # noqa: E731
             return self._plans.run(cast, ends, put)[0]
 
-        is_plain = self._is_one_block or type(x) is np.ndarray  # no memory map
+        is_plain = self.is_one_block or type(x) is np.ndarray  # no memory map
         maps = [] if is_plain else self.inputs.listed(x)
         shown = None if bar is None else bar(count)
 
