@@ -6,15 +6,13 @@ import os
 from pathlib import Path
 
 from kspike_ref import layers as layers  # enters the layers in the table
-from kspike_ref.arguments import told_options
+from kspike_ref.arguments import time_step, told_options
 from kspike_ref.layers.errors import UnsupportedLayerError
 from kspike_ref.model import Model
 from kspike_ref.running.budget import check_limit
 from kspike_ref.saved.archive import ArchiveError
-from kspike_ref.saved.build import build
-from kspike_ref.saved.config import parse
-from kspike_ref.saved.files import read_model
 from kspike_ref.saved.limits import one_load
+from kspike_ref.saved.load import load_graph
 
 
 @told_options
@@ -22,6 +20,9 @@ def load_model(
     path: str | os.PathLike[str],
     max_bytes: float | None = None,
     max_operations: float | None = None,
+    *,
+    dt: float | None = None,
+    rate_scale: float | None = None,
 ) -> Model:
     """Load a model that Keras saved, without Keras and without TensorFlow.
 
@@ -31,10 +32,14 @@ def load_model(
     Parameters
     ----------
     path : path_like
-        A ``.keras`` file of Keras 3 or 2, a folder with the same contents, or a whole-model
-        ``.h5`` file.
+        A ``.keras`` file of Keras 3 or 2, a folder of that kind, or a whole-model ``.h5`` file.
     max_bytes, max_operations : float, optional
         The most that a run may take, as `Model.cost` estimates it; a larger one is refused.
+    dt : float, optional
+        Time step in seconds for all layers that have one, neurons and filters alike, in place of
+        the saved one; time constants stay. It is what ``kspike_tf.config.set_dt`` does in Keras.
+    rate_scale : float, optional
+        Factor for firing rates. Spikes become so much smaller, so that the model stays the same.
 
     Returns
     -------
@@ -48,33 +53,28 @@ def load_model(
     ArchiveError
         If the file is damaged, hostile, or not what Keras writes.
     UnsupportedLayerError
-        If the model holds layers or options of layers that are not supported; the error lists all
-        of them.
+        If layers or options of layers are not supported; the error lists all of them.
     ValueError
-        If a limit is not positive.
+        If a limit is not positive, or ``dt`` is not, or no layer has a time step.
 
     Notes
     -----
-    Model files are treated as untrusted. Their size is limited: 32 MiB and 1,000,000 lists, objects
-    and values of JSON; 10,000 files in the archive, and no zip64 list of them; weights that expand
-    to 64 MiB or 100 times their compressed size; 10,000 layers, 10,000 applications of layers, and
-    40 levels of layers within layers; 2³¹ elements in one example of an output; 32 MiB of
-    vocabularies in files of their own, and 1,000,000 words in all; and 256 MiB of arrays whose size
-    is only in the configuration. Each byte of a weight file is read as a value or a name once. A
-    folder obeys the same limits.
+    Model files are treated as untrusted. They may hold 32 MiB and 1,000,000 lists, objects and
+    values of JSON; 10,000 files, and no zip64 list of them; weights that expand to 64 MiB or 100
+    times their compressed size; 10,000 layers, 10,000 applications of layers, 40 levels of layers
+    within layers; 2³¹ elements in one example of an output; 32 MiB of vocabularies in files of
+    their own, 1,000,000 words in all; and 256 MiB of arrays whose size is only in the
+    configuration. Each byte of a weight file is read once. A folder obeys the same limits.
     """
     check_limit("max_bytes", max_bytes)
     check_limit("max_operations", max_operations)
+    check_limit("rate_scale", rate_scale)
+    dt = None if dt is None else time_step(dt)
     place = Path(path)  # a TypeError for what is no path at all
     with one_load():
         try:
-            archive = read_model(place)
-            try:
-                graph = build(parse(archive.config, archive.by_name), archive.weights)
-            finally:
-                if archive.weights.assets is not None:
-                    archive.weights.assets.close()
-            return Model(graph, max_bytes, max_operations)
+            graph, timed = load_graph(place, dt, rate_scale)
+            model = Model(graph, max_bytes, max_operations)
         except (ArchiveError, UnsupportedLayerError, FileNotFoundError):
             raise
         except Exception as error:
@@ -82,3 +82,6 @@ def load_model(
             # error in a layer of the user's own is the cause that is shown first.
             detail = f"{type(error).__name__}: {error!s:.200}"
             raise ArchiveError(f"the model in {str(place)!r} cannot be built: {detail}") from error
+    if dt and not timed:
+        raise ValueError(f"dt must be left out: no layer has a time step. Received: dt={dt!r}")
+    return model

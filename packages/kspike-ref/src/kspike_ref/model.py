@@ -16,13 +16,14 @@ from kspike_ref.running.engine import Engine
 from kspike_ref.running.graph import Graph, Node, Ref, substitute
 from kspike_ref.running.iterating import batches_of, outputs_of
 from kspike_ref.running.out import listed
+from kspike_ref.running.recording import Recording, record
 from kspike_ref.running.threads import limit_threads
-from kspike_ref.summary import summary
+from kspike_ref.summary import Summarised
 
 State = Any  # what `initial_state` and `step` return: opaque to callers
 
 
-class Model:
+class Model(Summarised):
     """A trained model. Make one with `load_model`.
 
     Parameters
@@ -137,10 +138,9 @@ class Model:
 
         Each call starts from the initial state, also of layers saved with ``stateful=True``.
 
-        Inputs are cast to the type of the model's `keras.Input`. Between layers and in the outputs,
-        numbers have the type that they have in Keras on TensorFlow, with one exception: what Keras
-        computes in float16 or bfloat16, which NumPy lacks, is computed and returned in float32,
-        with the weights as they were saved.
+        Inputs are cast to the type of the model's `keras.Input`. Other types are those of Keras on
+        TensorFlow, with one exception: what Keras computes in float16 or bfloat16, which NumPy
+        lacks, is computed and returned in float32, with the weights as they were saved.
         """
         if not progress and batch_size is verbose is max_bytes is max_operations is out is None:
             outputs = self._engine.quick(x, timesteps)
@@ -236,6 +236,49 @@ class Model:
         made = {i: [next(arrays) for _ in own] for i, own in refs.items()}
         return {keys[i]: own if len(own) > 1 else own[0] for i, own in made.items()}
 
+    @told_options
+    def record(
+        self,
+        x: Any,
+        layers: Iterable[str] | None = None,
+        voltages: bool = True,
+        timesteps: int | None = None,
+    ) -> Recording:
+        """Run the model and record spikes, voltages and filter levels after every step.
+
+        Parameters
+        ----------
+        x : array_like, or list or dict of array_like
+            The inputs, as in `predict`.
+        layers : iterable of str, optional
+            The names of spiking layers and filters; all of them without.
+        voltages : bool
+            Whether to record voltages, which take twice the memory of float32 spikes.
+        timesteps : int, optional
+            As in `predict`.
+
+        Returns
+        -------
+        Recording
+            ``spikes``, ``voltages`` and ``levels``: arrays ``(examples, steps, *units)`` by the
+            names of layers, and ``dt``. A layer that is applied several times appears as ``name``,
+            ``name:1``, ``name:2`` …
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the inputs do not fit the model, or there is no spiking layer or filter of a name.
+        ValueError
+            If the model has neither, or does not run step by step, as `initial_state` says.
+
+        Notes
+        -----
+        All steps are in the arrays also of layers with ``return_sequences=False``. The bits are
+        those of `predict`. All examples run at once, so memory grows with their number.
+        """
+        nodes = dict(zip(self._activity_names(), self.nodes, strict=True))
+        return record(self._engine, nodes, x, timesteps, layers, voltages)
+
     def initial_state(self, batch_size: int) -> State:
         """Return the state before the first step of streaming.
 
@@ -278,10 +321,6 @@ class Model:
         outputs, after = self._engine.step(x, state)
         return self._structured(outputs), after
 
-    def summary(self) -> str:
-        """Return a table of the model's layers, shapes and weights."""
-        return summary(self.name, self.nodes)
-
     @property
     def num_threads(self) -> int | None:
         """How many threads to use; None for all cores."""
@@ -297,9 +336,6 @@ class Model:
         """What the layers with products did in the last run, by name."""
         names = self._activity_names()
         return {names[i]: run for i, run in layer_runs(self._engine.counts).items()}
-
-    def __repr__(self) -> str:
-        return f"<kspike_ref.Model {self.name!r}, {len(self.layers)} layers>"
 
     def _activity_names(self) -> list[str]:
         return [
