@@ -8,6 +8,7 @@ PUBLIC = [
     "ArchiveError",
     "Layer",
     "Model",
+    "Recording",
     "StatefulLayer",
     "UnsupportedLayerError",
     "alpha",

@@ -13,8 +13,10 @@ PUBLIC = [
     "LowpassCell",
     "ModelEnergy",
     "RateReport",
+    "Recording",
     "SpikingActivation",
     "SpikingActivationCell",
+    "Sweep",
     "TimeFolded",
     "callbacks",
     "config",
@@ -25,7 +27,9 @@ PUBLIC = [
     "layers",
     "model_energy",
     "rate_report",
+    "record",
     "regularizers",
+    "sweep",
 ]
 
 SEQUENCE = {

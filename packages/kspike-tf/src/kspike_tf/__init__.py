@@ -22,6 +22,8 @@ from kspike_tf.layers import (
 )
 from kspike_tf.model_energy import ModelEnergy
 from kspike_tf.rates import RateReport, rate_report
+from kspike_tf.recording import Recording, record
+from kspike_tf.sweeping import Sweep, sweep
 
 __all__ = [
     "Alpha",
@@ -31,8 +33,10 @@ __all__ = [
     "LowpassCell",
     "ModelEnergy",
     "RateReport",
+    "Recording",
     "SpikingActivation",
     "SpikingActivationCell",
+    "Sweep",
     "TimeFolded",
     "callbacks",
     "config",
@@ -43,7 +47,9 @@ __all__ = [
     "layers",
     "model_energy",
     "rate_report",
+    "record",
     "regularizers",
+    "sweep",
 ]
 
 
