@@ -40,7 +40,7 @@ def read_dt(value: Any) -> float:
     Returns
     -------
     float
-        Seconds, rounded to float32, as the layers do it in every precision.
+        Seconds.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def read_dt(value: Any) -> float:
         raise ArchiveError(
             f"dt must be positive and finite, from 1.2e-38 to 1e30 s. Received: {value!r}"
         )
-    return float(np.float32(seconds))
+    return float(seconds)
 
 
 class SpikingCell(Cell):
@@ -68,7 +68,9 @@ class SpikingCell(Cell):
     is_owned = False  # by a layer, which loads what the cell carries
 
     def setup(self) -> None:
-        self.dt = read_dt(self.config.get("dt"))
+        seconds = read_dt(self.config.get("dt"))
+        # As in kspike_tf, so that a number and a float32 variable give the same outputs.
+        self.dt = seconds if self.dtype == np.float64 else float(np.float32(seconds))
         size = self.config.get("size", 1)
         self.size = tuple(size) if isinstance(size, list) else (size,)
         if not all(type(n) is int and n >= 0 for n in self.size):
