@@ -67,6 +67,13 @@ class SpikingCell(Cell):
 
     is_owned = False  # by a layer, which loads what the cell carries
 
+    def carried(self, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
+        """Return the layers that the cell carries, as `parts` does."""
+        return []
+
+    def parts(self, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
+        return [] if self.is_owned else self.carried(shape)
+
     def setup(self) -> None:
         seconds = read_dt(self.config.get("dt"))
         # As in kspike_tf, so that a number and a float32 variable give the same outputs.
@@ -136,8 +143,8 @@ class SpikingActivationCell(SpikingCell):
         self.seed = seed
         self.dynamics = SpikingDynamics(self.dt, self.dtype)
 
-    def parts(self, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
-        return [] if self.is_owned else activation_parts(self.function, shape)
+    def carried(self, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
+        return activation_parts(self.function, shape)
 
     def initial(self, batch: int, shape: Shape) -> list[Array]:
         if self.seed is None:
