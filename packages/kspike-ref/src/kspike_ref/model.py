@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kspike_ref.arguments import check_names, told_options
-from kspike_ref.distributed.lazy import applied, is_lazy
+from kspike_ref.distributed.lazy import applied, check_lazy, is_lazy
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.running.batches import check_batch_size, progress_bar, shows_progress
@@ -344,13 +344,7 @@ class Model(Summarised):
         ]
 
     def _lazily(self, method: str, x: Any, out: Any = None, **options: Any) -> Any:
-        if out is not None:
-            raise ValueError("out must be None for a dask.array: store the lazy output instead")
-        if self._engine.is_one_block:
-            raise ValueError(
-                "x must be in memory for this model, such as x.compute(): a layer takes time as "
-                "the first axis or joins examples. Received: a dask.array"
-            )
+        check_lazy(out, self._engine.is_one_block)
         return applied(self, method, x, **options)
 
     def _structured(self, outputs: list[Any]) -> Any:

@@ -20,6 +20,17 @@ def is_lazy(x: Any) -> bool:
     return "dask.array" in sys.modules and _holds_dask(x)
 
 
+def check_lazy(out: Any, is_one_block: bool) -> None:
+    """Raise `ValueError` where a run on arrays of Dask has ``out``, or cannot be cut into blocks."""
+    if out is not None:
+        raise ValueError("out must be None for a dask.array: store the lazy output instead")
+    if is_one_block:
+        raise ValueError(
+            "x must be in memory for this model, such as x.compute(): a layer takes time as the "
+            "first axis or joins examples. Received: a dask.array"
+        )
+
+
 def _holds_dask(x: Any) -> bool:
     if isinstance(x, Mapping):
         x = list(x.values())
