@@ -29,10 +29,11 @@ LEVELS = {
         "spiking synapses activations",
         "saved.archive saved.container saved.errors saved.hdf5 saved.hdf5_messages saved.limits "
         "saved.shared saved.structure saved.text",
+        "tables",
         "layers",
         "running",
         "saved",
-        "summary",
+        "summary distributed",
         "model",
         "loading",
         "plot nir warm_up",
@@ -41,13 +42,14 @@ LEVELS = {
     ),
     "kspike_tf": (
         "checks tracing config",
+        "describing",
         "scan",
         "constraints onnx_operations",
         "layers",
         "regularizers model_energy export",
         "conversion",
         "rates recording",
-        "callbacks sweep",
+        "callbacks sweeping",
     ),
     "kspike_energy": (
         "config measuring.activity presentation.tables synapses",

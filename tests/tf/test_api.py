@@ -16,6 +16,7 @@ PUBLIC = [
     "Recording",
     "SpikingActivation",
     "SpikingActivationCell",
+    "Sweep",
     "TimeFolded",
     "callbacks",
     "config",
@@ -28,6 +29,7 @@ PUBLIC = [
     "rate_report",
     "record",
     "regularizers",
+    "sweep",
 ]
 
 SEQUENCE = {

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kspike_ref.arguments import check_names, told_options
+from kspike_ref.distributed.lazy import applied, check_lazy, is_lazy
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.running.batches import check_batch_size, progress_bar, shows_progress
@@ -17,12 +18,12 @@ from kspike_ref.running.iterating import batches_of, outputs_of
 from kspike_ref.running.out import listed
 from kspike_ref.running.recording import Recording, record
 from kspike_ref.running.threads import limit_threads
-from kspike_ref.summary import summary
+from kspike_ref.summary import Summarised
 
 State = Any  # what `initial_state` and `step` return: opaque to callers
 
 
-class Model:
+class Model(Summarised):
     """A trained model. Make one with `load_model`.
 
     Parameters
@@ -86,7 +87,7 @@ class Model:
 
         Parameters
         ----------
-        x : array_like, or list or dict of array_like, or iterator
+        x : array_like, or list or dict of array_like, or iterator, or dask.array.Array
             The inputs, ``(batch, time, …)``; in the model's own structure if there are several. Or
             an iterator over batches of inputs, or a dataset of ``tf.data``.
         batch_size : int, optional
@@ -109,7 +110,7 @@ class Model:
         ndarray, or list or dict of ndarray, or iterator
             The outputs, in the model's own structure; ``out`` itself if there is one. For an
             iterator over batches, an iterator over their outputs, which reads a batch when it is
-            asked for its outputs, and holds one batch at a time.
+            asked for its outputs, and holds one batch at a time. For arrays of Dask, lazy ones.
 
         Raises
         ------
@@ -127,6 +128,9 @@ class Model:
         Notes
         -----
         Ctrl-C ends long runs at once; part of ``out`` is written by then.
+
+        Outputs for a ``dask.array`` are in the blocks of its first axis, with the bits of one run
+        whatever these are; layers without a seed take one for all blocks (`distributed.seeded`).
 
         A batch of an iterator that is a tuple is ``(x,)``, ``(x, y)`` or ``(x, y,
         sample_weight)``, as in Keras, and its ``x`` is taken; several inputs go in a list or a
@@ -146,6 +150,10 @@ class Model:
         shows = progress or (verbose is not None and shows_progress(verbose))
         bar, limits = progress_bar if shows else None, (max_bytes, max_operations)
         arrays = [] if out is None else listed(self._graph.outputs, out)
+        if is_lazy(x):
+            options = {"timesteps": timesteps, "batch_size": batch_size}
+            limited = {"max_bytes": max_bytes, "max_operations": max_operations}
+            return self._lazily("predict", x, out, **options, **limited)
         batches = batches_of(x)
         if batches is None:
             made = self._engine.run(x, timesteps, batch_size, None, bar, limits, arrays)
@@ -196,7 +204,7 @@ class Model:
         Parameters
         ----------
         x : array_like, or list or dict of array_like
-            The inputs, as in `predict`.
+            The inputs, as in `predict`; those of Dask have lazy outputs here too.
         timesteps : int, optional
             As in `predict`.
         layers : iterable of str, optional
@@ -215,6 +223,9 @@ class Model:
         ValueError
             If the inputs do not fit the model, or there is no layer of a name.
         """
+        if is_lazy(x):
+            options = {"timesteps": timesteps, "layers": layers, "batch_size": batch_size}
+            return self._lazily("activity", x, **options)
         keys = self._activity_names()
         wanted = None if layers is None else check_names("layers", layers, keys)
         batch_size = check_batch_size(batch_size)
@@ -310,10 +321,6 @@ class Model:
         outputs, after = self._engine.step(x, state)
         return self._structured(outputs), after
 
-    def summary(self) -> str:
-        """Return a table of the model's layers, shapes and weights."""
-        return summary(self.name, self.nodes)
-
     @property
     def num_threads(self) -> int | None:
         """How many threads to use; None for all cores."""
@@ -330,14 +337,15 @@ class Model:
         names = self._activity_names()
         return {names[i]: run for i, run in layer_runs(self._engine.counts).items()}
 
-    def __repr__(self) -> str:
-        return f"<kspike_ref.Model {self.name!r}, {len(self.layers)} layers>"
-
     def _activity_names(self) -> list[str]:
         return [
             node.name if node.node_index == 0 else f"{node.name}:{node.node_index}"
             for node in self.nodes
         ]
+
+    def _lazily(self, method: str, x: Any, out: Any = None, **options: Any) -> Any:
+        check_lazy(out, self._engine.is_one_block)
+        return applied(self, method, x, **options)
 
     def _structured(self, outputs: list[Any]) -> Any:
         if self._has_one_output:

@@ -23,6 +23,7 @@ from kspike_tf.layers import (
 from kspike_tf.model_energy import ModelEnergy
 from kspike_tf.rates import RateReport, rate_report
 from kspike_tf.recording import Recording, record
+from kspike_tf.sweeping import Sweep, sweep
 
 __all__ = [
     "Alpha",
@@ -35,6 +36,7 @@ __all__ = [
     "Recording",
     "SpikingActivation",
     "SpikingActivationCell",
+    "Sweep",
     "TimeFolded",
     "callbacks",
     "config",
@@ -47,6 +49,7 @@ __all__ = [
     "rate_report",
     "record",
     "regularizers",
+    "sweep",
 ]
 
 

@@ -64,7 +64,7 @@ def info(model_file: options.ModelFile, as_json: options.Json = False) -> None:
     facts["runs step by step"] = _streams(model)
     rows = [(one["name"], one["dt"], one["tau"], one["seed"]) for one in layers if "dt" in one]
     tables = [Table(("layer", "dt [s]", "tau [s]", "seed"), rows)] if rows else []
-    show(result, as_json, model.summary(), facts, *tables)
+    show(result, as_json, str(model), facts, *tables)
 
 
 def warm_up(

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kspike_ref.arguments import time_step, told_options
-from kspike_ref.plot.look import COLORS, label_time, legend_above, numbers, panels, seconds, times
+from kspike_ref.plot.look import COLORS, label_time, legend_above, numbers, panels, times
 from kspike_ref.synapses import alpha, lowpass
+from kspike_ref.tables import seconds
 
 _FILTERS = {"lowpass": lowpass, "alpha": alpha}
 _RESPONSES = ("impulse", "step")

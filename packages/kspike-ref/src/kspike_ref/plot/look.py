@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from kspike_ref.tables import seconds
+
 #: Colours that people with any kind of colour vision tell apart, in their order of use.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
 
@@ -163,14 +165,6 @@ def series(name: str, values: Any) -> dict[str, Any]:
     if not values:
         raise ValueError(f"{name} must hold an array. Received: an empty dictionary")
     return {str(key): value for key, value in values.items()}
-
-
-def seconds(value: float) -> str:
-    """Return a time with a unit, such as ``"5 ms"``."""
-    for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs")):
-        if value * factor >= 1:
-            return f"{value * factor:.4g} {unit}"
-    return f"{value * 1e9:.4g} ns"
 
 
 def times(steps: int, dt: float) -> tuple[np.ndarray[Any, Any], str]:

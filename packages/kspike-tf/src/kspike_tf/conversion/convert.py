@@ -70,6 +70,12 @@ class Conversion:
     def __str__(self) -> str:
         return str(self.report)
 
+    def __repr__(self) -> str:
+        return f"<Conversion model={self.model.name!r}, report={self.report!r}>"
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
+
 
 def convert(
     model: keras.Model,

@@ -7,6 +7,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+from kspike_tf.describing import as_html, seconds
+
 
 @dataclasses.dataclass(frozen=True)
 class LayerReport:
@@ -86,7 +88,20 @@ class ConversionReport:
     def __str__(self) -> str:
         return "\n".join([*self._table(), *self._remarks()])
 
+    def __repr__(self) -> str:
+        same = "" if self.agreement is None else f", {_agreeing(self.agreement)}"
+        return (
+            f"<ConversionReport of {len(self.layers)} spiking layers: after {self.timesteps} steps "
+            f"({seconds(self.timesteps * self.dt)}), outputs off by {self.output_error:.1%}{same}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return as_html(self._rows(), "Conversion", self._remarks())
+
     def _table(self) -> list[str]:
+        return aligned(self._rows())
+
+    def _rows(self) -> list[tuple[str, ...]]:
         rows = [("layer", "Hz per unit", "mean rate", "correlation", "error")]
         rows += [
             (
@@ -98,7 +113,7 @@ class ConversionReport:
             )
             for layer in self.layers
         ]
-        return aligned(rows)
+        return rows
 
     def _remarks(self) -> list[str]:
         lines = [f"{name}: {outcome}" for name, outcome in self.normalisation.items()]
