@@ -59,8 +59,8 @@ class Engine:
         stepped = self.stream.stepped
         self.budget = Budget(graph, self.is_one_block, stepped, max_bytes, max_operations)
         tasks = tasks_of(graph, self.stream.carried, stepped)
-        self._plans = Plans(tasks, self.stream.outputs)
         self.outputs = list(refs(graph.outputs))
+        self._plans = Plans(tasks, dict(zip(self.outputs, self.stream.outputs, strict=False)))
         self.counts: Counts = np.zeros((0, FIELDS), np.int64)
         self.threads: int | None = None
 

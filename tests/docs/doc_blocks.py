@@ -1,9 +1,9 @@
 """Code blocks of Markdown pages, and a process that runs those of a page.
 
 A Python block may be followed by one with the title "Output", with the text that it prints; "For
-example", the same where it depends on the machine; or "Error", with the error that it ends in. A block with the title "A new process" runs in
-one that has imported nothing.
-``python tests/docs/blocks.py PAGE ...`` runs pages and writes these texts anew.
+example", the same where it depends on the machine; or "Error", with the error that it ends in. A
+block with the title "A new process" runs in one that has imported nothing.
+``python tests/docs/doc_blocks.py PAGE ...`` runs pages and writes these texts anew.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import tempfile
 import textwrap
 import traceback
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +55,7 @@ def blocks(page: str) -> list[Block]:
         Block(
             found["language"],
             found["title"] or "",
-            textwrap.dedent(found["text"]),
+            textwrap.dedent(found["text"]) if found["indent"] else found["text"],
             *found.span("text"),
         )
         for found in FENCE.finditer(page)
@@ -110,7 +111,7 @@ def with_outcomes(page: str) -> list[tuple[Block, Block | None]]:
     every = [*blocks(page), None]
     return [
         (block, after if after and after.title in OUTCOMES else None)
-        for block, after in zip(every, every[1:], strict=False)
+        for block, after in pairwise(every)
         if block is not None and block.language == "python"
     ]
 
