@@ -47,7 +47,8 @@ LEVELS = {
         "callbacks sweep",
     ),
     "kspike_energy": (
-        "config measuring.activity presentation.tables presentation.units storage synapses",
+        "config measuring.activity storage synapses "
+        "presentation.dots presentation.tables presentation.units",
         "checks",
         "quantised",
         "presentation.comparison_data",
