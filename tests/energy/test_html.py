@@ -70,7 +70,8 @@ def test_content(page, energy):
     assert "NOT COUNTED: nobody knows" in text
     assert "more than one event per element and step" in text
     assert "By operations alone: loihi" in text
-    assert "@article{davies2018," in text
+    for entry in ("@article{davies2018,", "@inproceedings{lemaire2022,", "@misc{yan2024,"):
+        assert entry in text
     assert "timesteps_from" in text
     assert "Lemaire" in text
     assert text.count("Break-even with cpu") == 1
@@ -119,7 +120,7 @@ def test_scale():
     assert scale.place(0.0) is None
     assert [tick.label for tick in scale.ticks] == ["1 µJ", "10 µJ", "100 µJ", "1 mJ"]
     assert [tick.anchor for tick in scale.ticks] == ["start", "middle", "middle", "end"]
-    assert len(Scale.over([1e-15, 1e3]).ticks) <= 6
+    assert len(Scale.over([1e-15, 1e3]).ticks) <= 5
     assert Scale.over([1.0]) == Scale(0, 1)
     assert Scale.over([]) == Scale(-1, 0)
 

@@ -8,7 +8,7 @@ from kspike_energy.presentation.units import si
 
 __all__ = ["Scale", "Tick"]
 
-_MOST_TICKS = 6
+_MOST_TICKS = 5  # more of them would overlap on a telephone
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Scale:
 
     @property
     def ticks(self) -> list[Tick]:
-        """Labels at whole decades, at most six of them."""
+        """Labels at whole decades, at most five of them."""
         step = math.ceil((self.last - self.first) / (_MOST_TICKS - 1))
         ticks = []
         for power in range(self.first, self.last + 1, step):

@@ -21,6 +21,7 @@ from kspike_energy.presentation.comparison_text import (
 from kspike_energy.presentation.dots import Scale
 from kspike_energy.presentation.notes import notes, warning_notes
 from kspike_energy.presentation.units import si, si_range
+from kspike_energy.quantised import SOURCE
 
 __all__ = ["html_report"]
 
@@ -75,6 +76,7 @@ def _content(estimate: Estimate, devices: Sequence[Device]) -> dict[str, Any]:
     """Return everything that the template shows."""
     comparison = compare_devices(estimate, devices, devices[0])
     network = estimate.network
+    sources = [device.source for device in devices] + ([SOURCE] if comparison.layers else [])
     found = warning_notes(estimate, devices)
     counts = f"{network.connections:,} connections and {network.neurons:,} unit updates per step"
     return {
@@ -89,7 +91,7 @@ def _content(estimate: Estimate, devices: Sequence[Device]) -> dict[str, Any]:
         "notes": [note for note in notes(estimate, devices) if note not in found],
         "assumptions": {key: str(value) for key, value in estimate.assumptions().items()},
         "sources": devices,
-        "bibtex": bibtex_entries(device.source for device in devices),
+        "bibtex": bibtex_entries(sources),
     }
 
 

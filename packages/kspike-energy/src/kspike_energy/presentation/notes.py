@@ -57,11 +57,13 @@ def notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
     if memory:
         found.append(_memory_note(estimate, memory))
     found.append(_counting_note(estimate))
-    if len(fitted) + len(memory) == len(devices) > 0:
+    bare = [device.name for device in devices if device.model == "operations"]
+    if devices and not bare:
         return found
+    mixed = f"{', '.join(bare)}: only" if len(bare) < len(devices) else "Only"
     return [
         *found,
-        "Only arithmetic is estimated. Moving data, memory, static power and overhead are left "
+        f"{mixed} arithmetic is estimated. Moving data, memory, static power and overhead are left "
         "out, and are often the larger part.",
     ]
 
