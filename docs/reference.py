@@ -26,7 +26,7 @@ class MethodsFromFunctions(griffe.Extension):
     def _replace(self, cls: griffe.Class) -> None:
         for name, member in list(cls.members.items()):
             found = ALIAS.match(str(member.value)) if member.is_attribute and member.value else None
-            place = (found[2] or "").split(".")[:-1] + [found[3]] if found else [""]
+            place = [*(found[2] or "").split(".")[:-1], found[3]] if found else [""]
             if place[0] not in cls.module.members:
                 continue
             target = cls.module

@@ -9,6 +9,7 @@ PUBLIC = [
     "Alpha",
     "AlphaCell",
     "Conversion",
+    "FewSpikesWarning",
     "Lowpass",
     "LowpassCell",
     "ModelEnergy",
@@ -16,6 +17,7 @@ PUBLIC = [
     "Recording",
     "SpikingActivation",
     "SpikingActivationCell",
+    "Sweep",
     "TimeFolded",
     "callbacks",
     "config",
@@ -28,6 +30,7 @@ PUBLIC = [
     "rate_report",
     "record",
     "regularizers",
+    "sweep",
 ]
 
 SEQUENCE = {

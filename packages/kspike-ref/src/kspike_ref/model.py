@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from kspike_ref.arguments import check_names, told_options
+from kspike_ref.distributed.lazy import applied, check_lazy, is_lazy
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.running.batches import check_batch_size, progress_bar, shows_progress
@@ -13,7 +15,7 @@ from kspike_ref.running.cost import Cost
 from kspike_ref.running.counts import LayerRun, layer_runs
 from kspike_ref.running.engine import Engine
 from kspike_ref.running.graph import Graph, Node, Ref, substitute
-from kspike_ref.running.iterating import batches_of, outputs_of
+from kspike_ref.running.iterating import batches_of, outputs_of, refuse_out
 from kspike_ref.running.out import listed
 from kspike_ref.running.recording import Recording, record
 from kspike_ref.running.threads import limit_threads
@@ -86,7 +88,7 @@ class Model(Summarised):
 
         Parameters
         ----------
-        x : array_like, or list or dict of array_like, or iterator
+        x : array_like, or list or dict of array_like, or iterator, or dask.array.Array
             The inputs, ``(batch, time, …)``; in the model's own structure if there are several. Or
             an iterator over batches of inputs, or a dataset of ``tf.data``.
         batch_size : int, optional
@@ -109,17 +111,17 @@ class Model(Summarised):
         ndarray, or list or dict of ndarray, or iterator
             The outputs, in the model's own structure; ``out`` itself if there is one. For an
             iterator over batches, an iterator over their outputs, which reads a batch when it is
-            asked for its outputs, and holds one batch at a time.
+            asked for its outputs, and holds one batch at a time. For arrays of Dask, lazy ones.
 
         Raises
         ------
         TypeError
             If an input does not hold real numbers, or strings where the model's `keras.Input` has
-            ``dtype="string"``, or is a masked array; or a layer gets numbers of
-            a type that it does not take in Keras either, as a convolution of integers. If ``out``
-            is not what the outputs are, in structure or type.
+            ``dtype="string"``, or is a masked array; or a layer gets numbers of a type that it
+            does not take in Keras either, as a convolution of integers; or ``out`` is not what the
+            outputs are, in structure or type.
         ValueError
-            If the inputs do not fit the model or each other, or the run may exceed the limits. If
+            If the inputs do not fit the model or each other; the run may exceed the limits; or
             ``out`` has another shape, is read-only, or shares memory with ``x``.
         OSError
             If ``out`` is a memory map, and the disk has no room for its file.
@@ -128,9 +130,10 @@ class Model(Summarised):
         -----
         Ctrl-C ends long runs at once; part of ``out`` is written by then.
 
-        A batch of an iterator that is a tuple is ``(x,)``, ``(x, y)`` or ``(x, y,
-        sample_weight)``, as in Keras, and its ``x`` is taken; several inputs go in a list or a
-        dict.
+        Outputs for a ``dask.array`` are in the blocks of its first axis, with the bits of one run
+        whatever these are; layers without a seed take one for all blocks (`distributed.seeded`).
+
+        A batch that is a tuple is ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``, as in Keras.
 
         Each call starts from the initial state, also of layers saved with ``stateful=True``.
 
@@ -145,19 +148,16 @@ class Model(Summarised):
         batch_size = check_batch_size(batch_size)
         shows = progress or (verbose is not None and shows_progress(verbose))
         bar, limits = progress_bar if shows else None, (max_bytes, max_operations)
+        options: dict[str, Any] = {"max_bytes": max_bytes, "max_operations": max_operations}
+        options |= {"timesteps": timesteps, "batch_size": batch_size}
+        if is_lazy(x):
+            return self._lazily("predict", x, out, **options)
+        if (batches := batches_of(x)) is not None:
+            refuse_out(out)
+            return outputs_of(partial(self.predict, **options), batches, bar and bar(None))
         arrays = [] if out is None else listed(self._graph.outputs, out)
-        batches = batches_of(x)
-        if batches is None:
-            made = self._engine.run(x, timesteps, batch_size, None, bar, limits, arrays)
-            return self._structured(made) if out is None else out
-        if arrays:
-            raise ValueError("out must be None for an iterator: its outputs come batch by batch")
-
-        def run(batch: Any) -> Any:
-            made = self._engine.run(batch, timesteps, batch_size, limits=limits)
-            return self._structured(made)
-
-        return outputs_of(run, batches, bar and bar(None))
+        made = self._engine.run(x, timesteps, batch_size, None, bar, limits, arrays)
+        return self._structured(made) if out is None else out
 
     def __call__(self, x: Any, training: bool = False) -> Any:
         """Run the model, as `predict` does; ``training`` must not be True (`ValueError`)."""
@@ -196,7 +196,7 @@ class Model(Summarised):
         Parameters
         ----------
         x : array_like, or list or dict of array_like
-            The inputs, as in `predict`.
+            The inputs, as in `predict`; those of Dask have lazy outputs here too.
         timesteps : int, optional
             As in `predict`.
         layers : iterable of str, optional
@@ -215,6 +215,9 @@ class Model(Summarised):
         ValueError
             If the inputs do not fit the model, or there is no layer of a name.
         """
+        if is_lazy(x):
+            options = {"timesteps": timesteps, "layers": layers, "batch_size": batch_size}
+            return self._lazily("activity", x, **options)
         keys = self._activity_names()
         wanted = None if layers is None else check_names("layers", layers, keys)
         batch_size = check_batch_size(batch_size)
@@ -331,6 +334,10 @@ class Model(Summarised):
             node.name if node.node_index == 0 else f"{node.name}:{node.node_index}"
             for node in self.nodes
         ]
+
+    def _lazily(self, method: str, x: Any, out: Any = None, **options: Any) -> Any:
+        check_lazy(out, self._engine.is_one_block)
+        return applied(self, method, x, **options)
 
     def _structured(self, outputs: list[Any]) -> Any:
         if self._has_one_output:

@@ -10,7 +10,7 @@ from kspike_tf import (
     regularizers,
 )
 from kspike_tf.config import default
-from kspike_tf.conversion import Conversion, convert
+from kspike_tf.conversion import Conversion, FewSpikesWarning, convert
 from kspike_tf.layers import (
     Alpha,
     AlphaCell,
@@ -23,11 +23,13 @@ from kspike_tf.layers import (
 from kspike_tf.model_energy import ModelEnergy
 from kspike_tf.rates import RateReport, rate_report
 from kspike_tf.recording import Recording, record
+from kspike_tf.sweeping import Sweep, sweep
 
 __all__ = [
     "Alpha",
     "AlphaCell",
     "Conversion",
+    "FewSpikesWarning",
     "Lowpass",
     "LowpassCell",
     "ModelEnergy",
@@ -35,6 +37,7 @@ __all__ = [
     "Recording",
     "SpikingActivation",
     "SpikingActivationCell",
+    "Sweep",
     "TimeFolded",
     "callbacks",
     "config",
@@ -47,6 +50,7 @@ __all__ = [
     "rate_report",
     "record",
     "regularizers",
+    "sweep",
 ]
 
 

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-import kspike_ref
 from kspike_ref.cli import benching, energies, figures, inspecting, running
 from kspike_ref.layers.errors import UnsupportedLayerError
 from kspike_ref.saved.archive import ArchiveError
@@ -40,7 +39,7 @@ app.command("doctor")(inspecting.doctor)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"kspike {kspike_ref.__version__}")
+        typer.echo(f"kspike {inspecting.package_version('kspike-ref')}")
         raise typer.Exit
 
 

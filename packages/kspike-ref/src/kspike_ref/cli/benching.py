@@ -40,43 +40,51 @@ def bench(
     start = time.perf_counter()
     model = inputs.open_model(model_file, threads)
     loading = time.perf_counter() - start
-    one, many = (random_inputs(model, n, timesteps) for n in (1, batch_size))
     with waiting("measuring"):
-        times = {
-            "predict, 1 example": (1, _times(lambda: model.predict(one), seconds)),
-            f"predict, {batch_size} examples": (
-                batch_size,
-                _times(lambda: model.predict(many), seconds),
-            ),
-        }
-        step = _one_step(model, one)
-        if step is not None:
-            times["step, 1 example"] = (1, _times(step, seconds))
-    records = [
-        {
-            "call": name,
-            "calls": len(taken),
-            "median_ms": float(np.median(taken)) * 1e3,
-            "p90_ms": float(np.quantile(taken, 0.9)) * 1e3,
-            "examples_per_second": count / float(np.median(taken)),
-        }
-        for name, (count, taken) in times.items()
-    ]
+        records = _measurements(model, batch_size, timesteps, seconds)
+    steps = timesteps if inputs.has_time(model) else None
     result: dict[str, Any] = {
         "model": model.name,
         "threads": threads or cores(),
-        "timesteps": timesteps,
+        "timesteps": steps,
         "load_seconds": loading,
         "measurements": records,
     }
     rows = [(r["call"], r["calls"], r["median_ms"], r["p90_ms"], r["examples_per_second"])
             for r in records]  # fmt: skip
     header = ("call", "calls", "median [ms]", "90 % within [ms]", "examples/s")
-    facts = {
-        "model": model.name, "threads": result["threads"], "time steps": timesteps,
-        "loaded in": f"{loading:.3g} s",
-    }  # fmt: skip
+    facts = {"model": model.name, "threads": result["threads"]}
+    facts |= {} if steps is None else {"time steps": steps}
+    facts["loaded in"] = f"{loading:.3g} s"
     show(result, as_json, facts, Table(header, rows))
+
+
+def _measurements(
+    model: Model, batch_size: int, timesteps: int, seconds: float
+) -> list[dict[str, Any]]:
+    """Return the times of every way to run a model, as plain data."""
+    one, many = (random_inputs(model, n, timesteps) for n in (1, batch_size))
+    calls: list[tuple[str, int, Callable[[], Any]]] = [
+        ("predict, 1 example", 1, lambda: model.predict(one)),
+        (f"predict, {batch_size} examples", batch_size, lambda: model.predict(many)),
+    ]
+    step = _one_step(model, one)
+    if step is not None:
+        calls.append(("step, 1 example", 1, step))
+    records = []
+    for name, count, call in calls:
+        taken = _times(call, seconds)
+        median = float(np.median(taken))
+        records.append(
+            {
+                "call": name,
+                "calls": len(taken),
+                "median_ms": median * 1e3,
+                "p90_ms": float(np.quantile(taken, 0.9)) * 1e3,
+                "examples_per_second": count / median,
+            }
+        )
+    return records
 
 
 def random_inputs(model: Model, count: int, timesteps: int) -> Any:

@@ -14,7 +14,7 @@ from kspike_ref.cli.output import check_writable, replacing, show, waiting
 from kspike_ref.model import Model
 
 _DEFAULTS = 6  # devices: those of KerasSpiking
-_NEEDED = "kspike energy needs the package kspike-energy: pip install kspike-energy"
+_NEEDED = "kspike energy needs kspike-energy: pip install kspike-energy"
 
 
 def device_names(incomplete: str) -> list[str]:
@@ -69,20 +69,21 @@ def energy(
         show({}, False, write(names, timesteps))
         return
     result = estimate.to_dict(names, timesteps)
-    comparison = estimate.compare(names, timesteps, baseline=names[0])
+    comparison = estimate.compare(names, timesteps)
     notes = [] if data else ["Spiking devices need firing rates: measure them with --data FILE."]
     if html is not None:
         notes.append(f"written to {html}")
     show(result, as_json, str(comparison), *notes)
 
 
-def _example_data(model: Model, names: list[str], timesteps: int | None, divide: float | None) -> Any:
+def _example_data(
+    model: Model, names: list[str], timesteps: int | None, divide: float | None
+) -> Any:
     """Read data, and show what has no time axis for a number of steps, as the model needs it."""
-    shapes = [node.output_shapes[0] for node in inputs.input_nodes(model)]
-    has_time = all(len(shape) > 2 and shape[1] is None for shape in shapes)  # noqa: PLR2004
-    steps = timesteps if has_time else None
+    steps = timesteps if inputs.has_time(model) else None
     x = inputs.read_inputs(model, names, steps, divide)
-    if steps is None or not isinstance(x, np.ndarray) or x.ndim != len(shapes[0]) - 1:
+    axes = len(inputs.input_nodes(model)[0].output_shapes[0])
+    if steps is None or not isinstance(x, np.ndarray) or x.ndim != axes - 1:
         return x
     return np.broadcast_to(x[:, np.newaxis], (len(x), steps, *x.shape[1:]))
 

@@ -48,9 +48,7 @@ def read_array(name: str) -> Array | dict[str, Array]:
     if suffix == ".csv":
         return _read_csv(path)
     try:
-        with path.open("rb") as file:
-            if not file.read(8).startswith(_STARTS[suffix]):
-                raise ValueError(f"it is not a {suffix} file")
+        _check_start(path, suffix)
         if suffix == ".npy":
             array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
             return array
@@ -64,7 +62,7 @@ def one_array(name: str) -> Array:
     """Read a file that holds one array, as `read_array` does."""
     found = read_array(name)
     if isinstance(found, dict):
-        raise ValueError(
+        raise ValueError(  # noqa: TRY004 (the file is wrong, not a type)
             f"{name}: holds {', '.join(found)}: name one of them, as {name}:{next(iter(found))}"
         )
     return found
@@ -140,11 +138,19 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
         raise ValueError(f"{path}: an array of shape {first.shape} needs a .npy or .npz file")
     with replacing(path) as beside:
         if suffix == ".npz":
-            np.savez(beside, **arrays)
+            _write_archive(beside, arrays)
         elif suffix == ".npy":
             np.save(beside, first, allow_pickle=False)
         else:
             np.savetxt(beside, first, delimiter=",", fmt="%.9g")
+
+
+def _write_archive(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write what `numpy.savez` writes; that takes no arrays named ``file``."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def _split(name: str) -> tuple[Path, str | None]:
@@ -153,6 +159,12 @@ def _split(name: str) -> tuple[Path, str | None]:
     if colon and start.lower().endswith(".npz") and not Path(name).exists():
         return Path(start), key
     return Path(name), None
+
+
+def _check_start(path: Path, suffix: str) -> None:
+    with path.open("rb") as file:
+        if not file.read(8).startswith(_STARTS[suffix]):
+            raise ValueError(f"it is not a {suffix} file")
 
 
 def _from_archive(archive: Any, key: str | None) -> Array | dict[str, Array]:

@@ -41,6 +41,12 @@ def input_nodes(model: Model) -> list[Node]:
     return [node for node in model.nodes if not node.inputs and node.name in model.inputs]
 
 
+def has_time(model: Model) -> bool:
+    """Return whether all inputs have a time axis of any length."""
+    shapes = [node.output_shapes[0] for node in input_nodes(model)]
+    return all(len(shape) > 2 and shape[1] is None for shape in shapes)
+
+
 def is_spiking(layer: Layer) -> bool:
     """Return whether a layer puts out spikes, whose mean is a firing rate in Hz."""
     cell = layer.config.get("cell")
@@ -115,7 +121,9 @@ def _ends(outputs: Any) -> list[Any]:
     """Return the arrays in nested outputs, in order."""
     if isinstance(outputs, dict):
         outputs = list(outputs.values())
-    return [end for one in outputs for end in _ends(one)] if isinstance(outputs, list) else [outputs]
+    if not isinstance(outputs, list):
+        return [outputs]
+    return [end for one in outputs for end in _ends(one)]
 
 
 def _fitting(array: Any, name: str, shape: Sequence[int | None]) -> Any:

@@ -30,7 +30,7 @@ _OPTIONAL = (
 def info(model_file: options.ModelFile, as_json: options.Json = False) -> None:
     """Show a model's layers, inputs and outputs."""
     model = inputs.open_model(model_file)
-    takes = {
+    takes: dict[str, dict[str, Any]] = {
         node.name: {
             "shape": list(node.output_shapes[0]),
             "dtype": str(getattr(node.layer, "input_dtype", node.layer.dtype)),
@@ -103,11 +103,11 @@ def doctor(as_json: options.Json = False) -> None:
             "kernels are compiled in every process, because no folder for them can be written, or "
             "other users can write to it: set NUMBA_CACHE_DIR to a folder of your own"
         )
-    result = {
+    result: dict[str, Any] = {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": cores(),
-        "versions": {name: _version(name) for name in (*_REQUIRED, *_OPTIONAL)},
+        "versions": {name: package_version(name) for name in (*_REQUIRED, *_OPTIONAL)},
         "cache": None if folder is None else str(folder),
         "caches_read": [str(one) for one in readable],
         "kernels": dict(sorted(names.items())),
@@ -115,7 +115,7 @@ def doctor(as_json: options.Json = False) -> None:
         "problems": problems,
     }
     facts = {
-        "python": f"{result['python']}, {result['platform']}",
+        "python": f"{result['python']}, {platform.system()} {platform.machine()}",
         "cores": result["cores"],
         "cache": result["cache"],
         "compiled kernels": f"{len(kernels)}, {result['bytes'] / 1e6:.1f} MB",
@@ -131,7 +131,7 @@ def doctor(as_json: options.Json = False) -> None:
 
 def _dynamics(layer: Layer) -> dict[str, Any]:
     """Return the time step of a layer that has one, the mean of its time constants and its seed."""
-    cell = getattr(layer, "cell", None)
+    cell: Any = getattr(layer, "cell", None)
     if not hasattr(cell, "dt"):
         return {}
     taus = cell.weights.get("tau", [])
@@ -158,7 +158,8 @@ def _compiled(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*{cache.SUFFIX}"))
 
 
-def _version(name: str) -> str | None:
+def package_version(name: str) -> str | None:
+    """Return the version of an installed package; None if it is not."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -37,5 +37,7 @@ TimeStep = Annotated[
 BatchSize = Annotated[
     int | None, typer.Option("--batch-size", "-b", min=1, help="Examples to run at once.")
 ]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads; all cores without.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="How many threads; all cores without.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

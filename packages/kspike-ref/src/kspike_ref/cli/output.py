@@ -14,6 +14,7 @@ from errno import EISDIR, ENOENT
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -56,9 +57,9 @@ def show(result: Mapping[str, Any], as_json: bool, *parts: Part) -> None:
         The same for people, with empty lines between: text, facts by name, tables.
     """
     if as_json:
-        print(json.dumps(_finite(result), indent=2))
+        typer.echo(json.dumps(_finite(result), indent=2))
         return
-    print("\n\n".join(_text(part) for part in parts))
+    typer.echo("\n\n".join(_text(part) for part in parts))
 
 
 def shown(value: Any) -> str:
@@ -77,12 +78,6 @@ def shown(value: Any) -> str:
 def shape_text(shape: Sequence[int | None]) -> str:
     """Return a shape as in ``(?, 20, 64)``, with a question mark for what is unknown."""
     return "(" + ", ".join("?" if n is None else str(n) for n in shape) + ")"
-
-
-def tell(message: str) -> None:
-    """Print a line for people on the standard error, if it is a terminal."""
-    if sys.stderr.isatty():
-        print(message, file=sys.stderr)
 
 
 @contextmanager
@@ -174,7 +169,7 @@ def _drawn(table: Table) -> str:
     console = Console(**plain)
     with console.capture() as captured:
         console.print(drawn)
-    return "\n".join(line.rstrip() for line in captured.get().strip("\n").splitlines())
+    return "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n")
 
 
 def _finite(value: Any) -> Any:

@@ -12,6 +12,7 @@ import typer
 
 from kspike_ref.cli import files, inputs, options
 from kspike_ref.cli.output import Table, check_writable, shape_text, show, waiting
+from kspike_ref.model import Model
 
 _LISTED = 20  # predictions in the text; JSON and files hold all
 
@@ -44,22 +45,34 @@ def run(
     outputs = inputs.outputs_by_name(model, raw)
     if output is not None:
         files.write_arrays(output, outputs)
-    facts: dict[str, Any] = {"model": model.name, "examples": inputs.count_examples(data)}
-    result: dict[str, Any] = dict(facts)
-    if timesteps is not None:
-        facts["time steps"] = result["timesteps"] = timesteps
-    result["outputs"] = {
-        name: {"shape": list(y.shape), "dtype": str(y.dtype)} for name, y in outputs.items()
+    accuracy = None if wanted is None else _accuracy(next(iter(outputs.values())), wanted)
+    result: dict[str, Any] = {
+        "model": model.name,
+        "examples": inputs.count_examples(data),
+        "timesteps": timesteps,
+        "outputs": {
+            name: {"shape": list(y.shape), "dtype": str(y.dtype)} for name, y in outputs.items()
+        },
+        "file": None if output is None else str(output),
+        "accuracy": accuracy,
     }
-    for name, y in outputs.items():
-        facts[f"output {name}"] = f"{shape_text(y.shape)} {y.dtype}"
-    if output is not None:
-        facts["written to"] = result["file"] = str(output)
+    _show_run(result, outputs, as_json)
+
+
+def _show_run(result: dict[str, Any], outputs: dict[str, Any], as_json: bool) -> None:
+    """Print the result of `run`, with classes if these go nowhere else."""
+    facts = {
+        "model": result["model"],
+        "examples": result["examples"],
+        "time steps": result["timesteps"],
+        **{f"output {name}": f"{shape_text(y.shape)} {y.dtype}" for name, y in outputs.items()},
+        "written to": result["file"],
+        "accuracy": result["accuracy"],
+    }
+    parts: list[Any] = [{name: value for name, value in facts.items() if value is not None}]
     first = next(iter(outputs.values()))
-    if wanted is not None:
-        facts["accuracy"] = result["accuracy"] = accuracy(first, wanted)
-    parts: list[Any] = [facts]
-    if output is None and wanted is None and first.ndim == 2 and first.shape[1] > 1:
+    is_classes = first.ndim == 2 and first.shape[1] > 1
+    if result["file"] is None and result["accuracy"] is None and is_classes:
         result["classes"] = first.argmax(axis=1).tolist()
         parts += _predictions(first)
     show(result, as_json, *parts)
@@ -69,7 +82,8 @@ def activity(
     model_file: options.ModelFile,
     x: options.InputFiles,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the layers' outputs to a .npz file.")
+        Path | None,
+        typer.Option("--output", "-o", help="Write the layers' outputs to this .npz file."),
     ] = None,
     layers: Annotated[
         list[str] | None, typer.Option("--layer", "-l", help="A layer; all without. Repeatable.")
@@ -89,42 +103,46 @@ def activity(
         found = model.activity(data, timesteps=timesteps, layers=layers, batch_size=batch_size)
     if output is not None:
         files.write_arrays(output, _flat(found))
-    by_name = {layer.name: layer for layer in model.layers}
-    runs = model.last_run
-    records = []
-    for key, values in found.items():
-        layer = by_name.get(key.rpartition(":")[0] or key) or by_name.get(key)
-        first = values[0] if isinstance(values, list) else values
-        run_of = runs.get(key)
-        records.append(
-            {
-                "layer": key,
-                "class": "?" if layer is None else layer.class_name,
-                "spiking": layer is not None and inputs.is_spiking(layer),
-                "shape": list(first.shape),
-                **statistics(first),
-                "events": None if run_of is None else run_of.events,
-                "synops": None if run_of is None else run_of.synops,
-            }
-        )
-    result: dict[str, Any] = {
-        "model": model.name, "examples": inputs.count_examples(data), "layers": records,
-    }  # fmt: skip
-    header = ("layer", "class", "shape", "mean", "unit", "nonzero", "largest", "synops")
+    records = [_record(model, key, values) for key, values in found.items()]
+    result = {
+        "model": model.name,
+        "examples": inputs.count_examples(data),
+        "layers": records,
+        "file": None if output is None else str(output),
+    }
+    header = ["layer", "class", "shape", "mean", "unit", "nonzero", "largest"]
     rows = [
-        (
+        [
             r["layer"], r["class"], shape_text(r["shape"]), r["mean"], "Hz" if r["spiking"] else "",
-            None if r["nonzero"] is None else f"{r['nonzero']:.1%}", r["largest"], r["synops"],
-        )
+            None if r["nonzero"] is None else f"{r['nonzero']:.1%}", r["largest"],
+        ]
         for r in records
     ]  # fmt: skip
-    note = [] if output is None else [f"written to {output}"]
-    if output is not None:
-        result["file"] = str(output)
-    show(result, as_json, Table(header, rows), *note)
+    if any(r["synops"] is not None for r in records):  # layers ran event by event
+        header.append("synops")
+        rows = [[*row, r["synops"]] for row, r in zip(rows, records, strict=True)]
+    notes = [] if output is None else [f"written to {output}"]
+    show(result, as_json, Table(header, rows), *notes)
 
 
-def accuracy(scores: Any, labels: Any) -> float:
+def _record(model: Model, key: str, values: Any) -> dict[str, Any]:
+    """Return what a layer, by its key in `Model.activity`, put out, as plain data."""
+    by_name = {node.name: node.layer for node in model.nodes}
+    layer = by_name.get(key) or by_name[key.rpartition(":")[0]]
+    first = values[0] if isinstance(values, list) else values
+    run = model.last_run.get(key)
+    return {
+        "layer": key,
+        "class": layer.class_name,
+        "spiking": inputs.is_spiking(layer),
+        "shape": list(first.shape),
+        **_statistics(first),
+        "events": None if run is None else run.events,
+        "synops": None if run is None else run.synops,
+    }
+
+
+def _accuracy(scores: Any, labels: Any) -> float:
     """Return the fraction of examples with the right class.
 
     Parameters
@@ -146,7 +164,7 @@ def accuracy(scores: Any, labels: Any) -> float:
             f"Received: shape {np.shape(labels)}"
         )
     last = scores.reshape(len(scores), -1, scores.shape[-1])[:, -1]
-    found = (last[:, 0] > 0.5) if last.shape[1] == 1 else last.argmax(axis=1)  # noqa: PLR2004
+    found = (last[:, 0] > 0.5) if last.shape[1] == 1 else last.argmax(axis=1)
     right = np.asarray(labels).reshape(len(labels), -1)
     if right.shape[1] not in (1, scores.shape[-1]):
         raise ValueError(
@@ -157,7 +175,7 @@ def accuracy(scores: Any, labels: Any) -> float:
     return float(np.mean(found == classes))
 
 
-def statistics(values: Any) -> dict[str, float | None]:
+def _statistics(values: Any) -> dict[str, float | None]:
     """Return the mean, the fraction that is not zero, and the largest value; None for text."""
     if values.dtype.kind not in "biuf" or not values.size:
         return {"mean": None, "nonzero": None, "largest": None}

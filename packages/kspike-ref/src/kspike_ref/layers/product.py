@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from kspike_ref.kernels import compiled, matmul
 from kspike_ref.kernels import events as loops
-from kspike_ref.kernels import matmul
 from kspike_ref.layers.errors import Array
 from kspike_ref.layers.events import dense_limit
 from kspike_ref.running.binder import Binder
@@ -79,7 +79,7 @@ class Product:
         everything = x.size * columns
         add, _, *rest = whole
         add_events, _, *events_rest = by_events
-        count_events, _ = loops.count_call(x.reshape(-1))
+        count_events = compiled(*loops.count_call(frozen(x.reshape(-1))))
 
         def add_spikes(x: Array, flat: Array) -> None:
             events = count_events(flat)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kspike_ref.kernels import compiled
 from kspike_ref.kernels.memory import LINE
 from kspike_ref.running.counts import Tally
 
@@ -132,6 +133,8 @@ class Binder:
 
     def call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
         """Record a call. Arguments are arrays from this object or constants."""
+        if not options:
+            function = compiled(function, *arguments)
         found = [self._sources.get(id(value)) for value in arguments]
         places = [(i, source[1], source[2]) for i, source in enumerate(found) if source is not None]
         if not places:

@@ -14,19 +14,17 @@ from kspike_ref.running.batches import Outputs, run_all
 from kspike_ref.running.budget import Budget
 from kspike_ref.running.cost import Cost
 from kspike_ref.running.counts import FIELDS, Counts
+from kspike_ref.running.few_spikes import warn_of_few_spikes
 from kspike_ref.running.graph import Graph, Ref, refs
 from kspike_ref.running.inputs import Inputs
 from kspike_ref.running.interrupt import interruptible
 from kspike_ref.running.out import check_memory, reserve
-from kspike_ref.running.plan import Changed, Plan, States
+from kspike_ref.running.plan import States
 from kspike_ref.running.plans import Plans
 from kspike_ref.running.states import Streamed
 from kspike_ref.running.streaming import Stream, plan
 from kspike_ref.running.tasks import LayerCallError, tasks_of
 from kspike_ref.running.threads import limit_threads, num_threads
-
-_QUICK = 64  # kinds of inputs that are known to be run at once
-_READABLE = 0x101  # of NumPy's array flags: C-contiguous and aligned
 
 
 class Engine:
@@ -47,6 +45,8 @@ class Engine:
         The operations and events of the last run.
     threads : int or None
         How many threads to use; None for as many as the caller may.
+    is_one_block : bool
+        Whether all examples must run at once.
     """
 
     def __init__(self, graph: Graph, max_bytes: float | None, max_operations: float | None) -> None:
@@ -54,19 +54,17 @@ class Engine:
         self.stream, self._no_stream = _stream(graph, axes)
         self._streamed = Streamed(graph.nodes, self.stream.carried)
         self.inputs = Inputs(graph, axes)
-        self._is_one_block = any(
+        self.is_one_block = any(
             has_time_first(node.layer) or node.layer.joins_batch for node in graph.nodes
         )
         stepped = self.stream.stepped
-        self.budget = Budget(graph, self._is_one_block, stepped, max_bytes, max_operations)
-        self._plans = Plans(tasks_of(graph, self.stream.carried, stepped))
-        self._quick: dict[Any, list[Plan]] = {}  # plans for arrays that need no further checks
+        self.budget = Budget(graph, self.is_one_block, stepped, max_bytes, max_operations)
+        tasks = tasks_of(graph, self.stream.carried, stepped)
         self.outputs = list(refs(graph.outputs))
+        self._plans = Plans(tasks, dict(zip(self.outputs, self.stream.outputs, strict=False)))
         self.counts: Counts = np.zeros((0, FIELDS), np.int64)
         self.threads: int | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_quick": {}}
+        self._graph, self._has_looked = graph, False
 
     def quick(self, x: Any, timesteps: Any) -> list[Array] | None:
         """Return the outputs for an array like one that ran before, if that is soon done.
@@ -83,23 +81,14 @@ class Engine:
         list of ndarray or None
             None where `run` must look at the input first.
         """
-        if type(x) is not np.ndarray or not (timesteps is None or type(timesteps) is int):
+        is_known = timesteps is None or type(timesteps) is int
+        if type(x) is not np.ndarray or not is_known or self.threads is not None:
             return None
-        waiting = self._quick.get((x.shape, x.dtype, timesteps))
-        if not waiting or x.flags.num & _READABLE != _READABLE or self.threads is not None:
+        found = self._plans.repeat((x.shape, x.dtype, timesteps), x)
+        if found is None:
             return None
-        try:
-            made = waiting.pop()
-            given = x.view() if timesteps is None else x[:, None]
-            given.setflags(write=False)
-            outputs = made.run((given,))
-        except (IndexError, Changed, LayerCallError):  # `run` finds out what is wrong
-            return None
-        copies = [y.copy() for y in outputs]
-        self.counts = made.frame.counts.copy()
-        made.clear()
-        waiting.append(made)
-        return copies
+        outputs, self.counts, _ = found
+        return outputs
 
     def run(
         self,
@@ -145,7 +134,7 @@ class Engine:
         shapes = tuple(array.shape for array in inputs)
         nodes = None if keep is None else tuple(dict.fromkeys(ref.node for ref in keep))
         is_long = self.budget.admit(shapes, count, batch_size, threads, nodes, *limits)
-        if self._is_one_block:
+        if self.is_one_block:
             size = max(1, count)
         else:
             size = batch_size or self.budget.block_size(shapes, threads)
@@ -160,7 +149,7 @@ class Engine:
             put = lambda made: outputs.put(first, last, made)  # noqa: E731
             return self._plans.run(cast, ends, put)[0]
 
-        is_plain = self._is_one_block or type(x) is np.ndarray  # no memory map
+        is_plain = self.is_one_block or type(x) is np.ndarray  # no memory map
         maps = [] if is_plain else self.inputs.listed(x)
         shown = None if bar is None else bar(count)
 
@@ -173,48 +162,24 @@ class Engine:
             raise failure.told(self.inputs.given_shapes(x)) from failure.error
         if keep is None and not out and not is_long and size >= count and count:
             self._remember(x, timesteps, inputs)
+        if keep is None and count and not self._has_looked and not self.is_one_block:
+            self._has_looked = True  # later runs cost nothing
+            warn_of_few_spikes(self._graph, inputs, self._some)
         return outputs.arrays
 
-    def _quick_step(
-        self, waiting: list[Plan], x: Array, state: Any
-    ) -> tuple[list[Array], States] | None:
-        """Run a step on an array like one that ran before; None where `step` must look at it."""
-        try:
-            plan = waiting.pop()
-            is_checked = plan.checks_states and type(state) is dict
-            if not (is_checked and len(state) == len(self.stream.carried)):
-                self._streamed.check(state, len(x))
-            given = x[:, None]
-            given.setflags(write=False)
-            made = plan.run((given,), state)
-        except (IndexError, Changed, LayerCallError):  # `step` finds out what is wrong
-            return None
-        outputs = self._of_one_step(made)
-        self.counts, after = plan.frame.counts.copy(), plan.frame.after
-        plan.clear()
-        waiting.append(plan)
-        return outputs, after
-
-    def _of_one_step(self, made: Sequence[Array]) -> list[Array]:
-        """Return copies of outputs, without a time axis."""
-        if len(made) == 1:
-            y = made[0]
-            return [(y[:, 0] if self.stream.outputs[0] else y).copy()]
-        outputs = []
-        for y, is_timed in zip(made, self.stream.outputs):  # noqa: B905 (each step counts)
-            outputs.append((y[:, 0] if is_timed else y).copy())
-        return outputs
+    def _some(self, inputs: list[Array], ends: list[Ref]) -> list[Array]:
+        """Return tensors for a few examples."""
+        kept: list[Array] = []
+        cast = self.inputs.cast(inputs)
+        self._plans.run(cast, ends, lambda made: kept.extend(y.copy() for y in made))
+        return kept
 
     def _remember(self, x: Any, timesteps: Any, inputs: list[Array]) -> None:
         """Take note that arrays like this one need no further checks."""
         if len(inputs) > 1 or type(x) is not np.ndarray or self.budget.is_limited:
             return
-        if not self.inputs.takes_as_it_is(x, inputs[0], timesteps):
-            return
-        if len(self._quick) >= _QUICK:
-            self._quick.clear()
-        waiting = self._plans.waiting(inputs, self.outputs, timesteps == "step")
-        self._quick[x.shape, x.dtype, timesteps] = waiting
+        if self.inputs.takes_as_it_is(x, inputs[0], timesteps):
+            self._plans.remember((x.shape, x.dtype, timesteps), inputs, self.outputs)
 
     def initial_state(self, batch_size: Any) -> States:
         """Return the states before the first step of a stream.
@@ -237,19 +202,18 @@ class Engine:
             As in `Model.step`.
         """
         if type(x) is np.ndarray and self.threads is None:
-            waiting = self._quick.get((x.shape, x.dtype, "step"))
-            if waiting and x.flags.num & _READABLE == _READABLE:
-                found = self._quick_step(waiting, x, state)
-                if found is not None:
-                    return found
+            found = self._plans.repeat((x.shape, x.dtype, "step"), x, state)
+            if found is not None:
+                outputs, self.counts, after = found
+                return outputs, after
         inputs = self.inputs.checked(x, 1, is_step=True)
         is_long = self.budget.admit_step(tuple(array.shape for array in inputs))
         self._streamed.check(state, self.inputs.batch(inputs))
         cast = self.inputs.cast(inputs)
-        outputs: list[Array] = []
+        outputs = []
 
         def put(made: Sequence[Array]) -> None:
-            outputs[:] = self._of_one_step(made)
+            outputs[:] = [y.copy() for y in made]
 
         def run() -> tuple[Counts, States]:
             return self._plans.run(cast, self.outputs, put, state)

@@ -25,6 +25,7 @@ from kspike_ref.running.given import (
     text_of,
 )
 from kspike_ref.running.graph import Graph, Ref
+from kspike_ref.running.once import is_static
 from kspike_ref.saved.structure import leaves
 
 
@@ -283,7 +284,10 @@ class Inputs:
         layer = self._layers[0]
         if not self._is_plain or layer.is_text or x.dtype != layer.input_dtype:
             return False
-        return x.shape == (checked.shape if timesteps is None else still(checked.shape))
+        if timesteps is None:
+            return x.shape == checked.shape
+        is_one_step = checked.shape[1] == 1 or is_static(checked)
+        return is_one_step and x.shape == still(checked.shape)
 
     def batch(self, arrays: list[Array]) -> int:
         """Return how many examples checked inputs hold."""

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kspike_ref.kernels.checks import FLOAT64
+from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.errors import Array, State
 from kspike_ref.running import interrupt
 from kspike_ref.running.graph import Ref
@@ -38,6 +40,8 @@ class Frame:
     states, after : dict
         The states before and after a step of a stream, of the nodes that carry one. Without
         states, all steps run from fresh ones.
+    carried : dict of int to tuple of ndarray
+        The memory in which bound calls find these states, and leave them.
     """
 
     counts: NDArray[np.int64]
@@ -45,6 +49,7 @@ class Frame:
     masks: dict[Ref, Any] = field(default_factory=dict)
     states: States | None = None
     after: States = field(default_factory=dict)
+    carried: States = field(default_factory=dict)
 
 
 class Plan:
@@ -60,12 +65,14 @@ class Plan:
         What to call, in order.
     inputs : sequence of ndarray
         Those of the first run.
+    owned : sequence of ndarray or None
+        The memory to which inputs are copied; None where calls find the input in the frame.
     ends : sequence of Tensor
         The tensors to return.
+    without_time : sequence of bool
+        For each of them, whether to return it without axis 1, a time axis of one step.
     nbytes : int
         The memory of all buffers.
-    checks_states : bool
-        Whether the calls raise `Changed` for states of other shapes or types.
 
     Attributes
     ----------
@@ -78,18 +85,26 @@ class Plan:
         frame: Frame,
         calls: Sequence[Callable[[], Any]],
         inputs: Sequence[Array],
+        owned: Sequence[Array | None],
         ends: Sequence[Tensor],
+        without_time: Sequence[bool],
         nbytes: int,
-        checks_states: bool,
     ) -> None:
-        self.frame, self.nbytes, self.checks_states = frame, nbytes, checks_states
+        self.frame, self.nbytes = frame, nbytes
         self._calls = list(calls)
-        self._inputs = [(i, x.dtype, x.shape) for i, x in enumerate(inputs)]
-        self._ends = ends
-        is_own = all(t.slot is None and not t.steps and not t.folded for t in ends)
-        self._own_ends = [tensor.array for tensor in ends] if is_own else []
-        self._nothing = [None] * len(frame.values)
+        self._inputs = [(x.shape, x.dtype, own) for x, own in zip(inputs, owned, strict=True)]
+        self._carried = [
+            (index, place, len(memory), own, own.shape)
+            for index, memory in frame.carried.items()
+            for place, own in enumerate(memory)
+        ]
+        self._carrying = len(frame.carried)
+        self._leave_states()
+        self._ends = list(zip(ends, without_time, strict=True))
+        self._own_ends: list[Array] = []
         self.first = self._made()
+        if all(t.slot is None and not t.steps and not t.folded for t in ends):
+            self._own_ends = self.first
 
     def run(self, inputs: Sequence[Array], states: States | None = None) -> list[Array]:
         """Run the calls on inputs of the plan's kind, which are read-only.
@@ -102,13 +117,37 @@ class Plan:
             If an input or a state is of another kind than in the first run, or a layer made another
             kind of output; the plan is of no use then.
         """
-        frame = self.frame
-        for i, dtype, shape in self._inputs:
+        for i, (shape, dtype, own) in enumerate(self._inputs):
             x = inputs[i]
+            if own is not None:
+                own[...] = x
+                continue
             if x.dtype is not dtype or x.shape != shape or x.flags.num & READABLE != READABLE:
                 raise Changed
-            frame.values[i] = x
-        frame.states, frame.after = states, {}
+            self.frame.values[i] = x
+        return self._run(states)
+
+    def repeat(self, x: Array, states: States | None = None) -> list[Array]:
+        """Run the calls on the only input, which may lack a time axis of one step; see `run`."""
+        ((shape, _, own),) = self._inputs
+        if states is not None and (type(states) is not dict or len(states) != self._carrying):
+            raise Changed
+        if own is None:
+            return self.run([readable(x.reshape(shape))], states)
+        own[...] = x.reshape(shape)
+        return self._run(states)
+
+    def clear(self) -> None:
+        """Let go of all arrays that are not the plan's own."""
+        frame = self.frame
+        frame.values[:] = [None] * len(frame.values)
+        frame.masks.clear()
+        frame.states = None
+        self.first = []
+
+    def _run(self, states: States | None) -> list[Array]:
+        if states is not None:
+            self._take_states(states)
         stop = interrupt.current()
         if stop is None:
             for call in self._calls:
@@ -117,15 +156,40 @@ class Plan:
             for call in self._calls:
                 call()
                 interrupt.check(stop)
+        if states is not None:
+            self._leave_states()
         return self._own_ends or self._made()
 
-    def clear(self) -> None:
-        """Let go of all arrays that are not the plan's own."""
+    def _take_states(self, states: States) -> None:
+        """Copy the states of a step before to where bound calls find them."""
         frame = self.frame
-        frame.values[:] = self._nothing
-        frame.masks.clear()
-        frame.states = None
-        self.first = []
+        frame.states, frame.after = states, {}
+        for index, place, count, own, shape in self._carried:
+            given = states.get(index)
+            if type(given) is not tuple or len(given) != count:
+                raise Changed
+            one = given[place]
+            if type(one) is not np.ndarray or one.dtype is not FLOAT64 or one.shape != shape:
+                raise Changed
+            own[...] = one
+
+    def _leave_states(self) -> None:
+        """Copy the states that bound calls left for the caller."""
+        after = self.frame.after
+        for index, memory in self.frame.carried.items():
+            if len(memory) == 1:  # as nearly always
+                after[index] = (memory[0].copy(),)
+            else:
+                after[index] = tuple([own.copy() for own in memory])
 
     def _made(self) -> list[Array]:
-        return [tensor.full(self.frame.values) for tensor in self._ends]
+        values = self.frame.values
+        return [
+            tensor.full(values)[:, 0] if is_without else tensor.full(values)
+            for tensor, is_without in self._ends
+        ]
+
+
+def readable(x: Array) -> Array:
+    """Return an array as kernels take it, read-only; copied where its memory layout differs."""
+    return frozen(x if x.flags.num & READABLE == READABLE else np.array(x, order="C"))

@@ -20,10 +20,12 @@ from kspike_ref.running.counts import FIELDS, Tally
 from kspike_ref.running.graph import Ref, substitute
 from kspike_ref.running.masking import call_masked
 from kspike_ref.running.once import Tensor, narrowed, spread
-from kspike_ref.running.plan import Changed, Frame, Plan, States
+from kspike_ref.running.plan import READABLE, Changed, Frame, Plan, States
 from kspike_ref.running.tasks import LayerCallError, Task, is_of_inputs
 
-_READABLE = 0x101  # of NumPy's array flags: C-contiguous and aligned
+# Bytes of an input below which it is copied to memory of the plan's own: calls then have all their
+# arguments beforehand, which spares more than the copy costs.
+_COPIED = 1 << 14
 
 
 def make_plan(
@@ -31,6 +33,7 @@ def make_plan(
     inputs: Sequence[Array],
     steps: Sequence[int],
     ends: Sequence[Ref],
+    without_time: Sequence[bool],
     states: States | None = None,
 ) -> Plan:
     """Make the plan of a graph. That is its first run.
@@ -45,6 +48,8 @@ def make_plan(
         For each input, how many steps it stands for; 0 if all are there.
     ends : sequence of Ref
         The tensors to return.
+    without_time : sequence of bool
+        For each of them, whether to return it without axis 1, a time axis of one step.
     states : dict, optional
         The states of the nodes that carry one, before a step of a stream.
 
@@ -63,7 +68,7 @@ def make_plan(
     for task in tasks:
         interrupt.check(stop)
         planner.add(task)
-    return planner.plan(inputs, ends, sum(task.is_carried for task in tasks))
+    return planner.plan(inputs, ends, without_time)
 
 
 class _Planner:
@@ -85,20 +90,33 @@ class _Planner:
         self._binder = Binder(frame.values)
         self._alive: dict[Ref, Tensor] = {}
         self._passing: list[Tensor] = []  # other arrays in every run
-        self._resumed = 0  # bound layers that go on from a state
         self._inputs = len(frame.values)
-        for i, count in enumerate(steps):
-            self._binder.enter(i, frame.values[i])
-            self._enter(Ref(i, 0), Tensor(frame.values[i], i, (), count))
+        pairs = zip(frame.values, steps, strict=True)
+        self._owned = [self._own_input(i, x, count) for i, (x, count) in enumerate(pairs)]
 
-    def plan(self, inputs: Sequence[Array], ends: Sequence[Ref], carried: int) -> Plan:
+    def _own_input(self, i: int, x: Array, steps: int) -> Array | None:
+        """Enter an input; return the memory that it is copied to, None if it is not copied."""
+        if x.nbytes > _COPIED or x.dtype.kind == "O":
+            self._binder.enter(i, x)
+            self._enter(Ref(i, 0), Tensor(x, i, (), steps))
+            return None
+        own = self._binder.empty(x.shape, x.dtype)
+        own[...] = x
+        self._enter(Ref(i, 0), self._output(own, steps, 0))
+        self._binder.end()
+        return own
+
+    def plan(
+        self, inputs: Sequence[Array], ends: Sequence[Ref], without_time: Sequence[bool]
+    ) -> Plan:
         """Return the plan of what was added."""
         tensors = [self._alive[ref] for ref in ends]
         for tensor in self._passing:
             tensor.array = None  # of the first caller
         self._binder.finish()
-        calls, nbytes = self._binder.calls, self._binder.nbytes
-        return Plan(self._frame, calls, inputs, tensors, nbytes, self._resumed == carried)
+        calls, states = self._binder.calls, self._frame.carried.values()
+        nbytes = self._binder.nbytes + sum(own.nbytes for memory in states for own in memory)
+        return Plan(self._frame, calls, inputs, self._owned, tensors, without_time, nbytes)
 
     def add(self, task: Task) -> None:
         """Bind a task, or record its call, and run it for the first time."""
@@ -165,11 +183,8 @@ class _Planner:
         """Bind a layer with a state; return its output, or None."""
         if len(arguments) != 1:
             return None
-        goes_on = self._is_stream and task.is_carried
-        index = task.index if goes_on else None
-        out = bind_state(self._binder, self._frame, layer, arguments[0], index)
-        self._resumed += goes_on and out is not None
-        return out
+        index = task.index if self._is_stream and task.is_carried else None
+        return bind_state(self._binder, self._frame, layer, arguments[0], index)
 
     def _output(self, out: Array, steps: int, folded: int) -> Tensor:
         """Return the output of a bound layer as a tensor."""
@@ -294,7 +309,7 @@ def _binds(layer: Layer) -> bool:
 
 def _takes(layer: Layer, x: Any) -> bool:
     """Return whether a layer takes an array as it is, and kernels take its memory layout."""
-    if type(x) is not np.ndarray or x.flags.num & _READABLE != _READABLE:
+    if type(x) is not np.ndarray or x.flags.num & READABLE != READABLE:
         return False
     if not x.size or x.dtype.kind == "O":
         return False
@@ -315,5 +330,5 @@ def _listed(y: Any) -> Sequence[Any]:
 def _kind(y: Any) -> Any:
     """Return the type, shape and memory layout of an array; the class of anything else."""
     if isinstance(y, np.ndarray):
-        return y.dtype, y.shape, y.flags.num & _READABLE
+        return y.dtype, y.shape, y.flags.num & READABLE
     return type(y)

@@ -1,52 +1,70 @@
-"""Plans that wait for inputs of their kind."""
+"""Plans that wait for inputs of their kind, within one bound of memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import count
+from threading import Lock
 from typing import Any
 
-import numpy as np
-
-from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.errors import Array
 from kspike_ref.running.counts import Counts
 from kspike_ref.running.graph import Ref
 from kspike_ref.running.once import is_static
-from kspike_ref.running.plan import READABLE, Changed, Plan, States
+from kspike_ref.running.plan import Changed, Plan, States, readable
 from kspike_ref.running.planner import make_plan
-from kspike_ref.running.tasks import Task
+from kspike_ref.running.tasks import LayerCallError, Task
 
 Put = Callable[[Sequence[Array]], None]
 
-_KINDS = 16  # of inputs that plans are kept for
-_KEPT = 1 << 26  # bytes of buffers of a plan that is kept
+MAX_KINDS = 16  # of inputs that plans are kept for
+MAX_BYTES = 1 << 28  # of the buffers of all plans that wait
+_FORMS = 64  # of arrays that are known to need no checks
+
+
+class _Waiting(list[Plan]):
+    """The plans for one kind of inputs that no caller uses, and when one was used last."""
+
+    used = 0
 
 
 class Plans:
     """The plans of a model. Each serves one caller at a time; a second caller gets another one.
 
+    Plans that wait for their next caller are of at most `MAX_KINDS` kinds, and fill at most
+    `MAX_BYTES` in all; a plan that needs more than a quarter of that does not wait. Plans of the
+    kinds that were used least recently are dropped first.
+
     Parameters
     ----------
     tasks : list of Task
         The model's tasks.
+    timed : dict of Ref to bool
+        For each output, whether it has a time axis, which is left out at a step of a stream.
     """
 
-    def __init__(self, tasks: list[Task]) -> None:
-        self._tasks = tasks
-        self._waiting: dict[Any, list[Plan]] = {}
+    def __init__(self, tasks: list[Task], timed: dict[Ref, bool]) -> None:
+        self._tasks, self._timed = tasks, timed
+        self._start()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_tasks": self._tasks, "_waiting": {}}
+    def _start(self) -> None:
+        self._carrying = sum(task.is_carried for task in self._tasks)
+        self._kinds: dict[Any, _Waiting] = {}
+        self._forms: dict[Any, _Waiting] = {}  # by the forms of arrays that need no further checks
+        self._clock, self._lock = count(1), Lock()
 
-    def waiting(self, inputs: Sequence[Array], ends: Sequence[Ref], streams: bool) -> list[Plan]:
-        """Return the plans that wait for inputs of a kind, a list from which one is popped."""
-        key = (streams, *ends, *((x.shape, x.dtype, is_static(x)) for x in inputs))
-        found = self._waiting.get(key)
-        if found is None:
-            if len(self._waiting) >= _KINDS:
-                self._waiting.clear()
-            found = self._waiting[key] = []
-        return found
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self._tasks, self._timed
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._tasks, self._timed = state
+        self._start()
+
+    @property
+    def nbytes(self) -> int:
+        """The buffers of the plans that wait, in bytes."""
+        return sum(plan.nbytes for waiting in self._kinds.values() for plan in waiting)
 
     def run(
         self,
@@ -78,24 +96,98 @@ class Plans:
         LayerCallError
             If a layer does not take its inputs.
         """
-        waiting = self.waiting(inputs, ends, states is not None)
+        waiting = self._waiting(inputs, ends, states is not None)
         steps = [x.shape[1] if is_static(x) else 0 for x in inputs]
-        given = [_contiguous(x[:, :1] if n else x) for x, n in zip(inputs, steps, strict=True)]
-        plan = made = None
+        given = [readable(x[:, :1] if n else x) for x, n in zip(inputs, steps, strict=True)]
         try:
             plan = waiting.pop()
             made = plan.run(given, states)
         except (IndexError, Changed):  # another one is made; an IndexError of a layer is wrapped
-            plan = make_plan(self._tasks, given, steps, ends, states)
+            without_time = [states is not None and self._timed.get(ref, False) for ref in ends]
+            plan = make_plan(self._tasks, given, steps, ends, without_time, states)
             made = plan.first
         put(made)
         counts, after = plan.frame.counts.copy(), plan.frame.after
         plan.clear()
-        if plan.nbytes <= _KEPT:
-            waiting.append(plan)
+        self._keep(plan, waiting)
         return counts, after
 
+    def remember(self, form: Any, inputs: Sequence[Array], ends: Sequence[Ref]) -> None:
+        """Take note that an array of some form needs no further checks.
 
-def _contiguous(x: Array) -> Array:
-    """Return an array as kernels take it, read-only; copied where its memory layout differs."""
-    return frozen(x if x.flags.num & READABLE == READABLE else np.array(x, order="C"))
+        Parameters
+        ----------
+        form : tuple
+            What `repeat` is asked with: shape, type, and time steps or "step".
+        inputs : sequence of ndarray
+            What the checks made of such an array: one input.
+        ends : sequence of Ref
+            The tensors that are wanted.
+        """
+        is_step = form[-1] == "step"
+        waiting = self._waiting(inputs, ends, is_step)
+        with self._lock:
+            if not waiting or (is_step and len(waiting[-1].frame.carried) < self._carrying):
+                return  # other states than those of bound calls are checked at every step
+            if len(self._forms) >= _FORMS:
+                self._forms.clear()
+            self._forms[form] = waiting
+
+    def repeat(
+        self, form: Any, x: Array, states: States | None = None
+    ) -> tuple[list[Array], Counts, States] | None:
+        """Run the model on an array like one that ran before.
+
+        Parameters
+        ----------
+        form : tuple
+            As `remember` got it.
+        x : ndarray
+            The only input.
+        states : dict, optional
+            The states before a step of a stream.
+
+        Returns
+        -------
+        tuple or None
+            Outputs, counts and states; None where `run` must be asked.
+        """
+        waiting = self._forms.get(form)
+        if not waiting:
+            return None
+        try:
+            plan = waiting.pop()
+            outputs = [y.copy() for y in plan.repeat(x, states)]
+        except (IndexError, Changed, LayerCallError):  # `run` finds out what is wrong
+            return None
+        counts, after = plan.frame.counts.copy(), plan.frame.after
+        plan.clear()
+        waiting.used = next(self._clock)
+        waiting.append(plan)
+        return outputs, counts, after
+
+    def _waiting(self, inputs: Sequence[Array], ends: Sequence[Ref], streams: bool) -> _Waiting:
+        """Return the plans that wait for inputs of a kind."""
+        kind = (streams, *ends, *((x.shape, x.dtype, is_static(x)) for x in inputs))
+        with self._lock:
+            waiting = self._kinds.setdefault(kind, _Waiting())
+            waiting.used = next(self._clock)
+            if len(self._kinds) > MAX_KINDS:
+                oldest = min(self._kinds, key=lambda one: self._kinds[one].used)
+                dropped = self._kinds.pop(oldest)
+                for form in [one for one, held in self._forms.items() if held is dropped]:
+                    del self._forms[form]
+        return waiting
+
+    def _keep(self, plan: Plan, waiting: _Waiting) -> None:
+        """Let a plan wait; drop those of the least recently used kinds beyond the bound."""
+        if plan.nbytes > MAX_BYTES // 4:
+            return
+        with self._lock:
+            waiting.append(plan)
+            excess = self.nbytes - MAX_BYTES
+            if excess > 0:
+                for oldest in sorted(self._kinds.values(), key=lambda one: one.used):
+                    while oldest and excess > 0:
+                        with suppress(IndexError):  # another thread took the last one
+                            excess -= oldest.pop(0).nbytes

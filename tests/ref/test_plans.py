@@ -1,0 +1,174 @@
+"""The plans of a model: which are kept, for whom, and within which bound of memory."""
+
+from __future__ import annotations
+
+import pickle
+from threading import Barrier, Thread
+
+import numpy as np
+import pytest
+from archives import dense, input_layer, layer, sequential
+from unsaved import unsaved
+
+from kspike_ref.running import plans
+
+
+def _spikes():
+    return layer("SpikingActivation", "s", "kspike_tf", activation="relu", dt=0.01, seed=0)
+
+
+CHAIN = sequential(
+    input_layer(None, 5),
+    dense("a", 40),
+    _spikes(),
+    layer("GRU", "g", units=4, return_sequences=True),
+    dense("b", 3),
+)
+PLAIN = sequential(input_layer(None, 5), dense("a", 40), _spikes(), dense("b", 3))
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The shapes of the inputs that plans were made for."""
+    shapes, make_plan = [], plans.make_plan
+
+    def made(tasks, inputs, *others):
+        shapes.append(inputs[0].shape)
+        return make_plan(tasks, inputs, *others)
+
+    monkeypatch.setattr(plans, "make_plan", made)
+    return shapes
+
+
+def _input(count, steps=6):
+    return np.random.default_rng(count).normal(size=(count, steps, 5)).astype(np.float32)
+
+
+def test_a_plan_serves_all_inputs_of_its_kind(made):
+    model = unsaved(PLAIN)
+    for seed in range(3):
+        model.predict(_input(4) + seed)
+    model.predict(_input(4), batch_size=4)
+    assert made == [(4, 6, 5)]
+
+
+@pytest.mark.parametrize("config", [CHAIN, PLAIN], ids=["recorded", "bound"])
+def test_single_steps_use_one_plan(made, config):
+    model = unsaved(config)
+    state = model.initial_state(2)
+    for x in _input(6).swapaxes(0, 1)[:, :2]:
+        _, state = model.step(x, state)
+    assert made == [(2, 1, 5)]
+
+
+def test_the_kinds_used_last_are_kept(made):
+    model = unsaved(PLAIN)
+    for count in range(1, plans.MAX_KINDS + 1):
+        model.predict(_input(count))
+    model.predict(_input(1))  # the oldest is now the one used last
+    model.predict(_input(99))
+    made.clear()
+    model.predict(_input(1))
+    model.predict(_input(99))
+    assert made == []
+    model.predict(_input(2))
+    assert made == [(2, 6, 5)]
+
+
+def test_all_plans_together_keep_to_the_bound(made, monkeypatch):
+    model = unsaved(PLAIN)
+    model.predict(_input(8))
+    kept = model._engine._plans
+    one = kept.nbytes
+    assert one > 4 * 8 * 6 * 40
+    monkeypatch.setattr(plans, "MAX_BYTES", 4 * one)
+    for count in (7, 6, 5, 8, 4, 3, 2):
+        model.predict(_input(count))
+        assert kept.nbytes <= 4 * one
+    made.clear()
+    model.predict(_input(8))  # used after 7 and 6, of which one had to go
+    model.predict(_input(7))
+    assert made == [(7, 6, 5)]
+
+
+def test_a_plan_beyond_a_quarter_of_the_bound_is_not_kept(monkeypatch):
+    model = unsaved(PLAIN)
+    model.predict(_input(1))
+    kept = model._engine._plans
+    before = kept.nbytes
+    monkeypatch.setattr(plans, "MAX_BYTES", 4 * before)
+    expected = unsaved(PLAIN).predict(_input(64))
+    for _ in range(2):
+        np.testing.assert_array_equal(model.predict(_input(64)), expected)
+    assert kept.nbytes == before
+
+
+def test_plans_of_many_threads_keep_to_the_bound(made, monkeypatch):
+    model, count = unsaved(PLAIN), 12
+    model.predict(_input(3))
+    kept, ends = model._engine._plans, model._engine.outputs
+    monkeypatch.setattr(plans, "MAX_BYTES", 5 * kept.nbytes)
+    meet = Barrier(count)
+    x = [_input(3)]
+    threads = [
+        Thread(target=kept.run, args=(x, ends, lambda _: meet.wait(60))) for _ in range(count)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == count
+    assert 0 < kept.nbytes <= plans.MAX_BYTES
+
+
+def test_states_count_as_memory_of_a_plan():
+    model = unsaved(PLAIN)
+    model.predict(_input(1))
+    wide = unsaved(sequential(input_layer(None, 5), dense("a", 4000), _spikes(), dense("b", 3)))
+    wide.step(np.ones((9, 5), np.float32), wide.initial_state(9))
+    assert wide._engine._plans.nbytes > 9 * 4000 * (4 + 4 + 8)
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (40, 400)], ids=["copied", "read in place"])
+def test_inputs_of_any_memory_layout_give_the_same(shape):
+    config = sequential(input_layer(None, shape[1]), dense("a", 40), _spikes(), dense("b", 3))
+    model, again = unsaved(config), unsaved(config)
+    x = np.random.default_rng(0).normal(size=(2 * shape[0], 2 * shape[1])).astype(np.float32)
+    layouts = [x[::2, ::2].copy(), x[::2, ::2], x[::2, ::2].copy(order="F"), x[::2, ::2].copy()]
+    layouts[-1].setflags(write=False)
+    for given in layouts:
+        for _ in range(2):
+            expected = again.predict(layouts[0], timesteps=3)
+            np.testing.assert_array_equal(model.predict(given, timesteps=3), expected)
+            state = model.initial_state(shape[0])
+            y, after = model.step(given, state)
+            np.testing.assert_array_equal(y, expected[:, 0])
+            np.testing.assert_array_equal(model.step(given, after)[0], expected[:, 1])
+
+
+def test_numbers_without_time_are_presented_again_and_again(made):
+    words = layer("Embedding", "e", input_dim=5, output_dim=4)
+    config, x = sequential(input_layer(None), words, _spikes()), np.arange(3, dtype=np.float32)
+    model, expected = unsaved(config), unsaved(config).predict(np.repeat(x[:, None], 2, axis=1))
+    made.clear()
+    for _ in range(3):
+        np.testing.assert_array_equal(model.predict(x, timesteps=2), expected)
+    assert made == [(3, 2)]
+
+
+def test_a_step_neither_changes_nor_keeps_what_it_got_and_gave():
+    model = unsaved(PLAIN)
+    x, state = _input(2)[:, 0].copy(), model.initial_state(2)
+    first, after = model.step(x, state)
+    kept = pickle.dumps((x, state, first, after))
+    for _ in range(3):
+        model.step(x + 1, after)
+    assert pickle.dumps((x, state, first, after)) == kept
+
+
+def test_a_copy_of_a_model_makes_plans_of_its_own():
+    model = unsaved(PLAIN)
+    expected = model.predict(_input(3))
+    copied = pickle.loads(pickle.dumps(model))
+    assert copied._engine._plans.nbytes == 0
+    np.testing.assert_array_equal(copied.predict(_input(3)), expected)
