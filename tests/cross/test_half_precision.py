@@ -65,9 +65,9 @@ def test_every_layer_agrees_within_the_rounding_of_half_precision(policy, tmp_pa
             recurrent = node.layer.class_name in ("GRU", "LSTM")
             assert error <= (4 if recurrent else 2) * unit, (node.name, error / unit)
     assert loaded.predict(x).dtype == np.float32
-    assert f"saved for {policy}; computed in float32" in loaded.summary()
+    assert f"saved for {policy}; computed in float32" in str(loaded)
 
 
 def test_single_precision_says_nothing(tmp_path):
     keras.Sequential([L.Input((3,)), L.Dense(2)]).save(tmp_path / "m.keras")
-    assert "computed in" not in kspike_ref.load_model(tmp_path / "m.keras").summary()
+    assert "computed in" not in str(kspike_ref.load_model(tmp_path / "m.keras"))

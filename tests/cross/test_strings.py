@@ -206,7 +206,7 @@ def test_a_classifier_of_texts(tmp_path):
     loaded = kspike_ref.load_model(tmp_path / "m.keras")
     for given in [x, x.tolist(), x.astype(object), np.char.encode(x, "utf-8"), tf.constant(x)]:
         np.testing.assert_allclose(loaded.predict(given), theirs, rtol=0, atol=1e-6)
-    assert "TextVectorization" in str(loaded.summary())
+    assert "TextVectorization" in str(loaded)
     assert loaded.cost((8, 1)).bytes > 0
     assert loaded.activity(x)[texts.name].dtype == np.int64
     with pytest.raises(ValueError, match="no time axis"):

@@ -6,8 +6,10 @@ import kspike_ref
 
 PUBLIC = [
     "ArchiveError",
+    "FewSpikesWarning",
     "Layer",
     "Model",
+    "Recording",
     "StatefulLayer",
     "UnsupportedLayerError",
     "alpha",

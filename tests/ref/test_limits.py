@@ -385,7 +385,7 @@ def test_names_are_printed_without_escapes(path):
     archive(path, config, weights)
     model = load_model(path)
     assert name in model.activity(np.ones((1, 2, 4), "f4"))
-    assert r"a\x1b[2Jb\u202ec\nd" in model.summary()
+    assert r"a\x1b[2Jb\u202ec\nd" in str(model)
     config["config"]["layers"][1]["class_name"] = name
     archive(path, config, weights)
     with pytest.raises(UnsupportedLayerError) as error:

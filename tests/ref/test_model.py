@@ -327,14 +327,6 @@ def test_nodes_are_keys_by_identity(model):
     assert [counts[node] for node in model.nodes] == list(range(len(model.nodes)))
 
 
-def test_summary(model):
-    lines = model.summary().splitlines()
-    counts = [int(line.split()[-1]) for line in lines[3:-2]]
-    assert sum(counts) == int(lines[-1].split()[0]) == 4 * 6 + 6 + 2 * 6 + 6 * 3 + 3
-    assert "(?, ?, 6)" in model.summary()
-    assert "5 layers" in repr(model)
-
-
 def test_events_are_counted(tmp_path):
     rng = np.random.default_rng(0)
     config = sequential(

@@ -9,12 +9,15 @@ PUBLIC = [
     "Alpha",
     "AlphaCell",
     "Conversion",
+    "FewSpikesWarning",
     "Lowpass",
     "LowpassCell",
     "ModelEnergy",
     "RateReport",
+    "Recording",
     "SpikingActivation",
     "SpikingActivationCell",
+    "Sweep",
     "TimeFolded",
     "callbacks",
     "config",
@@ -25,7 +28,9 @@ PUBLIC = [
     "layers",
     "model_energy",
     "rate_report",
+    "record",
     "regularizers",
+    "sweep",
 ]
 
 SEQUENCE = {

@@ -4,15 +4,20 @@ from kspike_ref.layers.base import Layer
 from kspike_ref.layers.errors import UnsupportedLayerError
 from kspike_ref.layers.registry import register_layer
 from kspike_ref.layers.stateful import StatefulLayer
-from kspike_ref.model import Model, load_model
+from kspike_ref.loading import load_model
+from kspike_ref.model import Model
+from kspike_ref.running.few_spikes import FewSpikesWarning
+from kspike_ref.running.recording import Recording
 from kspike_ref.saved.archive import ArchiveError
 from kspike_ref.spiking import initial_voltage, spiking_activation
 from kspike_ref.synapses import alpha, lowpass
 
 __all__ = [
     "ArchiveError",
+    "FewSpikesWarning",
     "Layer",
     "Model",
+    "Recording",
     "StatefulLayer",
     "UnsupportedLayerError",
     "alpha",

@@ -1,102 +1,30 @@
-"""`load_model`, and the model that it returns."""
+"""Models, ready to run."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from kspike_ref import layers as layers  # enters the layers in the table
 from kspike_ref.arguments import check_names, told_options
+from kspike_ref.distributed.lazy import applied, check_lazy, is_lazy
 from kspike_ref.layers.base import Layer
-from kspike_ref.layers.errors import UnsupportedLayerError
 from kspike_ref.layers.shape import InputLayer
 from kspike_ref.running.batches import check_batch_size, progress_bar, shows_progress
-from kspike_ref.running.budget import check_limit
 from kspike_ref.running.cost import Cost
 from kspike_ref.running.counts import LayerRun, layer_runs
 from kspike_ref.running.engine import Engine
 from kspike_ref.running.graph import Graph, Node, Ref, substitute
+from kspike_ref.running.iterating import batches_of, outputs_of, refuse_out
+from kspike_ref.running.out import listed
+from kspike_ref.running.recording import Recording, record
 from kspike_ref.running.threads import limit_threads
-from kspike_ref.saved.archive import ArchiveError
-from kspike_ref.saved.build import build
-from kspike_ref.saved.config import parse
-from kspike_ref.saved.files import read_model
-from kspike_ref.saved.limits import one_load
-from kspike_ref.summary import summary
+from kspike_ref.summary import Summarised
 
 State = Any  # what `initial_state` and `step` return: opaque to callers
 
 
-@told_options
-def load_model(
-    path: str | os.PathLike[str],
-    max_bytes: float | None = None,
-    max_operations: float | None = None,
-) -> Model:
-    """Load a model that Keras saved, without Keras and without TensorFlow.
-
-    Nothing in the file is executed: a model is made of layers that kspike_ref knows, or that you
-    registered with `register_layer`.
-
-    Parameters
-    ----------
-    path : path_like
-        A ``.keras`` file of Keras 3 or 2, a folder with the same contents, or a whole-model
-        ``.h5`` file.
-    max_bytes, max_operations : float, optional
-        The most that a run may take, as `Model.cost` estimates it; a larger one is refused.
-
-    Returns
-    -------
-    Model
-        Ready to run.
-
-    Raises
-    ------
-    FileNotFoundError
-        If nothing is there.
-    ArchiveError
-        If the file is damaged, hostile, or not what Keras writes.
-    UnsupportedLayerError
-        If the model holds layers or options of layers that are not supported; the error lists all
-        of them.
-    ValueError
-        If a limit is not positive.
-
-    Notes
-    -----
-    Model files are treated as untrusted. Their size is limited: 32 MiB and 1,000,000 lists, objects
-    and values of JSON; 10,000 files in the archive, and no zip64 list of them; weights that expand
-    to 64 MiB or 100 times their compressed size; 10,000 layers, 10,000 applications of layers, and
-    40 levels of layers within layers; 2³¹ elements in one example of an output; 32 MiB of
-    vocabularies in files of their own, and 1,000,000 words in all; and 256 MiB of arrays whose size
-    is only in the configuration. Each byte of a weight file is read as a value or a name once. A
-    folder obeys the same limits.
-    """
-    check_limit("max_bytes", max_bytes)
-    check_limit("max_operations", max_operations)
-    place = Path(path)  # a TypeError for what is no path at all
-    with one_load():
-        try:
-            archive = read_model(place)
-            try:
-                graph = build(parse(archive.config, archive.by_name), archive.weights)
-            finally:
-                if archive.weights.assets is not None:
-                    archive.weights.assets.close()
-            return Model(graph, max_bytes, max_operations)
-        except (ArchiveError, UnsupportedLayerError, FileNotFoundError):
-            raise
-        except Exception as error:
-            # Whatever a configuration makes go wrong in a layer is the configuration's fault; an
-            # error in a layer of the user's own is the cause that is shown first.
-            detail = f"{type(error).__name__}: {error!s:.200}"
-            raise ArchiveError(f"the model in {str(place)!r} cannot be built: {detail}") from error
-
-
-class Model:
+class Model(Summarised):
     """A trained model. Make one with `load_model`.
 
     Parameters
@@ -154,13 +82,15 @@ class Model:
         verbose: Any = None,
         max_bytes: float | None = None,
         max_operations: float | None = None,
+        out: Any = None,
     ) -> Any:
         """Run the model.
 
         Parameters
         ----------
-        x : array_like, or list or dict of array_like
-            The inputs, ``(batch, time, …)``; in the model's own structure if there are several.
+        x : array_like, or list or dict of array_like, or iterator, or dask.array.Array
+            The inputs, ``(batch, time, …)``; in the model's own structure if there are several. Or
+            an iterator over batches of inputs, or a dataset of ``tf.data``.
         batch_size : int, optional
             How many examples to run at once.
         timesteps : int, optional
@@ -170,41 +100,64 @@ class Model:
         verbose : int or str, optional
             As in Keras: 1 and 2 show a progress bar, with ``tqdm``.
         max_bytes, max_operations : float, optional
-            Limits of this run, as `cost` estimates it, besides those of the model.
+            Limits of this run, as `cost` estimates it, besides those of the model. For an
+            iterator, of the run of each batch.
+        out : ndarray, or list or dict of ndarray, optional
+            Arrays to write the outputs to, such as memory maps; in the model's own structure, of
+            the outputs' shapes and types.
 
         Returns
         -------
-        ndarray, or list or dict of ndarray
-            The outputs, in the model's own structure.
+        ndarray, or list or dict of ndarray, or iterator
+            The outputs, in the model's own structure; ``out`` itself if there is one. For an
+            iterator over batches, an iterator over their outputs, which reads a batch when it is
+            asked for its outputs, and holds one batch at a time. For arrays of Dask, lazy ones.
 
         Raises
         ------
         TypeError
             If an input does not hold real numbers, or strings where the model's `keras.Input` has
-            ``dtype="string"``, or is a masked array; or a layer gets numbers of
-            a type that it does not take in Keras either, as a convolution of integers.
+            ``dtype="string"``, or is a masked array; or a layer gets numbers of a type that it
+            does not take in Keras either, as a convolution of integers; or ``out`` is not what the
+            outputs are, in structure or type.
         ValueError
-            If the inputs do not fit the model or each other, or the run may exceed the limits.
+            If the inputs do not fit the model or each other; the run may exceed the limits; or
+            ``out`` has another shape, is read-only, or shares memory with ``x``.
+        OSError
+            If ``out`` is a memory map, and the disk has no room for its file.
 
         Notes
         -----
-        Ctrl-C ends long runs at once.
+        Ctrl-C ends long runs at once; part of ``out`` is written by then.
+
+        Outputs for a ``dask.array`` are in the blocks of its first axis, with the bits of one run
+        whatever these are; layers without a seed take one for all blocks (`distributed.seeded`).
+
+        A batch that is a tuple is ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``, as in Keras.
 
         Each call starts from the initial state, also of layers saved with ``stateful=True``.
 
-        Inputs are cast to the type of the model's `keras.Input`. Between layers and in the outputs,
-        numbers have the type that they have in Keras on TensorFlow, with one exception: what Keras
-        computes in float16 or bfloat16, which NumPy lacks, is computed and returned in float32,
-        with the weights as they were saved.
+        Inputs are cast to the type of the model's `keras.Input`. Other types are those of Keras on
+        TensorFlow, with one exception: what Keras computes in float16 or bfloat16, which NumPy
+        lacks, is computed and returned in float32, with the weights as they were saved.
         """
-        if not progress and batch_size is verbose is max_bytes is max_operations is None:
+        if not progress and batch_size is verbose is max_bytes is max_operations is out is None:
             outputs = self._engine.quick(x, timesteps)
             if outputs is not None:
                 return self._structured(outputs)
         batch_size = check_batch_size(batch_size)
         shows = progress or (verbose is not None and shows_progress(verbose))
         bar, limits = progress_bar if shows else None, (max_bytes, max_operations)
-        return self._structured(self._engine.run(x, timesteps, batch_size, bar=bar, limits=limits))
+        options: dict[str, Any] = {"max_bytes": max_bytes, "max_operations": max_operations}
+        options |= {"timesteps": timesteps, "batch_size": batch_size}
+        if is_lazy(x):
+            return self._lazily("predict", x, out, **options)
+        if (batches := batches_of(x)) is not None:
+            refuse_out(out)
+            return outputs_of(partial(self.predict, **options), batches, bar and bar(None))
+        arrays = [] if out is None else listed(self._graph.outputs, out)
+        made = self._engine.run(x, timesteps, batch_size, None, bar, limits, arrays)
+        return self._structured(made) if out is None else out
 
     def __call__(self, x: Any, training: bool = False) -> Any:
         """Run the model, as `predict` does; ``training`` must not be True (`ValueError`)."""
@@ -243,7 +196,7 @@ class Model:
         Parameters
         ----------
         x : array_like, or list or dict of array_like
-            The inputs, as in `predict`.
+            The inputs, as in `predict`; those of Dask have lazy outputs here too.
         timesteps : int, optional
             As in `predict`.
         layers : iterable of str, optional
@@ -262,6 +215,9 @@ class Model:
         ValueError
             If the inputs do not fit the model, or there is no layer of a name.
         """
+        if is_lazy(x):
+            options = {"timesteps": timesteps, "layers": layers, "batch_size": batch_size}
+            return self._lazily("activity", x, **options)
         keys = self._activity_names()
         wanted = None if layers is None else check_names("layers", layers, keys)
         batch_size = check_batch_size(batch_size)
@@ -271,6 +227,49 @@ class Model:
         arrays = iter(self._engine.run(x, timesteps, batch_size, ends))
         made = {i: [next(arrays) for _ in own] for i, own in refs.items()}
         return {keys[i]: own if len(own) > 1 else own[0] for i, own in made.items()}
+
+    @told_options
+    def record(
+        self,
+        x: Any,
+        layers: Iterable[str] | None = None,
+        voltages: bool = True,
+        timesteps: int | None = None,
+    ) -> Recording:
+        """Run the model and record spikes, voltages and filter levels after every step.
+
+        Parameters
+        ----------
+        x : array_like, or list or dict of array_like
+            The inputs, as in `predict`.
+        layers : iterable of str, optional
+            The names of spiking layers and filters; all of them without.
+        voltages : bool
+            Whether to record voltages, which take twice the memory of float32 spikes.
+        timesteps : int, optional
+            As in `predict`.
+
+        Returns
+        -------
+        Recording
+            ``spikes``, ``voltages`` and ``levels``: arrays ``(examples, steps, *units)`` by the
+            names of layers, and ``dt``. A layer that is applied several times appears as ``name``,
+            ``name:1``, ``name:2`` …
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the inputs do not fit the model, or there is no spiking layer or filter of a name.
+        ValueError
+            If the model has neither, or does not run step by step, as `initial_state` says.
+
+        Notes
+        -----
+        All steps are in the arrays also of layers with ``return_sequences=False``. The bits are
+        those of `predict`. All examples run at once, so memory grows with their number.
+        """
+        nodes = dict(zip(self._activity_names(), self.nodes, strict=True))
+        return record(self._engine, nodes, x, timesteps, layers, voltages)
 
     def initial_state(self, batch_size: int) -> State:
         """Return the state before the first step of streaming.
@@ -314,10 +313,6 @@ class Model:
         outputs, after = self._engine.step(x, state)
         return self._structured(outputs), after
 
-    def summary(self) -> str:
-        """Return a table of the model's layers, shapes and weights."""
-        return summary(self.name, self.nodes)
-
     @property
     def num_threads(self) -> int | None:
         """How many threads to use; None for all cores."""
@@ -334,14 +329,15 @@ class Model:
         names = self._activity_names()
         return {names[i]: run for i, run in layer_runs(self._engine.counts).items()}
 
-    def __repr__(self) -> str:
-        return f"<kspike_ref.Model {self.name!r}, {len(self.layers)} layers>"
-
     def _activity_names(self) -> list[str]:
         return [
             node.name if node.node_index == 0 else f"{node.name}:{node.node_index}"
             for node in self.nodes
         ]
+
+    def _lazily(self, method: str, x: Any, out: Any = None, **options: Any) -> Any:
+        check_lazy(out, self._engine.is_one_block)
+        return applied(self, method, x, **options)
 
     def _structured(self, outputs: list[Any]) -> Any:
         if self._has_one_output:

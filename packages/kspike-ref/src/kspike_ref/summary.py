@@ -1,57 +1,94 @@
-"""A model as a table of text."""
+"""A model as a table: its layers, shapes, weights and dynamics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from kspike_ref.layers.configured import policy_name
-from kspike_ref.layers.errors import Shape
+from kspike_ref.layers.described import dynamics, weights
+from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.running.graph import Node
 from kspike_ref.saved.text import printable
+from kspike_ref.tables import as_html, boxed
 
 
-def summary(name: str, nodes: Sequence[Node]) -> str:
-    """Return a table with one row for each node.
+class Summarised:
+    """A model that shows itself as a table with one row for each node.
 
-    Parameters
+    Attributes
     ----------
     name : str
         The model's name.
-    nodes : sequence of Node
+    nodes : tuple of Node
         Its nodes.
-
-    Returns
-    -------
-    str
-        The layer, its class, its output shape, and how many weights it has; below, whether the
-        model was saved for half precision.
+    outputs : tuple of str
+        The names of the nodes that make its outputs.
     """
-    rows = [("layer", "class", "output shape", "weights")]
-    held: dict[int, int] = {}  # by identity: layers may share what is in them
+
+    name: str
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+
+    def summary(self, print_fn: Callable[[str], object] | None = None) -> None:
+        """Print a table of the model's layers, shapes, weights and dynamics, as Keras does.
+
+        Parameters
+        ----------
+        print_fn : callable, optional
+            Takes the text; `print` by default. ``str(model)`` is the same text.
+        """
+        (print if print_fn is None else print_fn)(str(self))
+
+    def __str__(self) -> str:
+        lines = boxed(_rows(self.nodes), right=[2])
+        title = f'Model: "{printable(self.name)}"'
+        return "\n".join([title, *lines, *_notes(self.nodes)])
+
+    def __repr__(self) -> str:
+        layers = len({id(node.layer) for node in self.nodes})
+        given = ", ".join(_shapes(node) for node in self.nodes if not node.inputs)
+        made = ", ".join(_shapes(node) for node in self.nodes if node.name in self.outputs)
+        count = sum(w.size for w in _weights(self.nodes))
+        name = f"{type(self).__module__.partition('.')[0]}.{type(self).__name__}"
+        return f"<{name} {self.name!r}: {layers} layers, {count:,} weights, {given} → {made}>"
+
+    def _repr_html_(self) -> str:
+        return as_html(_rows(self.nodes), f'Model: "{self.name}"', _notes(self.nodes))
+
+
+def _rows(nodes: Sequence[Node]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("Layer (type)", "Output shape", "Weights", "Dynamics")]
     for node in nodes:
-        own = {id(w): w.size for w in node.layer.weights.values()} if node.node_index == 0 else {}
-        held |= own
-        count = sum(own.values())
-        shapes = ", ".join(_shown(shape) for shape in node.output_shapes)
-        again = f" (use {node.node_index + 1})" if node.node_index else ""
-        name, kind = printable(node.name), printable(node.layer.class_name)
-        rows.append((name + again, kind, shapes, f"{count:,}"))
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    lines = [
-        "  ".join(
-            [cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)]
-            + [row[3].rjust(widths[3])]
-        ).rstrip()
-        for row in rows
-    ]
-    rule = "─" * max(len(line) for line in lines)
-    half = sorted(
-        {p for p in (policy_name(n.layer.config.get("dtype")) for n in nodes) if "16" in p}
-    )
+        count = 0 if node.node_index else weights(node.layer)
+        again = f", use {node.node_index + 1}" if node.node_index else ""
+        kind = f"{node.name} ({node.layer.class_name}){again}"
+        rows.append((kind, _shapes(node), f"{count:,}", dynamics(node.layer)))
+    return rows if any(row[3] for row in rows[1:]) else [row[:3] for row in rows]
+
+
+def _notes(nodes: Sequence[Node]) -> list[str]:
+    held = _weights(nodes)
+    policies = {policy_name(node.layer.config.get("dtype")) for node in nodes}
+    half = sorted(policy for policy in policies if "16" in policy)
     notes = [f"saved for {', '.join(half)}; computed in float32"] if half else []
-    table = [lines[0], rule, *lines[1:], rule]
-    return "\n".join([f"model {name!r}", *table, f"{sum(held.values()):,} weights", *notes])
+    return [f"{sum(w.size for w in held):,} weights, {_size(sum(w.nbytes for w in held))}", *notes]
+
+
+def _weights(nodes: Sequence[Node]) -> list[Array]:
+    """Return all weights; those that layers share once."""
+    return list({id(w): w for node in nodes for w in node.layer.weights.values()}.values())
+
+
+def _shapes(node: Node) -> str:
+    return ", ".join(_shown(shape) for shape in node.output_shapes)
 
 
 def _shown(shape: Shape) -> str:
     return "(" + ", ".join("?" if n is None else str(n) for n in shape) + ")"
+
+
+def _size(count: int) -> str:
+    size, units = float(count), ["B", "kB", "MB", "GB"]
+    while size >= 999.5 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.3g} {units[0]}"

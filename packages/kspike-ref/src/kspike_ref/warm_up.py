@@ -16,7 +16,8 @@ import numpy as np
 from kspike_ref.kernels import activations, convolve, events, folders, matmul, recurrent, time
 from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.errors import UnsupportedLayerError
-from kspike_ref.model import Model, load_model
+from kspike_ref.loading import load_model
+from kspike_ref.model import Model
 from kspike_ref.saved.archive import ArchiveError
 
 Call = tuple[Callable[..., Any], dict[str, Any]]

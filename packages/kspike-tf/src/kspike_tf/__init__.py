@@ -10,7 +10,7 @@ from kspike_tf import (
     regularizers,
 )
 from kspike_tf.config import default
-from kspike_tf.conversion import Conversion, convert
+from kspike_tf.conversion import Conversion, FewSpikesWarning, convert
 from kspike_tf.layers import (
     Alpha,
     AlphaCell,
@@ -22,17 +22,22 @@ from kspike_tf.layers import (
 )
 from kspike_tf.model_energy import ModelEnergy
 from kspike_tf.rates import RateReport, rate_report
+from kspike_tf.recording import Recording, record
+from kspike_tf.sweeping import Sweep, sweep
 
 __all__ = [
     "Alpha",
     "AlphaCell",
     "Conversion",
+    "FewSpikesWarning",
     "Lowpass",
     "LowpassCell",
     "ModelEnergy",
     "RateReport",
+    "Recording",
     "SpikingActivation",
     "SpikingActivationCell",
+    "Sweep",
     "TimeFolded",
     "callbacks",
     "config",
@@ -43,7 +48,9 @@ __all__ = [
     "layers",
     "model_energy",
     "rate_report",
+    "record",
     "regularizers",
+    "sweep",
 ]
 
 

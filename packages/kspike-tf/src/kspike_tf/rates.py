@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from kspike_tf.conversion.calibrate import batches
 from kspike_tf.conversion.compare import correlation, relative_error, repeated
 from kspike_tf.conversion.graph import Node, read_graph
 from kspike_tf.conversion.report import aligned
+from kspike_tf.describing import as_html
 from kspike_tf.layers import SpikingActivation
 
 _FEW = 1.0  # spikes per active neuron below which an activation is lost
@@ -131,15 +131,13 @@ class RateReport:
     def __str__(self) -> str:
         return "\n".join([*aligned(self._rows()), *(each.verdict for each in self.layers)])
 
+    def __repr__(self) -> str:
+        rates = ", ".join(f"{each.name} {each.mean_rate:.3g} Hz" for each in self.layers)
+        return f"<RateReport of {self.examples} examples, {self.timesteps} steps: {rates}>"
+
     def _repr_html_(self) -> str:
-        head, *rows = self._rows()
-        cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in rows
-        )
-        words = "".join(f"<li>{html.escape(each.verdict)}</li>" for each in self.layers)
-        return f"<table><tr>{cells}</tr>{body}</table><ul>{words}</ul>"
+        caption = f"Firing rates of {self.examples} examples, {self.timesteps} steps"
+        return as_html(self._rows(), caption, [each.verdict for each in self.layers])
 
 
 class _Shown(NamedTuple):

@@ -40,7 +40,7 @@ import numpy as np
 from kspike_ref.kernels.folders import is_private, readable_folders, writable_folder
 
 MAX_BYTES = 1 << 24  # of a file; the largest kernel takes less than a thirtieth
-_SUFFIX = ".nbk"
+SUFFIX = ".nbk"
 # Settings of Numba that change the code it makes.
 _SETTINGS = (
     "BOUNDSCHECK", "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "ENABLE_AVX", "DEBUGINFO_DEFAULT",
@@ -107,7 +107,7 @@ class KernelCache:
 
             key = self._key(signature, result.codegen)
             write(folder / self._file(key), key, dumps(result._reduce()))
-            for path in folder.glob(f"{self._name}*{_SUFFIX}"):
+            for path in folder.glob(f"{self._name}*{SUFFIX}"):
                 if not path.name.startswith(self._name + self._sources[:12]):  # of older sources
                     path.unlink(missing_ok=True)
 
@@ -122,7 +122,7 @@ class KernelCache:
         return hashlib.sha256(repr(parts).encode()).digest()
 
     def _file(self, key: bytes) -> str:
-        return f"{self._name}{self._sources[:12]}-{key.hex()[:32]}{_SUFFIX}"
+        return f"{self._name}{self._sources[:12]}-{key.hex()[:32]}{SUFFIX}"
 
 
 def read(path: Path, key: bytes) -> bytes | None:

@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from kspike_ref.layers.described import dynamics, weights
 from kspike_ref.layers.errors import Array
 from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.text import printable
+from kspike_ref.tables import as_html
 
 
 class Configured:
@@ -33,6 +36,17 @@ class Configured:
         self.name, self.class_name, self.config = name, class_name, dict(config)
         is_double = policy_name(self.config.get("dtype")) == "float64"
         self.dtype = np.dtype("float64" if is_double else "float32")
+
+    def __repr__(self) -> str:
+        parts = [f"{printable(self.class_name)} {self.name!r}", dynamics(self)]
+        count = weights(self)
+        return f"<{', '.join(filter(None, parts))}{f', {count:,} weights' if count else ''}>"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the layer's weights, for notebooks."""
+        held = getattr(self, "weights", {}).items()
+        rows = [("weight", "shape"), *((name, str(w.shape)) for name, w in held)]
+        return as_html(rows, f"{self.class_name} {self.name!r}", [dynamics(self)])
 
     def rounded(self, values: Array, what: str) -> Array:
         """Return values in the type that the layer computes in; refuse those that it cannot hold.

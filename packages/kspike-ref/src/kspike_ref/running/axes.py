@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kspike_ref.layers.base import Layer
+from kspike_ref.layers.shape import RepeatVector
 from kspike_ref.layers.stateful import StatefulLayer
 from kspike_ref.running.graph import Graph, Node, Ref, pointwise, refs
 
@@ -53,6 +54,16 @@ class Axes:
         """Return the inputs that have a time axis."""
         inputs = [Ref(i, 0) for i, node in enumerate(graph.nodes) if not node.inputs]
         return [ref for ref in inputs if ref in self.timed]
+
+
+def repeats(graph: Graph, axes: Axes) -> int:
+    """Return how many steps a model itself shows a vector; 1 if it does not."""
+    lengths = [
+        node.output_shapes[0][1] or 1
+        for i, node in enumerate(graph.nodes)
+        if isinstance(node.layer, RepeatVector) and Ref(i, 0) in axes.timed
+    ]
+    return max(lengths, default=1)
 
 
 def has_time_first(layer: Layer) -> bool:

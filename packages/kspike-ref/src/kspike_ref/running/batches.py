@@ -13,9 +13,11 @@ import numpy as np
 
 from kspike_ref.arguments import check_count
 from kspike_ref.layers.errors import Array, Shape
+from kspike_ref.running import interrupt
 from kspike_ref.running import threads as _threads
 from kspike_ref.running.counts import Counts
 from kspike_ref.running.graph import Node
+from kspike_ref.running.out import check_fit
 
 Compute = Callable[[list[Array], int, int], Counts]
 
@@ -77,30 +79,53 @@ class Outputs:
     ----------
     count : int
         The number of examples.
+    out : sequence of ndarray, optional
+        Arrays of the caller to take the outputs.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, out: Sequence[Array] = ()) -> None:
         self.count = count
-        self.arrays: list[Array] = []
+        self.arrays: list[Array] = list(out)
+        self._is_ready = False
         self._lock = Lock()
 
     def put(self, first: int, last: int, outputs: Sequence[Array]) -> None:
         """Store what a block made of the examples ``first`` to ``last``.
 
         An output may have several rows for each example, as where time is folded into the batch.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the caller's arrays do not fit.
         """
-        if (first, last) == (0, self.count):
+        is_whole = (first, last) == (0, self.count)
+        if is_whole and not self.arrays:
             self.arrays = [y.copy() for y in outputs]
             return
-        rows = [len(y) // (last - first) for y in outputs]
-        if not self.arrays:
+        rows = [1 if is_whole else len(y) // (last - first) for y in outputs]
+        if not self._is_ready:
             with self._lock:
-                self.arrays = self.arrays or [
-                    np.empty((self.count * n, *y.shape[1:]), y.dtype)
-                    for n, y in zip(rows, outputs, strict=True)
-                ]
+                if not self._is_ready:
+                    self._prepare(outputs, rows, is_whole)
+                    self._is_ready = True
+        interrupt.check(interrupt.current())  # the caller may have its arrays back
         for array, n, y in zip(self.arrays, rows, outputs, strict=True):
-            array[first * n : last * n] = y
+            low, high = (0, len(y)) if is_whole else (first * n, last * n)
+            array[low:high] = y
+            forget(array, low, high)
+
+    def _prepare(self, outputs: Sequence[Array], rows: Sequence[int], is_whole: bool) -> None:
+        """Make arrays for the outputs of all blocks, or check those of the caller."""
+        shapes = [
+            y.shape if is_whole else (self.count * n, *y.shape[1:])
+            for n, y in zip(rows, outputs, strict=True)
+        ]
+        if self.arrays:
+            check_fit(self.arrays, shapes, outputs)
+        else:
+            pairs = zip(shapes, outputs, strict=True)
+            self.arrays = [np.empty(shape, y.dtype) for shape, y in pairs]
 
 
 def run_blocks(work: Callable[[int, int], None], count: int, size: int, threads: int) -> None:
@@ -178,16 +203,16 @@ def run_all(
 
 
 def forget(x: Any, first: int, last: int) -> None:
-    """Let go of the pages of a memory map that were read, so that they do not fill the memory.
+    """Let go of the pages of a memory map that were used, so that they do not fill the memory.
 
     Parameters
     ----------
     x : array_like
-        Any input; only memory maps of files without private changes are affected.
+        Any array; only memory maps of files without private changes are affected.
     first, last : int
-        The examples that were read.
+        The rows that were read or written.
     """
-    if not isinstance(x, np.memmap) or x.mode not in ("r", "r+") or not x.flags.c_contiguous:
+    if not isinstance(x, np.memmap) or x.mode not in ("r", "r+", "w+") or not x.flags.c_contiguous:
         return
     pages = x._mmap  # type: ignore[attr-defined]
     if pages is None or not hasattr(mmap, "MADV_DONTNEED") or last <= first or x.size == 0:
@@ -209,13 +234,13 @@ def shows_progress(verbose: Any) -> bool:
     return find_spec("tqdm") is not None
 
 
-def progress_bar(count: int) -> Any:
-    """Return a progress bar over examples.
+def progress_bar(count: int | None) -> Any:
+    """Return a progress bar over examples, or over batches that come from an iterator.
 
     Parameters
     ----------
-    count : int
-        How many there are.
+    count : int or None
+        How many examples there are; None for batches.
 
     Returns
     -------
@@ -233,4 +258,4 @@ def progress_bar(count: int) -> Any:
         raise ImportError(
             "progress=True needs tqdm: install kspike-ref[progress], or leave progress at False"
         ) from error
-    return tqdm(total=count, unit="example")
+    return tqdm(total=count, unit="batch" if count is None else "example")

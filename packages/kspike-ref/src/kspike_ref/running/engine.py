@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,13 +11,15 @@ import numpy as np
 from kspike_ref.arguments import check_count
 from kspike_ref.layers.errors import Array
 from kspike_ref.running.axes import Axes, has_time_first
-from kspike_ref.running.batches import Outputs, run_all
+from kspike_ref.running.batches import Compute, Outputs, run_all
 from kspike_ref.running.budget import Budget
 from kspike_ref.running.cost import Cost
 from kspike_ref.running.counts import FIELDS, Counts
+from kspike_ref.running.few_spikes import warn_of_few_spikes
 from kspike_ref.running.graph import Graph, Ref, refs
 from kspike_ref.running.inputs import Inputs
 from kspike_ref.running.interrupt import interruptible
+from kspike_ref.running.out import check_memory, reserve
 from kspike_ref.running.plan import States
 from kspike_ref.running.plans import Kind, Plans
 from kspike_ref.running.states import Streamed
@@ -44,6 +46,8 @@ class Engine:
         The operations and events of the last run.
     threads : int or None
         How many threads to use; None for as many as the caller may.
+    is_one_block : bool
+        Whether all examples must run at once.
     """
 
     def __init__(self, graph: Graph, max_bytes: float | None, max_operations: float | None) -> None:
@@ -51,16 +55,17 @@ class Engine:
         self.stream, self._no_stream = _stream(graph, axes)
         self._streamed = Streamed(graph.nodes, self.stream.carried)
         self.inputs = Inputs(graph, axes)
-        self._is_one_block = any(
+        self.is_one_block = any(
             has_time_first(node.layer) or node.layer.joins_batch for node in graph.nodes
         )
         stepped = self.stream.stepped
-        self.budget = Budget(graph, self._is_one_block, stepped, max_bytes, max_operations)
+        self.budget = Budget(graph, self.is_one_block, stepped, max_bytes, max_operations)
         tasks = tasks_of(graph, self.stream.carried, stepped)
-        self._plans = Plans(tasks, self.stream.outputs)
         self.outputs = list(refs(graph.outputs))
+        self._plans = Plans(tasks, dict(zip(self.outputs, self.stream.outputs, strict=False)))
         self.counts: Counts = np.zeros((0, FIELDS), np.int64)
         self.threads: int | None = None
+        self._graph, self._has_looked = graph, False
 
     def quick(self, x: Any, timesteps: Any) -> list[Array] | None:
         """Return the outputs for an array like one that ran before, if that is soon done.
@@ -94,6 +99,7 @@ class Engine:
         keep: Sequence[Ref] | None = None,
         bar: Callable[[int], Any] | None = None,
         limits: tuple[float | None, float | None] = (None, None),
+        out: Sequence[Array] = (),
     ) -> list[Array]:
         """Run the model on all examples.
 
@@ -111,6 +117,8 @@ class Engine:
             Makes a progress bar for a number of examples.
         limits : tuple
             The bytes and the operations that this run may take; None for any number.
+        out : sequence of ndarray, optional
+            Arrays of the caller to return the tensors in.
 
         Returns
         -------
@@ -127,23 +135,17 @@ class Engine:
         shapes = tuple(array.shape for array in inputs)
         nodes = None if keep is None else tuple(dict.fromkeys(ref.node for ref in keep))
         is_long = self.budget.admit(shapes, count, batch_size, threads, nodes, *limits)
-        if self._is_one_block:
+        if self.is_one_block:
             size = max(1, count)
         else:
             size = batch_size or self.budget.block_size(shapes, threads)
         ends = self.outputs if keep is None else keep
-        outputs = Outputs(count)
-
-        kinds: dict[int, Kind] = {}  # by the number of examples
-
-        def compute(block: list[Array], first: int, last: int) -> Counts:
-            cast = self.inputs.cast(block)
-            kind = kinds.get(last - first)
-            if kind is None:
-                kind = kinds[last - first] = self._plans.kind(cast, ends, False)
-            return self._plans.run(kind, cast, partial(outputs.put, first, last))[0]
-
-        is_plain = self._is_one_block or type(x) is np.ndarray  # no memory map
+        check_memory(out, inputs)
+        for array in out:
+            reserve(array)
+        outputs = Outputs(count, out)
+        compute = self._in_blocks(ends, outputs)
+        is_plain = self.is_one_block or type(x) is np.ndarray  # no memory map
         maps = [] if is_plain else self.inputs.listed(x)
         shown = None if bar is None else bar(count)
 
@@ -154,15 +156,40 @@ class Engine:
             self.counts = interruptible(run) if is_long else run()
         except LayerCallError as failure:
             raise failure.told(self.inputs.given_shapes(x)) from failure.error
-        if keep is None and not is_long and size >= count and count:
-            self._remember(x, timesteps, inputs, kinds[count])
+        if keep is None and not out and not is_long and size >= count and count:
+            self._remember(x, timesteps, inputs)
+        if keep is None and count and not self._has_looked and not self.is_one_block:
+            self._has_looked = True  # later runs cost nothing
+            warn_of_few_spikes(self._graph, inputs, self._some)
         return outputs.arrays
 
-    def _remember(self, x: Any, timesteps: Any, inputs: list[Array], kind: Kind) -> None:
+    def _in_blocks(self, ends: Sequence[Ref], outputs: Outputs) -> Compute:
+        """Return a function that computes a block of a run and stores its outputs."""
+        kinds: dict[int, Kind] = {}  # by the number of examples
+
+        def compute(block: list[Array], first: int, last: int) -> Counts:
+            cast = self.inputs.cast(block)
+            kind = kinds.get(last - first)
+            if kind is None:
+                kind = kinds[last - first] = self._plans.kind(cast, ends, False)
+            return self._plans.run(kind, cast, partial(outputs.put, first, last))[0]
+
+        return compute
+
+    def _some(self, inputs: list[Array], ends: list[Ref]) -> list[Array]:
+        """Return tensors for a few examples."""
+        kept: list[Array] = []
+        cast = self.inputs.cast(inputs)
+        kind = self._plans.kind(cast, ends, False)
+        self._plans.run(kind, cast, lambda made: kept.extend(y.copy() for y in made))
+        return kept
+
+    def _remember(self, x: Any, timesteps: Any, inputs: list[Array]) -> None:
         """Take note that arrays like this one need no further checks."""
         if len(inputs) > 1 or type(x) is not np.ndarray or self.budget.is_limited:
             return
         if self.inputs.takes_as_it_is(x, inputs[0], timesteps):
+            kind = self._plans.kind(inputs, self.outputs, timesteps == "step")
             self._plans.remember((x.shape, x.dtype, timesteps), kind)
 
     def initial_state(self, batch_size: Any) -> States:
@@ -209,8 +236,49 @@ class Engine:
         except LayerCallError as failure:
             raise failure.told(self.inputs.given_shapes(x)) from failure.error
         if not is_long:
-            self._remember(x, "step", inputs, kind)
+            self._remember(x, "step", inputs)
         return outputs, after
+
+    def stepwise(
+        self, x: Any, timesteps: Any, keep: Sequence[Ref]
+    ) -> tuple[int, int, Iterator[tuple[list[Array], States]]]:
+        """Return how many examples and steps inputs hold, and an iterator that runs the steps.
+
+        Parameters
+        ----------
+        x, timesteps
+            As `run` takes them.
+        keep : sequence of Ref
+            The tensors that a step yields, beside the states after it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `run` and `initial_state`.
+        """
+        inputs = self.inputs.checked(x, timesteps)
+        count, steps = self.inputs.batch(inputs), self.inputs.steps(inputs)
+        states = self.initial_state(count)
+        shapes = tuple(array.shape for array in inputs)
+        nodes = tuple(dict.fromkeys(ref.node for ref in keep))
+        self.budget.admit(shapes, count, count or None, self.num_threads(), nodes)
+
+        def run() -> Iterator[tuple[list[Array], States]]:
+            after = states
+            for t in range(steps):
+                cast = self.inputs.cast(self.inputs.at_step(inputs, t))
+                outputs: list[Array] = []
+                put = lambda made: outputs.extend(y.copy() for y in made)  # noqa: B023, E731
+                try:
+                    with limit_threads(self.num_threads()):
+                        kind = self._plans.kind(cast, keep, True)
+                        own, after = self._plans.run(kind, cast, put, after)
+                except LayerCallError as failure:
+                    raise failure.told(self.inputs.given_shapes(x)) from failure.error
+                self.counts = self.counts + own if t else own
+                yield outputs, after
+
+        return count, steps, run()
 
     def cost(self, shape: Any, batch_size: int | None) -> Cost:
         """Return what `run` would take for inputs of some shapes, as `Model.cost` tells it."""

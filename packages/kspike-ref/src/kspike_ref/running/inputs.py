@@ -11,7 +11,7 @@ from kspike_ref.arguments import check_count, suggestion
 from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.layers.shape import InputLayer
-from kspike_ref.running.axes import Axes
+from kspike_ref.running.axes import Axes, repeats
 from kspike_ref.running.given import (
     array_of,
     axes_of,
@@ -58,6 +58,7 @@ class Inputs:
             for layer, is_first in zip(self._layers, self.time_major, strict=True)
         ]
         self._is_plain = len(refs) == 1 and not self.time_major[0]
+        self._repeats = repeats(graph, axes)
 
     def listed(self, x: Any, wanted: list[int] | None = None) -> list[Any]:
         """Return the inputs in the model's order.
@@ -291,6 +292,18 @@ class Inputs:
     def batch(self, arrays: list[Array]) -> int:
         """Return how many examples checked inputs hold."""
         return int(arrays[0].shape[int(self.time_major[0])])
+
+    def steps(self, arrays: list[Array]) -> int:
+        """Return how many time steps checked inputs of a model that streams hold."""
+        lengths = {x.shape[1] for x, is_timed in zip(arrays, self.timed, strict=True) if is_timed}
+        return max(lengths - {1}, default=1 if lengths else self._repeats)
+
+    def at_step(self, arrays: list[Array], t: int) -> list[Array]:
+        """Return one step of checked inputs of a model that streams."""
+        return [
+            x[:, t : t + 1] if is_timed and x.shape[1] > 1 else x
+            for x, is_timed in zip(arrays, self.timed, strict=True)
+        ]
 
     def cast(self, arrays: list[Array]) -> list[Array]:
         """Return arrays in the types that the model takes."""

@@ -61,11 +61,11 @@ class Plans:
     ----------
     tasks : list of Task
         The model's tasks.
-    timed : sequence of bool
+    timed : dict of Ref to bool
         For each output, whether it has a time axis, which is left out at a step of a stream.
     """
 
-    def __init__(self, tasks: list[Task], timed: Sequence[bool]) -> None:
+    def __init__(self, tasks: list[Task], timed: dict[Ref, bool]) -> None:
         self._tasks, self._timed = tasks, timed
         self._start()
 
@@ -134,7 +134,7 @@ class Plans:
             plan = kind.pop()
             made = plan.run(given, states)
         except (IndexError, Changed):  # another one is made; an IndexError of a layer is wrapped
-            without_time = self._timed if kind.streams else [False] * len(kind.ends)
+            without_time = [kind.streams and self._timed.get(ref, False) for ref in kind.ends]
             plan = make_plan(self._tasks, given, steps, kind.ends, without_time, states)
             made = plan.first
             self._made += 1

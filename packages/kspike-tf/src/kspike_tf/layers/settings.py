@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from kspike_tf import onnx_operations
+from kspike_tf.describing import as_html, dynamics
 from kspike_tf.tracing import exporter, is_of_keras
 
 
@@ -68,6 +69,16 @@ class HasSettings(keras.layers.Layer):
     def settings(self) -> tuple[str, ...]:
         """Names of the settings, which may be assigned, at least before building."""
         return tuple(self._all_settings)
+
+    def __repr__(self) -> str:
+        shown = {"name": self.name, **dynamics(self), "built": self.built}
+        return f"<{type(self).__name__} {', '.join(f'{k}={v}' for k, v in shown.items())}>"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the settings, for notebooks."""
+        rows = [("setting", "value"), *dynamics(self).items()]
+        shapes = ", ".join(f"{each.name} {tuple(each.shape)}" for each in self.weights)
+        return as_html(rows, f"{type(self).__name__} {self.name!r}", [f"weights: {shapes}"])
 
     def _put(self, name: str, value: Any) -> None:
         """Set an attribute without a check."""

@@ -21,6 +21,7 @@ from kspike_tf.checks import (
     check_weight,
     level_of_user,
 )
+from kspike_tf.describing import arguments, as_html
 
 __all__ = ["L1", "L1L2", "L2", "Percentile", "RangedRegularizer"]
 
@@ -64,6 +65,16 @@ class RangedRegularizer(keras.regularizers.Regularizer):
         if self.regularizer is None:
             raise TypeError(f"regularizer must be a regularizer. Received: {regularizer!r}")
         self._warn_if_without_weights()
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value}" for name, value in arguments(self).items())
+        return f"{type(self).__name__}({shown})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the arguments, for notebooks."""
+        purpose = str(type(self).__doc__).partition(".")[0]
+        rows = [("argument", "value"), *arguments(self).items()]
+        return as_html(rows, f"{type(self).__name__}: {purpose[0].lower()}{purpose[1:]}")
 
     def _warn_if_without_weights(self) -> None:
         kinds = keras.regularizers.L1L2, keras.regularizers.L1, keras.regularizers.L2

@@ -1,10 +1,10 @@
-"""Time: spikes and filters over whole sequences, with analytic gradients.
+"""Spikes and filters over whole sequences, with analytic gradients.
 
-No other module of the package loops over time. `spikes`, `lowpass` and `alpha` take sequences
-``(batch, time, units)`` and states in float64. Three mechanisms give the same answers: kernels
-(`kspike_tf.scan.cpu`), blocks and a loop (`kspike_tf.scan.portable`). LiteRT files get operations
-of their own: the same spikes, and filters in float32. `kspike_tf.scan.choose` says which of them
-runs.
+No other folder of the package loops over time. `spikes`, `lowpass` and `alpha` take sequences
+``(batch, time, units)`` and float64 states. Three mechanisms give the same results: kernels
+(`kspike_tf.scan.cpu`), and blocks and a loop (`kspike_tf.scan.portable`). LiteRT files use
+operations of their own: the same spikes, but filters in float32.
+`kspike_tf.scan.choose` selects the mechanism.
 """
 
 from kspike_tf.scan.filters import alpha, alpha_step, lowpass, lowpass_step

@@ -1,11 +1,10 @@
 """Gradients of the filters' gradients, to any order.
 
 The adjoint of a linear filter is the same filter, run backwards in time. So the gradients of a
-filter are sums and products of sequences that went through filters; written this way, TensorFlow
-differentiates them again. All of it is of lowpass filters, the alpha filter being two in a row.
+filter are sums and products of filtered sequences, which TensorFlow can differentiate again.
+Everything is made of lowpass filters; the alpha filter is two of them in series.
 
-Kernels and loops have a faster way to the first gradients. Here these are computed once more, where
-somebody wants their derivatives, and for blocks.
+Kernels and loops compute first gradients faster. This module serves higher derivatives and blocks.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ import tensorflow as tf
 Tensor = Any
 Gradients = Callable[..., list[Tensor]]
 
-FLATTEST = 300.0  # dt/τ, beyond which gradients are those at this ratio: e⁻³⁰⁰ is 5e-131
+FLATTEST = 300.0  # dt/τ at which gradients are clipped: e⁻³⁰⁰ is 5e-131
 
 
 def differentiated(
     gradients: Gradients, args: Sequence[Tensor], d_gradients: Sequence[Tensor]
 ) -> list[Tensor]:
-    """Take gradients back through the gradients of a filter.
+    """Propagate gradients back through the gradients of a filter.
 
     Parameters
     ----------
@@ -42,7 +41,7 @@ def differentiated(
         Gradients of ``args``, in their types.
     """
     if tf.executing_eagerly():
-        # As a graph: under a forward accumulator, tapes within a gradient record nothing.
+        # In a graph: under a forward accumulator, tapes inside a gradient record nothing.
         return list(_in_graph(gradients)(list(args), list(d_gradients)))
     return _symbolic(gradients, args, d_gradients)
 
@@ -91,7 +90,7 @@ def of_lowpass(lowpass: Callable[..., Any]) -> Gradients:
     def gradients(x: Tensor, state: Tensor, ratio: Tensor, d_y: Tensor, d_end: Tensor) -> Any:
         ratio = tf.minimum(ratio, FLATTEST)
         e, gain = tf.exp(-ratio), -tf.math.expm1(-ratio)
-        # Backwards, c ← e·(g + c) is a lowpass filter, of g·e/gain; and so is gain·c, of g·e.
+        # Run backwards, c ← e·(g + c) is a lowpass filter of g·e/gain, and gain·c one of g·e.
         g = tf.reverse(d_y, [1])
         first = gain * d_end
         c, last = lowpass(e * g, first, ratio)
@@ -134,7 +133,7 @@ def in_series(
     """Return an alpha filter of float64, which is two lowpass filters; arguments as `of_alpha`."""
 
     def alpha(x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
-        # z is y + τ·dy/dt: z ← e·z + (1 − e)·x and y ← e·y + e·r·z + gain·x, z from before.
+        # z = y + τ·dy/dt: z ← e·z + (1 − e)·x and y ← e·y + e·r·z + gain·x, with z before the step.
         e, direct = tf.exp(-ratio), -tf.math.expm1(-ratio)
         start, slope = state[:, :1], state[:, 1:]
         z, z_end = lowpass(x, start + slope, ratio)
@@ -146,5 +145,5 @@ def in_series(
 
 
 def _before(y: Tensor, start: Tensor) -> Tensor:
-    """Return the values of a step before; before the first, ``start``."""
+    """Shift a sequence by one step; the first value is ``start``."""
     return tf.concat([start, y], 1)[:, :-1]

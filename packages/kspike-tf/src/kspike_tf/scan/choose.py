@@ -1,4 +1,4 @@
-"""The mechanism that runs a scan, and why.
+"""Choice of the mechanism that runs a scan.
 
 =========  =====================================================  ===============================
 mechanism  where it runs                                          code
@@ -32,7 +32,7 @@ Tensor = Any
 
 
 class Way(Enum):
-    """How a sequence is scanned."""
+    """A mechanism that scans a sequence."""
 
     KERNEL = "by a kernel on this machine's processor"
     KERNEL_IN_XLA = "by the same, called from what XLA compiles"
@@ -42,12 +42,12 @@ class Way(Enum):
 
 
 def way(sequence: Tensor) -> Way:
-    """Return how a sequence is scanned.
+    """Return the mechanism for a sequence.
 
     Parameters
     ----------
     sequence : (batch, time, units) tf.Tensor
-        What is scanned.
+        The input of the scan.
     """
     if is_plain():
         return Way.LITE_RT if exporter() == "LiteRT" else Way.LOOP
@@ -61,7 +61,7 @@ def way(sequence: Tensor) -> Way:
 
 
 def kernels_are_possible() -> bool:
-    """Return whether only processors compute, and TensorFlow takes kernels from us."""
+    """Return whether TensorFlow computes on CPUs only, and accepts our kernels."""
     with tf.init_scope():
         return tf.executing_eagerly() and only_processors() and tensorflow_op.is_possible()
 
@@ -72,7 +72,7 @@ def only_processors() -> bool:
     return all(each.device_type == "CPU" for each in tf.config.list_physical_devices())
 
 
-@tf.autograph.experimental.do_not_convert  # Numba would compile what AutoGraph makes of loops
+@tf.autograph.experimental.do_not_convert  # AutoGraph would rewrite the loops that Numba compiles
 def by_kernel(
     how: Way, kernel: Kernel, args: Sequence[Tensor], in_loop: Callable[..., Any]
 ) -> list[Tensor]:
@@ -81,18 +81,18 @@ def by_kernel(
     Parameters
     ----------
     how : Way
-        Where it is called from.
+        `Way.KERNEL` or `Way.KERNEL_IN_XLA`.
     kernel : Kernel
-        What is scanned.
+        The dynamics.
     args : sequence of tf.Tensor
         As `compiled.run` takes them.
     in_loop : callable
-        Does the same in TensorFlow operations, for processes that load the graph.
+        The same scan in TensorFlow operations, for processes that load the graph.
 
     Returns
     -------
     list of tf.Tensor
-        The results; of the types and shapes of as many arguments, in their order.
+        The results; each has the type and shape of the argument at the same position.
     """
     if how is Way.KERNEL_IN_XLA:
         return xla_handler.call(kernel, args)

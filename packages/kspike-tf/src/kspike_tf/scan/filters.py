@@ -1,8 +1,8 @@
 """Filters over time, with analytic gradients.
 
-A filter's adjoint, which takes gradients from its outputs to its inputs, is the same filter run
-backwards in time. Kernels and loops follow the formulas of `kspike_tf.scan.cpu.kernels`; blocks
-run the adjoints of `kspike_tf.scan.adjoints`.
+The adjoint of a filter, which maps gradients of its outputs to gradients of its inputs, is the same
+filter run backwards in time. Kernels and loops use the formulas of `kspike_tf.scan.cpu.kernels`;
+blocks use the adjoints of `kspike_tf.scan.adjoints`.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _decay_and_slope(ratio: Tensor) -> list[Tensor]:
 
 
 class _Filter(NamedTuple):
-    """A filter's functions of a sequence, a state and the ratio of dt to τ, and their adjoints."""
+    """The mechanisms of a filter, as functions of sequence, state and dt/τ, and their adjoints."""
 
     kernel: kernels.Kernel
     in_loop: Any
@@ -98,12 +98,12 @@ class _Filter(NamedTuple):
     in_blocks: Any
     back_kernel: kernels.Kernel
     back_in_loop: Any
-    more: Any  # arguments of both of these, as a function of the ratio
-    adjoint: Any  # in a form that can be differentiated, from a lowpass filter
+    more: Any  # returns the further arguments of both, from the ratio
+    adjoint: Any  # makes a differentiable adjoint from a lowpass filter
 
 
 def _scan(kind: _Filter, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
-    """Filter, in the way that fits, differentiably to any order."""
+    """Filter by the mechanism that `way` chooses; differentiable to any order."""
     if way(x) is Way.LITE_RT and 0 not in x.shape:
         return kind.in_lite_rt(x, state, ratio)
     return forward_mode.call(partial(_filtered, kind, way(x)), x, state, ratio)
@@ -113,11 +113,11 @@ def _filtered(
     kind: _Filter, how: Way, x: Tensor, state: Tensor, ratio: Tensor
 ) -> tuple[Tensor, Tensor]:
     if 0 in x.shape:
-        return tf.identity(x), tf.identity(state)  # which XLA would refuse
+        return tf.identity(x), tf.identity(state)  # XLA refuses empty tensors
 
     @tf.custom_gradient
     def filtered(x: Tensor, state: Tensor, ratio: Tensor) -> Any:
-        # A tape would otherwise look into the scan, which it cannot differentiate.
+        # Hide the scan from tapes, which cannot differentiate it.
         args = [tf.stop_gradient(each) for each in (x, state, ratio)]
         if how is Way.LOOP:
             y, end = kind.in_loop(*args)
@@ -127,7 +127,7 @@ def _filtered(
             y, end = by_kernel(how, kind.kernel, args, kind.in_loop)
 
         def back(d_y: Tensor, d_end: Tensor) -> Any:
-            # Of the graph that is traced now, which may be another than that of the filter.
+            # Move the tensors into the graph being traced, which may not be the filter's own.
             args = map(tf.identity, (x, state, ratio, d_y, d_end))
             return _gradients(kind, how, *args)
 
@@ -138,21 +138,21 @@ def _filtered(
 
 
 def _gradients(kind: _Filter, how: Way, *args: Tensor) -> Any:
-    """Take gradients back through a filter, differentiably.
+    """Propagate gradients back through a filter, differentiably.
 
     Parameters
     ----------
     kind : _Filter
         The filter.
     how : Way
-        How it was run.
+        The mechanism that ran it.
     *args : tf.Tensor
-        Its arguments, and the gradients of its results.
+        The arguments of the filter, and the gradients of its results.
 
     Returns
     -------
     list of tf.Tensor
-        The gradients of its arguments.
+        The gradients of the filter's arguments.
     """
 
     @tf.custom_gradient
@@ -167,7 +167,7 @@ def _gradients(kind: _Filter, how: Way, *args: Tensor) -> Any:
 
 @cache
 def _adjoint(kind: _Filter, how: Way) -> Any:
-    # In the same way: only where a filter is traced is it known what will run the graph.
+    # By the same mechanism: only where the filter is traced is it known what will run the graph.
     return kind.adjoint(partial(_filtered, _LOWPASS, how))
 
 

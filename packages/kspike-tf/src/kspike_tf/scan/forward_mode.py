@@ -1,12 +1,13 @@
 """Forward-mode differentiation of scans in graphs.
 
-`tf.custom_gradient` answers `tf.autodiff.ForwardAccumulator` in eager mode, by differentiating its
+In eager mode, `tf.custom_gradient` supports `tf.autodiff.ForwardAccumulator` by differentiating its
 gradient. In a graph it does not: the operation that carries the gradient (``IdentityN``) passes on
-the tangents of what is inside, which are zero for a scan. The call of a graph function is
-differentiated as a whole, and rightly; so where there are tangents, a scan is called as one.
+the tangents of the operations inside, and a scan's are zero. TensorFlow does differentiate the call
+of a graph function as a whole. So a scan whose inputs have tangents is called as a graph function.
 
-Whether there are tangents only TensorFlow's private ``forwardprop_util.pack_tangents`` tells (tried
-with TensorFlow 2.21). Without it, forward mode in a graph finds no tangents; all else is the same.
+Only TensorFlow's private ``forwardprop_util.pack_tangents`` tells whether there are tangents (tried
+with TensorFlow 2.21). Where it is missing, forward mode in a graph yields zero tangents; everything
+else is the same.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Tensor = Any
 
 
 def call(function: Callable[..., Any], *args: Tensor) -> Any:
-    """Call a function of tensors; as a graph of its own, where that makes tangents right."""
+    """Call a function of tensors, as a graph function if its arguments have tangents."""
     if pack_tangents is None or tf.executing_eagerly():
         return function(*args)
     if not pack_tangents([tf.convert_to_tensor(each) for each in args]).tangents:

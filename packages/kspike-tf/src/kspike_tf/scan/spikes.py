@@ -19,24 +19,25 @@ PHILOX = 1  # TensorFlow's number for the generator Philox4x32-10
 
 
 def spikes(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
-    """Integrate firing rates to spikes.
+    """Convert firing rates to spikes by integration.
 
-    The gradient is straight through: that of the spikes is that of the rates, and none goes
-    through the voltage. So the backward pass needs nothing from the loop over time.
+    The gradient is straight through: spikes pass theirs on to the rates unchanged, and voltages
+    pass none. So the backward pass needs no loop over time.
 
     Parameters
     ----------
     rates : (batch, time, units) tf.Tensor
         Firing rates in Hz, float32 or float64.
     voltage : (batch, units) tf.Tensor
-        Float64, on the grid; whole spikes beyond [0, 1) are given in the first step.
+        Float64, on the grid. A voltage outside [0, 1) is worth whole spikes, emitted in the first
+        step.
     dt : float or tf.Tensor
         Seconds a step, float64.
 
     Returns
     -------
     spikes : (batch, time, units) tf.Tensor
-        Number of spikes in a step times 1/dt.
+        Number of spikes per step, times 1/dt.
     voltage : (batch, units) tf.Tensor
         The voltage after the last step.
     """
@@ -46,8 +47,8 @@ def spikes(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
 def rectified_spikes(x: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     """Integrate the rates max(x, 0), as `spikes` does.
 
-    Kernels do both at once, so that the rates need no memory. The gradient is that of
-    ``tf.nn.relu``.
+    Kernels rectify and integrate in one pass, so that the rates need no memory. The gradient is
+    that of ``tf.nn.relu``.
     """
     return _straight_through(x, voltage, dt, rectify=True)
 
@@ -55,7 +56,7 @@ def rectified_spikes(x: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Te
 def _straight_through(x: Tensor, voltage: Tensor, dt: Tensor, rectify: bool) -> Any:
     @tf.custom_gradient
     def forward(x: Tensor) -> Any:
-        # A tape would otherwise look into the compiled scan, which it cannot differentiate.
+        # Hide the compiled scan from tapes, which cannot differentiate it.
         still = tf.stop_gradient(x)
         args = still, tf.stop_gradient(voltage), tf.stop_gradient(tf.cast(dt, tf.float64))
 
@@ -94,7 +95,7 @@ def _step(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
 
 def _scan(x: Tensor, voltage: Tensor, dt: Tensor, rectify: bool) -> Any:
     if 0 in x.shape:
-        return x, voltage  # which XLA would refuse
+        return x, voltage  # XLA refuses empty tensors
     how = way(x)
     if how in (Way.KERNEL, Way.KERNEL_IN_XLA):
         kernel, in_loop = (RECTIFIED_SPIKES, _rectified_loop) if rectify else (SPIKES, _loop)
@@ -108,10 +109,9 @@ def _scan(x: Tensor, voltage: Tensor, dt: Tensor, rectify: bool) -> Any:
 
 
 def _in_range(rates: Tensor, voltage: Tensor, dt: Tensor) -> Tensor:
-    """Return whether a step adds fewer than 2²⁰ spikes, a number, to voltages in [0, 1).
+    """Return whether all steps add fewer than 2²⁰ spikes, and all voltages lie in [0, 1).
 
-    Blocks add up integers. What is beyond that is for the equations, step after step: what is not
-    a number stays so, and spikes that were not given yet are given.
+    Blocks add integers, which needs both. Other values, NaN among them, take the loop.
     """
     few = tf.abs(tf.cast(rates, tf.float64) * dt) < 2.0**20
     return tf.reduce_all(few) & tf.reduce_all((voltage >= 0) & (voltage < 1))
@@ -131,7 +131,7 @@ def _rectified_loop(x: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Ten
 
 
 def on_grid(voltage: Tensor) -> Tensor:
-    """Round voltages to the grid, as float64; LiteRT does so when it counts their ticks."""
+    """Round voltages to the grid, as float64; under LiteRT, the scan rounds them itself."""
     if exporter() == "LiteRT":
         return tf.cast(voltage, tf.float64)
     return tf.round(tf.cast(voltage, tf.float64) * TICKS) * (1 / TICKS)
@@ -145,7 +145,7 @@ def uniform_voltage(shape: Any, seed: int | None) -> Tensor:
     shape : list of int or tf.Tensor
         Shape of the voltages.
     seed : int or None
-        Key of the generator, 0 to 2⁶⁴ − 1; None takes a new one at each call, from TensorFlow's
+        Key of the generator, 0 to 2⁶⁴ − 1. With None, each call draws a new key from TensorFlow's
         global generator.
 
     Returns
@@ -166,7 +166,7 @@ def uniform_voltage(shape: Any, seed: int | None) -> Tensor:
                 "ones, or give the layer a seed.",
                 stacklevel=2,
             )
-        # Without a seed even if there is a global one: a file keeps what it is given.
+        # Ignore a global seed: an exported file would keep it.
         dtype = tf.float32 if exporter() == "LiteRT" else tf.float64
         uniform = tf.raw_ops.RandomUniform(shape=shape, dtype=dtype, seed=0, seed2=0)
         if dtype == tf.float32:

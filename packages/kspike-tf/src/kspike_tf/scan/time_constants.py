@@ -1,10 +1,10 @@
 """Time constants that training may take below zero: clipped, with a gradient that brings them back.
 
-At 1e-8 s, to which they are clipped, the decay exp(−dt/τ) of a step is zero and so is its slope in
-τ: a clip that passes gradients on would pass on zero. So below, the gradient is that by the decay,
-times the slope that the decay has at τ = dt; and zero where descent would take τ further down, as
-the outputs do not change there. The gradient by the decay is found at the ratio `FLATTEST`, where
-it is small but not zero.
+Time constants are clipped to 1e-8 s. There the decay exp(−dt/τ) of a step is zero and so is its
+slope in τ, so a clip that only passed gradients on would pass on zero, and τ would never recover.
+Below the limit, the gradient is therefore that with respect to the decay, times the slope of the
+decay at τ = dt. It is zero where descent would lower τ further, since outputs no longer change. The
+gradient with respect to the decay is taken at the ratio `FLATTEST`, where it is small but not zero.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def ratio(tau: Tensor, dt: Tensor, order: int) -> Tensor:
     dt : float or tf.Tensor
         Seconds.
     order : int
-        Of the filter, 1 or 2: what depends on the ratio r does so like r^(order − 1)·e⁻ʳ.
+        Order of the filter, 1 or 2. Outputs depend on the ratio r like r^(order − 1)·e⁻ʳ.
 
     Returns
     -------

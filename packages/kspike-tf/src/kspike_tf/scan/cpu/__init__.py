@@ -1,1 +1,1 @@
-"""Scans as machine code on this machine's processor: loops, what surrounds them, who calls them."""
+"""Scans as machine code for the CPU: loops, their driver, and the calls from TensorFlow and XLA."""

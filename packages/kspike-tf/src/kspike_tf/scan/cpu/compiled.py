@@ -1,11 +1,11 @@
-"""Machine code of scans: when it is compiled, and how Python calls it.
+"""Compilation of scans to machine code, and calls of it from Python.
 
-Numba compiles in the process, at the first scan of a kind, and keeps nothing on the disk: so there
-is no old code that could run after an upgrade, and nothing to load that others could have written.
+Numba compiles a scan in the process, at its first use, and caches nothing on disk. So no stale code
+can run after an upgrade, and nobody else's code can be loaded.
 
-One private interface of Numba (tried with 0.62 and 0.68): the lock of its compiler, which a fork
-holds. It has to be this one: a second lock, taken before or after it, would let a fork and a
-compilation wait for each other. Without it, the lock is ours.
+One private interface of Numba is used (tried with 0.62 and 0.68): its compiler lock, which a fork
+holds. A second lock of our own, taken before or after it, could deadlock a fork and a compilation.
+Where Numba has no such lock, this module makes one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from kspike_tf.scan.cpu import driver
 from kspike_tf.scan.cpu.driver import CALL, PLAN
 from kspike_tf.scan.cpu.kernels import KERNELS, Kernel
 
-PART = 2**16  # steps of a unit that are worth another thread
+PART = 2**16  # unit steps (units × steps × batch) that are worth another thread
 # Types of sequences, by NumPy's letters.
 KINDS: dict[str, Any] = {letter: np.dtype(letter) for letter in "fd"}
 
@@ -36,7 +36,7 @@ try:
 except ImportError:
     lock = threading.RLock()
 
-# A process that is forked while another thread compiles would find the compiler locked for ever.
+# A child that is forked while another thread compiles would find the compiler locked forever.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
@@ -44,7 +44,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def compiled(function: Callable[..., Any], result: Any, arguments: int) -> int:
-    """Return the address of a function of integers, compiled for as long as the process lives."""
+    """Compile a function of integers for the life of the process; return its address."""
     signature = result(*[types.intp] * arguments)
     with lock:
         made = numba.cfunc(signature, error_model="numpy")(function)
@@ -53,7 +53,7 @@ def compiled(function: Callable[..., Any], result: Any, arguments: int) -> int:
 
 
 def keep(*objects: Any) -> None:
-    """Let objects live as long as the process: other libraries' threads may use them at the end."""
+    """Keep objects alive until the process ends: threads of other libraries may still use them."""
     for each in objects:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(each))
 
@@ -72,14 +72,14 @@ PLANS = {(kernel, letter): _planned(kernel, letter) for kernel in KERNELS for le
 
 
 def prepare(kernel: Kernel, letter: str) -> int:
-    """Compile what a scan needs, if it has not been; return the address of its plan.
+    """Compile a scan unless it has been compiled; return the address of its plan.
 
     Parameters
     ----------
     kernel : Kernel
-        What is scanned.
+        The dynamics.
     letter : str
-        "f" or "d": the type of the sequences.
+        "f" (float32) or "d" (float64): the type of the sequences.
     """
     plan = PLANS[kernel, letter]
     with lock:
@@ -97,13 +97,13 @@ def returning(number: int) -> int:
 
 
 def letter(kind: Any) -> str:
-    """Return the letter of a type of TensorFlow's."""
+    """Return NumPy's letter for a TensorFlow dtype."""
     return str(np.dtype(kind.as_numpy_dtype).char)
 
 
 @cache
 def scan() -> int:
-    """Return the address of the driver, which all plans have in common."""
+    """Return the address of the compiled driver, which all plans share."""
     address = compiled(driver.scan, types.intp, 2)
     llvm.add_symbol(driver.run_scan.symbol, address)
     return address
@@ -115,9 +115,9 @@ def _helper() -> int:
 
 
 def _threads() -> int:
-    """Return how many threads may work at a time: as many as processors, if TensorFlow may."""
+    """Return the number of threads: TensorFlow's intra-op limit, or the available processors."""
     limit = tf.config.threading.get_intra_op_parallelism_threads()  # 0 is no limit
-    # The processors that this process may use; not all systems tell.
+    # Not every system can tell which processors the process may use.
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return limit or allowed or 1
 
@@ -128,27 +128,27 @@ def run(kernel: Kernel, args: Sequence[np.ndarray]) -> list[np.ndarray]:
     Parameters
     ----------
     kernel : Kernel
-        What is scanned.
+        The dynamics.
     args : sequence of array_like
         The sequence ``(batch, time, units)``, float32 or float64; states before the first step
-        ``(batch, …, units)``, float64; what is given, ``(units,)`` or a number, float64; if it
-        goes backwards, gradients of the forward scan's results. All are in C order.
+        ``(batch, …, units)``, float64; the arguments of the weights, ``(units,)`` or scalars,
+        float64; for a backward kernel, the gradients of the forward scan's results. All in C order.
 
     Returns
     -------
     list of ndarray
-        The output and states after the last step; backwards, the gradients of sequence, states and
-        what is given first.
+        The output and the states after the last step; for a backward kernel, the gradients with
+        respect to the sequence, the states and the first argument of the weights.
 
     Raises
     ------
     ValueError
-        If the arrays do not go together: machine code would go beyond them.
+        If the arrays do not fit together; machine code would read or write past their ends.
     MemoryError
-        If there is none.
+        If memory runs out.
     """
     args = [np.asarray(each) for each in args]
-    kind = np.dtype(args[0].dtype.char)  # in this machine's order of bytes
+    kind = np.dtype(args[0].dtype.char)  # in native byte order
     for n, each in enumerate(args):
         is_sequence = n == 0 or (kernel.backwards and n == kernel.arguments - 2)
         _check(kernel, n, each, kind if is_sequence else np.dtype(np.float64))
@@ -181,5 +181,5 @@ def _check(kernel: Kernel, number: int, array: np.ndarray, kind: np.dtype) -> No
 
 
 def _described(array: np.ndarray) -> tuple[int, int]:
-    """Return where an array's memory begins, and how many bytes it has."""
+    """Return the address of an array's memory and its size in bytes."""
     return array.ctypes.data, array.nbytes

@@ -1,8 +1,8 @@
-"""The driver of scans: checks, memory, weights, first states, threads, last gradients.
+"""The driver shared by all scans: checks, memory, weights, initial states, threads, gradients.
 
-It is the same for all kernels. TensorFlow, XLA and Python fill a `CALL` and give it to `scan`,
-which follows a `PLAN`, and runs the plan's kernel on a `RUN`. It returns zero, or an error as
-TensorFlow and XLA number them: exceptions do not leave machine code.
+TensorFlow, XLA and Python fill in a `CALL` and pass it to `scan`, which follows a `PLAN` and runs
+the plan's kernel on a `RUN`. `scan` returns zero or an error code of TensorFlow and XLA, because
+exceptions cannot leave machine code.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from kspike_tf.scan.cpu.intrinsics import call_kernel, elements, fetch_and_add, 
 from kspike_tf.scan.cpu.kernels import TICKS, Kernel
 
 INVALID_ARGUMENT, RESOURCE_EXHAUSTED = 3, 8
-MOST_ARGUMENTS = 8  # that callers have room for
+MOST_ARGUMENTS = 8  # for which a CALL has room
 AXES = 3
-WEIGHTS = 4  # rows of weights, for which there is memory
-BLOCK = 2048  # units that are taken through time together: with 256, steps are read in pieces
-SHARES = 4  # parts of the work for each thread, at most: some are done sooner than others
+WEIGHTS = 4  # rows of weights that a run has memory for
+BLOCK = 2048  # units per item of work; at 256, a step is read in too many pieces
+SHARES = 4  # parts of the work per thread at most, to balance the load
 INT, DOUBLE = np.dtype(np.int64), np.dtype(np.float64)
-WORD = 8  # bytes of these, of a float64, and of an address
+WORD = 8  # bytes of an int64, a float64 and an address
 MOST = 2**63 - 1
 
-# Memory that is new costs less than half in huge pages: 30 and not 80 ms to write 164 MB, where to
-# write it again takes 20.
+# Fresh memory costs less than half in huge pages: writing 164 MB takes 30 ms instead of 80 (and
+# 20 ms the second time).
 HUGE = 2**21
 WORTH_HUGE = 2 * HUGE  # as NumPy does
 MADV_HUGEPAGE = 14
@@ -43,19 +43,19 @@ def _structure(*fields: Any) -> Any:
 
 
 def offset(kind: Any, name: str) -> int:
-    """Return where in a structure a field begins."""
+    """Return the offset of a field in a structure, in bytes."""
     return int(kind.fields[name][1])
 
 
-# A kernel for a type of sequences: addresses of the kernel, of `help_with` and of its name; what
-# `Kernel` says; the bytes of a sequence's number; how many numbers are worth another thread, and
-# how many threads there may be.
+# A kernel compiled for one dtype: addresses of the kernel, of `help_with`, of the XLA handler and
+# of the name; the fields of `Kernel`; bytes per element of a sequence; elements worth another
+# thread; and the greatest number of threads.
 PLAN = _structure(
     *("kernel", "helper", "handle", "name", "arguments", "results", "states", "rows", "given"),
     *("shared", "backwards", "bytes", "part", "threads"),
 )
-# How many arguments, results, and axes of the first argument there are; the shape of that; the
-# addresses and bytes of arguments and results; room for the message of an error.
+# Numbers of arguments, of results, and of axes of the first argument; its shape; addresses and
+# sizes in bytes of arguments and results; room for an error message.
 CALL = _structure(
     *("arguments", "results", "axes", "batch", "steps", "units"),
     *((name, np.int64, MOST_ARGUMENTS) for name in ("args", "sizes", "outputs", "rooms")),
@@ -65,8 +65,8 @@ ARGS, SIZES, OUTPUTS, ROOMS, MESSAGE = (
     offset(CALL, name) for name in ("args", "sizes", "outputs", "rooms", "message")
 )
 MESSAGE_BYTES = CALL.itemsize - MESSAGE
-# A kernel's arrays; the blocks of units that an example has; the kernel; the items of work, which
-# are such blocks, how many parts they are given out in, and the next part.
+# The arrays of a kernel; blocks of units per example; the kernel; the number of items (one block of
+# one example each); into how many parts they are divided; and the next part to be taken.
 RUN = _structure(
     *("batch", "steps", "units", "size", "x", "d_y", "out", "states", "rows", "weights"),
     *("blocks", "kernel", "items", "parts", "next"),
@@ -76,7 +76,7 @@ _texts: list[Any] = []
 
 
 def text(string: str) -> int:
-    """Return the address of a string of C's, which stays."""
+    """Return the address of a C string that is never freed."""
     _texts.append(ctypes.create_string_buffer(string.encode()))
     return ctypes.addressof(_texts[-1])
 
@@ -105,7 +105,7 @@ inside = numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapp
 
 
 def scan(plan_at: int, call_at: int) -> int:
-    """Scan what a call says."""
+    """Run the scan that a call describes; return zero or an error code."""
     plan, call = record(plan_at, PLAN), record(call_at, CALL)
     failed = refuse(plan, call, call_at)
     if failed:
@@ -127,9 +127,9 @@ def scan(plan_at: int, call_at: int) -> int:
 
 @inside
 def refuse(plan: Any, call: Any, call_at: int) -> int:
-    """Return an error, and write its message, unless arrays are as large as the plan has them.
+    """Check the sizes of all arrays against the plan; return zero, or an error with a message.
 
-    Callers may be graphs and programs from anybody's files.
+    Callers are not trusted: graphs and programs may come from files.
     """
     message = call_at + MESSAGE
     if call.arguments != plan.arguments or call.results != plan.results or call.axes != AXES:
@@ -167,7 +167,7 @@ def refuse(plan: Any, call: Any, call_at: int) -> int:
 
 @inside
 def product(first: int, second: int, third: int, fourth: int) -> int:
-    """Return a product of numbers that are not negative, or −1 if a part of it is too large."""
+    """Return the product of non-negative integers, or −1 if it overflows."""
     total = first
     for factor in (second, third, fourth):
         if factor != 0 and total > MOST // factor:
@@ -178,7 +178,7 @@ def product(first: int, second: int, third: int, fourth: int) -> int:
 
 @inside
 def make_run(plan: Any, call: Any, call_at: int) -> int:
-    """Return the address of a run, with memory for threads, weights and hidden states behind it."""
+    """Allocate a run, followed by memory for threads, weights and hidden states."""
     weights = RUN_BYTES + WORD * plan.threads
     states = weights + WORD * WEIGHTS * (1 if plan.shared else call.units)
     hidden = WORD * call.batch * plan.rows * call.units if plan.backwards else 0
@@ -205,7 +205,7 @@ def make_run(plan: Any, call: Any, call_at: int) -> int:
 def fill_weights(plan: Any, given_at: int, gain_at: int, run: Any) -> None:
     """Compute the weights: dt·TICKS and 1/dt, or rows of e = exp(−r), the gain, e·r and e·(1 − r).
 
-    The gain is 1 − e, or the second argument that is given.
+    The gain is the second argument of the weights if there is one, otherwise 1 − e.
     """
     given, gain = elements(given_at, 0, DOUBLE), elements(gain_at, 0, DOUBLE)
     weights, units = elements(run.weights, 0, DOUBLE), run.units
@@ -221,10 +221,10 @@ def fill_weights(plan: Any, given_at: int, gain_at: int, run: Any) -> None:
 
 @inside
 def first_states(given_at: int, count: int, run: Any) -> None:
-    """Begin with the states that are given, or with their gradients, and zero for the rest."""
+    """Set the initial states, or their gradients, from the argument; set the other rows to zero."""
     given, states = elements(given_at, 0, DOUBLE), elements(run.states, 0, DOUBLE)
     seen, whole = count * run.units, run.rows * run.units
-    for row in range(run.batch if whole else 0):  # rows without units would take time
+    for row in range(run.batch if whole else 0):  # do not loop over rows without units
         for i in range(seen):
             states[row * whole + i] = given[row * seen + i]
         for i in range(seen, whole):
@@ -233,10 +233,10 @@ def first_states(given_at: int, count: int, run: Any) -> None:
 
 @inside
 def last_gradients(before_at: int, states_at: int, given_at: int, count: int, run: Any) -> None:
-    """Find the gradients of states before the first step, and of what is given.
+    """Compute the gradients with respect to the initial states and to the ratio.
 
-    The loss depends on those states as on an input; so their products with the derivatives of
-    their gradients are added to the sums over time.
+    The loss depends on the initial states as on an input, so they add their product with the
+    derivative of their gradient to the ratio's sum over time.
     """
     units = run.units
     d_given = elements(given_at, 0, DOUBLE)
@@ -256,7 +256,7 @@ def last_gradients(before_at: int, states_at: int, given_at: int, count: int, ru
 
 @inside
 def run_in_threads(plan: Any, run: Any, run_at: int) -> None:
-    """Run a kernel on all items, with helpers if they are worth it."""
+    """Run a kernel on all items, in several threads if there is enough work."""
     parts = run.size // plan.part
     run.parts, run.next = min(parts, min(run.items, plan.threads * SHARES)), 0
     helpers = min(run.parts, plan.threads) - 1
@@ -265,7 +265,7 @@ def run_in_threads(plan: Any, run: Any, run_at: int) -> None:
         return
     handles, made = run_at + RUN_BYTES, 0
     for _ in range(helpers):
-        # Where the system gives no more threads, those that there are do it all.
+        # If the system refuses a thread, the others do its work.
         made += pthread_create(handles + WORD * made, 0, plan.helper, run_at) == 0
     help_with(run_at)
     for n in range(made):
@@ -274,9 +274,9 @@ def run_in_threads(plan: Any, run: Any, run_at: int) -> None:
 
 @inside
 def help_with(run_at: int) -> int:
-    """Do the next part of a run while there is one, in any thread.
+    """Take parts of a run until none is left; called in every thread.
 
-    Who is ready takes the next: other threads of TensorFlow use the processor too.
+    Threads take parts as they become free, because TensorFlow's own threads compete with them.
     """
     run = record(run_at, RUN)
     part = fetch_and_add(run_at + NEXT, 1)
@@ -288,7 +288,7 @@ def help_with(run_at: int) -> int:
 
 
 def over_items(kernel: Kernel, kind: np.dtype) -> Any:
-    """Return a function that takes items of a run through time, for sequences of a type."""
+    """Return a function that runs a kernel on a range of items, for sequences of one dtype."""
     loop = numba.njit(inline="always")(kernel.loop)
 
     def work(run_at: int, first: int, last: int) -> None:

@@ -1,6 +1,6 @@
-"""Operations that Numba's Python lacks: addresses, calls through them, atomic sums, prefetches.
+"""Numba intrinsics for raw memory: access by address, indirect calls, atomic addition, prefetch.
 
-Addresses are integers (``intp``) throughout; C's pointers are passed alike on 64-bit machines.
+Addresses are integers (``intp``) throughout; 64-bit machines pass C pointers the same way.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ WORD, NUMBER, BYTE = ir.IntType(64), ir.IntType(32), ir.IntType(8)
 
 @intrinsic
 def record(_context: Any, _address: Any, kind: Any) -> Any:
-    """Return the structure of a NumPy type at an address; its fields can be read and assigned."""
+    """Return the record of a NumPy dtype at an address; its fields can be read and assigned."""
 
     def write(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
@@ -27,9 +27,9 @@ def record(_context: Any, _address: Any, kind: Any) -> Any:
 
 @intrinsic
 def elements(_context: Any, _address: Any, _offset: Any, kind: Any) -> Any:
-    """Return an array of a NumPy type, which is so many elements behind an address.
+    """Return a pointer to elements of a NumPy dtype, at an address plus an offset in elements.
 
-    Elements are read and assigned by their index, which nothing checks.
+    Elements are read and assigned by index, without bounds checks.
     """
 
     def write(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -54,7 +54,7 @@ def call_kernel(_context: Any, _function: Any, _run: Any, _first: Any, _last: An
 
 @intrinsic
 def fetch_and_add(_context: Any, _address: Any, _number: Any) -> Any:
-    """Add to the integer at an address, as one step for all threads; return what was there."""
+    """Add to the integer at an address atomically; return its previous value."""
 
     def write(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         place = builder.inttoptr(args[0], WORD.as_pointer())
@@ -65,7 +65,7 @@ def fetch_and_add(_context: Any, _address: Any, _number: Any) -> Any:
 
 @intrinsic
 def rounded(_context: Any, number: Any, array: Any) -> Any:
-    """Return a float64 in the type of an array's elements."""
+    """Return a float64 rounded to the dtype of an array's elements."""
 
     def write(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return context.cast(builder, args[0], number, array.dtype)
@@ -75,7 +75,7 @@ def rounded(_context: Any, number: Any, array: Any) -> Any:
 
 @intrinsic
 def prefetch(_context: Any, first: Any, second: Any, third: Any, _index: Any) -> Any:
-    """Ask for the memory of an element of three arrays, which need not be there."""
+    """Prefetch the element at an index of three arrays; the index may be out of bounds."""
 
     def write(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), [BYTE.as_pointer(), *[NUMBER] * 3])
@@ -90,7 +90,7 @@ def prefetch(_context: Any, first: Any, second: Any, third: Any, _index: Any) ->
 
 @intrinsic
 def print_to(_context: Any, _buffer: Any, _size: Any, _text: Any, values: Any) -> Any:
-    """Write a text with a tuple of numbers and addresses of strings in it, as C's ``snprintf``."""
+    """Format a message with C's ``snprintf``; values are integers and addresses of strings."""
 
     def write(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         kind = ir.FunctionType(NUMBER, [WORD] * 3, var_arg=True)

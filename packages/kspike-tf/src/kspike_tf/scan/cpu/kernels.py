@@ -4,15 +4,16 @@ Formulas are of numbers in machine code and of tensors in `kspike_tf.scan.portab
 weights are float64; sequences are float32 or float64. Products are rounded before they are added:
 Numba fuses the two only where it is told to.
 
-A loop takes the units from ``left`` to ``right`` of one example through time. All loops take the
-same arrays, in one piece each: the input ``x`` and the output ``out``, ``(time, units)``; ``d_y``,
-the gradient of the forward filter's output; ``state``, ``(states, units)``, which is updated; and
-``weights``, ``(4, units)``, from `kspike_tf.scan.cpu.driver`. Forward loops do not read ``d_y``.
+A loop advances the units ``left`` to ``right`` of one example through time. All loops take the same
+contiguous arrays: the input ``x`` and the output ``out``, ``(time, units)``; ``d_y``, the gradient
+with respect to the forward filter's output; ``state``, ``(states, units)``, updated in place; and
+``weights``, from `fill_weights` in `kspike_tf.scan.cpu.driver`: ``(4, units)``, or dt·TICKS and
+1/dt where all units share them. Forward loops do not read ``d_y``.
 
-LLVM works on several units at once if arrays do not overlap, which it checks when the code runs. It
-would check once for all steps, and take arrays that are read from their end for overlapping. So the
-loops that go backwards begin a step at ``min(t * units, run.size)``, which is the first of these
-but hides from LLVM where the next step begins.
+LLVM vectorises over units if the arrays do not overlap, which it checks at run time. It would make
+one check for all steps, and that check fails for arrays that are read from their end. So the
+backward loops start a step at ``min(t * units, run.size)``: the value is ``t * units``, but LLVM
+cannot tell where the next step starts, and checks within each step.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ from numba.extending import register_jitable
 from kspike_tf.scan.cpu.intrinsics import prefetch, rounded
 
 TICKS = 2.0**32  # steps of the voltage grid in one spike
-# Units of which the step before is asked for, by the line of the cache: processors foresee memory
-# that goes up, as within the steps of more units.
+# Backward loops over fewer units than PREFETCHED prefetch the step before, one cache line (LINE
+# elements) at a time: hardware prefetchers only follow ascending addresses, as in wider steps.
 PREFETCHED, LINE = 1024, 16
 
-Array = Any  # Numba compiles for float32 and for float64
+Array = Any  # float32 or float64: Numba compiles a version for each
 
 
 class Kernel(NamedTuple):
-    """A loop, and the arrays that it needs.
+    """A compiled loop and the arrays that it takes.
 
     Parameters
     ----------
@@ -43,14 +44,14 @@ class Kernel(NamedTuple):
     loop : callable
         One of the loops below.
     states : int
-        Numbers a unit that go from step to step, of the forward scan.
+        State variables per unit of the forward scan.
     given : int
-        Arguments of which the weights are made: dt, or the ratio dt/τ and more.
+        Number of arguments that the weights are computed from: dt, or the ratio dt/τ and the gain.
     shared : bool
-        Whether all units share the weights: what is given are numbers, otherwise arrays
+        Whether all units share the weights. Those arguments are then scalars, otherwise arrays
         ``(units,)``.
     backwards : bool
-        Whether it takes gradients back through another kernel, from the last step to the first.
+        Whether this is the backward pass of another kernel, from the last step to the first.
     """
 
     name: str
@@ -62,21 +63,21 @@ class Kernel(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """Number of states of the loop.
+        """Number of state variables of the loop.
 
-        Backwards these are gradients of the states, as many derivatives of these for the ratio, and
-        a sum over time for the gradient of the ratio.
+        A backward loop carries the gradients with respect to the states, their derivatives with
+        respect to the ratio, and a running sum that becomes the ratio's gradient.
         """
         return 2 * self.states + 1 if self.backwards else self.states
 
     @property
     def arguments(self) -> int:
-        """Number of arguments: a sequence, states, what is given, gradients of both results."""
+        """Number of arguments: sequence, states, weights' arguments, gradients of both results."""
         return 2 + self.given + 2 * self.backwards
 
     @property
     def results(self) -> int:
-        """Number of results, of the types and shapes of as many arguments, in their order."""
+        """Number of results; each has the type and shape of the argument at the same position."""
         return 2 + self.backwards
 
 
@@ -140,11 +141,12 @@ def lowpass(
 
 @register_jitable
 def lowpass_back_step(state: Any, x: Any, g: Any, e: Any, gain: Any) -> Any:
-    """Take gradients back through a step, with respect to the input, the state and r = −log e.
+    """Propagate gradients back through a step, to the input, the state and r = −log e.
 
-    With g the gradient of the output, and c that of the state after a step: a = g + c,
-    ∂x = (1 − e)·a, c ← e·a. As the loss of such outputs is the sum of ∂x·x and of c·state, its
-    derivative for r, at fixed g, is that of ∂x and c; so m = dc/dr goes along, with de/dr = −e.
+    With g the gradient of the output and c that of the state after the step: a = g + c,
+    ∂x = (1 − e)·a, c ← e·a. The filter is linear, so the loss is the sum of ∂x·x plus c·state, and
+    its derivative in r at fixed g follows from those of ∂x and c. The loop therefore carries
+    m = dc/dr, with de/dr = −e.
     """
     c, m, total = state
     a = g + c
@@ -154,7 +156,7 @@ def lowpass_back_step(state: Any, x: Any, g: Any, e: Any, gain: Any) -> Any:
 def lowpass_back(
     x: Array, d_y: Array, out: Array, state: Array, weights: Array, run: Any, left: int, right: int
 ) -> None:
-    """Take gradients back through `lowpass`."""
+    """Propagate gradients back through `lowpass`."""
     units = run.units
     for t in range(run.steps - 1, -1, -1):
         first = min(t * units, run.size)
@@ -195,10 +197,10 @@ def alpha(
 
 @register_jitable
 def alpha_back_step(state: Any, x: Any, g: Any, weights: Any) -> Any:
-    """Take gradients back through a step, as `lowpass_back_step` does.
+    """Propagate gradients back through a step, as `lowpass_back_step` does.
 
     With a = g + c₁ and b = c₂ the gradients of y and p after a step, and k = e·r·(a − b):
-    ∂x = (1 − e·(1 + r))·a + e·r·b, c₁ ← e·a + k, c₂ ← e·b + k. The derivatives for r of e, e·r and
+    ∂x = (1 − e·(1 + r))·a + e·r·b, c₁ ← e·a + k, c₂ ← e·b + k. The derivatives in r of e, e·r and
     the gain 1 − e·(1 + r) are −e, ``bend`` = e·(1 − r) and ``slope`` = e·r.
     """
     c1, b, m1, m2, total = state
@@ -214,7 +216,7 @@ def alpha_back_step(state: Any, x: Any, g: Any, weights: Any) -> Any:
 def alpha_back(
     x: Array, d_y: Array, out: Array, state: Array, weights: Array, run: Any, left: int, right: int
 ) -> None:
-    """Take gradients back through `alpha`."""
+    """Propagate gradients back through `alpha`."""
     units = run.units
     one, two, three, four = units, 2 * units, 3 * units, 4 * units
     for t in range(run.steps - 1, -1, -1):

@@ -1,4 +1,4 @@
-"""Modules of StableHLO that call a handler of XLA's foreign function interface."""
+"""StableHLO modules that call a handler of XLA's foreign function interface."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ TYPES = {"f": "f32", "d": "f64"}  # by NumPy's letters
 def module(name: str, kinds: tuple[tuple[str, int], ...], results: int) -> str:
     """Return a module that calls a handler, for arguments of any shape.
 
-    XLA finds the shapes of results in operands that are named in ``indices_of_shape_operands``,
-    when those of the arguments are known, and leaves these operands out.
+    ``indices_of_shape_operands`` names the operands that hold the shapes of the results. XLA
+    evaluates them once the shapes of the arguments are known, and does not pass them on.
     """
     kinds_ = [f"tensor<{'?x' * rank}{TYPES[letter]}>" for letter, rank in kinds]
     args, lines, shapes = [f"%{n}" for n in range(len(kinds))], [], []

@@ -2,16 +2,16 @@
 
 What this relies on (tried with TensorFlow 2.18 and 2.21):
 
-- the functions `NAMES`, which ``tensorflow/c/kernels.h`` and ``tf_tensor.h`` among TensorFlow's
-  header files declare for plug-ins, in ``libtensorflow_framework``;
-- the operation ``PyFuncStateless``, with any arguments and results, which is in every TensorFlow:
-  a graph with an operation of our own could not even be loaded where kspike_tf is not imported;
-- the attribute ``_kernel``, by which an operation asks for a kernel with a label.
+- the functions `NAMES` in ``libtensorflow_framework``, which ``tensorflow/c/kernels.h`` and
+  ``tf_tensor.h`` declare for plug-ins;
+- the operation ``PyFuncStateless``, which is in every TensorFlow and takes any arguments and
+  results. A graph with an operation of our own could not be loaded without kspike_tf;
+- the attribute ``_kernel``, with which an operation asks for the kernel of a label.
 
-Where a function is missing, `is_possible` is false, and scans are TensorFlow operations.
+If a function is missing, `is_possible` is false, and scans are made of TensorFlow operations.
 
-TensorFlow calls machine code, which gets the tensors' memory and calls the driver of scans. No
-Python runs in a step: it would take several times as long as the scan of a small layer.
+TensorFlow calls machine code, which finds the tensors' memory and calls the driver. No Python runs
+in a step; it would take several times as long as the scan of a small layer.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ Tensor = Any
 
 OPERATION = "PyFuncStateless"
 TF_FLOAT, TF_DOUBLE = 1, 2
-MOST_AXES = 4  # that there is room for
+MOST_AXES = 4  # for which a STEP has room
 NO_ARGUMENT = driver.text("no memory, or no argument")
 
-# A call, as the driver takes it; the arguments and results; the lengths of a tensor's axes.
+# The driver's `CALL`; the handles of arguments and results; the lengths of a tensor's axes.
 STEP = np.dtype([("call", CALL), ("tensors", INT, 2 * MOST_ARGUMENTS), ("lengths", INT, MOST_AXES)])
 STEP_BYTES = STEP.itemsize
 TENSORS, LENGTHS = driver.offset(STEP, "tensors"), driver.offset(STEP, "lengths")
 
 
 def _function(name: str, arguments: int, result: Any = types.intp) -> Any:
-    """Declare a function of TensorFlow's, for machine code: ``intp`` serves for all arguments."""
+    """Declare a function of TensorFlow's C API for machine code; all arguments are ``intp``."""
     return types.ExternalFunction(name, result(*[types.intp] * arguments))
 
 
@@ -82,30 +82,30 @@ NAMES = (
 
 @cache
 def library() -> Any:
-    """Return TensorFlow's library, which has its C API and XLA's, or None if there is none."""
+    """Return the library with TensorFlow's and XLA's C APIs, or None if it is not found."""
     found = list(Path(tf.sysconfig.get_lib()).glob("libtensorflow_framework*"))
     return ctypes.CDLL(str(found[0])) if found else None
 
 
 def is_possible() -> bool:
-    """Return whether this version of TensorFlow takes kernels from us."""
+    """Return whether this TensorFlow has all the functions that registration needs."""
     return all(hasattr(library(), name) for name in NAMES)
 
 
 def call(kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
-    """Scan tensors of a graph, which runs in this process only.
+    """Scan tensors in a graph that runs in this process only.
 
     Parameters
     ----------
     kernel : Kernel
-        What is scanned.
+        The dynamics.
     args : sequence of tf.Tensor
         As `compiled.run` takes them.
 
     Returns
     -------
     list of tf.Tensor
-        The results; of the types and shapes of as many arguments, in their order.
+        The results; each has the type and shape of the argument at the same position.
     """
     label = registered(kernel, compiled.letter(args[0].dtype))
     like = list(args)[: kernel.results]
@@ -119,9 +119,9 @@ def call(kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
 
 @cache
 def registered(kernel: Kernel, letter: str) -> str:
-    """Return the label of a kernel, which TensorFlow knows from then on."""
-    # No two kernels may have one label, and threads may get here at once. Besides, what is in
-    # nobody's file cannot be asked for by one.
+    """Register a kernel with TensorFlow; return its label."""
+    # The label is random: two threads may register at once, and labels must be unique. Besides, no
+    # saved file can ask for a label that it cannot know.
     label = f"kspike_tf.{kernel.name}.{letter}.{uuid.uuid4().hex}"
     create = compiled.returning(compiled.prepare(kernel, letter))
     make = function("TF_NewKernelBuilder", c_void_p, c_char_p, c_char_p, *[c_void_p] * 3)
@@ -139,12 +139,12 @@ def registered(kernel: Kernel, letter: str) -> str:
 
 
 def function(name: str, result: Any, *args: Any) -> Any:
-    """Return a function of TensorFlow's C API, for Python."""
+    """Return a function of TensorFlow's C API as a Python callable."""
     return ctypes.CFUNCTYPE(result, *args)(address(name))
 
 
 def address(name: str) -> int:
-    """Return the address of a function of TensorFlow's library."""
+    """Return the address of a function in TensorFlow's library."""
     return ctypes.cast(getattr(library(), name), c_void_p).value or 0
 
 
@@ -160,7 +160,7 @@ def _compute() -> int:
 
 
 def compute(plan_at: int, context: int) -> None:
-    """Scan the inputs of an operation; the plan is what TensorFlow takes for the kernel."""
+    """Scan the inputs of an operation; TensorFlow passes the plan as the kernel's own state."""
     status, step_at = new_status(), driver.calloc(1, STEP_BYTES)
     failed, message = driver.RESOURCE_EXHAUSTED, NO_ARGUMENT
     if step_at != 0:
@@ -179,9 +179,9 @@ def compute(plan_at: int, context: int) -> None:
 
 @inside
 def take_inputs(context: int, step_at: int, status: int) -> bool:
-    """Write down the memory and sizes of inputs; return whether all are there.
+    """Store the addresses and sizes of the inputs; return whether TensorFlow provides all of them.
 
-    The driver refuses more of them, or fewer, than it expects; others than floats have no bytes.
+    The driver checks their number. Sizes of inputs that are not floats are zero.
     """
     call, tensors = record(step_at, CALL), elements(step_at + TENSORS, 0, INT)
     data, sizes = elements(step_at + driver.ARGS, 0, INT), elements(step_at + driver.SIZES, 0, INT)
@@ -202,7 +202,7 @@ def take_inputs(context: int, step_at: int, status: int) -> bool:
 
 @inside
 def make_outputs(context: int, step_at: int, status: int) -> bool:
-    """Take memory for outputs, of the types and shapes of as many inputs; return whether it is."""
+    """Allocate outputs with the types and shapes of the first inputs; return whether it worked."""
     call, tensors = record(step_at, CALL), elements(step_at + TENSORS, 0, INT)
     data = elements(step_at + driver.OUTPUTS, 0, INT)
     rooms = elements(step_at + driver.ROOMS, 0, INT)

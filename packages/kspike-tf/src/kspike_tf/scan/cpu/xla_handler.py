@@ -1,19 +1,20 @@
-"""Scans in programs that XLA compiles: handlers of its foreign function interface.
+"""Scans in XLA programs, as handlers of its foreign function interface.
 
 What this relies on (tried with TensorFlow 2.18 and 2.21):
 
-- ``XLA_FFI_GetApi`` in TensorFlow's library, with version 0.2 of the interface; the structures and
-  constants below have their names from ``xla/ffi/api/c_api.h`` among TensorFlow's header files, and
-  begin with their size, by which XLA knows how much of them there is;
-- ``tensorflow.compiler.tf2xla.python.xla.call_module``, an operation whose contents XLA takes as
-  they are, a module of StableHLO: ours is just the call of a handler, for any shape.
+- ``XLA_FFI_GetApi`` in TensorFlow's library, with version 0.2 of the interface. The structures and
+  constants below have the names of ``xla/ffi/api/c_api.h`` among TensorFlow's header files. Each
+  structure starts with its size, so that XLA knows which fields it has.
+- ``tensorflow.compiler.tf2xla.python.xla.call_module``, an operation that holds a StableHLO module.
+  Ours only calls a handler, for arguments of any shape.
 
 TensorFlow before 2.21 does not export the function. Where it or the version is missing,
 `is_possible` is false, and XLA compiles scans from TensorFlow operations.
 
-XLA knows handlers by their names from when the package is imported: so it can run a compiled
-function that was saved elsewhere. To compile them with Numba would make each import longer; so what
-is registered only calls `handle`, and has it compiled when it is not yet.
+The handlers are registered under their names when the package is imported, so that XLA can run a
+compiled function that another process saved. Compiling them with Numba at import would take
+seconds, so the registered functions are stubs: they call `handle`, and have it compiled first if
+need be.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ XLA_FFI_Error_Code_CANCELLED = 1
 
 
 def _structure(*fields: Any) -> np.dtype:
-    """Return a structure whose fields are 8 bytes long, where nothing else is said."""
+    """Return a structure; fields without a dtype are 8-byte integers."""
     return np.dtype([(each, INT) if isinstance(each, str) else each for each in fields], align=True)
 
 
@@ -71,14 +72,14 @@ XLA_FFI_Api = _structure(
     *("XLA_FFI_Error_GetMessage", "XLA_FFI_Error_Destroy", "XLA_FFI_Handler_Register"),
 )
 create_error = types.ExternalFunction("XLA_FFI_Error_Create", types.intp(types.intp))
-# What machine code needs in a call: what the driver takes, and an error.
+# The memory of one call: the driver's `CALL`, and an error.
 STEP = _structure(("call", CALL), ("error", XLA_FFI_Error_Create_Args))
 STEP_BYTES, ERROR = STEP.itemsize, driver.offset(STEP, "error")
 ERROR_BYTES = XLA_FFI_Error_Create_Args.itemsize
 
 
 def _error(code: int, message: str) -> int:
-    """Return the address of what makes an error."""
+    """Return the address of the arguments that create an error."""
     args = np.zeros(1, XLA_FFI_Error_Create_Args)
     args["struct_size"], args["errc"], args["message"] = ERROR_BYTES, code, driver.text(message)
     compiled.keep(args)
@@ -86,29 +87,30 @@ def _error(code: int, message: str) -> int:
 
 
 OUT_OF_MEMORY = _error(driver.RESOURCE_EXHAUSTED, "no memory for a scan")
-# In the main thread Python runs handlers of signals wherever it is, and prints what they raise.
+# Compilation runs Python code, and in the main thread Python may run a signal handler there; what
+# it raises can only be printed.
 NOT_COMPILED = _error(XLA_FFI_Error_Code_CANCELLED, "interrupted, or failed, as printed before")
 
 
 def is_possible() -> bool:
-    """Return whether XLA knows our handlers."""
+    """Return whether XLA has accepted the handlers."""
     return ARE_KNOWN
 
 
 def call(kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
-    """Scan tensors of a function that XLA compiles.
+    """Scan tensors in a function that XLA compiles.
 
     Parameters
     ----------
     kernel : Kernel
-        What is scanned.
+        The dynamics.
     args : sequence of tf.Tensor
         As `compiled.run` takes them.
 
     Returns
     -------
     list of tf.Tensor
-        The results; of the types and shapes of as many arguments, in their order.
+        The results; each has the type and shape of the argument at the same position.
     """
     letter = compiled.letter(args[0].dtype)
     prepare(kernel, letter)
@@ -127,13 +129,13 @@ def call(kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _name(kernel: Kernel, letter: str) -> str:
-    """Return the name by which programs call a scan."""
+    """Return the name of a scan's handler."""
     return f"kspike_tf.{kernel.name}.{stablehlo.TYPES[letter]}"
 
 
 # Registration, when the package is imported
 
-# Machine code of the handlers: a plan's is `handle`, once that is compiled.
+# LLVM IR of the handlers: each calls the `handle` of its plan, after having it compiled if need be.
 _ANSWER = """
 define ptr @answer(ptr %frame, ptr %plan) {{
   %asking = getelementptr i8, ptr %frame, i64 {extension_start}
@@ -172,7 +174,7 @@ define ptr @handler{plan}(ptr %frame) {{
 
 @cache
 def api() -> Any:
-    """Return the interface, or None where there is none of our version."""
+    """Return XLA's interface, or None if it is missing or of another version."""
     get = getattr(library(), "XLA_FFI_GetApi", None)
     if get is None:
         return None
@@ -183,23 +185,23 @@ def api() -> Any:
 
 
 def _at(address: int, kind: np.dtype) -> Any:
-    """Return the structure at an address, for Python."""
+    """Return the structure at an address as a NumPy record."""
     memory: Any = (ctypes.c_char * kind.itemsize).from_address(int(address))
     return np.frombuffer(memory, kind)[0]
 
 
 def register(plans: dict[str, int]) -> bool:
-    """Let XLA's programs on this machine's processor call scans.
+    """Register the handlers with XLA for the host platform.
 
     Parameters
     ----------
     plans : dict of str to int
-        Addresses of plans, by the names that programs call scans by.
+        Addresses of plans by the name of the handler.
 
     Returns
     -------
     bool
-        Whether they can.
+        Whether XLA accepted all of them.
     """
     if api() is None:
         return False
@@ -210,13 +212,13 @@ def register(plans: dict[str, int]) -> bool:
         args["struct_size"] = args.itemsize
         args["name"], args["platform"] = (driver.text(name), len(name)), (driver.text("Host"), 4)
         args["bundle"]["execute"] = engine.get_function_address(f"handler{plan}")
-        if add(args.ctypes.data):  # which gives the address of an error
+        if add(args.ctypes.data):  # the address of an error
             return False
     return True
 
 
 def _handlers(plans: Iterable[int]) -> Any:
-    """Return an engine with machine code that XLA calls, a function for each scan."""
+    """Compile the stubs, one per scan; return the engine that owns them."""
     answer = _ANSWER.format(
         extension_start=driver.offset(XLA_FFI_CallFrame, "extension_start"),
         handle=driver.offset(driver.PLAN, "handle"),
@@ -237,7 +239,7 @@ def _handlers(plans: Iterable[int]) -> Any:
 
 @ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 def _describe(extension_at: int) -> None:
-    """Tell XLA, which asks when we register, for which version we are written."""
+    """Answer XLA's question at registration: the version of the interface."""
     extension = _at(extension_at, XLA_FFI_Metadata_Extension)
     if extension["extension_base"]["type"] == XLA_FFI_Extension_Metadata:
         version = _at(extension["metadata"], XLA_FFI_Metadata)["api_version"]
@@ -246,14 +248,14 @@ def _describe(extension_at: int) -> None:
 
 @ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 def _make(plan_at: int) -> None:
-    """Compile what a program calls that was traced elsewhere."""
+    """Compile the scan of a plan, for a program that was traced elsewhere."""
     for kind, plan in compiled.PLANS.items():
         if plan.ctypes.data == plan_at:
             prepare(*kind)
 
 
 def prepare(kernel: Kernel, letter: str) -> None:
-    """Compile a scan for XLA, if it has not been."""
+    """Compile a scan and its handler unless they have been compiled."""
     compiled.prepare(kernel, letter)
     compiled.PLANS[kernel, letter]["handle"] = _compiled_handle()
 
@@ -268,7 +270,7 @@ def _compiled_handle() -> int:
 
 
 def handle(frame_at: int, plan_at: int) -> int:
-    """Scan the buffers of a frame, by a plan; return zero, or the address of an error."""
+    """Scan the buffers of a call frame; return zero or the address of an error."""
     frame, step_at = record(frame_at, XLA_FFI_CallFrame), driver.calloc(1, STEP_BYTES)
     if step_at == 0:
         return create_error(OUT_OF_MEMORY)
@@ -293,9 +295,9 @@ def handle(frame_at: int, plan_at: int) -> int:
 
 @inside
 def describe(buffers_at: int, count: int, data_at: int, sizes_at: int) -> None:
-    """Write down the memory of buffers, and their bytes: none, of others than floats.
+    """Store the addresses and sizes of buffers; sizes of buffers that are not floats are zero.
 
-    The driver refuses more of them, or fewer, than it expects.
+    The driver checks their number.
     """
     buffers = elements(buffers_at, 0, INT)
     data, sizes = elements(data_at, 0, INT), elements(sizes_at, 0, INT)

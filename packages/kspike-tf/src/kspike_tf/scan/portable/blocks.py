@@ -1,11 +1,11 @@
-"""Scans without a loop over all steps: sums over blocks of steps, over blocks of blocks, and so on.
+"""Parallel scans: prefix sums over blocks of steps, over blocks of blocks, and so on.
 
-This has never run on an accelerator: its answers are tested on processors, and its speed on a GPU
-has not been measured.
+This code has never run on an accelerator. Its results are tested on CPUs; its speed on a GPU has
+not been measured.
 
-Time is cut into blocks of a few steps. What a block adds to the state is a sum over its steps; the
-states between blocks follow from those sums by the same scheme, with blocks in the place of steps;
-and the states within a block follow from the state before it and a sum over its own steps so far.
+Time is divided into blocks of a few steps. A block's contribution to the state is a sum over its
+steps. The states between blocks follow from these sums by the same scheme, with blocks in place of
+steps. The states within a block follow from the state before it and partial sums over its steps.
 So T steps take log T levels, each a few elementwise operations on all blocks at once.
 
 References
@@ -39,7 +39,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @cache
     def alone(key: Any) -> Any:
-        # Under a name of its own: TensorFlow would warn of a function that is traced for many.
+        # A new function per shape: TensorFlow warns of one that is retraced for many.
         del key
         return tf.function(partial(function), jit_compile=True, autograph=False)
 
@@ -58,13 +58,13 @@ def states(u: Tensor, start: Tensor, decay: Callable[[int], Any], stride: int = 
     Parameters
     ----------
     u : (batch, time, units) tf.Tensor
-        What steps add.
+        The contributions of the steps.
     start : (batch, units) tf.Tensor
         The state before the first step.
     decay : callable
-        The part of a state that is left after a number of time steps.
+        Returns the fraction of a state that remains after a number of time steps.
     stride : int
-        Time steps in a step.
+        Time steps per entry of ``u``.
     """
     size, block = u.shape[1], min(u.shape[1], BLOCK)
     count = -(-size // block)
@@ -83,7 +83,7 @@ def states(u: Tensor, start: Tensor, decay: Callable[[int], Any], stride: int = 
 
 @compiled
 def lowpass(x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
-    """Do what `kernels.lowpass` does, for a ratio of dt to τ."""
+    """Compute `kernels.lowpass` for a ratio dt/τ."""
     driven = -tf.math.expm1(-ratio) * tf.cast(x, tf.float64)
     y = states(driven, fitted(state[:, 0], x), lambda steps: tf.exp(-steps * ratio))
     return tf.cast(y, x.dtype), y[:, -1:]
@@ -91,10 +91,10 @@ def lowpass(x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
 
 @compiled
 def spikes(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
-    """Do what `kernels.spikes` does, for rates below 2²⁰ spikes a step and voltages in [0, 1).
+    """Compute `kernels.spikes`, for fewer than 2²⁰ spikes per step and voltages in [0, 1).
 
-    Modulo one spike, the voltage is a sum of the increments' lower 32 bits: integers that wrap
-    around, exact in any order. What the wrapping loses are the spikes.
+    Modulo one spike, the voltage is the sum of the lower 32 bits of the increments: integers that
+    wrap around, exact in any order. The carries lost in wrapping are the spikes.
     """
     whole, ticks = _increments(rates, dt)
     start = tf.cast(tf.cast(fitted(voltage, rates) * TICKS, tf.int64), tf.int32)
@@ -107,9 +107,9 @@ def spikes(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _increments(rates: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what a step adds to the voltage: whole spikes, and grid steps of up to half a spike.
+    """Split the increments of the voltage into whole spikes and ticks of up to half a spike.
 
-    The whole spikes are of the type of the rates, the grid steps int64.
+    Whole spikes have the dtype of the rates; ticks are int64.
     """
     spikes = tf.cast(rates, tf.float64) * dt
     whole = tf.round(spikes)
@@ -120,5 +120,5 @@ def _increments(rates: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _unsigned(ticks: Tensor) -> Tensor:
-    """Return wrapped integers as those in [0, 2³²)."""
+    """Return wrapped int32 as integers in [0, 2³²)."""
     return tf.bitwise.bitwise_and(tf.cast(ticks, tf.int64), np.int64(2**32 - 1))

@@ -1,11 +1,12 @@
-"""Spikes and filters for LiteRT, of its built-in operations.
+"""Spikes and filters for LiteRT, made of its built-in operations.
 
-LiteRT has no arithmetic in float64. Voltages are counted in ticks of the grid instead, as int64,
-and the product of a rate and dt is made of two float32 numbers, so that the spikes are bit for bit
+LiteRT has no float64 arithmetic. Voltages are int64 counts of ticks of the grid, and the product of
+a rate and dt is computed exactly as a sum of two float32 numbers. So the spikes are bit for bit
 those of the kernels. Filters compute in float32. Nothing loops over single steps: spikes are
-differences of a running sum, and filters add up their inputs in a tree.
+differences of a running sum, and filters sum their inputs in a tree.
 
-States are float64 outside, as everywhere; LiteRT can reinterpret them as int64, and round them.
+States are float64 at the boundary, as elsewhere; LiteRT can reinterpret them as int64 and round
+them.
 """
 
 from __future__ import annotations
@@ -45,16 +46,16 @@ def spikes(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     one = tf.constant(2**TICK_BITS, tf.int64)
     start = _ticks(voltage)[:, None]
     added = _rounded_product(rates, dt * np.float32(2**TICK_BITS))
-    # What goes beyond int64 wraps around, a multiple of 2³²: what is left is right.
+    # A sum beyond int64 wraps around by a multiple of 2³², which the modulus removes.
     after = tf.math.floormod(tf.cumsum(added, axis=1) + start, one)
     before = tf.concat([start, after[:, :-1]], axis=1)
     count = tf.cast(added + before - after, tf.float32) * np.float32(2.0**-TICK_BITS)
-    unknown = tf.cumsum(rates * 0, axis=1)  # NaN from the first rate on that is not finite
+    unknown = tf.cumsum(rates * 0, axis=1)  # NaN from the first non-finite rate on
     return count * (1 / dt) + unknown, _volts(after[:, -1])
 
 
 def _rounded_product(x: Tensor, factor: Tensor) -> Tensor:
-    """Return the product of two float32 numbers, rounded to whole numbers, halves to even.
+    """Return the exact product of two float32 numbers, rounded to integers, half to even.
 
     References
     ----------
@@ -68,7 +69,7 @@ def _rounded_product(x: Tensor, factor: Tensor) -> Tensor:
     part = product - even  # exact, and zero or more than twice the rest
     total = part + rest
     whole = tf.round(total)
-    # A total that looks like a half may have been rounded to it.
+    # The total itself was rounded, possibly to a half.
     lost, half = rest - (total - part), total - whole
     up = tf.logical_and(half >= 0.5, lost > 0)
     down = tf.logical_and(half <= -0.5, lost < 0)
@@ -77,7 +78,7 @@ def _rounded_product(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Split float32 numbers into two of twelve digits."""
+    """Split float32 numbers into two parts of twelve bits."""
     scaled = x * HALF_OF_DIGITS
     high = scaled - (scaled - x)
     return high, x - high
@@ -157,7 +158,7 @@ def _decaying_sum(x: Tensor, start: Tensor, ratio: Tensor) -> Tensor:
     steps = tf.shape(x)[1]
 
     def doubled(reach: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        # Sums of as many terms again, from where those of y end.
+        # Double the number of terms: add the sum that ends where this one begins.
         earlier = tf.pad(y, [[0, 0], [reach, 0], [0, 0]])[:, :steps]
         earlier.set_shape(y.shape)
         return reach * 2, y + earlier * tf.exp(ratio * -tf.cast(reach, tf.float32))

@@ -1,4 +1,4 @@
-"""The loops over time, step after step, of ordinary TensorFlow operations."""
+"""Loops over time made of ordinary TensorFlow operations."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ def scan(
     states: list[Tensor],
     reverse: bool = False,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Apply a step over the second axis.
+    """Apply a step function along the second axis.
 
     Parameters
     ----------
     step : callable
-        Takes the sequences' values at one step and the states; returns an output, which is cast to
-        the type of the first value, and the list of states after the step.
+        Takes the sequences' values at one step and the states. Returns the output, which is cast to
+        the dtype of the first sequence, and the list of states after the step.
     sequences : list of (batch, time, ...) tf.Tensor
         Read step by step.
     states : list of tf.Tensor
         The states before the first step.
     reverse : bool
-        Whether to go from the last step to the first; outputs stay where their inputs are.
+        Whether to run from the last step to the first; outputs keep the positions of their inputs.
 
     Returns
     -------
     output : (batch, time, ...) tf.Tensor
         The outputs at each step.
     states : list of tf.Tensor
-        The states after the step taken last.
+        The states after the last iteration.
     """
     first = sequences[0]
     steps = tf.shape(first)[1]
-    # XLA compiles the body of a loop that takes no step, and refuses to read from or write to
-    # arrays of no elements: where there may be no step, an unused one is appended.
+    # XLA compiles the body even of a loop without steps, and refuses to access empty arrays. Where
+    # the number of steps may be zero, append an unused one.
     states = [fitted(state, first) for state in states]
     spare = int(first.shape[1] is None and in_xla())
     room = steps + spare
@@ -62,7 +62,7 @@ def scan(
         y, states = step(*[array.read(t) for array in arrays], *states)
         return count + 1, states, output.write(t, tf.cast(y, first.dtype))
 
-    # No maximum_iterations: the loop that it makes has no counterpart in ONNX.
+    # No maximum_iterations: ONNX has no counterpart of that loop.
     _, states, output = tf.while_loop(
         lambda count, *_: count < steps, body, (tf.constant(0), states, output)
     )
@@ -71,9 +71,9 @@ def scan(
 
 
 def fitted(state: Tensor, sequence: Tensor) -> Tensor:
-    """Return a state ``(batch, ...)``, and fail if it is not of the sequence's batch and units.
+    """Return a state ``(batch, ...)``; fail unless it has the sequence's batch and units.
 
-    Operations would broadcast a state of one example to all of them.
+    Otherwise operations would broadcast the state of one example to all.
     """
     shape = tf.shape(sequence)
     return tf.reshape(state, tf.concat([shape[:1], shape[2:]], 0))
@@ -91,7 +91,7 @@ def _swapped(x: Tensor) -> Tensor:
 
 
 def lowpass(x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
-    """Do what `kernels.lowpass` does, for a ratio of dt to τ."""
+    """Compute `kernels.lowpass` for a ratio dt/τ."""
     e = tf.exp(-ratio)
 
     def step(x: Tensor, y: Tensor) -> Any:
@@ -102,7 +102,7 @@ def lowpass(x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
 
 
 def alpha(x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
-    """Do what `kernels.alpha` does, for a ratio of dt to τ."""
+    """Compute `kernels.alpha` for a ratio dt/τ."""
     e = tf.exp(-ratio)
     slope = e * ratio
 
@@ -121,7 +121,7 @@ def _filtered(step: Callable[..., Any], x: Tensor, state: Tensor, count: int) ->
 def lowpass_back(
     x: Tensor, state: Tensor, ratio: Tensor, d_y: Tensor, d_end: Tensor
 ) -> list[Tensor]:
-    """Do what `kernels.lowpass_back` does."""
+    """Compute `kernels.lowpass_back`."""
     e, gain = tf.exp(-ratio), -tf.math.expm1(-ratio)
 
     def step(x: Tensor, g: Tensor, *states: Tensor) -> Any:
@@ -134,7 +134,7 @@ def lowpass_back(
 def alpha_back(
     x: Tensor, state: Tensor, ratio: Tensor, gain: Tensor, d_y: Tensor, d_end: Tensor
 ) -> list[Tensor]:
-    """Do what `kernels.alpha_back` does."""
+    """Compute `kernels.alpha_back`."""
     e = tf.exp(-ratio)
     weights = e, gain, e * ratio, e * (1 - ratio)
 
@@ -148,11 +148,11 @@ def alpha_back(
 def _taken_back(
     step: Callable[..., Any], x: Tensor, state: Tensor, d_y: Tensor, d_end: Tensor, count: int
 ) -> list[Tensor]:
-    """Run on gradients of the states, their derivatives for the ratio, and a sum over time."""
+    """Scan backwards over state gradients, their derivatives in the ratio, and a sum over time."""
     zero = tf.zeros_like(d_end[:, 0])
     before = tf.unstack(d_end, count, 1) + [zero] * (count + 1)
     d_x, after = scan(step, [x, d_y], before, reverse=True)
-    # The loss depends on the first state as on an input.
+    # The loss depends on the initial state as on an input.
     total = after[-1] + tf.reduce_sum(state * tf.stack(after[count:-1], 1), 1)
     return [d_x, tf.stack(after[:count], 1), tf.reduce_sum(total, 0)]
 

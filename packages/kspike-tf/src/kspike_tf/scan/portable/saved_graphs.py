@@ -1,8 +1,8 @@
-"""Graphs that may be saved: kernels in this process, a loop of TensorFlow operations in others.
+"""Graphs that can be saved: a kernel in this process, TensorFlow operations in any other.
 
-In a graph a kernel is an operation (`kspike_tf.scan.cpu.tensorflow_op`) that runs in this process
-only. So a call is a branch, on whether the process is this one. TensorFlow renames what a loaded
-graph refers to, so that it always takes the other branch, here as well.
+In a graph, a kernel is an operation (`kspike_tf.scan.cpu.tensorflow_op`) that works in this process
+only. So a call is a branch on whether the process is the one that traced it. A loaded graph always
+takes the other branch, in this process too, because TensorFlow renames its resources.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Kinds = tuple[tuple[Any, int], ...]
 
 
 def call(kernel: Kernel, args: Sequence[Tensor], in_loop: Callable[..., Any]) -> list[Tensor]:
-    """Scan tensors of a graph, as `kspike_tf.scan.choose.by_kernel` says."""
+    """Scan tensors in a graph; arguments as in `kspike_tf.scan.choose.by_kernel`."""
     kinds = tuple((each.dtype, each.shape.rank) for each in args)
     like = list(args)[: kernel.results]
-    # Not `tf.cond`, which lays both branches open to TensorFlow: it would look for the kernel
-    # where there is none.
+    # Not `tf.cond`: TensorFlow would inline both branches, and look for the kernel where there is
+    # none.
     found = tf.raw_ops.StatelessIf(
         cond=is_this_process(),
         input=list(args),
@@ -42,13 +42,13 @@ def call(kernel: Kernel, args: Sequence[Tensor], in_loop: Callable[..., Any]) ->
 
 @cache
 def _not_yet(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function as a call, which TensorFlow makes ready to run when it runs, not before."""
+    """Wrap a function in a call that TensorFlow instantiates only when it runs."""
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
 
 @cache
 def in_graph(function: Callable[..., Any], kinds: Kinds, kernel: Kernel | None = None) -> Any:
-    """Return a function as a graph for any shape, which is traced once in a process."""
+    """Return a function as a graph for any shape, traced once per process."""
     signature = [tf.TensorSpec([None] * rank, dtype) for dtype, rank in kinds]
 
     def traced(*args: Tensor) -> list[Tensor]:
@@ -61,7 +61,7 @@ def in_graph(function: Callable[..., Any], kinds: Kinds, kernel: Kernel | None =
 
 @cache
 def _name() -> str:
-    """Return the name of a variable that exists in this process alone, and make it."""
+    """Create a variable that exists in this process alone; return its name."""
     name = f"kspike_tf_{uuid.uuid4().hex}"
     with tf.init_scope():
         tf.raw_ops.AssignVariableOp(resource=_variable(name), value=tf.constant(True))
@@ -69,7 +69,7 @@ def _name() -> str:
 
 
 def _variable(name: str) -> Tensor:
-    # A device's variables are its own, and replicas run on several.
+    # Variables belong to a device, and replicas run on several.
     with tf.device("CPU:0"):
         return tf.raw_ops.VarHandleOp(shape=[], dtype=tf.bool, shared_name=name)
 

@@ -1,0 +1,134 @@
+"""The command `bench`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from kspike_ref.cli import inputs, options
+from kspike_ref.cli.output import Table, show, waiting
+from kspike_ref.model import Model
+from kspike_ref.running.threads import cores
+
+_STEPS = 20  # of a time axis of any length
+_LENGTH = 32  # of another axis of any length
+_FEWEST = 5  # calls that are measured at least
+
+
+def bench(
+    model_file: options.ModelFile,
+    timesteps: Annotated[
+        int, typer.Option("--timesteps", "-t", min=1, help="Time steps, where the model has time.")
+    ] = _STEPS,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", "-b", min=1, help="Examples, for the throughput.")
+    ] = 64,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.01, help="How long to measure each.")
+    ] = 1.0,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure latency and throughput on this machine.
+
+    The inputs are random numbers from 0 to 1.
+    """
+    start = time.perf_counter()
+    model = inputs.open_model(model_file, threads)
+    loading = time.perf_counter() - start
+    with waiting("measuring"):
+        records = _measurements(model, batch_size, timesteps, seconds)
+    steps = timesteps if inputs.has_time(model) else None
+    result: dict[str, Any] = {
+        "model": model.name,
+        "threads": threads or cores(),
+        "timesteps": steps,
+        "load_seconds": loading,
+        "measurements": records,
+    }
+    rows = [(r["call"], r["calls"], r["median_ms"], r["p90_ms"], r["examples_per_second"])
+            for r in records]  # fmt: skip
+    header = ("call", "calls", "median [ms]", "90 % within [ms]", "examples/s")
+    facts = {"model": model.name, "threads": result["threads"]}
+    facts |= {} if steps is None else {"time steps": steps}
+    facts["loaded in"] = f"{loading:.3g} s"
+    show(result, as_json, facts, Table(header, rows))
+
+
+def _measurements(
+    model: Model, batch_size: int, timesteps: int, seconds: float
+) -> list[dict[str, Any]]:
+    """Return the times of every way to run a model, as plain data."""
+    one, many = (random_inputs(model, n, timesteps) for n in (1, batch_size))
+    calls: list[tuple[str, int, Callable[[], Any]]] = [
+        ("predict, 1 example", 1, lambda: model.predict(one)),
+        (f"predict, {batch_size} examples", batch_size, lambda: model.predict(many)),
+    ]
+    step = _one_step(model, one)
+    if step is not None:
+        calls.append(("step, 1 example", 1, step))
+    records = []
+    for name, count, call in calls:
+        taken = _times(call, seconds)
+        median = float(np.median(taken))
+        records.append(
+            {
+                "call": name,
+                "calls": len(taken),
+                "median_ms": median * 1e3,
+                "p90_ms": float(np.quantile(taken, 0.9)) * 1e3,
+                "examples_per_second": count / median,
+            }
+        )
+    return records
+
+
+def random_inputs(model: Model, count: int, timesteps: int) -> Any:
+    """Return inputs for a model: values from 0 to 1, or zeros where it takes integers or text.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    count, timesteps : int
+        Examples, and steps of a time axis of any length.
+    """
+    rng = np.random.default_rng(0)
+    arrays: list[Any] = []
+    for node in inputs.input_nodes(model):
+        shape = [
+            (_LENGTH if n is None else n) if i else timesteps if n is None else n
+            for i, n in enumerate(node.output_shapes[0][1:])
+        ]
+        dtype = getattr(node.layer, "input_dtype", np.dtype(np.float32))
+        if dtype.kind == "f":
+            arrays.append(rng.random((count, *shape), np.float32))
+        else:
+            arrays.append(np.full((count, *shape), "" if dtype.kind == "O" else 0))
+    return arrays[0] if len(arrays) == 1 else arrays
+
+
+def _one_step(model: Model, x: Any) -> Callable[[], Any] | None:
+    """Return a call of one time step; None for a model without steps."""
+    try:
+        state = model.initial_state(1)
+    except ValueError:
+        return None
+    given = [array[:, 0] for array in x] if isinstance(x, list) else x[:, 0]
+    return lambda: model.step(given, state)
+
+
+def _times(call: Callable[[], Any], seconds: float) -> list[float]:
+    """Return the seconds of calls, after one that compiles and one that makes the plan."""
+    call()
+    call()
+    taken: list[float] = []
+    while sum(taken) < seconds or len(taken) < _FEWEST:
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return taken

@@ -1,0 +1,160 @@
+"""The commands `plot raster`, `plot rates` and `plot voltage`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kspike_ref.cli import inputs, options
+from kspike_ref.cli.output import check_writable, replacing, show, waiting
+from kspike_ref.layers.base import Layer
+from kspike_ref.model import Model
+
+_FORMATS = (".svg", ".png", ".pdf")
+_WIDTH, _HEIGHT = 6.0, 2.8  # inches, of the axes of one layer
+
+Figure = Annotated[
+    Path, typer.Option("--output", "-o", help="Write the figure to this .svg, .png or .pdf file.")
+]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option("--layer", "-l", help="A spiking layer; all without. Repeatable."),
+]
+Example = Annotated[int, typer.Option("--example", min=0, help="Which example to draw.")]
+
+
+def raster(
+    model_file: options.ModelFile,
+    x: options.InputFiles,
+    output: Figure,
+    layers: Layers = None,
+    example: Example = 0,
+    timesteps: options.Timesteps = None,
+    divide_by: options.DivideBy = None,
+    dt: options.TimeStep = None,
+    as_json: options.Json = False,
+) -> None:
+    """Draw the spikes of an example."""
+    plot = _plot(output)
+    model = inputs.open_model(model_file, dt=dt)
+    spikes = _spikes(model, x, layers, timesteps, divide_by)
+    _check_example(example, spikes)
+    figure, axes = _figure(plot, len(spikes))
+    for (name, values), axis in zip(spikes.items(), axes, strict=True):
+        plot.raster(values[example], dt=_cell(_spiking(model)[name]).dt, axes=axis)
+        axis.set_title(name)
+    _save(figure, output, list(spikes), as_json)
+
+
+def rates(
+    model_file: options.ModelFile,
+    x: options.InputFiles,
+    output: Figure,
+    layers: Layers = None,
+    timesteps: options.Timesteps = None,
+    divide_by: options.DivideBy = None,
+    dt: options.TimeStep = None,
+    as_json: options.Json = False,
+) -> None:
+    """Draw a histogram of the neurons' firing rates."""
+    plot = _plot(output)
+    model = inputs.open_model(model_file, dt=dt)
+    spikes = _spikes(model, x, layers, timesteps, divide_by)
+    figure, axes = _figure(plot, 1)
+    plot.rates(spikes, axes=axes[0])
+    _save(figure, output, list(spikes), as_json)
+
+
+def voltage(
+    model_file: options.ModelFile,
+    x: options.InputFiles,
+    output: Figure,
+    layers: Layers = None,
+    units: Annotated[
+        list[int] | None,
+        typer.Option("--unit", "-u", min=0, help="A neuron's number; 0 without. Repeatable."),
+    ] = None,
+    example: Example = 0,
+    timesteps: options.Timesteps = None,
+    divide_by: options.DivideBy = None,
+    dt: options.TimeStep = None,
+    as_json: options.Json = False,
+) -> None:
+    """Draw voltages and spikes of neurons in an example."""
+    plot = _plot(output)
+    model = inputs.open_model(model_file, dt=dt)
+    data = inputs.read_inputs(model, x, timesteps, divide_by)
+    names = layers or list(_spiking(model))
+    with waiting("running the model"):
+        recorded = model.record(data, names, voltages=True, timesteps=timesteps)
+    _check_example(example, recorded.voltages)
+    figure, axes = _figure(plot, len(recorded.voltages))
+    for (name, values), axis in zip(recorded.voltages.items(), axes, strict=True):
+        spikes = recorded.spikes[name][example]
+        plot.voltage(values[example], spikes, dt=recorded.dt[name], units=units or [0], axes=axis)
+        axis.set_title(name)
+    _save(figure, output, list(recorded.voltages), as_json)
+
+
+def _plot(output: Path) -> Any:
+    """Return the module of figures, for a file that can be written."""
+    check_writable(output, _FORMATS)
+    from kspike_ref import plot
+
+    with plot.style():  # says what to install if Matplotlib is missing
+        return plot
+
+
+def _spiking(model: Model) -> dict[str, Layer]:
+    """Return the spiking layers by name."""
+    found = {layer.name: layer for layer in model.layers if inputs.is_spiking(layer)}
+    if not found:
+        raise ValueError(f"model {model.name!r} has no spiking layers to draw")
+    return found
+
+
+def _cell(layer: Layer) -> Any:
+    return getattr(layer, "cell", layer)
+
+
+def _spikes(
+    model: Model,
+    x: Sequence[str],
+    layers: list[str] | None,
+    timesteps: int | None,
+    divide_by: float | None,
+) -> dict[str, Any]:
+    """Return the spikes of layers, (examples, steps, ...), by name."""
+    known = _spiking(model)
+    data = inputs.read_inputs(model, x, timesteps, divide_by)
+    with waiting("running the model"):
+        return model.activity(data, timesteps=timesteps, layers=layers or list(known))
+
+
+def _check_example(example: int, arrays: dict[str, Any]) -> None:
+    count = len(next(iter(arrays.values())))
+    if example >= count:
+        raise ValueError(f"--example must be below {count}, the number of examples: {example}")
+
+
+def _figure(plot: Any, count: int) -> tuple[Any, list[Any]]:
+    """Return a figure with axes one below the other."""
+    with plot.style():
+        from matplotlib.figure import Figure as Canvas
+
+        figure = Canvas(figsize=(_WIDTH, _HEIGHT * count))
+        return figure, list(figure.subplots(count, squeeze=False)[:, 0])
+
+
+def _save(figure: Any, output: Path, layers: list[str], as_json: bool) -> None:
+    # The same figure gives the same bytes.
+    metadata = {"Date": None} if output.suffix.lower() == ".svg" else None
+    from kspike_ref import plot
+
+    with replacing(output) as beside, plot.style():
+        figure.savefig(beside, metadata=metadata)
+    result = {"file": str(output), "layers": layers}
+    show(result, as_json, {"layers": ", ".join(layers), "written to": str(output)})

@@ -1,0 +1,215 @@
+"""Arrays in files: .npy, .npz, .csv and images."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kspike_ref.cli.output import replacing
+
+Array = NDArray[Any]
+
+ARRAYS = (".npy", ".npz", ".csv")
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+_STARTS = {".npy": b"\x93NUMPY", ".npz": b"PK"}
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's names, by the number of channels
+
+
+def read_array(name: str) -> Array | dict[str, Array]:
+    """Read the arrays of a file.
+
+    Parameters
+    ----------
+    name : str
+        The path of a ``.npy``, ``.npz`` or ``.csv`` file; ``file.npz:x_test`` for one array of it.
+
+    Returns
+    -------
+    ndarray or dict of str to ndarray
+        A ``.npy`` file as a memory map; a dictionary for a ``.npz`` file of several arrays.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it is damaged, or of another kind.
+    """
+    path, key = _split(name)
+    suffix = path.suffix.lower()
+    if suffix not in ARRAYS:
+        raise ValueError(f"{path}: not an array ({', '.join(ARRAYS)}) or an image")
+    if suffix == ".csv":
+        return _read_csv(path)
+    try:
+        _check_start(path, suffix)
+        if suffix == ".npy":
+            array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+            return array
+        with np.load(path, allow_pickle=False) as archive:
+            return _from_archive(archive, key)
+    except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
+
+
+def one_array(name: str) -> Array:
+    """Read a file that holds one array, as `read_array` does."""
+    found = read_array(name)
+    if isinstance(found, dict):
+        raise ValueError(  # noqa: TRY004 (the file is wrong, not a type)
+            f"{name}: holds {', '.join(found)}: name one of them, as {name}:{next(iter(found))}"
+        )
+    return found
+
+
+def read_images(names: Sequence[str], shape: Sequence[int | None]) -> Array:
+    """Read images as one batch of pixels from 0 to 255.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Paths of images of one size.
+    shape : sequence of int or None
+        The shape of an example: height, width and channels, without channels, or pixels alone.
+
+    Returns
+    -------
+    (batch, ...) ndarray of uint8
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read, or is no image.
+    ValueError
+        If the model takes no images, or the sizes differ.
+    """
+    if not 1 <= len(shape) <= 3:
+        raise ValueError(f"{names[0]}: the model takes examples of shape {tuple(shape)}, no images")
+    channels = shape[2] if len(shape) == 3 else 1
+    if channels not in _MODES:
+        raise ValueError(f"{names[0]}: the model takes {channels} channels, and images have 1 to 4")
+    images = [_read_image(name, _MODES[channels]) for name in names]
+    for name, image in zip(names, images, strict=True):
+        if image.shape != images[0].shape:
+            raise ValueError(
+                f"{name}: all images must have one size. Received: {image.shape[:2]} pixels, and "
+                f"{images[0].shape[:2]} in {names[0]}"
+            )
+    pixels = np.stack(images)
+    if len(shape) == 1:
+        return pixels.reshape(len(pixels), -1)
+    return pixels[..., np.newaxis] if len(shape) == 3 and channels == 1 else pixels
+
+
+def is_image(name: str) -> bool:
+    """Return whether a path has the suffix of an image."""
+    return Path(name).suffix.lower() in IMAGES
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write arrays in one step, in the format of the path's suffix.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.npz`` file for any arrays; a ``.npy`` file for one; a ``.csv`` file for one of two axes
+        at most.
+    arrays : mapping of str to ndarray
+        By name.
+
+    Raises
+    ------
+    ValueError
+        If the format cannot hold them.
+    OSError
+        If the file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    first = next(iter(arrays.values()))
+    if suffix != ".npz" and len(arrays) > 1:
+        raise ValueError(f"{path}: {len(arrays)} arrays need a .npz file: {', '.join(arrays)}")
+    if suffix == ".csv" and first.ndim > 2:
+        raise ValueError(f"{path}: an array of shape {first.shape} needs a .npy or .npz file")
+    with replacing(path) as beside:
+        if suffix == ".npz":
+            _write_archive(beside, arrays)
+        elif suffix == ".npy":
+            np.save(beside, first, allow_pickle=False)
+        else:
+            np.savetxt(beside, first, delimiter=",", fmt="%.9g")
+
+
+def _write_archive(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write what `numpy.savez` writes; that takes no arrays named ``file``."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def _split(name: str) -> tuple[Path, str | None]:
+    """Return a path, and the name of an array in it if one follows a colon."""
+    start, colon, key = name.rpartition(":")
+    if colon and start.lower().endswith(".npz") and not Path(name).exists():
+        return Path(start), key
+    return Path(name), None
+
+
+def _check_start(path: Path, suffix: str) -> None:
+    with path.open("rb") as file:
+        if not file.read(8).startswith(_STARTS[suffix]):
+            raise ValueError(f"it is not a {suffix} file")
+
+
+def _from_archive(archive: Any, key: str | None) -> Array | dict[str, Array]:
+    names = list(archive.files)
+    if key is not None and key not in names:
+        raise ValueError(f"no array {key!r}; it holds {', '.join(names) or 'none'}")
+    if not names:
+        raise ValueError("it holds no arrays")
+    wanted = names if key is None else [key]
+    arrays = {one: np.asarray(archive[one]) for one in wanted}
+    return arrays if len(arrays) > 1 else arrays[wanted[0]]
+
+
+def _read_csv(path: Path) -> Array:
+    """Return the rows of a file of numbers, without a first line of names."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            first = file.readline()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # about files without rows
+            return np.loadtxt(
+                path, np.float64, delimiter=",", skiprows=0 if _is_numeric(first) else 1, ndmin=2,
+                encoding="utf-8-sig",
+            )  # fmt: skip
+    except (ValueError, UserWarning) as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
+
+
+def _is_numeric(line: str) -> bool:
+    try:
+        [float(cell) for cell in line.split(",")]
+    except ValueError:
+        return False
+    return True
+
+
+def _read_image(name: str, mode: str) -> Array:
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError:
+        raise ValueError(f"{name}: images need Pillow: pip install 'kspike-ref[cli]'") from None
+    try:
+        with Image.open(name) as image:
+            return np.asarray(image.convert(mode))
+    except UnidentifiedImageError:
+        raise ValueError(f"{name}: cannot be read: it is no image that Pillow knows") from None
+    except (Image.DecompressionBombError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{name}: cannot be read: {error}") from error

@@ -1,0 +1,142 @@
+"""Models and their inputs from the arguments of a command."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kspike_ref.cli import files
+from kspike_ref.layers.base import Layer
+from kspike_ref.loading import load_model
+from kspike_ref.model import Model
+from kspike_ref.running.graph import Node
+from kspike_ref.saved.archive import ArchiveError
+
+_SPIKING = ("SpikingActivation", "SpikingActivationCell")
+
+
+def open_model(path: Path, threads: int | None = None, dt: float | None = None) -> Model:
+    """Load a model, with a number of threads and a time step in seconds.
+
+    Raises
+    ------
+    FileNotFoundError, ArchiveError, UnsupportedLayerError, ValueError
+        As `load_model` does; the error of a damaged file names it.
+    """
+    try:
+        model = load_model(path, dt=dt)
+    except ArchiveError as error:
+        named = str(error) if str(path) in str(error) else f"{path}: {error}"
+        raise ArchiveError(named) from error
+    model.num_threads = threads
+    return model
+
+
+def input_nodes(model: Model) -> list[Node]:
+    """Return the nodes of a model's inputs, in order."""
+    return [node for node in model.nodes if not node.inputs and node.name in model.inputs]
+
+
+def has_time(model: Model) -> bool:
+    """Return whether all inputs have a time axis of any length."""
+    shapes = [node.output_shapes[0] for node in input_nodes(model)]
+    return all(len(shape) > 2 and shape[1] is None for shape in shapes)
+
+
+def is_spiking(layer: Layer) -> bool:
+    """Return whether a layer puts out spikes, whose mean is a firing rate in Hz."""
+    cell = layer.config.get("cell")
+    saved = cell.get("registered_name") if isinstance(cell, dict) else layer.key
+    return str(saved).rsplit(">", 1)[-1] in _SPIKING
+
+
+def read_inputs(
+    model: Model, names: Sequence[str], timesteps: int | None, divide_by: float | None
+) -> Any:
+    """Read the inputs of a model.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    names : sequence of str
+        Files: one for each input, or one ``.npz`` file with an array for each, or images.
+    timesteps : int or None
+        The number of steps for which inputs without a time axis are shown.
+    divide_by : float or None
+        What to divide the inputs by, as 255 for pixels.
+
+    Returns
+    -------
+    ndarray, or list or dict of ndarray
+        As `Model.predict` takes them.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read.
+    ValueError
+        If one is damaged, or does not fit the model.
+    """
+    nodes = input_nodes(model)
+    shapes = [node.output_shapes[0][1 if timesteps is None else 2 :] for node in nodes]
+    if all(map(files.is_image, names)):
+        if len(nodes) != 1:
+            raise ValueError(f"{names[0]}: images fit a model of one input, not of {len(nodes)}")
+        return _divided(files.read_images(names, shapes[0]), divide_by)
+    if len(names) == 1 and len(nodes) > 1:
+        found = files.read_array(names[0])
+        if not isinstance(found, dict) or not set(model.inputs) <= set(found):
+            raise ValueError(f"{names[0]}: must hold the arrays {', '.join(model.inputs)}")
+        return {name: _divided(found[name], divide_by) for name in model.inputs}
+    if len(names) != len(nodes):
+        raise ValueError(f"the model takes {len(nodes)} files of inputs. Received: {len(names)}")
+    arrays = [
+        _divided(_fitting(files.one_array(name), name, shape), divide_by)
+        for name, shape in zip(names, shapes, strict=True)
+    ]
+    return arrays[0] if len(arrays) == 1 else arrays
+
+
+def count_examples(x: Any) -> int:
+    """Return the number of examples of inputs from `read_inputs`."""
+    if isinstance(x, dict):
+        x = list(x.values())
+    return len(x[0] if isinstance(x, list) else x)
+
+
+def outputs_by_name(model: Model, outputs: Any) -> dict[str, Any]:
+    """Return what `Model.predict` returned by the names of the outputs."""
+    keys = list(model.outputs)
+    if len(keys) != len(set(keys)):  # of a layer that is put out twice
+        keys = [f"{key}:{i}" for i, key in enumerate(keys)]
+    return dict(zip(keys, _ends(outputs), strict=True))
+
+
+def _ends(outputs: Any) -> list[Any]:
+    """Return the arrays in nested outputs, in order."""
+    if isinstance(outputs, dict):
+        outputs = list(outputs.values())
+    if not isinstance(outputs, list):
+        return [outputs]
+    return [end for one in outputs for end in _ends(one)]
+
+
+def _fitting(array: Any, name: str, shape: Sequence[int | None]) -> Any:
+    """Return an array with the rows of a .csv file in the shape of an example."""
+    if not name.lower().endswith(".csv") or any(n is None for n in shape):
+        return array
+    if math.prod(n or 1 for n in shape) != array.shape[1]:
+        raise ValueError(
+            f"{name}: a line must hold an example of shape {tuple(shape)}. "
+            f"Received: {array.shape[1]} numbers"
+        )
+    return array.reshape(len(array), *(n or 1 for n in shape))
+
+
+def _divided(array: Any, divide_by: float | None) -> Any:
+    return array if divide_by is None else np.asarray(array, np.float32) / np.float32(divide_by)

@@ -1,0 +1,76 @@
+"""Tables as text and as HTML, and numbers with units in them."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+from kspike_ref.saved.text import printable
+
+Row = Sequence[str]
+
+
+def seconds(value: float) -> str:
+    """Return a time with a unit and at most four digits, such as ``"5 ms"``."""
+    for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs")):
+        if value * factor >= 1:
+            return f"{value * factor:.4g} {unit}"
+    return f"{value * 1e9:.4g} ns"
+
+
+def boxed(rows: Sequence[Row], right: Sequence[int] = ()) -> list[str]:
+    """Return the lines of a table with borders, of which the first row is the head.
+
+    Parameters
+    ----------
+    rows : sequence of sequence of str
+        Rows of as many cells. Control characters are shown as escapes.
+    right : sequence of int
+        The columns whose cells are on the right.
+    """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+
+    def line(row: Row, edge: str) -> str:
+        aligned = [
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        return f"{edge} " + f" {edge} ".join(aligned) + f" {edge}"
+
+    def rule(left: str, middle: str, end: str, dash: str) -> str:
+        return left + middle.join(dash * (width + 2) for width in widths) + end
+
+    return [
+        rule("┏", "┳", "┓", "━"),
+        line(cells[0], "┃"),
+        rule("┡", "╇", "┩", "━"),
+        *(line(row, "│") for row in cells[1:]),
+        rule("└", "┴", "┘", "─"),
+    ]
+
+
+def as_html(rows: Sequence[Row], caption: str, notes: Sequence[str] = ()) -> str:
+    """Return a table as HTML, of which the first row is the head.
+
+    Parameters
+    ----------
+    rows : sequence of sequence of str
+        Rows of cells, which are shown as they are.
+    caption : str
+        Text above.
+    notes : sequence of str
+        Lines below.
+    """
+
+    def row(cells: Row, tag: str) -> str:
+        return "".join(f"<{tag}>{html.escape(printable(cell))}</{tag}>" for cell in cells)
+
+    head, *body = rows
+    lines = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in body)
+    below = "".join(f"<div>{html.escape(printable(note))}</div>" for note in notes)
+    return (
+        f"<div><div><b>{html.escape(printable(caption))}</b></div>"
+        f"<table><thead><tr>{row(head, 'th')}</tr></thead><tbody>{lines}</tbody></table>"
+        f"{below}</div>"
+    )

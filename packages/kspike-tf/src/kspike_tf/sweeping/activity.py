@@ -1,0 +1,105 @@
+"""Activity of a model's signals, for every number of time steps up to the longest."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kspike_energy import Application
+from kspike_energy.adapters import Adapter
+
+SPIKING = "kspike_tf>SpikingActivation"
+_BYTES = 256 << 20  # of signals that are held at once, for one batch
+_EXAMPLES = 64
+
+Profile = np.ndarray  # of a signal: (2, steps), or (2, 1) without a time axis
+
+
+@dataclasses.dataclass
+class Activity:
+    """Means over examples and units, at every step.
+
+    Attributes
+    ----------
+    profiles : dict of int to (2, steps) or (2, 1) array
+        By the identity of a signal: its mean absolute value, and its part that is not zero.
+    examples : int
+        Number of examples.
+    """
+
+    profiles: dict[int, Profile]
+    examples: int
+
+    def add(self, other: Activity) -> None:
+        """Take the examples of another batch in."""
+        share = other.examples / (self.examples + other.examples)
+        for key, profile in other.profiles.items():
+            before = self.profiles.get(key, profile)
+            self.profiles[key] = before + share * (profile - before)
+        self.examples += other.examples
+
+
+def measure(
+    adapter: Adapter, model: Any, nodes: Sequence[Application], batch: Any, size: tuple[int, int]
+) -> Activity:
+    """Run a model on one batch and return the activity of all its signals.
+
+    Parameters
+    ----------
+    adapter : Adapter
+        Of the model's framework.
+    model : object
+        The model.
+    nodes : sequence of Application
+        The applications of its layers.
+    batch : structure of (batch, time, ...) array
+        Inputs.
+    size : tuple of int
+        Number of examples and of steps.
+
+    Raises
+    ------
+    ValueError
+        If a spiking layer returns its last step only, so that its spikes are out of sight.
+    """
+    profiles: dict[int, Profile] = {}
+    for node, (_, outputs) in zip(nodes, adapter.signals(model, batch), strict=True):
+        if node.spec.kind == SPIKING and not is_timed(node, 0):
+            raise ValueError(
+                f"layer {node.spec.name!r} must return sequences, so that its spikes can be counted"
+            )
+        for index, (key, values) in enumerate(zip(node.output_ids, outputs, strict=True)):
+            array = np.asarray(values)
+            if key not in profiles and array.dtype.kind in "biuf":
+                profiles[key] = _profile(array, size if is_timed(node, index) else None)
+    return Activity(profiles, size[0])
+
+
+def is_timed(node: Application, index: int) -> bool:
+    """Return whether an output has a time axis, or its steps are examples."""
+    shape = node.outputs[index]
+    return node.inside_time or (len(shape) > 1 and shape[1] is None)
+
+
+def _profile(values: np.ndarray, size: tuple[int, int] | None) -> Profile:
+    if size is None:
+        return np.array([[np.abs(values).mean(dtype=np.float64)], [np.mean(values != 0)]])
+    rows = values.reshape(*size, -1)
+    return np.array(
+        [np.abs(rows).mean(axis=(0, 2), dtype=np.float64), np.mean(rows != 0, axis=(0, 2))]
+    )
+
+
+def batch_size(nodes: Sequence[Application], steps: int) -> int:
+    """Return how many examples to run at once, so that all signals fit a bound of memory."""
+    values = 0
+    for node in nodes:
+        for index, shape in enumerate(node.outputs):
+            timed = is_timed(node, index)
+            units = shape[1:] if node.inside_time or not timed else shape[2:]
+            values += math.prod(n or 1 for n in units) * (steps if timed else 1)
+    return min(_EXAMPLES, max(1, _BYTES // max(1, 4 * values)))

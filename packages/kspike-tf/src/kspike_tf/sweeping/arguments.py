@@ -1,0 +1,118 @@
+"""Checks of the arguments of a sweep."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from kspike_energy import Application, ModelEnergy
+
+
+class Grid(NamedTuple):
+    """What a sweep goes through.
+
+    Attributes
+    ----------
+    models : tuple of (float or None, float)
+        Time steps in seconds, and factors of rates.
+    timesteps : tuple of int
+        Numbers of steps, from low to high.
+    devices : tuple of str
+        Names of devices.
+    """
+
+    models: tuple[tuple[float | None, float], ...]
+    timesteps: tuple[int, ...]
+    devices: tuple[str, ...]
+
+
+def checked_grid(timesteps: Any, dt: Any, scale: Any, devices: Any) -> Grid:
+    """Return the grid of a sweep, every point once.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is not positive, there is none, or a device is unknown.
+    """
+    steps = _several("timesteps", timesteps)
+    for count in steps:
+        check_count("timesteps", count)
+    for name, values in (("dt", _several("dt", dt)), ("scale", _several("scale", scale))):
+        for value in values:
+            is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+            is_own = name == "dt" and value is None
+            if not (is_own or (is_number and value > 0 and math.isfinite(value))):
+                raise ValueError(f"{name} must be positive and finite. Received: {value!r}")
+    names = _several("devices", devices)
+    for name in names:
+        ModelEnergy.devices.get_device(name)  # an error tells those that there are
+    own = [None if value is None else float(value) for value in _several("dt", dt)]
+    factors = [float(value) for value in _several("scale", scale)]
+    return Grid(
+        tuple(dict.fromkeys(itertools.product(own, factors))),
+        tuple(sorted({int(count) for count in steps})),
+        tuple(dict.fromkeys(names)),
+    )
+
+
+def _several(name: str, value: Any) -> list[Any]:
+    is_one = value is None or isinstance(value, str) or np.ndim(value) == 0
+    values = [value] if is_one else list(value)
+    if not values and name != "devices":
+        raise ValueError(f"{name} must hold at least one number. Received: {value!r}")
+    return values
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raise an error if a value is not a positive integer."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name} must be a positive integer. Received: {name}={value!r}")
+
+
+def shown(x: Any, nodes: Sequence[Application], steps: int) -> Any:
+    """Return inputs with a time axis of some steps, without a copy.
+
+    Parameters
+    ----------
+    x : structure of (batch, ...) array
+        Inputs, with or without a time axis.
+    nodes : sequence of Application
+        The applications of the model's layers.
+    steps : int
+        Number of steps.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit the model's inputs, or have fewer steps.
+    """
+    shapes = [node.outputs[0] for node in nodes if node.spec.kind == "InputLayer"]
+    for shape in shapes:
+        if len(shape) < 2 or shape[1] is not None:
+            raise ValueError(
+                "model must have inputs with a time axis of open length, (None, None, ...). "
+                f"Received: an input of shape {shape}"
+            )
+    arrays = keras.tree.flatten(keras.tree.map_structure(np.asarray, x))
+    axes = {(array.ndim, len(shape)) for array, shape in zip(arrays, shapes, strict=True)}
+    if all(given == wanted - 1 for given, wanted in axes):
+        return keras.tree.map_structure(lambda array: _still(np.asarray(array), steps), x)
+    if any(given != wanted for given, wanted in axes):
+        raise ValueError(
+            f"x must have the shapes of the model's inputs, {shapes}, or lack their time axis. "
+            f"Received: shapes={[array.shape for array in arrays]}"
+        )
+    if min(array.shape[1] for array in arrays) < steps:
+        raise ValueError(
+            f"timesteps must be at most those of x, {arrays[0].shape[1]}. Received: {steps}"
+        )
+    return keras.tree.map_structure(lambda array: np.asarray(array)[:, :steps], x)
+
+
+def _still(array: np.ndarray, steps: int) -> np.ndarray:
+    return np.broadcast_to(array[:, None], (len(array), steps, *array.shape[1:]))

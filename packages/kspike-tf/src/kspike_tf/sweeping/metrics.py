@@ -1,0 +1,88 @@
+"""Metrics of a sweep: accuracy, or a function of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+class Metric:
+    """A score of outputs, higher if better.
+
+    Parameters
+    ----------
+    metric : {"accuracy"} or callable
+        As in `sweep`.
+
+    Attributes
+    ----------
+    name : str
+        Its name, for tables.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+
+    def __init__(self, metric: str | Callable[[Any, Any], float]) -> None:
+        if metric != "accuracy" and not callable(metric):
+            raise ValueError(
+                "metric must be 'accuracy' or a function of y and the outputs. "
+                f"Received: metric={metric!r}"
+            )
+        self._function = metric if callable(metric) else accuracy
+        self.name = getattr(self._function, "__name__", type(self._function).__name__)
+
+    @property
+    def identity(self) -> str:
+        """Its full name, by which points in a file are found again.
+
+        Raises
+        ------
+        ValueError
+            If it is a lambda expression, which has none.
+        """
+        if self.name == "<lambda>":
+            raise ValueError("metric must have a name for resume=: define it with def")
+        return f"{getattr(self._function, '__module__', '')}.{self.name}"
+
+    def __call__(self, y: Any, outputs: Any) -> float:
+        """Return the score."""
+        return float(self._function(y, outputs))
+
+
+def accuracy(y: Any, outputs: Any) -> float:
+    """Return the part of examples whose highest output is that of their class.
+
+    Parameters
+    ----------
+    y : (batch,), (batch, 1) or (batch, classes) array
+        Classes, as integers or one-hot.
+    outputs : (batch, classes) or (batch, time, classes) array
+        Scores of the classes; the last step counts.
+
+    Raises
+    ------
+    TypeError
+        If the model has several outputs.
+    ValueError
+        If the arrays have other shapes.
+    """
+    if isinstance(outputs, (dict, list, tuple)):
+        raise TypeError(
+            "metric must be a function for models of several outputs: accuracy is of one. "
+            f"Received: {len(outputs)} outputs"
+        )
+    scores, labels = np.asarray(outputs), np.asarray(y)
+    scores = scores[:, -1] if scores.ndim == 3 else scores
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        labels = labels.argmax(axis=1)
+    if scores.ndim != 2 or scores.shape[1] < 2 or labels.size != len(scores):
+        raise ValueError(
+            "accuracy needs a class for each example and outputs of the shape (batch, classes). "
+            f"Received: y of {np.shape(y)}, outputs of {np.shape(outputs)}"
+        )
+    return float(np.mean(scores.argmax(axis=1) == labels.reshape(-1)))

@@ -1,0 +1,105 @@
+"""Outputs of a model for several numbers of time steps, from one pass over the longest.
+
+What a causal layer puts out at a step depends on the steps so far. So the first steps of one long
+presentation are all that a shorter one would have been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kspike_tf.conversion.graph import Graph, Node, read_graph
+from kspike_tf.layers import Alpha, Lowpass, SpikingActivation, TimeFolded
+from kspike_tf.sweeping.replayed import reference_runner
+from kspike_tf.sweeping.variants import is_reference
+
+Outputs = dict[int, Any]  # by the number of steps
+
+_OWN = (Alpha, Lowpass, SpikingActivation)
+_ON_THE_LAST_AXIS = (
+    keras.layers.Activation, keras.layers.Dense, keras.layers.Dropout, keras.layers.ELU,
+    keras.layers.Identity, keras.layers.LeakyReLU, keras.layers.ReLU, keras.layers.Rescaling,
+)  # fmt: skip
+_MERGES = (
+    keras.layers.Add, keras.layers.Average, keras.layers.Maximum, keras.layers.Minimum,
+    keras.layers.Multiply, keras.layers.Subtract,
+)  # fmt: skip
+
+
+def prefix_runner(model: Any) -> Callable[[Any, Sequence[int]], Outputs]:
+    """Return a function from a batch and numbers of steps to outputs by number of steps.
+
+    Parameters
+    ----------
+    model : keras.Model or kspike_ref.Model
+        A model whose inputs have a time axis.
+    """
+    return reference_runner(model) if is_reference(model) else _Split(model)
+
+
+class _Split:
+    """A Keras model in two parts: causal layers, which run once, and the others."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self.graph = read_graph(model)
+        causal, timed = _causal(self.graph)
+        self.causal = [node for node in self.graph.nodes if node in causal]
+        self.others = [node for node in self.graph.nodes if node not in causal]
+        read = {number for node in self.others for number in node.inputs}
+        self.cut = timed & (read | set(self.graph.output_numbers()))
+
+    def __call__(self, x: Any, timesteps: Sequence[int]) -> Outputs:
+        longest, found = max(timesteps), {}
+        flat = [np.asarray(each)[:, :longest] for each in keras.tree.flatten(x)]
+        tensors = dict(zip(self.graph.inputs, map(keras.ops.convert_to_tensor, flat), strict=True))
+        with keras.StatelessScope():  # states of stateful layers stay as they are
+            _run(self.causal, tensors)
+            for steps in timesteps:
+                own = {n: t[:, :steps] if n in self.cut else t for n, t in tensors.items()}
+                _run(self.others, own)
+                found[steps] = self._outputs(own)
+        return found
+
+    def _outputs(self, tensors: dict[int, Any]) -> Any:
+        return keras.tree.map_structure(
+            lambda ref: keras.ops.convert_to_numpy(tensors[ref.number]), self.graph.outputs
+        )
+
+
+def _run(nodes: Sequence[Node], tensors: dict[int, Any]) -> None:
+    for node in nodes:
+        outputs = keras.tree.flatten(node.call(node.layer, tensors))
+        tensors.update(zip(node.outputs, outputs, strict=True))
+
+
+def _causal(graph: Graph) -> tuple[set[Node], set[int]]:
+    """Return the causal nodes before the end of the time axis, and the tensors that have one."""
+    timed = {n for n in graph.inputs if len(graph.shape(n)) > 1 and graph.shape(n)[1] is None}
+    found = set()
+    for node in graph.nodes:
+        shapes = [graph.shape(number) for number in node.inputs]
+        if timed.issuperset(node.inputs) and _is_causal(node.layer, shapes):
+            found.add(node)
+            timed.update(node.outputs)
+    return found, timed
+
+
+def _is_causal(layer: Any, shapes: Sequence[tuple[int | None, ...]]) -> bool:
+    """Return whether a layer keeps the time axis and looks at no later step."""
+    kind, axes = type(layer), {len(shape) for shape in shapes}
+    if kind in _OWN:
+        options = layer.time_major, layer.return_state, not layer.return_sequences
+        return len(shapes) == 1 and not any(options)
+    if kind is keras.layers.EinsumDense:
+        inputs, rest = layer.equation.split(",")
+        kernel, outputs = rest.split("->")
+        return inputs[1:2] == outputs[1:2] and inputs[1] not in kernel and "." not in inputs
+    if kind is TimeFolded:
+        return True
+    return min(axes, default=0) > 2 and (
+        kind in _ON_THE_LAST_AXIS or (kind in _MERGES and len(axes) == 1)
+    )

@@ -1,0 +1,123 @@
+"""`sweep`: a spiking model at many operating points."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import keras
+
+from kspike_tf.sweeping.arguments import check_count, checked_grid
+from kspike_tf.sweeping.journal import Journal
+from kspike_tf.sweeping.result import Point, Sweep
+from kspike_tf.sweeping.study import Study
+
+
+def sweep(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    timesteps: int | Sequence[int],
+    dt: float | Sequence[float] | None = None,
+    scale: float | Sequence[float] = 1.0,
+    devices: str | Sequence[str] = ("loihi", "spinnaker2", "cpu", "gpu"),
+    metric: str | Callable[[Any, Any], float] = "accuracy",
+    input_coding: str = "events",
+    progress: bool = False,
+    workers: int | None = None,
+    resume: str | os.PathLike[str] | None = None,
+) -> Sweep:
+    """Measure accuracy, spikes, energy and latency of a spiking model at many operating points.
+
+    Every combination of time step, scale and number of steps is a point. One pass over the longest
+    presentation gives all smaller numbers of steps.
+
+    Parameters
+    ----------
+    model : keras.Model, kspike_ref.Model or callable
+        A spiking model whose inputs have a time axis. It stays as it is. For other values of
+        ``dt`` and ``scale`` with kspike_ref, which is faster, pass what loads a model:
+        ``functools.partial(kspike_ref.load_model, "spiking.keras")``.
+    x : structure of (batch, ...) array
+        Inputs. Those without a time axis are shown for a number of steps; of those with one, the
+        first steps are.
+    y : (batch, ...) array
+        What the metric compares the outputs with: for accuracy, classes as integers or one-hot.
+    timesteps : int or sequence of int
+        Numbers of time steps.
+    dt : float or sequence of float, optional
+        Lengths of a time step in seconds; the model's own by default.
+    scale : float or sequence of float, optional
+        Factors for firing rates: neurons fire so many times as often, and their spikes are so much
+        smaller, so that the model computes the same with more or fewer spikes.
+    devices : str or sequence of str, optional
+        Devices whose energy to estimate, from ``kspike_tf.ModelEnergy.devices``. A device that
+        does not spike runs the ordinary network once, whatever the number of steps.
+    metric : {"accuracy"} or callable, optional
+        ``metric(y, outputs)`` returns a number, higher if better. Accuracy compares the highest
+        output, at the last step if the model returns sequences.
+    input_coding : {"events", "rate", "dense"}, optional
+        How a spiking device receives the model's own input, as in `kspike_tf.ModelEnergy`.
+    progress : bool, optional
+        Whether to show a progress bar.
+    workers : int, optional
+        How many batches to run at once; one for each core by default. Results do not depend on it.
+    resume : path_like, optional
+        A file, JSON in lines, to which finished points are written, and from which they are taken
+        if model, data and options are the same.
+
+    Returns
+    -------
+    Sweep
+        The points.
+
+    Raises
+    ------
+    TypeError
+        If the model is of another kind, or a number is none.
+    ValueError
+        If an argument is out of range, data do not fit the model, a device is unknown, or a loaded
+        model of kspike_ref is to change its time step.
+
+    Notes
+    -----
+    In Keras, layers without a seed get one. Layers that mix time steps, such as `Bidirectional`,
+    and all that comes behind them, run anew for every number of steps. The estimate of energy is
+    that of `kspike_tf.ModelEnergy`; signals behind the end of the time axis count with the rate of
+    the spikes that they are read out of.
+
+    Examples
+    --------
+    >>> import keras, kspike_tf, numpy as np
+    >>> spiking = kspike_tf.SpikingActivation("relu", seed=0, name="hidden")
+    >>> last = kspike_tf.Lowpass(0.01, return_sequences=False)
+    >>> model = keras.Sequential([keras.Input((None, 3)), spiking, last])
+    >>> x = 100 * np.eye(3, dtype="float32")
+    >>> points = sweep(model, x, [0, 1, 2], timesteps=[1, 50], devices=["loihi"])
+    >>> [(p.timesteps, p.spikes) for p in points]
+    [(1, 0.0), (50, 5.0)]
+    """
+    grid = checked_grid(timesteps, dt, scale, devices)
+    if workers is not None:
+        check_count("workers", workers)
+    study = Study(model, x, y, grid, metric, input_coding)
+    journal = Journal(resume)
+    bar = keras.utils.Progbar(study.examples * len(grid.models)) if progress else None
+    points: list[Point] = []
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        for step, factor in grid.models:
+            keys = study.keys(step, factor) if journal.path else dict.fromkeys(grid.timesteps, "")
+            known = {steps: journal.find(key) for steps, key in keys.items()}
+            left = [steps for steps, point in known.items() if point is None]
+            made = study.points(step, factor, left, pool, bar) if left else {}
+            for steps, point in made.items():
+                journal.add(keys[steps], dataclasses.asdict(point))
+            if bar is not None and not left:
+                bar.add(study.examples)
+            done = {steps: Point(**point) for steps, point in known.items() if point is not None}
+            points += [(made | done)[steps] for steps in grid.timesteps]
+    return Sweep(tuple(points), study.metric.name, grid.devices)

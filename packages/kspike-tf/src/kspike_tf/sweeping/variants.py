@@ -1,0 +1,107 @@
+"""Models of a sweep: with another time step, scaled rates and fixed seeds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+
+from kspike_tf.layers import SpikingActivation, SpikingActivationCell
+
+_FIRST_SEED = 2**32  # of layers without one; far from the small numbers that people choose
+
+
+def is_reference(model: Any) -> bool:
+    """Return whether a model is one of kspike_ref, which this package does not import."""
+    return all(hasattr(model, name) for name in ("activity", "initial_state", "nodes", "step"))
+
+
+def variant(model: Any, dt: float | None, scale: float) -> Any:
+    """Return a model with another time step and scaled rates.
+
+    Parameters
+    ----------
+    model : keras.Model, kspike_ref.Model or callable
+        A model, or what makes one: it is called with ``dt`` and ``rate_scale`` if they are asked
+        for, as ``kspike_ref.load_model`` takes them.
+    dt : float or None
+        Time step in seconds; None for the model's own.
+    scale : float
+        Factor for firing rates. Neurons get a time step as many times as long, so that they fire
+        more often and put out smaller spikes; filters do not.
+
+    Raises
+    ------
+    ValueError
+        If a loaded model of kspike_ref is asked to change.
+    """
+    if isinstance(model, keras.Model):
+        return _keras_variant(model, dt, scale)
+    if not is_reference(model):
+        options = {} if dt is None else {"dt": dt}
+        return model(**options) if scale == 1 else model(**options, rate_scale=scale)
+    if dt is not None or scale != 1:
+        raise ValueError(
+            "model must be able to change for dt and scale: pass "
+            "functools.partial(kspike_ref.load_model, path) instead of the loaded model"
+        )
+    _warn_of_seeds(model)
+    return model
+
+
+def _keras_variant(model: keras.Model, dt: float | None, scale: float) -> keras.Model:
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    for number, (old, new) in enumerate(zip(_timed(model), _timed(copy), strict=True)):
+        step = float(old.dt) if dt is None else dt
+        if isinstance(new, (SpikingActivation, SpikingActivationCell)):
+            step *= scale
+            if old.seed is None:
+                new.seed = _FIRST_SEED + number
+        new.dt = step
+    return copy
+
+
+def _timed(model: keras.Model) -> list[Any]:
+    """Return the layers and cells of a model that have a time step."""
+    return [each for each in model._flatten_layers() if "dt" in getattr(each, "settings", ())]
+
+
+def _warn_of_seeds(model: Any) -> None:
+    unseeded = [
+        node.name
+        for node in model.nodes
+        if node.layer.key.endswith("kspike_tf>SpikingActivation")
+        and node.layer.config.get("seed") is None
+    ]
+    if unseeded:
+        warnings.warn(
+            f"{', '.join(unseeded)} have no seed, so that another sweep gives other numbers: set "
+            "seed= in Keras and save the model again",
+            stacklevel=4,
+        )
+
+
+def fingerprint(model: Any) -> str:
+    """Return a hash of a model's layers and weights."""
+    digest = hashlib.sha256()
+    if is_reference(model):
+        parts = [(node.name, node.layer.key, node.layer.config) for node in model.nodes]
+        weights: Iterable[Any] = [w for layer in model.layers for w in layer.weights.values()]
+    else:
+        parts, weights = model.get_config(), model.get_weights()
+    digest.update(json.dumps(parts, sort_keys=True, default=str).encode())
+    for array in weights:
+        update(digest, np.asarray(array))
+    return digest.hexdigest()
+
+
+def update(digest: Any, array: np.ndarray) -> None:
+    """Add an array's type, shape and contents to a hash."""
+    digest.update(f"{array.dtype} {array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).tobytes())

@@ -1,0 +1,108 @@
+"""Sweeps over models of kspike_ref: the numbers of Keras."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+import kspike_ref
+import kspike_tf
+
+layers = keras.layers
+X = np.random.default_rng(0).uniform(0, 1, (70, 6, 6, 2)).astype("float32")
+
+
+@pytest.fixture(scope="module", params=["last", "mean", "sequence"])
+def converted(request, tmp_path_factory):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(12, activation="relu"),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    y = model.predict(X, verbose=0).argmax(axis=1)
+    spiking = kspike_tf.convert(model, calibration_data=X, readout=request.param).model
+    path = tmp_path_factory.mktemp("models") / "spiking.keras"
+    spiking.save(path)
+    return spiking, path, y
+
+
+def test_same_points(converted):
+    spiking, path, y = converted
+    options = {"timesteps": [3, 25], "dt": [0.001, 0.002], "scale": [1, 2]}
+    expected = kspike_tf.sweep(spiking, X, y, **options)
+    load = functools.partial(kspike_ref.load_model, path)
+    found = kspike_tf.sweep(load, X, y, **options)
+    for one, other in zip(found, expected, strict=True):
+        assert (one.dt, one.scale, one.timesteps) == (other.dt, other.scale, other.timesteps)
+        # Sums of a convolution differ in the last bits; here and there a spike comes a step later.
+        assert one.score == pytest.approx(other.score, abs=0.03)
+        assert one.spikes == pytest.approx(other.spikes, rel=1e-3)
+        assert one.energy == pytest.approx(other.energy, rel=1e-3)
+    for point in found:
+        model = kspike_ref.load_model(path, dt=point.dt, rate_scale=point.scale)
+        scores = model.predict(X, timesteps=point.timesteps)
+        scores = scores if scores.ndim == 2 else scores[:, -1]
+        assert point.score == np.mean(scores.argmax(axis=1) == y)
+
+
+def test_loaded_models(converted, tmp_path):
+    _, path, y = converted
+    model = kspike_ref.load_model(path)
+    options = {"timesteps": [3, 25], "devices": "loihi"}
+    first = kspike_tf.sweep(model, X, y, **options, resume=tmp_path / "points.jsonl")
+    load = functools.partial(kspike_ref.load_model, path)
+    assert kspike_tf.sweep(load, X, y, **options, resume=tmp_path / "points.jsonl") == first
+    assert len((tmp_path / "points.jsonl").read_text().splitlines()) == 2
+    with pytest.raises(ValueError, match=r"functools\.partial\(kspike_ref\.load_model, path\)"):
+        kspike_tf.sweep(model, X, y, timesteps=3, dt=0.002)
+
+
+def test_models_that_mix_time_steps(tmp_path):
+    inputs = keras.Input((None, 6))
+    x = kspike_tf.SpikingActivation("relu", name="spikes")(layers.Dense(4)(inputs))
+    x = layers.Bidirectional(layers.SimpleRNN(3, return_sequences=True))(x)
+    keras.Model(inputs, layers.GlobalMaxPooling1D()(x)).save(tmp_path / "model.keras")
+    model = kspike_ref.load_model(tmp_path / "model.keras")
+    with pytest.warns(UserWarning, match="spikes have no seed"):
+        found = kspike_tf.sweep(model, X[:, 0, :3].reshape(70, 6), X[:, 0, 0, 0] > 0.5, timesteps=5)
+    assert len(found) == 1
+
+
+def test_several_outputs_and_models_at_every_step(tmp_path):
+    """Time folded into the batch, a shared filter, two outputs in a dictionary, and one pass."""
+    inputs = keras.Input((None, 4))
+    inner_in = keras.Input((4,))
+    inner = keras.Model(inner_in, layers.Dense(6)(layers.Dense(5, "relu")(inner_in)))
+    x = kspike_tf.TimeFolded(inner)(inputs)
+    x = kspike_tf.SpikingActivation("relu", dt=0.01, seed=0, name="spikes")(x)
+    x = layers.Add()([x, layers.Dense(6)(x)])
+    last = kspike_tf.Lowpass(0.05, dt=0.01, return_sequences=False)(x)
+    outputs = {"z": layers.Dense(3)(last), "a": keras.ops.mean(layers.Dense(2)(x), axis=1)}
+    model = keras.Model(inputs, outputs)
+    model.save(tmp_path / "model.keras")
+    data = 80 * np.random.default_rng(0).uniform(0, 1, (12, 20, 4)).astype("float32")
+    seen = []
+
+    def both(y, outputs):
+        seen.append(outputs)
+        return 0.0
+
+    loaded = kspike_ref.load_model(tmp_path / "model.keras")
+    kspike_tf.sweep(loaded, data, np.zeros(12), timesteps=[4, 20], metric=both)
+    for steps, found in zip((4, 20), seen, strict=True):
+        expected = loaded.predict(data[:, :steps])
+        assert list(found) == list(expected)
+        for key, values in expected.items():
+            np.testing.assert_array_equal(found[key], values)
+    passes = []
+    predict = loaded.predict
+    loaded.predict = lambda x: passes.append(len(x)) or predict(x)
+    kspike_tf.sweep(loaded, data, np.zeros(12), timesteps=[4, 20], metric=both)
+    assert passes == [0]  # none but for the structure of the outputs

@@ -1,0 +1,65 @@
+"""Models that kspike_ref loads with another time step, beside Keras models that were set to it."""
+
+import keras
+import numpy as np
+import pytest
+
+import kspike_ref
+import kspike_tf
+
+layers = keras.layers
+
+
+def model():
+    inner = keras.Sequential(
+        [keras.Input((None, 5)), kspike_tf.SpikingActivation("relu", seed=3, name="inner")]
+    )
+    inputs = keras.Input((None, 5))
+    x = inner(inputs)
+    x = kspike_tf.Alpha(0.02, name="alpha")(x)
+    x = layers.RNN(kspike_tf.LowpassCell(5, 0.05), return_sequences=True)(x)
+    x = kspike_tf.SpikingActivation("relu", dt=0.002, seed=4)(x)  # another step than the rest
+    return keras.Model(inputs, kspike_tf.Lowpass(0.1, return_sequences=False)(x))
+
+
+@pytest.mark.parametrize("dt", [0.004, np.float32(0.0007), 1 / 3])
+def test_same_bits_as_keras_with_that_dt(dt, tmp_path):
+    spiking = model()
+    spiking.save(tmp_path / "model.keras")
+    x = np.random.default_rng(0).uniform(-20, 200, (3, 40, 5)).astype("float32")
+    saved = kspike_ref.load_model(tmp_path / "model.keras").predict(x)
+    np.testing.assert_array_equal(saved, spiking.predict(x, verbose=0))
+    kspike_tf.config.set_dt(spiking, dt)
+    found = kspike_ref.load_model(tmp_path / "model.keras", dt=dt)
+    np.testing.assert_array_equal(found.predict(x), spiking.predict(x, verbose=0))
+    assert not np.array_equal(found.predict(x), saved)
+    assert {node.layer.cell.dt for node in found.nodes if hasattr(node.layer, "cell")} == {
+        float(np.float32(dt))
+    }
+
+
+def test_bad_time_steps(tmp_path):
+    model().save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match="dt must be positive and finite"):
+        kspike_ref.load_model(tmp_path / "model.keras", dt=0.0)
+    with pytest.raises(TypeError, match="dt must be a real number of seconds"):
+        kspike_ref.load_model(tmp_path / "model.keras", dt="1 ms")
+    keras.Sequential([keras.Input((3,)), layers.Dense(2)]).save(tmp_path / "plain.keras")
+    with pytest.raises(ValueError, match=r"no layer has a time step\. Received: dt=0.01"):
+        kspike_ref.load_model(tmp_path / "plain.keras", dt=0.01)
+    with pytest.raises(ValueError, match="rate_scale"):
+        kspike_ref.load_model(tmp_path / "model.keras", rate_scale=-2.0)
+
+
+@pytest.mark.parametrize("dt", [None, 0.004])
+def test_scaled_rates(dt, tmp_path):
+    """Neurons fire twice as often, and spikes are half as high; filters keep their step."""
+    spiking = model()
+    spiking.save(tmp_path / "model.keras")
+    kspike_tf.config.set_dt(spiking, dt or 0.001)
+    neurons = [spiking.layers[1].layers[0], spiking.layers[4]]
+    for layer, step in zip(neurons, (0.001, 0.002), strict=True):
+        layer.dt = 2 * (dt or step)
+    x = np.random.default_rng(0).uniform(-20, 200, (3, 40, 5)).astype("float32")
+    found = kspike_ref.load_model(tmp_path / "model.keras", dt=dt, rate_scale=2.0)
+    np.testing.assert_array_equal(found.predict(x), spiking.predict(x, verbose=0))

@@ -1,0 +1,86 @@
+"""Every Python block of the documentation and of the READMEs runs, and prints as shown."""
+
+import shutil
+
+import doc_blocks
+import pytest
+
+ROOT, DOCS = doc_blocks.ROOT, doc_blocks.DOCS
+READMES = [ROOT / "README.md", *ROOT.glob("packages/*/README.md")]
+# Its blocks are parts of files of the packages: test_development.py puts them there.
+PARTS_OF_FILES = {DOCS / "development.md"}
+PAGES = [
+    path
+    for path in (*sorted(DOCS.rglob("*.md")), *READMES)
+    if path not in PARTS_OF_FILES and doc_blocks.with_outcomes(path.read_text())
+]
+
+
+def name(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.fixture(scope="session")
+def after_the_quickstart(tmp_path_factory):
+    """Return a folder with the files that the quickstart leaves: a trained model, and images."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    check(doc_blocks.QUICKSTART, folder)
+    return folder
+
+
+def check(path, folder):
+    pairs = doc_blocks.with_outcomes(path.read_text())
+    results = doc_blocks.run_page([block for block, _ in pairs], name(path), folder)
+    for (block, after), (printed, error, trace) in zip(pairs, results, strict=True):
+        if after is not None and after.title == "Error":
+            assert doc_blocks.agree(after.text, error), (
+                f"{name(path)}: the block\n{block.text}\nshould end in\n{after.text}\nnot\n{error}"
+            )
+            continue
+        assert not error, f"{name(path)}:\n{trace}"
+        if after is not None and after.title == "Output":
+            assert doc_blocks.agree(after.text, printed), (
+                f"{name(path)}: the block\n{block.text}\nprints\n{printed}\nnot\n{after.text}\n"
+                f"Run python tests/docs/doc_blocks.py {name(path)}"
+            )
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_code_runs(path, after_the_quickstart, tmp_path):
+    if path == doc_blocks.QUICKSTART:
+        return  # the fixture has run it
+    folder = tmp_path / "work"
+    shutil.copytree(after_the_quickstart, folder)
+    check(path, folder)
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.rglob("*.md")), ids=name)
+def test_code_fits_on_a_page(path):
+    long = [
+        line
+        for block in doc_blocks.blocks(path.read_text())
+        if block.title not in doc_blocks.OUTCOMES and block.language not in ("", "text")
+        for line in block.text.splitlines()
+        if len(line) > doc_blocks.WIDTH
+    ]
+    assert not long, f"longer than {doc_blocks.WIDTH} characters:\n" + "\n".join(long)
+
+
+def test_a_different_output_is_noticed():
+    assert doc_blocks.agree("0.97 of  1,000 images\n", "0.98 of 1,000 images")
+    assert not doc_blocks.agree("0.97 of 1,000 images", "0.87 of 1,000 images")
+    assert not doc_blocks.agree("0.97 of 1,000 images", "0.97 of 1,000 pictures")
+    assert doc_blocks.agree("ValueError: dt must ...", "ValueError: dt must be positive")
+    assert not doc_blocks.agree("ValueError: dt must ...", "ValueError: tau must be positive")
+
+
+def test_blocks_on_a_page():
+    page = (
+        '```python\n1 / 0\n```\n\n```pytb title="Error"\nZeroDivisionError: division by zero\n```\n'
+        '```python\nprint(3)\n```\n```text title="Output"\n3\n```\n```sh\nls\n```\n'
+    )
+    pairs = doc_blocks.with_outcomes(page)
+    assert [(block.text, after.title) for block, after in pairs] == [
+        ("1 / 0\n", "Error"),
+        ("print(3)\n", "Output"),
+    ]

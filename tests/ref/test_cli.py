@@ -1,0 +1,373 @@
+"""The command line, called in this process: results, formats of files, failures."""
+
+import json
+import re
+import shutil
+import sys
+import warnings
+import xml.etree.ElementTree as ET
+
+import digits
+import numpy as np
+import pytest
+from PIL import Image
+
+import kspike_ref
+from kspike_ref.cli import app, benching, output
+
+MODELS = digits.GOLDEN / "models"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli")
+    digits.write(path)
+    for name in ("convolutional", "recurrent", "spiking"):
+        shutil.copy(MODELS / f"{name}.keras", path)
+    return path
+
+
+@pytest.fixture
+def kspike(folder, capsys, monkeypatch):
+    """Run a command in the folder of models and data; return its output, or what it failed with."""
+
+    def run(*arguments, status=0):
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["kspike", *map(str, arguments)])
+        monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # run() sets it
+        with pytest.raises(SystemExit) as ended:
+            app.run()
+        out, err = capsys.readouterr()
+        assert ended.value.code == status, err
+        assert status == 0 or not out
+        return out if status == 0 else err
+
+    return run
+
+
+def predicted(folder):
+    model = kspike_ref.load_model(folder / "digits.keras")
+    return model.predict(np.load(folder / "x.npy"), timesteps=20)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("x.npy", ()),
+        ("x.csv", ()),
+        ("digits.npz:x_test", ()),
+        ("x.npy", ("--threads", 1, "--batch-size", 50)),
+        ("x.npy", ("--divide-by", 1)),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv"])
+def test_run_writes_what_predict_returns(kspike, folder, name, options, suffix):
+    kspike("run", "digits.keras", name, "-t", 20, "-o", f"scores{suffix}", *options)
+    if suffix == ".csv":
+        found = np.loadtxt(folder / "scores.csv", np.float32, delimiter=",")
+    else:
+        found = np.load(folder / f"scores{suffix}")
+        found = found if suffix == ".npy" else found["scores"]
+    np.testing.assert_array_equal(found, predicted(folder))
+    assert not list(folder.glob(".scores*")), "a temporary file was left"
+
+
+def test_run_tells_shapes_and_accuracy(kspike, folder):
+    lines = kspike("run", "digits.keras", "x.npy", "-t", 20, "--labels", "y.npy").splitlines()
+    accuracy = np.mean(predicted(folder).argmax(axis=1) == np.load(folder / "y.npy"))
+    assert accuracy > 0.8
+    assert lines == [
+        "model          digits",
+        "examples       297",
+        "time steps     20",
+        "output scores  (297, 10) float32",
+        f"accuracy       {accuracy:.4g}",
+    ]
+
+
+@pytest.mark.parametrize("labels", ["y.npy", "y.csv", "digits.npz:y_test", "one_hot.npy"])
+def test_labels_of_every_kind_give_the_same_accuracy(kspike, folder, labels):
+    y = np.load(folder / "y.npy")
+    np.save(folder / "one_hot.npy", np.eye(10)[y])
+    out = kspike("run", "digits.keras", "x.npy", "-t", 20, "--labels", labels, "--json")
+    right = predicted(folder).argmax(axis=1) == y
+    assert json.loads(out)["accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_run_shows_classes_if_they_go_nowhere_else(kspike, folder):
+    lines = kspike("run", "digits.keras", "x.npy", "-t", 20).splitlines()
+    scores = predicted(folder)
+    table = [line.split() for line in lines[lines.index("") + 1 :][:21]]
+    assert table[0] == ["example", "class", "score"]
+    for i, (example, one, score) in enumerate(table[1:]):
+        assert (int(example), int(one)) == (i, scores[i].argmax())
+        assert float(score) == pytest.approx(scores[i].max(), rel=1e-3)
+    assert lines[-1] == "and 277 more: write all with -o, or use --json"
+    result = json.loads(kspike("run", "digits.keras", "x.npy", "-t", 20, "--json"))
+    assert result["classes"] == scores.argmax(axis=1).tolist()
+    assert result["outputs"] == {"scores": {"shape": [297, 10], "dtype": "float32"}}
+
+
+def test_images_become_a_batch(kspike, folder):
+    names = ("digit.png", "other.png")
+    options = ("-t", 20, "--divide-by", 2.55, "-o", "images.npy")
+    kspike("run", "digits.keras", *names, *options)
+    pixels = np.stack([np.asarray(Image.open(folder / name)).ravel() for name in names])
+    model = kspike_ref.load_model(folder / "digits.keras")
+    wanted = model.predict(pixels / np.float32(2.55), timesteps=20)
+    np.testing.assert_array_equal(np.load(folder / "images.npy"), wanted)
+
+
+def test_colour_images_have_as_many_channels_as_the_model_takes(kspike, folder):
+    pixels = np.random.default_rng(0).integers(0, 255, (6, 6, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "colour.png")
+    message = kspike("run", "convolutional.keras", "colour.png", status=1)
+    assert "the model takes 2 channels, and images have 1 to 4" in message
+    message = kspike("run", "spiking.keras", "colour.png", "-t", 3, status=1)
+    assert "4" in message
+
+
+def test_several_outputs_go_to_one_archive(kspike, folder):
+    x = np.random.default_rng(0).random((3, 6, 6, 2), np.float32)
+    np.save(folder / "pictures.npy", x)
+    kspike("run", "convolutional.keras", "pictures.npy", "-o", "both.npz")
+    model = kspike_ref.load_model(folder / "convolutional.keras")
+    with np.load(folder / "both.npz") as found:
+        assert found.files == list(model.outputs)
+        for name, wanted in zip(found.files, model.predict(x), strict=True):
+            np.testing.assert_array_equal(found[name], wanted)
+    message = kspike("run", "convolutional.keras", "pictures.npy", "-o", "both.npy", status=1)
+    assert "2 arrays need a .npz file" in message
+
+
+def test_dt_replaces_that_of_the_model(kspike, folder):
+    kspike("run", "digits.keras", "x.npy", "-t", 20, "--dt", 0.01, "-o", "coarse.npy")
+    model = kspike_ref.load_model(folder / "digits.keras", dt=0.01)
+    wanted = model.predict(np.load(folder / "x.npy"), timesteps=20)
+    np.testing.assert_array_equal(np.load(folder / "coarse.npy"), wanted)
+    assert (wanted != predicted(folder)).any()
+
+
+FAILURES = {
+    "model": (("run", "none.keras", "x.npy"), "no model file at 'none.keras'"),
+    "damaged model": (("info", "x.npy"), "x.npy: not a .keras file"),
+    "missing file": (("run", "digits.keras", "no.npy"), "no.npy: No such file or directory"),
+    "missing archive": (("run", "digits.keras", "no.npz"), "no.npz: No such file or directory"),
+    "missing table": (("run", "digits.keras", "no.csv"), "no.csv: No such file or directory"),
+    "missing image": (("run", "digits.keras", "no.png"), "no.png: No such file or directory"),
+    "damaged array": (("run", "digits.keras", "bad.npy"), "bad.npy: cannot be read: it is not a"),
+    "cut array": (("run", "digits.keras", "cut.npy"), "cut.npy: cannot be read: "),
+    "objects": (("run", "digits.keras", "objects.npy"), "objects.npy: cannot be read: "),
+    "damaged archive": (("run", "digits.keras", "bad.npz"), "bad.npz: cannot be read: "),
+    "damaged table": (("run", "digits.keras", "bad.csv"), "bad.csv: cannot be read: "),
+    "empty table": (("run", "digits.keras", "empty.csv"), "empty.csv: cannot be read: "),
+    "damaged image": (("run", "digits.keras", "bad.png", "-t", 2), "bad.png: cannot be read: "),
+    "several arrays": (
+        ("run", "digits.keras", "digits.npz"),
+        "holds x_test, y_test: name one of them, as digits.npz:x_test",
+    ),
+    "unknown array": (
+        ("run", "digits.keras", "digits.npz:x"),
+        "digits.npz: cannot be read: no array 'x'; it holds x_test, y_test",
+    ),
+    "other kind": (("run", "digits.keras", "digits.keras"), "digits.keras: not an array"),
+    "number of files": (("run", "digits.keras", "x.npy", "y.npy"), "takes 1 files of inputs"),
+    "shape": (("run", "digits.keras", "x.npy"), "x must have the shape (batch, time, 64)"),
+    "width of a table": (("run", "digits.keras", "y.csv", "-t", 2), "a line must hold an example"),
+    "folder of the output": (("run", "digits.keras", "x.npy", "-o", "no/y.npy"), "no: no such"),
+    "kind of the output": (("run", "digits.keras", "x.npy", "-o", "y.txt"), "must end with .npy"),
+    "labels": (
+        ("run", "digits.keras", "digit.png", "-t", 2, "--labels", "y.npy"),
+        "labels must be 1 classes",
+    ),
+    "layer": (("activity", "digits.keras", "x.npy", "-t", 2, "-l", "spike"), "spikes"),
+    "example": (
+        ("plot", "raster", "digits.keras", "x.npy", "-t", 2, "--example", 400, "-o", "a.svg"),
+        "--example must be below 297",
+    ),
+    "nothing spikes": (
+        ("plot", "rates", "convolutional.keras", "x.npy", "-o", "a.svg"), "no spiking layers",
+    ),
+    "device": (("energy", "digits.keras", "-d", "loihi3"), "loihi3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_failure_is_one_line_and_exits_with_1(kspike, folder, case):
+    (folder / "bad.npy").write_bytes(b"hello")
+    (folder / "bad.npz").write_bytes(b"PK hello")
+    (folder / "bad.png").write_bytes(b"hello")
+    (folder / "bad.csv").write_text("1,2\n3,x\n")
+    (folder / "empty.csv").write_text("")
+    (folder / "cut.npy").write_bytes((folder / "x.npy").read_bytes()[:-100])
+    np.save(folder / "objects.npy", np.array([{}], object), allow_pickle=True)
+    arguments, message = FAILURES[case]
+    told = kspike(*arguments, status=1)
+    assert told.startswith("kspike: ")
+    assert message in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run",), ("run", "digits.keras"), ("run", "digits.keras", "x.npy", "--batch", "1"),
+        ("run", "digits.keras", "x.npy", "-t", "0"), ("dance",), ("plot", "pie", "digits.keras"),
+        ("bench", "digits.keras", "--seconds", "none"),
+    ],
+)  # fmt: skip
+def test_wrong_use_exits_with_2(kspike, arguments):
+    told = kspike(*arguments, status=2)
+    assert "Usage: kspike" in told
+    assert "Error: " in told
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_was(kspike, folder, monkeypatch):
+    (folder / "kept.npy").write_bytes(b"before")
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", fail)
+    told = kspike("run", "digits.keras", "x.npy", "-t", 2, "-o", "kept.npy", status=1)
+    assert told == "kspike: kept.npy: cannot be written: No space left on device\n"
+    assert (folder / "kept.npy").read_bytes() == b"before"
+    assert not list(folder.glob(".kept*"))
+
+
+def test_activity_tells_rates_and_writes_outputs(kspike, folder):
+    arguments = ("activity", "digits.keras", "x.npy", "-t", 20, "-o", "layers.npz")
+    result = json.loads(kspike(*arguments, "--json"))
+    model = kspike_ref.load_model(folder / "digits.keras")
+    wanted = model.activity(np.load(folder / "x.npy"), timesteps=20)
+    with np.load(folder / "layers.npz") as found:
+        for name, values in wanted.items():
+            np.testing.assert_array_equal(found[name], values)
+    by_name = {one["layer"]: one for one in result["layers"]}
+    assert by_name.keys() == wanted.keys()
+    assert by_name["spikes"]["spiking"]
+    assert not by_name["filtered"]["spiking"]
+    assert by_name["spikes"]["mean"] == pytest.approx(np.mean(wanted["spikes"]))
+    row = next(line for line in kspike(*arguments).splitlines() if line.startswith("spikes"))
+    assert f"{np.mean(wanted['spikes']):.4g}  Hz" in row
+
+
+def test_activity_of_one_layer(kspike):
+    out = kspike("activity", "digits.keras", "x.npy", "-t", 2, "--layer", "spikes", "--json")
+    assert [one["layer"] for one in json.loads(out)["layers"]] == ["spikes"]
+
+
+def test_info_tells_layers_and_time_steps(kspike, folder):
+    result = json.loads(kspike("info", "digits.keras", "--json"))
+    assert result["inputs"] == {"pixels": {"shape": [None, None, 64], "dtype": "float32"}}
+    assert result["outputs"] == {"scores": [None, 10]}
+    assert result["step_by_step"]
+    by_name = {layer["name"]: layer for layer in result["layers"]}
+    assert by_name["hidden"]["weights"] == {"kernel": [64, 32], "bias": [32]}
+    assert (by_name["spikes"]["dt"], by_name["spikes"]["seed"]) == (0.005, 0)
+    assert by_name["spikes"]["tau"] is by_name["filtered"]["seed"] is None
+    layer = next(one for one in kspike_ref.load_model(folder / "digits.keras").layers
+                 if one.name == "filtered")  # fmt: skip
+    assert by_name["filtered"]["tau"] == pytest.approx(np.mean(layer.cell.weights["tau"]))
+    text = kspike("info", "digits.keras")
+    assert "SpikingActivation" in text
+    assert "runs step by step  yes" in text
+    assert re.search(r"runs step by step +no", kspike("info", "convolutional.keras"))
+
+
+@pytest.mark.parametrize("kind", ["raster", "rates", "voltage"])
+@pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf"])
+def test_plot_writes_a_figure(kspike, folder, kind, suffix):
+    file = f"{kind}{suffix}"
+    out = kspike("plot", kind, "digits.keras", "x.npy", "-t", 20, "-o", file, "--json")
+    assert json.loads(out) == {"file": file, "layers": ["spikes"]}
+    content = (folder / file).read_bytes()
+    assert content.startswith({".svg": b"<?xml", ".png": b"\x89PNG", ".pdf": b"%PDF"}[suffix])
+    if suffix == ".svg":
+        assert ET.fromstring(content).tag.endswith("svg")
+        kspike("plot", kind, "digits.keras", "x.npy", "-t", 20, "-o", file)
+        assert (folder / file).read_bytes() == content
+
+
+def test_energy_prints_what_kspike_energy_computes(kspike, folder):
+    from kspike_energy import ModelEnergy
+
+    x = np.broadcast_to(np.load(folder / "x.npy")[:, None], (297, 20, 64))
+    model = kspike_ref.load_model(folder / "digits.keras")
+    energy = ModelEnergy(model, x)
+    arguments = ("energy", "digits.keras", "--data", "x.npy", "-t", 20)
+    result = json.loads(kspike(*arguments, "--json"))
+    for device in ("cpu", "loihi"):
+        assert result["totals"][device]["energy"] == pytest.approx(energy.total_energy(device))
+    assert str(energy.compare(timesteps=20)) in kspike(*arguments)
+    latex = kspike(*arguments, "--device", "loihi", "--latex")
+    assert latex == energy.to_latex(["loihi"], 20) + "\n"
+    assert kspike(*arguments, "--device", "cpu", "--markdown").startswith("|")
+
+
+def test_energy_without_data_leaves_spiking_devices_out(kspike):
+    out = kspike("energy", "digits.keras")
+    assert "loihi" not in out
+    assert "Spiking devices need firing rates: measure them with --data FILE." in out
+
+
+def test_energy_says_what_is_missing(kspike, monkeypatch):
+    monkeypatch.setattr("kspike_ref.cli.energies.find_spec", lambda _: None)
+    told = kspike("energy", "digits.keras", status=1)
+    assert told == "kspike: kspike energy needs kspike-energy: pip install kspike-energy\n"
+
+
+def test_bench_measures_every_way_to_run(kspike):
+    out = kspike("bench", "digits.keras", "--seconds", 0.01, "-b", 8, "--json")
+    calls = {one["call"]: one for one in json.loads(out)["measurements"]}
+    assert set(calls) == {"predict, 1 example", "predict, 8 examples", "step, 1 example"}
+    for one in calls.values():
+        assert one["calls"] >= 5
+        assert 0 < one["median_ms"] <= one["p90_ms"]
+    text = kspike("bench", "digits.keras", "--seconds", 0.01, "-t", 7)
+    assert re.search("time steps +7", text)
+    for name in ("convolutional", "recurrent"):
+        assert "step" not in kspike("bench", f"{name}.keras", "--seconds", 0.01)
+
+
+def test_random_inputs_have_the_shapes_of_the_model(folder):
+    model = kspike_ref.load_model(folder / "digits.keras")
+    assert benching.random_inputs(model, 3, 7).shape == (3, 7, 64)
+    x = benching.random_inputs(kspike_ref.load_model(folder / "recurrent.keras"), 2, 7)
+    assert (x.shape, x.dtype.kind) == ((2, 5), "i")
+
+
+def test_warm_up_compiles_what_a_model_needs(kspike):
+    result = json.loads(kspike("warm-up", "digits.keras", "--json"))
+    assert result["models"] == 1
+    assert result["kernels"] > 0
+
+
+def test_doctor_tells_versions_and_compiled_kernels(kspike):
+    kspike("warm-up", "digits.keras")
+    result = json.loads(kspike("doctor", "--json"))
+    assert result["versions"]["numpy"] == np.__version__
+    assert "time.spike_loop" in result["kernels"]
+    assert "no problems found" in kspike("doctor")
+
+
+def test_doctor_finds_a_cache_that_cannot_be_written(kspike, monkeypatch):
+    monkeypatch.setattr("kspike_ref.kernels.folders.writable_folder", lambda: None)
+    assert "see kspike doctor" in kspike("warm-up", status=1)
+    monkeypatch.setattr(sys, "argv", ["kspike", "doctor"])
+    with pytest.raises(SystemExit) as ended:
+        app.run()
+    assert ended.value.code == 1
+
+
+def test_names_in_files_cannot_write_to_the_terminal():
+    table = output.Table(("layer [s]",), [("[red]x\x1b[2J",)])
+    assert output.shown("a\x1b[2Jb") == r"a\x1b[2Jb"
+    assert "\x1b" not in output._drawn(table)
+    assert "layer [s]" in output._drawn(table)
+    assert "[red]x" in output._drawn(table)
+
+
+def test_json_has_no_numbers_that_json_lacks(capsys):
+    output.show({"a": [float("nan"), 1.5], "b": (float("inf"),)}, True)
+    assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": [None]}
