@@ -36,7 +36,7 @@ class Engine:
     graph : Graph
         The model.
     max_bytes, max_operations : float or None
-        What each run may take.
+        Limits on the memory and operations of every run.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Engine:
     counts : (nodes, FIELDS) ndarray of int64
         The operations and events of the last run.
     threads : int or None
-        How many threads to use; None for as many as the caller may.
+        The number of threads to use; None for as many as the caller may.
     is_one_block : bool
         Whether all examples must run at once.
     """
@@ -68,7 +68,7 @@ class Engine:
         self._graph, self._has_looked = graph, False
 
     def quick(self, x: Any, timesteps: Any) -> list[Array] | None:
-        """Return the outputs for an array like one that ran before, if that is soon done.
+        """Return the outputs for an array like an earlier one, without further checks.
 
         Parameters
         ----------
@@ -80,7 +80,7 @@ class Engine:
         Returns
         -------
         list of ndarray or None
-            None where `run` must look at the input first.
+            None if `run` must check the input first.
         """
         is_known = timesteps is None or type(timesteps) is int
         if type(x) is not np.ndarray or not is_known or self.threads is not None:
@@ -108,15 +108,15 @@ class Engine:
         x : array_like, or list or dict of array_like
             The inputs.
         timesteps : int or None
-            For how many steps to present inputs without a time axis.
+            The number of steps for which inputs without a time axis are presented.
         batch_size : int or None
-            How many examples to run at once; None for what fits the cache.
+            The number of examples in a block; None for as many as fit the cache.
         keep : sequence of Ref, optional
             The tensors to return; the outputs without.
         bar : callable, optional
             Makes a progress bar for a number of examples.
         limits : tuple
-            The bytes and the operations that this run may take; None for any number.
+            Limits on the bytes and operations of this run; None for no limit.
         out : sequence of ndarray, optional
             Arrays of the caller to return the tensors in.
 
@@ -185,7 +185,7 @@ class Engine:
         return kept
 
     def _remember(self, x: Any, timesteps: Any, inputs: list[Array]) -> None:
-        """Take note that arrays like this one need no further checks."""
+        """Note that arrays like this one need no further checks."""
         if len(inputs) > 1 or type(x) is not np.ndarray or self.budget.is_limited:
             return
         if self.inputs.takes_as_it_is(x, inputs[0], timesteps):
@@ -242,7 +242,7 @@ class Engine:
     def stepwise(
         self, x: Any, timesteps: Any, keep: Sequence[Ref]
     ) -> tuple[int, int, Iterator[tuple[list[Array], States]]]:
-        """Return how many examples and steps inputs hold, and an iterator that runs the steps.
+        """Return the numbers of examples and steps, and an iterator that runs the steps.
 
         Parameters
         ----------
@@ -281,18 +281,18 @@ class Engine:
         return count, steps, run()
 
     def cost(self, shape: Any, batch_size: int | None) -> Cost:
-        """Return what `run` would take for inputs of some shapes, as `Model.cost` tells it."""
+        """Return the cost of `run` for inputs of some shapes; see `Model.cost`."""
         shapes, count = self.inputs.shapes(shape)
         return self.budget.cost(shapes, count, batch_size, self.num_threads())
 
     def num_threads(self) -> int:
-        """Return how many threads a run may use."""
+        """Return the number of threads that a run may use."""
         allowed = num_threads()
         return allowed if self.threads is None else min(allowed, self.threads)
 
 
 def _stream(graph: Graph, axes: Axes) -> tuple[Stream, str]:
-    """Return how a model runs step by step, or an empty plan and why it cannot."""
+    """Return the plan of step-by-step runs, or an empty one and the reason why there is none."""
     try:
         return plan(graph, axes), ""
     except ValueError as error:

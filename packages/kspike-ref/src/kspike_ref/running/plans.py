@@ -38,9 +38,9 @@ class Kind(list[Plan]):
     Attributes
     ----------
     steps : list of int
-        For each input, how many steps it is presented at; 0 if all are there.
+        For every input, the number of steps it is presented for; 0 if it holds all steps.
     used : int
-        When a plan was used last: a number that grows from use to use.
+        The time of the last use: a number that grows from use to use.
     """
 
     def __init__(self, inputs: Sequence[Array], ends: Sequence[Ref], streams: bool) -> None:
@@ -194,7 +194,7 @@ class Plans:
         Returns
         -------
         tuple or None
-            Outputs, counts and states; None where `run` must be asked.
+            Outputs, counts and states; None if `run` is needed.
         """
         kind = self._forms.get(form)
         if not kind:
