@@ -19,6 +19,7 @@ from kspike_ref.running.once import Tensor
 States = dict[int, State]
 
 READABLE = 0x101  # of NumPy's array flags: C-contiguous and aligned
+_WRITABLE = 0x400
 
 
 class Changed(Exception):  # noqa: N818 (no error: the plan is made anew)
@@ -192,4 +193,7 @@ class Plan:
 
 def readable(x: Array) -> Array:
     """Return an array as kernels take it, read-only; copied where its memory layout differs."""
-    return frozen(x if x.flags.num & READABLE == READABLE else np.array(x, order="C"))
+    flags = x.flags.num
+    if flags & READABLE != READABLE:
+        return frozen(np.array(x, order="C"))
+    return frozen(x) if flags & _WRITABLE else x
