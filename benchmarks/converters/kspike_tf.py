@@ -26,7 +26,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def _example() -> Any:
     spec = importlib.util.spec_from_file_location("convert_digits", EXAMPLE)
-    assert spec is not None and spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(EXAMPLE)
     module = importlib.util.module_from_spec(spec)
     sys.modules["convert_digits"] = module
     spec.loader.exec_module(module)

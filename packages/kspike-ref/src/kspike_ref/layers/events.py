@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from kspike_ref.kernels import events as loops
 from kspike_ref.kernels.matmul import panel_width
+from kspike_ref.kernels.memory import frozen
 from kspike_ref.running import threads as _threads
-from kspike_ref.signals import Floats, frozen
+from kspike_ref.signals import Floats
 
 Indices = NDArray[np.intp]
 
