@@ -98,7 +98,7 @@ def doctor(as_json: options.Json = False) -> None:
     kernels = [path for one in readable for path in _compiled(one)]
     names = Counter(re.sub(r"-.*", "", path.name) for path in kernels)
     problems = []
-    if folder is None:
+    if folder is None and not kernels:
         problems.append(
             "kernels are compiled in every process, because no folder for them can be written, or "
             "other users can write to it: set NUMBA_CACHE_DIR to a folder of your own"
@@ -117,7 +117,7 @@ def doctor(as_json: options.Json = False) -> None:
     facts = {
         "python": f"{result['python']}, {platform.system()} {platform.machine()}",
         "cores": result["cores"],
-        "cache": result["cache"],
+        "cache": result["cache"] or ", ".join(f"{one} (read only)" for one in readable) or None,
         "compiled kernels": f"{len(kernels)}, {result['bytes'] / 1e6:.1f} MB",
     }
     versions = Table(("package", "version"), [*result["versions"].items()])
