@@ -9,8 +9,6 @@ from kspike_ref.saved.text import printable
 
 Row = Sequence[str]
 
-_STYLE = "text-align:left;vertical-align:top"  # notebooks set cells to the right
-
 
 def seconds(value: float) -> str:
     """Return a time with a unit and at most four digits, such as ``"5 ms"``."""
@@ -66,8 +64,7 @@ def as_html(rows: Sequence[Row], caption: str, notes: Sequence[str] = ()) -> str
     """
 
     def row(cells: Row, tag: str) -> str:
-        shown = (html.escape(printable(cell)) for cell in cells)
-        return "".join(f'<{tag} style="{_STYLE}">{cell}</{tag}>' for cell in shown)
+        return "".join(f"<{tag}>{html.escape(printable(cell))}</{tag}>" for cell in cells)
 
     head, *body = rows
     lines = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in body)

@@ -15,8 +15,6 @@ from kspike_tf.config import VariableDt
 
 Row = Sequence[str]
 
-_STYLE = "text-align:left;vertical-align:top"  # notebooks set cells to the right
-
 
 def as_html(rows: Sequence[Row], caption: str, notes: Sequence[str] = ()) -> str:
     """Return a table as HTML, of which the first row is the head.
@@ -32,7 +30,7 @@ def as_html(rows: Sequence[Row], caption: str, notes: Sequence[str] = ()) -> str
     """
 
     def row(cells: Row, tag: str) -> str:
-        return "".join(f'<{tag} style="{_STYLE}">{html.escape(cell)}</{tag}>' for cell in cells)
+        return "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
 
     head, *body = rows
     lines = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in body)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.kernels import convolve, matmul
+from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.activation import activation, bind_activation, keeps_shape
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.dense import activation_parts
@@ -22,7 +23,6 @@ from kspike_ref.layers.window import Window, lengths
 from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
-from kspike_ref.signals import frozen
 
 
 class ConvLayer(Layer):

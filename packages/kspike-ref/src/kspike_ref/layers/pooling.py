@@ -11,13 +11,13 @@ import numpy as np
 from kspike_ref import dtypes
 from kspike_ref.kernels import convolve
 from kspike_ref.kernels import time as loops
+from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.errors import Array, Shape, State, check_mask
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.stateful import StatefulLayer
 from kspike_ref.layers.window import Window
 from kspike_ref.running.binder import Binder
-from kspike_ref.signals import frozen
 
 
 @known(
