@@ -84,7 +84,7 @@ def main():
     for name, options in SETTINGS.items():
         try:
             found[name] = points(model, data, timesteps, options)
-        except Exception as error:  # noqa: BLE001 (the other settings may do)
+        except Exception as error:
             sys.stderr.write(f"{name}: {type(error).__name__}: {error}\n")
     sys.stdout.write(json.dumps(found) + "\n")
 
