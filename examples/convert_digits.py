@@ -46,12 +46,12 @@ def load() -> Digits:
     return Digits(train, train_labels, test, test_labels)
 
 
-def ordinary_model() -> keras.Model:
-    """Return a convolutional network without spikes."""
+def ordinary_model(shape: tuple[int, ...] = (8, 8, 1)) -> keras.Model:
+    """Return a convolutional network without spikes, for images of a shape."""
     layers = keras.layers
     return keras.Sequential(
         [
-            keras.Input((8, 8, 1)),
+            keras.Input(shape),
             layers.Conv2D(16, 3, padding="same", use_bias=False),
             layers.BatchNormalization(momentum=0.9),
             layers.ReLU(),

@@ -52,6 +52,7 @@ def test_same_points(converted):
         assert point.score == np.mean(scores.argmax(axis=1) == y)
 
 
+@pytest.mark.filterwarnings("error::kspike_ref.FewSpikesWarning")
 def test_loaded_models(converted, tmp_path):
     _, path, y = converted
     model = kspike_ref.load_model(path)

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from kspike_energy import Layer, ModelEnergy, Network
-from kspike_energy.presentation.paper import si
+from kspike_energy.presentation.units import si
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ def test_run_writes_what_predict_returns(kspike, folder, name, options, suffix):
 def test_run_tells_shapes_and_accuracy(kspike, folder):
     lines = kspike("run", "digits.keras", "x.npy", "-t", 20, "--labels", "y.npy").splitlines()
     accuracy = np.mean(predicted(folder).argmax(axis=1) == np.load(folder / "y.npy"))
-    assert accuracy > 0.9
+    assert accuracy > 0.8
     assert lines == [
         "model          digits",
         "examples       297",

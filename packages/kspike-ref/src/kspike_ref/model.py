@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from kspike_ref.arguments import check_names, told_options
@@ -14,7 +15,7 @@ from kspike_ref.running.cost import Cost
 from kspike_ref.running.counts import LayerRun, layer_runs
 from kspike_ref.running.engine import Engine
 from kspike_ref.running.graph import Graph, Node, Ref, substitute
-from kspike_ref.running.iterating import batches_of, outputs_of
+from kspike_ref.running.iterating import batches_of, outputs_of, refuse_out
 from kspike_ref.running.out import listed
 from kspike_ref.running.recording import Recording, record
 from kspike_ref.running.threads import limit_threads
@@ -116,11 +117,11 @@ class Model(Summarised):
         ------
         TypeError
             If an input does not hold real numbers, or strings where the model's `keras.Input` has
-            ``dtype="string"``, or is a masked array; or a layer gets numbers of
-            a type that it does not take in Keras either, as a convolution of integers. If ``out``
-            is not what the outputs are, in structure or type.
+            ``dtype="string"``, or is a masked array; or a layer gets numbers of a type that it
+            does not take in Keras either, as a convolution of integers; or ``out`` is not what the
+            outputs are, in structure or type.
         ValueError
-            If the inputs do not fit the model or each other, or the run may exceed the limits. If
+            If the inputs do not fit the model or each other; the run may exceed the limits; or
             ``out`` has another shape, is read-only, or shares memory with ``x``.
         OSError
             If ``out`` is a memory map, and the disk has no room for its file.
@@ -132,9 +133,7 @@ class Model(Summarised):
         Outputs for a ``dask.array`` are in the blocks of its first axis, with the bits of one run
         whatever these are; layers without a seed take one for all blocks (`distributed.seeded`).
 
-        A batch of an iterator that is a tuple is ``(x,)``, ``(x, y)`` or ``(x, y,
-        sample_weight)``, as in Keras, and its ``x`` is taken; several inputs go in a list or a
-        dict.
+        A batch that is a tuple is ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``, as in Keras.
 
         Each call starts from the initial state, also of layers saved with ``stateful=True``.
 
@@ -149,23 +148,16 @@ class Model(Summarised):
         batch_size = check_batch_size(batch_size)
         shows = progress or (verbose is not None and shows_progress(verbose))
         bar, limits = progress_bar if shows else None, (max_bytes, max_operations)
-        arrays = [] if out is None else listed(self._graph.outputs, out)
+        options: dict[str, Any] = {"max_bytes": max_bytes, "max_operations": max_operations}
+        options |= {"timesteps": timesteps, "batch_size": batch_size}
         if is_lazy(x):
-            options = {"timesteps": timesteps, "batch_size": batch_size}
-            limited = {"max_bytes": max_bytes, "max_operations": max_operations}
-            return self._lazily("predict", x, out, **options, **limited)
-        batches = batches_of(x)
-        if batches is None:
-            made = self._engine.run(x, timesteps, batch_size, None, bar, limits, arrays)
-            return self._structured(made) if out is None else out
-        if arrays:
-            raise ValueError("out must be None for an iterator: its outputs come batch by batch")
-
-        def run(batch: Any) -> Any:
-            made = self._engine.run(batch, timesteps, batch_size, limits=limits)
-            return self._structured(made)
-
-        return outputs_of(run, batches, bar and bar(None))
+            return self._lazily("predict", x, out, **options)
+        if (batches := batches_of(x)) is not None:
+            refuse_out(out)
+            return outputs_of(partial(self.predict, **options), batches, bar and bar(None))
+        arrays = [] if out is None else listed(self._graph.outputs, out)
+        made = self._engine.run(x, timesteps, batch_size, None, bar, limits, arrays)
+        return self._structured(made) if out is None else out
 
     def __call__(self, x: Any, training: bool = False) -> Any:
         """Run the model, as `predict` does; ``training`` must not be True (`ValueError`)."""

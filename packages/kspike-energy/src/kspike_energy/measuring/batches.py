@@ -13,7 +13,7 @@ import numpy as np
 from kspike_energy.counting.nodes import Shape
 from kspike_energy.counting.shapes import fits, flat_shapes
 
-__all__ = ["batches", "peek", "shapes_of_data"]
+__all__ = ["batches", "check_arrays", "peek", "shapes_of_data"]
 
 
 def batches(data: Any, shapes: Any = None, batch_size: int = 32) -> Iterator[Any]:
@@ -46,8 +46,7 @@ def batches(data: Any, shapes: Any = None, batch_size: int = 32) -> Iterator[Any
     if _is_stream(data):
         yield from _stream(data, shapes)
         return
-    arrays = _arrays(data)
-    _check(arrays, shapes)
+    arrays = check_arrays(data, shapes)
     lengths = {len(array) for _, array in _named(arrays)}
     if len(lengths) != 1:
         raise ValueError(
@@ -58,6 +57,28 @@ def batches(data: Any, shapes: Any = None, batch_size: int = 32) -> Iterator[Any
     for start in range(0, length, batch_size):
         part = slice(start, start + batch_size)
         yield _map(arrays, lambda array, part=part: np.asarray(array[part]))
+
+
+def check_arrays(data: Any, shapes: Any) -> Any:
+    """Return data with arrays at its leaves; raise if they are empty or do not fit the model.
+
+    Parameters
+    ----------
+    data : array_like, or list or dict of array_like
+        One batch, or all examples.
+    shapes : tuple, or list or dict of tuple, or None
+        Shapes of the model's inputs.
+
+    Raises
+    ------
+    TypeError
+        If they are not real numbers.
+    ValueError
+        If one is empty, or of another shape.
+    """
+    arrays = _arrays(data)
+    _check(arrays, shapes)
+    return arrays
 
 
 def _is_stream(data: Any) -> bool:
@@ -188,8 +209,7 @@ def shapes_of_data(arrays: Any, shapes: Any, *, time: bool = False) -> Any:
     """
     if arrays is None or shapes is None or isinstance(arrays, (str, bytes)):
         return None
-    arrays = _arrays(arrays)
-    _check(arrays, shapes)
+    arrays = check_arrays(arrays, shapes)
     filled = [
         _fill(shape, tuple(array.shape), time)
         for (_, array), shape in zip(_named(arrays), _wanted(arrays, shapes), strict=True)

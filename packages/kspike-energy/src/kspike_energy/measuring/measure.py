@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,13 @@ import numpy as np
 from kspike_energy.adapters import Adapter
 from kspike_energy.counting.nodes import Node
 from kspike_energy.measuring.activity import Activity
-from kspike_energy.measuring.batches import batches
+from kspike_energy.measuring.batches import batches, check_arrays
+from kspike_energy.measuring.lazy import in_blocks, is_lazy
 from kspike_energy.settings import Settings
 
 __all__ = ["Measured", "measure"]
+
+_EMPTY = "example_data is empty: rates cannot be measured on no examples"
 
 
 @dataclass
@@ -55,10 +58,17 @@ def measure(
     ValueError
         If the data is empty, or does not fit the model.
     """
-    total = Measured([[None] * len(node.inputs) for node in nodes])
-    seen = 0
     # Batches would cut the sequences of layers that take time first, so run such data as a whole.
     time_first = any(map(_time_first, nodes))
+    if is_lazy(data):
+        if time_first:
+            raise ValueError(
+                "example_data must be in memory, such as x.compute(): a layer takes time as the "
+                "first axis. Received: a dask.array"
+            )
+        return _measure_blocks(model, adapter, nodes, data, settings)
+    total = Measured([[None] * len(node.inputs) for node in nodes])
+    seen = 0
     size = sys.maxsize if time_first else settings.batch_size
     first_timed = next((i for i, node in enumerate(nodes) if any(node.timed_inputs)), -1)
     stream = batches(data, adapter.input_shapes(model), size)
@@ -71,7 +81,42 @@ def measure(
                 shape = np.shape(signals[node.timed_inputs.index(True)])
                 total.steps.add(shape[0 if time_first else 1])
     if not seen:
-        raise ValueError("example_data is empty: rates cannot be measured on no examples")
+        raise ValueError(_EMPTY)
+    return total
+
+
+def _measure_blocks(
+    model: Any, adapter: Adapter, nodes: Sequence[Node], data: Any, settings: Settings
+) -> Measured:
+    """Return the activity on arrays of Dask."""
+    silent = replace(settings, progress=False)
+
+    def block(model: Any, part: Any) -> Measured:
+        return measure(model, adapter, nodes, part, silent)
+
+    def merge(parts: list[Measured]) -> Measured:
+        total = Measured([list(inputs) for inputs in parts[0].activities])
+        for part in parts:
+            total.steps |= part.steps
+        for part in parts[1:]:
+            for node, known, new in zip(nodes, total.activities, part.activities, strict=True):
+                for index, activity in enumerate(new):
+                    known[index] = _sum(known[index], activity, node.spec.name)
+        return total
+
+    check_arrays(data, adapter.input_shapes(model))
+    found: Measured | None = in_blocks(block, merge, model, data)
+    if found is None:
+        raise ValueError(_EMPTY)
+    return found
+
+
+def _sum(one: Activity | None, other: Activity | None, name: str) -> Activity | None:
+    """Return the activity of two parts of the data; neither is changed."""
+    if one is None or other is None:
+        return one or other
+    total = replace(one)
+    total.add(other, name)
     return total
 
 

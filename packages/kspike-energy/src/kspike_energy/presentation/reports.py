@@ -45,7 +45,7 @@ def _devices(names: Sequence[str] | None, estimate: Estimate) -> list[Device]:
     """Return devices by name; by default all whose energy can be estimated."""
     if names is not None:
         return [DEVICES.get_device(name) for name in names]
-    return [device for device in DEVICES.values() if estimate.has_rates or not device.needs_rates]
+    return [device for device in DEVICES.values() if estimate.can_run(device)]
 
 
 def summary(

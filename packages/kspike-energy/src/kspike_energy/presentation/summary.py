@@ -1,5 +1,6 @@
 """The printed summary of an estimate: one row per layer, totals, and notes."""
 
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from kspike_energy.devices.overhead import Fit
 from kspike_energy.estimate import Estimate
 from kspike_energy.network import BY_HAND, Layer
 from kspike_energy.presentation.tables import number, text_table, yes_no
+from kspike_energy.presentation.units import si, si_range
 
 __all__ = ["notes", "summary_text"]
 
@@ -133,11 +135,10 @@ def _total_line(estimate: Estimate, device: Device) -> str:
     total = estimate.total(device)
     text = f"Total energy per inference [Joules/inf] ({device.name}): {total:.2e}"
     if device.has_range:
-        low, high = estimate.range(device)
-        text += f" (published figures: {low:.2e} to {high:.2e})"
+        kind = "published figures" if device.memory is None else "readings of published figures"
+        text += f" ({kind}: {si_range(*estimate.range(device)) or 'one'})"
     if device.fit is not None:
-        low, high = estimate.range(device)
-        text += f" ({low:.2e} to {high:.2e}; {device.fit.statement(estimate.workload)})"
+        text += f" ({si_range(*estimate.range(device))}; {device.fit.statement(estimate.workload)})"
     if device.energy_per_neuron is None:
         text += " (synaptic operations only)"
     gaps = len(estimate.network.gaps)
@@ -171,14 +172,37 @@ def notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
             "ordinary network."
         )
     found += [_fitted_note(estimate, device, fit) for device, fit in fitted]
-    if len(fitted) == len(devices) > 0:
-        return [*found, _counting_note(estimate)]
+    memory = [device.name for device in devices if device.memory is not None]
+    if memory:
+        found.append(_memory_note(estimate, memory))
+    found.append(_counting_note(estimate))
+    if len(fitted) + len(memory) == len(devices) > 0:
+        return found
     return [
         *found,
-        _counting_note(estimate),
         "Only arithmetic is estimated. Moving data, memory, static power and overhead are left "
         "out, and are often the larger part.",
     ]
+
+
+def _memory_note(estimate: Estimate, names: Sequence[str]) -> str:
+    """Return the scope of the model of memory, and the layers that it was not made for."""
+    others = [
+        layer.name
+        for layer in estimate.counted
+        if layer.connections and not re.match("Dense|Conv|Depthwise|Layer", layer.type_name)
+    ]
+    text = (
+        f"{', '.join(names)}: accesses to memory, addressing and arithmetic after Lemaire et al. "
+        "(2022), with 32-bit integers in 45 nm; the range spans two readings of the energies per "
+        "access."
+    )
+    if others:
+        text += (
+            " The source covers dense and convolutional layers; its formulas are applied to the "
+            f"counts of these too: {', '.join(others)}."
+        )
+    return text
 
 
 def _fitted_note(estimate: Estimate, device: Device, fit: Fit) -> str:
@@ -188,7 +212,7 @@ def _fitted_note(estimate: Estimate, device: Device, fit: Fit) -> str:
     return (
         f"{device.name}: fitted to {fit.points} measurements of {fit.family}; left out of the fit, "
         f"they are within a factor of {fit.median:.3g} in the median and {fit.worst:.3g} at worst. "
-        f"Batch size {batch}; {call:.2g} J of every inference belong to the call, not to a layer."
+        f"Batch size {batch}; {si(call)} of every inference belong to the call, not to a layer."
     )
 
 

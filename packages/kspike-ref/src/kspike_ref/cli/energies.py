@@ -67,7 +67,7 @@ def energy(
         show({}, False, write(names, timesteps))
         return
     result = estimate.to_dict(names, timesteps)
-    comparison = estimate.compare(names, timesteps, baseline=names[0])
+    comparison = estimate.compare(names, timesteps)
     notes = [] if data else ["Spiking devices need firing rates: measure them with --data FILE."]
     if html is not None:
         notes.append(f"written to {html}")

@@ -115,7 +115,7 @@ def doctor(as_json: options.Json = False) -> None:
         "problems": problems,
     }
     facts = {
-        "python": f"{result['python']}, {result['platform']}",
+        "python": f"{result['python']}, {platform.system()} {platform.machine()}",
         "cores": result["cores"],
         "cache": result["cache"],
         "compiled kernels": f"{len(kernels)}, {result['bytes'] / 1e6:.1f} MB",

@@ -1,4 +1,4 @@
-"""Loops over time: spikes from rates, and the two filters.
+"""Loops over time: spikes from rates, the two filters, and means.
 
 Every loop walks over ``x`` as ``(rows, steps, units)``, C-contiguous, carries its state in
 float64, and writes ``out`` of the same shape. A row is an example, or the only one when time is the
@@ -292,7 +292,7 @@ def alpha_call(
 
 
 def _check(x: Array, region: Region, out: Array) -> tuple[int, int]:
-    """Check what all three take; return the numbers of rows and units."""
+    """Check what all but `mean` take; return the numbers of rows and units."""
     dtype = checks.floats("out", out, 3)
     shape = out.shape
     checks.write("out", out, dtype, shape)

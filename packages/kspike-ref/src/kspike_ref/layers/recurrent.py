@@ -229,7 +229,7 @@ class Bidirectional(Layer):
             raise ArchiveError(
                 f"merge_mode must be concat, sum, mul, ave or None. Received: {self.mode!r}"
             )
-
+        self.masked_outputs = 1 if self.mode else 2
         pair = self.forward, self.backward
         if pair[0].backwards == pair[1].backwards or any(
             getattr(pair[0], name) != getattr(pair[1], name)
@@ -283,7 +283,6 @@ class Bidirectional(Layer):
 
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
         check_mask(given[0], 2)
-        self.masked_outputs = 1 if self.mode else 2
         return given[0] if self.forward.returns_sequences else None
 
     def call(self, x: Array, initial_state: Any = None, mask: Any = None, *, tally: Tally) -> Any:

@@ -53,7 +53,6 @@ class Window:
         if self.padding not in ("valid", "same", "causal"):
             raise ArchiveError(f"padding must be valid, same or causal. Received: {self.padding}")
         self.channels_first = config.get("data_format") == "channels_first"
-        self._known: Any = None, None  # the last lengths, and their geometry
 
     def spatial(self, shape: Shape) -> Shape:
         """Return the lengths of the spatial axes of a shape."""
@@ -92,14 +91,6 @@ class Window:
 
     def geometry(self, spatial: tuple[int, ...]) -> Array:
         """Return what the loops take: size, stride, dilation, padding and extent of 3 axes."""
-        known, geometry = self._known
-        if known != spatial:
-            geometry = self._geometry(spatial)
-            self._known = spatial, geometry
-        table: Array = geometry
-        return table
-
-    def _geometry(self, spatial: tuple[int, ...]) -> Array:
         extents = self.extents(spatial)
         rows: list[Any] = [
             self.size,

@@ -149,8 +149,15 @@ def operations(graph: Graph, shapes: Shapes) -> int:
         given = [shapes[ref] for ref in node.inputs]
         made = [shapes[Ref(i, k)] for k in range(len(node.output_shapes))]
         total += sum(map(math.prod, given)) + sum(map(math.prod, made))
-        total += _products(node.layer, given, made)
+        total += _products(node.layer, _operands(node, shapes), made)
     return total
+
+
+def _operands(node: Node, shapes: Shapes) -> list[Any]:
+    """Return the shapes of a layer's inputs, and of constants among them where it weighs these."""
+    if not node.layer.weighs_constants:
+        return [shapes[ref] for ref in node.inputs]
+    return [shapes[one] if isinstance(one, Ref) else np.shape(one) for one in node.arguments]
 
 
 def _products(layer: Layer, given: list[Any], made: list[Any]) -> int:
@@ -272,7 +279,7 @@ def _workspace(node: Node, i: int, shapes: Shapes, sizes: list[int]) -> int:
 
 def _own(node: Node, i: int, shapes: Shapes) -> int:
     """Return how many elements a layer says that it makes on the way."""
-    given: list[Any] = [shapes[ref] for ref in node.inputs]
+    given = _operands(node, shapes)
     made: list[Any] = [shapes[Ref(i, k)] for k in range(len(node.output_shapes))]
     layer = node.layer
     while isinstance(layer, TimeDistributed):

@@ -14,6 +14,7 @@ from kspike_ref.running.batches import Outputs, run_all
 from kspike_ref.running.budget import Budget
 from kspike_ref.running.cost import Cost
 from kspike_ref.running.counts import FIELDS, Counts
+from kspike_ref.running.few_spikes import warn_of_few_spikes
 from kspike_ref.running.graph import Graph, Ref, refs
 from kspike_ref.running.inputs import Inputs
 from kspike_ref.running.interrupt import interruptible
@@ -59,10 +60,11 @@ class Engine:
         stepped = self.stream.stepped
         self.budget = Budget(graph, self.is_one_block, stepped, max_bytes, max_operations)
         tasks = tasks_of(graph, self.stream.carried, stepped)
-        self._plans = Plans(tasks, self.stream.outputs)
         self.outputs = list(refs(graph.outputs))
+        self._plans = Plans(tasks, dict(zip(self.outputs, self.stream.outputs, strict=False)))
         self.counts: Counts = np.zeros((0, FIELDS), np.int64)
         self.threads: int | None = None
+        self._graph, self._has_looked = graph, False
 
     def quick(self, x: Any, timesteps: Any) -> list[Array] | None:
         """Return the outputs for an array like one that ran before, if that is soon done.
@@ -160,7 +162,17 @@ class Engine:
             raise failure.told(self.inputs.given_shapes(x)) from failure.error
         if keep is None and not out and not is_long and size >= count and count:
             self._remember(x, timesteps, inputs)
+        if keep is None and count and not self._has_looked and not self.is_one_block:
+            self._has_looked = True  # later runs cost nothing
+            warn_of_few_spikes(self._graph, inputs, self._some)
         return outputs.arrays
+
+    def _some(self, inputs: list[Array], ends: list[Ref]) -> list[Array]:
+        """Return tensors for a few examples."""
+        kept: list[Array] = []
+        cast = self.inputs.cast(inputs)
+        self._plans.run(cast, ends, lambda made: kept.extend(y.copy() for y in made))
+        return kept
 
     def _remember(self, x: Any, timesteps: Any, inputs: list[Array]) -> None:
         """Take note that arrays like this one need no further checks."""

@@ -106,5 +106,20 @@ def substitute(value: Any, tensor: Callable[[Ref], Any]) -> Any:
 
 def pointwise(node: Node) -> bool:
     """Return whether a node treats each position of axis 1 alone and alike."""
+    return not _mixes(node) and node.layer.pointwise(*_shapes(node))
+
+
+def streams(node: Node) -> bool:
+    """Return whether a node can run one time step at a time, from inputs with a time axis."""
+    return not _mixes(node) and node.layer.streams(*_shapes(node))
+
+
+def _shapes(node: Node) -> Any:
     shapes: dict[Ref, Any] = dict(zip(node.inputs, node.input_shapes, strict=True))
-    return node.layer.pointwise(*substitute(node.arguments, shapes.__getitem__))
+    return substitute(node.arguments, shapes.__getitem__)
+
+
+def _mixes(node: Node) -> bool:
+    """Return whether a node is called so that it does not treat positions alone."""
+    options = [node.keywords.get(name) for name in node.layer.mixing_options]
+    return any(option is not None and option is not False for option in options)

@@ -27,6 +27,12 @@ def batches_of(x: Any) -> Iterator[Any] | None:
     return None if as_iterator is None else iter(as_iterator())
 
 
+def refuse_out(out: Any) -> None:
+    """Refuse arrays for outputs that come batch by batch (`ValueError`)."""
+    if out is not None:
+        raise ValueError("out must be None for an iterator: its outputs come batch by batch")
+
+
 def outputs_of(run: Callable[[Any], Any], batches: Iterator[Any], bar: Any) -> Iterator[Any]:
     """Run a model on one batch after another, and yield its outputs.
 

@@ -40,11 +40,11 @@ class Plans:
     ----------
     tasks : list of Task
         The model's tasks.
-    timed : sequence of bool
+    timed : dict of Ref to bool
         For each output, whether it has a time axis, which is left out at a step of a stream.
     """
 
-    def __init__(self, tasks: list[Task], timed: Sequence[bool]) -> None:
+    def __init__(self, tasks: list[Task], timed: dict[Ref, bool]) -> None:
         self._tasks, self._timed = tasks, timed
         self._start()
 
@@ -103,7 +103,7 @@ class Plans:
             plan = waiting.pop()
             made = plan.run(given, states)
         except (IndexError, Changed):  # another one is made; an IndexError of a layer is wrapped
-            without_time = [False] * len(ends) if states is None else self._timed
+            without_time = [states is not None and self._timed.get(ref, False) for ref in ends]
             plan = make_plan(self._tasks, given, steps, ends, without_time, states)
             made = plan.first
         put(made)

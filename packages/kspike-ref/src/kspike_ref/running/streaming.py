@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 from kspike_ref.layers.shape import RepeatVector
 from kspike_ref.layers.stateful import StatefulLayer
 from kspike_ref.layers.wrapper import Fold, Unfold
 from kspike_ref.running.axes import Axes, has_time_first
-from kspike_ref.running.graph import Graph, Node, Ref, refs, substitute
+from kspike_ref.running.graph import Graph, Node, Ref, refs, streams
 
 
 class Kind(Enum):
@@ -141,7 +140,5 @@ def _kind(node: Node, given: list[Kind], is_time: bool) -> Kind:
 
 
 def _streams(node: Node) -> bool:
-    shapes: dict[Ref, Any] = dict(zip(node.inputs, node.input_shapes, strict=True))
-    arguments = substitute(node.arguments, shapes.__getitem__)
     states = [value for key, value in node.keywords.items() if key != "mask" and any(refs(value))]
-    return not states and node.layer.streams(*arguments)
+    return not states and streams(node)

@@ -121,7 +121,8 @@ class _Streamed:
             now = keras.tree.map_structure(lambda array, t=t: np.asarray(array)[:, t], x)
             outputs, state = self.model.step(now, state)
             made.append(outputs)
-        whole = self.model.predict(_cut(x, 1))
+        empty = keras.tree.map_structure(lambda array: np.asarray(array)[:0, :1], x)
+        whole = self.model.predict(empty)  # as many axes as outputs have
         return {
             steps: keras.tree.map_structure(
                 lambda one, *steps_of: (

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from kspike_ref.layers.ops.base import AlongAxes, Operation, check_distinct, key
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.shape import Reshape as ReshapeLayer
 from kspike_ref.layers.shape import integers
-from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.archive import ArchiveError, Weights
 
 
 @known("ops:Reshape")
@@ -120,12 +121,15 @@ class Squeeze(AlongAxes):
             raise ArchiveError(f"only axes of length 1 can be removed from {shape}")
         if self.removed not in (None, axes):
             raise UnsupportedUseError("keras.ops.squeeze of tensors with other axes of length 1")
-        self.removed = axes  # while a model is stepped, an axis of time has length 1 as well
         return tuple(n for i, n in enumerate(shape) if i not in axes)
 
     def pointwise(self, shape: Shape) -> bool:
         return len(shape) > 2 and 1 not in self._axes(shape)
 
+    def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        # In a single step, an axis of time has length 1 as well, and stays.
+        self.removed = self._axes(shapes[0])
+        super().load(store, path, *shapes)
+
     def call(self, x: Array) -> Array:
-        axes = self._axes(x.shape) if self.removed is None else self.removed
-        return np.squeeze(x, axis=axes)
+        return np.squeeze(x, axis=self.removed)

@@ -7,7 +7,8 @@ Numba fuses the two only where it is told to.
 A loop advances the units ``left`` to ``right`` of one example through time. All loops take the same
 contiguous arrays: the input ``x`` and the output ``out``, ``(time, units)``; ``d_y``, the gradient
 with respect to the forward filter's output; ``state``, ``(states, units)``, updated in place; and
-``weights``, ``(4, units)``, from `kspike_tf.scan.cpu.driver`. Forward loops do not read ``d_y``.
+``weights``, from `fill_weights` in `kspike_tf.scan.cpu.driver`: ``(4, units)``, or dt·TICKS and
+1/dt where all units share them. Forward loops do not read ``d_y``.
 
 LLVM vectorises over units if the arrays do not overlap, which it checks at run time. It would make
 one check for all steps, and that check fails for arrays that are read from their end. So the

@@ -1,0 +1,104 @@
+"""Activity measured on arrays of Dask: block by block, in one pass over the data."""
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["in_blocks", "is_lazy"]
+
+_MOST_AXES = 64  # of a NumPy array
+
+
+def is_lazy(data: Any) -> bool:
+    """Return whether data are, or hold, arrays of Dask."""
+    return "dask.array" in sys.modules and any(map(_is_dask, _arrays(data)))
+
+
+def in_blocks(
+    measure: Callable[[Any, Any], Any], merge: Callable[[list[Any]], Any], model: Any, data: Any
+) -> Any:
+    """Return the merged measurements of all blocks of the batch.
+
+    Blocks are measured where Dask's scheduler runs them, and merged eight at a time in their order.
+    The model is a task of its own, so that a cluster sends it to each worker once.
+
+    Parameters
+    ----------
+    measure : callable
+        Measures a model on a block of the data.
+    merge : callable
+        Merges a list of measurements.
+    model : object
+        The model.
+    data : dask.array.Array, or list or dict of arrays
+        At least one of them is an array of Dask.
+    """
+    import dask
+    import dask.array as da
+
+    arrays = _arrays(data)
+    batch = next(one for one in arrays if _is_dask(one)).chunks[0]
+    inputs = []
+    for given in arrays:
+        one = given if _is_dask(given) else da.from_array(np.asarray(given))
+        cut: dict[int, Any] = dict.fromkeys(range(1, one.ndim), -1)
+        if not np.array_equal(one.chunks[0], batch, equal_nan=True):
+            cut[0] = batch
+        inputs.append(one.rechunk(cut))
+    names = list(data) if isinstance(data, Mapping) else isinstance(data, list | tuple)
+
+    def one_block(model: Any, *blocks: Any) -> Any:
+        given = [_block(one) for one in blocks]
+        return measure(model, _like(given, names)) if len(given[0]) else None
+
+    along = [
+        pair
+        for i, one in enumerate(inputs)
+        for pair in (one, (0, *(_MOST_AXES * i + axis for axis in range(1, one.ndim))))
+    ]
+    shared = dask.delayed(model, pure=False)
+    options = {"align_arrays": False, "concatenate": False, "meta": np.empty(0, object)}
+    measured = da.blockwise(one_block, (0,), shared, None, *along, **options)
+    return da.reduction(
+        measured,
+        chunk=lambda part, axis, keepdims: part,
+        combine=lambda parts, axis, keepdims: _merged(parts, merge),
+        aggregate=lambda parts, axis, keepdims: _merged(parts, merge),
+        concatenate=False,
+        split_every=8,
+        dtype=object,
+        meta=np.empty((), object),
+    ).compute()
+
+
+def _is_dask(x: Any) -> bool:
+    return type(x).__module__.startswith("dask.array")
+
+
+def _arrays(data: Any) -> list[Any]:
+    if isinstance(data, Mapping):
+        return list(data.values())
+    return list(data) if isinstance(data, list | tuple) else [data]
+
+
+def _like(arrays: list[Any], names: list[str] | bool) -> Any:
+    """Return arrays as a dict of these names; as a list; or the only one as it is."""
+    if isinstance(names, list):
+        return dict(zip(names, arrays, strict=True))
+    return arrays if names else arrays[0]
+
+
+def _block(block: Any) -> Any:
+    """Return a block out of lists of the one block along every other axis."""
+    while isinstance(block, list):
+        (block,) = block
+    return block
+
+
+def _merged(parts: Any, merge: Callable[[list[Any]], Any]) -> Any:
+    """Return the measurements of several blocks as one; None if all of them are empty."""
+    listed = parts if isinstance(parts, list) else [parts]
+    kept = [part for part in listed if part is not None]
+    return merge(kept) if kept else None
