@@ -34,9 +34,7 @@ def energy(
     ] = None,
     devices: Annotated[
         list[str] | None,
-        typer.Option(
-            "--device", "-d", autocompletion=device_names, help="A device. Repeatable."
-        ),
+        typer.Option("--device", "-d", autocompletion=device_names, help="A device. Repeatable."),
     ] = None,
     timesteps: options.Timesteps = None,
     divide_by: options.DivideBy = None,
