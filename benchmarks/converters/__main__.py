@@ -1,6 +1,6 @@
 """Train the digits network, let every converter make it spike, and print a table.
 
-Usage: python -m benchmarks.converters [--epochs N] [--out REPORT.md]
+Usage: python -m benchmarks.converters [--epochs N] [--write PAGE.md]
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ PEERS = {
     "snn_toolbox": ("snn-toolbox", "SNN Toolbox"),
 }
 SECONDS = 1800
+START, END = "<!-- converters: begin -->", "<!-- converters: end -->"
 
 
 def ask(worker: str, data: pathlib.Path) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def main() -> None:
     """Run all converters and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--out", type=pathlib.Path, help="where to write the table too")
+    parser.add_argument("--write", type=pathlib.Path, help="page to put the table into")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = pathlib.Path(folder) / "network.npz"
@@ -84,8 +85,10 @@ def main() -> None:
             sys.stderr.write(f"{title}: {json.dumps(found[title])[:400]}\n")
     text = table(found, ordinary)
     sys.stdout.write(text)
-    if arguments.out is not None:
-        arguments.out.write_text(text, encoding="utf-8")
+    if arguments.write is not None:
+        before, rest = arguments.write.read_text(encoding="utf-8").split(START)
+        page = f"{before}{START}\n{text}{END}{rest.split(END)[1]}"
+        arguments.write.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -58,14 +58,14 @@ def html_report(estimate: Estimate, devices: Sequence[Device]) -> str:
         for name in ("report.html.j2", "report.css", "report.js")
     )
     environment = Environment(autoescape=True, undefined=StrictUndefined)
-    page_text: str = environment.from_string(template).render(
+    text: str = environment.from_string(template).render(
         style=Markup(style),  # noqa: S704  (a file of this package)
         script=Markup(script),  # noqa: S704
         style_hash=_hash(style),
         script_hash=_hash(script),
         **_content(estimate, devices),
     )
-    return page_text
+    return text
 
 
 def _hash(text: str) -> str:

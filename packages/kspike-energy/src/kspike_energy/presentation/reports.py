@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
-from kspike_energy.checks import check_count
+from kspike_energy.checks import check_count, check_names
 from kspike_energy.compare import device_names
 from kspike_energy.devices import Device
 from kspike_energy.estimate import Estimate
@@ -48,6 +48,7 @@ class Estimating(Protocol):
 
 def _devices(names: Sequence[str] | None, estimate: Estimate) -> list[Device]:
     """Return devices by name; by default all whose energy can be estimated."""
+    check_names("devices", names)
     if names is not None:
         return [DEVICES.get_device(name) for name in names]
     return [device for device in DEVICES.values() if estimate.can_run(device)]
