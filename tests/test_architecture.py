@@ -52,7 +52,8 @@ LEVELS = {
         "callbacks sweeping",
     ),
     "kspike_energy": (
-        "config measuring.activity presentation.tables presentation.units storage synapses",
+        "config measuring.activity storage synapses "
+        "presentation.dots presentation.tables presentation.units",
         "checks",
         "quantised",
         "presentation.comparison_data",

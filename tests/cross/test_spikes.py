@@ -67,8 +67,10 @@ def test_float64(mode):
     np.testing.assert_array_equal(run(layer, x, mode), expected)
 
 
-# Filters: their weights are computed by other libraries, to the last place or two of values to 100.
-@pytest.mark.parametrize(("make", "tolerance"), [("SpikingActivation", 0), ("Lowpass", 1e-13), ("Alpha", 1e-13)])
+# Weights of filters come from two libraries' exp: outputs up to 100 differ in the last places.
+@pytest.mark.parametrize(
+    ("make", "tolerance"), [("SpikingActivation", 0), ("Lowpass", 1e-13), ("Alpha", 1e-13)]
+)
 def test_float64_layers_of_a_saved_model(make, tolerance, tmp_path):
     options = {"tau_initializer": 0.1} if tolerance else {"activation": "linear", "seed": SEED}
     # 0.003 s is not a float32: rounded to one, all spikes would differ by 9e-9 of their height.

@@ -10,6 +10,7 @@ __all__ = [
     "check_choice",
     "check_count",
     "check_energy",
+    "check_names",
     "check_whole",
     "did_you_mean",
     "finite",
@@ -105,6 +106,12 @@ def check_energy(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a number of joules. Received: {name}={value!r}")
     if not (math.isfinite(joules) and joules >= 0):
         raise ValueError(f"{name} must not be negative or infinite. Received: {name}={value!r}")
+
+
+def check_names(name: str, value: object) -> None:
+    """Raise `TypeError` for a text in place of a list of texts."""
+    if isinstance(value, str):
+        raise TypeError(f"{name} must be a list of names. Received: {name}={value!r}")
 
 
 def real(value: object) -> float | None:

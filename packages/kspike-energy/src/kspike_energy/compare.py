@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from operator import truediv
 
-from kspike_energy.checks import check_choice, finite
+from kspike_energy.checks import check_choice, check_names, finite
 from kspike_energy.devices import Device
 from kspike_energy.estimate import Estimate
 from kspike_energy.network import Layer
@@ -48,9 +48,8 @@ def device_names(devices: Sequence[str] | None, models: Sequence[str] | None) ->
     ValueError
         If a model is unknown, or there is none.
     """
-    for name, value in (("devices", devices), ("models", models)):
-        if isinstance(value, str):
-            raise TypeError(f"{name} must be a list of names. Received: {name}={value!r}")
+    check_names("devices", devices)
+    check_names("models", models)
     if models is None:
         return list(_BY_MODEL["operations"] if devices is None else devices)
     if not models:

@@ -138,6 +138,8 @@ class ModelEnergy:
     """Return a Markdown table of layers and energies, with assumptions."""
     to_latex = reports.to_latex
     """Return the same table for LaTeX."""
+    to_html = reports.to_html
+    """Write a report as one HTML file."""
     bibtex = reports.bibtex
     """Return BibTeX entries of the sources of devices."""
     to_json = reports.to_json

@@ -18,7 +18,9 @@ from dataclasses import dataclass, fields, replace
 
 from kspike_energy.checks import check_count
 
-__all__ = ["Costs", "QuantisedRival", "quantised_rival"]
+__all__ = ["SOURCE", "Costs", "QuantisedRival", "quantised_rival"]
+
+SOURCE = "Yan et al., arXiv 2409.08290"
 
 _SPREAD = 0.5  # the paper varies each assumption by half
 

@@ -85,7 +85,7 @@ def winner_notes(found: Sequence[Winner]) -> list[str]:
     """Return the winner by every model of energy, and whether the models disagree."""
     notes = [_winner_note(winner) for winner in found]
     by_side = {
-        side: ", ".join(_MODELS[winner.model] for winner in found if winner.side == side)
+        side: " and by ".join(_MODELS[winner.model] for winner in found if winner.side == side)
         for side in ("spiking", "ordinary")
     }
     if all(by_side.values()):
@@ -128,4 +128,4 @@ def quantised_notes(rival: QuantisedRival, timesteps: int) -> list[str]:
 
 def wrapped(notes: Sequence[str]) -> list[str]:
     """Return notes as lines of a printed page."""
-    return [line for note in notes for line in textwrap.wrap(note, 98)]
+    return [line for note in notes for line in textwrap.wrap(note, 98, break_on_hyphens=False)]

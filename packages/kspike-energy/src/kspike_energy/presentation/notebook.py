@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from kspike_energy.devices import Device
 from kspike_energy.estimate import Estimate
 from kspike_energy.network import Layer
-from kspike_energy.presentation.summary import notes
+from kspike_energy.presentation.notes import notes
 from kspike_energy.presentation.tables import html_table, yes_no
 from kspike_energy.presentation.units import si
 

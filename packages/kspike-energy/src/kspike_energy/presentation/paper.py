@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kspike_energy.devices import Device
 from kspike_energy.estimate import Estimate
-from kspike_energy.presentation.summary import notes
+from kspike_energy.presentation.notes import notes
 from kspike_energy.presentation.units import si
 
 __all__ = ["latex_table", "markdown_table"]

@@ -21,7 +21,7 @@ def is_lazy(x: Any) -> bool:
 
 
 def check_lazy(out: Any, is_one_block: bool) -> None:
-    """Raise `ValueError` where a run on arrays of Dask has ``out``, or cannot be cut into blocks."""
+    """Refuse ``out``, and models that are not cut into blocks (`ValueError`)."""
     if out is not None:
         raise ValueError("out must be None for a dask.array: store the lazy output instead")
     if is_one_block:

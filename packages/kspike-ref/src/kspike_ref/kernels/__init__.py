@@ -36,9 +36,9 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 
 def compiled(function: Any, *arguments: Any) -> Callable[..., Any]:
-    """Return a loop's machine code for arguments of some types, which it then does not look at.
+    """Return a loop's machine code for arguments of some types, which it does not check.
 
-    Numba's dispatcher takes up to 0.3 µs to tell the types of the arguments of each call.
+    Numba's dispatcher takes up to 0.3 µs to find the types of the arguments of a call.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ class Normalization(Layer):
         # 1e-7 is Keras' backend.epsilon()
         self.deviation = np.maximum(np.sqrt(variance), 1e-7).astype(self.dtype)
         if not (np.isfinite(self.mean).all() and np.isfinite(self.deviation).all()):
-            raise ArchiveError(f"layer {self.name!r} has a mean or variance that is no number")
+            raise ArchiveError(f"layer {self.name!r} has a mean or variance that is not finite")
 
     def _spread(self, values: Array, kept: tuple[Any, ...]) -> Array:
         """Align values with the kept axes, from the right."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from kspike_ref import activations
 from kspike_ref.kernels import time as loops
+from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.activation import activation, bind_activation, keeps_shape
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.cells import Cell
@@ -21,7 +22,6 @@ from kspike_ref.running import threads
 from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError, Weights
-from kspike_ref.signals import frozen
 from kspike_ref.spiking import SpikingDynamics, check_voltage, initial_voltage
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
 

@@ -73,7 +73,7 @@ class Window:
         return (batch, channels, *spatial) if self.channels_first else (batch, *spatial, channels)
 
     def extents(self, spatial: Shape) -> Shape:
-        """Return how many positions the window has along each axis."""
+        """Return the number of positions of the window along every axis."""
         return tuple(self._extent(n, i) for i, n in enumerate(spatial))
 
     def _extent(self, length: int | None, i: int) -> int | None:
@@ -90,7 +90,7 @@ class Window:
         return (self.size[i] - 1) * self.dilation[i] + 1
 
     def geometry(self, spatial: tuple[int, ...]) -> Array:
-        """Return what the loops take: size, stride, dilation, padding and extent of 3 axes."""
+        """Return the geometry for the loops: size, stride, dilation, padding, extent of 3 axes."""
         extents = self.extents(spatial)
         rows: list[Any] = [
             self.size,

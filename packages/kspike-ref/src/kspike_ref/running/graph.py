@@ -26,17 +26,17 @@ class Node:
     name : str
         The layer's name; within a nested model ``outer/inner``.
     layer : Layer
-        What is applied.
+        The layer that is applied.
     arguments : tuple
         The positional arguments of the call, with a `Ref` for each tensor.
     keywords : dict
         The keyword arguments, likewise.
     input_shapes, output_shapes : tuple of tuple
-        With None for the batch and for what is unknown.
+        With None for the batch and for unknown lengths.
     sources : tuple of int
         The nodes that make the inputs, in the order of ``input_shapes``.
     node_index : int
-        Which application of the layer it is.
+        The number of this application of the layer.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Node:
 
 @dataclass
 class Graph:
-    """A model's nodes, and which tensors go in and come out.
+    """A model's nodes, inputs and outputs.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Graph:
     outputs : Ref, list or dict
         The outputs, likewise.
     masks : dict of Ref to int
-        The tensors that carry a mask, which tells what steps count, and how many axes it has.
+        The tensors that carry a mask of steps to use, and its number of axes.
     """
 
     name: str

@@ -135,7 +135,9 @@ class ConversionReport:
         return aligned(self._rows())
 
     def _rows(self) -> list[tuple[str, ...]]:
-        rows = [("layer", "Hz per unit", "mean rate", "correlation", "error")]
+        rows: list[tuple[str, ...]] = [
+            ("layer", "Hz per unit", "mean rate", "correlation", "error")
+        ]
         rows += [
             (
                 layer.name,

@@ -13,6 +13,7 @@ from kspike_ref.layers.ops.base import AlongAxes, Operation, check_distinct, key
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.shape import Reshape as ReshapeLayer
 from kspike_ref.layers.shape import integers
+from kspike_ref.running.binder import Binder
 from kspike_ref.saved.archive import ArchiveError, Weights
 
 
@@ -74,8 +75,13 @@ class Reordering(Operation):
     def pointwise(self, shape: Shape) -> bool:
         return len(shape) > 2 and self._order(len(shape))[1] == 1
 
+    def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        self.order = self._order(len(shapes[0]))
+        super().load(store, path, *shapes)
+
     def call(self, x: Array) -> Array:
-        return x.transpose(self._order(x.ndim))
+        is_known = len(self.order) == x.ndim
+        return x.transpose(self.order if is_known else self._order(x.ndim))
 
 
 @known("ops:ExpandDims")
@@ -91,6 +97,9 @@ class ExpandDims(AlongAxes):
     def output_shape(self, shape: Shape) -> Shape:
         axes, rest = self.axes(len(shape)), iter(shape)
         return tuple(1 if i in axes else next(rest) for i in range(len(shape) + len(axes)))
+
+    def bind(self, binder: Binder, x: Array) -> Array:
+        return binder.view(x, self.call(x).shape)
 
     def call(self, x: Array) -> Array:
         return np.expand_dims(x, axis=self.axes(x.ndim))
@@ -131,5 +140,8 @@ class Squeeze(AlongAxes):
         self.removed = self._axes(shapes[0])
         super().load(store, path, *shapes)
 
+    def bind(self, binder: Binder, x: Array) -> Array:
+        return binder.view(x, self.call(x).shape)
+
     def call(self, x: Array) -> Array:
-        return np.squeeze(x, axis=self.removed)
+        return x.squeeze(self.removed)
