@@ -93,6 +93,11 @@ ENVIRONMENTS = {
             ("torch==2.13.0", "numpy<2.5"),
             apart=("snntorch", "norse", "spikingjelly", "sinabs"),
         ),
+        Environment(
+            "snn-toolbox",
+            ("snntoolbox==0.6.0", "tensorflow==2.10.1", "numpy<1.24", "protobuf<3.20"),
+            python="3.10",
+        ),
         Environment("empty", ()),
     )
 }

@@ -17,6 +17,7 @@ from kspike_energy import Layer, ModelEnergy, Network
 from kspike_energy.counting.rules import RULES
 from kspike_energy.devices.measured import measured_devices
 from kspike_energy.devices.overhead import quantile
+from kspike_energy.quantised import quantised_rival
 from kspike_energy.registry import DEVICES
 
 GUIDE = Path(__file__).parent / "guides" / "energy.md"
@@ -133,6 +134,33 @@ def devices() -> str:
     return table(headers, rows)
 
 
+def quantised() -> str:
+    """Return break-even rates with the quantised rival, beside published ones."""
+    rows = []
+    for steps, bits, published in (
+        (1, 8, "29.7 %"),
+        (2, 4, "10.4 %"),
+        (2, 8, "12.3 %"),
+        (3, 8, "8.2 %"),
+        (5, 4, "5.7 %; 3.41 to 10.80 %"),
+        (10, 8, ""),
+        (15, 8, ""),
+    ):
+        rival = quantised_rival(steps, bits)
+        rows.append(
+            [
+                str(steps),
+                str(bits),
+                str(rival.bits),
+                f"{100 * rival.spikes:.1f} %",
+                f"{100 * rival.low:.1f} to {100 * rival.high:.1f} %",
+                published,
+            ]
+        )
+    headers = ["steps", "bits of weights", "bits of activations", "break-even"]
+    return table([*headers, "if one assumption is off by half", "published"], rows)
+
+
 def conventions() -> str:
     """Return the convention of each rule, from its docstring."""
     by_rule: dict[Callable[..., object], list[str]] = {}
@@ -229,6 +257,7 @@ GENERATED = {
     "validation": validation,
     "left_out": left_out,
     "devices": devices,
+    "quantised": quantised,
     "conventions": conventions,
     "published": published,
     "differences": differences,

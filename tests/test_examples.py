@@ -15,7 +15,7 @@ def test_the_digits_demo(tmp_path):
         [sys.executable, EXAMPLES / "digits.py", "--out", tmp_path], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    figures = {"raster.png", "accuracy_by_dt.png", "energy_by_device.png"}
+    figures = {"raster.png", "accuracy_energy.png", "energy_by_device.png"}
     assert figures <= {path.name for path in tmp_path.iterdir()}
 
 

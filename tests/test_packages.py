@@ -60,3 +60,8 @@ def test_package_shows_its_version_and_its_public_names(package):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == (ROOT / "VERSION").read_text().strip()
+
+
+def test_the_citation_names_this_version():
+    cff = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {(ROOT / 'VERSION').read_text().strip()}\n" in cff

@@ -1,5 +1,7 @@
 """The README's two commands are those that CI runs; tests/docs runs its examples."""
 
+import importlib.util
+import json
 import pathlib
 import re
 
@@ -28,3 +30,17 @@ def test_the_figure_of_the_readme_exists():
     figures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text())
     assert figures
     assert all((ROOT / figure).is_file() for figure in figures)
+
+
+def test_table_and_figures_are_of_one_run():
+    path = ROOT / "examples" / "digits_docs.py"
+    spec = importlib.util.spec_from_file_location("digits_docs", path)
+    digits_docs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(digits_docs)
+    recorded = json.loads(digits_docs.RECORD.read_text())
+    # `python examples/digits.py --docs` writes all of them.
+    assert digits_docs.published() == recorded
+    names = ("raster.png", "accuracy_energy.png", "energy_by_device.png")
+    assert {"table", *names} <= recorded.keys()
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"docs/figures/{name}" in readme for name in names[:2])

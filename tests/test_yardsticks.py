@@ -2,6 +2,8 @@
 
 import importlib.util
 import pathlib
+import re
+import sys
 
 import keras
 import numpy as np
@@ -9,18 +11,22 @@ import pytest
 
 import kspike_tf
 
-EXAMPLE = pathlib.Path(__file__).parents[1] / "examples" / "convert_digits.py"
+EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 layers = keras.layers
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def example():
-    spec = importlib.util.spec_from_file_location("convert_digits", EXAMPLE)
+def loaded(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def example():
+    return loaded("convert_digits")
 
 
 def multilayer_perceptron():
@@ -86,3 +92,30 @@ def test_loses_half_a_point_at_most(name, example):
     assert correct[1] >= correct[0] - 0.005
     in_keras = conversion.predict(digits.held_out, timesteps, verbose=0)
     assert np.mean(in_keras.argmax(-1) == scores.argmax(-1)) >= 0.999
+
+
+def test_fine_tuning_halves_the_spikes(example):
+    """Five epochs: the accuracy of the conversion at the guide's rates, with half its spikes."""
+    keras.utils.set_random_seed(0)
+    digits, model = example.load(), example.ordinary_model()
+    example.train(model, digits, 30)
+    converted = kspike_tf.convert(
+        model, calibration_data=digits.images[:500], max_rate=example.MAX_RATE, timesteps=1
+    ).model
+    fewer = example.to_fine_tune(model, digits)
+    example.fine_tune(fewer, digits, epochs=5)
+    at = example.TIMESTEPS.index(example.FINE_TUNING_STEPS)
+    before, after = (example.points(each, digits).points[at] for each in (converted, fewer))
+    assert after.spikes <= 0.5 * before.spikes
+    assert after.score >= before.score - 0.0025  # an image of 450
+    assert after.energy["loihi"] < before.energy["loihi"]
+
+
+def test_penalty_brings_rates_into_their_range(tmp_path, monkeypatch, capsys):
+    """The figure in the guide of training, and what it shows."""
+    monkeypatch.setattr(sys, "argv", ["rate_distribution.py", "--out", f"{tmp_path}/rates.png"])
+    loaded("rate_distribution").main()
+    without, within = (int(part) for part in re.findall(r"(\d+)% of", capsys.readouterr().out))
+    assert without < 20
+    assert within > 60
+    assert (tmp_path / "rates.png").stat().st_size > 10_000

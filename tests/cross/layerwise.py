@@ -5,6 +5,7 @@ from functools import partial
 import keras
 import numpy as np
 import tensorflow as tf
+from shape_inference import check_layers_stay
 
 import kspike_ref
 import kspike_tf
@@ -72,10 +73,11 @@ def error(ours, theirs):
 def compare(model, path, x, tolerance=TOLERANCE):
     """Save, load, and compare every layer on Keras' own inputs; returns the loaded model.
 
-    Spikes must be the same bit for bit.
+    Spikes must be the same bit for bit. Shape inference must not change a layer.
     """
     model.save(path)
     loaded = kspike_ref.load_model(path)
+    check_layers_stay(loaded)
     values = in_keras(model, x)
     spiking = {layer.name for layer in model.layers if _fires(layer)}
     seen = set()

@@ -67,6 +67,22 @@ def test_float64(mode):
     np.testing.assert_array_equal(run(layer, x, mode), expected)
 
 
+# Weights of filters come from two libraries' exp: outputs up to 100 differ in the last places.
+@pytest.mark.parametrize(
+    ("make", "tolerance"), [("SpikingActivation", 0), ("Lowpass", 1e-13), ("Alpha", 1e-13)]
+)
+def test_float64_layers_of_a_saved_model(make, tolerance, tmp_path):
+    options = {"tau_initializer": 0.1} if tolerance else {"activation": "linear", "seed": SEED}
+    # 0.003 s is not a float32: rounded to one, all spikes would differ by 9e-9 of their height.
+    layer = getattr(kspike_tf, make)(dt=0.003, dtype="float64", **options)
+    model = keras.Sequential([keras.Input((None, 9), dtype="float64"), layer])
+    model.save(tmp_path / "model.keras")
+    x = rates_of((2, 50, 9), low=0, high=100).astype("float64")
+    found = kspike_ref.load_model(tmp_path / "model.keras").predict(x)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, model(x), rtol=0, atol=tolerance)
+
+
 @pytest.mark.parametrize("units", [(), (5,), (4, 3, 2)])
 def test_unit_axes_and_both_layouts(units):
     x = rates_of((3, 20, *(units or (1,))))

@@ -153,7 +153,7 @@ def test_the_longest_text_of_a_batch_gives_the_length(tmp_path):
     layer = L.TextVectorization(vocabulary=SEVERAL)
     loaded = agrees(unary(layer), tmp_path, np.array(TEXTS))  # also with batch_size=1
     assert loaded.predict(np.array(["a b", "c"])).shape == (2, 2)
-    with pytest.raises(ValueError, match="does not tell the shape"):
+    with pytest.raises(ValueError, match="does not infer the shape"):
         loaded.cost((8,))
 
 

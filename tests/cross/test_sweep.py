@@ -73,3 +73,36 @@ def test_models_that_mix_time_steps(tmp_path):
     with pytest.warns(UserWarning, match="spikes have no seed"):
         found = kspike_tf.sweep(model, X[:, 0, :3].reshape(70, 6), X[:, 0, 0, 0] > 0.5, timesteps=5)
     assert len(found) == 1
+
+
+def test_several_outputs_and_models_at_every_step(tmp_path):
+    """Time folded into the batch, a shared filter, two outputs in a dictionary, and one pass."""
+    inputs = keras.Input((None, 4))
+    inner_in = keras.Input((4,))
+    inner = keras.Model(inner_in, layers.Dense(6)(layers.Dense(5, "relu")(inner_in)))
+    x = kspike_tf.TimeFolded(inner)(inputs)
+    x = kspike_tf.SpikingActivation("relu", dt=0.01, seed=0, name="spikes")(x)
+    x = layers.Add()([x, layers.Dense(6)(x)])
+    last = kspike_tf.Lowpass(0.05, dt=0.01, return_sequences=False)(x)
+    outputs = {"z": layers.Dense(3)(last), "a": keras.ops.mean(layers.Dense(2)(x), axis=1)}
+    model = keras.Model(inputs, outputs)
+    model.save(tmp_path / "model.keras")
+    data = 80 * np.random.default_rng(0).uniform(0, 1, (12, 20, 4)).astype("float32")
+    seen = []
+
+    def both(y, outputs):
+        seen.append(outputs)
+        return 0.0
+
+    loaded = kspike_ref.load_model(tmp_path / "model.keras")
+    kspike_tf.sweep(loaded, data, np.zeros(12), timesteps=[4, 20], metric=both)
+    for steps, found in zip((4, 20), seen, strict=True):
+        expected = loaded.predict(data[:, :steps])
+        assert list(found) == list(expected)
+        for key, values in expected.items():
+            np.testing.assert_array_equal(found[key], values)
+    passes = []
+    predict = loaded.predict
+    loaded.predict = lambda x: passes.append(len(x)) or predict(x)
+    kspike_tf.sweep(loaded, data, np.zeros(12), timesteps=[4, 20], metric=both)
+    assert passes == [0]  # none but for the structure of the outputs

@@ -3,7 +3,8 @@
 A Python block may be followed by one with the title "Output", with the text that it prints; "For
 example", the same where it depends on the machine; or "Error", with the error that it ends in. A
 block with the title "A new process" runs in one that has imported nothing.
-``python tests/docs/doc_blocks.py PAGE ...`` runs pages and writes these texts anew.
+``python tests/docs/doc_blocks.py PAGE ...`` runs pages, and writes these texts and the figures that
+a page draws anew.
 """
 
 from __future__ import annotations
@@ -150,6 +151,9 @@ def rewrite(path: Path, folder: Path) -> None:
             text = "\n".join(_wrapped(error)) if fails else printed
             page = page[: after.start] + text.rstrip() + "\n" + page[after.end :]
     path.write_text(page)
+    for name in re.findall(r"\]\((?:\.\./)*figures/([\w-]+\.png)\)", page):
+        if (folder / name).exists():  # drawn by the page
+            shutil.copy(folder / name, DOCS / "figures")
 
 
 def _wrapped(error: str) -> list[str]:

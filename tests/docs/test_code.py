@@ -76,7 +76,7 @@ def test_a_different_output_is_noticed():
 
 def test_blocks_on_a_page():
     page = (
-        '```python\n1 / 0\n```\n\n```text title="Error"\nZeroDivisionError: division by zero\n```\n'
+        '```python\n1 / 0\n```\n\n```pytb title="Error"\nZeroDivisionError: division by zero\n```\n'
         '```python\nprint(3)\n```\n```text title="Output"\n3\n```\n```sh\nls\n```\n'
     )
     pairs = doc_blocks.with_outcomes(page)

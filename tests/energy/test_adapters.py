@@ -96,7 +96,10 @@ def test_bad_registrations():
         register_adapter(TinyNet, TinyNet)
 
 
-FRAMEWORKS = ("tensorflow", "keras", "kspike_ref", "kspike_tf", "matplotlib", "rich", "tqdm")
+FRAMEWORKS = (
+    *("tensorflow", "keras", "kspike_ref", "kspike_tf"),
+    *("jinja2", "matplotlib", "rich", "tqdm"),
+)
 
 
 def in_a_new_process(code):

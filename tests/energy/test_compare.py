@@ -46,20 +46,26 @@ def test_unit_updates_alone_can_cost_too_much():
 def test_quantised_break_even(energy):
     comparison = energy.compare(["loihi"], timesteps=10)
     assert comparison.quantised_bits == 4  # ⌈log2(11)⌉
+    assert comparison.quantised.weight_bits == 8
     assert [row.beats_quantised for row in comparison.layers] == [False, True]  # 0.2 and 0.002
     assert [row.spikes_per_step for row in comparison.layers] == pytest.approx([0.2, 0.002])
     bits = [energy.compare(["cpu"], timesteps=t).quantised_bits for t in (1, 2, 3, 4, 7, 8)]
     assert bits == [1, 2, 2, 3, 3, 4]
-    assert "covers 5 to 10 steps only" not in str(comparison)
-    assert "covers 5 to 10 steps only" in str(energy.compare(["loihi"], timesteps=50))
+    text = " ".join(str(energy.compare(["loihi"], timesteps=5, weight_bits=4)).split())
+    assert "Break-even: 5.7% of the inputs spike in a step; 3.4% to 10.8% if one" in text
+    assert "moving a spike 3.9% to 10.8%" in text
+    assert "1 to 15 steps only" not in str(comparison)
+    far = " ".join(str(energy.compare(["loihi"], timesteps=50)).split())
+    assert "1 to 15 steps only" in far
 
 
 def test_text(energy):
     text = str(energy.compare(["cpu", "loihi", "odin"], timesteps=10))
     lines = text.splitlines()
-    assert lines[0] == "two: 10 steps of 0.001 s"
-    assert "J/inf" in lines[1]
+    assert lines[0] == "two: 10 steps of 1 ms"
+    assert "Energy/inf" in lines[1]
     assert "/ cpu" in lines[1]
+    assert "|     13 µJ|" in lines[3]
     assert "odin (synops only)" in text
     assert "Break-even [Hz]" in text
     assert "arXiv 2409.08290" in text
@@ -70,9 +76,58 @@ def test_as_data(energy):
     data = comparison.to_dict()
     assert data["devices"][1]["device"] == "loihi"
     assert data["assumptions"]["timesteps_per_inference"] == 10
+    assert data["quantised_bits"] == 4
+    assert data["winners"][0]["side"] == "spiking"
     records = comparison.to_records()
     assert records[1]["dt"] == 0.001
-    assert "<td>loihi</td>" in comparison._repr_html_()
+    html = comparison._repr_html_()
+    assert ">loihi</td>" in html
+    assert ">13 µJ</td>" in html
+    assert "Break-even with cpu" in html
+
+
+def winner(energy, devices, **kwargs):
+    (found,) = energy.compare(devices, timesteps=10, **kwargs).winners
+    return found
+
+
+def test_winner_by_one_model(energy):
+    found = winner(energy, ["cpu", "gpu", "loihi"])
+    assert (found.model, found.side) == ("operations", "spiking")
+    assert (found.spiking.device, found.ordinary.device) == ("loihi", "gpu")
+    assert found.factor == pytest.approx(found.ordinary.energy / found.spiking.energy)
+    assert winner(energy, ["gpu", "spinnaker"]).side == "ordinary"
+    assert winner(energy, ["gpu", "spinnaker2"]).side is None  # 453 nJ, and 239 nJ to 1.12 µJ
+    assert energy.compare(["cpu", "gpu"]).winners == ()
+
+
+def test_models_side_by_side():
+    layers = [
+        Layer("busy", 1000, 10, rate=400.0),
+        Layer("calm", 500, rate=300.0, output_shape=(None, 10)),
+    ]
+    comparison = ModelEnergy(Network(layers, name="two")).compare(
+        models=["operations", "measured", "memory"], timesteps=10
+    )
+    assert [device.model for device in comparison.devices] == (
+        ["operations"] * 6 + ["measured"] * 6 + ["memory"] * 2
+    )
+    assert [winner.model for winner in comparison.winners] == ["operations", "measured", "memory"]
+    sides = {winner.model: winner.side for winner in comparison.winners}
+    assert sides == {"operations": "spiking", "measured": None, "memory": "ordinary"}
+    text = " ".join(str(comparison).split())
+    assert (
+        "The models disagree about the winner: spiking by operations alone, ordinary by "
+        "operations and memory."
+    ) in text
+    assert "The models disagree" in comparison._repr_html_()
+    # Break-even rates compare devices of one model only.
+    assert {row.device for row in comparison.layers} == {"loihi", "spinnaker", "spinnaker2"}
+
+
+def test_models_besides_devices(energy):
+    names = [d.device for d in energy.compare(["odin", "cpu"], models=["operations"]).devices]
+    assert names == ["odin", "cpu", "gpu", "arm", "loihi", "spinnaker", "spinnaker2"]
 
 
 def test_a_spiking_baseline_has_no_break_even(energy):
@@ -88,6 +143,17 @@ def test_bad_arguments(energy):
         energy.compare(["tpu"])
     with pytest.raises(ValueError, match=r"device must be one of.*'tpu'"):
         energy.compare(baseline="tpu")
+    with pytest.raises(ValueError, match=r"models must be one of.*did you mean 'memory'"):
+        energy.compare(models=["memry"])
+    with pytest.raises(ValueError, match=r"models must name at least one model"):
+        energy.compare(models=[])
+    for name in ("devices", "models"):
+        with pytest.raises(TypeError, match=rf"{name} must be a list of names. Received: {name}="):
+            energy.compare(**{name: "cpu"})
+    with pytest.raises(ValueError, match=r"weight_bits must be at least 1"):
+        energy.compare(weight_bits=0)
+    with pytest.raises(ValueError, match=r"output_shape of layer 'calm' must be stated"):
+        energy.compare(models=["memory"])
     with pytest.raises(ValueError, match=r"timesteps must be at least 1. Received: timesteps=0"):
         energy.compare(timesteps=0)
     with pytest.raises(

@@ -62,7 +62,11 @@ def test_devices_by_default():
     assert {record["device"] for record in without.to_records()} == fitted | {
         "cpu", "gpu", "arm", "45nm-fp32", "45nm-fp16", "45nm-int8",
     }  # fmt: skip
-    with_rates = ModelEnergy(Network([Layer("a", 5, rate=1.0)]))
+    sized = ModelEnergy(Network([Layer("a", 5, output_shape=(None, 5))]))
+    assert {record["device"] for record in sized.to_records()} == fitted | {
+        "cpu", "gpu", "arm", "45nm-fp32", "45nm-fp16", "45nm-int8", "45nm-int32-sram",
+    }  # fmt: skip
+    with_rates = ModelEnergy(Network([Layer("a", 5, 5, rate=1.0)]))
     assert set(with_rates.to_dict()["totals"]) == set(ModelEnergy.devices)
 
 
@@ -78,8 +82,10 @@ def test_gaps_have_no_number():
 
 def test_notebook(energy):
     html = energy._repr_html_()
-    assert "<th>connections</th>" in html
-    assert html.count("<tr>") == 4
+    assert ">Connections</th>" in html
+    assert html.count("<tr>") == 5  # a header, three layers, a total
+    assert " µJ</td>" in html or " nJ</td>" in html
+    assert "<li>cpu: every connection once" in html
     assert "&lt;" not in repr(energy)
 
 

@@ -53,14 +53,30 @@ def test_every_number_has_a_citation():
     for device in ModelEnergy.devices.values():
         assert device.name in table
         assert device.source in table
-    assert "J/synop" in table
+    assert "per synop" in table
+    assert "27.1 pJ" in table
 
 
 def test_as_records_and_html():
     records = ModelEnergy.devices.to_records()
     assert records[0]["name"] == "cpu"
     assert {"source", "energy_per_synop", "spiking"} <= set(records[0])
-    assert "<td>loihi</td>" in ModelEnergy.devices._repr_html_()
+    html = ModelEnergy.devices._repr_html_()
+    assert ">loihi</td>" in html
+    assert ">23.6 pJ to 27.1 pJ</td>" in html
+    assert "Höppner et al., &#x27;Dynamic" in html
+
+
+def test_one_device_in_a_notebook():
+    loihi = ModelEnergy.devices["loihi"]._repr_html_()
+    assert "<caption>loihi</caption>" in loihi
+    assert ">27.1 pJ<" in loihi
+    assert "Davies et al." in loihi
+    assert ">not published<" in ModelEnergy.devices["odin"]._repr_html_()
+    board = ModelEnergy.devices["quadro-k4000"]._repr_html_()
+    assert ">20.7 mJ<" in board
+    assert ">1.47 nJ<" in board
+    assert ">3.1 pJ<" in ModelEnergy.devices["45nm-int32-sram"]._repr_html_()
 
 
 def test_range_of_an_estimate():

@@ -171,6 +171,16 @@ def test_bad_measurements(rows, error, message):
 def test_unknown_terms():
     with pytest.raises(ValueError, match=r"terms must be among .*'ops'; did you mean 'op'"):
         fit_device("x", [GOOD] * 3, terms=["ops"])
+    with pytest.raises(ValueError, match=r"terms must name at least one of"):
+        fit_device("x", [GOOD] * 3, terms=[])
+    with pytest.raises(TypeError, match=r"terms must be a list of names. Received: terms='op'"):
+        fit_device("x", [GOOD] * 3, terms="op")
+
+
+@pytest.mark.parametrize("rows", [3, "rows", GOOD])
+def test_measurements_that_are_no_rows(rows):
+    with pytest.raises(TypeError, match=r"measurements must be a list of rows. Received: "):
+        fit_device("x", rows)
 
 
 # Shipped devices ----------------------------------------------------------------------------------

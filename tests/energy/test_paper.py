@@ -5,7 +5,7 @@ import re
 import pytest
 
 from kspike_energy import Layer, ModelEnergy, Network
-from kspike_energy.presentation.paper import si
+from kspike_energy.presentation.units import si
 
 
 @pytest.fixture
@@ -78,3 +78,5 @@ def test_unknown_devices(energy):
     for report in (energy.to_markdown, energy.to_latex, energy.bibtex):
         with pytest.raises(ValueError, match="device must be one of"):
             report(["tpu"])
+        with pytest.raises(TypeError, match="devices must be a list of names"):
+            report("cpu")

@@ -15,26 +15,43 @@ def energy():
     )
 
 
+def key(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
 def test_devices(energy, tmp_path):
     comparison = energy.compare(["cpu", "loihi", "spinnaker2", "odin"], timesteps=10)
     axes = plot_devices(comparison)
-    widths = [bar.get_width() for bar in axes.patches]
-    assert widths == pytest.approx([device.energy for device in comparison.devices][::-1])
+    assert not axes.patches  # no bars
+    spiking, ordinary = axes.lines
+    by_name = {device.device: device.energy for device in comparison.devices}
+    assert list(ordinary.get_xdata()) == [by_name["cpu"]]
+    assert list(spiking.get_xdata()) == [by_name[n] for n in ("loihi", "spinnaker2", "odin")]
+    assert list(spiking.get_ydata()) == [2, 1, 0]
     assert [label.get_text() for label in axes.get_yticklabels()][-1] == "cpu"
-    assert len(axes.lines) == 2  # loihi and spinnaker2 have a range
-    assert axes.lines[1].get_xdata() == pytest.approx(energy.energy_range("loihi", 10))
-    assert "[J]" in axes.get_xlabel()
+    (ranges,) = axes.collections  # loihi and spinnaker2 have one
+    ends = [segment[:, 0] for segment in ranges.get_segments()]
+    assert ends[0] == pytest.approx(energy.energy_range("loihi", 10))
+    assert ends[1] == pytest.approx(energy.energy_range("spinnaker2", 10))
+    assert axes.get_xscale() == "log"
+    assert "arithmetic only" in axes.get_xlabel()
+    assert key(axes) == ["range of figures", "spiking", "ordinary"]
     axes.figure.savefig(tmp_path / "devices.png")
     assert (tmp_path / "devices.png").stat().st_size > 1000
+    everything = plot_devices(energy.compare(["cpu", "quadro-k4000"]))
+    assert "arithmetic only" not in everything.get_xlabel()
 
 
 def test_layers(energy):
     axes = plot_layers(energy, "loihi", timesteps_per_inference=10)
-    drawn = sum(bar.get_width() for bar in axes.patches)
-    assert drawn == pytest.approx(energy.total_energy("loihi", 10))
+    synops, updates = axes.lines
+    busy, calm = (energy.layer_energy(name, "loihi", 10) for name in ("busy", "calm"))
+    assert list(synops.get_xdata()) == [busy[0], calm[0]]
+    assert list(updates.get_xdata()) == [busy[1]]  # zero has no place on a logarithmic axis
+    assert list(updates.get_ydata()) == [1]
+    assert axes.get_xscale() == "log"
     assert "[J]" in axes.get_xlabel()
-    legend = [text.get_text() for text in plot_layers(energy, "odin").get_legend().get_texts()]
-    assert legend[1] == "unit updates (no figure published)"
+    assert key(plot_layers(energy, "odin"))[1] == "unit updates (no figure published)"
 
 
 def test_break_even(energy):
@@ -43,7 +60,9 @@ def test_break_even(energy):
     loihi = [row for row in comparison.layers if row.device == "loihi"]
     assert list(axes.lines[0].get_xdata()) == [row.break_even_rate for row in loihi]
     assert list(axes.lines[2].get_xdata()) == [200.0, 2.0]
-    assert axes.lines[3].get_xdata()[0] == pytest.approx(60)  # 6 % of 1/dt
+    rival = comparison.quantised
+    assert axes.lines[3].get_xdata()[0] == pytest.approx(rival.spikes / 0.001)
+    assert axes.patches[0].get_x() == pytest.approx(rival.low / 0.001)
     assert "[Hz]" in axes.get_xlabel()
     with pytest.raises(ValueError, match=r"comparison must hold a spiking device"):
         plot_break_even(energy.compare(["cpu"]))

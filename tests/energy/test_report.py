@@ -195,3 +195,18 @@ def test_rates_are_unknown_without_data():
 def test_bad_line_length(length, error):
     with pytest.raises(error, match=r"line_length must be"):
         ModelEnergy(Network([])).summary(line_length=length)
+
+
+def test_golden_comparison():
+    layers = [
+        Layer("hidden", 100_352, 128, rate=100.0, type_name="Dense"),
+        Layer("readout", 1280, rate=30.0, type_name="Dense", output_shape=(None, 10)),
+    ]
+    energy = ModelEnergy(Network(layers, name="digits"))
+    devices = ["cpu", "loihi", "quadro-k4000", "45nm-int32-sram", "45nm-int32-sram-spiking"]
+    comparison = energy.compare(devices, models=["measured"], timesteps=8)
+    text = f"{comparison}\n\n{energy.to_markdown(devices, 8)}\n\n{energy.to_latex(devices, 8)}\n"
+    path = REPORTS / "comparison.txt"
+    if os.environ.get("KSPIKE_RENEW_REPORTS"):
+        path.write_text(text)
+    assert text == path.read_text()

@@ -117,9 +117,7 @@ def test_commands_work_where_tensorflow_cannot_be_imported(folder):
 def test_without_typer_the_command_says_what_to_install():
     code = "import sys; sys.modules['typer'] = None\n"
     code += "from kspike_ref.__main__ import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "kspike: typer must be installed: pip install 'kspike-ref[cli]'\n"
 

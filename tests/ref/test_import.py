@@ -6,6 +6,7 @@ import kspike_ref
 
 PUBLIC = [
     "ArchiveError",
+    "FewSpikesWarning",
     "Layer",
     "Model",
     "Recording",

@@ -48,7 +48,7 @@ def test_inputs_of_unequal_batches(one, other):
 @pytest.mark.parametrize("kind", ["Add", "Concatenate"])
 def test_inputs_of_different_lengths(kind):
     model = _two(kind, shape=(None, 4))
-    with pytest.raises(ValueError, match=r"as many time steps\. Received: 5 at 'a', 7 at 'b'"):
+    with pytest.raises(ValueError, match=r"number of time steps\. Received: 5 at 'a', 7 at 'b'"):
         model.predict([_x(2, 5, 4), _x(2, 7, 4)])
 
 
@@ -328,7 +328,7 @@ OVER_TIME = [
 ]
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore::kspike_ref.FewSpikesWarning")
 @pytest.mark.parametrize(
     ("item", "wanted"), OVER_TIME, ids=[f"{i['class_name']}-{len(w)}" for i, w in OVER_TIME]
 )

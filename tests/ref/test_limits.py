@@ -312,7 +312,7 @@ def test_bidirectional_within_bidirectional_does_not_double(path):
     for i in range(30):
         inner = layer("Bidirectional", f"b{i}", layer=inner)
     archive(path, sequential(input_layer(3, 1), inner), {"layers/x": []})
-    refused(path, "a recurrent layer is needed")
+    refused(path, "layer must be a recurrent layer")
 
 
 def work(path, count):

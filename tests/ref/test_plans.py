@@ -17,6 +17,10 @@ def _spikes():
     return layer("SpikingActivation", "s", "kspike_tf", activation="relu", dt=0.01, seed=0)
 
 
+def _filter():
+    return layer("Lowpass", "f", "kspike_tf", dt=0.01)
+
+
 CHAIN = sequential(
     input_layer(None, 5),
     dense("a", 40),
@@ -24,7 +28,7 @@ CHAIN = sequential(
     layer("GRU", "g", units=4, return_sequences=True),
     dense("b", 3),
 )
-PLAIN = sequential(input_layer(None, 5), dense("a", 40), _spikes(), dense("b", 3))
+PLAIN = sequential(input_layer(None, 5), dense("a", 40), _filter(), dense("b", 3))
 
 
 @pytest.fixture
@@ -108,10 +112,10 @@ def test_plans_of_many_threads_keep_to_the_bound(made, monkeypatch):
     model.predict(_input(3))
     kept, ends = model._engine._plans, model._engine.outputs
     monkeypatch.setattr(plans, "MAX_BYTES", 5 * kept.nbytes)
-    meet = Barrier(count)
-    x = [_input(3)]
+    meet, x = Barrier(count), [_input(3)]
+    kind = kept.kind(x, ends, False)
     threads = [
-        Thread(target=kept.run, args=(x, ends, lambda _: meet.wait(60))) for _ in range(count)
+        Thread(target=kept.run, args=(kind, x, lambda _: meet.wait(60))) for _ in range(count)
     ]
     for thread in threads:
         thread.start()
@@ -124,14 +128,14 @@ def test_plans_of_many_threads_keep_to_the_bound(made, monkeypatch):
 def test_states_count_as_memory_of_a_plan():
     model = unsaved(PLAIN)
     model.predict(_input(1))
-    wide = unsaved(sequential(input_layer(None, 5), dense("a", 4000), _spikes(), dense("b", 3)))
+    wide = unsaved(sequential(input_layer(None, 5), dense("a", 4000), _filter(), dense("b", 3)))
     wide.step(np.ones((9, 5), np.float32), wide.initial_state(9))
     assert wide._engine._plans.nbytes > 9 * 4000 * (4 + 4 + 8)
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (40, 400)], ids=["copied", "read in place"])
 def test_inputs_of_any_memory_layout_give_the_same(shape):
-    config = sequential(input_layer(None, shape[1]), dense("a", 40), _spikes(), dense("b", 3))
+    config = sequential(input_layer(None, shape[1]), dense("a", 40), _filter(), dense("b", 3))
     model, again = unsaved(config), unsaved(config)
     x = np.random.default_rng(0).normal(size=(2 * shape[0], 2 * shape[1])).astype(np.float32)
     layouts = [x[::2, ::2].copy(), x[::2, ::2], x[::2, ::2].copy(order="F"), x[::2, ::2].copy()]
@@ -148,7 +152,7 @@ def test_inputs_of_any_memory_layout_give_the_same(shape):
 
 def test_numbers_without_time_are_presented_again_and_again(made):
     words = layer("Embedding", "e", input_dim=5, output_dim=4)
-    config, x = sequential(input_layer(None), words, _spikes()), np.arange(3, dtype=np.float32)
+    config, x = sequential(input_layer(None), words, _filter()), np.arange(3, dtype=np.float32)
     model, expected = unsaved(config), unsaved(config).predict(np.repeat(x[:, None], 2, axis=1))
     made.clear()
     for _ in range(3):

@@ -64,7 +64,7 @@ def test_backward_layers(tmp_path, options):
     item = layer(
         "Bidirectional", "y", layer=recurrent("f"), backward_layer=recurrent("b", **options)
     )
-    with pytest.raises(kspike_ref.ArchiveError, match="backward_layer must go the other way"):
+    with pytest.raises(kspike_ref.ArchiveError, match="must run in the other direction"):
         kspike_ref.load_model(model(tmp_path, [call(item, tensor("x"))], "y"))
 
 

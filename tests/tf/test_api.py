@@ -9,6 +9,7 @@ PUBLIC = [
     "Alpha",
     "AlphaCell",
     "Conversion",
+    "FewSpikesWarning",
     "Lowpass",
     "LowpassCell",
     "ModelEnergy",

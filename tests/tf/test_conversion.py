@@ -1,5 +1,7 @@
 """Converted models compute what the ordinary ones do."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -365,3 +367,21 @@ def test_models_that_cannot_be_converted():
     sick.get_layer("sick").kernel.assign(np.full((2, 2), np.nan))
     with pytest.raises(ValueError, match=r"(?s)words: .*mask.*sick: .*finite.*filter: .*time axis"):
         kspike_tf.convert(sick, calibration_data=x)
+
+
+def test_too_few_spikes_are_told_once():
+    model = trained(sequential())
+    x = data_for(model)
+    conversion = kspike_tf.convert(model, calibration_data=x, max_rate=20.0, timesteps=10)
+    assert "less than one expected spike for each active neuron in 10 ms" in str(conversion.report)
+    shown = [layer.active_rate * 0.01 for layer in conversion.report.layers]
+    assert max(shown) < 1
+    with pytest.warns(kspike_tf.FewSpikesWarning, match="Raise max_rate or show the input longer"):
+        conversion.predict(x, 10, verbose=0)
+    enough = int(1 / min(layer.active_rate for layer in conversion.report.layers) / 0.001) + 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", kspike_tf.FewSpikesWarning)
+        conversion.predict(x, 10, verbose=0)
+        again = kspike_tf.convert(model, calibration_data=x, max_rate=20.0, timesteps=enough)
+        again.predict(x, enough, verbose=0)
+    assert "less than one" not in str(again.report)

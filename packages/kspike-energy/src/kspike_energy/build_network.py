@@ -13,6 +13,7 @@ from kspike_energy.counting.nodes import Counts, Node, Term, UndefinedShapeError
 from kspike_energy.counting.rules import UnknownLayerError, count
 from kspike_energy.counting.rules.keras_spiking import is_known_to_keras_spiking
 from kspike_energy.counting.statistics import add_stats, stats_dict
+from kspike_energy.counting.stored import stored
 from kspike_energy.measuring.activity import Activity
 from kspike_energy.measuring.batches import peek, shapes_of_data
 from kspike_energy.measuring.measure import Measured, measure
@@ -164,6 +165,7 @@ def _layer(
     synapses = [_synapses(one, settings) for one in uses]
     if len(uses) > 1 and settings.options.convention == "keras-spiking":
         synapses = _added_up(synapses)
+    params = adapter.params(None, spec.layer)
     node_stats: dict[Any, dict[str, Any]] = {}
     for one in uses:
         origin = one.node if one.node.origin is None else one.node.origin
@@ -175,15 +177,21 @@ def _layer(
         spiking=all(one.counts.spiking for one in uses),
         type_name=spec.type_name,
         output_shape=_shapes(nodes),
-        params=adapter.params(None, spec.layer),
+        params=params,
         dt=uses[0].time_steps[-1],
         synapses=synapses,
         problem=next((one.problem for one in uses if one.problem), ""),
         layer=spec.layer,
         once=network_has_time and not any(node.has_time for node in nodes),
+        storage=stored(nodes, params) if any(_costs(one.counts) for one in uses) else None,
         whole=any(one.counts.whole and one.node.has_time for one in uses),
         node_stats=node_stats,
     )
+
+
+def _costs(counts: Counts) -> bool:
+    """Return whether anything was counted."""
+    return bool(counts.terms or counts.neurons)
 
 
 def _usable_dt(dt: float | None) -> float | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kspike_energy.checks import check_count, check_whole, did_you_mean, real
+from kspike_energy.checks import check_count, check_names, check_whole, did_you_mean, real
 from kspike_energy.devices.device import Device
 from kspike_energy.devices.fit import TERMS, Measurement, fit
 from kspike_energy.devices.overhead import Workload
@@ -70,6 +70,8 @@ def fit_device(
     """
     if hasattr(measurements, "to_dict"):  # a pandas.DataFrame
         measurements = measurements.to_dict("records")
+    if not isinstance(measurements, Iterable) or isinstance(measurements, (str, Mapping)):
+        raise TypeError(f"measurements must be a list of rows. Received: {measurements!r}")
     rows = list(measurements)
     for index, row in enumerate(rows):
         if not isinstance(row, Mapping):
@@ -77,6 +79,9 @@ def fit_device(
     if terms is None:
         known = all("model" in row or "kernels" in row for row in rows)
         terms = TERMS if known else ("call", "op")
+    check_names("terms", terms)
+    if not terms:
+        raise ValueError(f"terms must name at least one of {TERMS}. Received: terms={terms!r}")
     for term in terms:
         if term not in TERMS:
             raise ValueError(

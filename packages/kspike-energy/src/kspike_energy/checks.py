@@ -9,6 +9,8 @@ __all__ = [
     "LARGEST",
     "check_choice",
     "check_count",
+    "check_energy",
+    "check_names",
     "check_whole",
     "did_you_mean",
     "finite",
@@ -87,6 +89,29 @@ def check_whole(name: str, value: object, least: int = 0, shown: str = "") -> in
 def check_count(name: str, value: object) -> int:
     """Return the whole number of an argument, which must be at least one."""
     return check_whole(name, value, 1, f"{name}=")
+
+
+def check_energy(name: str, value: object) -> None:
+    """Raise if a value is no number of joules, negative, or not finite.
+
+    Raises
+    ------
+    TypeError
+        If it is no number.
+    ValueError
+        If it is negative, infinite or NaN.
+    """
+    joules = real(value)
+    if joules is None:
+        raise TypeError(f"{name} must be a number of joules. Received: {name}={value!r}")
+    if not (math.isfinite(joules) and joules >= 0):
+        raise ValueError(f"{name} must not be negative or infinite. Received: {name}={value!r}")
+
+
+def check_names(name: str, value: object) -> None:
+    """Raise `TypeError` for a text in place of a list of texts."""
+    if isinstance(value, str):
+        raise TypeError(f"{name} must be a list of names. Received: {name}={value!r}")
 
 
 def real(value: object) -> float | None:

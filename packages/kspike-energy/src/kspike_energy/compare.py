@@ -5,21 +5,65 @@ from collections.abc import Sequence
 from functools import partial
 from operator import truediv
 
-from kspike_energy.checks import finite
+from kspike_energy.checks import check_choice, check_names, finite
 from kspike_energy.devices import Device
 from kspike_energy.estimate import Estimate
 from kspike_energy.network import Layer
-from kspike_energy.presentation.comparison import (
-    QUANTISED_SPIKES,
-    BreakEven,
-    Comparison,
-    DeviceEnergy,
-)
+from kspike_energy.presentation.comparison import Comparison
+from kspike_energy.presentation.comparison_data import BreakEven, DeviceEnergy
+from kspike_energy.quantised import QuantisedRival, quantised_rival
 
-__all__ = ["compare_devices"]
+__all__ = ["compare_devices", "device_names"]
 
 
-def compare_devices(estimate: Estimate, devices: Sequence[Device], baseline: Device) -> Comparison:
+# Devices that a comparison of models of energy shows by default.
+_BY_MODEL = {
+    "operations": ("cpu", "gpu", "arm", "loihi", "spinnaker", "spinnaker2"),
+    "measured": (
+        "xeon-e5-2630",
+        "quadro-k4000",
+        "jetson-tx1",
+        "movidius-ncs",
+        "loihi-measured",
+        "loihi-measured-fast",
+    ),
+    "memory": ("45nm-int32-sram", "45nm-int32-sram-spiking"),
+}
+
+
+def device_names(devices: Sequence[str] | None, models: Sequence[str] | None) -> list[str]:
+    """Return the devices to compare: those named, and those of the models of energy.
+
+    Parameters
+    ----------
+    devices : sequence of str or None
+        Names of devices.
+    models : sequence of str or None
+        Any of "operations", "measured" and "memory".
+
+    Raises
+    ------
+    TypeError
+        If one of them is a single text.
+    ValueError
+        If a model is unknown, or there is none.
+    """
+    check_names("devices", devices)
+    check_names("models", models)
+    if models is None:
+        return list(_BY_MODEL["operations"] if devices is None else devices)
+    if not models:
+        raise ValueError("models must name at least one model of energy. Received: models=[]")
+    found = list(devices or ())
+    for model in models:
+        check_choice("models", model, tuple(_BY_MODEL))
+        found += _BY_MODEL[model]
+    return list(dict.fromkeys(found))
+
+
+def compare_devices(
+    estimate: Estimate, devices: Sequence[Device], baseline: Device, weight_bits: int = 8
+) -> Comparison:
     """Return the comparison that `ModelEnergy.compare` describes.
 
     Parameters
@@ -30,12 +74,15 @@ def compare_devices(estimate: Estimate, devices: Sequence[Device], baseline: Dev
         The devices to compare.
     baseline : Device
         The device that ratios and break-even rates refer to.
+    weight_bits : int, optional
+        Bits of the weights of the quantised rival.
     """
     if not devices:
         raise ValueError("devices must name at least one device. Received: devices=[]")
     base_energy = estimate.total(baseline)
     spiking = any(device.needs_rates for device in (*devices, baseline))
     steps = estimate.steps if spiking else estimate.timesteps or 1
+    rival = quantised_rival(steps, weight_bits)
     return Comparison(
         estimate.network.name,
         baseline.name,
@@ -43,13 +90,13 @@ def compare_devices(estimate: Estimate, devices: Sequence[Device], baseline: Dev
         estimate.dt,
         tuple(_device_energy(estimate, device, baseline, base_energy) for device in devices),
         tuple(
-            _break_even(estimate, layer, device, baseline)
+            _break_even(estimate, layer, device, baseline, rival)
             for device in devices
-            if device.needs_rates and not baseline.spiking
+            if device.needs_rates and not baseline.spiking and device.model == baseline.model
             for layer in estimate.counted
             if layer.connections
         ),
-        math.ceil(math.log2(steps + 1)),
+        rival,
         tuple(layer.name for layer in estimate.network.gaps),
         estimate.assumptions(),
     )
@@ -67,22 +114,28 @@ def _device_energy(
         finite(what, partial(truediv, total, base_energy)) if base_energy else math.nan,
         device.spiking,
         device.energy_per_neuron is not None,
+        device.model,
     )
 
 
-def _break_even(estimate: Estimate, layer: Layer, device: Device, baseline: Device) -> BreakEven:
+def _break_even(
+    estimate: Estimate, layer: Layer, device: Device, baseline: Device, rival: QuantisedRival
+) -> BreakEven:
     """Return the rate at which a layer costs the same on both devices.
 
-    E_synop · connections · rate · dt · T + E_neuron · neurons · T = energy of the baseline for
-    this layer, solved for the rate.
+    The energy on a spiking device is a straight line over the rate: E(0) + E' · rate = energy of
+    the baseline for this layer, solved for the rate.
     """
     dt, timesteps = estimate.dt_of(layer), estimate.steps_of(layer)
     ordinary = sum(estimate.layer(layer, baseline))
-    updates = layer.neurons * timesteps * (device.energy_per_neuron or 0.0)
-    per_hertz = layer.connections * dt * timesteps * device.energy_per_synop
+    operations, updates = layer.connections * dt * timesteps, layer.neurons * timesteps
+    silent = sum(estimate.energy_of(layer, device, 0.0, updates))
+    per_hertz = sum(estimate.energy_of(layer, device, operations, 0)) - sum(
+        estimate.energy_of(layer, device, 0.0, 0)
+    )
     rate = estimate.rate(layer)
     what = f"the break-even rate of layer {layer.name!r} on {device.name!r}"
-    threshold = finite(what, lambda: (ordinary - updates) / per_hertz) if per_hertz else None
+    threshold = finite(what, lambda: (ordinary - silent) / per_hertz) if per_hertz else None
     spikes = None if rate is None else rate * dt
     return BreakEven(
         layer.name,
@@ -91,5 +144,5 @@ def _break_even(estimate: Estimate, layer: Layer, device: Device, baseline: Devi
         threshold,
         None if rate is None or threshold is None else rate < threshold,
         spikes,
-        None if spikes is None else spikes < QUANTISED_SPIKES,
+        None if spikes is None else spikes < rival.spikes,
     )

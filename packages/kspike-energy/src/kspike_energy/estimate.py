@@ -7,10 +7,12 @@ from functools import partial
 from typing import Any
 
 from kspike_energy.checks import check_count, did_you_mean, finite
-from kspike_energy.config import check_dt, default
+from kspike_energy.config import check_dt
+from kspike_energy.defaults import default_dt, default_steps
 from kspike_energy.devices import Device
 from kspike_energy.devices.overhead import Workload
-from kspike_energy.network import BY_HAND, Layer, Network
+from kspike_energy.memory_model import memory_energy
+from kspike_energy.network import Layer, Network
 from kspike_energy.settings import Settings
 
 __all__ = ["Estimate"]
@@ -76,8 +78,8 @@ class Estimate:
         TypeError, ValueError
             If a number is not positive.
         """
-        steps, steps_from = _steps_of(network, settings)
-        length, length_from, own = _dt_of(network, settings)
+        steps, steps_from = default_steps(network, settings)
+        length, length_from, own = default_dt(network, settings)
         if timesteps is not None:
             steps = check_count("timesteps_per_inference", timesteps)
             steps_from = "as passed"
@@ -137,6 +139,17 @@ class Estimate:
         known = all(self.synops(layer) is not None for layer in self.counted)
         return known and self.timesteps is not None
 
+    @property
+    def has_sizes(self) -> bool:
+        """Whether devices with a model of memory can be estimated."""
+        busy = (layer for layer in self.counted if layer.connections or layer.neurons)
+        return all(layer.stored is not None for layer in busy)
+
+    def can_run(self, device: Device) -> bool:
+        """Return whether what a device's energies depend on is known."""
+        rates = self.has_rates or not device.needs_rates
+        return rates and (self.has_sizes or device.memory is None)
+
     def operations(self, layer: Layer, device: Device) -> tuple[float, float]:
         """Return synaptic operations and unit updates of a layer per inference.
 
@@ -162,12 +175,30 @@ class Estimate:
 
         The first includes the layer's share of the energy per kernel.
         """
+        return self.energy_of(layer, device, *self.operations(layer, device))
+
+    def energy_of(
+        self, layer: Layer, device: Device, synops: float, updates: float
+    ) -> tuple[float, float]:
+        """Return what `layer` does, for other numbers of operations per inference.
+
+        Parameters
+        ----------
+        layer : Layer
+            A layer that could be counted.
+        device : Device
+            The device.
+        synops, updates : float
+            Synaptic operations and unit updates per inference.
+        """
         what = f"the energy of layer {layer.name!r} on {device.name!r}"
+        if device.memory is not None:
+            steps = self.steps_of(layer) if device.spiking else 1
+            return memory_energy(layer, device, synops, steps)
         launches = layer.kernels * device.energy_per_kernel / self.batch_size
         per_op = device.energy_per_op
         if per_op is not None:
             return finite(what, lambda: layer.connections * per_op + launches), 0.0
-        synops, updates = self.operations(layer, device)
         return (
             finite(what, lambda: synops * device.energy_per_synop + launches),
             finite(what, lambda: updates * (device.energy_per_neuron or 0.0)),
@@ -193,13 +224,16 @@ class Estimate:
     def range(self, device: Device) -> tuple[float, float]:
         """Return joules per inference with a device's lowest and highest published figures.
 
-        For a device that was fitted to measurements: the prediction interval of its fit.
+        For a device that was fitted to measurements: the prediction interval of its fit. For one
+        with a model of memory: two readings of the energies per access.
         """
         what = f"the range of energies on {device.name!r}"
         if device.energy_per_op is not None:
             total = self.total(device)
             factor = device.fit.interval(self.workload) if device.fit else 1.0
             return total / factor, finite(what, lambda: total * factor)
+        if device.memory is not None:
+            return self._memory_range(device, what)
         workload = self.workload
         fixed = device.energy_per_call + workload.kernels * device.energy_per_kernel
         operations = [self.operations(layer, device) for layer in self.counted]
@@ -217,6 +251,18 @@ class Estimate:
             for a, b in zip(device.synop_low_high, device.neuron_low_high, strict=True)
         )
         return low, high
+
+    def _memory_range(self, device: Device, what: str) -> tuple[float, float]:
+        """Return joules per inference with both readings of the energies per access."""
+        totals = []
+        for by_line in (False, True):
+            parts: list[float] = []
+            for layer in self.counted:
+                synops, _ = self.operations(layer, device)
+                steps = self.steps_of(layer) if device.spiking else 1
+                parts += memory_energy(layer, device, synops, steps, by_line=by_line)
+            totals.append(finite(what, partial(math.fsum, parts)))
+        return min(totals), max(totals)
 
     def find(self, layer: Any) -> Layer:
         """Return the network's layer for a layer of the model, or for a name.
@@ -295,30 +341,3 @@ class Estimate:
             f"(rate times dt): {self.busy}; values that are no rates in Hz, such as pixels of 255, "
             "need a scale, or input_coding='events' or 'dense'"
         )
-
-
-def _steps_of(network: Network, settings: Settings) -> tuple[int | None, str]:
-    """Return the default of time steps per inference, and its origin."""
-    if settings.options.convention == "keras-spiking":
-        return 1, "KerasSpiking's default"
-    if network.time_axis == BY_HAND:
-        return 1, "default of a network described by hand"
-    if len(network.data_steps) == 1:
-        return network.data_steps[0], "length of example_data"
-    return None, "unknown"
-
-
-def _dt_of(network: Network, settings: Settings) -> tuple[float, str, bool]:
-    """Return the default time step, its origin, and whether layers keep their own.
-
-    Signals in front of the first layer with a time step have the step of that layer.
-    """
-    own = [layer.dt for layer in network.layers if layer.dt is not None]
-    if settings.options.convention == "keras-spiking":
-        return default.dt, "KerasSpiking's default", False
-    if not own:
-        return default.dt, "default, because no layer has a time step", False
-    shortest, longest = min(own), max(own)
-    if math.isclose(shortest, longest, rel_tol=1e-6):
-        return own[0], "the layers' own", True
-    return own[0], f"the first layer's own; layers have {shortest:g} to {longest:g} s", True

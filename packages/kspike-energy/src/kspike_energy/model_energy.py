@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from kspike_energy.adapters import find_adapter
 from kspike_energy.build_network import build_network
 from kspike_energy.checks import check_count
-from kspike_energy.compare import compare_devices
+from kspike_energy.compare import compare_devices, device_names
 from kspike_energy.config import default
 from kspike_energy.devices import DeviceTable
 from kspike_energy.estimate import Estimate
@@ -30,8 +30,7 @@ from kspike_energy.layer_stats import (
 from kspike_energy.network import Network
 from kspike_energy.presentation import reports
 from kspike_energy.presentation.comparison import Comparison
-from kspike_energy.presentation.export import layer_dict
-from kspike_energy.presentation.tables import html_table
+from kspike_energy.presentation.notebook import notebook_table
 from kspike_energy.registry import DEVICES, register_device, register_layer
 from kspike_energy.settings import Options, Settings
 
@@ -139,6 +138,8 @@ class ModelEnergy:
     """Return a Markdown table of layers and energies, with assumptions."""
     to_latex = reports.to_latex
     """Return the same table for LaTeX."""
+    to_html = reports.to_html
+    """Write a report as one HTML file."""
     bibtex = reports.bibtex
     """Return BibTeX entries of the sources of devices."""
     to_json = reports.to_json
@@ -201,7 +202,7 @@ class ModelEnergy:
         )
 
     def _repr_html_(self) -> str:
-        return html_table([layer_dict(self.estimate(), layer) for layer in self.network.layers])
+        return notebook_table(self.estimate(), [DEVICES["cpu"]])
 
     def estimate(
         self,
@@ -304,6 +305,8 @@ class ModelEnergy:
         *,
         timesteps: int | None = None,
         batch_size: int = 1,
+        models: Sequence[str] | None = None,
+        weight_bits: int = 8,
     ) -> Comparison:
         """Compare devices on this network.
 
@@ -317,16 +320,22 @@ class ModelEnergy:
             The device that ratios and break-even rates refer to.
         timesteps : int, optional
             A shorter name for ``timesteps_per_inference``.
+        models : sequence of {"operations", "measured", "memory"}, optional
+            Models of energy whose devices are compared, besides ``devices``. The comparison says
+            which side wins by each model, and whether they disagree.
+        weight_bits : int, optional
+            Bits of the weights of the quantised network that spiking must beat.
         """
         if timesteps is not None:
             if timesteps_per_inference is not None:
                 raise TypeError("pass either timesteps_per_inference or timesteps, not both")
             timesteps_per_inference = check_count("timesteps", timesteps)
-        names = list(devices) if devices is not None else list(DEVICES)[:6]
+        names = device_names(devices, models)
         return compare_devices(
             self.estimate(timesteps_per_inference, dt, batch_size=batch_size),
             [DEVICES.get_device(name) for name in names],
             DEVICES.get_device(baseline),
+            weight_bits,
         )
 
     def assumptions(

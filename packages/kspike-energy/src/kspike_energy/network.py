@@ -22,6 +22,7 @@ from kspike_energy.config import check_dt
 from kspike_energy.counting.nodes import Shape
 from kspike_energy.counting.statistics import add_stats
 from kspike_energy.devices.overhead import Workload
+from kspike_energy.storage import Storage
 from kspike_energy.synapses import Synapses
 
 __all__ = ["BY_HAND", "Layer", "Network"]
@@ -66,6 +67,9 @@ class Layer:
     once : bool, optional
         Whether it runs once per inference, behind the end of the time axis. The exact count uses
         this.
+    storage : Storage, optional
+        Numbers that it keeps in memory, for devices with a model of memory; by default those of a
+        dense layer with as many connections.
     whole : bool, optional
         Whether its counts are those of a whole sequence, as in attention: it runs once per
         inference.
@@ -95,6 +99,7 @@ class Layer:
         problem: str = "",
         layer: Any = None,
         once: bool = False,
+        storage: Storage | None = None,
         whole: bool = False,
         node_stats: Mapping[Any, dict[str, Any]] | None = None,
     ) -> None:
@@ -114,6 +119,7 @@ class Layer:
         self.problem = problem
         self.layer = layer
         self.once = once
+        self.storage = storage
         self.whole = whole
         self.node_stats = dict(node_stats or {})
 
@@ -181,6 +187,22 @@ class Layer:
     def kernels(self) -> int:
         """Number of its applications that a runtime launches: those with connections."""
         return sum(any(s.connections for s in terms) for terms in self.synapses)
+
+    @property
+    def stored(self) -> Storage | None:
+        """Numbers that it keeps in memory; those of a dense layer if nothing else is known.
+
+        None if the number of outputs is unknown.
+        """
+        if self.storage is not None:
+            return self.storage
+        shape = self.output_shape if isinstance(self.output_shape, tuple) else ()
+        lengths = [length for length in shape if length is not None]
+        outputs = math.prod(lengths) if lengths else self.neurons
+        if not outputs:
+            return None
+        weights = self.params or self.connections
+        return Storage(max(self.connections // outputs, 1), outputs, weights)
 
     @property
     def operations(self) -> int | float | None:

@@ -16,6 +16,7 @@ from kspike_energy.counting.rules import UnknownLayerError, count
 from kspike_energy.counting.rules.table import FREE, OVER_TIME, is_linear
 from kspike_energy.measuring.batches import batches, peek, shapes_of_data
 from kspike_energy.measuring.effective import PRODUCTS, effective_operations
+from kspike_energy.presentation.tables import html_table
 
 __all__ = ["Metrics", "metrics"]
 
@@ -63,11 +64,27 @@ class Metrics:
         """Return the metrics as plain data."""
         return asdict(self)
 
-    def __str__(self) -> str:
+    def _rows(self) -> list[list[str]]:
+        """Return name and value of every metric as text."""
         numbers = self.to_dict()
-        notes = numbers.pop("notes")
-        lines = [f"{name}: {value:.6g}" for name, value in numbers.items()]
-        return "\n".join([*lines, *(f"* {note}" for note in notes)])
+        del numbers["notes"]
+        return [[name, _shown(name, value)] for name, value in numbers.items()]
+
+    def __str__(self) -> str:
+        lines = [f"{name}: {value}" for name, value in self._rows()]
+        return "\n".join([*lines, *(f"* {note}" for note in self.notes)])
+
+    def _repr_html_(self) -> str:
+        return html_table(("Metric", "Value"), self._rows(), "NeuroBench metrics", self.notes)
+
+
+def _shown(name: str, value: float) -> str:
+    """Return a metric as text: bytes, a fraction, or a number per example."""
+    if name == "footprint":
+        return f"{value:,} bytes"
+    if name.endswith("sparsity"):
+        return f"{value:.3g}"
+    return f"{value:,.6g}"
 
 
 @dataclass

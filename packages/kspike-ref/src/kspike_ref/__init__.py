@@ -6,6 +6,7 @@ from kspike_ref.layers.registry import register_layer
 from kspike_ref.layers.stateful import StatefulLayer
 from kspike_ref.loading import load_model
 from kspike_ref.model import Model
+from kspike_ref.running.few_spikes import FewSpikesWarning
 from kspike_ref.running.recording import Recording
 from kspike_ref.saved.archive import ArchiveError
 from kspike_ref.spiking import initial_voltage, spiking_activation
@@ -13,6 +14,7 @@ from kspike_ref.synapses import alpha, lowpass
 
 __all__ = [
     "ArchiveError",
+    "FewSpikesWarning",
     "Layer",
     "Model",
     "Recording",

@@ -267,7 +267,7 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 def get(identifier: str | Mapping[str, Any] | None) -> Activation:
-    """Find an activation function by what a layer's configuration says.
+    """Return the activation function that a layer's configuration names.
 
     Parameters
     ----------

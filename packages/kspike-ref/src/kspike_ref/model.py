@@ -47,7 +47,7 @@ class Model(Summarised):
     last_run : dict of str to LayerRun
         Operations and events of the layers with products in the last run.
     num_threads : int or None
-        How many threads to use; None, the default, for all cores.
+        The number of threads to use; None, the default, for all cores.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Model(Summarised):
             The inputs, ``(batch, time, …)``; in the model's own structure if there are several. Or
             an iterator over batches of inputs, or a dataset of ``tf.data``.
         batch_size : int, optional
-            How many examples to run at once.
+            The number of examples in a block.
         timesteps : int, optional
             Present inputs without a time axis, ``(batch, …)``, for so many steps.
         progress : bool
@@ -191,7 +191,7 @@ class Model(Summarised):
         layers: Iterable[str] | None = None,
         batch_size: int | None = None,
     ) -> dict[str, Any]:
-        """Run the model and return what its layers put out.
+        """Run the model and return the outputs of its layers.
 
         Parameters
         ----------
@@ -306,7 +306,7 @@ class Model(Summarised):
         Raises
         ------
         TypeError
-            If ``state`` is nothing that this model returned.
+            If ``state`` is not a state.
         ValueError
             If the inputs do not fit the model, or ``state`` is for another number of examples.
         """
@@ -315,7 +315,7 @@ class Model(Summarised):
 
     @property
     def num_threads(self) -> int | None:
-        """How many threads to use; None for all cores."""
+        """The number of threads to use; None for all cores."""
         return self._engine.threads
 
     @num_threads.setter
@@ -325,7 +325,7 @@ class Model(Summarised):
 
     @property
     def last_run(self) -> dict[str, LayerRun]:
-        """What the layers with products did in the last run, by name."""
+        """Operations and events of the layers with products in the last run, by name."""
         names = self._activity_names()
         return {names[i]: run for i, run in layer_runs(self._engine.counts).items()}
 

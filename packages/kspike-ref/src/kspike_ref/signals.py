@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kspike_ref.kernels.memory import frozen as frozen  # also for the modules that import this one
+from kspike_ref.kernels.memory import frozen
 
 Floats = NDArray[np.floating[Any]]
 State = NDArray[np.float64]

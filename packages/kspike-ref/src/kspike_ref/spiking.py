@@ -13,12 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from kspike_ref.arguments import seed_words, time_step, told_options, unit_shape
 from kspike_ref.kernels import time as loops
-from kspike_ref.kernels.memory import aligned
+from kspike_ref.kernels.memory import aligned, frozen
 from kspike_ref.running import threads
 from kspike_ref.signals import (
     Floats,
     State,
-    frozen,
     per_unit,
     shown,
     signal,

@@ -57,7 +57,7 @@ class Summarised:
 
 
 def _rows(nodes: Sequence[Node]) -> list[tuple[str, ...]]:
-    rows = [("Layer (type)", "Output shape", "Weights", "Dynamics")]
+    rows: list[tuple[str, ...]] = [("Layer (type)", "Output shape", "Weights", "Dynamics")]
     for node in nodes:
         count = 0 if node.node_index else weights(node.layer)
         again = f", use {node.node_index + 1}" if node.node_index else ""

@@ -10,13 +10,12 @@ from numpy.typing import ArrayLike
 
 from kspike_ref.arguments import time_step, told_options
 from kspike_ref.kernels import time as loops
-from kspike_ref.kernels.memory import aligned
+from kspike_ref.kernels.memory import aligned, frozen
 from kspike_ref.running import threads
 from kspike_ref.signals import (
     Floats,
     Signal,
     State,
-    frozen,
     per_unit,
     real_array,
     signal,

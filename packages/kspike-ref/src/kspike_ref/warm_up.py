@@ -8,6 +8,7 @@ they cannot write and as other users, if root or their own user filled the cache
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.errors import UnsupportedLayerError
 from kspike_ref.loading import load_model
 from kspike_ref.model import Model
+from kspike_ref.running.few_spikes import FewSpikesWarning
 from kspike_ref.saved.archive import ArchiveError
 
 Call = tuple[Callable[..., Any], dict[str, Any]]
@@ -160,7 +162,9 @@ def run_model(model: Model) -> None:
             lengths = [_length(i, n) for i, n in enumerate(node.output_shapes[0])]
             is_text = getattr(node.layer, "is_text", False)
             arrays.append(np.full(lengths, "", "U1") if is_text else np.zeros(lengths, np.float32))
-    model.predict(_one_or_all(arrays))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FewSpikesWarning)  # zeros make none
+        model.predict(_one_or_all(arrays))
     try:
         state = model.initial_state(1)
     except ValueError:  # it has no time axis, or looks at all of it

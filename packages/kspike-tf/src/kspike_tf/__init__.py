@@ -10,7 +10,7 @@ from kspike_tf import (
     regularizers,
 )
 from kspike_tf.config import default
-from kspike_tf.conversion import Conversion, convert
+from kspike_tf.conversion import Conversion, FewSpikesWarning, convert
 from kspike_tf.layers import (
     Alpha,
     AlphaCell,
@@ -29,6 +29,7 @@ __all__ = [
     "Alpha",
     "AlphaCell",
     "Conversion",
+    "FewSpikesWarning",
     "Lowpass",
     "LowpassCell",
     "ModelEnergy",

@@ -35,6 +35,9 @@ class VariableDt(float):
     configuration shares the variable. Keras does not see the variable inside; it would turn it
     into a trainable weight, and cast it to half precision.
 
+    The number is the shortest decimal that the variable's type tells apart: 0.001 for a float32
+    variable of 0.001. Layers in float64 need a float64 variable, or a saved model has another dt.
+
     Parameters
     ----------
     variable : tf.Variable or keras.Variable

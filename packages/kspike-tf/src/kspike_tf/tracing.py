@@ -100,7 +100,8 @@ def exporter() -> str | None:
     """
     if tf.executing_eagerly():
         return None
-    if (runtime := _plain.get()) is not None:
+    runtime = _plain.get()  # AutoGraph, which reads this too, knows no assignment expressions
+    if runtime is not None:
         return runtime or None
     modules = set(_modules_on_stack(EXPORTERS))
     if not modules:

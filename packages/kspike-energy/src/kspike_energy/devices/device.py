@@ -1,12 +1,14 @@
 """Energy figures of one device."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from kspike_energy.checks import did_you_mean, real
+from kspike_energy.checks import check_energy, did_you_mean
+from kspike_energy.devices.memory import Memory
 from kspike_energy.devices.overhead import Fit
+from kspike_energy.presentation.tables import html_table
+from kspike_energy.presentation.units import si, si_range
 
 __all__ = ["FIELDS", "KEYS", "Device"]
 
@@ -39,6 +41,9 @@ class Device:
         energies per synaptic operation and unit update.
     fit : Fit, optional
         Accuracy and scope of energies that were fitted to measurements.
+    memory : Memory, optional
+        Energies of memory accesses and integer arithmetic; replaces the energies per synaptic
+        operation and unit update.
 
     Raises
     ------
@@ -77,6 +82,7 @@ class Device:
     energy_per_kernel: float = 0.0
     energy_per_op: float | None = None
     fit: Fit | None = None
+    memory: Memory | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or self.name != self.name.strip():
@@ -84,16 +90,20 @@ class Device:
                 f"device_name must be a word of text without spaces around it. "
                 f"Received: device_name={self.name!r}"
             )
-        _check_energy("energy_per_synop", self.energy_per_synop)
+        check_energy("energy_per_synop", self.energy_per_synop)
         if self.energy_per_neuron is not None:
-            _check_energy("energy_per_neuron", self.energy_per_neuron)
+            check_energy("energy_per_neuron", self.energy_per_neuron)
         if not isinstance(self.spiking, bool):
             raise TypeError(f"spiking must be True or False. Received: spiking={self.spiking!r}")
         for name in ("energy_per_call", "energy_per_kernel", "energy_per_op"):
             if self[name] is not None:
-                _check_energy(name, self[name])
+                check_energy(name, self[name])
         if self.fit is not None and not isinstance(self.fit, Fit):
             raise TypeError(f"fit must be the Fit of a fitted device. Received: fit={self.fit!r}")
+        if self.memory is not None and not isinstance(self.memory, Memory):
+            raise TypeError(
+                f"memory must be a Memory of energies. Received: memory={self.memory!r}"
+            )
         _check_range("synop_range", self.synop_range, self.energy_per_synop)
         _check_range("neuron_range", self.neuron_range, self.energy_per_neuron)
 
@@ -156,11 +166,43 @@ class Device:
     @property
     def has_range(self) -> bool:
         """Whether sources disagree about this device."""
-        return self.synop_range is not None or self.neuron_range is not None
+        ranges = (self.synop_range, self.neuron_range, self.memory)
+        return any(one is not None for one in ranges)
+
+    @property
+    def model(self) -> str:
+        """Model of energy: "memory", "measured" or "operations"."""
+        if self.memory is not None:
+            return "memory"
+        return "operations" if self.energy_per_op is None else "measured"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the device as plain data."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        notes = [note for note in (self.description, self.source) if note]
+        return html_table(("Energy", "per operation"), self._figures(), self.name, notes)
+
+    def _figures(self) -> list[list[str]]:
+        """Return its energies as rows of text."""
+        rows = [["synaptic operation", si(self.energy_per_synop)]]
+        if self.energy_per_op is not None:
+            rows = [["call", si(self.energy_per_call)], ["kernel", si(self.energy_per_kernel)]]
+            rows.append(["multiply-add", si(self.energy_per_op)])
+            return rows
+        if self.memory is not None:
+            memory = self.memory
+            rows = [["addition", si(memory.add)], ["multiplication", si(memory.multiply)]]
+            accesses = [(f"access to {size // 1024:,} KiB", si(e)) for size, e in memory.accesses]
+            return [*rows, *map(list, accesses)]
+        neuron = self.energy_per_neuron
+        rows.append(["unit update", "not published" if neuron is None else si(neuron)])
+        if self.synop_range:
+            rows.append(["synaptic operation, all sources", si_range(*self.synop_range)])
+        if self.neuron_range:
+            rows.append(["unit update, all sources", si_range(*self.neuron_range)])
+        return rows
 
 
 FIELDS = tuple(field.name for field in fields(Device))
@@ -169,20 +211,12 @@ KEYS = ("energy_per_synop", "energy_per_neuron", "spiking")
 _RANGES = {"energy_per_synop": "synop_range", "energy_per_neuron": "neuron_range"}
 
 
-def _check_energy(name: str, value: object) -> None:
-    joules = real(value)
-    if joules is None:
-        raise TypeError(f"{name} must be a number of joules. Received: {name}={value!r}")
-    if not (math.isfinite(joules) and joules >= 0):
-        raise ValueError(f"{name} must not be negative or infinite. Received: {name}={value!r}")
-
-
 def _check_range(name: str, limits: tuple[float, float] | None, figure: float | None) -> None:
     if limits is None:
         return
     pair = tuple(limits) if isinstance(limits, (tuple, list)) else ()
     for limit in pair:
-        _check_energy(name, limit)
+        check_energy(name, limit)
     if figure is None or len(pair) != 2 or not pair[0] <= figure <= pair[1]:
         raise ValueError(
             f"{name} must be (low, high) around the figure {figure}. Received: {name}={limits!r}"

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from kspike_energy.devices.device import Device
 from kspike_energy.devices.measured import measured_devices
+from kspike_energy.devices.memory import HOROWITZ
 from kspike_energy.devices.table import DeviceTable
 
 __all__ = ["published_devices"]
@@ -27,6 +28,10 @@ _HOEPPNER = (
 _HOROWITZ = (
     "Horowitz, 'Computing's energy problem (and what we can do about it)', ISSCC 2014, 10-14"
 )
+_LEMAIRE = (
+    "Lemaire et al., 'An analytical estimation of spiking neural networks energy efficiency', "
+    "ICONIP 2022 (arXiv 2210.13107)"
+)
 _SENECA = (
     "Tang et al., 'SENECA: building a fully digital neuromorphic processor, design trade-offs "
     "and challenges', Frontiers in Neuroscience 17, 2023, Table 3 (PMC10326429)"
@@ -44,6 +49,20 @@ def _logic(name: str, joules: float, operation: str, *, spiking: bool) -> Device
         spiking=spiking,
         source=_HOROWITZ,
         description=f"45 nm logic at 0.9 V, one {operation}; arithmetic only, no memory",
+    )
+
+
+def _with_memory(name: str, *, spiking: bool) -> Device:
+    """Return a device of 45 nm arithmetic and SRAM, for one side of a comparison."""
+    return Device(
+        name,
+        energy_per_synop=HOROWITZ.add if spiking else HOROWITZ.multiply_add,
+        energy_per_neuron=0.0,  # the model of memory has its own energies of unit updates
+        spiking=spiking,
+        source=f"{_LEMAIRE}; energies: {_HOROWITZ}, figure 1.1.9",
+        description="45 nm at 0.9 V: 32-bit integers, and every access to weights, potentials, "
+        "activations and queues, in SRAM of the layer's size",
+        memory=HOROWITZ,
     )
 
 
@@ -122,12 +141,17 @@ def published_devices() -> DeviceTable:
     Returns
     -------
     DeviceTable
-        KerasSpiking's six first, then others, then those fitted to measurements.
+        KerasSpiking's six first, then others, those with a model of memory, and those fitted to
+        measurements.
 
     Examples
     --------
     >>> published_devices()["loihi"].energy_per_synop
     2.71e-11
     """
-    devices = [*_DEVICES, *measured_devices()]
+    memory = [
+        _with_memory("45nm-int32-sram", spiking=False),
+        _with_memory("45nm-int32-sram-spiking", spiking=True),
+    ]
+    devices = [*_DEVICES, *memory, *measured_devices()]
     return DeviceTable({device.name: replace(device) for device in devices})

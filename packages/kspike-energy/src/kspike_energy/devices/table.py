@@ -7,7 +7,8 @@ from typing import Any
 
 from kspike_energy.checks import did_you_mean
 from kspike_energy.devices.device import FIELDS, KEYS, Device
-from kspike_energy.presentation.tables import html_table, rich_table, text_table
+from kspike_energy.presentation.tables import html_table, rich_table, text_table, yes_no
+from kspike_energy.presentation.units import si, si_range
 
 __all__ = ["DeviceTable"]
 
@@ -75,35 +76,56 @@ class DeviceTable(MutableMapping[str, Device]):
         """Return one dictionary per device, ready for ``pandas.DataFrame``."""
         return [device.to_dict() for device in self.values()]
 
+    @property
+    def _sources(self) -> list[str]:
+        """Sources of all devices, each once."""
+        return list(dict.fromkeys(device.source for device in self.values()))
+
+    def _rows(self) -> list[list[str]]:
+        """Return the figures of every device as text."""
+        sources = self._sources
+        return [[*_cells(d), f"[{sources.index(d.source) + 1}]"] for d in self.values()]
+
+    def _notes(self) -> list[str]:
+        """Return the numbered sources."""
+        sources = enumerate(self._sources, start=1)
+        return [f"[{index}] {source or 'no source stated'}" for index, source in sources]
+
     def __str__(self) -> str:
-        sources = list(dict.fromkeys(device.source for device in self.values()))
-        headers = ["Device", "Spiking?", "J/synop", "J/neuron", "range J/synop"]
-        headers += ["J/call", "J/kernel", "Source"]
-        rows = [[*_cells(d), f"[{sources.index(d.source) + 1}]"] for d in self.values()]
-        lines = text_table(headers, rows, 120)
-        lines += [f"[{i}] {source or 'no source stated'}" for i, source in enumerate(sources, 1)]
-        return "\n".join(lines)
+        return "\n".join([*text_table(_HEADERS, self._rows(), 130), *self._notes()])
 
     __repr__ = __str__
 
     def __rich__(self) -> Any:
-        return rich_table(self.to_records())
+        return rich_table(_HEADERS, self._rows(), self._notes())
 
     def _repr_html_(self) -> str:
-        return html_table(self.to_records())
+        return html_table(_HEADERS, self._rows(), "Energy per operation", self._notes())
+
+
+_HEADERS = (
+    "Device",
+    "Spiking?",
+    "per synop",
+    "per neuron",
+    "range per synop",
+    "per call",
+    "per kernel",
+    "Source",
+)
 
 
 def _cells(device: Device) -> list[str]:
     """Return the figures of a device as text."""
-    low, high = device.synop_low_high
+    neuron = device.energy_per_neuron
     return [
         device.name,
-        "yes" if device.spiking else "no",
-        f"{device.energy_per_synop:.3g}",
-        "-" if device.energy_per_neuron is None else f"{device.energy_per_neuron:.3g}",
-        f"{low:.3g} to {high:.3g}" if low != high else "",
-        f"{device.energy_per_call:.3g}" if device.energy_per_call else "",
-        f"{device.energy_per_kernel:.3g}" if device.energy_per_kernel else "",
+        yes_no(device.spiking),
+        si(device.energy_per_synop),
+        "-" if neuron is None else si(neuron),
+        si_range(*device.synop_low_high),
+        si(device.energy_per_call) if device.energy_per_call else "",
+        si(device.energy_per_kernel) if device.energy_per_kernel else "",
     ]
 
 

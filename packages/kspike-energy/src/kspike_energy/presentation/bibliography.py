@@ -31,6 +31,19 @@ _ENTRIES = {
   booktitle = {IEEE International Solid-State Circuits Conference (ISSCC)},
   pages = {10--14}, year = {2014}
 }""",
+    "Lemaire": """@inproceedings{lemaire2022,
+  author = {Lemaire, Edgar and Cordone, Lo{\\"i}c and Castagnetti, Andrea and Novac, Pierre-Emmanuel
+    and Courtois, Jonathan and Miramond, Beno{\\^i}t},
+  title = {An Analytical Estimation of Spiking Neural Networks Energy Efficiency},
+  booktitle = {Neural Information Processing (ICONIP 2022)}, pages = {574--587}, year = {2023},
+  doi = {10.1007/978-3-031-30105-6_48}, eprint = {2210.13107}, archiveprefix = {arXiv}
+}""",
+    "2409.08290": """@misc{yan2024,
+  author = {Yan, Zhanglu and Bai, Zhenyu and Tang, Kaiwen and Wong, Weng-Fai},
+  title = {Reconsidering the Energy Efficiency of Spiking Neural Networks Inference from Analytical
+    Perspectives},
+  year = {2024}, eprint = {2409.08290}, archiveprefix = {arXiv}
+}""",
     "Tang et al.": """@article{tang2023,
   author = {Tang, Guangzhi and others},
   title = {{SENECA}: Building a Fully Digital Neuromorphic Processor, Design Trade-offs and

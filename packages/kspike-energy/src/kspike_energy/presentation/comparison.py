@@ -1,75 +1,23 @@
-"""A comparison of devices, and its table."""
+"""A comparison of devices; prints as tables."""
 
-import textwrap
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kspike_energy.presentation.tables import html_table, number, rich_table, text_table, yes_no
+from kspike_energy.presentation.comparison_data import BreakEven, DeviceEnergy, Winner, winners
+from kspike_energy.presentation.comparison_text import (
+    break_even_cells,
+    break_even_table,
+    device_cells,
+    device_table,
+    quantised_notes,
+    winner_notes,
+    wrapped,
+)
+from kspike_energy.presentation.tables import html_table, rich_table
+from kspike_energy.presentation.units import si
+from kspike_energy.quantised import QuantisedRival
 
-__all__ = ["QUANTISED_SPIKES", "BreakEven", "Comparison", "DeviceEnergy"]
-
-# Spikes per input and time step below which a spiking network needs less than a quantised one of
-# ⌈log2(T+1)⌉ bits: 6.4 % for T of 5 to 10 in versions 1 to 3 of arXiv 2409.08290, 5.7 % in
-# version 4; here 6 %.
-QUANTISED_SPIKES = 0.06
-QUANTISED_STEPS = (5, 10)
-
-
-@dataclass(frozen=True)
-class DeviceEnergy:
-    """The energy of a network on one device.
-
-    Parameters
-    ----------
-    device : str
-        Its name.
-    energy, low, high : float
-        Joules per inference: with the device's own figures, and with the lowest and highest.
-    ratio : float
-        Energy divided by the baseline's.
-    spiking : bool
-        Whether it computes only on events.
-    neurons_included : bool
-        Whether its figure per unit update is known; if not, synaptic operations only.
-    """
-
-    device: str
-    energy: float
-    low: float
-    high: float
-    ratio: float
-    spiking: bool
-    neurons_included: bool
-
-
-@dataclass(frozen=True)
-class BreakEven:
-    """The firing rate at which a layer costs the same on two devices.
-
-    Parameters
-    ----------
-    layer, device : str
-        Their names.
-    rate : float or None
-        The rate of its input in Hz, as measured.
-    break_even_rate : float or None
-        Below this rate the spiking device needs less than the baseline for this layer. None for a
-        layer without connections; negative if its unit updates alone cost more.
-    wins : bool or None
-        Whether the measured rate is below.
-    spikes_per_step : float or None
-        Spikes per input and time step, as measured.
-    beats_quantised : bool or None
-        Whether that is below the break-even with a quantised network.
-    """
-
-    layer: str
-    device: str
-    rate: float | None
-    break_even_rate: float | None
-    wins: bool | None
-    spikes_per_step: float | None
-    beats_quantised: bool | None
+__all__ = ["Comparison"]
 
 
 @dataclass(frozen=True)
@@ -88,8 +36,8 @@ class Comparison:
         One per device.
     layers : tuple of BreakEven
         One per layer with connections and spiking device.
-    quantised_bits : int
-        Bits that a rate code of T steps carries: ⌈log2(T + 1)⌉.
+    quantised : QuantisedRival
+        The quantised network of equal information, and the break-even with it.
     left_out : tuple of str
         Layers that could not be counted.
     assumptions : dict
@@ -102,7 +50,7 @@ class Comparison:
     dt: float
     devices: tuple[DeviceEnergy, ...]
     layers: tuple[BreakEven, ...]
-    quantised_bits: int
+    quantised: QuantisedRival
     left_out: tuple[str, ...]
     assumptions: dict[str, Any]
 
@@ -111,71 +59,52 @@ class Comparison:
         """Another name of ``timesteps``, as in `ModelEnergy`."""
         return self.timesteps
 
+    @property
+    def quantised_bits(self) -> int:
+        """Bits that a rate code of T steps carries: ⌈log2(T + 1)⌉."""
+        return self.quantised.bits
+
+    @property
+    def winners(self) -> tuple[Winner, ...]:
+        """The side that wins, by every model of energy that has devices of both sides."""
+        return winners(self.devices)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as plain data."""
-        return asdict(self)
+        winners = [asdict(winner) for winner in self.winners]
+        return {**asdict(self), "quantised_bits": self.quantised_bits, "winners": winners}
 
     def to_records(self) -> list[dict[str, Any]]:
         """Return one flat dictionary per device, ready for ``pandas.DataFrame``."""
         return [{**asdict(device), **self.assumptions} for device in self.devices]
 
     def __str__(self) -> str:
-        lines = [f"{self.network}: {self.timesteps} steps of {self.dt:g} s", *self._devices_text()]
+        lines = [self._title, *device_table(self.devices, self.baseline)]
         if self.left_out:
-            lines.append(f"Left out, because nothing counts them: {', '.join(self.left_out)}")
+            lines.append(self._gaps)
+        lines += wrapped(winner_notes(self.winners))
         if self.layers:
             lines += ["", f"Break-even with {self.baseline}, layer by layer"]
-            lines += [*self._layers_text(), *textwrap.wrap(self._quantised_note(), 98)]
+            lines += break_even_table(self.layers, self.quantised)
+            lines += wrapped(quantised_notes(self.quantised, self.timesteps))
         return "\n".join(lines)
 
-    def _devices_text(self) -> list[str]:
-        headers = ["Device", "Spiking?", "J/inf", "low J/inf", "high J/inf", f"/ {self.baseline}"]
-        rows = [
-            [
-                device.device + ("" if device.neurons_included else " (synops only)"),
-                yes_no(device.spiking),
-                *map(number, (device.energy, device.low, device.high, device.ratio)),
-            ]
-            for device in self.devices
-        ]
-        return text_table(headers, rows, 120)
+    @property
+    def _title(self) -> str:
+        return f"{self.network}: {self.timesteps} steps of {si(self.dt, 's')}"
 
-    def _layers_text(self) -> list[str]:
-        headers = ["Layer", "Device", "Rate [Hz]", "Break-even [Hz]", "Wins?", "Spikes/step"]
-        rows = [
-            [
-                layer.layer,
-                layer.device,
-                number(layer.rate),
-                _threshold(layer.break_even_rate),
-                yes_no(layer.wins),
-                number(layer.spikes_per_step),
-                yes_no(layer.beats_quantised),
-            ]
-            for layer in self.layers
-        ]
-        return text_table([*headers, "Quantised?"], rows, 140)
-
-    def _quantised_note(self) -> str:
-        first, last = QUANTISED_STEPS
-        note = (
-            f"Quantised?: whether fewer than {QUANTISED_SPIKES:.0%} of the inputs spike in a step. "
-            "Below that rate a spiking network needs less than an ordinary one of "
-            f"{self.quantised_bits} bits, which carries as much as {self.timesteps} steps "
-            "(arXiv 2409.08290)."
-        )
-        if not first <= self.timesteps <= last:
-            note += f" The source covers {first} to {last} steps only."
-        return note
+    @property
+    def _gaps(self) -> str:
+        return f"Left out, because nothing counts them: {', '.join(self.left_out)}"
 
     def __rich__(self) -> Any:
-        return rich_table([asdict(device) for device in self.devices])
+        return rich_table(*device_cells(self.devices, self.baseline), winner_notes(self.winners))
 
     def _repr_html_(self) -> str:
-        return html_table([asdict(device) for device in self.devices])
-
-
-def _threshold(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return "never" if value <= 0 else f"{value:.4g}"
+        notes = [*([self._gaps] if self.left_out else []), *winner_notes(self.winners)]
+        html = html_table(*device_cells(self.devices, self.baseline), self._title, notes)
+        if not self.layers:
+            return html
+        title = f"Break-even with {self.baseline}, layer by layer"
+        cells = break_even_cells(self.layers, self.quantised)
+        return html + html_table(*cells, title, quantised_notes(self.quantised, self.timesteps))

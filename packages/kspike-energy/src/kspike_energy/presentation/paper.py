@@ -1,33 +1,13 @@
 """Tables of estimates for papers: Markdown and LaTeX, with units and notes."""
 
-import math
 from collections.abc import Sequence
 
 from kspike_energy.devices import Device
 from kspike_energy.estimate import Estimate
-from kspike_energy.presentation.summary import notes
+from kspike_energy.presentation.notes import notes
+from kspike_energy.presentation.units import si
 
-__all__ = ["latex_table", "markdown_table", "si"]
-
-_PREFIXES = {0: "", -3: "m", -6: "µ", -9: "n", -12: "p", -15: "f", 3: "k"}
-
-
-def si(value: float, unit: str = "J", digits: int = 3) -> str:
-    """Return a quantity with an SI prefix and three significant digits.
-
-    Examples
-    --------
-    >>> si(4.8e-5), si(0.0), si(1234.5)
-    ('48 µJ', '0 J', '1.23 kJ')
-    """
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g} {unit}"
-    rounded = float(f"{value:.{digits - 1}e}")
-    power = 3 * math.floor(math.log10(abs(rounded)) / 3)
-    if power not in _PREFIXES:
-        return f"{rounded:.{digits}g} {unit}"
-    scaled = float(f"{rounded / 10.0**power:.{digits}g}")
-    return f"{scaled:g} {_PREFIXES[power]}{unit}"
+__all__ = ["latex_table", "markdown_table"]
 
 
 def _rows(estimate: Estimate, devices: Sequence[Device]) -> list[list[str]]:

@@ -1,14 +1,16 @@
 """Figures of energy estimates; they need Matplotlib (``kspike-energy[plots]``).
 
-Energies span many decades, so their axes are logarithmic. A thin line across a bar spans the
-figures of different sources for the device. Filled bars are spiking devices, hollow bars others.
+Energies span many decades, so every figure has dots on a logarithmic axis. A line through a dot
+spans the figures of different sources, or the prediction interval of a fit. Filled dots are spiking
+devices, hollow ones are not.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 from kspike_energy.model_energy import ModelEnergy
-from kspike_energy.presentation.comparison import QUANTISED_SPIKES, Comparison
+from kspike_energy.presentation.comparison import Comparison
+from kspike_energy.presentation.units import si
 
 __all__ = ["plot_break_even", "plot_devices", "plot_layers"]
 
@@ -28,8 +30,19 @@ def _axes(axes: Any, height: float) -> Any:
     return figure.add_subplot()
 
 
+def _finish(axes: Any, names: Sequence[str], label: str) -> None:
+    """Name the rows, from the top down, and set up a logarithmic axis and the key."""
+    axes.set_yticks(range(len(names)), list(reversed(names)), fontsize=8)
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.set_xscale("log")
+    axes.set_xlabel(label)
+    axes.grid(axis="y", lw=0.4, alpha=0.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+
+
 def plot_devices(comparison: Comparison, axes: Any = None) -> Any:
-    """Draw the energy per inference on every device, with the range of published figures.
+    """Draw the energy per inference on every device, with its range.
 
     Parameters
     ----------
@@ -43,36 +56,52 @@ def plot_devices(comparison: Comparison, axes: Any = None) -> Any:
     matplotlib.axes.Axes
         The axes; ``axes.figure.savefig(path)`` saves them.
     """
-    axes = _axes(axes, 1.2 + 0.38 * len(comparison.devices))
-    devices = list(reversed(comparison.devices))
-    for place, device in enumerate(devices):
-        color = _SPIKING if device.spiking else _ORDINARY
-        fill = color if device.spiking else "white"
-        axes.barh(place, device.energy, color=fill, edgecolor=color, height=0.6)
-        if device.low < device.high:
-            axes.plot([device.low, device.high], [place, place], color="black", lw=1, marker="|")
-        note = "" if device.neurons_included else "  synaptic only"
-        end = max(device.energy, device.high)
-        axes.annotate(
-            f" {device.energy:.2g} J{note}", (end, place), va="center", fontsize=8, clip_on=False
-        )
-    axes.set_yticks(range(len(devices)), [device.device for device in devices])
-    axes.set_xscale("log")
-    largest = max((device.high for device in comparison.devices), default=1.0)
-    smallest = min((d.low for d in comparison.devices if d.low > 0), default=largest)
-    axes.set_xlim(smallest / 3, largest * 30)  # room for the labels
-    axes.set_xlabel("estimated energy per inference [J]; arithmetic only")
-    axes.set_title(
-        f"{comparison.network}: {comparison.timesteps} steps of {comparison.dt:g} s", fontsize=10
+    axes = _axes(axes, 1.4 + 0.34 * len(comparison.devices))
+    places = {d.device: i for i, d in enumerate(reversed(comparison.devices))}
+    ranged = [d for d in comparison.devices if d.low < d.high]
+    axes.hlines(
+        [places[d.device] for d in ranged],
+        [d.low for d in ranged],
+        [d.high for d in ranged],
+        color="black",
+        lw=1,
+        label="range of figures",
     )
-    axes.spines[["top", "right"]].set_visible(False)
+    for spiking, color in ((True, _SPIKING), (False, _ORDINARY)):
+        shown = [d for d in comparison.devices if d.spiking is spiking]
+        if shown:
+            axes.plot(
+                [d.energy for d in shown],
+                [places[d.device] for d in shown],
+                "o",
+                color=color,
+                markerfacecolor=color if spiking else "white",
+                label="spiking" if spiking else "ordinary",
+            )
+    for device in comparison.devices:
+        note = "" if device.neurons_included else ", synaptic only"
+        place = (device.energy, places[device.device])
+        axes.annotate(
+            f"{si(device.energy)}{note}", place, (0, 5), textcoords="offset points",
+            ha="center", fontsize=7,
+        )  # fmt: skip
+    arithmetic = {device.model for device in comparison.devices} == {"operations"}
+    axes.set_title(
+        f"{comparison.network}: {comparison.timesteps} steps of {si(comparison.dt, 's')}",
+        fontsize=10,
+    )
+    _finish(
+        axes,
+        [device.device for device in comparison.devices],
+        f"estimated energy per inference [J]{'; arithmetic only' if arithmetic else ''}",
+    )
     return axes
 
 
 def plot_layers(
     energy: ModelEnergy,
     device: str,
-    timesteps_per_inference: int = 1,
+    timesteps_per_inference: int | None = None,
     dt: float | None = None,
     axes: Any = None,
 ) -> Any:
@@ -97,23 +126,24 @@ def plot_layers(
     known = [layer for layer in energy.network.layers if not layer.problem]
     costly = [layer for layer in known if layer.connections or layer.neurons]
     figures = energy.devices.get_device(device)
-    axes = _axes(axes, 1.3 + 0.3 * len(costly))
-    for place, layer in enumerate(reversed(costly)):
-        synop, neuron = energy.layer_energy(layer, device, timesteps_per_inference, dt)
-        axes.barh(place, synop, color=_SYNOPS, height=0.6)
-        axes.barh(place, neuron, left=synop, color=_NEURONS, height=0.6)
-    axes.set_yticks(range(len(costly)), [layer.name for layer in reversed(costly)], fontsize=8)
-    axes.set_xlabel(f"estimated energy per inference on {device} [J]")
-    handles = [axes.barh(0, 0, color=color) for color in (_SYNOPS, _NEURONS)]
-    names = ["synaptic operations", "unit updates"]
-    if figures.energy_per_neuron is None:
-        names[1] = "unit updates (no figure published)"
-    axes.legend(
-        handles, names, frameon=False, fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(0, 1)
-    )
-    axes.spines[["top", "right"]].set_visible(False)
+    axes = _axes(axes, 1.4 + 0.3 * len(costly))
+    pairs = [energy.layer_energy(x, device, timesteps_per_inference, dt) for x in costly]
+    rows = list(reversed(range(len(costly))))
+    unknown = " (no figure published)" if figures.energy_per_neuron is None else ""
+    for part, name, marker, color in (
+        (0, "synaptic operations", "o", _SYNOPS),
+        (1, f"unit updates{unknown}", "s", _NEURONS),
+    ):
+        shown = [(pair[part], row) for pair, row in zip(pairs, rows, strict=True) if pair[part]]
+        values, places = zip(*shown, strict=True) if shown else ((), ())
+        axes.plot(values, places, marker, color=color, label=name)
     if energy.network.gaps:
         axes.set_title(f"leaves out {len(energy.network.gaps)} layers", fontsize=9, loc="right")
+    _finish(
+        axes,
+        [layer.name for layer in costly],
+        f"estimated energy per inference on {device} [J]",
+    )
     return axes
 
 
@@ -157,14 +187,11 @@ def plot_break_even(comparison: Comparison, axes: Any = None) -> Any:
     measured = {r.layer: r.rate for r in comparison.layers if r.rate}
     heights = [places[name] for name in measured]
     axes.plot(list(measured.values()), heights, "o", color=_NEURONS, label="measured")
-    quantised = f"{QUANTISED_SPIKES:.0%} per step: a {comparison.quantised_bits}-bit network"
-    axes.axvline(QUANTISED_SPIKES / comparison.dt, color="black", lw=0.8, ls=":", label=quantised)
-    axes.set_yticks(list(places.values()), list(places), fontsize=8)
-    axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.set_xscale("log")
-    axes.set_xlabel(f"firing rate of the layer's input [Hz]; baseline {comparison.baseline}")
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    axes.spines[["top", "right"]].set_visible(False)
+    rival = comparison.quantised
+    label = f"below: less than a {rival.bits}-bit network"
+    axes.axvspan(rival.low / comparison.dt, rival.high / comparison.dt, alpha=0.15, color="black")
+    axes.axvline(rival.spikes / comparison.dt, color="black", lw=0.8, ls=":", label=label)
+    _finish(axes, names, f"firing rate of the layer's input [Hz]; baseline {comparison.baseline}")
     return axes
 
 

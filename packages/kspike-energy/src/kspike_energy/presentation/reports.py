@@ -2,13 +2,17 @@
 
 import json
 from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any, Protocol
 
-from kspike_energy.checks import check_count
+from kspike_energy.checks import check_count, check_names
+from kspike_energy.compare import device_names
 from kspike_energy.devices import Device
 from kspike_energy.estimate import Estimate
 from kspike_energy.presentation.bibliography import bibtex_entries
 from kspike_energy.presentation.export import estimate_dict, estimate_records
+from kspike_energy.presentation.html import html_report
 from kspike_energy.presentation.paper import latex_table, markdown_table
 from kspike_energy.presentation.summary import summary_text
 from kspike_energy.registry import DEVICES
@@ -19,6 +23,7 @@ __all__ = [
     "summary",
     "summary_string",
     "to_dict",
+    "to_html",
     "to_json",
     "to_latex",
     "to_markdown",
@@ -43,9 +48,10 @@ class Estimating(Protocol):
 
 def _devices(names: Sequence[str] | None, estimate: Estimate) -> list[Device]:
     """Return devices by name; by default all whose energy can be estimated."""
+    check_names("devices", names)
     if names is not None:
         return [DEVICES.get_device(name) for name in names]
-    return [device for device in DEVICES.values() if estimate.has_rates or not device.needs_rates]
+    return [device for device in DEVICES.values() if estimate.can_run(device)]
 
 
 def summary(
@@ -187,6 +193,43 @@ def to_latex(
     """Return the table of `to_markdown` for LaTeX with the package ``booktabs``."""
     estimate = energy.estimate(timesteps_per_inference, dt, batch_size=batch_size)
     return latex_table(estimate, _devices(devices, estimate))
+
+
+def to_html(
+    energy: Estimating,
+    path: str | PathLike[str],
+    devices: Sequence[str] | None = None,
+    timesteps_per_inference: int | None = None,
+    dt: float | None = None,
+    *,
+    batch_size: int = 1,
+) -> None:
+    """Write a report as one HTML file that loads nothing (``kspike-energy[report]``).
+
+    It holds figures, a table of layers that sorts, assumptions, warnings, and sources.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Where to write.
+    devices : sequence of str, optional
+        Names of devices, the baseline first; by default KerasSpiking's six and the two with a model
+        of memory, as far as they can be estimated.
+    timesteps_per_inference, dt, batch_size
+        As in `ModelEnergy.estimate`.
+
+    Raises
+    ------
+    ImportError
+        If Jinja2 is not installed.
+    """
+    estimate = energy.estimate(timesteps_per_inference, dt, batch_size=batch_size)
+    if devices is None:
+        known = map(DEVICES.get_device, device_names(None, ["operations", "memory"]))
+        shown = [device for device in known if estimate.can_run(device)]
+    else:
+        shown = _devices(devices, estimate)
+    Path(path).write_text(html_report(estimate, shown), encoding="utf-8")
 
 
 def bibtex(energy: Estimating, devices: Sequence[str] = ("cpu",)) -> str:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from kspike_energy.checks import did_you_mean
 from kspike_energy.devices import Device, DeviceTable
-from kspike_energy.devices.overhead import Fit
 from kspike_energy.estimate import Estimate
-from kspike_energy.network import BY_HAND, Layer
+from kspike_energy.network import Layer
+from kspike_energy.presentation.notes import notes
 from kspike_energy.presentation.tables import number, text_table, yes_no
+from kspike_energy.presentation.units import si_range
 
-__all__ = ["notes", "summary_text"]
+__all__ = ["summary_text"]
 
 
 @dataclass(frozen=True)
@@ -133,11 +134,10 @@ def _total_line(estimate: Estimate, device: Device) -> str:
     total = estimate.total(device)
     text = f"Total energy per inference [Joules/inf] ({device.name}): {total:.2e}"
     if device.has_range:
-        low, high = estimate.range(device)
-        text += f" (published figures: {low:.2e} to {high:.2e})"
+        kind = "published figures" if device.memory is None else "readings of published figures"
+        text += f" ({kind}: {si_range(*estimate.range(device)) or 'one'})"
     if device.fit is not None:
-        low, high = estimate.range(device)
-        text += f" ({low:.2e} to {high:.2e}; {device.fit.statement(estimate.workload)})"
+        text += f" ({si_range(*estimate.range(device))}; {device.fit.statement(estimate.workload)})"
     if device.energy_per_neuron is None:
         text += " (synaptic operations only)"
     gaps = len(estimate.network.gaps)
@@ -155,79 +155,3 @@ def _count_totals(estimate: Estimate, columns: Sequence[str]) -> list[str]:
     }
     shown = [f"{total} {name}" for name, total in totals.items() if name in columns]
     return [f"Total per time step: {', '.join(shown)}"] if shown else []
-
-
-def notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
-    """Return gaps and assumptions, the most surprising first."""
-    found = [f"NOT COUNTED: {layer.problem}." for layer in estimate.network.gaps]
-    spiking = [device.name for device in devices if device.needs_rates]
-    ordinary = [d.name for d in devices if not d.spiking and d.fit is None]
-    fitted = [(device, device.fit) for device in devices if device.fit is not None]
-    if spiking:
-        found += _spiking_notes(estimate, spiking)
-    if ordinary:
-        found.append(
-            f"{', '.join(ordinary)}: every connection once per inference, as in an "
-            "ordinary network."
-        )
-    found += [_fitted_note(estimate, device, fit) for device, fit in fitted]
-    if len(fitted) == len(devices) > 0:
-        return [*found, _counting_note(estimate)]
-    return [
-        *found,
-        _counting_note(estimate),
-        "Only arithmetic is estimated. Moving data, memory, static power and overhead are left "
-        "out, and are often the larger part.",
-    ]
-
-
-def _fitted_note(estimate: Estimate, device: Device, fit: Fit) -> str:
-    """Return the accuracy of a fitted device, and the energy that no layer shows."""
-    batch = estimate.batch_size
-    call = device.energy_per_call / batch
-    return (
-        f"{device.name}: fitted to {fit.points} measurements of {fit.family}; left out of the fit, "
-        f"they are within a factor of {fit.median:.3g} in the median and {fit.worst:.3g} at worst. "
-        f"Batch size {batch}; {call:.2g} J of every inference belong to the call, not to a layer."
-    )
-
-
-def _spiking_notes(estimate: Estimate, names: Sequence[str]) -> list[str]:
-    settings, network = estimate.settings, estimate.network
-    coding = f"; the network's input is coded as {settings.input_coding!r}"
-    notes = [
-        f"{', '.join(names)}: {estimate.steps} time steps per inference "
-        f"({estimate.timesteps_from}) of dt = {estimate.dt:g} s ({estimate.dt_from}); "
-        f"events = {settings.events!r}{'' if network.time_axis == BY_HAND else coding}."
-    ]
-    if estimate.busy:
-        notes.append(
-            "These layers receive more than one event per element and step on average: "
-            f"{estimate.busy}. Are their inputs rates in Hz? See input_coding."
-        )
-    unfit = [layer.name for layer in network.layers if not layer.spiking]
-    if unfit:
-        notes.append(
-            "A spiking device could not run these layers as they are; a spiking equivalent of "
-            f"the same cost is assumed: {', '.join(unfit)}."
-        )
-    if estimate.other_dt:
-        notes.append(
-            f"These layers have another time step than dt = {estimate.dt:g} s: {estimate.other_dt}."
-        )
-    return notes
-
-
-def _counting_note(estimate: Estimate) -> str:
-    options, time_axis = estimate.settings.options, estimate.network.time_axis
-    if time_axis == BY_HAND:
-        return "Counts and rates are those that the network was described with."
-    if options.convention == "keras-spiking":
-        return (
-            "Counted as KerasSpiking does: layers that it does not know cost nothing, and "
-            "positions over padding are connections."
-        )
-    return (
-        f"Time axis: {time_axis}. Connections over padding: {options.padding}. "
-        f"Batch normalisation behind linear layers: {options.normalization}."
-    )

@@ -1,9 +1,9 @@
-"""Tables as text, HTML and rich objects, from plain cells and records."""
+"""Tables as text, HTML and rich objects, from plain cells."""
 
 import html
 import importlib
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = ["html_table", "number", "rich_table", "text_table", "yes_no"]
@@ -78,30 +78,53 @@ def _lines(cells: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:
     return lines
 
 
-def html_table(records: Sequence[Mapping[str, Any]]) -> str:
-    """Return records as an HTML table, for notebooks."""
-    if not records:
-        return "<table></table>"
+def html_table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    caption: str = "",
+    notes: Sequence[str] = (),
+) -> str:
+    """Return a table for notebooks: the first column aligned to the left, others to the right.
 
-    def row(tag: str, cells: Sequence[Any]) -> str:
-        inner = "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells)
+    Parameters
+    ----------
+    headers : sequence of str
+        One per column.
+    rows : sequence of sequence of str
+        Cells. All text is escaped.
+    caption : str, optional
+        Text above the table.
+    notes : sequence of str, optional
+        Items of a list below the table.
+    """
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        sides = ["left", *["right"] * (len(cells) - 1)]
+        inner = "".join(
+            f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>'
+            for side, cell in zip(sides, cells, strict=True)
+        )
         return f"<tr>{inner}</tr>"
 
-    head = row("th", list(records[0]))
-    body = "".join(
-        row("td", ["" if value is None else value for value in record.values()])
-        for record in records
+    above = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    body = "".join(line("td", row) for row in rows)
+    below = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+    below = f"<ul>{below}</ul>" if below else ""
+    return (
+        f"<div><table>{above}<thead>{line('th', headers)}</thead>"
+        f"<tbody>{body}</tbody></table>{below}</div>"
     )
-    return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
 
 
-def rich_table(records: Sequence[Mapping[str, Any]]) -> Any:
-    """Return records as a table of ``rich``, for terminals (``kspike-energy[report]``)."""
-    table = importlib.import_module("rich.table").Table(*(records[0] if records else ()))
-    for record in records:
-        table.add_row(*("" if value is None else _short(value) for value in record.values()))
+def rich_table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()
+) -> Any:
+    """Return a table of ``rich`` with notes below it (``kspike-energy[report]``)."""
+    escape = importlib.import_module("rich.markup").escape
+    below = "\n".join(map(escape, notes))
+    table = importlib.import_module("rich.table").Table(
+        *headers, caption=below, caption_justify="left"
+    )
+    for row in rows:
+        table.add_row(*map(escape, row))
     return table
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

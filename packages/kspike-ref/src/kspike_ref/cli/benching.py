@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 from kspike_ref.cli import inputs, options
 from kspike_ref.cli.output import Table, show, waiting
 from kspike_ref.model import Model
+from kspike_ref.running.few_spikes import FewSpikesWarning
 from kspike_ref.running.threads import cores
 
 _STEPS = 20  # of a time axis of any length
@@ -40,7 +42,8 @@ def bench(
     start = time.perf_counter()
     model = inputs.open_model(model_file, threads)
     loading = time.perf_counter() - start
-    with waiting("measuring"):
+    with waiting("measuring"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FewSpikesWarning)  # the inputs mean nothing
         records = _measurements(model, batch_size, timesteps, seconds)
     steps = timesteps if inputs.has_time(model) else None
     result: dict[str, Any] = {

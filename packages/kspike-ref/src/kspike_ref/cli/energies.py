@@ -34,9 +34,7 @@ def energy(
     ] = None,
     devices: Annotated[
         list[str] | None,
-        typer.Option(
-            "--device", "-d", autocompletion=device_names, help="A device. Repeatable."
-        ),
+        typer.Option("--device", "-d", autocompletion=device_names, help="A device. Repeatable."),
     ] = None,
     timesteps: options.Timesteps = None,
     divide_by: options.DivideBy = None,
@@ -69,7 +67,7 @@ def energy(
         show({}, False, write(names, timesteps))
         return
     result = estimate.to_dict(names, timesteps)
-    comparison = estimate.compare(names, timesteps, baseline=names[0])
+    comparison = estimate.compare(names, timesteps)
     notes = [] if data else ["Spiking devices need firing rates: measure them with --data FILE."]
     if html is not None:
         notes.append(f"written to {html}")

@@ -94,9 +94,7 @@ def voltage(
     figure, axes = _figure(plot, len(recorded.voltages))
     for (name, values), axis in zip(recorded.voltages.items(), axes, strict=True):
         spikes = recorded.spikes[name][example]
-        plot.voltage(
-            values[example], spikes, dt=recorded.dt[name], units=units or [0], axes=axis
-        )
+        plot.voltage(values[example], spikes, dt=recorded.dt[name], units=units or [0], axes=axis)
         axis.set_title(name)
     _save(figure, output, list(recorded.voltages), as_json)
 

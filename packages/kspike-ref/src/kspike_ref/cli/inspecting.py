@@ -18,6 +18,7 @@ from kspike_ref.cli.output import Table, shape_text, show, waiting
 from kspike_ref.kernels import cache, folders
 from kspike_ref.layers.base import Layer
 from kspike_ref.model import Model
+from kspike_ref.running.graph import Node
 from kspike_ref.running.threads import cores
 
 _REQUIRED = ("kspike-ref", "numpy", "numba", "llvmlite")
@@ -62,9 +63,13 @@ def info(model_file: options.ModelFile, as_json: options.Json = False) -> None:
     }
     facts |= {f"output {name}": shape_text(shape) for name, shape in gives.items()}
     facts["runs step by step"] = _streams(model)
+    facts["weights"] = sum({id(w): w.size for one in model.layers for w in _arrays(one)}.values())
+    header = ("layer", "class", "output shape", "weights")
+    tables = [Table(header, [_row(node) for node in model.nodes])]
     rows = [(one["name"], one["dt"], one["tau"], one["seed"]) for one in layers if "dt" in one]
-    tables = [Table(("layer", "dt [s]", "tau [s]", "seed"), rows)] if rows else []
-    show(result, as_json, str(model), facts, *tables)
+    if rows:
+        tables.append(Table(("layer", "dt [s]", "tau [s]", "seed"), rows))
+    show(result, as_json, {"model": model.name, **facts}, *tables)
 
 
 def warm_up(
@@ -98,7 +103,7 @@ def doctor(as_json: options.Json = False) -> None:
     kernels = [path for one in readable for path in _compiled(one)]
     names = Counter(re.sub(r"-.*", "", path.name) for path in kernels)
     problems = []
-    if folder is None:
+    if folder is None and not kernels:
         problems.append(
             "kernels are compiled in every process, because no folder for them can be written, or "
             "other users can write to it: set NUMBA_CACHE_DIR to a folder of your own"
@@ -115,9 +120,9 @@ def doctor(as_json: options.Json = False) -> None:
         "problems": problems,
     }
     facts = {
-        "python": f"{result['python']}, {result['platform']}",
+        "python": f"{result['python']}, {platform.system()} {platform.machine()}",
         "cores": result["cores"],
-        "cache": result["cache"],
+        "cache": result["cache"] or ", ".join(f"{one} (read only)" for one in readable) or None,
         "compiled kernels": f"{len(kernels)}, {result['bytes'] / 1e6:.1f} MB",
     }
     versions = Table(("package", "version"), [*result["versions"].items()])
@@ -127,6 +132,18 @@ def doctor(as_json: options.Json = False) -> None:
     show(result, as_json, *parts, "\n".join(problems) or "no problems found")
     if problems:
         raise typer.Exit(1)
+
+
+def _row(node: Node) -> tuple[Any, ...]:
+    """Return the row of a node; the weights of a layer count where it is applied first."""
+    again = f" (use {node.node_index + 1})" if node.node_index else ""
+    count = 0 if again else sum(w.size for w in _arrays(node.layer))
+    shapes = ", ".join(map(shape_text, node.output_shapes))
+    return node.name + again, node.layer.class_name, shapes, count
+
+
+def _arrays(layer: Layer) -> list[Any]:
+    return list(layer.weights.values())
 
 
 def _dynamics(layer: Layer) -> dict[str, Any]:

@@ -110,14 +110,17 @@ def activity(
         "layers": records,
         "file": None if output is None else str(output),
     }
+    header = ["layer", "class", "shape", "mean", "unit", "nonzero", "largest"]
     rows = [
-        (
+        [
             r["layer"], r["class"], shape_text(r["shape"]), r["mean"], "Hz" if r["spiking"] else "",
-            None if r["nonzero"] is None else f"{r['nonzero']:.1%}", r["largest"], r["synops"],
-        )
+            None if r["nonzero"] is None else f"{r['nonzero']:.1%}", r["largest"],
+        ]
         for r in records
     ]  # fmt: skip
-    header = ("layer", "class", "shape", "mean", "unit", "nonzero", "largest", "synops")
+    if any(r["synops"] is not None for r in records):  # layers ran event by event
+        header.append("synops")
+        rows = [[*row, r["synops"]] for row, r in zip(rows, records, strict=True)]
     notes = [] if output is None else [f"written to {output}"]
     show(result, as_json, Table(header, rows), *notes)
 

@@ -35,10 +35,10 @@ def kernel(function: Callable[..., Any]) -> Any:
     return cache.attach(compiled)
 
 
-def compiled(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
-    """Return a loop's machine code for arguments of some types, which it then does not look at.
+def compiled(function: Any, *arguments: Any) -> Callable[..., Any]:
+    """Return a loop's machine code for arguments of some types, which it does not check.
 
-    Numba's dispatcher takes up to 0.3 µs to tell the types of the arguments of each call.
+    Numba's dispatcher takes up to 0.3 µs to find the types of the arguments of a call.
 
     Parameters
     ----------
@@ -47,13 +47,13 @@ def compiled(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any
     *arguments
         Arguments of the types that all calls will have.
     """
-    if not hasattr(function, "get_overload"):
-        return function
-    types = tuple(map(numba.typeof, arguments))
-    try:
-        found: Callable[..., Any] = function.get_overload(types)
-    except KeyError:
-        found = function.compile(types)
+    found: Callable[..., Any] = function
+    if hasattr(function, "get_overload"):
+        types = tuple(map(numba.typeof, arguments))
+        try:
+            found = function.get_overload(types)
+        except KeyError:
+            found = function.compile(types)
     return found
 
 

@@ -65,7 +65,7 @@ def write(name: str, values: Any, dtype: Any, shape: tuple[int, ...]) -> None:
 
 
 def floats(name: str, values: Any, axes: int) -> Any:
-    """Return the type of an array that holds float32 or float64 and has so many axes.
+    """Return the type of an array of float32 or float64 with a number of axes.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def integer(name: str, value: Any, least: int = 0) -> int:
 
 
 def geometry(values: Any) -> list[list[int]]:
-    """Return what a window looks like along three axes.
+    """Return the geometry of a window along three axes.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Convolution, its transpose, and pooling over 1 to 3 axes: loops and nothing else.
+"""Loops of convolution, its transpose, and pooling over 1 to 3 axes.
 
 Arrays are ``(batch, depth, height, width, channels)``; fewer axes have length 1 in front.
 ``geometry`` is 5 rows of 3: kernel size, stride, dilation, padding before, output size.
@@ -330,6 +330,6 @@ def _check(x: Array, geometry: Array) -> tuple[Any, list[int], int]:
 
 
 def _last(name: str, values: Array, axes: int) -> int:
-    """Return the length of the last axis of an array with so many."""
+    """Return the length of the last axis of an array with a number of axes."""
     checks.floats(name, values, axes)
     return int(values.shape[-1])

@@ -1,4 +1,4 @@
-"""The loops of event-driven layers: what is zero costs nothing but being looked at.
+"""The loops of event-driven layers: zeros cost no more than a look.
 
 Inputs of convolutions are flat, and were ``(batch, depth, height, width, channels)``; fewer
 axes have length 1 in front. A line is the positions along the width. ``geometry`` is the kernel
@@ -23,7 +23,7 @@ Range = tuple[int, int]
 
 @kernel
 def count_loop(x: Array) -> int:
-    """Return how many values of a flat array are not zero."""
+    """Return the number of nonzero values of a flat array."""
     return count_between(x, 0, x.size)
 
 
@@ -36,7 +36,7 @@ def count_call(x: Array) -> tuple[Any, ...]:
 
 @kernel
 def count_between(x: Array, first: int, last: int) -> int:
-    """Return how many values of a part of a flat array are not zero."""
+    """Return the number of nonzero values in a part of a flat array."""
     events, i = 0, first
     while i + RUN <= last:
         events += number_of_bits(nonzero_bits(x, i))
@@ -73,7 +73,7 @@ def count_reached_loop(
 def list_events(
     x: Array, at: int, positions: int, sizes: Any, starts: Array, index: Array, values: Array
 ) -> None:
-    """List what is not zero: which input of its line it is, and its value.
+    """List the values that are not zero, with their positions in the line.
 
     ``sizes`` are the channels of a position, how far positions are apart, and the inputs of a line.
     The events of position p are from ``starts[p]`` up to ``starts[p + 1]``.
@@ -123,7 +123,7 @@ def add_line(
     events: Any, starts: Array, line: Any, geometry: Array, matrix: Any, out: Array, place: Any,
     scratch: Array,
 ) -> int:  # fmt: skip
-    """Add the events of an input line to an output line; return how many met a tap.
+    """Add the events of an input line to an output line; return the number that met a tap.
 
     ``line`` is its first position, how many it has, their channels, and the matrix' first row for
     the taps that see it. ``matrix`` is an array, where a group's matrix begins in it, the matrix'
@@ -213,7 +213,7 @@ def convolve_events_loop(
 
 
 def count(x: Array) -> int:
-    """Return how many values of a flat array are not zero.
+    """Return the number of nonzero values of a flat array.
 
     Parameters
     ----------

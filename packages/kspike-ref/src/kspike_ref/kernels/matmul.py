@@ -1,4 +1,4 @@
-"""Matrix products whose bits do not depend on how many rows are multiplied at once.
+"""Matrix products whose bits do not depend on the number of rows.
 
 A streaming step multiplies one row where a batch multiplies thousands, and BLAS picks another
 order of additions for each. Here every element is ``bias + x₀·w₀ + x₁·w₁ + …``, in that order, each
@@ -119,7 +119,7 @@ def multiply_loop(a: Array, packed: Array, width: int, out: Array) -> None:
 def multiply_events_loop(
     a: Array, packed: Array, width: int, depth: int, out: Array, index: Array, values: Array
 ) -> int:
-    """Add ``a @ b`` to ``out`` without the terms where a is 0; return how many were not.
+    """Add ``a @ b`` to ``out`` without the terms where a is 0; return the number of others.
 
     ``index`` and ``values`` are room for the terms of a row.
     """
@@ -188,7 +188,7 @@ def multiply_events(a: Array, packed: Array, out: Array) -> int:
     Returns
     -------
     int
-        How many values of ``a`` are not 0.
+        The number of nonzero values of ``a``.
     """
     loop, *arguments = multiply_events_call(a, packed, out)
     return int(loop(*arguments))

@@ -36,11 +36,11 @@ def spike_loop(
     Where it ``rectifies``, negative rates are taken as 0.
     """
     first_row, last_row, first, last = region
-    moving = min(1, x.shape[1] - 1)
+    stride = min(1, x.shape[1] - 1)  # 0 if one step stands for all
     for row in range(first_row, last_row):
         v = voltage[row, first:last]
         for t in range(out.shape[1]):
-            rates = x[row, t * moving, first:last]
+            rates = x[row, t * stride, first:last]
             spikes = out[row, t, first:last]
             for i in range(v.size):
                 rate = max(rates[i], rates.dtype.type(0)) if rectifies else rates[i]
@@ -55,12 +55,12 @@ def spike_loop(
 def lowpass_loop(x: Array, decay: Array, region: Region, level: Array, out: Array) -> None:
     """Relax ``level`` towards ``x``; ``decay`` is exp(−dt/τ) of each unit."""
     first_row, last_row, first, last = region
-    moving = min(1, x.shape[1] - 1)
+    stride = min(1, x.shape[1] - 1)  # 0 if one step stands for all
     d = decay[first:last]
     for row in range(first_row, last_row):
         y = level[row, first:last]
         for t in range(out.shape[1]):
-            target = x[row, t * moving, first:last]
+            target = x[row, t * stride, first:last]
             filtered = out[row, t, first:last]
             for i in range(d.size):
                 u = np.float64(target[i])
@@ -80,7 +80,7 @@ def alpha_loop(
     product goes into one sum, so its bits do not depend on what the compiler fuses.
     """
     first_row, last_row, first, last = region
-    moving = min(1, x.shape[1] - 1)
+    stride = min(1, x.shape[1] - 1)  # 0 if one step stands for all
     e = decay[first:last]
     es = ramp[first:last]
     steps = out.shape[1]
@@ -92,8 +92,8 @@ def alpha_loop(
         p = state[row, 1, first:last]
         for t in range(0, 2 * pairs, 2):
             alpha_pair(
-                x[row, t * moving, first:last],
-                x[row, (t + 1) * moving, first:last],
+                x[row, t * stride, first:last],
+                x[row, (t + 1) * stride, first:last],
                 e,
                 es,
                 y,
@@ -102,7 +102,7 @@ def alpha_loop(
                 out[row, t + 1, first:last],
             )
         for t in range(2 * pairs, steps):
-            target = x[row, t * moving, first:last]
+            target = x[row, t * stride, first:last]
             filtered = out[row, t, first:last]
             for i in range(e.size):
                 v = np.float64(target[i])
@@ -117,12 +117,12 @@ def alpha_loop(
 @kernel
 def mean_loop(x: Array, steps: int, total: Array, count: Array, out: Array) -> None:
     """Fill ``out`` with the means so far, in the order of the steps."""
-    moving = min(1, x.shape[1] - 1)
+    stride = min(1, x.shape[1] - 1)  # 0 if one step stands for all
     for row in range(x.shape[0]):
         sums = total[row]
         for t in range(steps):
             for i in range(sums.size):
-                sums[i] += x[row, t * moving, i]
+                sums[i] += x[row, t * stride, i]
         count[row] += steps
         for i in range(sums.size):
             out[row, i] = sums[i] / count[row]

@@ -27,9 +27,15 @@ def check_masks(masks: Sequence[int | None], query: Any) -> bool:
     return is_masked
 
 
+def masks_heads(attention_mask: Any, rank: int) -> bool:
+    """Return whether a mask, or its shape, has an axis for the heads, as scores of a rank do."""
+    shape = getattr(attention_mask, "shape", attention_mask)
+    return isinstance(shape, tuple) and len(shape) == rank
+
+
 def check_mask_shapes(
     name: str, masks: Mapping[str, Any], wanted: Sequence[Any], scores: Any
-) -> bool:
+) -> None:
     """Refuse masks that do not fit; NumPy would take the batch of one for another axis.
 
     Parameters
@@ -42,26 +48,18 @@ def check_mask_shapes(
         The shapes of `MASKS`.
     scores : tuple
         The shape of the scores of all heads, which ``attention_mask`` may have as well.
-
-    Returns
-    -------
-    bool
-        Whether there is a mask of its own for each head.
     """
     shapes = dict(zip(MASKS, wanted, strict=True))
-    mask = masks.get("attention_mask")
-    shape = mask.shape if isinstance(mask, np.ndarray) else mask
-    masks_heads = isinstance(shape, tuple) and len(shape) == len(scores)
-    if masks_heads:
+    is_for_heads = masks_heads(masks.get("attention_mask"), len(scores))
+    if is_for_heads:
         shapes["attention_mask"] = scores
     for key, mask in masks.items():
         if not _fits(mask, shapes[key]):
             raise ArchiveError(
                 f"layer {name!r} needs {key} of {shapes[key]}. Received: {mask!r:.80}"
             )
-    if masks_heads and len(masks) > 1:
+    if is_for_heads and len(masks) > 1:
         raise UnsupportedUseError("an attention_mask per head together with another mask")
-    return masks_heads
 
 
 def _fits(mask: Any, wanted: tuple[Any, ...]) -> bool:

@@ -17,65 +17,73 @@ from kspike_ref.saved.archive import ArchiveError, Weights
 
 
 class Layer(Configured):
-    """A layer of a trained model: its configuration, its weights, and what it computes.
+    """A layer of a trained model: its configuration, its weights, and its computation.
 
-    Subclass it and give it to `register_layer` to load models with layers of your own.
+    Subclass it and register the class with `register_layer` to load models with your own layers.
+    Methods that take shapes infer from them alone: only `setup`, `load` and `prepare` change a
+    layer.
 
     Parameters
     ----------
     name : str
-        The name it has in the model.
+        The layer's name in the model.
     class_name : str
         The name of its class in Keras.
     config : dict
-        What its ``get_config`` returned in Keras.
+        The result of its ``get_config`` in Keras.
 
     Attributes
     ----------
     weights : dict of str to ndarray
-        What `weight_shapes` asks for; filled when the model is loaded.
+        The arrays that `weight_shapes` asks for, filled when the model is loaded.
     key : str
-        What it was saved as: ``"Dense"``, ``"ops:Add"``, ``"custom:package>Class"``.
+        The name it was saved under: ``"Dense"``, ``"ops:Add"``, ``"custom:package>Class"``.
     is_shared : bool
         Whether several layers, or the model and a layer, hold it. Keras saves its weights once.
     pointwise_from : int
-        The smallest number of axes an input needs for axis 1 to be one along which the layer treats
-        each position alone and alike (so that time may be there). 0 says that it never does.
+        The smallest number of axes of an input whose positions along axis 1 the layer treats
+        independently and in the same way, so that axis 1 may be time. 0 means never.
     makes_mask, passes_mask, uses_mask : bool
-        Whether it tells later layers which steps to leave out (then it has a `mask`), whether it
-        passes on what earlier ones told (Keras' ``supports_masking``), and whether it listens:
-        whether its ``call`` takes ``mask``, in the structure of its first argument.
+        Whether the layer makes a mask of steps for later layers (see `mask`), passes on the mask of
+        its input (Keras' ``supports_masking``), and applies one: its ``call`` then takes ``mask``,
+        in the structure of its first argument.
     masked_outputs : int
-        How many of its outputs carry its mask, the first ones.
+        The number of outputs that carry its mask, counted from the first.
     keras_arguments : tuple of str
-        What Keras calls the arguments after the inputs, which a model may give by position.
+        Keras' names of the arguments after the inputs, which a model may pass by position.
     keeps_zeros : bool
-        Whether zeros stay zeros, so that spikes that come in are mostly zero when they go out.
+        Whether zeros stay zeros, so that spikes remain sparse.
     ignores_training : bool
-        Whether a call that was saved with ``training=True`` means nothing.
+        Whether a call that was saved with ``training=True`` computes the same.
     argument_names : tuple of str
-        What Keras calls the first arguments of ``call``, by which a model may give them.
+        Keras' names of the first arguments of ``call``, which a model may pass by name.
     takes_all_masks : bool
         Whether ``call`` takes the masks of all arguments, as a tuple, instead of the first one's.
+        `mask_axes` then takes the other keywords of the call, too.
+    mixing_options : tuple of str
+        The keywords of ``call`` with which positions of axis 1 depend on each other.
     takes_tally : bool
-        Whether ``call`` takes ``tally``, a `Tally`, and adds the operations that it performs.
+        Whether ``call`` takes ``tally``, a `Tally` to which it adds its operations.
     broadcasts : bool
         Whether it computes element by element, so that one step of an input may stand for all.
+    weighs_constants : bool
+        Whether `multiply_adds` and `temporaries` get the shapes of constant arguments, too.
     drops_masks : bool
-        Whether layers that run later find no masks at its inputs, as after `MultiHeadAttention`.
+        Whether later layers find no masks on its inputs, as after `MultiHeadAttention`.
     joins_batch : bool
-        Whether the shape of its output depends on all examples of a batch, which then run at once.
+        Whether the shape of its output depends on all examples, which then run in one block.
     kinds : str
         The kinds of values that its inputs may hold, as NumPy's letters: ``"b"`` for bools,
-        ``"iu"`` for integers, ``"f"`` for floats, ``"O"`` for strings, which come as objects, each
-        the bytes of a text in UTF-8. A model raises `TypeError` for others.
+        ``"iu"`` for integers, ``"f"`` for floats, ``"O"`` for strings, which are objects that hold
+        the text in UTF-8. A model raises `TypeError` for others.
     refused : tuple of str
-        Types that it does not take beside.
+        Further types that it refuses.
     casts : str
-        The kinds that it gets as floats of its own type, `dtype`. Floats in Keras' layers; integers
-        as well where ``call`` computes with real numbers. ``keras.ops`` get what there is.
+        The kinds that are cast to its own type, `dtype`, before ``call``: floats in Keras' layers,
+        and integers where ``call`` computes with real numbers. ``keras.ops`` take inputs as they
+        are.
     truncates : bool
-        Whether the dtype policy is of integers or bools, so that floats are refused.
+        Whether its dtype policy names integers or bools, so that floats are refused.
     """
 
     pointwise_from: ClassVar[int] = 0
@@ -88,8 +96,10 @@ class Layer(Configured):
     ignores_training: ClassVar[bool] = False
     argument_names: ClassVar[tuple[str, ...]] = ("inputs",)
     takes_all_masks: ClassVar[bool] = False
+    mixing_options: ClassVar[tuple[str, ...]] = ()
     takes_tally: bool = False
     broadcasts: ClassVar[bool] = False
+    weighs_constants: ClassVar[bool] = False
     drops_masks: ClassVar[bool] = False
     joins_batch: bool = False
     kinds: str = "biuf"
@@ -106,32 +116,32 @@ class Layer(Configured):
 
     @classmethod
     def variant(cls, config: Mapping[str, Any]) -> type[Layer]:
-        """Return the class of a layer with this configuration: another one where it is special."""
+        """Return the class for a configuration: this one, or that of a special case."""
         return cls
 
     def setup(self) -> None:
-        """Read the configuration; called once, before shapes are known."""
+        """Read the configuration. Called once, before shapes are known."""
 
     def weight_shapes(self, *shapes: Any) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each weight, in the order in which Keras creates them.
+        """Return the shapes of the weights, in the order in which Keras creates them.
 
         Parameters
         ----------
         *shapes : tuple of int or None
-            The shapes of the inputs, with the batch axis, as `output_shape` gets them.
+            The shapes of the inputs, with the batch axis.
 
         Returns
         -------
         dict of str to tuple of int
-            The names under which they appear in `weights`.
+            A shape for every name in `weights`.
         """
         return {}
 
     def parts(self, *shapes: Any) -> list[tuple[str, Layer, tuple[Any, ...]]]:
-        """Return the layers within: where Keras saves them, the layer, its input shapes.
+        """Return the layers within this one.
 
         Their weights are loaded with those of this layer, and appear in its `weights` under
-        ``"place/name"``. Make the layers in `setup`, and call them in `call`.
+        ``"place/name"``. Create the layers in `setup`, and call them in `call`.
 
         Parameters
         ----------
@@ -141,59 +151,59 @@ class Layer(Configured):
         Returns
         -------
         list of tuple
-            For each: its group within this layer's, as ``h5ls -r model.weights.h5`` shows it, such
-            as ``"layer/cell"``; the layer; and a tuple of the shapes of its inputs.
+            The place, which is the HDF5 group within this layer's, such as ``"layer/cell"`` (see
+            ``h5ls -r model.weights.h5``); the layer; and the shapes of its inputs.
         """
         return []
 
     def output_shape(self, *shapes: Any) -> Any:
-        """Return the shape of the output, or a list of shapes if there are several outputs."""
+        """Return the shape of the output, or a list of shapes for several outputs."""
         if not shapes or not isinstance(shapes[0], tuple):
             raise ArchiveError(f"layer {self.name!r} takes one tensor. Received: {shapes!r:.200}")
         return shapes[0]
 
     def prepare(self) -> None:
-        """Compute what depends on the weights alone; called once they are there."""
+        """Compute values that depend on the weights alone. Called once the weights are loaded."""
 
     def call(self, *inputs: Any, **options: Any) -> Any:
-        """Return the output for input arrays, which it must not change."""
+        """Return the output for input arrays, which must not be changed."""
         raise NotImplementedError(f"{type(self).__name__} has no call")
 
     def bind(self, binder: Binder, *inputs: Any) -> Array | None:
-        """Record the calls that do what ``call`` does, and return the memory of the output.
+        """Record the calls that compute the output, and return its memory.
 
-        A plan then runs them for all inputs of this kind, without coming back to the layer.
+        A plan then runs these calls for all inputs of this kind, instead of ``call``.
 
         Parameters
         ----------
         binder : Binder
             Takes the calls and lends memory.
         *inputs : ndarray, or list of ndarray
-            Arrays of the types, shapes and memory layout that all inputs will have; read-only.
+            Read-only arrays with the types, shapes and memory layout of all later inputs.
 
         Returns
         -------
         ndarray or None
-            The output; None if nothing was recorded, and ``call`` is to be used.
+            The output, or None if nothing was recorded and ``call`` must be used.
         """
         return None
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Let a class with a ``call`` of its own not inherit calls that were bound for another."""
+        """Keep a class that overrides ``call`` from inheriting a ``bind`` for another ``call``."""
         super().__init_subclass__(**options)
         own = vars(cls)
         if "call" in own and "bind" not in own:
             cls.bind = Layer.bind  # type: ignore[method-assign]
 
     def call_step(self, *inputs: Any, **keywords: Any) -> Any:
-        """Return the output for one time step: axis 1 has the length 1, whatever the model says.
+        """Return the output for one time step: axis 1 has length 1, whatever the model says.
 
-        It is asked only of layers that treat each position of axis 1 alone and alike.
+        Called only for layers that are `pointwise`.
         """
         return self.call(*inputs, **keywords)
 
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
-        """Return the output for inputs of any type: what a model calls."""
+        """Return the output for inputs of any type, as a model needs it."""
         if self.takes_tally:
             keywords.setdefault("tally", Tally())
         if len(inputs) == 1:
@@ -201,22 +211,12 @@ class Layer(Configured):
         return self.call(*self.received(inputs), **keywords)
 
     def received(self, values: Any) -> Any:
-        """Return inputs, nested or not, in the types in which ``call`` gets them.
-
-        Parameters
-        ----------
-        values : ndarray, or list or tuple
-            What comes from other layers. What is no array stays what it is.
-
-        Returns
-        -------
-        ndarray, list or tuple
-            The same, with arrays of the kinds in `casts` as `dtype`.
+        """Return inputs, nested or not, with arrays of the kinds in `casts` cast to `dtype`.
 
         Raises
         ------
         TypeError
-            If the layer does not take a type; the same types fail in Keras, on TensorFlow.
+            If the layer does not take a type; the same types fail in Keras on TensorFlow.
         """
         if isinstance(values, np.ndarray):
             if self.truncates and values.dtype.kind == "f":
@@ -231,85 +231,85 @@ class Layer(Configured):
         return values
 
     def check_type(self, dtype: dtypes.DType) -> None:
-        """Refuse a type that Keras' layer or operation does not compute with either."""
+        """Refuse a type that fails in Keras, too."""
         if dtype.kind in self.kinds and dtype.name not in self.refused:
             return
         without = self.refused if dtype.name in self.refused else ()
         self.refuse(dtype, described(self.kinds, without))
 
     def refuse(self, dtype: dtypes.DType, wanted: str) -> NoReturn:
-        """Raise the error that says which types the layer takes."""
+        """Raise an error that says which types the layer takes."""
         raise TypeError(
             f"layer {self.name!r} ({self.class_name}) takes {wanted}, as in Keras on TensorFlow. "
             f"Received: dtype={dtype}. Cast the input, for example with keras.ops.cast"
         )
 
     def pointwise(self, *shapes: Any) -> bool:
-        """Return whether each position of axis 1 is treated alone and alike."""
+        """Return whether positions of axis 1 are treated independently and in the same way."""
         axes = [len(shape) for shape in shapes if isinstance(shape, tuple)]
         return 0 < self.pointwise_from <= min(axes, default=0)
 
     def streams(self, *shapes: Any) -> bool:
-        """Return whether it can run one time step at a time, given inputs with a time axis."""
+        """Return whether it can run one time step at a time, from inputs with a time axis."""
         return self.pointwise(*shapes)
 
     def timed(self) -> tuple[list[int], list[int]]:
-        """Return which inputs and which outputs have a time axis by definition."""
+        """Return the numbers of the inputs and of the outputs that always have a time axis."""
         return [], []
 
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
-        """Return how many axes the mask of the output has.
+        """Return the number of axes of the output's mask.
 
         Parameters
         ----------
         given : tuple
-            The number of axes of the mask of each argument, None where there is none.
+            The number of axes of every argument's mask; None for an argument without one.
         *shapes : tuple
             The shapes of the arguments.
 
         Returns
         -------
         int or None
-            None if there is no mask.
+            None if the output carries no mask.
 
         Raises
         ------
         UnsupportedUseError
-            If a mask came that the layer would use and cannot.
+            If the layer uses masks, but not one like this.
         """
         if self.makes_mask:
             return len(shapes[0]) - 1
         return given[0] if self.passes_mask else None
 
     def mask(self, given: Any, *inputs: Any) -> Any:
-        """Return the mask of the output: an array of bools, False where a step does not count.
+        """Return the mask of the output: an array of bools, False at steps to leave out.
 
         Parameters
         ----------
         given : tuple
-            The mask of each argument, None where there is none.
+            The mask of every argument; None for an argument without one.
         *inputs : ndarray
             The arguments.
         """
         return given[0]
 
     def hears(self, count: int) -> bool:
-        """Return whether it listens to a mask when ``count`` of its arguments hold tensors.
+        """Return whether it applies a mask when ``count`` of its arguments hold tensors.
 
-        Keras (3.15) gives a mask to a layer that is called with one: a recurrent layer with an
-        initial state from the model does not get it.
+        Keras (3.15) passes a mask on only to a layer that is called with one tensor: a recurrent
+        layer whose initial state comes from the model gets none.
         """
         return self.uses_mask and count == 1
 
     def multiply_adds(self, given: list[Any], made: list[Any]) -> int | None:
-        """Return how many a run takes, given the shapes of inputs and outputs.
+        """Return the multiply-adds of a run, from the shapes of inputs and outputs.
 
-        None leaves the estimate to the number of weights, each used at each position.
+        None leaves the estimate to the number of weights, all of which are used at every position.
         """
         return None
 
     def temporaries(self, given: list[Any], made: list[Any]) -> int:
-        """Return how many elements a run makes on the way, beside some of the outputs' size."""
+        """Return the elements of arrays that a run creates beside some of the outputs' size."""
         return 0
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:
@@ -320,14 +320,14 @@ class Layer(Configured):
         store : Weights
             The archive.
         path : str
-            Where Keras saved this layer.
+            The place of this layer in the archive.
         *shapes : tuple
             The shapes of its inputs.
 
         Raises
         ------
         ArchiveError
-            If they are not those that the configuration needs.
+            If the weights do not fit the configuration.
         """
         wanted = self.weight_shapes(*shapes)
         for name, values in store.of_layer(path, wanted, self.name).items():
@@ -338,7 +338,7 @@ class Layer(Configured):
         self.prepare()
 
     def check_again(self, *shapes: Any) -> None:
-        """Refuse inputs of a further application for which the loaded weights do not fit."""
+        """Refuse inputs of a further application that the loaded weights do not fit."""
         held = {name: self.weights[name].shape for name in self.weight_shapes(*shapes)}
         wanted = self.weight_shapes(*shapes)
         if held != wanted:

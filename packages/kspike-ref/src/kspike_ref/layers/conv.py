@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.kernels import convolve, matmul
+from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.activation import activation, bind_activation, keeps_shape
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.dense import activation_parts
@@ -22,11 +23,10 @@ from kspike_ref.layers.window import Window, lengths
 from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
-from kspike_ref.signals import frozen
 
 
 class ConvLayer(Layer):
-    """What all convolutions share."""
+    """The base class of convolutions."""
 
     kinds = "f"
     takes_tally = True
@@ -83,7 +83,7 @@ class ConvLayer(Layer):
 
     @property
     def start(self) -> Any:
-        """What sums begin with: the bias, if there is one."""
+        """The initial value of sums: the bias, if there is one."""
         return self.weights["bias"] if self.use_bias else 0
 
     def finished(self, out: Array, extents: Any) -> Array:
@@ -231,7 +231,7 @@ class SeparableConv(DepthwiseConv):
         } | ({"bias": (filters,)} if self.use_bias else {})
 
     def temporaries(self, given: list[Any], made: list[Any]) -> int:
-        """Return the size of what is between the two, and of a copy with zeros in all of it."""
+        """Return the size of the intermediate result, and of its copy with zeros around."""
         channels = math.prod(self.weights["pointwise_kernel"].shape[:-1])
         spatial: Any = self.window.spatial(made[0])
         return 2 * made[0][0] * math.prod(spatial) * channels
@@ -253,7 +253,7 @@ class SeparableConv(DepthwiseConv):
 
 @known("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
 class ConvTranspose(ConvLayer):
-    """What a convolution's gradient does: each input is spread over a window of outputs."""
+    """The gradient of a convolution: every input is spread over a window of outputs."""
 
     def setup(self) -> None:
         super().setup()
@@ -272,7 +272,7 @@ class ConvTranspose(ConvLayer):
         return {"kernel": kernel} | ({"bias": (filters,)} if self.use_bias else {})
 
     def _place(self, i: int, length: int) -> tuple[int, int]:
-        """Return how many outputs there are, and how many are cut off in front."""
+        """Return the number of outputs, and the number cut off in front."""
         window, extra = self.window, self.output_padding[i]
         reach = (window.size[i] - 1) * window.dilation[i] + 1
         stride = window.stride[i]

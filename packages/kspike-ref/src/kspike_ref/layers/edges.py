@@ -12,7 +12,7 @@ from kspike_ref.saved.archive import ArchiveError
 
 
 class _Edges(Layer):
-    """What padding and cropping share: so much before and after each spatial axis."""
+    """The base class of padding and cropping: widths before and after every spatial axis."""
 
     option = ""
 

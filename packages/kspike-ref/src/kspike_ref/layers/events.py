@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from kspike_ref.kernels import events as loops
 from kspike_ref.kernels.matmul import panel_width
+from kspike_ref.kernels.memory import frozen
 from kspike_ref.running import threads as _threads
-from kspike_ref.signals import Floats, frozen
+from kspike_ref.signals import Floats
 
 Indices = NDArray[np.intp]
 
@@ -35,7 +36,7 @@ _TERM = 50.0  # to add one of them
 
 @dataclass(frozen=True)
 class Activity:
-    """How active an input is, and what it makes a layer do.
+    """The activity of an input, and the path that a layer takes for it.
 
     Attributes
     ----------
@@ -161,7 +162,7 @@ class EventConvolution:
 
 
 def _reach(geometry: Indices, spatial: tuple[int, ...]) -> Any:
-    """Return for each axis how many taps see each position."""
+    """Return, for every axis, the number of taps that see each position."""
     return _cached_reach(tuple(geometry.reshape(-1).tolist()), tuple(spatial))
 
 

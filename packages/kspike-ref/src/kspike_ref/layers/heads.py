@@ -26,6 +26,7 @@ from kspike_ref.layers.attention_masks import (
     check_mask_shapes,
     check_masks,
     masked_softmax,
+    masks_heads,
 )
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError
@@ -43,6 +44,7 @@ class HeadsLayer(Layer):
     uses_mask = True
     casts = "biuf"
     takes_all_masks = True
+    mixing_options = ("use_causal_mask", *MASKS)
     takes_tally = True
     argument_names = ("query", "value", "key")
     keras_arguments = (
@@ -60,8 +62,6 @@ class HeadsLayer(Layer):
         window = self.config.get("sliding_window")
         self.window = None if window is None else self.integer("sliding_window")
         self.drops = self.number("dropout", 0.0) > 0
-        self.is_plain = True  # never called with masks, or causally
-        self.masks_heads = False  # in the last application that was looked at
         if 0 in (self.heads, self.key_heads, self.key_dim, self.value_dim):
             raise ArchiveError(
                 f"layer {self.name!r} must have positive numbers of heads and dimensions. "
@@ -168,10 +168,8 @@ class HeadsLayer(Layer):
         alone, seen = self._sides(query, value)
         scores = (query[0], *alone, self.heads, *seen)
         masks = {name: options[name] for name in MASKS if options.get(name) is not None}
-        if masks or options.get("use_causal_mask"):
-            self.is_plain = False
         wanted = (query[:-1], value[:-1], value[:-1], (query[0], *alone, *seen))
-        self.masks_heads = check_mask_shapes(self.name, masks, wanted, scores)
+        check_mask_shapes(self.name, masks, wanted, scores)
         for name, shape in (("query", query), ("value", value), ("key", key)):
             kernel = self.weights.get(f"{name}/kernel")
             if kernel is not None and len(kernel) != shape[-1]:
@@ -179,18 +177,18 @@ class HeadsLayer(Layer):
         y = (*query[:-1], *self.projected_shape(query))
         return [y, scores] if options.get("return_attention_scores") else y
 
-    def mask_axes(self, given: Any, *shapes: Any) -> int | None:
+    def mask_axes(self, given: Any, *shapes: Any, **options: Any) -> int | None:
         is_masked = check_masks(given, shapes[0])
-        if is_masked and self.masks_heads:
+        rank = len(shapes[0]) + len(self.attended(len(shapes[0])))  # of scores
+        if is_masked and masks_heads(options.get("attention_mask"), rank):
             raise UnsupportedUseError("an attention_mask per head together with another mask")
-        self.is_plain = self.is_plain and not is_masked
         axes: int | None = given[0]
         return axes
 
     def pointwise(self, *shapes: Any) -> bool:
         rank = len(shapes[0])
         alone = rank > 3 and 1 not in self.attended(rank)
-        return self.is_plain and self.window is None and alone
+        return self.window is None and alone
 
     def _scored(self, query: Any, value: Any) -> int:
         """Return the number of scores."""

@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (what the methods do is documented in base.Layer)
-"""Places of integers and strings in a vocabulary, from the configuration or a file of its own."""
+"""Indices of integers and strings in a vocabulary, from the configuration or a file."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from kspike_ref.saved.archive import ArchiveError
     "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D",
 )  # fmt: skip
 class Identity(Pointwise):
-    """What acts in training only."""
+    """A layer that acts in training only."""
 
     keeps_zeros = True
 

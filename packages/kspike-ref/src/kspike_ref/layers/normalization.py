@@ -12,7 +12,7 @@ from kspike_ref.layers.base import Layer
 from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError, check_mask, mixing
 from kspike_ref.layers.registry import known
 from kspike_ref.running.binder import Binder
-from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.archive import ArchiveError, Weights
 
 
 def axes_of(config: dict[str, Any], rank: int, default: Any = -1) -> tuple[int, ...]:
@@ -45,7 +45,6 @@ class BatchNormalization(Layer):
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         (axis,) = axes_of(self.config, len(shape))
-        self.rank, self.axis = len(shape), axis
         names = [
             n for n, key in (("gamma", "scale"), ("beta", "center")) if self.boolean(key, True)
         ]
@@ -59,6 +58,10 @@ class BatchNormalization(Layer):
         check_mask(given[0], len(shapes[0]) - 1)
         return super().mask_axes(given, *shapes)
 
+    def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        self.rank = len(shapes[0])
+        super().load(store, path, *shapes)
+
     def prepare(self) -> None:
         weights = {name: w.astype(np.float64) for name, w in self.weights.items()}
         variance = weights["moving_variance"] + self.epsilon
@@ -67,7 +70,8 @@ class BatchNormalization(Layer):
         scale = weights.get("gamma", 1.0) / np.sqrt(variance)
         shift = weights.get("beta", 0.0) - weights["moving_mean"] * scale
         shape = [1] * self.rank
-        shape[self.axis] = -1
+        (axis,) = axes_of(self.config, self.rank)
+        shape[axis] = -1
         self.scale = scale.astype(self.dtype).reshape(shape)
         self.shift = shift.astype(self.dtype).reshape(shape)
 

@@ -11,13 +11,13 @@ import numpy as np
 from kspike_ref import dtypes
 from kspike_ref.kernels import convolve
 from kspike_ref.kernels import time as loops
+from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.errors import Array, Shape, State, check_mask
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.stateful import StatefulLayer
 from kspike_ref.layers.window import Window
 from kspike_ref.running.binder import Binder
-from kspike_ref.signals import frozen
 
 
 @known(
@@ -77,7 +77,7 @@ class Pooling(Layer):
 
 
 def _largest_integers(x: Array, geometry: Array, out: Array) -> None:
-    """Fill ``out`` with the maximum of what is inside each window, in integers of any size."""
+    """Fill ``out`` with the maxima of windows, for integers of any size."""
     size, stride, _, pad, extent = (tuple(row.tolist()) for row in geometry)
     least = np.iinfo(x.dtype).min
     reach = [(n - 1) * s + k for n, s, k in zip(extent, stride, size, strict=True)]
@@ -153,7 +153,7 @@ class GlobalPooling1D(StatefulLayer):
 
 @known("GlobalAveragePooling1D")
 class GlobalAveragePooling1D(GlobalPooling1D):
-    """The mean over time: over the steps that count, where there is a mask."""
+    """The mean over time, or over the steps of a mask."""
 
     uses_mask = True
     keras_arguments = ("mask",)

@@ -8,11 +8,11 @@ import numpy as np
 
 from kspike_ref.kernels import compiled, matmul
 from kspike_ref.kernels import events as loops
+from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.errors import Array
 from kspike_ref.layers.events import dense_limit
 from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import EVENTS, OPERATIONS, PRODUCTS, SPIKING, SYNOPS, Tally
-from kspike_ref.signals import frozen
 
 
 class Product:

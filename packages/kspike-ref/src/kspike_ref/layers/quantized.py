@@ -19,7 +19,7 @@ from kspike_ref.saved.archive import ArchiveError, Weights
 
 
 def mode_of(config: Mapping[str, Any]) -> str | None:
-    """Return how a layer's weights are quantised, None if they are not.
+    """Return the quantisation mode of a layer's weights, None if there is none.
 
     Keras says it in the dtype policy; a layer that cannot be quantised so keeps a plain one, even
     where its configuration has a ``quantization_config``.
@@ -32,7 +32,7 @@ def mode_of(config: Mapping[str, Any]) -> str | None:
 
 
 def refuse_quantized(config: Mapping[str, Any], known: str | None = None) -> None:
-    """Refuse quantised layers, but for one mode; int8 mostly has classes of its own.
+    """Refuse quantised layers, except for one mode; int8 mostly has separate classes.
 
     LoRA is no obstacle: Keras saves the merged kernel.
     """
@@ -124,7 +124,7 @@ class WholeProduct:
 
 
 class Int8Layer(Layer):
-    """What layers with weights of 8 bits share: integers, and a scale for each column or row."""
+    """The base class of layers with 8-bit weights: integers, and a scale per column or row."""
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:
         super().load(store, path, *shapes)

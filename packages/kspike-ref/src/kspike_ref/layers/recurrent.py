@@ -48,7 +48,7 @@ class RNN(StatefulLayer):
             kind = {"module": "keras.layers", "class_name": f"{self.class_name}Cell"}
             cell = create({**kind, "config": inner}, self.name)
         if not isinstance(cell, Cell):
-            raise ArchiveError(f"a cell is needed. Received: {cell.class_name}")
+            raise ArchiveError(f"cell must be a recurrent cell. Received: {cell.class_name}")
         self.cell = cell
 
     def _step_shape(self, shape: Shape) -> Shape:
@@ -229,20 +229,21 @@ class Bidirectional(Layer):
             raise ArchiveError(
                 f"merge_mode must be concat, sum, mul, ave or None. Received: {self.mode!r}"
             )
-
+        self.masked_outputs = 1 if self.mode else 2
         pair = self.forward, self.backward
         if pair[0].backwards == pair[1].backwards or any(
             getattr(pair[0], name) != getattr(pair[1], name)
             for name in ("returns_sequences", "returns_state")
         ):
             raise ArchiveError(
-                "backward_layer must go the other way and return what the forward layer does"
+                "backward_layer must run in the other direction, and its return_sequences and "
+                "return_state must be those of the forward layer"
             )
 
     def _recurrent(self, config: Any) -> RNN:
         layer = create(config, self.name)
         if not isinstance(layer, RNN):
-            raise ArchiveError(f"a recurrent layer is needed. Received: {layer.class_name}")
+            raise ArchiveError(f"layer must be a recurrent layer. Received: {layer.class_name}")
         if layer.time_major:
             raise UnsupportedUseError(f"{self.name}: Bidirectional with time_major=True")
         return layer
@@ -278,12 +279,11 @@ class Bidirectional(Layer):
         if self.forward.cell.state_count != self.backward.cell.state_count and (
             len(shapes) > 1 or initial_state is not None
         ):
-            raise ArchiveError(f"layer {self.name!r} takes no states for two kinds of cells")
+            raise ArchiveError(f"layer {self.name!r} cannot take states for cells of two kinds")
         return outputs[0] if len(outputs) == 1 else outputs
 
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
         check_mask(given[0], 2)
-        self.masked_outputs = 1 if self.mode else 2
         return given[0] if self.forward.returns_sequences else None
 
     def call(self, x: Array, initial_state: Any = None, mask: Any = None, *, tally: Tally) -> Any:

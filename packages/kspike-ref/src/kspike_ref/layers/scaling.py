@@ -13,7 +13,7 @@ from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.layers.merge import broadcast
 from kspike_ref.layers.normalization import axes_of
 from kspike_ref.layers.registry import known
-from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.archive import ArchiveError, Weights
 from kspike_ref.saved.limits import budget
 
 
@@ -25,15 +25,13 @@ class Normalization(Layer):
 
     def setup(self) -> None:
         self.inverts = self.boolean("invert", False)
+        self.kept: tuple[Any, ...] | None = None  # lengths of axes with numbers of their own, or 1
 
     def _axes(self, rank: int) -> tuple[int, ...]:
         return () if self.config.get("axis", -1) is None else axes_of(self.config, rank)
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
-        axes = self._axes(len(shape))
-        size: Any = tuple(shape[axis] for axis in axes)
-        self.kept: Any = [n if i in axes else 1 for i, n in enumerate(shape)]
-        self.axes = axes
+        size: Any = tuple(shape[axis] for axis in self._axes(len(shape)))
         given = self.config.get("mean") is not None
         return {} if given else {"mean": size, "variance": size, "count": ()}
 
@@ -41,11 +39,18 @@ class Normalization(Layer):
         return len(shape) > 2 and 1 not in self._axes(len(shape))
 
     def output_shape(self, shape: Shape) -> Shape:
-        if hasattr(self, "kept") and len(shape) != len(self.kept):
+        if self.kept is not None and len(shape) != len(self.kept):
             raise ArchiveError(f"layer {self.name!r} was built for {len(self.kept)} axes")
         return super().output_shape(shape)
 
+    def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        (shape,) = shapes
+        axes = self._axes(len(shape))
+        self.kept = tuple(n if i in axes else 1 for i, n in enumerate(shape))
+        super().load(store, path, *shapes)
+
     def prepare(self) -> None:
+        assert self.kept is not None  # noqa: S101 (`load` has set it)
         if "mean" in self.weights:
             mean, variance = self.weights["mean"], self.weights["variance"]
         else:
@@ -53,19 +58,19 @@ class Normalization(Layer):
                 np.asarray(_value(self.config.get(key)), np.float64) for key in ("mean", "variance")
             )
             budget().make(2 * math.prod(self.kept) * self.dtype.itemsize, f"layer {self.name!r}")
-        mean, variance = self._spread(mean), self._spread(variance)
+        mean, variance = self._spread(mean, self.kept), self._spread(variance, self.kept)
         self.mean = mean.astype(self.dtype)
         # 1e-7 is Keras' backend.epsilon()
         self.deviation = np.maximum(np.sqrt(variance), 1e-7).astype(self.dtype)
         if not (np.isfinite(self.mean).all() and np.isfinite(self.deviation).all()):
-            raise ArchiveError(f"layer {self.name!r} has a mean or variance that is no number")
+            raise ArchiveError(f"layer {self.name!r} has a mean or variance that is not finite")
 
-    def _spread(self, values: Array) -> Array:
+    def _spread(self, values: Array, kept: tuple[Any, ...]) -> Array:
         """Align values with the kept axes, from the right."""
-        shape = [1] * len(self.kept)
+        axes, shape = self._axes(len(kept)), [1] * len(kept)
         for i in range(1, values.ndim + 1):
-            shape[self.axes[-i]] = values.shape[-i]
-        return np.broadcast_to(values.reshape(shape), self.kept)
+            shape[axes[-i]] = values.shape[-i]
+        return np.broadcast_to(values.reshape(shape), kept)
 
     def call(self, x: Array) -> Array:
         if self.inverts:

@@ -51,7 +51,7 @@ class StatefulLayer(Layer):
 
     @property
     def draws_states(self) -> bool:
-        """Whether `initial_state` returns other numbers each time."""
+        """Whether `initial_state` returns other numbers every time."""
         return False
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -61,21 +61,23 @@ class StatefulLayer(Layer):
             cls.bind_scan = StatefulLayer.bind_scan  # type: ignore[method-assign]
 
     def bind_scan(self, binder: Binder, x: Array, state: State) -> Array | None:
-        """Record the calls that do what ``scan`` does, as in `Layer.bind`.
+        """Record the calls that replace ``scan``, as in `Layer.bind`.
 
         Parameters
         ----------
         binder : Binder
-            Takes the calls and lends memory; its ``steps`` are those of an input with one step.
+            Takes the calls and lends memory; its ``steps`` says what an input of one step stands
+            for.
         x : ndarray
             ``(batch, time, …)``, as all inputs will be.
         state : tuple of ndarray
-            Float64, C-contiguous: the state before the steps, in which the calls leave that after.
+            Float64, C-contiguous: the state before the steps, which the calls replace by the state
+            after them.
 
         Returns
         -------
         ndarray or None
-            The output; None if nothing was recorded, and ``scan`` is to be used.
+            The output, or None if nothing was recorded and ``scan`` must be used.
         """
         return None
 

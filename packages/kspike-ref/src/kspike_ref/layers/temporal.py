@@ -24,7 +24,7 @@ from kspike_ref.layers.temporal_cells import (
 )
 from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import Tally
-from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.archive import ArchiveError, Weights
 from kspike_ref.spiking import on_grid
 
 _TIME = " ".join(TIME_KEYS)
@@ -50,13 +50,15 @@ class KerasSpikingLayer(StatefulLayer):
             raise ArchiveError(f"layer {self.name!r} needs known units. Received: {shape}")
         return (shape[1] if self.time_major else shape[0], *shape[2:])
 
+    def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        self.cell = self._cell(list(self._step_shape(shapes[0])[1:]))
+        self.cell.is_owned = True
+        super().load(store, path, *shapes)
+
     def parts(self, *shapes: Any) -> list[tuple[str, Layer, tuple[Any, ...]]]:
         step = self._step_shape(shapes[0])
-        self.cell = self._cell(list(step[1:]))
         # Keras saves an activation with weights of its own with the first that holds it: the layer
-        inner = self.cell.parts(step)
-        self.cell.is_owned = True
-        return [*inner, ("layer/cell", self.cell, (step,))]
+        return [*self.cell.carried(step), ("layer/cell", self.cell, (step,))]
 
     def output_shape(self, *shapes: Any, initial_state: Any = None, constants: Any = None) -> Any:
         shape = shapes[0]

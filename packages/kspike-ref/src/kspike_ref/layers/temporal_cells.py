@@ -11,6 +11,7 @@ import numpy as np
 
 from kspike_ref import activations
 from kspike_ref.kernels import time as loops
+from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.activation import activation, bind_activation, keeps_shape
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.cells import Cell
@@ -21,7 +22,6 @@ from kspike_ref.running import threads
 from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError, Weights
-from kspike_ref.signals import frozen
 from kspike_ref.spiking import SpikingDynamics, check_voltage, initial_voltage
 from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
 
@@ -40,7 +40,7 @@ def read_dt(value: Any) -> float:
     Returns
     -------
     float
-        Seconds, rounded to float32, as the layers do it in every precision.
+        Seconds.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def read_dt(value: Any) -> float:
         raise ArchiveError(
             f"dt must be positive and finite, from 1.2e-38 to 1e30 s. Received: {value!r}"
         )
-    return float(np.float32(seconds))
+    return float(seconds)
 
 
 class SpikingCell(Cell):
@@ -67,8 +67,17 @@ class SpikingCell(Cell):
 
     is_owned = False  # by a layer, which loads what the cell carries
 
+    def carried(self, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
+        """Return the layers that the cell carries, as `parts` does."""
+        return []
+
+    def parts(self, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
+        return [] if self.is_owned else self.carried(shape)
+
     def setup(self) -> None:
-        self.dt = read_dt(self.config.get("dt"))
+        seconds = read_dt(self.config.get("dt"))
+        # As in kspike_tf, so that a number and a float32 variable give the same outputs.
+        self.dt = seconds if self.dtype == np.float64 else float(np.float32(seconds))
         size = self.config.get("size", 1)
         self.size = tuple(size) if isinstance(size, list) else (size,)
         if not all(type(n) is int and n >= 0 for n in self.size):
@@ -134,8 +143,8 @@ class SpikingActivationCell(SpikingCell):
         self.seed = seed
         self.dynamics = SpikingDynamics(self.dt, self.dtype)
 
-    def parts(self, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
-        return [] if self.is_owned else activation_parts(self.function, shape)
+    def carried(self, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
+        return activation_parts(self.function, shape)
 
     def initial(self, batch: int, shape: Shape) -> list[Array]:
         if self.seed is None:

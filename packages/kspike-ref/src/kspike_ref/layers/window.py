@@ -53,7 +53,6 @@ class Window:
         if self.padding not in ("valid", "same", "causal"):
             raise ArchiveError(f"padding must be valid, same or causal. Received: {self.padding}")
         self.channels_first = config.get("data_format") == "channels_first"
-        self._known: Any = None, None  # the last lengths, and their geometry
 
     def spatial(self, shape: Shape) -> Shape:
         """Return the lengths of the spatial axes of a shape."""
@@ -74,7 +73,7 @@ class Window:
         return (batch, channels, *spatial) if self.channels_first else (batch, *spatial, channels)
 
     def extents(self, spatial: Shape) -> Shape:
-        """Return how many positions the window has along each axis."""
+        """Return the number of positions of the window along every axis."""
         return tuple(self._extent(n, i) for i, n in enumerate(spatial))
 
     def _extent(self, length: int | None, i: int) -> int | None:
@@ -91,15 +90,7 @@ class Window:
         return (self.size[i] - 1) * self.dilation[i] + 1
 
     def geometry(self, spatial: tuple[int, ...]) -> Array:
-        """Return what the loops take: size, stride, dilation, padding and extent of 3 axes."""
-        known, geometry = self._known
-        if known != spatial:
-            geometry = self._geometry(spatial)
-            self._known = spatial, geometry
-        table: Array = geometry
-        return table
-
-    def _geometry(self, spatial: tuple[int, ...]) -> Array:
+        """Return the geometry for the loops: size, stride, dilation, padding, extent of 3 axes."""
         extents = self.extents(spatial)
         rows: list[Any] = [
             self.size,

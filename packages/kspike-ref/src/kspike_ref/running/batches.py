@@ -21,7 +21,7 @@ from kspike_ref.running.out import check_fit
 
 Compute = Callable[[list[Array], int, int], Counts]
 
-# What a block's widest layer may fill: its input and output then stay in a core's L2 cache.
+# Bytes of the input and output of a block's widest layer: they then stay in a core's L2 cache.
 _CACHE = 1 << 20
 _LARGEST = 1024  # examples of a block; more gain nothing
 # Bytes of activations below which a thread costs more than it does: as many float32 numbers as a
@@ -30,12 +30,12 @@ _WORTH_THREADS = 4 * _threads.WORTH_THREADS
 
 
 def check_batch_size(batch_size: Any) -> int | None:
-    """Return a number of examples as an int; refuse what is none."""
+    """Return a number of examples as an int; refuse other values."""
     return None if batch_size is None else check_count("batch_size", batch_size, 1)
 
 
 def block_size(nodes: Sequence[Node], inputs: Sequence[tuple[int, ...]], threads: int) -> int:
-    """Return how many examples to run at once.
+    """Return the number of examples in a block.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def block_size(nodes: Sequence[Node], inputs: Sequence[tuple[int, ...]], threads
     inputs : sequence of tuple of int
         The shapes of the inputs of all examples.
     threads : int
-        How many threads there are to share the work.
+        The number of threads that share the work.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def block_size(nodes: Sequence[Node], inputs: Sequence[tuple[int, ...]], threads
 
 
 def _bytes(node: Node, steps: int, inputs: Sequence[tuple[int, ...]]) -> int:
-    """Return about how many bytes a node reads and writes for one example."""
+    """Return the approximate bytes that a node reads and writes for one example."""
     longest = max((n for shape in inputs for n in shape[2:]), default=1)
 
     def size(shape: Shape) -> int:
@@ -90,7 +90,7 @@ class Outputs:
         self._lock = Lock()
 
     def put(self, first: int, last: int, outputs: Sequence[Array]) -> None:
-        """Store what a block made of the examples ``first`` to ``last``.
+        """Store a block's outputs for the examples ``first`` to ``last``.
 
         An output may have several rows for each example, as where time is folded into the batch.
 
@@ -104,10 +104,11 @@ class Outputs:
             self.arrays = [y.copy() for y in outputs]
             return
         rows = [1 if is_whole else len(y) // (last - first) for y in outputs]
-        with self._lock:
-            if not self._is_ready:
-                self._prepare(outputs, rows, is_whole)
-                self._is_ready = True
+        if not self._is_ready:
+            with self._lock:
+                if not self._is_ready:
+                    self._prepare(outputs, rows, is_whole)
+                    self._is_ready = True
         interrupt.check(interrupt.current())  # the caller may have its arrays back
         for array, n, y in zip(self.arrays, rows, outputs, strict=True):
             low, high = (0, len(y)) if is_whole else (first * n, last * n)
@@ -135,9 +136,9 @@ def run_blocks(work: Callable[[int, int], None], count: int, size: int, threads:
     work : callable
         Runs the examples from ``first`` to before ``last``; called from several threads.
     count, size : int
-        How many examples there are, and how many a block has.
+        The number of examples, in all and in a block.
     threads : int
-        How many blocks to run at the same time.
+        The number of blocks to run at the same time.
     """
     starts = range(0, count, size) or [0]
     alone = min(threads, len(starts)) > 1  # a block a core, as there are blocks for all of them
@@ -186,7 +187,10 @@ def run_all(
         for values in maps:
             forget(values, first, last)
         with lock:
-            total[:] = [total[0] + counts] if total else [counts]
+            if total:
+                total[0] += counts
+            else:
+                total.append(counts)
             if bar is not None:
                 bar.update(last - first)
 
@@ -199,7 +203,7 @@ def run_all(
 
 
 def forget(x: Any, first: int, last: int) -> None:
-    """Let go of the pages of a memory map that were used, so that they do not fill the memory.
+    """Release the pages of a memory map that were used, so that they do not fill the memory.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Buffers and bound calls: how a layer enters a plan."""
+"""Buffers and recorded calls: the interface between layers and plans."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Buffer:
     Attributes
     ----------
     users : int
-        How many tensors occupy it now.
+        The number of tensors that occupy it now.
     """
 
     def __init__(self, size: int) -> None:
@@ -47,25 +47,25 @@ class Buffer:
 class Binder:
     """Records the calls that compute the outputs of a plan's layers.
 
-    A layer's ``bind`` gets arrays of the shapes, types and memory layout that its inputs will have
-    at every run: C-contiguous, aligned and read-only. It asks for memory and records calls.
+    A layer's ``bind`` gets arrays with the shapes, types and memory layout of its inputs in all
+    later runs: C-contiguous, aligned and read-only. It asks for memory and records calls.
 
     Parameters
     ----------
     values : list of ndarray
-        The tensors that are other arrays at every run; calls look them up here.
+        The tensors that are other arrays in every run; calls look them up here.
 
     Attributes
     ----------
     calls : list of callable
-        What was recorded.
+        The recorded calls.
     tally : Tally
-        The counts of the layer that is bound now. What is added while it is bound counts for every
-        run; a recorded call sets the counts that differ from run to run.
+        The counts of the layer that is bound now. Counts that are added during binding hold for all
+        runs; a recorded call sets the counts that differ from run to run.
     steps : int
-        The time steps that one step of an input may stand for, where the layer makes all of them.
+        The number of time steps that one step of an input stands for, where the output has all.
     is_step : bool
-        Whether axis 1 of the inputs is one time step, whatever length the model was made for.
+        Whether axis 1 of the inputs is one time step, whatever length the model was built for.
     """
 
     def __init__(self, values: list[Any]) -> None:
@@ -88,18 +88,18 @@ class Binder:
         return sum(buffer.bytes.size for buffer in self._buffers)
 
     def begin(self, tally: Tally, steps: int, is_step: bool, dying: set[int]) -> None:
-        """Get ready for a layer, whose inputs of these identities are used for the last time."""
+        """Prepare for a layer that is the last to use the inputs of these identities."""
         self.tally, self.steps, self.is_step, self._dying = tally, steps, is_step, dying
 
     def end(self) -> None:
-        """Let later layers have the memory that nothing occupies."""
+        """Release the memory that no tensor occupies for later layers."""
         for buffer in self._lent:
             buffer.users -= 1
         self._lent.clear()
         self._views.clear()
 
     def empty(self, shape: Sequence[int], dtype: Any) -> Array:
-        """Return memory for an output, or for what the layer makes on the way."""
+        """Return memory for an output or an intermediate result."""
         size = max(1, math.prod(shape) * np.dtype(dtype).itemsize)
         free = [b for b in self._buffers if not b.users and b.bytes.size >= size]
         if free:
@@ -160,11 +160,11 @@ class Binder:
         self.calls.append(run)
 
     def finish(self) -> None:
-        """Let go of the arrays of the first run."""
+        """Release the arrays of the first run."""
         self._sources.clear()
 
     def enter(self, slot: int, array: Array) -> None:
-        """Take note of a tensor that will be another array at every run."""
+        """Register a tensor that is another array in every run."""
         self._sources[id(array)] = array, slot, None
 
     def source_of(self, array: Array) -> tuple[int, tuple[int, ...] | None] | None:

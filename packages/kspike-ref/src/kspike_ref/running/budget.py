@@ -1,4 +1,4 @@
-"""What runs of a model may take: limits, checked before a run begins."""
+"""Limits on the memory and operations of runs, checked before a run begins."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kspike_ref.running.graph import Graph, Ref, refs
 
 Known = TypeVar("Known")
 
-_FIXED = 1 << 20  # bytes of what does not grow with the inputs: tables, Python's own objects
+_FIXED = 1 << 20  # bytes that do not grow with the inputs: tables, Python's own objects
 _REMEMBERED = 64  # runs whose cost is known
 # Operations that may take longer than a tenth of a second: sorting and functions of elements take
 # ten times as long as multiply-adds. A thread to run in costs a tenth of a millisecond.
@@ -22,14 +22,14 @@ _LONG = 1 << 23
 
 
 def check_limit(name: str, value: Any) -> None:
-    """Refuse what is no limit.
+    """Refuse a value that is not a limit.
 
     Parameters
     ----------
     name : str
         The name of the argument.
     value : int, float or None
-        What came.
+        The value.
 
     Raises
     ------
@@ -42,19 +42,19 @@ def check_limit(name: str, value: Any) -> None:
 
 
 def check_cost(cost: Cost, max_bytes: float | None, max_operations: float | None) -> None:
-    """Refuse a run that would take more than it may.
+    """Refuse a run that would exceed its limits.
 
     Parameters
     ----------
     cost : Cost
-        What it takes.
+        The cost of the run.
     max_bytes, max_operations : float or None
-        What it may take; None for any amount.
+        The limits; None for no limit.
 
     Raises
     ------
     ValueError
-        If it is more.
+        If a limit is exceeded.
     """
     if max_bytes is not None and cost.bytes > max_bytes:
         raise ValueError(
@@ -69,7 +69,7 @@ def check_cost(cost: Cost, max_bytes: float | None, max_operations: float | None
 
 
 class Budget:
-    """What runs of a model take, and what they may take.
+    """The costs of a model's runs, and their limits.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class Budget:
     stepped : collection of int
         The nodes that take single time steps in a stream.
     max_bytes, max_operations : float or None
-        What each run may take.
+        The limits of every run.
     """
 
     def __init__(
@@ -106,18 +106,18 @@ class Budget:
         threads: int,
         keep: tuple[int, ...] | None = None,
     ) -> Cost:
-        """Return what a run in blocks takes.
+        """Return the cost of a run in blocks.
 
         Parameters
         ----------
         inputs : tuple of tuple of int
             The shapes of the inputs.
         count : int
-            How many examples they hold.
+            Their number of examples.
         size : int or None
-            How many examples a block has; None for what the model chooses.
+            The number of examples in a block; None for the model's choice.
         threads : int
-            How many blocks run at the same time.
+            The number of blocks that run at the same time.
         keep : tuple of int, optional
             The nodes whose outputs are returned by `activity`; None for `predict`.
 
@@ -129,7 +129,7 @@ class Budget:
         Raises
         ------
         ValueError
-            If a layer cannot tell the shape of its output.
+            If a layer does not infer the shape of its output.
         """
         key = inputs, size, threads, keep
         cost = self._known.get(key)
@@ -158,7 +158,7 @@ class Budget:
         return Cost(work, _FIXED + outputs + min(threads, -(-count // rows)) * block)
 
     def admit_step(self, inputs: tuple[tuple[int, ...], ...]) -> bool:
-        """Refuse a step of a stream that would take more than it may; return whether it takes long.
+        """Refuse a step of a stream that would exceed its limits; return whether it takes long.
 
         Parameters
         ----------
@@ -193,14 +193,14 @@ class Budget:
         return cost.operations > _LONG
 
     def block_size(self, inputs: tuple[tuple[int, ...], ...], threads: int) -> int:
-        """Return how many examples the model runs at once, where the caller does not say it.
+        """Return the default number of examples in a block.
 
         Parameters
         ----------
         inputs : tuple of tuple of int
             The shapes of the inputs.
         threads : int
-            How many blocks run at the same time.
+            The number of blocks that run at the same time.
 
         Returns
         -------
@@ -223,24 +223,24 @@ class Budget:
         max_bytes: float | None = None,
         max_operations: float | None = None,
     ) -> bool:
-        """Refuse a run that would take more than it may; return whether it takes long.
+        """Refuse a run that would exceed its limits; return whether it takes long.
 
         Parameters
         ----------
         inputs, count, size, threads, keep
             As `cost` takes them.
         max_bytes, max_operations : float, optional
-            What this run may take, besides what every run may.
+            Further limits, of this run.
 
         Returns
         -------
         bool
-            Whether it takes so long that Ctrl-C would not be seen soon.
+            Whether it takes so long that Ctrl-C needs a separate thread.
 
         Raises
         ------
         ValueError
-            If it would take more, or if that cannot be told.
+            If it would exceed a limit, or if its cost is unknown.
         """
         is_limited = self.is_limited or not (max_bytes is None is max_operations)
         own = _limits(max_bytes, max_operations) if is_limited else (None, None)

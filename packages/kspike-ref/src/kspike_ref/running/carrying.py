@@ -1,4 +1,4 @@
-"""States of bound layers: each run starts from fresh ones, or goes on from those of a caller."""
+"""States of bound layers: fresh in every run, or taken from and returned to the caller."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from kspike_ref.running.plan import Frame
 def bind_state(
     binder: Binder, frame: Frame, layer: StatefulLayer, x: Array, index: int | None
 ) -> Array | None:
-    """Bind a layer with memory for its state, which is set before its calls.
+    """Bind a layer to memory for its state, which is set before its calls.
 
     Parameters
     ----------
     binder : Binder
         Takes the calls.
     frame : Frame
-        Where states come from and go to.
+        The source and destination of states.
     layer : StatefulLayer
         The layer.
     x : ndarray
         Its input.
     index : int or None
-        The node that goes on from a state, whose memory the frame gets; None if each run starts
-        anew.
+        The node that continues from a state, whose memory the frame gets; None if every run starts
+        from a fresh state.
 
     Returns
     -------
     ndarray or None
-        The output; None if the layer records no calls.
+        The output, or None if the layer records no calls.
     """
     states: Any = frame.states
     start = layer.initial_state(len(x), x.shape) if index is None else states[index]

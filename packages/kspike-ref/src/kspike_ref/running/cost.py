@@ -1,4 +1,4 @@
-"""What a run will take: an estimate of operations, and a bound of memory, from shapes alone."""
+"""The cost of a run, from shapes alone: an estimate of operations and a bound of memory."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from kspike_ref.running.graph import Graph, Node, Ref, refs, substitute
 
 Shapes = dict[Ref, tuple[int, ...]]
 
-# Arrays of the size of a layer's input or output that it may make on the way: `np.where` and
-# products of gates take up to three at a time, and an input that is not contiguous is copied.
+# Temporary arrays of the size of a layer's input or output: `np.where` and products of gates take
+# up to three at a time, and an input that is not contiguous is copied.
 _TEMPORARIES = 4
 _GATHERED = 240  # positions that a convolution gathers at once
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run takes.
+    """The cost of a run.
 
     Attributes
     ----------
     operations : int
-        Multiply-adds, and operations on single elements, as an estimate. Layers that go event by
-        event, and inputs that are the same at all steps, take fewer.
+        An estimate of multiply-adds and operations on single elements. Event-driven layers, and
+        inputs that are the same at all steps, take fewer.
     bytes : int
-        Memory at the peak, at most: outputs and everything in between, without the inputs and the
-        model's weights.
+        An upper bound of the peak memory: outputs and intermediate arrays, without the inputs and
+        the model's weights.
     """
 
     operations: int
@@ -56,7 +56,7 @@ class Cost:
 
 
 def _short(number: float, unit: str) -> str:
-    """Return a number with three digits and a prefix of its unit."""
+    """Return a number with three digits and a unit prefix."""
     number = min(number, 10**300)  # what a float can hold
     power = min(5, int(math.log10(max(1, number))) // 3)
     return f"{number / 1000**power:.3g} {'kMGTP'[power - 1] if power else ''}{unit}".rstrip()
@@ -74,7 +74,7 @@ def shapes_of(
     inputs : sequence of tuple of int
         The shapes of the inputs.
     stepped : collection of int
-        The nodes that take a single time step here, whatever length the model was made for.
+        The nodes that take a single time step, whatever length the model was built for.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def shapes_of(
     Raises
     ------
     ValueError
-        If a layer cannot tell the shape of its output.
+        If a layer does not infer the shape of its output.
     """
     shapes: Shapes = {Ref(i, 0): tuple(shape) for i, shape in enumerate(inputs)}
     for i, node in enumerate(graph.nodes):
@@ -93,8 +93,8 @@ def shapes_of(
         for k, shape in enumerate(_outputs(node, shapes, i in stepped)):
             if not all(isinstance(n, int) and n >= 0 for n in shape):
                 raise ValueError(
-                    f"layer {node.name!r} ({node.layer.class_name}) does not tell the shape of its "
-                    f"output for inputs of {[shapes[ref] for ref in node.inputs]}"
+                    f"layer {node.name!r} ({node.layer.class_name}) does not infer the shape of "
+                    f"its output for inputs of {[shapes[ref] for ref in node.inputs]}"
                 )
             shapes[Ref(i, k)] = shape
     return shapes
@@ -128,7 +128,7 @@ def _outputs(node: Node, shapes: Shapes, is_step: bool) -> list[Any]:
 
 
 def operations(graph: Graph, shapes: Shapes) -> int:
-    """Return about how many operations a run takes.
+    """Return the approximate number of operations of a run.
 
     Parameters
     ----------
@@ -149,8 +149,15 @@ def operations(graph: Graph, shapes: Shapes) -> int:
         given = [shapes[ref] for ref in node.inputs]
         made = [shapes[Ref(i, k)] for k in range(len(node.output_shapes))]
         total += sum(map(math.prod, given)) + sum(map(math.prod, made))
-        total += _products(node.layer, given, made)
+        total += _products(node.layer, _operands(node, shapes), made)
     return total
+
+
+def _operands(node: Node, shapes: Shapes) -> list[Any]:
+    """Return the shapes of a layer's inputs, and of constants among them where it weighs these."""
+    if not node.layer.weighs_constants:
+        return [shapes[ref] for ref in node.inputs]
+    return [shapes[one] if isinstance(one, Ref) else np.shape(one) for one in node.arguments]
 
 
 def _products(layer: Layer, given: list[Any], made: list[Any]) -> int:
@@ -174,7 +181,7 @@ def _products(layer: Layer, given: list[Any], made: list[Any]) -> int:
         return weights * _positions(layer, x)
     if isinstance(layer, ConvLayer):
         return weights * _positions(layer, y)
-    # each weight is used at each position: of Dense, of recurrent layers, of all that scale
+    # Every weight is used at every position: Dense, recurrent layers, and layers that scale.
     return weights * max(math.prod(x[:-1]), math.prod(y[:-1]))
 
 
@@ -183,7 +190,7 @@ def _positions(layer: ConvLayer, shape: tuple[int, ...]) -> int:
 
 
 def peak(graph: Graph, shapes: Shapes, kept: Collection[Ref]) -> int:
-    """Return how many bytes a run of one block takes at most.
+    """Return an upper bound of the memory of one block, in bytes.
 
     Parameters
     ----------
@@ -197,7 +204,7 @@ def peak(graph: Graph, shapes: Shapes, kept: Collection[Ref]) -> int:
     Returns
     -------
     int
-        Arrays that live at the same time, and what the layers make on the way.
+        The arrays that exist at the same time, with the layers' temporary arrays.
     """
     sizes = item_sizes(graph)
 
@@ -220,7 +227,7 @@ def peak(graph: Graph, shapes: Shapes, kept: Collection[Ref]) -> int:
 
 
 def item_sizes(graph: Graph) -> list[int]:
-    """Return how many bytes an element of each node's output takes at most.
+    """Return upper bounds of the bytes for an element of the nodes' outputs.
 
     Parameters
     ----------
@@ -230,7 +237,7 @@ def item_sizes(graph: Graph) -> list[int]:
     Returns
     -------
     list of int
-        One for each node.
+        One for every node.
     """
     sizes: list[int] = []
     for node in graph.nodes:
@@ -242,14 +249,14 @@ def item_sizes(graph: Graph) -> list[int]:
         given = [sizes[ref.node] for ref in node.inputs]
         # sums of integers are of 64 bits
         wide = 8 if isinstance(layer, Reduction) and own > max(given) else own
-        target = getattr(layer, "target", None)  # of operations that say the type of their result
+        target = getattr(layer, "target", None)  # of operations with a type for their result
         made = target.itemsize if isinstance(target, np.dtype) else 0
         sizes.append(own if layer.weights else max(own, wide, made, *given))
     return sizes
 
 
 def _workspace(node: Node, i: int, shapes: Shapes, sizes: list[int]) -> int:
-    """Return how many bytes a layer takes on the way from its inputs to its outputs."""
+    """Return the bytes of a layer's temporary arrays."""
     layer = node.layer
     given = [math.prod(shapes[ref]) * max(sizes[ref.node], sizes[i]) for ref in node.inputs]
     made = [math.prod(shapes[Ref(i, k)]) * sizes[i] for k in range(len(node.output_shapes))]
@@ -271,8 +278,8 @@ def _workspace(node: Node, i: int, shapes: Shapes, sizes: list[int]) -> int:
 
 
 def _own(node: Node, i: int, shapes: Shapes) -> int:
-    """Return how many elements a layer says that it makes on the way."""
-    given: list[Any] = [shapes[ref] for ref in node.inputs]
+    """Return the elements of temporary arrays that a layer itself reports."""
+    given = _operands(node, shapes)
     made: list[Any] = [shapes[Ref(i, k)] for k in range(len(node.output_shapes))]
     layer = node.layer
     while isinstance(layer, TimeDistributed):
@@ -282,7 +289,7 @@ def _own(node: Node, i: int, shapes: Shapes) -> int:
 
 
 def _gates(layer: Layer, shape: tuple[int, ...]) -> int:
-    """Return how many numbers a recurrent layer's gates take: those of all steps at once."""
+    """Return the size of a recurrent layer's gates, of all steps at once."""
     layers = [layer.forward, layer.backward] if isinstance(layer, Bidirectional) else [layer]
     cells = [getattr(one, "cell", None) for one in layers]
     width = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,17 @@ import numpy as np
 from kspike_ref.arguments import check_count
 from kspike_ref.layers.errors import Array
 from kspike_ref.running.axes import Axes, has_time_first
-from kspike_ref.running.batches import Outputs, run_all
+from kspike_ref.running.batches import Compute, Outputs, run_all
 from kspike_ref.running.budget import Budget
 from kspike_ref.running.cost import Cost
 from kspike_ref.running.counts import FIELDS, Counts
+from kspike_ref.running.few_spikes import warn_of_few_spikes
 from kspike_ref.running.graph import Graph, Ref, refs
 from kspike_ref.running.inputs import Inputs
 from kspike_ref.running.interrupt import interruptible
 from kspike_ref.running.out import check_memory, reserve
 from kspike_ref.running.plan import States
-from kspike_ref.running.plans import Plans
+from kspike_ref.running.plans import Kind, Plans
 from kspike_ref.running.states import Streamed
 from kspike_ref.running.streaming import Stream, plan
 from kspike_ref.running.tasks import LayerCallError, tasks_of
@@ -34,7 +36,7 @@ class Engine:
     graph : Graph
         The model.
     max_bytes, max_operations : float or None
-        What each run may take.
+        Limits on the memory and operations of every run.
 
     Attributes
     ----------
@@ -43,7 +45,7 @@ class Engine:
     counts : (nodes, FIELDS) ndarray of int64
         The operations and events of the last run.
     threads : int or None
-        How many threads to use; None for as many as the caller may.
+        The number of threads to use; None for as many as the caller may.
     is_one_block : bool
         Whether all examples must run at once.
     """
@@ -63,9 +65,10 @@ class Engine:
         self._plans = Plans(tasks, dict(zip(self.outputs, self.stream.outputs, strict=False)))
         self.counts: Counts = np.zeros((0, FIELDS), np.int64)
         self.threads: int | None = None
+        self._graph, self._has_looked = graph, False
 
     def quick(self, x: Any, timesteps: Any) -> list[Array] | None:
-        """Return the outputs for an array like one that ran before, if that is soon done.
+        """Return the outputs for an array like an earlier one, without further checks.
 
         Parameters
         ----------
@@ -77,7 +80,7 @@ class Engine:
         Returns
         -------
         list of ndarray or None
-            None where `run` must look at the input first.
+            None if `run` must check the input first.
         """
         is_known = timesteps is None or type(timesteps) is int
         if type(x) is not np.ndarray or not is_known or self.threads is not None:
@@ -105,15 +108,15 @@ class Engine:
         x : array_like, or list or dict of array_like
             The inputs.
         timesteps : int or None
-            For how many steps to present inputs without a time axis.
+            The number of steps for which inputs without a time axis are presented.
         batch_size : int or None
-            How many examples to run at once; None for what fits the cache.
+            The number of examples in a block; None for as many as fit the cache.
         keep : sequence of Ref, optional
             The tensors to return; the outputs without.
         bar : callable, optional
             Makes a progress bar for a number of examples.
         limits : tuple
-            The bytes and the operations that this run may take; None for any number.
+            Limits on the bytes and operations of this run; None for no limit.
         out : sequence of ndarray, optional
             Arrays of the caller to return the tensors in.
 
@@ -141,12 +144,7 @@ class Engine:
         for array in out:
             reserve(array)
         outputs = Outputs(count, out)
-
-        def compute(block: list[Array], first: int, last: int) -> Counts:
-            cast = self.inputs.cast(block)
-            put = lambda made: outputs.put(first, last, made)  # noqa: E731
-            return self._plans.run(cast, ends, put)[0]
-
+        compute = self._in_blocks(ends, outputs)
         is_plain = self.is_one_block or type(x) is np.ndarray  # no memory map
         maps = [] if is_plain else self.inputs.listed(x)
         shown = None if bar is None else bar(count)
@@ -160,14 +158,39 @@ class Engine:
             raise failure.told(self.inputs.given_shapes(x)) from failure.error
         if keep is None and not out and not is_long and size >= count and count:
             self._remember(x, timesteps, inputs)
+        if keep is None and count and not self._has_looked and not self.is_one_block:
+            self._has_looked = True  # later runs cost nothing
+            warn_of_few_spikes(self._graph, inputs, self._some)
         return outputs.arrays
 
+    def _in_blocks(self, ends: Sequence[Ref], outputs: Outputs) -> Compute:
+        """Return a function that computes a block of a run and stores its outputs."""
+        kinds: dict[int, Kind] = {}  # by the number of examples
+
+        def compute(block: list[Array], first: int, last: int) -> Counts:
+            cast = self.inputs.cast(block)
+            kind = kinds.get(last - first)
+            if kind is None:
+                kind = kinds[last - first] = self._plans.kind(cast, ends, False)
+            return self._plans.run(kind, cast, partial(outputs.put, first, last))[0]
+
+        return compute
+
+    def _some(self, inputs: list[Array], ends: list[Ref]) -> list[Array]:
+        """Return tensors for a few examples."""
+        kept: list[Array] = []
+        cast = self.inputs.cast(inputs)
+        kind = self._plans.kind(cast, ends, False)
+        self._plans.run(kind, cast, lambda made: kept.extend(y.copy() for y in made))
+        return kept
+
     def _remember(self, x: Any, timesteps: Any, inputs: list[Array]) -> None:
-        """Take note that arrays like this one need no further checks."""
+        """Note that arrays like this one need no further checks."""
         if len(inputs) > 1 or type(x) is not np.ndarray or self.budget.is_limited:
             return
         if self.inputs.takes_as_it_is(x, inputs[0], timesteps):
-            self._plans.remember((x.shape, x.dtype, timesteps), inputs, self.outputs)
+            kind = self._plans.kind(inputs, self.outputs, timesteps == "step")
+            self._plans.remember((x.shape, x.dtype, timesteps), kind)
 
     def initial_state(self, batch_size: Any) -> States:
         """Return the states before the first step of a stream.
@@ -198,13 +221,14 @@ class Engine:
         is_long = self.budget.admit_step(tuple(array.shape for array in inputs))
         self._streamed.check(state, self.inputs.batch(inputs))
         cast = self.inputs.cast(inputs)
+        kind = self._plans.kind(cast, self.outputs, True)
         outputs = []
 
         def put(made: Sequence[Array]) -> None:
             outputs[:] = [y.copy() for y in made]
 
         def run() -> tuple[Counts, States]:
-            return self._plans.run(cast, self.outputs, put, state)
+            return self._plans.run(kind, cast, put, state)
 
         try:
             with limit_threads(self.num_threads()):
@@ -218,7 +242,7 @@ class Engine:
     def stepwise(
         self, x: Any, timesteps: Any, keep: Sequence[Ref]
     ) -> tuple[int, int, Iterator[tuple[list[Array], States]]]:
-        """Return how many examples and steps inputs hold, and an iterator that runs the steps.
+        """Return the numbers of examples and steps, and an iterator that runs the steps.
 
         Parameters
         ----------
@@ -247,7 +271,8 @@ class Engine:
                 put = lambda made: outputs.extend(y.copy() for y in made)  # noqa: B023, E731
                 try:
                     with limit_threads(self.num_threads()):
-                        own, after = self._plans.run(cast, keep, put, after)
+                        kind = self._plans.kind(cast, keep, True)
+                        own, after = self._plans.run(kind, cast, put, after)
                 except LayerCallError as failure:
                     raise failure.told(self.inputs.given_shapes(x)) from failure.error
                 self.counts = self.counts + own if t else own
@@ -256,18 +281,18 @@ class Engine:
         return count, steps, run()
 
     def cost(self, shape: Any, batch_size: int | None) -> Cost:
-        """Return what `run` would take for inputs of some shapes, as `Model.cost` tells it."""
+        """Return the cost of `run` for inputs of some shapes; see `Model.cost`."""
         shapes, count = self.inputs.shapes(shape)
         return self.budget.cost(shapes, count, batch_size, self.num_threads())
 
     def num_threads(self) -> int:
-        """Return how many threads a run may use."""
+        """Return the number of threads that a run may use."""
         allowed = num_threads()
         return allowed if self.threads is None else min(allowed, self.threads)
 
 
 def _stream(graph: Graph, axes: Axes) -> tuple[Stream, str]:
-    """Return how a model runs step by step, or an empty plan and why it cannot."""
+    """Return the plan of step-by-step runs, or an empty one and the reason why there is none."""
     try:
         return plan(graph, axes), ""
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Inputs as a user gives them: nested structures, arrays and shapes."""
+"""The caller's inputs: nested structures, arrays and shapes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def is_nested(structure: Any, x: list[Any] | tuple[Any, ...]) -> bool:
 
 
 def in_order(structure: Any, x: Any) -> list[Any]:
-    """Return what is given in a nested structure, in the order of the structure's ends."""
+    """Return the values in a nested structure, in the order of the model's inputs."""
     if isinstance(structure, dict):
         if not isinstance(x, Mapping) or set(x) != set(structure):
             came = ", ".join(map(str, x)) if isinstance(x, Mapping) else type(x).__name__
@@ -43,7 +43,7 @@ def in_order(structure: Any, x: Any) -> list[Any]:
 
 
 def axes_of(values: Any) -> int:
-    """Return how many axes nested numbers have; -1 where they are ragged."""
+    """Return the number of axes of nested numbers; -1 if they are ragged."""
     try:
         return int(np.ndim(values))
     except ValueError:
@@ -56,14 +56,14 @@ def holds_arrays(x: Any, wanted: int) -> bool:
 
 
 def array_of(layer: InputLayer, values: Any) -> Array:
-    """Return an input as an array of real numbers, or of strings where the model takes those."""
+    """Return an input as an array of real numbers, or of strings if the model takes strings."""
     name = layer.name
     if type(values) is np.ndarray and values.dtype.kind in "fiub" and not layer.is_text:
         return values
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         raise TypeError(
-            f"x must not be a masked array at {name!r}: its mask would be lost. Fill it, "
-            "x.filled(value), and let a Masking layer with that mask_value leave the steps out"
+            f"x must not be a masked array at {name!r}: its mask would be lost. Fill it with "
+            "x.filled(value), and put a Masking layer with that mask_value into the model"
         )
     if layer.is_text:
         return _strings.text(name, values)
@@ -84,7 +84,7 @@ def array_of(layer: InputLayer, values: Any) -> Array:
 
 
 def text_of(name: str, x: Array) -> Array:
-    """Return strings as layers get them; those of one step at every step stay so."""
+    """Return strings as layers take them; one step repeated by stride 0 stays so."""
     if x.ndim > 1 and x.shape[1] > 1 and x.strides[1] == 0:
         return np.broadcast_to(_strings.encoded(name, x[:, :1]), x.shape)
     return _strings.encoded(name, x)
@@ -106,7 +106,7 @@ def fits_shape(given: Sequence[int], shape: Shape) -> bool:
 
 
 def is_shape(value: Any) -> bool:
-    """Return whether it is a sequence of lengths."""
+    """Return whether a value is a sequence of lengths."""
     return isinstance(value, list | tuple) and all(
         isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 0 for n in value
     )

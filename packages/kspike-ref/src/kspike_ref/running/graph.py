@@ -26,17 +26,17 @@ class Node:
     name : str
         The layer's name; within a nested model ``outer/inner``.
     layer : Layer
-        What is applied.
+        The layer that is applied.
     arguments : tuple
         The positional arguments of the call, with a `Ref` for each tensor.
     keywords : dict
         The keyword arguments, likewise.
     input_shapes, output_shapes : tuple of tuple
-        With None for the batch and for what is unknown.
+        With None for the batch and for unknown lengths.
     sources : tuple of int
         The nodes that make the inputs, in the order of ``input_shapes``.
     node_index : int
-        Which application of the layer it is.
+        The number of this application of the layer.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Node:
 
 @dataclass
 class Graph:
-    """A model's nodes, and which tensors go in and come out.
+    """A model's nodes, inputs and outputs.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Graph:
     outputs : Ref, list or dict
         The outputs, likewise.
     masks : dict of Ref to int
-        The tensors that carry a mask, which tells what steps count, and how many axes it has.
+        The tensors that carry a mask of steps to use, and its number of axes.
     """
 
     name: str
@@ -106,5 +106,20 @@ def substitute(value: Any, tensor: Callable[[Ref], Any]) -> Any:
 
 def pointwise(node: Node) -> bool:
     """Return whether a node treats each position of axis 1 alone and alike."""
+    return not _mixes(node) and node.layer.pointwise(*_shapes(node))
+
+
+def streams(node: Node) -> bool:
+    """Return whether a node can run one time step at a time, from inputs with a time axis."""
+    return not _mixes(node) and node.layer.streams(*_shapes(node))
+
+
+def _shapes(node: Node) -> Any:
     shapes: dict[Ref, Any] = dict(zip(node.inputs, node.input_shapes, strict=True))
-    return node.layer.pointwise(*substitute(node.arguments, shapes.__getitem__))
+    return substitute(node.arguments, shapes.__getitem__)
+
+
+def _mixes(node: Node) -> bool:
+    """Return whether a node is called so that it does not treat positions alone."""
+    options = [node.keywords.get(name) for name in node.layer.mixing_options]
+    return any(option is not None and option is not False for option in options)

@@ -1,4 +1,4 @@
-"""What a user gives to a model, checked and brought into the model's order."""
+"""The inputs of a model: checks of the caller's arrays, in the model's order."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Inputs:
         x : array_like, or list or dict of array_like
             As in `listed`.
         timesteps : int, optional
-            For so many steps, inputs without a time axis are presented.
+            The number of steps for which inputs without a time axis are presented.
         is_step : bool
             Whether they are one step of a longer run.
 
@@ -175,8 +175,8 @@ class Inputs:
             raise ValueError(self._misfit(i, still, array.shape, steps, is_step))
         if not is_step and shape[time] not in (None, steps):
             raise ValueError(
-                f"timesteps must be {shape[time]}: {self._layers[i].name!r} has so many time "
-                f"steps. Received: {steps}"
+                f"timesteps must be {shape[time]}, the number of time steps of "
+                f"{self._layers[i].name!r}. Received: {steps}"
             )
         one = array[None] if time == 0 else array[:, None]
         if steps == 1:
@@ -186,7 +186,7 @@ class Inputs:
     def _misfit(
         self, i: int, shape: Shape, given: tuple[int, ...], steps: int | None, is_step: bool
     ) -> str:
-        """Return what is wrong with the shape of an input, in the shapes that the user gave."""
+        """Return an error message about the shape of an input, in the caller's terms."""
         names = ["any" if n is None else str(n) for n in shape]
         batch = 1 if self.time_major[i] and steps is None else 0
         if batch < len(names):
@@ -219,11 +219,12 @@ class Inputs:
             if len(set(group.values()) - {1}) > 1:  # one step is taken for all, as Keras does it
                 came = ", ".join(f"{n} at {name!r}" for name, n in group.items())
                 raise ValueError(
-                    f"inputs that the model combines must have as many time steps. Received: {came}"
+                    "inputs that the model combines must have the same number of time steps. "
+                    f"Received: {came}"
                 )
 
     def given_shapes(self, x: Any) -> list[tuple[int, ...]]:
-        """Return the shapes of inputs that were checked, as they were given."""
+        """Return the shapes of checked inputs before the checks changed them."""
         if type(x) is np.ndarray:
             return [x.shape]
         for wanted in (self._axes, self._still_axes):
@@ -233,7 +234,7 @@ class Inputs:
         return [np.shape(one) for one in given]
 
     def shapes(self, shape: Any) -> tuple[tuple[tuple[int, ...], ...], int]:
-        """Return the shapes of inputs, in the model's order, and how many examples they hold.
+        """Return the shapes of inputs, in the model's order, and their number of examples.
 
         Parameters
         ----------
@@ -275,11 +276,11 @@ class Inputs:
         Parameters
         ----------
         x : ndarray
-            What was given.
+            The argument.
         checked : ndarray
-            What `checked` made of it.
+            The result of `checked`.
         timesteps : int or None
-            For how many steps it is presented.
+            The number of steps it is presented for.
         """
         layer = self._layers[0]
         if not self._is_plain or layer.is_text or x.dtype != layer.input_dtype:
@@ -290,7 +291,7 @@ class Inputs:
         return is_one_step and x.shape == still(checked.shape)
 
     def batch(self, arrays: list[Array]) -> int:
-        """Return how many examples checked inputs hold."""
+        """Return the number of examples in checked inputs."""
         return int(arrays[0].shape[int(self.time_major[0])])
 
     def steps(self, arrays: list[Array]) -> int:

@@ -1,8 +1,8 @@
-"""Long runs that Ctrl-C ends: they work in a thread of their own, piece by piece.
+"""Long runs that Ctrl-C ends: they work in a separate thread, piece by piece.
 
 Python handles signals in the main thread, between its own instructions, and a compiled loop holds
-that thread until it ends. So the main thread waits, and is free to raise KeyboardInterrupt at
-once; the working thread sees between two pieces of work that it is to stop. Until then it writes
+that thread until it ends. The main thread therefore waits, and can raise KeyboardInterrupt at
+once; the working thread checks between two pieces of work whether to stop. Until then it writes
 only to arrays that no other thread has.
 """
 
@@ -16,7 +16,7 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-_LEAVE = 0.2  # seconds that an interrupted call waits for its thread to let go of the memory
+_LEAVE = 0.2  # seconds that an interrupted call waits for its thread to release the memory
 
 _stop: ContextVar[threading.Event | None] = ContextVar("kspike_ref_stop", default=None)
 
@@ -26,7 +26,7 @@ class Stopped(BaseException):
 
 
 def current() -> threading.Event | None:
-    """Return what says that this thread is to stop, None where no call waits for it."""
+    """Return the event that tells this thread to stop; None if no call waits for it."""
     return _stop.get()
 
 
@@ -59,13 +59,13 @@ def interruptible(function: Callable[[], Result]) -> Result:
     Parameters
     ----------
     function : callable
-        What takes long. It is called in another thread, with this one's context; where this is not
-        the main thread, which alone handles signals, it is called here.
+        A function that takes long. It is called in another thread, with the context of this one; a
+        thread other than the main thread, which alone handles signals, calls it itself.
 
     Returns
     -------
     object
-        What it returned; what it raised is raised.
+        Its result; its exception is raised.
     """
     if threading.current_thread() is not threading.main_thread():
         return function()

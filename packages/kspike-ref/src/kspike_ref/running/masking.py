@@ -20,7 +20,7 @@ def call_masked(
     is_step: bool,
     scan: Scan | None,
 ) -> Any:
-    """Call a layer with the masks of its inputs, and note the mask of its output.
+    """Call a layer with the masks of its inputs, and store the mask of its output.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Tensors that are the same at every time step: computed once, and spread where that ends."""
+"""Tensors that are the same at every time step: computed once, and repeated where needed."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ class Tensor:
     array : ndarray
         The tensor in the first run; in every run if there is no slot.
     slot : int or None
-        The number among the values of a run, if it is another array in every run.
+        Its index among the values of a run, if it is another array in every run.
     buffers : tuple of Buffer
-        The memory that it lies in, or may lie in.
+        The memory that it uses, or may use.
     steps : int
-        How many time steps the one step of the array stands for; 0 if all are there.
+        The number of time steps that the array's one step stands for; 0 if it holds all steps.
     folded : int
-        How many rows each row stands for, where time is folded into the batch; 0 for itself.
+        The number of rows that every row stands for, where time is folded into the batch; 0 if
+        the array holds all rows.
     """
 
     array: Any
@@ -52,14 +53,14 @@ class Tensor:
 
 
 class Spread(NamedTuple):
-    """How a layer computes.
+    """The form of a layer's output, and the kind of step it computes.
 
     Attributes
     ----------
     steps, folded : int
         The `Tensor.steps` and `Tensor.folded` of its output.
     is_step : bool
-        Whether axis 1 of its inputs is one step, whatever length the model was made for.
+        Whether axis 1 of its inputs is one step, whatever length the model was built for.
     """
 
     steps: int
@@ -68,7 +69,7 @@ class Spread(NamedTuple):
 
 
 def spread(task: Task, given: Sequence[Tensor], is_stream: bool) -> Spread | None:
-    """Return how a layer computes from its inputs as they are; None if it needs all their steps.
+    """Return the form of a layer's output from its inputs as they are.
 
     Parameters
     ----------
@@ -78,6 +79,11 @@ def spread(task: Task, given: Sequence[Tensor], is_stream: bool) -> Spread | Non
         Its inputs.
     is_stream : bool
         Whether the run is one step of a stream.
+
+    Returns
+    -------
+    Spread or None
+        None if the layer needs all steps of its inputs.
     """
     steps, folded = {tensor.steps for tensor in given}, {tensor.folded for tensor in given}
     if steps | folded <= {0}:
@@ -108,7 +114,7 @@ def is_static(x: Array) -> bool:
 
 
 def narrowed(y: Any) -> tuple[Any, int]:
-    """Return an output, read-only, as one step and how many it stands for; 0 for all of them."""
+    """Return an output, read-only, as one step and its number of repeats; 0 if all steps differ."""
     if not isinstance(y, np.ndarray):
         return y, 0
     if is_static(y):

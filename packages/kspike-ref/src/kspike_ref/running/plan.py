@@ -22,12 +22,12 @@ READABLE = 0x101  # of NumPy's array flags: C-contiguous and aligned
 
 
 class Changed(Exception):  # noqa: N818 (no error: the plan is made anew)
-    """Says that an array is of another kind than in the first run."""
+    """An array is of another kind than in the first run, so the plan does not fit."""
 
 
 @dataclass
 class Frame:
-    """What the calls of a plan share and change.
+    """The data that the calls of a plan share and change.
 
     Attributes
     ----------
@@ -55,14 +55,14 @@ class Frame:
 class Plan:
     """The calls that a graph takes for inputs of one kind, and their memory.
 
-    A plan serves one caller at a time. What a run returns is overwritten by the next run.
+    A plan serves one caller at a time. The next run overwrites the results of a run.
 
     Parameters
     ----------
     frame : Frame
         As the calls left it when they first ran.
     calls : sequence of callable
-        What to call, in order.
+        The calls, in order.
     inputs : sequence of ndarray
         Those of the first run.
     owned : sequence of ndarray or None
@@ -77,7 +77,7 @@ class Plan:
     Attributes
     ----------
     first : list of ndarray
-        What the first run made.
+        The results of the first run.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Plan:
         return self._run(states)
 
     def clear(self) -> None:
-        """Let go of all arrays that are not the plan's own."""
+        """Release all arrays that do not belong to the plan."""
         frame = self.frame
         frame.values[:] = [None] * len(frame.values)
         frame.masks.clear()

@@ -23,10 +23,31 @@ MAX_BYTES = 1 << 28  # of the buffers of all plans that wait
 _FORMS = 64  # of arrays that are known to need no checks
 
 
-class _Waiting(list[Plan]):
-    """The plans for one kind of inputs that no caller uses, and when one was used last."""
+class Kind(list[Plan]):
+    """The plans for one kind of inputs that no caller uses.
 
-    used = 0
+    Parameters
+    ----------
+    inputs : sequence of ndarray
+        Such inputs, in the types that the model takes.
+    ends : sequence of Ref
+        The tensors that are wanted.
+    streams : bool
+        Whether a run is a step of a stream.
+
+    Attributes
+    ----------
+    steps : list of int
+        For every input, the number of steps it is presented for; 0 if it holds all steps.
+    used : int
+        The time of the last use: a number that grows from use to use.
+    """
+
+    def __init__(self, inputs: Sequence[Array], ends: Sequence[Ref], streams: bool) -> None:
+        super().__init__()
+        self.ends, self.streams = ends, streams
+        self.steps = [x.shape[1] if is_static(x) else 0 for x in inputs]
+        self.used = 0
 
 
 class Plans:
@@ -50,9 +71,10 @@ class Plans:
 
     def _start(self) -> None:
         self._carrying = sum(task.is_carried for task in self._tasks)
-        self._kinds: dict[Any, _Waiting] = {}
-        self._forms: dict[Any, _Waiting] = {}  # by the forms of arrays that need no further checks
+        self._kinds: dict[Any, Kind] = {}
+        self._forms: dict[Any, Kind] = {}  # by the forms of arrays that need no further checks
         self._clock, self._lock = count(1), Lock()
+        self._made = 0  # plans so far
 
     def __getstate__(self) -> tuple[Any, ...]:
         return self._tasks, self._timed
@@ -64,23 +86,33 @@ class Plans:
     @property
     def nbytes(self) -> int:
         """The buffers of the plans that wait, in bytes."""
-        return sum(plan.nbytes for waiting in self._kinds.values() for plan in waiting)
+        return sum(plan.nbytes for kind in self._kinds.values() for plan in kind)
+
+    def kind(self, inputs: Sequence[Array], ends: Sequence[Ref], streams: bool) -> Kind:
+        """Return the plans that wait for inputs of a kind; arguments are those of `Kind`."""
+        key = (streams, *ends, *((x.shape, x.dtype, is_static(x)) for x in inputs))
+        with self._lock:
+            found = self._kinds.get(key)
+            if found is None:
+                found = self._kinds[key] = Kind(inputs, ends, streams)
+            found.used = next(self._clock)
+            if len(self._kinds) > MAX_KINDS:
+                dropped = self._kinds.pop(min(self._kinds, key=lambda one: self._kinds[one].used))
+                for form in [one for one, held in self._forms.items() if held is dropped]:
+                    del self._forms[form]
+        return found
 
     def run(
-        self,
-        inputs: Sequence[Array],
-        ends: Sequence[Ref],
-        put: Put,
-        states: States | None = None,
+        self, kind: Kind, inputs: Sequence[Array], put: Put, states: States | None = None
     ) -> tuple[Counts, States]:
         """Run the model.
 
         Parameters
         ----------
+        kind : Kind
+            That of the inputs.
         inputs : sequence of ndarray
             In the types that the model takes.
-        ends : sequence of Ref
-            The tensors that are wanted.
         put : callable
             Takes the arrays, which it must copy.
         states : dict, optional
@@ -96,52 +128,64 @@ class Plans:
         LayerCallError
             If a layer does not take its inputs.
         """
-        waiting = self._waiting(inputs, ends, states is not None)
-        steps = [x.shape[1] if is_static(x) else 0 for x in inputs]
+        steps, before = kind.steps, self._made
         given = [readable(x[:, :1] if n else x) for x, n in zip(inputs, steps, strict=True)]
         try:
-            plan = waiting.pop()
+            plan = kind.pop()
             made = plan.run(given, states)
         except (IndexError, Changed):  # another one is made; an IndexError of a layer is wrapped
-            without_time = [states is not None and self._timed.get(ref, False) for ref in ends]
-            plan = make_plan(self._tasks, given, steps, ends, without_time, states)
+            without_time = [kind.streams and self._timed.get(ref, False) for ref in kind.ends]
+            plan = make_plan(self._tasks, given, steps, kind.ends, without_time, states)
             made = plan.first
+            self._made += 1
         put(made)
         counts, after = plan.frame.counts.copy(), plan.frame.after
         plan.clear()
-        self._keep(plan, waiting)
+        if self._made == before:
+            kind.append(plan)
+        else:
+            self._keep(plan, kind)
         return counts, after
 
-    def remember(self, form: Any, inputs: Sequence[Array], ends: Sequence[Ref]) -> None:
-        """Take note that an array of some form needs no further checks.
+    def _keep(self, plan: Plan, kind: Kind) -> None:
+        """Let a plan wait; drop those of the least recently used kinds beyond the bound."""
+        if plan.nbytes > MAX_BYTES // 4:
+            return
+        with self._lock:
+            kind.append(plan)
+            excess = self.nbytes - MAX_BYTES
+            if excess > 0:
+                for oldest in sorted(self._kinds.values(), key=lambda one: one.used):
+                    while oldest and excess > 0:
+                        with suppress(IndexError):  # another thread took the last one
+                            excess -= oldest.pop(0).nbytes
+
+    def remember(self, form: Any, kind: Kind) -> None:
+        """Note that arrays of some form need no further checks.
 
         Parameters
         ----------
         form : tuple
-            What `repeat` is asked with: shape, type, and time steps or "step".
-        inputs : sequence of ndarray
-            What the checks made of such an array: one input.
-        ends : sequence of Ref
-            The tensors that are wanted.
+            The argument of `repeat`: shape, type, and time steps or "step".
+        kind : Kind
+            That of the only input that the checks make of it.
         """
-        is_step = form[-1] == "step"
-        waiting = self._waiting(inputs, ends, is_step)
         with self._lock:
-            if not waiting or (is_step and len(waiting[-1].frame.carried) < self._carrying):
+            if not kind or (kind.streams and len(kind[-1].frame.carried) < self._carrying):
                 return  # other states than those of bound calls are checked at every step
             if len(self._forms) >= _FORMS:
                 self._forms.clear()
-            self._forms[form] = waiting
+            self._forms[form] = kind
 
     def repeat(
         self, form: Any, x: Array, states: States | None = None
     ) -> tuple[list[Array], Counts, States] | None:
-        """Run the model on an array like one that ran before.
+        """Run the model on an array of a form that `remember` noted.
 
         Parameters
         ----------
         form : tuple
-            As `remember` got it.
+            As for `remember`.
         x : ndarray
             The only input.
         states : dict, optional
@@ -150,44 +194,18 @@ class Plans:
         Returns
         -------
         tuple or None
-            Outputs, counts and states; None where `run` must be asked.
+            Outputs, counts and states; None if `run` is needed.
         """
-        waiting = self._forms.get(form)
-        if not waiting:
+        kind = self._forms.get(form)
+        if not kind:
             return None
         try:
-            plan = waiting.pop()
+            plan = kind.pop()
             outputs = [y.copy() for y in plan.repeat(x, states)]
         except (IndexError, Changed, LayerCallError):  # `run` finds out what is wrong
             return None
         counts, after = plan.frame.counts.copy(), plan.frame.after
         plan.clear()
-        waiting.used = next(self._clock)
-        waiting.append(plan)
+        kind.used = next(self._clock)
+        kind.append(plan)
         return outputs, counts, after
-
-    def _waiting(self, inputs: Sequence[Array], ends: Sequence[Ref], streams: bool) -> _Waiting:
-        """Return the plans that wait for inputs of a kind."""
-        kind = (streams, *ends, *((x.shape, x.dtype, is_static(x)) for x in inputs))
-        with self._lock:
-            waiting = self._kinds.setdefault(kind, _Waiting())
-            waiting.used = next(self._clock)
-            if len(self._kinds) > MAX_KINDS:
-                oldest = min(self._kinds, key=lambda one: self._kinds[one].used)
-                dropped = self._kinds.pop(oldest)
-                for form in [one for one, held in self._forms.items() if held is dropped]:
-                    del self._forms[form]
-        return waiting
-
-    def _keep(self, plan: Plan, waiting: _Waiting) -> None:
-        """Let a plan wait; drop those of the least recently used kinds beyond the bound."""
-        if plan.nbytes > MAX_BYTES // 4:
-            return
-        with self._lock:
-            waiting.append(plan)
-            excess = self.nbytes - MAX_BYTES
-            if excess > 0:
-                for oldest in sorted(self._kinds.values(), key=lambda one: one.used):
-                    while oldest and excess > 0:
-                        with suppress(IndexError):  # another thread took the last one
-                            excess -= oldest.pop(0).nbytes

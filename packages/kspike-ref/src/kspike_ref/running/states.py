@@ -28,7 +28,7 @@ class Streamed:
     def __init__(self, nodes: Sequence[Node], carried: Collection[int]) -> None:
         self._nodes = {i: nodes[i] for i in sorted(carried)}
         self._known: dict[int, list[tuple[int, ...]]] = {}
-        # Shapes for the number of examples that came last.
+        # The shapes for the last number of examples.
         self._expected: tuple[int, list[tuple[int, list[tuple[int, ...]]]]] = (-1, [])
 
     def initial(self, batch: int) -> dict[int, Any]:
@@ -40,21 +40,21 @@ class Streamed:
         }
 
     def check(self, state: Any, batch: int) -> None:
-        """Refuse what is no state of this model, or one for another number of examples.
+        """Refuse a state of another model, or for another number of examples.
 
         Parameters
         ----------
         state : object
-            What `Model.step` was given.
+            The argument of `Model.step`.
         batch : int
             The number of examples of this step.
 
         Raises
         ------
         TypeError
-            If it is nothing that this model returned.
+            If it is not a state.
         ValueError
-            If it is for another number of examples, or its arrays have other shapes.
+            If it is for another model or number of examples, or its arrays have other shapes.
         """
         if self.fits(state, batch):
             return
@@ -68,7 +68,7 @@ class Streamed:
             if not arrays or any(a.dtype.kind not in "fiub" for a in kept):
                 raise TypeError(_ANYTHING_ELSE.format(f"{kept!r:.80} for {node.name!r}"))
             shapes = self._shapes()[i]
-            # A layer with a mask adds its last output to what it starts from.
+            # The state of a layer with a mask has one more array: its last output.
             if not 0 <= len(kept) - len(shapes) <= 1:
                 raise ValueError(_ANYTHING_ELSE.format(f"{len(kept)} arrays for {node.name!r}"))
             check_rows(node.name, kept, shapes, batch)

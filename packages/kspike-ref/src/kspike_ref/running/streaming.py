@@ -1,20 +1,19 @@
-"""What each tensor of a model is while it runs step by step, and which layers carry a state."""
+"""Step-by-step runs: the role of every tensor, and the layers that carry a state."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 from kspike_ref.layers.shape import RepeatVector
 from kspike_ref.layers.stateful import StatefulLayer
 from kspike_ref.layers.wrapper import Fold, Unfold
 from kspike_ref.running.axes import Axes, has_time_first
-from kspike_ref.running.graph import Graph, Node, Ref, refs, substitute
+from kspike_ref.running.graph import Graph, Node, Ref, refs, streams
 
 
 class Kind(Enum):
-    """What a tensor is at one step of a stream."""
+    """The role of a tensor at one step of a stream."""
 
     STATIC = "the same at every step"
     STEP = "one step of the time axis"
@@ -24,15 +23,15 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Stream:
-    """How a model runs one time step at a time.
+    """A model's execution, one time step at a time.
 
     Attributes
     ----------
     carried : frozenset of int
-        The nodes that carry a state from step to step. Other stateful layers start anew: they run
-        over an axis of their own within each step, or over the steps so far.
+        The nodes that carry a state from step to step. Other stateful layers start from fresh
+        states: they run over another axis within every step, or over the steps so far.
     stepped : frozenset of int
-        The nodes that take a time axis of one step and treat each step alone.
+        The nodes that take a time axis of one step and treat steps independently.
     outputs : tuple of bool
         For each output, whether it has a time axis.
     """
@@ -43,7 +42,7 @@ class Stream:
 
 
 def plan(graph: Graph, axes: Axes) -> Stream:
-    """Find out how a model runs step by step, so that the steps are those of one run.
+    """Plan the execution of a model step by step, with the results of one run.
 
     Parameters
     ----------
@@ -60,7 +59,7 @@ def plan(graph: Graph, axes: Axes) -> Stream:
     Raises
     ------
     ValueError
-        If there is no time axis, or a layer mixes time steps; it is named.
+        If there is no time axis, or a layer mixes time steps; the message names the layer.
     """
     time = _time(graph, axes)
     kinds: dict[Ref, Kind] = {}
@@ -71,7 +70,7 @@ def plan(graph: Graph, axes: Axes) -> Stream:
         outputs = [kind] * len(node.output_shapes)
         if Kind.STEP in given and isinstance(node.layer, StatefulLayer):
             carried.add(i)
-            # behind the output come the states
+            # The outputs after the first are the states.
             outputs[1:] = [Kind.SO_FAR] * (len(outputs) - 1)
             if node.layer.reduces:
                 outputs[0] = Kind.SO_FAR
@@ -83,7 +82,7 @@ def plan(graph: Graph, axes: Axes) -> Stream:
 
 
 def _time(graph: Graph, axes: Axes) -> set[Ref]:
-    """Return the inputs that bring the time axis, and the vectors repeated along it."""
+    """Return the inputs with the time axis, and the vectors that are repeated along it."""
     nodes = graph.nodes
     inputs = axes.inputs(graph)
     repeated = [
@@ -110,7 +109,7 @@ def _time(graph: Graph, axes: Axes) -> set[Ref]:
 
 
 def _kind(node: Node, given: list[Kind], is_time: bool) -> Kind:
-    """Return what the first output of a node is, given what its inputs are."""
+    """Return the role of a node's first output, from the roles of its inputs."""
     if has_time_first(node.layer):
         raise ValueError(
             f"layer {node.name!r} ({node.layer.class_name}) takes time as the first axis "
@@ -126,7 +125,7 @@ def _kind(node: Node, given: list[Kind], is_time: bool) -> Kind:
         if set(given) > {Kind.STEP}:
             raise ValueError(
                 f"layer {node.name!r} ({node.layer.class_name}) combines single time steps with "
-                "what is no time step, so the model cannot run step by step"
+                "other tensors, so the model cannot run step by step"
             )
         if not _streams(node):
             raise ValueError(
@@ -141,7 +140,5 @@ def _kind(node: Node, given: list[Kind], is_time: bool) -> Kind:
 
 
 def _streams(node: Node) -> bool:
-    shapes: dict[Ref, Any] = dict(zip(node.inputs, node.input_shapes, strict=True))
-    arguments = substitute(node.arguments, shapes.__getitem__)
     states = [value for key, value in node.keywords.items() if key != "mask" and any(refs(value))]
-    return not states and node.layer.streams(*arguments)
+    return not states and streams(node)

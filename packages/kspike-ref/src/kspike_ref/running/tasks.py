@@ -1,4 +1,4 @@
-"""Nodes of a graph as tasks: what is known of them before a run."""
+"""Tasks: the nodes of a graph with their properties, known before a run."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ class Task:
     node : Node
         The node.
     inputs, outputs, frees : tuple of Ref
-        The tensors that it takes, makes, and is the last to take.
+        Its inputs, its outputs, and the inputs that no later task takes.
     is_plain, is_pointwise, is_stateful : bool
-        Whether it takes tensors and nothing else, and makes one; whether it treats each position
-        of axis 1 alone and alike; and whether it has a state.
+        Whether it takes only tensors and returns one; whether it treats positions of axis 1
+        independently and in the same way; and whether it has a state.
     is_carried, is_stepped : bool
-        Whether its state goes on from step to step where the model streams, and whether it takes
-        single steps there.
+        Whether, in a stream, its state continues from step to step, and whether it takes single
+        steps.
     takes_spikes : bool
         Whether its inputs are spikes.
     is_masked, makes_mask, listens : bool
-        Whether a mask comes or is made, whether it is made, and whether one is used.
+        Whether an input or output carries a mask, whether the output does, and whether the layer
+        applies one.
     """
 
     index: int
@@ -54,7 +55,7 @@ class Task:
 
 
 class LayerCallError(Exception):
-    """The error of a layer that does not take its inputs; `told` is for the user.
+    """The error of a layer that does not take its inputs; `told` returns the user's error.
 
     Parameters
     ----------
@@ -128,7 +129,7 @@ def tasks_of(
 
 
 def _is_plain(node: Node) -> bool:
-    """Return whether a node takes tensors and nothing else, by position, and makes one."""
+    """Return whether a node takes only tensors, by position, and returns one."""
     if node.keywords or len(node.output_shapes) > 1:
         return False
     given = [one for value in node.arguments for one in (value if type(value) is list else [value])]
@@ -136,7 +137,7 @@ def _is_plain(node: Node) -> bool:
 
 
 def _listens(node: Node) -> bool:
-    """Return whether a layer is given the mask of its input, or one that it is called with."""
+    """Return whether a layer gets the mask of its input, or one from its call."""
     holding = [value for value in (*node.arguments, *node.keywords.values()) if any(refs(value))]
     return "mask" in node.keywords or node.layer.hears(len(holding))
 

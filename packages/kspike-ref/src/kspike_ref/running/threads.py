@@ -1,10 +1,10 @@
-"""Several cores at once: regions of one array, each worked on by a kernel that holds no GIL.
+"""Multithreading: kernels without the GIL work on regions of one array.
 
 Numba's own parallel loops abort the process when two Python threads start them at the same time
-(its default "workqueue" layer), and do not survive a fork. Here the calling thread always works
-itself, helpers take over regions while there are any, and what no helper took the caller does. So
-calls from many threads, or from within a pool, cannot wait for each other. Helpers wait at a queue
-in C: the executors of the standard library take three times as long to wake one.
+(its default "workqueue" layer), and do not survive a fork. Here the calling thread always works,
+and helpers take regions as long as any are left. Calls from many threads, or from within a pool,
+therefore cannot block each other. Helpers wait at a queue in C: the executors of the standard
+library take three times as long to wake one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _limit: ContextVar[int | None] = ContextVar("kspike_ref_num_threads", default=No
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -46,13 +46,13 @@ _CORES = cores()
 
 
 def num_threads() -> int:
-    """Return how many threads a call from here may use: all cores, unless limited."""
+    """Return the number of threads that a call from here may use: all cores, unless limited."""
     limit = _limit.get()
     return _CORES if limit is None else limit
 
 
 class _Limited:
-    """A block in which a call may use so many threads; a third of what `contextmanager` takes."""
+    """A block with a limit on threads; it takes a third of the time of `contextmanager`."""
 
     def __init__(self, count: int | None) -> None:
         self._count = count
@@ -70,7 +70,7 @@ def limit_threads(count: int | None) -> AbstractContextManager[None]:
     Parameters
     ----------
     count : int or None
-        How many threads to use; ``None`` for all cores.
+        The number of threads; ``None`` for all cores.
 
     Raises
     ------
@@ -121,7 +121,7 @@ _helpers = Helpers()
 
 
 def _forget_helpers() -> None:
-    """Start anew in a forked child, which has none of its parent's threads."""
+    """Replace the helpers in a forked child, which has none of its parent's threads."""
     global _helpers
     _helpers = Helpers()
 
@@ -177,9 +177,9 @@ def share(work: Callable[[Item], None], items: Iterable[Item], threads: int) -> 
     work : callable
         Works on one item.
     items : iterable
-        What to work on. After an error no more are begun; the error is raised.
+        The items. After an error no further item is begun; the error is raised.
     threads : int
-        How many items to work on at the same time.
+        The number of items to work on at the same time.
     """
     work = interrupt.passed_on(work)
     left = deque(items)

@@ -243,7 +243,8 @@ class _Builder:
             raise ArchiveError(f"layer {layer.name!r} must be called with a tensor of the model")
         self._load(member, layer, shapes)
         given = self._mask_axes(arguments, keywords)
-        return output, guarded(layer.name, layer.mask_axes, given, *shapes)
+        options = named if layer.takes_all_masks else {}
+        return output, guarded(layer.name, layer.mask_axes, given, *shapes, **options)
 
     def _load(self, member: Member, layer: Layer, shapes: tuple[Any, ...]) -> None:
         """Load a layer at its first application, and check the shapes of others."""

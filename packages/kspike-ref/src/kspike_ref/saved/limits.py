@@ -85,6 +85,10 @@ class Budget:
             raise ArchiveError(f"{what} has {count} words; a model may have {MAX_WORDS} in all")
 
 
+# The one place where data of a load does not travel as an argument. Layers spend the budget in
+# `setup`, `load`, `prepare` and `output_shape`, which a user's own layers override, and in 17 more
+# functions that these call: an argument would run through all of them and change the interface of
+# `register_layer`. Every load sets its own budget, in its own thread or task, and resets it.
 _current: ContextVar[Budget | None] = ContextVar("budget", default=None)
 
 

@@ -61,6 +61,7 @@ def _compared(site: Site, spikes: np.ndarray, activation: np.ndarray) -> LayerRe
         name=site.node.label,
         scale=site.scale,
         mean_rate=float(np.abs(rates).mean()),
+        active_rate=float(np.abs(activation[activation != 0]).mean()) * site.scale,
         correlation=correlation(found, activation),
         error=relative_error(found, activation),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ from kspike_tf.conversion.fold import fold_normalisation
 from kspike_tf.conversion.graph import Graph, read_graph
 from kspike_tf.conversion.pool import average_pooling
 from kspike_tf.conversion.replace import Neurons, spiking_model
-from kspike_tf.conversion.report import ConversionReport
+from kspike_tf.conversion.report import ConversionReport, FewSpikesWarning
 from kspike_tf.conversion.scale import Site, apply_scales, choose_scales
 
 _COMPARED = 64  # calibration examples for the report
@@ -44,10 +45,13 @@ class Conversion:
         Spiking model; inputs are ``(batch, time, ...)``.
     report : ConversionReport
         What was folded, kept and scaled, and a comparison layer by layer.
+    has_warned : set of str
+        Warnings that were given, so that each comes once.
     """
 
     model: keras.Model
     report: ConversionReport
+    has_warned: set[str] = dataclasses.field(default_factory=set, repr=False, compare=False)
 
     def predict(self, x: Any, timesteps: int, **options: Any) -> Any:
         """Show inputs without a time axis for a number of steps; return the outputs.
@@ -60,11 +64,20 @@ class Conversion:
             Number of steps.
         **options
             For ``keras.Model.predict``, such as ``batch_size``.
+
+        Warns
+        -----
+        FewSpikesWarning
+            Once, if neurons that were active on calibration data have less than one expected spike.
         """
         if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < 1:
             raise ValueError(
                 f"timesteps must be a positive integer. Received: timesteps={timesteps!r}"
             )
+        few = self.report.few_spikes(timesteps)
+        if few and not self.has_warned:
+            self.has_warned.add(few)
+            warnings.warn(few, FewSpikesWarning, stacklevel=2)
         return self.model.predict(repeated(x, timesteps), **options)
 
     def __str__(self) -> str:

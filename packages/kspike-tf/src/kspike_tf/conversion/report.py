@@ -10,6 +10,13 @@ from typing import Any
 from kspike_tf.describing import as_html, seconds
 
 
+class FewSpikesWarning(UserWarning):
+    """A spiking layer has less than one expected spike for each active neuron.
+
+    ``warnings.simplefilter("ignore", kspike_tf.FewSpikesWarning)`` silences it.
+    """
+
+
 @dataclasses.dataclass(frozen=True)
 class LayerReport:
     """A spiking layer beside the activation that it replaced.
@@ -22,6 +29,8 @@ class LayerReport:
         Firing rate in Hz for an activation of 1.
     mean_rate : float
         Mean firing rate in Hz on calibration data, silent neurons included.
+    active_rate : float
+        Mean rate in Hz that activations which are not zero ask for.
     correlation : float
         Correlation of the filtered spikes, as read at the end, with the activations.
     error : float
@@ -31,6 +40,7 @@ class LayerReport:
     name: str
     scale: float
     mean_rate: float
+    active_rate: float
     correlation: float
     error: float
 
@@ -81,6 +91,29 @@ class ConversionReport:
         growth = [after - before for before, after in itertools.pairwise(errors)]
         return self.layers[max(range(len(growth)), key=growth.__getitem__)]
 
+    def few_spikes(self, timesteps: int) -> str:
+        """Return the layers with less than one spike for each active neuron, in words.
+
+        Parameters
+        ----------
+        timesteps : int
+            Number of steps of a presentation.
+
+        Returns
+        -------
+        str
+            Empty if there are none.
+        """
+        counts = {each.name: each.active_rate * timesteps * self.dt for each in self.layers}
+        few = [f"{name} ({count:.2g})" for name, count in counts.items() if count < 1]
+        if not few:
+            return ""
+        return (
+            "layers with less than one expected spike for each active neuron in "
+            f"{seconds(timesteps * self.dt)}: {', '.join(few)}. These are too few to carry the "
+            "activation. Raise max_rate or show the input longer."
+        )
+
     def to_records(self) -> list[dict[str, Any]]:
         """Return a dictionary for each spiking layer."""
         return [dataclasses.asdict(layer) for layer in self.layers]
@@ -102,7 +135,9 @@ class ConversionReport:
         return aligned(self._rows())
 
     def _rows(self) -> list[tuple[str, ...]]:
-        rows = [("layer", "Hz per unit", "mean rate", "correlation", "error")]
+        rows: list[tuple[str, ...]] = [
+            ("layer", "Hz per unit", "mean rate", "correlation", "error")
+        ]
         rows += [
             (
                 layer.name,
@@ -121,9 +156,11 @@ class ConversionReport:
         lines += [f"{name}: kept, does not spike" for name in self.kept]
         if self.pooling_agreement is not None:
             lines.append(f"average pooling alone: {_agreeing(self.pooling_agreement)}")
-        seconds = self.timesteps * self.dt
+        if few := self.few_spikes(self.timesteps):
+            lines.append(few)
+        length = self.timesteps * self.dt
         lines.append(
-            f"after {self.timesteps} steps ({seconds * 1000:.4g} ms), {self.examples} examples: "
+            f"after {self.timesteps} steps ({length * 1000:.4g} ms), {self.examples} examples: "
             f"outputs off by {self.output_error:.1%}"
             + (f", {_agreeing(self.agreement)}" if self.agreement is not None else "")
         )

@@ -14,6 +14,7 @@ import numpy as np
 
 from kspike_tf.conversion.graph import Graph, Node, read_graph
 from kspike_tf.layers import Alpha, Lowpass, SpikingActivation, TimeFolded
+from kspike_tf.sweeping.replayed import reference_runner
 from kspike_tf.sweeping.variants import is_reference
 
 Outputs = dict[int, Any]  # by the number of steps
@@ -37,7 +38,7 @@ def prefix_runner(model: Any) -> Callable[[Any, Sequence[int]], Outputs]:
     model : keras.Model or kspike_ref.Model
         A model whose inputs have a time axis.
     """
-    return _Streamed(model) if is_reference(model) else _Split(model)
+    return reference_runner(model) if is_reference(model) else _Split(model)
 
 
 class _Split:
@@ -102,37 +103,3 @@ def _is_causal(layer: Any, shapes: Sequence[tuple[int | None, ...]]) -> bool:
     return min(axes, default=0) > 2 and (
         kind in _ON_THE_LAST_AXIS or (kind in _MERGES and len(axes) == 1)
     )
-
-
-class _Streamed:
-    """A model of kspike_ref, run step by step, or once for each number of steps."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-
-    def __call__(self, x: Any, timesteps: Sequence[int]) -> Outputs:
-        flat = [np.asarray(each) for each in keras.tree.flatten(x)]
-        try:
-            state = self.model.initial_state(len(flat[0]))
-        except ValueError:  # a layer mixes time steps
-            return {steps: self.model.predict(_cut(x, steps)) for steps in timesteps}
-        made: list[Any] = []
-        for t in range(max(timesteps)):
-            now = keras.tree.map_structure(lambda array, t=t: np.asarray(array)[:, t], x)
-            outputs, state = self.model.step(now, state)
-            made.append(outputs)
-        whole = self.model.predict(_cut(x, 1))
-        return {
-            steps: keras.tree.map_structure(
-                lambda one, *steps_of: (
-                    np.stack(steps_of, axis=1) if one.ndim > steps_of[0].ndim else steps_of[-1]
-                ),
-                whole,
-                *made[:steps],
-            )
-            for steps in timesteps
-        }
-
-
-def _cut(x: Any, steps: int) -> Any:
-    return keras.tree.map_structure(lambda array: np.asarray(array)[:, :steps], x)

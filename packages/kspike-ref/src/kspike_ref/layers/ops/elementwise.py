@@ -24,6 +24,7 @@ from kspike_ref.layers.ops.base import (
     same_steps,
 )
 from kspike_ref.layers.registry import known
+from kspike_ref.running.binder import Binder
 from kspike_ref.saved.archive import ArchiveError
 
 _SINGLE = np.dtype("float32")
@@ -195,6 +196,17 @@ class Elementwise(Operation):
     def pointwise(self, *shapes: Any) -> bool:
         return same_steps(shapes)
 
+    def bind(self, binder: Binder, *inputs: Array) -> Array | None:
+        compute = self.function.compute
+        if not isinstance(compute, np.ufunc) or any(x.dtype != _SINGLE for x in inputs):
+            return None
+        shape = np.broadcast_shapes(*(x.shape for x in inputs))
+        dtype = self.call(*[np.ones(1, _SINGLE)] * len(inputs)).dtype
+        is_alike = (shape, dtype) == (inputs[0].shape, _SINGLE)
+        out = binder.over(inputs[0]) if is_alike else binder.empty(shape, dtype)
+        binder.call(_quietly, *inputs, compute=compute, out=out)
+        return out
+
     def call(self, *inputs: Any) -> Array:
         dtype = self._type(inputs)
         values = [self._operand(x, dtype) for x in inputs]
@@ -227,6 +239,12 @@ class Elementwise(Operation):
             raise ValueError(f"layer {self.name!r} divides integers by zero")
         if self.class_name == "Power" and np.any(y < 0):
             raise ValueError(f"layer {self.name!r} raises integers to negative powers")
+
+
+def _quietly(*inputs: Array, compute: np.ufunc, out: Array) -> None:
+    """Fill ``out`` without a word about NaN and infinities."""
+    with np.errstate(all="ignore"):
+        compute(*inputs, out=out)
 
 
 @known("ops:Where")

@@ -106,6 +106,7 @@ class Einsum(Operation):
 
     options = ("subscripts",)
     takes_tally = True
+    weighs_constants = True
 
     def setup(self) -> None:
         equation = str(self.config["subscripts"]).replace(" ", "")
@@ -114,9 +115,6 @@ class Einsum(Operation):
             raise ArchiveError(f"subscripts must be an equation. Received: {equation:.80}")
         left, arrow, right = equation.partition("->")
         self.equation, self.terms = equation, left.split(",")
-        # Multiplications, and elements of products, for one example of the shapes that
-        # `output_shape` got last.
-        self.for_one = self.between = 0
         self.made = right if arrow else None
 
     def _labels(self, ranks: list[int]) -> tuple[list[str], str]:
@@ -144,24 +142,36 @@ class Einsum(Operation):
         terms, made = self._labels([len(shape) for shape in known_shapes])
         if any(len(set(term)) < len(term) for term in [*terms, made]):
             raise UnsupportedUseError(f"keras.ops.einsum with {self.equation}: an axis named twice")
-        lengths: dict[str, Any] = {}
-        for term, shape in zip(terms, known_shapes, strict=True):
-            for label, length in zip(term, shape, strict=True):
-                if lengths.get(label) is None:
-                    lengths[label] = length
-                elif length is not None and length != lengths[label]:
-                    raise ArchiveError(f"{self.equation} does not fit shapes {known_shapes}")
+        lengths = self._lengths(terms, known_shapes)
         if not set(made) <= set(lengths) or not made:
             raise self.mixes(f"subscripts={self.equation!r}")
         for term, shape in zip(terms, shapes, strict=True):
             if (term[:1] == made[0]) != isinstance(shape, tuple) or made[0] in term[1:]:
                 raise self.mixes(f"subscripts={self.equation!r}")
-        counted = {label: 1 if n is None else n for label, n in lengths.items()}
-        self.for_one = math.prod(counted.values())
-        self.between = _between(_constant_last(terms, terms, made)[0], made, counted)
-        if self.for_one > _MAX_PRODUCTS or self.between > MAX_ELEMENTS:
+        products, between = self._for_one(known_shapes)
+        if products > _MAX_PRODUCTS or between > MAX_ELEMENTS:
             raise ArchiveError(f"{self.equation} of {known_shapes} needs too many operations")
         return tuple(lengths[label] for label in made)
+
+    def _lengths(self, terms: list[str], shapes: list[Shape]) -> dict[str, Any]:
+        """Return the length of each label's axis, None where it is unknown."""
+        lengths: dict[str, Any] = {}
+        for term, shape in zip(terms, shapes, strict=True):
+            for label, length in zip(term, shape, strict=True):
+                if lengths.get(label) is None:
+                    lengths[label] = length
+                elif length is not None and length != lengths[label]:
+                    raise ArchiveError(f"{self.equation} does not fit shapes {shapes}")
+        return lengths
+
+    def _for_one(self, shapes: list[Shape]) -> tuple[int, int]:
+        """Return the multiplications for one example, and the elements of products in between."""
+        terms, made = self._labels([len(shape) for shape in shapes])
+        known = self._lengths(terms, shapes).items()
+        lengths = {label: 1 if n is None else n for label, n in known}
+        lengths[made[0]] = 1  # the batch
+        between = _between(_constant_last(terms, terms, made)[0], made, lengths)
+        return math.prod(lengths.values()), between
 
     def pointwise(self, *shapes: Any) -> bool:
         terms, made = self._labels([len(shape_of(value)) for value in shapes])
@@ -172,11 +182,11 @@ class Einsum(Operation):
         return bool(time) and timed and not any(time in t for t in others)
 
     def multiply_adds(self, given: list[Any], made: list[Any]) -> int:
-        return int(given[0][0]) * self.for_one
+        return int(made[0][0]) * self._for_one(given)[0]
 
     def temporaries(self, given: list[Any], made: list[Any]) -> int:
-        rows = given[0][0]
-        return 2 * sum(map(math.prod, [*given, *made])) + int(rows) * self.between
+        between = int(made[0][0]) * self._for_one(given)[1]
+        return 2 * sum(map(math.prod, [*given, *made])) + between
 
     def call(self, *inputs: Any, tally: Tally) -> Array:
         terms, made = self._labels([np.ndim(x) for x in inputs])

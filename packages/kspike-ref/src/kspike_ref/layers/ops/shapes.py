@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from kspike_ref.layers.ops.base import AlongAxes, Operation, check_distinct, key
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.shape import Reshape as ReshapeLayer
 from kspike_ref.layers.shape import integers
-from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.running.binder import Binder
+from kspike_ref.saved.archive import ArchiveError, Weights
 
 
 @known("ops:Reshape")
@@ -73,8 +75,13 @@ class Reordering(Operation):
     def pointwise(self, shape: Shape) -> bool:
         return len(shape) > 2 and self._order(len(shape))[1] == 1
 
+    def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        self.order = self._order(len(shapes[0]))
+        super().load(store, path, *shapes)
+
     def call(self, x: Array) -> Array:
-        return x.transpose(self._order(x.ndim))
+        is_known = len(self.order) == x.ndim
+        return x.transpose(self.order if is_known else self._order(x.ndim))
 
 
 @known("ops:ExpandDims")
@@ -90,6 +97,9 @@ class ExpandDims(AlongAxes):
     def output_shape(self, shape: Shape) -> Shape:
         axes, rest = self.axes(len(shape)), iter(shape)
         return tuple(1 if i in axes else next(rest) for i in range(len(shape) + len(axes)))
+
+    def bind(self, binder: Binder, x: Array) -> Array:
+        return binder.view(x, self.call(x).shape)
 
     def call(self, x: Array) -> Array:
         return np.expand_dims(x, axis=self.axes(x.ndim))
@@ -120,12 +130,18 @@ class Squeeze(AlongAxes):
             raise ArchiveError(f"only axes of length 1 can be removed from {shape}")
         if self.removed not in (None, axes):
             raise UnsupportedUseError("keras.ops.squeeze of tensors with other axes of length 1")
-        self.removed = axes  # while a model is stepped, an axis of time has length 1 as well
         return tuple(n for i, n in enumerate(shape) if i not in axes)
 
     def pointwise(self, shape: Shape) -> bool:
         return len(shape) > 2 and 1 not in self._axes(shape)
 
+    def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        # In a single step, an axis of time has length 1 as well, and stays.
+        self.removed = self._axes(shapes[0])
+        super().load(store, path, *shapes)
+
+    def bind(self, binder: Binder, x: Array) -> Array:
+        return binder.view(x, self.call(x).shape)
+
     def call(self, x: Array) -> Array:
-        axes = self._axes(x.shape) if self.removed is None else self.removed
-        return np.squeeze(x, axis=axes)
+        return x.squeeze(self.removed)

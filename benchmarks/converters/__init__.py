@@ -1,0 +1,1 @@
+"""Converters of trained networks side by side: kspike, SpikingJelly and SNN Toolbox."""

@@ -1,0 +1,52 @@
+"""Numbers that a layer of a model keeps in memory, from its shapes and configuration."""
+
+import math
+from collections.abc import Sequence
+
+from kspike_energy.counting.nodes import Node, UndefinedShapeError
+from kspike_energy.counting.rules.table import OVER_TIME
+from kspike_energy.storage import Storage
+
+__all__ = ["stored"]
+
+
+def stored(nodes: Sequence[Node], params: int) -> Storage | None:
+    """Return the sizes of a layer; None if a shape is undefined or a user counts it.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+        The applications of the layer. The first one states the shapes.
+    params : int
+        Weights and biases.
+    """
+    node = nodes[0]
+    try:
+        inputs = [node.units_in(index) for index in range(len(node.inputs))]
+        outputs = [node.units_out(index) for index in range(len(node.outputs))]
+    except UndefinedShapeError:
+        return None
+    inner = node.inner("layer", drop_time=True) if node.spec.kind in OVER_TIME else node
+    if inner.spec.statistics is not None:  # its configuration may hold anything
+        return None
+    kind = inner.spec.kind or ""
+    windows = "Conv" in kind
+    return Storage(
+        sum(map(math.prod, inputs)),
+        sum(map(math.prod, outputs)),
+        params,
+        biased=bool(inner.config.get("use_bias")) if params else False,
+        windows=windows,
+        kernel=_kernel(inner, outputs[0]) if windows else 0,
+        leaky="Lowpass" in kind or "Alpha" in kind,
+        uses=len(nodes),
+    )
+
+
+def _kernel(node: Node, outputs: Sequence[int]) -> int:
+    """Return the filters of a convolution times the positions of its window."""
+    config = node.config
+    size = config.get("kernel_size", 1)
+    positions = math.prod(size) if isinstance(size, (list, tuple)) else int(size)
+    channels = outputs[0 if config.get("data_format") == "channels_first" else -1]
+    return int(config.get("filters") or channels) * positions

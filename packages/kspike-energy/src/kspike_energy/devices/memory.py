@@ -1,0 +1,203 @@
+"""Energy of memory accesses, addressing and arithmetic: the model of Lemaire et al.
+
+Lemaire, Cordone, Castagnetti, Novac, Courtois, Miramond, "An analytical estimation of spiking
+neural networks energy efficiency", ICONIP 2022 (arXiv 2210.13107), count for a layer of C
+connections, N inputs, M outputs, W parameters, and kernels of K weights per input channel ::
+
+                 ordinary, per inference           spiking, of T steps
+    inputs       N reads; C by windows             2 θ accesses
+    parameters   C reads, M of biases              S reads, T · M of biases
+    potentials                                     2 S accesses, 2 U of unit updates
+    outputs      M writes                          (with the inputs of the next layer)
+    arithmetic   C multiply-adds, M additions      S + T · M + θ additions
+                                                   U multiply-adds of units with leak
+    addressing   C additions; by windows           S additions; by windows
+                 N + M + K                         2 θ multiply-adds too
+
+θ is the number of input spikes, S of synaptic operations and U of unit updates per inference.
+Numbers of the equations are those of the authors' implementation, in the functions below. Three
+things differ from the paper: S takes strides and borders into account, where it reads whole
+kernels; a spike is written and read once on the side of the layer that receives it, where it
+counts the writes at the layer that sends it; and an input spike of a dense layer causes one
+addition per output, as in its implementations, where its equation 2 counts them once per input
+again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeAlias
+
+from kspike_energy.checks import check_count, check_energy
+from kspike_energy.storage import Storage
+
+__all__ = ["HOROWITZ", "Memory", "Parts", "ordinary_energy", "spiking_energy", "update_energy"]
+
+Parts: TypeAlias = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Energies of memory accesses and integer arithmetic.
+
+    Parameters
+    ----------
+    add, multiply : float
+        Joules of an addition and of a multiplication.
+    accesses : tuple of (int, float)
+        Sizes of memories in bytes, and joules of one access to them. Between and beyond them the
+        energy is a straight line, and it is zero for no memory.
+    line : tuple of (float, float)
+        Another reading of the same points: joules of an access to no memory, and joules that every
+        byte adds.
+    word : int, optional
+        Bytes of a number.
+    queue : int, optional
+        Spikes that the queue in front of a layer holds.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an energy is negative or not finite, or sizes do not grow.
+    """
+
+    add: float
+    multiply: float
+    accesses: tuple[tuple[int, float], ...]
+    line: tuple[float, float]
+    word: int = 4
+    queue: int = 1000
+
+    def __post_init__(self) -> None:
+        check_energy("add", self.add)
+        check_energy("multiply", self.multiply)
+        for _, joules in self.accesses:
+            check_energy("accesses", joules)
+        for joules in self.line:
+            check_energy("line", joules)
+        sizes = [0, *(size for size, _ in self.accesses)]
+        if len(sizes) == 1 or any(low >= high for low, high in pairwise(sizes)):
+            raise ValueError(
+                "accesses must be pairs of a size in bytes and joules, with growing sizes. "
+                f"Received: accesses={self.accesses!r}"
+            )
+        check_count("word", self.word)
+        check_count("queue", self.queue)
+
+    def access(self, numbers: int, *, by_line: bool = False) -> float:
+        """Return the joules of one read or write in a memory of so many numbers."""
+        size = numbers * self.word
+        if by_line:
+            start, slope = self.line
+            return start + slope * size
+        pairs = list(pairwise(((0, 0.0), *self.accesses)))
+        (x0, y0), (x1, y1) = next((pair for pair in pairs if size <= pair[1][0]), pairs[-1])
+        return y0 + (y1 - y0) * (size - x0) / (x1 - x0)
+
+    @property
+    def multiply_add(self) -> float:
+        """Joules of a multiplication and an addition."""
+        return self.multiply + self.add
+
+
+# Horowitz, "Computing's energy problem", ISSCC 2014, figure 1.1.9: 45 nm at 0.9 V; 32-bit integer
+# addition and multiplication; one access to a cache of 8 KB, 32 KB and 1 MB. The line is that of
+# the authors' implementation (qualia-plugin-snn, EnergyEstimationMetric._e_ram: 1.09e-5 pJ per bit
+# and 13.2 pJ, close to the least-squares line through the three points); the straight pieces are
+# SpikingJelly's reading (op_counter, LemaireEnergyCostConfig), as is the queue of 1000 spikes.
+HOROWITZ = Memory(
+    add=0.1e-12,
+    multiply=3.1e-12,
+    accesses=((8 * 1024, 10e-12), (32 * 1024, 20e-12), (1024 * 1024, 100e-12)),
+    line=(13.2e-12, 8 * 1.09e-17),
+)
+
+
+def ordinary_energy(
+    memory: Memory, storage: Storage, connections: float, *, by_line: bool = False
+) -> Parts:
+    """Return the joules of a layer of an ordinary network per inference, by part.
+
+    Parameters
+    ----------
+    memory : Memory
+        Energies.
+    storage : Storage
+        Sizes of the layer.
+    connections : float
+        Multiply-adds.
+    by_line : bool, optional
+        Which reading of the energies of accesses to use.
+    """
+
+    def access(numbers: int) -> float:
+        return memory.access(numbers, by_line=by_line)
+
+    inputs, outputs = storage.inputs * storage.uses, storage.outputs * storage.uses
+    biases = outputs if storage.biased else 0
+    reads = connections if storage.windows else inputs  # equations 3 and 4
+    by_window = inputs + outputs + storage.kernel * storage.uses
+    addresses = by_window if storage.windows else connections
+    return {
+        "inputs": reads * access(storage.inputs),
+        "parameters": (connections + biases) * access(storage.parameters),  # 6
+        "outputs": outputs * access(storage.outputs),  # 11 and 12
+        "arithmetic": connections * memory.multiply_add + biases * memory.add,  # 1 and 2
+        "addressing": addresses * memory.add,  # 16 and 17
+    }
+
+
+def spiking_energy(
+    memory: Memory,
+    storage: Storage,
+    spikes: float,
+    synops: float,
+    steps: int,
+    *,
+    by_line: bool = False,
+) -> Parts:
+    """Return the joules that the synapses of a layer of a spiking network need, by part.
+
+    Parameters
+    ----------
+    memory, storage, by_line
+        As in `ordinary_energy`.
+    spikes, synops : float
+        Input spikes and synaptic operations per inference.
+    steps : int
+        Time steps per inference.
+    """
+
+    def access(numbers: int) -> float:
+        return memory.access(numbers, by_line=by_line)
+
+    biases = storage.outputs * storage.uses * steps if storage.biased else 0
+    located = 2 * spikes if storage.windows else 0
+    return {
+        "inputs": 2 * spikes * access(memory.queue),  # 5 and 13
+        "parameters": (synops + biases) * access(storage.parameters),  # 7 and 8
+        "potentials": 2 * synops * access(storage.outputs),  # 9, 10, 14 and 15
+        "arithmetic": (synops + biases + spikes) * memory.add,  # 1.4 and 2.4
+        "addressing": synops * memory.add + located * memory.multiply_add,  # 16 and 17
+    }
+
+
+def update_energy(
+    memory: Memory, storage: Storage, units: int, steps: int, *, by_line: bool = False
+) -> Parts:
+    """Return the joules that the unit updates of a spiking layer need, by part.
+
+    Parameters
+    ----------
+    memory, storage, by_line
+        As in `ordinary_energy`.
+    units : int
+        Unit updates per time step.
+    steps : int
+        Time steps per inference.
+    """
+    updates = units * steps
+    return {
+        "potentials": 2 * updates * memory.access(units, by_line=by_line),  # 9, 10, 14 and 15
+        "arithmetic": updates * memory.multiply_add if storage.leaky else 0.0,  # 1.3 and 2.3
+    }

@@ -1,0 +1,120 @@
+"""Parts of a comparison: devices, break-even rates of layers, and the winner by each model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["BreakEven", "DeviceEnergy", "Winner", "winners"]
+
+
+@dataclass(frozen=True)
+class DeviceEnergy:
+    """The energy of a network on one device.
+
+    Parameters
+    ----------
+    device : str
+        Its name.
+    energy, low, high : float
+        Joules per inference: with the device's own figures, and with the lowest and highest.
+    ratio : float
+        Energy divided by the baseline's.
+    spiking : bool
+        Whether it computes only on events.
+    neurons_included : bool
+        Whether its figure per unit update is known; if not, synaptic operations only.
+    model : {"operations", "measured", "memory"}
+        Model of energy.
+    """
+
+    device: str
+    energy: float
+    low: float
+    high: float
+    ratio: float
+    spiking: bool
+    neurons_included: bool
+    model: str = "operations"
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """The firing rate at which a layer costs the same on two devices.
+
+    Parameters
+    ----------
+    layer, device : str
+        Their names.
+    rate : float or None
+        The rate of its input in Hz, as measured.
+    break_even_rate : float or None
+        Below this rate the spiking device needs less than the baseline for this layer. None for a
+        layer without connections; negative if its unit updates alone cost more.
+    wins : bool or None
+        Whether the measured rate is below.
+    spikes_per_step : float or None
+        Spikes per input and time step, as measured.
+    beats_quantised : bool or None
+        Whether that is below the break-even with a quantised network, with the energies assumed.
+    """
+
+    layer: str
+    device: str
+    rate: float | None
+    break_even_rate: float | None
+    wins: bool | None
+    spikes_per_step: float | None
+    beats_quantised: bool | None
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The side that needs less, by one model of energy.
+
+    Parameters
+    ----------
+    model : {"operations", "measured", "memory"}
+        Model of energy.
+    spiking, ordinary : DeviceEnergy
+        The cheapest device of each side.
+    side : {"spiking", "ordinary"} or None
+        The side that needs less; None if the ranges of both overlap.
+    factor : float
+        Energy of the dearer one divided by that of the cheaper one.
+    """
+
+    model: str
+    spiking: DeviceEnergy
+    ordinary: DeviceEnergy
+    side: str | None
+    factor: float
+
+
+def winners(devices: Sequence[DeviceEnergy]) -> tuple[Winner, ...]:
+    """Return the winner by every model of energy that has devices of both sides."""
+    found = []
+    for model in dict.fromkeys(device.model for device in devices):
+        own = [device for device in devices if device.model == model]
+        spiking = [device for device in own if device.spiking]
+        ordinary = [device for device in own if not device.spiking]
+        if spiking and ordinary:
+            found.append(_winner(model, _cheapest(spiking), _cheapest(ordinary)))
+    return tuple(found)
+
+
+def _cheapest(devices: Sequence[DeviceEnergy]) -> DeviceEnergy:
+    return min(devices, key=lambda device: device.energy)
+
+
+def _winner(model: str, spiking: DeviceEnergy, ordinary: DeviceEnergy) -> Winner:
+    side = None
+    shared = model == "memory"  # both limits of a range are a reading that both sides share
+    if spiking.high < ordinary.low or (shared and _needs_less(spiking, ordinary)):
+        side = "spiking"
+    elif ordinary.high < spiking.low or (shared and _needs_less(ordinary, spiking)):
+        side = "ordinary"
+    low, high = sorted((spiking.energy, ordinary.energy))
+    return Winner(model, spiking, ordinary, side, high / low if low else float("inf"))
+
+
+def _needs_less(one: DeviceEnergy, other: DeviceEnergy) -> bool:
+    return one.low < other.low and one.high < other.high

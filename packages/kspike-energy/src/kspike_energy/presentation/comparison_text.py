@@ -1,0 +1,131 @@
+"""A comparison as text: cells of its tables, and notes on the winner and the quantised rival."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from kspike_energy.presentation.comparison_data import BreakEven, DeviceEnergy, Winner
+from kspike_energy.presentation.tables import number, text_table, yes_no
+from kspike_energy.presentation.units import si
+from kspike_energy.quantised import QuantisedRival
+
+__all__ = [
+    "break_even_cells",
+    "break_even_table",
+    "device_cells",
+    "device_table",
+    "quantised_notes",
+    "winner_notes",
+    "wrapped",
+]
+
+Cells: TypeAlias = tuple[list[str], list[list[str]]]
+
+_MODELS = {
+    "operations": "operations alone",
+    "measured": "measurements",
+    "memory": "operations and memory",
+}
+
+# Time steps that the source of the quantised rival looks at.
+_STEPS = (1, 15)
+
+
+def device_cells(devices: Sequence[DeviceEnergy], baseline: str) -> Cells:
+    """Return headers and rows of the table of devices."""
+    headers = ["Device", "Model", "Spiking?", "Energy/inf", "low", "high", f"/ {baseline}"]
+    rows = [
+        [
+            device.device + ("" if device.neurons_included else " (synops only)"),
+            device.model,
+            yes_no(device.spiking),
+            *map(si, (device.energy, device.low, device.high)),
+            number(device.ratio),
+        ]
+        for device in devices
+    ]
+    return headers, rows
+
+
+def device_table(devices: Sequence[DeviceEnergy], baseline: str) -> list[str]:
+    """Return the lines of the table of devices."""
+    return text_table(*device_cells(devices, baseline), 120)
+
+
+def break_even_cells(layers: Sequence[BreakEven], rival: QuantisedRival) -> Cells:
+    """Return headers and rows of the table of break-even rates."""
+    headers = ["Layer", "Device", "Rate [Hz]", "Break-even [Hz]", "Wins?", "Spikes/step"]
+    rows = [
+        [
+            layer.layer,
+            layer.device,
+            number(layer.rate),
+            _threshold(layer.break_even_rate),
+            yes_no(layer.wins),
+            number(layer.spikes_per_step),
+            rival.verdict(layer.spikes_per_step),
+        ]
+        for layer in layers
+    ]
+    return [*headers, "Quantised?"], rows
+
+
+def break_even_table(layers: Sequence[BreakEven], rival: QuantisedRival) -> list[str]:
+    """Return the lines of the table of break-even rates."""
+    return text_table(*break_even_cells(layers, rival), 140)
+
+
+def _threshold(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return "never" if value <= 0 else f"{value:.4g}"
+
+
+def winner_notes(found: Sequence[Winner]) -> list[str]:
+    """Return the winner by every model of energy, and whether the models disagree."""
+    notes = [_winner_note(winner) for winner in found]
+    by_side = {
+        side: " and by ".join(_MODELS[winner.model] for winner in found if winner.side == side)
+        for side in ("spiking", "ordinary")
+    }
+    if all(by_side.values()):
+        notes.append(
+            f"The models disagree about the winner: spiking by {by_side['spiking']}, ordinary by "
+            f"{by_side['ordinary']}."
+        )
+    return notes
+
+
+def _winner_note(winner: Winner) -> str:
+    spiking, ordinary = winner.spiking, winner.ordinary
+    first, second = sorted((spiking, ordinary), key=lambda device: device.energy)
+    text = (
+        f"By {_MODELS[winner.model]}: {first.device} ({si(first.energy)}) needs "
+        f"{winner.factor:.3g} times less than {second.device} ({si(second.energy)})"
+    )
+    if winner.side is None:
+        return f"{text}, but the ranges overlap: no winner."
+    return f"{text}: the {winner.side} network wins."
+
+
+def quantised_notes(rival: QuantisedRival, timesteps: int) -> list[str]:
+    """Return the break-even with the quantised rival, and its sensitivity."""
+    parts = "; ".join(
+        f"{name} {min(pair):.1%} to {max(pair):.1%}" for name, *pair in rival.sensitivity
+    )
+    text = (
+        f"Quantised?: whether the layer needs less than in an ordinary network of {rival.bits}-bit "
+        f"activations and {rival.weight_bits}-bit weights, which carries as much as {timesteps} "
+        f"steps (arXiv 2409.08290). Break-even: {rival.spikes:.1%} of the inputs spike in a step; "
+        f"{rival.low:.1%} to {rival.high:.1%} if one assumption is off by half, and rates between "
+        f"these are close. By assumption: {parts}."
+    )
+    first, last = _STEPS
+    if not first <= timesteps <= last:
+        text += f" The source looks at {first} to {last} steps only."
+    return [text]
+
+
+def wrapped(notes: Sequence[str]) -> list[str]:
+    """Return notes as lines of a printed page."""
+    return [line for note in notes for line in textwrap.wrap(note, 98, break_on_hyphens=False)]

@@ -1,0 +1,132 @@
+"""Notes on an estimate: gaps, warnings and assumptions."""
+
+import re
+from collections.abc import Sequence
+
+from kspike_energy.devices import Device
+from kspike_energy.devices.overhead import Fit
+from kspike_energy.estimate import Estimate
+from kspike_energy.network import BY_HAND
+from kspike_energy.presentation.units import si
+
+__all__ = ["notes", "warning_notes"]
+
+
+def warning_notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
+    """Return those notes that doubt the numbers."""
+    spiking = any(device.needs_rates for device in devices)
+    return [*_gaps(estimate), *(_busy(estimate) + _other_dt(estimate) if spiking else [])]
+
+
+def _gaps(estimate: Estimate) -> list[str]:
+    return [f"NOT COUNTED: {layer.problem}." for layer in estimate.network.gaps]
+
+
+def _busy(estimate: Estimate) -> list[str]:
+    if not estimate.busy:
+        return []
+    return [
+        "These layers receive more than one event per element and step on average: "
+        f"{estimate.busy}. Are their inputs rates in Hz? See input_coding."
+    ]
+
+
+def _other_dt(estimate: Estimate) -> list[str]:
+    if not estimate.other_dt:
+        return []
+    return [
+        f"These layers have another time step than dt = {estimate.dt:g} s: {estimate.other_dt}."
+    ]
+
+
+def notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
+    """Return gaps and assumptions, the most surprising first."""
+    found = _gaps(estimate)
+    spiking = [device.name for device in devices if device.needs_rates]
+    ordinary = [d.name for d in devices if not d.spiking and d.fit is None]
+    fitted = [(device, device.fit) for device in devices if device.fit is not None]
+    if spiking:
+        found += _spiking_notes(estimate, spiking)
+    if ordinary:
+        found.append(
+            f"{', '.join(ordinary)}: every connection once per inference, as in an "
+            "ordinary network."
+        )
+    found += [_fitted_note(estimate, device, fit) for device, fit in fitted]
+    memory = [device.name for device in devices if device.memory is not None]
+    if memory:
+        found.append(_memory_note(estimate, memory))
+    found.append(_counting_note(estimate))
+    bare = [device.name for device in devices if device.model == "operations"]
+    if devices and not bare:
+        return found
+    mixed = f"{', '.join(bare)}: only" if len(bare) < len(devices) else "Only"
+    return [
+        *found,
+        f"{mixed} arithmetic is estimated. Moving data, memory, static power and overhead are left "
+        "out, and are often the larger part.",
+    ]
+
+
+def _memory_note(estimate: Estimate, names: Sequence[str]) -> str:
+    """Return the scope of the model of memory, and the layers that it was not made for."""
+    others = [
+        layer.name
+        for layer in estimate.counted
+        if layer.connections and not re.match("Dense|Conv|Depthwise|Layer", layer.type_name)
+    ]
+    text = (
+        f"{', '.join(names)}: accesses to memory, addressing and arithmetic after Lemaire et al. "
+        "(2022), with 32-bit integers in 45 nm; the range spans two readings of the energies per "
+        "access."
+    )
+    if others:
+        text += (
+            " The source covers dense and convolutional layers; its formulas are applied to the "
+            f"counts of these too: {', '.join(others)}."
+        )
+    return text
+
+
+def _fitted_note(estimate: Estimate, device: Device, fit: Fit) -> str:
+    """Return the accuracy of a fitted device, and the energy that no layer shows."""
+    batch = estimate.batch_size
+    call = device.energy_per_call / batch
+    return (
+        f"{device.name}: fitted to {fit.points} measurements of {fit.family}; left out of the fit, "
+        f"they are within a factor of {fit.median:.3g} in the median and {fit.worst:.3g} at worst. "
+        f"Batch size {batch}; {si(call)} of every inference belong to the call, not to a layer."
+    )
+
+
+def _spiking_notes(estimate: Estimate, names: Sequence[str]) -> list[str]:
+    settings, network = estimate.settings, estimate.network
+    coding = f"; the network's input is coded as {settings.input_coding!r}"
+    notes = [
+        f"{', '.join(names)}: {estimate.steps} time steps per inference "
+        f"({estimate.timesteps_from}) of dt = {estimate.dt:g} s ({estimate.dt_from}); "
+        f"events = {settings.events!r}{'' if network.time_axis == BY_HAND else coding}."
+    ]
+    notes += _busy(estimate)
+    unfit = [layer.name for layer in network.layers if not layer.spiking]
+    if unfit:
+        notes.append(
+            "A spiking device could not run these layers as they are; a spiking equivalent of "
+            f"the same cost is assumed: {', '.join(unfit)}."
+        )
+    return notes + _other_dt(estimate)
+
+
+def _counting_note(estimate: Estimate) -> str:
+    options, time_axis = estimate.settings.options, estimate.network.time_axis
+    if time_axis == BY_HAND:
+        return "Counts and rates are those that the network was described with."
+    if options.convention == "keras-spiking":
+        return (
+            "Counted as KerasSpiking does: layers that it does not know cost nothing, and "
+            "positions over padding are connections."
+        )
+    return (
+        f"Time axis: {time_axis}. Connections over padding: {options.padding}. "
+        f"Batch normalisation behind linear layers: {options.normalization}."
+    )

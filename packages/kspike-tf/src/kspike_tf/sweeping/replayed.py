@@ -1,0 +1,113 @@
+"""Outputs of a kspike_ref model for several numbers of time steps, from one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+Runner = Callable[[Any, Sequence[int]], dict[int, Any]]
+
+
+def reference_runner(model: Any) -> Runner:
+    """Return a function from a batch and numbers of steps to outputs by number of steps.
+
+    Parameters
+    ----------
+    model : kspike_ref.Model
+        A model whose inputs have a time axis.
+    """
+    names = [node.name for node in model.nodes]
+    if any(node.layer.makes_mask for node in model.nodes) or any(
+        names.count(name) > 1 for name in model.outputs
+    ):
+        return lambda x, timesteps: {n: model.predict(_cut(x, n)) for n in timesteps}
+    return _Replayed(model)
+
+
+class _Replayed:
+    """A model of which only the layers behind the last causal ones run anew.
+
+    Parameters
+    ----------
+    model : kspike_ref.Model
+        The model.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.kinds: list[str] = []
+        for node in model.nodes:
+            self.kinds.append(_kind(node, [self.kinds[ref.node] for ref in node.inputs]))
+        places = {node.name: i for i, node in enumerate(model.nodes)}
+        self.outputs = [places[name] for name in model.outputs]
+
+    def __call__(self, x: Any, timesteps: Sequence[int]) -> dict[int, Any]:
+        """Return the outputs by number of steps."""
+        longest = _cut(x, max(timesteps))
+        made = list(self.model.activity(longest).values())
+        structure = self.model.predict(_cut(longest, 1, examples=0))
+        found = {}
+        for steps in timesteps:
+            values = self._values(made, steps)
+            found[steps] = _filled(structure, iter([values[i] for i in self.outputs]))
+        return found
+
+    def _values(self, made: Sequence[Any], steps: int) -> list[Any]:
+        """Return what every node puts out for a number of steps."""
+        values: list[Any] = []
+        for node, kind, whole in zip(self.model.nodes, self.kinds, made, strict=True):
+            if kind == "ended":
+                arguments, keywords = (
+                    _with(given, lambda ref: _part(values[ref.node], ref.output))
+                    for given in (node.arguments, node.keywords)
+                )
+                values.append(node.layer(*arguments, **keywords))
+            else:  # nothing reads time folded into the batch but what is causal
+                values.append(whole[:, :steps] if kind == "timed" else whole)
+        return values
+
+
+def _kind(node: Any, given: Sequence[str]) -> str:
+    """Return what a node puts out: every step, steps as examples, or what has to run anew."""
+    verb, shape = getattr(node.layer, "verb", ""), node.output_shapes[0]
+    is_timed = len(node.output_shapes) == 1 and len(shape) > 1 and shape[1] is None
+    if "ended" in given:
+        return "ended"
+    if verb == "fold" or (given and set(given) == {"folded"}):
+        return "folded"
+    if verb == "unfold":
+        return "timed"
+    shapes = iter(node.input_shapes)
+    is_causal = not given or node.layer.streams(*_with(node.arguments, lambda _: next(shapes)))
+    return "timed" if is_timed and is_causal and "folded" not in given else "ended"
+
+
+def _with(value: Any, tensor: Callable[[Any], Any]) -> Any:
+    """Return nested arguments with each reference to a tensor replaced."""
+    if hasattr(value, "node"):
+        return tensor(value)
+    if isinstance(value, Mapping):
+        return {key: _with(one, tensor) for key, one in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_with(one, tensor) for one in value)
+    return value
+
+
+def _part(value: Any, output: int) -> Any:
+    return value[output] if isinstance(value, (list, tuple)) else value
+
+
+def _filled(structure: Any, values: Iterator[Any]) -> Any:
+    """Return a structure of outputs with values in order."""
+    if isinstance(structure, dict):
+        return {key: _filled(one, values) for key, one in structure.items()}
+    if isinstance(structure, (list, tuple)):
+        return type(structure)(_filled(one, values) for one in structure)
+    return next(values)
+
+
+def _cut(x: Any, steps: int, examples: int | None = None) -> Any:
+    return keras.tree.map_structure(lambda array: np.asarray(array)[:examples, :steps], x)
