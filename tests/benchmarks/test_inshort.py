@@ -9,8 +9,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.inshort import in_short
-from benchmarks.results import Store
+from benchmarks.inshort import in_short  # noqa: E402
+from benchmarks.results import Store  # noqa: E402
 
 
 @pytest.fixture
