@@ -14,8 +14,8 @@ from kspike_energy.presentation.units import si
 
 __all__ = ["plot_break_even", "plot_devices", "plot_layers"]
 
-_SPIKING, _ORDINARY = "#2a6f97", "#6c757d"
-_SYNOPS, _NEURONS = "#2a6f97", "#e07a5f"
+_SPIKING, _ORDINARY = "#0072B2", "#6c757d"
+_SYNOPS, _NEURONS = "#0072B2", "#E69F00"
 
 
 def _axes(axes: Any, height: float) -> Any:
