@@ -22,7 +22,7 @@ READABLE = 0x101  # of NumPy's array flags: C-contiguous and aligned
 _WRITABLE = 0x400
 
 
-class Changed(Exception):  # noqa: N818 (no error: the plan is made anew)
+class Changed(Exception):  # noqa: N818 (not an error: another plan is made)
     """An array is of another kind than in the first run, so the plan does not fit."""
 
 
