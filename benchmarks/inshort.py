@@ -1,7 +1,5 @@
 """The report in five lines: how far from the fastest of the others."""
 
-# ruff: noqa: RUF001 (the report is set with real multiplication signs and dashes)
-
 from __future__ import annotations
 
 import statistics
