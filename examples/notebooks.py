@@ -5,6 +5,7 @@ Usage: python examples/notebooks.py [NOTEBOOK ...]
 
 import pathlib
 import sys
+import tempfile
 
 import nbformat
 from nbclient import NotebookClient
@@ -33,9 +34,8 @@ def run(path: pathlib.Path, folder: pathlib.Path) -> nbformat.NotebookNode:
 def main() -> None:
     """Run the notebooks that are named, or all."""
     for path in [pathlib.Path(each) for each in sys.argv[1:]] or sorted(FOLDER.glob("*.ipynb")):
-        notebook = run(path, FOLDER)
-        for name in ("digits.keras", "energy.tex", "energy.bib"):
-            (FOLDER / name).unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            notebook = run(path, pathlib.Path(folder))
         nbformat.write(notebook, path)
         print(f"Ran {path}")
 
