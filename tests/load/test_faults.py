@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import kspike_ref
-from kspike_ref.saved import container
+from kspike_ref.saved import assets, container
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "models"
 MODEL = GOLDEN / "spiking.keras"
@@ -208,6 +208,21 @@ def test_two_models_that_take_turns_at_one_place(tmp_path):
     assert found <= wanted
 
 
+def test_a_vocabulary_of_another_file(tmp_path):
+    """Contents of two files are not mixed: the vocabularies are read after the rest."""
+    place = tmp_path / "model.keras"
+    shutil.copy(MODEL, place)
+    store = assets.ZipAssets(place, container.identity(place.stat()))
+    assert not store.holds("layers/a/vocabulary.txt")
+    store.close()
+    store = assets.ZipAssets(place, container.identity(place.stat()))
+    shutil.copy(MODEL, tmp_path / "next")
+    (tmp_path / "next").replace(place)
+    with pytest.raises(kspike_ref.ArchiveError, match="changed while it was read"):
+        store.holds("layers/a/vocabulary.txt")
+    store.close()
+
+
 # --- Interrupts
 
 
@@ -215,7 +230,7 @@ LOOPS = {
     "load": "while True: kspike_ref.load_model(path)",
     "predict": "while True: model.predict(x)",
     "out": "while True: model.predict(x, out=y)",
-    "batches": "for y in model.predict(iter(lambda: x, 0)): pass",
+    "batches": "for y in model.predict(itertools.repeat(x)): pass",
     "step": "while True: model.step(x[:, 0], model.initial_state(2000))",
 }
 
@@ -223,7 +238,7 @@ LOOPS = {
 @pytest.mark.parametrize("loop", LOOPS)
 def test_ctrl_c_ends_a_loop_and_leaves_nothing(loop, tmp_path):
     code = f"""{PREDICT}
-import threading
+import itertools, threading
 path = {str(MODEL)!r}
 y = np.memmap("y", "f4", "w+", 0, (2000, 7, 3))
 model.predict(x), model.step(x[:, 0], model.initial_state(2000))
