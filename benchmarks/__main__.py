@@ -3,19 +3,22 @@
 `python -m benchmarks quick` runs tiny sizes in this environment alone, to see that everything
 works, and fails if something does not. `python -m benchmarks all` does the real thing. Every piece
 of work is stored as soon as it is done: interrupted, or stopped by `--budget`, it goes on where it
-was when it is called again. `all --again` begins anew, and `report` writes what there is.
+was when it is called again. `all --again` begins anew, and `report` writes what there is. `figures`
+draws the figures again from the raw results that are published with them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
-from benchmarks import costs, environments, report, results, works
+from benchmarks import costs, environments, figures, report, results, works
 from benchmarks.contestants import OURS, PEERS, QUICK_PEERS, takes_part
 from benchmarks.session import Session
 
@@ -95,10 +98,20 @@ def run(arguments: argparse.Namespace, store: results.Store, quick: bool) -> boo
     return failed
 
 
+def redraw(docs: pathlib.Path) -> list[pathlib.Path]:
+    """Draw the figures of the published results again; return where they are."""
+    published = json.loads((docs / "benchmarks.json").read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as folder:
+        store = results.Store(pathlib.Path(folder))
+        for name, result in published.items():
+            store.save(name, result)
+        return figures.draw(store, docs / "figures")
+
+
 def main() -> int:
     """Parse the command line and do what it says."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", choices=("build", "run", "report", "all", "quick"))
+    parser.add_argument("what", choices=("build", "run", "report", "figures", "all", "quick"))
     parser.add_argument("--only", nargs="*", default=[], help="parts of names of works")
     parser.add_argument("--peers", nargs="*", default=[], choices=PEERS)
     parser.add_argument("--rounds", type=int, default=5, help="alternating runs (default: 5)")
@@ -113,6 +126,10 @@ def main() -> int:
     if quick:
         arguments.rounds, arguments.seconds = 2, 0.02
         shutil.rmtree(arguments.folder / "quick", ignore_errors=True)
+    if arguments.what == "figures":
+        for path in redraw(arguments.docs):
+            say(f"Drew {path}")
+        return 0
     store = results.Store(arguments.folder / ("quick" if quick else "results"))
     failed = False
     if arguments.what in ("build", "all"):

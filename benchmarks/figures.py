@@ -13,6 +13,7 @@ from benchmarks.contestants import BEFORE, LIMITS, OURS, PEERS
 from benchmarks.results import Result, Store, best, number, ratio, seconds
 from benchmarks.tables import contestants, size
 from benchmarks.works import DYNAMICS
+from kspike_ref import plot
 
 MODEL = {
     "predict-static": "kspike_ref",
@@ -20,18 +21,21 @@ MODEL = {
     "one-image": "kspike_ref",
     "fit": "kspike_tf",
 }
+BLUE, RED, GREEN, _, ORANGE, SKY, _ = plot.COLORS
 COLOURS = {
-    "kspike_ref": "#2a6f97",
-    "kspike_tf": "#61a5c2",
-    "keras_spiking": "#c1121f",
-    "plain_keras": "#e09f3e",
+    "kspike_ref": BLUE,
+    "kspike_tf": SKY,
+    "keras_spiking": RED,
+    "plain_keras": ORANGE,
     **dict.fromkeys(LIMITS, "#adb5bd"),
 }
+GREY = "#6c757d"
+WIDTH = 4.5  # inches: legible on a phone
 
 
 def colour(peer: str) -> str:
     """Return the colour of a contestant: kspike is blue."""
-    return COLOURS.get(peer, "#6c757d")
+    return COLOURS.get(peer, GREY)
 
 
 def draw(store: Store, folder: pathlib.Path) -> list[pathlib.Path]:
@@ -41,43 +45,35 @@ def draw(store: Store, folder: pathlib.Path) -> list[pathlib.Path]:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    plt.rcParams.update(
-        {"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 120, "font.size": 9}
-    )
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = {
-        "growth": draw_growth(store, plt),
-        "forward": draw_layers(store, plt, "forward", "kspike_ref"),
-        "gradient": draw_layers(store, plt, "gradient", "kspike_tf"),
-        "model": draw_model(store, plt),
-        "before": draw_before(store, plt),
-    }
     paths = []
-    for name, figure in drawn.items():
-        if figure is not None:
-            path = folder / f"benchmark-{name}.png"
-            figure.savefig(path, bbox_inches="tight")
-            plt.close(figure)
-            paths.append(path)
+    with plot.style():
+        drawn = {
+            "growth": draw_growth(store, plt),
+            "forward": draw_layers(store, plt, "forward", "kspike_ref"),
+            "gradient": draw_layers(store, plt, "gradient", "kspike_tf"),
+            "model": draw_model(store, plt),
+            "before": draw_before(store, plt),
+        }
+        for name, figure in drawn.items():
+            if figure is not None:
+                path = folder / f"benchmark-{name}.png"
+                figure.savefig(path, bbox_inches="tight")
+                plt.close(figure)
+                paths.append(path)
     return paths
 
 
-def draw_growth(store: Store, plt):
+def draw_growth(store: Store, plt: Any) -> Any:
     """Draw time against neuron steps, for steps, batch and units varied alone."""
     groups = {axis: store.group(f"growth-{axis}") for axis in ("steps", "batch", "units")}
     groups = {axis: results for axis, results in groups.items() if results}
     if not groups:
         return None
-    figure, axes = plt.subplots(
-        1,
-        len(groups),
-        figsize=(3.6 * len(groups), 3.6),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    shape = (WIDTH, 0.6 + 2.1 * len(groups))
+    figure, axes = plt.subplots(len(groups), 1, figsize=shape, sharex=True, squeeze=False)
     everybody = contestants([r for results in groups.values() for r in results])
-    for panel, (axis, results) in zip(axes[0], groups.items(), strict=True):
+    for panel, (axis, results) in zip(axes[:, 0], groups.items(), strict=True):
         for peer in everybody:
             points = [
                 (r["work"]["batch"] * r["work"]["steps"] * r["work"]["units"], t.median)
@@ -88,11 +84,11 @@ def draw_growth(store: Store, plt):
                 panel.loglog(
                     *zip(*points, strict=True), "o-", color=colour(peer), label=PEERS[peer].title
                 )
-        panel.set_title(f"{axis} varied alone")
-        panel.set_xlabel("neuron steps")
-        panel.grid(which="major", color="#eeeeee")
-    axes[0, 0].set_ylabel("seconds, forward pass of the spiking layer")
-    axes[0, -1].legend(frameon=False, fontsize=8)
+        panel.set_ylabel(f"seconds\n({axis} varied)")
+        panel.grid(which="major")
+    axes[-1, 0].set_xlabel("neuron steps, forward pass of the spiking layer")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper left", ncols=2)
     return figure
 
 
@@ -107,11 +103,17 @@ def draw_model(store: Store, plt: Any) -> Any:
     """Draw how many times as long everybody takes for the trained model."""
     found = {result["work"]["kind"]: result for result in store.group("model")}
     panels = [(found[k], ours) for k, ours in MODEL.items() if k in found and best(found[k], ours)]
-    return draw_ratios(plt, panels, lambda result: f"{result['work']['batch']:,} images")
+    return draw_ratios(plt, panels, images)
+
+
+def images(result: Result) -> str:
+    """Return "10,000 images"."""
+    count = result["work"]["batch"]
+    return "1 image" if count == 1 else f"{count:,} images"
 
 
 def draw_ratios(plt: Any, panels: list[tuple[Result, str]], amount: Callable[[Result], str]) -> Any:
-    """Draw a panel for each result, with bars to the left and to the right of one of ours.
+    """Draw a panel for each result, with a dot for every contestant.
 
     Parameters
     ----------
@@ -124,34 +126,33 @@ def draw_ratios(plt: Any, panels: list[tuple[Result, str]], amount: Callable[[Re
     """
     if not panels:
         return None
-    columns = min(len(panels), 3) if len(panels) != 4 else 2
-    rows = -(-len(panels) // columns)
-    longest = max(len(contestants([result])) for result, _ in panels)
-    shape = (4.2 * columns, (0.9 + 0.25 * longest) * rows)
-    figure, axes = plt.subplots(rows, columns, figsize=shape, squeeze=False, layout="constrained")
-    for axis in axes.flat[len(panels) :]:
-        axis.set_axis_off()
-    for axis, (result, ours) in zip(axes.flat, panels, strict=False):
-        draw_bars(axis, result, ours)
+    rows = [len(contestants([result])) for result, _ in panels]
+    heights = [0.9 + 0.26 * count for count in rows]
+    figure, axes = plt.subplots(
+        len(panels), 1, figsize=(WIDTH, sum(heights)), height_ratios=heights, squeeze=False
+    )
+    for axis, (result, ours) in zip(axes[:, 0], panels, strict=True):
+        draw_dots(axis, result, ours)
         axis.set_title(f"{result['work']['kind']}, {amount(result)}")
     return figure
 
 
-def draw_bars(axis: Any, result: Result, ours: str) -> None:
-    """Draw ratios as bars that begin at 1, with their range over the rounds."""
+def draw_dots(axis: Any, result: Result, ours: str) -> None:
+    """Draw ratios as dots, with lines for their range over the rounds."""
     reference = best(result, ours)
     peers = contestants([result])
     for row, peer in enumerate(peers):
         found = ratio(best(result, peer), reference)
-        axis.barh(row, found.median - 1, left=1, color=colour(peer), height=0.62)
-        axis.plot([found.low, found.high], [row, row], color="#343a40", linewidth=1)
+        axis.plot([found.low, found.high], [row, row], color=colour(peer), linewidth=1.5)
+        axis.plot(found.median, row, "o", color=colour(peer), markersize=7)
         text = seconds(reference.median) if peer == ours else f"{number(found.median)}×"
-        at = (max(found.high, 1), row)
-        axis.annotate(text, at, (5, 0), textcoords="offset points", va="center", fontsize=8)
-    axis.axvline(1, color=colour(ours), linewidth=1.5)
+        at = (found.high, row)
+        axis.annotate(text, at, (7, 0), textcoords="offset points", va="center", fontsize=9)
+    axis.axvline(1, color=colour(ours), linewidth=1)
     logarithmic(axis, 0.25)
     axis.set_yticks(range(len(peers)), [PEERS[peer].title for peer in peers])
-    axis.invert_yaxis()
+    axis.set_ylim(len(peers) - 0.5, -0.5)
+    axis.grid(axis="x")
     axis.set_xlabel(f"time, {PEERS[ours].title} = 1")
 
 
@@ -162,7 +163,9 @@ def logarithmic(axis: Any, margin: float) -> None:
     axis.set_xscale("log")
     axis.margins(x=margin)
     low, high = axis.get_xlim()
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 100 else (1,)))
+    axis.set_xlim(low, high * (high / low) ** 0.12)  # room for the last number
+    subs = (1, 2, 5) if high / low < 100 else (1,)
+    axis.xaxis.set_major_locator(LogLocator(subs=subs))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.xaxis.set_minor_formatter(NullFormatter())
 
@@ -172,24 +175,31 @@ def draw_before(store: Store, plt: Any) -> Any:
     found = behind.changes(store)
     if not found:
         return None
-    height = 1.0 + 0.5 * len(found)
-    figure, axis = plt.subplots(figsize=(7.2, height), layout="constrained")
+    figure, axis = plt.subplots(figsize=(WIDTH, 1.2 + 0.42 * len(found)))
     for row, change in enumerate(found):
         now, then = change.now.median * 1e3, change.then.median * 1e3
         ours = next(name for name in OURS if name == change.now.peer)
-        axis.barh(row - 0.19, then, color="#ced4da", height=0.36)
-        axis.barh(row + 0.19, now, color=colour(ours), height=0.36)
-        gain = f"{number(ratio(change.then, change.now).median)}×"
-        at = (max(now, then, change.rival.median * 1e3 if change.rival else 0), row)
-        axis.annotate(gain, at, (5, 0), textcoords="offset points", va="center", fontsize=8)
+        axis.plot([then, now], [row, row], color="#ced4da", linewidth=3, zorder=1)
+        axis.plot(then, row, "o", color=GREY, fillstyle="none", markersize=7)
+        axis.plot(now, row, "o", color=colour(ours), markersize=7)
+        ends = [now, then]
         if change.rival:
-            rival = change.rival.median * 1e3
-            axis.plot([rival, rival], [row - 0.4, row + 0.4], color="#c1121f", linewidth=2)
+            ends.append(change.rival.median * 1e3)
+            axis.plot(ends[-1], row, "|", color=RED, markersize=13, markeredgewidth=2)
+        gain = f"{number(ratio(change.then, change.now).median)}×"
+        at = (max(ends), row)
+        axis.annotate(gain, at, (8, 0), textcoords="offset points", va="center", fontsize=9)
     labels = [f"{PEERS[change.now.peer].title}\n{change.work}" for change in found]
-    axis.set_yticks(range(len(found)), labels, fontsize=8)
-    logarithmic(axis, 0.2)
-    axis.invert_yaxis()
-    axis.set_xlabel(
-        f"ms; grey: at {BEFORE}; blue: now; red: the fastest of all others; before / now"
-    )
+    axis.set_yticks(range(len(found)), labels, fontsize=8.5)
+    logarithmic(axis, 0.15)
+    axis.set_ylim(len(found) - 0.5, -0.5)
+    axis.grid(axis="x")
+    axis.set_xlabel("ms; numbers: before / now")
+    key = {
+        f"at {BEFORE}": {"marker": "o", "color": GREY, "fillstyle": "none"},
+        "now": {"marker": "o", "color": BLUE},
+        "fastest other": {"marker": "|", "color": RED, "markeredgewidth": 2},
+    }
+    handles = [plt.Line2D([], [], linestyle="", markersize=9, **look) for look in key.values()]
+    figure.legend(handles, list(key), loc="outside upper left", ncols=3, handletextpad=0.2)
     return figure

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from benchmarks import behind, costs, environments, figures, machine, models, tables
 from benchmarks.contestants import PEERS
+from benchmarks.inshort import in_short
 from benchmarks.results import Result, Store
 from benchmarks.works import DYNAMICS, every_work
 
@@ -287,7 +288,7 @@ def write(store: Store, docs: pathlib.Path) -> pathlib.Path:
         others=f"{max(result['others'] for result in results):.2f}",
     )
     timed = [result for result in results if not result["work"]["once"]]
-    parts = ["# Benchmarks", how, COMMANDS, "## Versions\n\n" + versions(results)]
+    parts = ["# Benchmarks", in_short(store), how, COMMANDS, "## Versions\n\n" + versions(results)]
     parts += [*behind.before_and_after(store), *sections(store), *behind.section(timed)]
     parts += caveats(everything)
     parts.append("## How the environments were made\n\n" + installation())

@@ -62,7 +62,7 @@ def draw_accuracy(results: Results) -> plt.Figure:
         name: [point.joules[device] for point in shown]
         for name, device in (("Loihi", "loihi"), ("SpiNNaker 2", "spinnaker2"))
     }
-    accuracies = dict.fromkeys(energies, [point.accuracy for point in shown])
+    accuracies = {name: [point.accuracy for point in shown] for name in energies}
     ordinary = "ordinary network, CPU"
     energies[ordinary] = [results.reference_joules["cpu"]]
     accuracies[ordinary] = [results.ordinary_accuracy]

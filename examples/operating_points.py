@@ -46,7 +46,8 @@ def table(found: kspike_tf.Sweep, ordinary: float) -> str:
 
 
 def _joules(energy: float) -> str:
-    return f"{energy * 1e6:.3g} µJ"
+    rounded = float(f"{energy * 1e6:.3g}")
+    return f"{rounded:,.0f} µJ" if rounded >= 100 else f"{rounded:g} µJ"
 
 
 def measured(arguments: argparse.Namespace) -> tuple[kspike_tf.Sweep, float]:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 
 import kspike_tf
+from kspike_ref import plot
 
 SEED = 0
 DT = 0.005  # seconds
@@ -52,21 +53,21 @@ def trained(images: np.ndarray, labels: np.ndarray, penalty: float) -> tuple[np.
 
 def draw(rates: dict[str, tuple[np.ndarray, float]]) -> Figure:
     """Return histograms of the rates of all neurons, on one scale."""
-    figure = Figure(figsize=(6, 3.4), layout="constrained")
-    axes = figure.subplots(2, sharex=True, sharey=True)
+    with plot.style():
+        figure = Figure(figsize=(4.5, 4.2))
+        axes = figure.subplots(2, sharex=True, sharey=True)
     highest = max(float(each.max()) for each, _ in rates.values())
     bins = np.linspace(0, highest, 41)
     for place, (name, (each, accuracy)) in zip(axes, rates.items(), strict=True):
-        place.axvspan(*TARGET, color="0.9", label="target")
-        place.hist(each, bins, color="#0072b2")
+        place.axvspan(*TARGET, color="0.9")
+        place.hist(each, bins, color=plot.COLORS[0])
         silent = np.mean(each == 0)
         place.set_title(
-            f"{name}: accuracy {accuracy:.1%}, mean {each.mean():.0f} Hz, {silent:.0%} silent",
-            fontsize=9, loc="left",
+            f"{name}: accuracy {accuracy:.1%},\nmean {each.mean():.0f} Hz, {silent:.0%} silent",
+            fontsize=10, loc="left",
         )  # fmt: skip
         place.set_ylabel("neurons")
-    axes[0].legend(frameon=False, fontsize=8)
-    axes[1].set_xlabel("mean firing rate (Hz)")
+    axes[1].set_xlabel("mean firing rate (Hz); grey: the target")
     return figure
 
 
@@ -81,7 +82,7 @@ def main() -> None:
         "without a penalty": trained(images, labels, 0.0),
         "with MeanRates": trained(images, labels, 2e-4),
     }
-    draw(rates).savefig(out, dpi=150)
+    draw(rates).savefig(out, dpi=200)
     inside = {
         name: float(np.mean((each >= TARGET[0]) & (each <= TARGET[1])))
         for name, (each, _) in rates.items()

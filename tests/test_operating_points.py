@@ -102,7 +102,7 @@ def test_table_from_idx_files(tmp_path):
         "Before\n<!-- operating points: begin -->\nold\n<!-- operating points: end -->\nAfter\n"
     )
     command = [sys.executable, EXAMPLES / "operating_points.py", "--data", tmp_path]
-    command += ["--epochs", "4", "--timesteps", "5", "60", "--write", page]
+    command += ["--epochs", "25", "--timesteps", "5", "60", "--write", page]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()]

@@ -4,10 +4,13 @@ import contextlib
 import json
 import os
 import pathlib
+import re
+import shutil
 import signal
 import sys
 from typing import ClassVar
 
+import matplotlib.image
 import numpy as np
 import pytest
 from scipy.signal import lfilter
@@ -423,3 +426,15 @@ def test_the_unrolled_onnx_graph_is_the_textbook_model(static):
     scores = runtime.run(None, {"x": images if static else frames})[0]
     # Float32 against float64; no spike of this seed is so close to a step that it moves.
     assert np.allclose(scores, works.reference_scores(found, frames), rtol=1e-4, atol=1e-3)
+
+
+def test_figures_are_drawn_again_from_what_is_published(tmp_path):
+    root = pathlib.Path(__file__).parents[2]
+    shutil.copy(root / "docs" / "benchmarks.json", tmp_path)
+    drawn = {path.name for path in command_line.redraw(tmp_path)}
+    page = (root / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert drawn == set(re.findall(r"\(figures/([^)]+)\)", page))
+    for name in drawn:
+        height, width = matplotlib.image.imread(tmp_path / "figures" / name).shape[:2]
+        assert 700 < width < 1000  # of 200 dots an inch: letters of 10 points are legible at 360
+        assert height > 300

@@ -66,13 +66,25 @@ def test_loaded_models(converted, tmp_path):
 
 def test_models_that_mix_time_steps(tmp_path):
     inputs = keras.Input((None, 6))
-    x = kspike_tf.SpikingActivation("relu", name="spikes")(layers.Dense(4)(inputs))
+    x = layers.Dense(4, kernel_initializer="ones")(inputs)
+    x = kspike_tf.SpikingActivation("relu", dt=0.01, name="spikes")(x)
     x = layers.Bidirectional(layers.SimpleRNN(3, return_sequences=True))(x)
-    keras.Model(inputs, layers.GlobalMaxPooling1D()(x)).save(tmp_path / "model.keras")
+    keras.Model(inputs, layers.GlobalAveragePooling1D()(x)).save(tmp_path / "model.keras")
     model = kspike_ref.load_model(tmp_path / "model.keras")
+    model.nodes[2].layer.cell.seed = 0  # so that runs can be compared
+    rising = np.linspace(0, 30, 9)[:, None] * X[:, None, 0, :3].reshape(70, 1, 6)
+    seen = []
+
+    def kept(y, outputs):
+        seen.append(outputs)
+        return 0.0
+
     with pytest.warns(UserWarning, match="spikes have no seed"):
-        found = kspike_tf.sweep(model, X[:, 0, :3].reshape(70, 6), X[:, 0, 0, 0] > 0.5, timesteps=5)
-    assert len(found) == 1
+        kspike_tf.sweep(model, rising, np.zeros(70), timesteps=[3, 9], metric=kept)
+    expected = [model.predict(rising[:, :steps]) for steps in (3, 9)]
+    assert np.abs(expected[0] - expected[1]).max() > 0.1
+    for found, wanted in zip(seen, expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
 
 
 def test_several_outputs_and_models_at_every_step(tmp_path):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import kspike_ref
 import kspike_tf
 from kspike_energy import Device, Layer, ModelEnergy, Network
 from kspike_energy.devices.memory import HOROWITZ, Memory
@@ -173,6 +174,36 @@ def test_reports_say_what_it_is(dense):
     pool = ModelEnergy(keras.Model(inp, keras.layers.MaxPooling2D(name="pool")(inp)))
     flat = " ".join(pool.summary_string(("name", f"energy {ORDINARY}")).split())
     assert "its formulas are applied to the counts of these too: pool." in flat
+
+
+def test_memories_beyond_the_published_ones_are_named():
+    network = Network(
+        [
+            Layer("small", 512 * 512, 512, params=512 * 512),  # 1 MiB
+            Layer("large", 512 * 513, 513, params=512 * 513),
+        ]
+    )
+    flat = " ".join(ModelEnergy(network).summary_string(("name", f"energy {ORDINARY}")).split())
+    assert "extrapolated to the larger memories of large." in flat
+
+
+def test_both_adapters_find_the_same_sizes(tmp_path):
+    inp = keras.Input((None, 8, 8, 2))
+    x = keras.layers.TimeDistributed(keras.layers.Conv2D(3, 3, strides=2))(inp)
+    x = keras.layers.TimeDistributed(keras.layers.Flatten())(x)
+    x = kspike_tf.Lowpass(0.1)(kspike_tf.SpikingActivation("relu", seed=0)(x))
+    shared = keras.layers.Dense(27)
+    model = keras.Model(inp, keras.layers.LSTM(5)(shared(shared(x))))
+    model.save(tmp_path / "model.keras")
+    data = np.ones((1, 4, 8, 8, 2), "float32")
+    mine = ModelEnergy(model, data)
+    other = ModelEnergy(kspike_ref.load_model(tmp_path / "model.keras"), data)
+    sizes = {layer.name: layer.storage for layer in mine.network.layers}
+    assert sizes == {layer.name: layer.storage for layer in other.network.layers}
+    assert sizes[shared.name].uses == 2
+    for device in (ORDINARY, SPIKING):
+        total = mine.total_energy(device)
+        assert other.total_energy(device) == pytest.approx(total, rel=1e-6)
 
 
 def test_bad_memory():

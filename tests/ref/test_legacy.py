@@ -371,12 +371,12 @@ def test_what_is_no_path():
 
 def test_a_layer_that_fails_while_the_model_is_built(tmp_path, monkeypatch):
     """Whatever goes wrong, the error is one of the documented ones and keeps its cause."""
-    from kspike_ref import model
+    from kspike_ref.saved import load
 
     def fail(*args):
         raise RecursionError("deep")
 
-    monkeypatch.setattr(model, "build", fail)
+    monkeypatch.setattr(load, "build", fail)
     with pytest.raises(ArchiveError, match="cannot be built: RecursionError: deep") as error:
         load_model(archive(tmp_path / "m.keras", *digits()))
     assert isinstance(error.value.__cause__, RecursionError)

@@ -166,6 +166,15 @@ def test_style_sets_and_restores():
     assert dict(mpl.rcParams) == before
 
 
+def test_what_the_first_figure_turns_on_stays_on():
+    try:
+        with plot.style():
+            mpl.interactive(True)  # as a notebook's backend does, when it makes the first figure
+        assert mpl.is_interactive()
+    finally:
+        mpl.interactive(False)
+
+
 WRONG = {
     "raster": [
         ((np.zeros(3),), ValueError, r"spikes must be \(steps, units\)"),

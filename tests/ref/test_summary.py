@@ -107,7 +107,10 @@ def test_names_are_shown_and_never_executed():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(2, "2 s"), (0.1, "100 ms"), (np.float32(0.005), "5 ms"), (2.5e-5, "25 µs"), (1e-8, "10 ns")],
+    [
+        *[(2, "2 s"), (0.99999, "1 s"), (0.1, "100 ms"), (np.float32(0.005), "5 ms")],
+        *[(2.5e-5, "25 µs"), (1e-8, "10 ns")],
+    ],
 )
 def test_times_have_units(value, text):
     assert seconds(value) == text

@@ -41,7 +41,7 @@ function look(page) {
         language => `article .language-${language} pre > code`
       ).join(",");
       const cut = [...page_.querySelectorAll(code)].filter(
-        e => e.scrollWidth > e.clientWidth + 1
+        e => e.scrollWidth > e.clientWidth + 1 && !e.closest("details")  // source, 100 columns
       ).map(e => e.textContent.trim().slice(0, 60));
       found[page] = {wide, out: out.slice(0, 3), cut: cut.slice(0, 3)};
       frame.remove();

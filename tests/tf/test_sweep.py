@@ -66,15 +66,24 @@ def test_steps_of_presented_sequences():
 
 
 def test_layers_that_look_ahead_run_anew():
-    """A filter that runs backwards sees the end of the presentation first."""
+    """A layer that runs backwards sees the end of the presentation first."""
     inputs = keras.Input((None, 6))
-    x = kspike_tf.SpikingActivation("relu", seed=0, name="spikes")(layers.Dense(4)(inputs))
+    x = layers.Dense(4, kernel_initializer="ones")(inputs)
+    x = kspike_tf.SpikingActivation("relu", dt=0.01, seed=0, name="spikes")(x)
     x = layers.Bidirectional(layers.SimpleRNN(4, return_sequences=True))(x)
-    model = keras.Model(inputs, layers.GlobalMaxPooling1D()(x))
-    found = kspike_tf.sweep(model, X, Y, timesteps=[3, 9], metric=highest)
-    for point in found:
-        shown = np.repeat(X[:, None], point.timesteps, axis=1)
-        assert point.score == pytest.approx(model.predict(shown, verbose=0).max(), rel=1e-5)
+    model = keras.Model(inputs, layers.GlobalAveragePooling1D()(x))
+    rising = np.linspace(0, 30, 9)[:, None] * X[:, None]
+    seen = []
+
+    def kept(y, outputs):
+        seen.append(outputs)
+        return 0.0
+
+    kspike_tf.sweep(model, rising, Y, timesteps=[3, 9], metric=kept)
+    expected = [model.predict(rising[:, :steps], verbose=0) for steps in (3, 9)]
+    assert np.abs(expected[0] - expected[1]).max() > 0.1
+    for found, wanted in zip(seen, expected, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def highest(y, outputs):

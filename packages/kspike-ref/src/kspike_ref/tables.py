@@ -11,11 +11,11 @@ Row = Sequence[str]
 
 
 def seconds(value: float) -> str:
-    """Return a time with a unit and at most four digits, such as ``"5 ms"``."""
+    """Return a time with a unit and at most three digits, such as ``"5 ms"``."""
     for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs")):
-        if value * factor >= 1:
-            return f"{value * factor:.4g} {unit}"
-    return f"{value * 1e9:.4g} ns"
+        if value * factor >= 0.9995:
+            return f"{value * factor:.3g} {unit}"
+    return f"{value * 1e9:.3g} ns"
 
 
 def boxed(rows: Sequence[Row], right: Sequence[int] = ()) -> list[str]:

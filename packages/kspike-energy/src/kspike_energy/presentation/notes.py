@@ -53,9 +53,7 @@ def notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
             "ordinary network."
         )
     found += [_fitted_note(estimate, device, fit) for device, fit in fitted]
-    memory = [device.name for device in devices if device.memory is not None]
-    if memory:
-        found.append(_memory_note(estimate, memory))
+    found += _memory_notes(estimate, [d for d in devices if d.memory is not None])
     found.append(_counting_note(estimate))
     bare = [device.name for device in devices if device.model == "operations"]
     if devices and not bare:
@@ -68,15 +66,18 @@ def notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
     ]
 
 
-def _memory_note(estimate: Estimate, names: Sequence[str]) -> str:
-    """Return the scope of the model of memory, and the layers that it was not made for."""
+def _memory_notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
+    """Return the scope of models of memory, and the layers that they were not made for."""
+    if not devices:
+        return []
+    names = ", ".join(device.name for device in devices)
     others = [
         layer.name
         for layer in estimate.counted
         if layer.connections and not re.match("Dense|Conv|Depthwise|Layer", layer.type_name)
     ]
     text = (
-        f"{', '.join(names)}: accesses to memory, addressing and arithmetic after Lemaire et al. "
+        f"{names}: accesses to memory, addressing and arithmetic after Lemaire et al. "
         "(2022), with 32-bit integers in 45 nm; the range spans two readings of the energies per "
         "access."
     )
@@ -85,7 +86,21 @@ def _memory_note(estimate: Estimate, names: Sequence[str]) -> str:
             " The source covers dense and convolutional layers; its formulas are applied to the "
             f"counts of these too: {', '.join(others)}."
         )
-    return text
+    large = _beyond_published_memories(estimate, devices)
+    if large:
+        text += f" Energies of accesses are extrapolated to the larger memories of {large}."
+    return [text]
+
+
+def _beyond_published_memories(estimate: Estimate, devices: Sequence[Device]) -> str:
+    """Return the layers with more numbers than the largest memory of a published energy holds."""
+    most = min(d.memory.accesses[-1][0] // d.memory.word for d in devices if d.memory is not None)
+    sizes = [(layer.name, layer.stored) for layer in estimate.counted if layer.connections]
+    return ", ".join(
+        name
+        for name, stored in sizes
+        if stored is not None and max(stored.inputs, stored.outputs, stored.parameters) > most
+    )
 
 
 def _fitted_note(estimate: Estimate, device: Device, fit: Fit) -> str:

@@ -14,8 +14,8 @@ from kspike_energy.presentation.units import si
 
 __all__ = ["plot_break_even", "plot_devices", "plot_layers"]
 
-_SPIKING, _ORDINARY = "#2a6f97", "#6c757d"
-_SYNOPS, _NEURONS = "#2a6f97", "#e07a5f"
+_SPIKING, _ORDINARY = "#0072B2", "#6c757d"
+_SYNOPS, _NEURONS = "#0072B2", "#E69F00"
 
 
 def _axes(axes: Any, height: float) -> Any:
@@ -35,6 +35,7 @@ def _finish(axes: Any, names: Sequence[str], label: str) -> None:
     axes.set_yticks(range(len(names)), list(reversed(names)), fontsize=8)
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_xscale("log")
+    axes.margins(x=0.12)
     axes.set_xlabel(label)
     axes.grid(axis="y", lw=0.4, alpha=0.5)
     axes.spines[["top", "right"]].set_visible(False)
@@ -59,14 +60,15 @@ def plot_devices(comparison: Comparison, axes: Any = None) -> Any:
     axes = _axes(axes, 1.4 + 0.34 * len(comparison.devices))
     places = {d.device: i for i, d in enumerate(reversed(comparison.devices))}
     ranged = [d for d in comparison.devices if d.low < d.high]
-    axes.hlines(
-        [places[d.device] for d in ranged],
-        [d.low for d in ranged],
-        [d.high for d in ranged],
-        color="black",
-        lw=1,
-        label="range of figures",
-    )
+    if ranged:
+        axes.hlines(
+            [places[d.device] for d in ranged],
+            [d.low for d in ranged],
+            [d.high for d in ranged],
+            color="black",
+            lw=1,
+            label="range of figures",
+        )
     for spiking, color in ((True, _SPIKING), (False, _ORDINARY)):
         shown = [d for d in comparison.devices if d.spiking is spiking]
         if shown:

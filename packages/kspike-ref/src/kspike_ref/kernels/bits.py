@@ -35,7 +35,7 @@ def nonzero_bits(_: Any, x: Any, at: Any) -> Any:
 
 
 def _of_bits(instruction: str) -> Any:
-    """Make a function of bits: ``ctpop`` is how many are set, ``cttz`` which set one is lowest."""
+    """Make a function of bits: ``ctpop`` counts those set, ``cttz`` finds the lowest of them."""
 
     def of_bits(_: Any, bits: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -61,12 +61,12 @@ def lowest_bits(count: int) -> Any:
 def list_nonzero(
     x: Array, at: int, size: int, base: int, index: Array, values: Array, found: int
 ) -> int:
-    """List which of some values are not zero, and the values, after those found before.
+    """List nonzero values and their positions, counted from ``base``, after those found before.
 
-    What is first is called ``base``. How many have been found then is returned.
+    Returns the number found so far.
     """
     whole = size - size % RUN
-    # What is left is compared with what follows it in the array, if there is enough.
+    # The rest is compared together with the values behind it, if there are enough.
     reach = size if at + whole + RUN <= x.size else whole
     for first in range(0, reach, RUN):
         bits = nonzero_bits(x, at + first)

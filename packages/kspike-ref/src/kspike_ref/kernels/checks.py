@@ -45,7 +45,7 @@ def read(name: str, values: Any, dtype: Any, shape: tuple[int, ...], flags: int 
         and values.shape == shape
         and values.flags.num & flags == flags
     ):
-        return  # as nearly always; what follows finds out what is wrong
+        return  # as nearly always; the rest finds the cause
     if not isinstance(values, np.ndarray):
         raise TypeError(f"{name} must be an array. Received: {type(values).__name__}")
     if values.dtype != dtype:

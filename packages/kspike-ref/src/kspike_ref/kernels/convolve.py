@@ -23,7 +23,7 @@ _ROWS = 240  # positions gathered at once, as many as a product takes at once
 def gather(
     x: Array, geometry: Array, first: int, last: int, channel: int, channels: int, rows: Array
 ) -> None:
-    """Copy what output positions ``first`` to ``last`` see of one example, a row each."""
+    """Copy the inputs of output positions ``first`` to ``last`` of one example, a row each."""
     depth, height, width, step = x.shape
     flat, target = x.reshape(-1), rows.reshape(-1)
     pad, stride, rate = geometry[3, 2], geometry[1, 2], geometry[2, 2]
@@ -64,7 +64,7 @@ def gather(
 def gather_line(
     flat: Array, line: int, width: int, w: int, taps: Any, part: Any, target: Array, to: int
 ) -> None:
-    """Copy what the taps along a line see, from position ``w`` on; 0 where it is outside.
+    """Copy the inputs of the taps along a line, from position ``w`` on; 0 outside.
 
     ``taps`` is how many there are, and how far apart; ``part`` is the number of channels of a
     position, the first to copy, and how many.
@@ -148,7 +148,7 @@ def depthwise_loop(x: Array, geometry: Array, weights: Array, out: Array) -> Non
 
 @kernel
 def scatter_loop(columns: Array, geometry: Array, out: Array) -> None:
-    """Add what each input position sends, ``(batch, d, h, w, taps, filters)``, to the outputs."""
+    """Add the products of input positions, ``(batch, d, h, w, taps, filters)``, to the outputs."""
     size, stride, rate, crop, extent = geometry
     _, depth, height, width, _, filters = columns.shape
     for b in range(columns.shape[0]):
@@ -182,7 +182,7 @@ def pool_one(seen: Array, is_maximum: bool, y: Array) -> None:
 
 @kernel
 def pool_loop(x: Array, geometry: Array, is_maximum: bool, out: Array) -> None:
-    """Fill ``out`` with the maximum or the mean of what is inside each window."""
+    """Fill ``out`` with the maximum or the mean of every window, without padding."""
     size, stride, _, pad, extent = geometry
     for b in range(x.shape[0]):
         for position in range(extent[0] * extent[1] * extent[2]):
@@ -269,7 +269,7 @@ def depthwise(x: Array, geometry: Array, weights: Array, out: Array) -> None:
 
 
 def scatter(columns: Array, geometry: Array, out: Array) -> None:
-    """Add what each input position of a transposed convolution sends to the outputs.
+    """Add the products of a transposed convolution's input positions to the outputs.
 
     Parameters
     ----------
@@ -294,7 +294,7 @@ def scatter(columns: Array, geometry: Array, out: Array) -> None:
 
 
 def pool(x: Array, geometry: Array, is_maximum: bool, out: Array) -> None:
-    """Fill ``out`` with the maximum or the mean of what is inside each window.
+    """Fill ``out`` with the maximum or the mean of every window, without padding.
 
     Parameters
     ----------

@@ -296,7 +296,7 @@ def gru_reset_before(
 def _check(
     projected: Array, functions: Functions, mask: Array, span: Span, out: Array, width: int
 ) -> tuple[Any, int]:
-    """Check what all loops take; return the type of the floats and the number of units."""
+    """Check the arguments of all loops; return the type of the floats and the number of units."""
     dtype = checks.floats("out", out, 3)
     checks.write("out", out, dtype, out.shape)
     rows, steps, units = out.shape

@@ -292,7 +292,7 @@ def alpha_call(
 
 
 def _check(x: Array, region: Region, out: Array) -> tuple[int, int]:
-    """Check what all but `mean` take; return the numbers of rows and units."""
+    """Check the arguments of all but `mean`; return the numbers of rows and units."""
     dtype = checks.floats("out", out, 3)
     shape = out.shape
     checks.write("out", out, dtype, shape)

@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """Activation functions as layers, and the functions that other layers carry."""
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ class Softmax(Layer):
 
     def call(self, x: Array, mask: Any = None) -> Array:
         if mask is not None:
-            x = np.where(mask, x, x.dtype.type(-1e9))  # what Keras gives to masked elements
+            x = np.where(mask, x, x.dtype.type(-1e9))  # as Keras does for masked elements
         y = np.exp(x - x.max(axis=self.axis, keepdims=True))
         y /= y.sum(axis=self.axis, keepdims=True)
         return y if mask is None else np.where(mask, y, y.dtype.type(0))

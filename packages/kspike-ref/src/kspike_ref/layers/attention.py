@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """Attention without projections: `Attention` and `AdditiveAttention`.
 
 A softmax of the scores of every query and key weighs the values [1]_ [2]_.

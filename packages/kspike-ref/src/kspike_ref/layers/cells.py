@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """Recurrent cells: one step of a layer over time."""
 
 from __future__ import annotations

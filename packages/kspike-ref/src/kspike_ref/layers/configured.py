@@ -100,7 +100,7 @@ class Configured:
 
 
 def policy_name(policy: Any) -> str:
-    """Return the name of a serialised dtype policy, ``"float32"`` where there is none."""
+    """Return the name of a serialised dtype policy, ``"float32"`` if there is none."""
     if isinstance(policy, Mapping):
         inner = policy.get("config")
         policy = inner.get("name") if isinstance(inner, Mapping) else None

@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """Convolutional LSTM: convolutions in place of the products of an LSTM.
 
 Shi et al., "Convolutional LSTM network", NeurIPS 2015; as in Keras, the gates do not see the cell.

@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """Layers that add or cut off edges: padding and cropping."""
 
 from __future__ import annotations

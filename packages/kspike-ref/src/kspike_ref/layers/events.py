@@ -1,4 +1,4 @@
-"""Event-driven layers: work for what is not zero, where that is less than all the work.
+"""Event-driven layers: only nonzero values are processed, where that is less work.
 
 After a spiking layer most inputs are zero. A dense product multiplies them all the same; here each
 input that is not zero (an event) adds its weights to what it reaches. The synaptic operations of an
@@ -137,7 +137,7 @@ class EventConvolution:
         given, positions = frozen(x), math.prod(x.shape[1:4])
         batch, line = len(x), int(geometry[4, 2])
         lines = out.shape[1] // line
-        # Too few examples for all threads: some lines of an example are work of its own.
+        # Too few examples for all threads: some lines of an example are a separate task.
         is_whole = batch >= _threads.num_threads() or x.size + synops <= _threads.WORTH_THREADS
         parts = 1 if is_whole else min(lines, 2 * _threads.num_threads())
         edges = [lines * part // parts for part in range(parts + 1)]

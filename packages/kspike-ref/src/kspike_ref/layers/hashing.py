@@ -173,7 +173,7 @@ def _block(
     data: bytes, at: int, x: int, y: int, z: int, v: tuple[int, int], w: tuple[int, int],
     mul: int, factor: int,
 ) -> tuple[int, int, int, tuple[int, int], tuple[int, int]]:  # fmt: skip
-    """Mix 64 bytes into the state; the last block has factors of its own."""
+    """Mix 64 bytes into the state; the last block has other factors."""
     x = _right(x + y + v[0] + _fetch(data, at + 8), 37) * mul & _MASK
     y = _right(y + v[1] + _fetch(data, at + 48), 42) * mul & _MASK
     x ^= w[1] * factor & _MASK

@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """Attention with heads: `MultiHeadAttention` and `GroupedQueryAttention`.
 
 Every head projects queries, keys and values, and a softmax of its scores weighs its values [1]_; in
@@ -281,7 +281,7 @@ class HeadsLayer(Layer):
 
 @known("MultiHeadAttention")
 class MultiHeadAttention(HeadsLayer):
-    """Attention of several heads, each with projections of its own."""
+    """Attention of several heads with separate projections."""
 
     drops_masks = True
 

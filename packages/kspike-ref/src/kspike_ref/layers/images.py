@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """Image layers: augmentation, which is the identity in inference; resizing, cropping, contrast.
 
 Keras saves their calls with ``training=True``, their default, which `predict` overrides.
@@ -53,7 +53,7 @@ class RandomCrop(Augmentation):
     "RandomTranslation", "RandomZoom", "Solarization",
 )  # fmt: skip
 class CastingAugmentation(Augmentation):
-    """Augmentation whose output has the layer's own type, also where integers come in."""
+    """Augmentation whose output has the layer's own type, even for integers."""
 
     casts = "biuf"
 

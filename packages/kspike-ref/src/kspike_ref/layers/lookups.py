@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """Indices of integers and strings in a vocabulary, from the configuration or a file."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """Layers that pass on their input: those of training, and masking."""
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Identity(Pointwise):
 
 @known("Masking")
 class Masking(Layer):
-    """Steps whose values are all a given one do not count; they become zeros."""
+    """A mask of the steps whose values are all ``mask_value``, which become zeros."""
 
     pointwise_from = 3
     keeps_zeros = True

@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """Layers that make one of several inputs."""
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Subtract(_Pairwise):
 
 @known("Multiply")
 class Multiply(_Pairwise):
-    """The product; what does not count is a factor of 1, and a product of nothing is 0."""
+    """The product; masked elements are factors of 1, and 0 where all are masked."""
 
     function = np.multiply
     uses_mask = True
@@ -164,7 +164,7 @@ class Multiply(_Pairwise):
 
 
 class _Extremum(_Pairwise):
-    """Where one of two inputs does not count, the other one."""
+    """The maximum or minimum; where one input is masked, the other one."""
 
     uses_mask = True
 

@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """Layers that normalise by means and variances."""
 
 from __future__ import annotations
@@ -24,6 +24,28 @@ def axes_of(config: dict[str, Any], rank: int, default: Any = -1) -> tuple[int, 
     return tuple(sorted(axis % rank for axis in axes))
 
 
+def _trained(layer: Layer) -> list[str]:
+    """Return the names of a layer's trained factor and offset, if it has them."""
+    options = (("gamma", "scale"), ("beta", "center"))
+    return [name for name, option in options if layer.boolean(option, True)]
+
+
+class NormalizingLayer(Layer):
+    """A layer that normalises by the statistics of its input."""
+
+    returns_own_type = True  # for integers, as opposed to their type
+
+    def call(self, x: Array) -> Array:
+        if x.dtype.kind == "f":
+            return self.normalized(x)
+        y = dtypes.cut(self.normalized(x.astype(self.dtype)), x.dtype)  # as in Keras
+        return y.astype(self.dtype) if self.returns_own_type else y
+
+    def normalized(self, x: Array) -> Array:
+        """Return the output for floats."""
+        raise NotImplementedError
+
+
 @known("BatchNormalization")
 class BatchNormalization(Layer):
     """With the means and variances of training."""
@@ -45,11 +67,8 @@ class BatchNormalization(Layer):
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         (axis,) = axes_of(self.config, len(shape))
-        names = [
-            n for n, key in (("gamma", "scale"), ("beta", "center")) if self.boolean(key, True)
-        ]
         size: Any = (shape[axis],)
-        return dict.fromkeys([*names, "moving_mean", "moving_variance"], size)
+        return dict.fromkeys([*_trained(self), "moving_mean", "moving_variance"], size)
 
     def pointwise(self, shape: Shape) -> bool:
         return len(shape) > 2 and axes_of(self.config, len(shape)) != (1,)
@@ -90,7 +109,7 @@ class BatchNormalization(Layer):
 
 
 @known("LayerNormalization")
-class LayerNormalization(Layer):
+class LayerNormalization(NormalizingLayer):
     """To mean 0 and variance 1 over some axes of each example."""
 
     passes_mask = True
@@ -108,13 +127,7 @@ class LayerNormalization(Layer):
     def pointwise(self, shape: Shape) -> bool:
         return len(shape) > 2 and min(axes_of(self.config, len(shape))) > 1
 
-    def call(self, x: Array) -> Array:
-        if x.dtype.kind != "f":  # Keras cuts the result to the type of the input, then casts it
-            y: Array = self._normalized(x.astype(self.dtype))
-            return dtypes.cut(y, x.dtype).astype(self.dtype)
-        return self._normalized(x)
-
-    def _normalized(self, x: Array) -> Array:
+    def normalized(self, x: Array) -> Array:
         axes = axes_of(self.config, x.ndim)
         shape = [n if i in axes else 1 for i, n in enumerate(x.shape)]
         if self.rms:
@@ -134,8 +147,10 @@ class LayerNormalization(Layer):
 
 
 @known("RMSNormalization")
-class RMSNormalization(Layer):
+class RMSNormalization(NormalizingLayer):
     """Divided by the root of the mean square over some axes."""
+
+    returns_own_type = False
 
     def setup(self) -> None:
         self.epsilon = self.number("epsilon", 1e-6)
@@ -158,12 +173,7 @@ class RMSNormalization(Layer):
     def pointwise(self, shape: Shape) -> bool:
         return len(shape) > 2 and min(axes_of(self.config, len(shape))) > 1
 
-    def call(self, x: Array) -> Array:
-        if x.dtype.kind != "f":  # Keras cuts the result to the type of the input
-            return dtypes.cut(self._normalized(x.astype(self.dtype)), x.dtype)
-        return self._normalized(x)
-
-    def _normalized(self, x: Array) -> Array:
+    def normalized(self, x: Array) -> Array:
         axes = axes_of(self.config, x.ndim)
         square = np.square(x).mean(axis=axes, keepdims=True, dtype=np.float64)
         y: Array = x * (1 / np.sqrt(square + self.epsilon)).astype(x.dtype)
@@ -171,7 +181,7 @@ class RMSNormalization(Layer):
 
 
 @known("GroupNormalization")
-class GroupNormalization(Layer):
+class GroupNormalization(NormalizingLayer):
     """To mean 0 and variance 1 over groups of channels."""
 
     passes_mask = True
@@ -186,18 +196,9 @@ class GroupNormalization(Layer):
         groups = channels if self.groups == -1 else self.groups
         if channels % groups:
             raise ArchiveError(f"groups must divide {channels} channels. Received: {groups}")
-        names = [
-            n for n, key in (("gamma", "scale"), ("beta", "center")) if self.boolean(key, True)
-        ]
-        return dict.fromkeys(names, (channels,))
+        return dict.fromkeys(_trained(self), (channels,))
 
-    def call(self, x: Array) -> Array:
-        if x.dtype.kind != "f":  # Keras cuts the result to the type of the input, then casts it
-            y = self._normalized(x.astype(self.dtype))
-            return dtypes.cut(y, x.dtype).astype(self.dtype)
-        return self._normalized(x)
-
-    def _normalized(self, x: Array) -> Array:
+    def normalized(self, x: Array) -> Array:
         (axis,) = axes_of(self.config, x.ndim)
         if x.size == 0:  # there is no mean
             return x

@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """Pooling: over windows, and over everything."""
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kspike_ref.running.binder import Binder
     "MaxPooling1D", "MaxPooling2D", "MaxPooling3D",
 )  # fmt: skip
 class Pooling(Layer):
-    """The maximum or the mean in each window; padding does not count."""
+    """The maximum or the mean of every window, without padding."""
 
     keeps_zeros = True
 

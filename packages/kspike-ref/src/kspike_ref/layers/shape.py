@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """Layers that rearrange elements and compute nothing."""
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Flatten(Layer):
 
 
 def integers(name: str, values: Any) -> tuple[int, ...]:
-    """Return integers of a configuration; refuse what would become one, as 2.5 or ``"3"``.
+    """Return integers of a configuration; refuse values such as 2.5 or ``"3"``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """Text layers: words as places in a vocabulary, strings and integers as hashes."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """The layers of kspike_tf: spikes and synaptic filters over time."""
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class KerasSpikingLayer(StatefulLayer):
 
     def parts(self, *shapes: Any) -> list[tuple[str, Layer, tuple[Any, ...]]]:
         step = self._step_shape(shapes[0])
-        # Keras saves an activation with weights of its own with the first that holds it: the layer
+        # Keras saves an activation that has weights with its first holder: the layer
         return [*self.cell.carried(step), ("layer/cell", self.cell, (step,))]
 
     def output_shape(self, *shapes: Any, initial_state: Any = None, constants: Any = None) -> Any:

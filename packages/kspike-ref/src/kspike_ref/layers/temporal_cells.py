@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """The cells of kspike_tf: spikes and synaptic filters, all steps at once."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """Layers around layers."""
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Unfold(Layer):
         return (x[0], x[1], *y[1:])
 
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
-        axes: int | None = given[1]  # what masks are inside ends inside
+        axes: int | None = given[1]  # masks inside end inside
         return axes
 
     def mask(self, given: Any, *inputs: Any) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,8 @@ _SETTINGS = {
 }
 
 
-def style() -> AbstractContextManager[None]:
+@contextmanager
+def style() -> Iterator[None]:
     """Return a context in which Matplotlib's figures look like those of this module.
 
     Returns
@@ -67,9 +68,10 @@ def style() -> AbstractContextManager[None]:
     >>> plt.close(figure)
     """
     mpl, cycler = _matplotlib()
-    settings: Any = {**_SETTINGS, "axes.prop_cycle": cycler(color=COLORS)}
-    context: AbstractContextManager[None] = mpl.rc_context(settings)
-    return context
+    with mpl.rc_context({**_SETTINGS, "axes.prop_cycle": cycler(color=COLORS)}):
+        yield
+        is_interactive = mpl.is_interactive()
+    mpl.interactive(is_interactive)  # notebooks turn it on with the first figure
 
 
 def _matplotlib() -> tuple[Any, Any]:

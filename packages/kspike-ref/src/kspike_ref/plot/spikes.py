@@ -154,7 +154,8 @@ def _draw_voltages(axis: Any, ends: Any, levels: Any, spikes: Any, chosen: Seque
     top = max(1.0, float(np.nanmax(levels[:, chosen], initial=0.0)))
     for row, each in enumerate(chosen):
         color = _color(row)
-        axis.plot(ends, levels[:, each], color=color, label=f"neuron {each}", drawstyle="steps-pre")
+        name = f"neuron {each}"
+        axis.plot(ends, levels[:, each], color=color, label=name, drawstyle="steps-post")
         if spikes is not None:
             when = ends[np.nonzero(spikes[:, each])[0]]
             height = np.full(len(when), top * (1.1 + 0.12 * row))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.arguments import check_count
+from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.running import interrupt
 from kspike_ref.running import threads as _threads
@@ -143,11 +144,17 @@ def run_blocks(work: Callable[[int, int], None], count: int, size: int, threads:
     starts = range(0, count, size) or [0]
     alone = min(threads, len(starts)) > 1  # a block a core, as there are blocks for all of them
 
+    own = 1 if alone else threads  # of a block
+
     def run(first: int) -> None:
-        with _threads.limit_threads(1 if alone else threads):
+        if _threads.num_threads() == own:  # as in the calling thread
+            work(first, min(count, first + size))
+            return
+        with _threads.limit_threads(own):
             work(first, min(count, first + size))
 
-    _threads.share(run, starts, threads)
+    with _threads.limit_threads(own):
+        _threads.share(run, starts, threads)
 
 
 def run_all(
@@ -194,6 +201,7 @@ def run_all(
             if bar is not None:
                 bar.update(last - first)
 
+    inputs = [frozen(array) for array in inputs]
     try:
         run_blocks(work, count, size, threads)
     finally:

@@ -57,7 +57,7 @@ class Cost:
 
 def _short(number: float, unit: str) -> str:
     """Return a number with three digits and a unit prefix."""
-    number = min(number, 10**300)  # what a float can hold
+    number = min(number, 10**300)  # the range of a float
     power = min(5, int(math.log10(max(1, number))) // 3)
     return f"{number / 1000**power:.3g} {'kMGTP'[power - 1] if power else ''}{unit}".rstrip()
 
@@ -263,7 +263,7 @@ def _workspace(node: Node, i: int, shapes: Shapes, sizes: list[int]) -> int:
     while isinstance(layer, TimeDistributed):
         layer = layer.layer
     if isinstance(layer, ConvLayer) and not isinstance(layer, ConvTranspose):
-        # a copy of what is not contiguous, a few positions as rows, and the activation
+        # a copy of a non-contiguous input, a few positions as rows, and the activation
         rows = _GATHERED * getattr(layer, "depth", 0)
         is_plain = layer.activation in (activations.linear, activations.relu)
         inner = sum(given) + (rows + _own(node, i, shapes)) * sizes[i]

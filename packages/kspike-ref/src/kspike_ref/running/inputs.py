@@ -295,7 +295,7 @@ class Inputs:
         return int(arrays[0].shape[int(self.time_major[0])])
 
     def steps(self, arrays: list[Array]) -> int:
-        """Return how many time steps checked inputs of a model that streams hold."""
+        """Return the number of time steps in checked inputs of a model that streams."""
         lengths = {x.shape[1] for x, is_timed in zip(arrays, self.timed, strict=True) if is_timed}
         return max(lengths - {1}, default=1 if lengths else self._repeats)
 

@@ -19,9 +19,10 @@ from kspike_ref.running.once import Tensor
 States = dict[int, State]
 
 READABLE = 0x101  # of NumPy's array flags: C-contiguous and aligned
+_WRITABLE = 0x400
 
 
-class Changed(Exception):  # noqa: N818 (no error: the plan is made anew)
+class Changed(Exception):  # noqa: N818 (not an error: another plan is made)
     """An array is of another kind than in the first run, so the plan does not fit."""
 
 
@@ -100,6 +101,7 @@ class Plan:
         ]
         self._carrying = len(frame.carried)
         self._leave_states()
+        self._entry = np.empty(0)  # the memory of the only input in the shape it came in last
         self._ends = list(zip(ends, without_time, strict=True))
         self._own_ends: list[Array] = []
         self.first = self._made()
@@ -134,7 +136,9 @@ class Plan:
             raise Changed
         if own is None:
             return self.run([readable(x.reshape(shape))], states)
-        own[...] = x.reshape(shape)
+        if self._entry.shape != x.shape:
+            self._entry = own.reshape(x.shape)
+        self._entry[...] = x
         return self._run(states)
 
     def clear(self) -> None:
@@ -192,4 +196,7 @@ class Plan:
 
 def readable(x: Array) -> Array:
     """Return an array as kernels take it, read-only; copied where its memory layout differs."""
-    return frozen(x if x.flags.num & READABLE == READABLE else np.array(x, order="C"))
+    flags = x.flags.num
+    if flags & READABLE != READABLE:
+        return frozen(np.array(x, order="C"))
+    return frozen(x) if flags & _WRITABLE else x

@@ -220,7 +220,7 @@ class _Planner:
             if isinstance(narrow, np.ndarray):
                 self._binder.enter(len(values), narrow)
             values.append(narrow)
-        self._binder.calls.append(lambda: _run(task, compute, values, kinds))
+        self._binder.calls.append(partial(_run, task, compute, values, kinds))
         return tensors
 
     def _call(self, task: Task, given: Sequence[Tensor]) -> tuple[Callable[[], Any], int, int]:

@@ -202,7 +202,7 @@ class Plans:
         try:
             plan = kind.pop()
             outputs = [y.copy() for y in plan.repeat(x, states)]
-        except (IndexError, Changed, LayerCallError):  # `run` finds out what is wrong
+        except (IndexError, Changed, LayerCallError):  # `run` finds the cause
             return None
         counts, after = plan.frame.counts.copy(), plan.frame.after
         plan.clear()

@@ -28,8 +28,6 @@ class Streamed:
     def __init__(self, nodes: Sequence[Node], carried: Collection[int]) -> None:
         self._nodes = {i: nodes[i] for i in sorted(carried)}
         self._known: dict[int, list[tuple[int, ...]]] = {}
-        # The shapes for the last number of examples.
-        self._expected: tuple[int, list[tuple[int, list[tuple[int, ...]]]]] = (-1, [])
 
     def initial(self, batch: int) -> dict[int, Any]:
         """Return the states before the first step, for a number of examples."""
@@ -56,8 +54,6 @@ class Streamed:
         ValueError
             If it is for another model or number of examples, or its arrays have other shapes.
         """
-        if self.fits(state, batch):
-            return
         if not isinstance(state, Mapping):
             raise TypeError(_ANYTHING_ELSE.format(type(state).__name__))
         if state.keys() != self._nodes.keys():
@@ -81,23 +77,3 @@ class Streamed:
             one = self.initial(1)
             self._known = {i: [array.shape[1:] for array in kept] for i, kept in one.items()}
         return self._known
-
-    def fits(self, state: Any, batch: int) -> bool:
-        """Return quickly whether a state is of the form that `initial` makes."""
-        known, expected = self._expected
-        if known != batch:
-            shapes = self._shapes().items()
-            expected = [(i, [(batch, *shape) for shape in own]) for i, own in shapes]
-            self._expected = batch, expected
-        if type(state) is not dict or len(state) != len(expected):
-            return False
-        for i, wanted in expected:
-            kept = state.get(i)
-            if type(kept) is not tuple or len(kept) != len(wanted):
-                return False
-            for array, shape in zip(kept, wanted, strict=True):
-                if type(array) is not np.ndarray or array.shape != shape:
-                    return False
-                if array.dtype.kind != "f":
-                    return False
-        return True

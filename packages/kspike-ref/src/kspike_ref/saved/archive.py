@@ -40,7 +40,7 @@ class Assets(Protocol):
         """Return whether there is a file."""
 
     def read(self, path: str) -> bytes | None:
-        """Return the contents of a file, None where there is none."""
+        """Return the contents of a file, or None if it does not exist."""
 
     def close(self) -> None:
         """Close the files that are open."""

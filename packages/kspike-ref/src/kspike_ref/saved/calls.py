@@ -151,7 +151,7 @@ def check_call(layer: Layer, shapes: tuple[Any, ...], named: dict[str, Any]) -> 
 
 @lru_cache(maxsize=512)
 def _positional(call: Callable[..., Any]) -> int | None:
-    """Return how many arguments a layer's call takes by position; None for any number."""
+    """Return the number of positional arguments of a layer's call; None for any number."""
     parameters = [p for p in inspect.signature(call).parameters.values() if p.name != "mask"]
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return None

@@ -19,14 +19,17 @@ NEW_LINKS = (0x2, 0x6)  # link info and link messages: soft, external and user-d
 _MAX_RANK = 32  # of HDF5
 _FIXED_STRING, _VARIABLE = 3, 9  # classes of types
 
-# IEEE 754 and bfloat16 in HDF5's words: the eight bytes (bit offset, precision, exponent location
-# and size, mantissa location and size), and NumPy's type
+# IEEE 754 and bfloat16 in HDF5's words: place of the sign; bit offset, precision, place and size
+# of the exponent and the mantissa, and the bias of the exponent; and NumPy's type.
 _FLOATS = {
-    struct.pack("<HHBBBB", 0, 16, 10, 5, 0, 10): "f2",
-    struct.pack("<HHBBBB", 0, 32, 23, 8, 0, 23): "f4",
-    struct.pack("<HHBBBB", 0, 64, 52, 11, 0, 52): "f8",
+    (15, struct.pack("<HHBBBBI", 0, 16, 10, 5, 0, 10, 15)): "f2",
+    (31, struct.pack("<HHBBBBI", 0, 32, 23, 8, 0, 23, 127)): "f4",
+    (63, struct.pack("<HHBBBBI", 0, 64, 52, 11, 0, 52, 1023)): "f8",
+    (15, struct.pack("<HHBBBBI", 0, 16, 7, 8, 0, 7, 127)): "bfloat16",
 }
-_BFLOAT16 = struct.pack("<HHBBBB", 0, 16, 7, 8, 0, 7)
+_IMPLIED_BIT = 0x20  # in the flags of a float: the mantissa has a leading one that is not stored
+# h5py's booleans: an enumeration of int8, with two names and their values.
+_BOOLEAN = struct.pack("<BBHIHH8s8sBB", 0x10, 8, 0, 1, 0, 8, b"FALSE", b"TRUE", 0, 1)
 
 
 class FormatError(ArchiveError):
@@ -79,21 +82,22 @@ def shape_of(body: bytes) -> tuple[int, ...]:
 
 def type_of(body: bytes) -> tuple[str, int]:
     """Return NumPy's name of the type in a datatype message, or ``"bfloat16"``, and its size."""
-    kind, bits, _, _, size = unpack("<BBBBI", body)
+    kind, bits, sign, unused, size = unpack("<BBBBI", body)
     kind &= 15
     order = ">" if bits & 1 else "<"
-    if kind == 8 and size == 1 and b"FALSE\0" in body and b"TRUE\0" in body:
-        return "u1", 1  # an enumeration: h5py's booleans
+    if kind == 8 and size == 1 and body[8:].startswith(_BOOLEAN):
+        return "u1", 1
     if kind == 5 and size == 2:  # opaque: h5py's form of NumPy's bfloat16
         return "bfloat16", 2
     if kind == 0 and size in (1, 2, 4, 8):
-        return f"{order}{'i' if bits & 8 else 'u'}{size}", size
-    if kind == 1:
-        layout = body[8:16]
-        if layout == _BFLOAT16 and size == 2 and order == "<":
-            return "bfloat16", 2
-        name = _FLOATS.get(layout)
-        if name and int(name[1]) == size:
+        is_whole = body[8:12] == struct.pack("<HH", 0, 8 * size)
+        if is_whole and bits & ~9 == sign == unused == 0:
+            return f"{order}{'i' if bits & 8 else 'u'}{size}", size
+    if kind == 1 and bits & ~1 == _IMPLIED_BIT and not unused:
+        name = _FLOATS.get((sign, body[8:20]))
+        if name == "bfloat16" and size == 2 and order == "<":
+            return name, size
+        if name and name[1:] == str(size):
             return order + name, size
     raise FormatError("values that are not plain numbers")
 

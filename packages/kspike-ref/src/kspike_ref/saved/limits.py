@@ -94,7 +94,7 @@ _current: ContextVar[Budget | None] = ContextVar("budget", default=None)
 
 @contextmanager
 def one_load() -> Iterator[Budget]:
-    """Give the load in the block a budget of its own."""
+    """Give the load in the block a new budget."""
     budget = Budget()
     token = _current.set(budget)
     try:

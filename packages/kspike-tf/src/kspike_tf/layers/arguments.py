@@ -56,6 +56,20 @@ def suggests_options(init: Constructor) -> Constructor:
     return cast(Constructor, checked)
 
 
+def real(inputs: Any, dtype: str) -> tf.Tensor:
+    """Return inputs as numbers of a type.
+
+    Raises
+    ------
+    ValueError
+        If they are complex; `tf.cast` would drop their imaginary parts. Keras hides a TypeError.
+    """
+    x = tf.convert_to_tensor(inputs)
+    if x.dtype.is_complex:
+        raise ValueError(f"inputs must be real numbers. Received: dtype={x.dtype.name}")
+    return tf.cast(x, dtype)
+
+
 def refuse_backwards(cls: type) -> None:
     """Raise because a layer is to run backwards, as ``keras.layers.Bidirectional`` asks it to."""
     # Not a TypeError, which Keras hides.

@@ -24,6 +24,7 @@ from kspike_tf.layers.arguments import (
     batch_of,
     keras_size,
     plain_size,
+    real,
     shape_of,
     state_size_of,
     suggests_options,
@@ -299,7 +300,7 @@ class PreciseCell(KerasSpikingCell):
         return super().call(inputs, states, training=training)
 
     def _cast(self, inputs: Tensor) -> Tensor:
-        return tf.cast(inputs, self.sequence_dtype)
+        return real(inputs, self.sequence_dtype)
 
     def _seconds(self) -> Any:
         # Rounded to float32, so that a number and a float32 variable give the same outputs.

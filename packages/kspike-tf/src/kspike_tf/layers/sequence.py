@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from kspike_tf.config import dt_config, resolve_dt, with_unset_dt
-from kspike_tf.layers.arguments import Dt, refuse_backwards, suggests_options
+from kspike_tf.layers.arguments import Dt, real, refuse_backwards, suggests_options
 from kspike_tf.layers.lite_rt import check_layer
 from kspike_tf.layers.settings import Setting, handed_to_cell
 from kspike_tf.layers.states import KeepsState, Shape, Tensor
@@ -197,7 +197,7 @@ class KerasSpikingLayer(KeepsState):
         inputs = tf.convert_to_tensor(inputs)
         mask = getattr(inputs, "_keras_mask", None) if mask is None else mask
         self._check_arguments(inputs, initial_state, constants, mask)
-        x = tf.cast(inputs, self.layer.cell.sequence_dtype)
+        x = real(inputs, self.layer.cell.sequence_dtype)
         mask = None if mask is None else tf.cast(mask, tf.bool)
         x, mask = (_swapped(x), _swapped(mask)) if self.time_major else (x, mask)
         check_layer(self, mask is not None)

@@ -77,8 +77,8 @@ class HasSettings(keras.layers.Layer):
     def _repr_html_(self) -> str:
         """Return a table of the settings, for notebooks."""
         rows = [("setting", "value"), *dynamics(self).items()]
-        shapes = ", ".join(f"{each.name} {tuple(each.shape)}" for each in self.weights)
-        return as_html(rows, f"{type(self).__name__} {self.name!r}", [f"weights: {shapes}"])
+        rows += [(f"weights {each.name}", str(tuple(each.shape))) for each in self.weights]
+        return as_html(rows, f"{type(self).__name__} {self.name!r}")
 
     def _put(self, name: str, value: Any) -> None:
         """Set an attribute without a check."""

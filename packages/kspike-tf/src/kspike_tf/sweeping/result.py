@@ -153,11 +153,14 @@ class Sweep:
         for point in front:
             axes.annotate(
                 f"{point.timesteps}", (point.energy[name], point.score), xytext=(4, -10),
-                textcoords="offset points", fontsize=8,
+                textcoords="offset points", fontsize=9,
             )  # fmt: skip
-        axes.set(xscale="log", xlabel=f"energy per example on {name} (J)", ylabel=self.metric)
-        axes.set_title("numbers on the front: time steps", fontsize=9, loc="left")
-        axes.legend(frameon=False, loc="lower right")
+        axes.set(xscale="log", ylabel=self.metric)
+        axes.set_xlabel(f"energy per example on {name} (J); numbers: time steps")
+        _write_decades(axes)
+        axes.legend(
+            frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), handlelength=1.2
+        )
         return axes
 
     def _device(self, device: str | None) -> str:
@@ -201,4 +204,16 @@ def _axes(axes: Any) -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("plot needs Matplotlib: pip install 'kspike-tf[plot]'") from error
-    return Figure(figsize=(6, 4), layout="constrained").add_subplot()
+    axes = Figure(figsize=(4.5, 3.4), layout="constrained").add_subplot()  # legible on a phone
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def _write_decades(axes: Any) -> None:
+    """Write energies with prefixes, as in 2 µJ, and as many as have room."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 50 else (1,)))
+    axes.xaxis.set_major_formatter(EngFormatter(unit="J"))
+    axes.xaxis.set_minor_formatter(NullFormatter())

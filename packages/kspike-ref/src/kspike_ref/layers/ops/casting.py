@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """Tensors of a type that the file names: casts, zeros and ones, one-hot codes."""
 
 from __future__ import annotations

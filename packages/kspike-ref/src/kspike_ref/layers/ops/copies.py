@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """Tensors put together, padded, repeated, and turned round."""
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class Flip(AlongAxes):
 
 @known("ops:Roll")
 class Roll(AlongAxes):
-    """Elements shifted along axes; those shifted out come in at the other end."""
+    """Elements shifted along axes, with wrap-around."""
 
     options = ("axis", "shift")
     keeps_zeros = True

@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """Functions of single elements: arithmetic, comparisons, logic, real functions, activations.
 
 A further function is one line in a table below. `Where` and `Clip` have rules of their own.
@@ -217,7 +217,7 @@ class Elementwise(Operation):
         return y
 
     def _type(self, inputs: tuple[Any, ...]) -> dtypes.DType:
-        """Return the type to compute in; refuse what Keras does not compute with either."""
+        """Return the type to compute in; refuse a type that fails in Keras, too."""
         if all(type(x) in (int, float) or getattr(x, "dtype", None) == _SINGLE for x in inputs):
             return _SINGLE
         for x in inputs:

@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """Products of matrices, and sums of products over named axes.
 
 A product of each row with a constant matrix does not depend on the number of rows: the answer for
@@ -210,7 +210,7 @@ def _constant_last(terms: list[str], values: Any, made: str) -> tuple[list[str],
 
 
 def _between(terms: list[str], made: str, lengths: dict[str, int]) -> int:
-    """Return how many elements copies of factors and their product take for one example."""
+    """Return the elements of copied factors and their product for one example."""
     most, labels = 0, set(terms[0])
     for i, term in enumerate(terms[1:], 1):
         kept = set(made).union(*terms[i + 1 :])
@@ -224,7 +224,7 @@ def _between(terms: list[str], made: str, lengths: dict[str, int]) -> int:
 def _contract(
     one: str, x: Array, other: str, y: Array, kept: set[str], tally: Tally
 ) -> tuple[str, Array]:
-    """Multiply two operands and sum over the labels that nothing else needs.
+    """Multiply two operands and sum over the labels that no other operand needs.
 
     Returns the labels of the product and the product itself.
     """
@@ -251,7 +251,7 @@ def _contract(
 
 
 def _summed(labels: str, x: Array, kept: set[str]) -> tuple[str, Array]:
-    """Sum over the labels that nothing needs."""
+    """Sum over the labels that are not needed."""
     axes = tuple(i for i, c in enumerate(labels) if c not in kept)
     if not axes:
         return labels, x

@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """Reductions along axes: sums, means, extremes and their places, deviations, norms.
 
 A further reduction is one line in a table below.

@@ -1,4 +1,4 @@
-# ruff: noqa: D102 (what the methods do is documented in base.Layer)
+# ruff: noqa: D102 (methods are documented in base.Layer)
 """The same elements in another shape, or with axes in another order, added or removed."""
 
 from __future__ import annotations

@@ -1,0 +1,48 @@
+"""The five lines on top of the published report are those of its results."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.inshort import in_short  # noqa: E402
+from benchmarks.results import Store  # noqa: E402
+
+
+@pytest.fixture
+def published(tmp_path):
+    """Return the store of the published results."""
+    results = json.loads((ROOT / "docs" / "benchmarks.json").read_text())
+    for name, result in results.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(result))
+    return Store(tmp_path)
+
+
+def test_the_page_begins_with_it(published):
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    assert page.startswith(f"# Benchmarks\n\n{in_short(published)}\n\n")
+
+
+def test_it_has_five_lines(published):
+    assert in_short(published).count("\n- ") == 5
+
+
+def test_a_faster_rival_changes_it(published):
+    before = in_short(published)
+    name = "forward.lowpass.128x100x1024"
+    result = published.load(name)
+    for entry in result["entries"]:
+        if entry["peer"] == "scipy_filters":
+            entry["rounds"] = [1e-6] * len(entry["rounds"])
+    published.save(name, result)
+    after = in_short(published)
+    assert after != before
+    assert "SciPy" in after
+
+
+def test_without_results_it_is_empty(tmp_path):
+    assert in_short(Store(tmp_path)) == ""
