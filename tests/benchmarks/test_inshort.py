@@ -8,8 +8,8 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-from benchmarks.inshort import in_short  # noqa: E402
-from benchmarks.results import Store  # noqa: E402
+from benchmarks.inshort import in_short
+from benchmarks.results import Store
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
