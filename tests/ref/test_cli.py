@@ -305,6 +305,14 @@ def test_energy_prints_what_kspike_energy_computes(kspike, folder):
     assert kspike(*arguments, "--device", "cpu", "--markdown").startswith("|")
 
 
+def test_energy_writes_a_report(kspike, folder):
+    out = kspike("energy", "digits.keras", "--html", "report.html", "--json")
+    assert set(json.loads(out)["totals"]) == {"cpu", "gpu", "arm"}
+    report = (folder / "report.html").read_text()
+    assert report.startswith("<!doctype html>")
+    assert "spikes" in report
+
+
 def test_energy_without_data_leaves_spiking_devices_out(kspike):
     out = kspike("energy", "digits.keras")
     assert "loihi" not in out

@@ -19,9 +19,7 @@ ROOT = HERE.parents[1]
 PROGRAM = HERE / "user_program.py"
 SOURCES = [str(path) for path in sorted(ROOT.glob("packages/*/src"))]
 MISTAKES = [
-    number
-    for number, line in enumerate(PROGRAM.read_text().splitlines(), 1)
-    if "# mistake" in line
+    number for number, line in enumerate(PROGRAM.read_text().splitlines(), 1) if "# mistake" in line
 ]
 
 

@@ -44,6 +44,7 @@ __all__ = [
     "timedistributed_stats",
 ]
 
+
 class ModelEnergy:
     """Count the operations of a network, and estimate the energy that devices need for them.
 
