@@ -253,7 +253,7 @@ class Model(Summarised):
         x : array_like, or list or dict of array_like
             The inputs, as in `predict`.
         layers : iterable of str, optional
-            The names of spiking layers and filters; all of them without.
+            The names of spiking layers, filters and neurons of your own; all of them without.
         voltages : bool
             Whether to record voltages, which take twice the memory of float32 spikes.
         timesteps : int, optional

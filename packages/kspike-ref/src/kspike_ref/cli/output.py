@@ -132,7 +132,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield beside
         beside.replace(path)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = error.strerror or f"the disk may be full ({error})"  # NumPy does not say why
         raise OSError(error.errno, f"cannot be written: {reason}", str(path)) from error
     finally:
         beside.unlink(missing_ok=True)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import stat
-import zipfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from kspike_ref.saved.container import opened_zip, read_member, read_whole, zip_errors
+from kspike_ref.saved.container import (
+    Zip,
+    identity,
+    opened_zip,
+    read_member,
+    read_whole,
+    zip_errors,
+)
 from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.limits import budget
 
@@ -21,12 +27,14 @@ class ZipAssets:
     ----------
     place : Path
         The file.
+    known : tuple of int
+        Its `container.identity` when its other contents were read.
     """
 
-    def __init__(self, place: Path) -> None:
-        self._place = place
+    def __init__(self, place: Path, known: tuple[int, ...]) -> None:
+        self._place, self._known = place, known
         self._open = ExitStack()
-        self._archive: zipfile.ZipFile | None = None
+        self._archive: Zip | None = None
         self._names: dict[str, int] = {}
 
     def holds(self, path: str) -> bool:
@@ -35,10 +43,12 @@ class ZipAssets:
             self._list()
             return "/".join([_ROOT, *_parts(path)]) in self._names
 
-    def _list(self) -> zipfile.ZipFile:
+    def _list(self) -> Zip:
         """Return the archive, opened, with its list of names."""
         if self._archive is None:
             self._archive = self._open.enter_context(opened_zip(self._place))
+            if identity(self._archive.status) != self._known:
+                raise ArchiveError(f"{self._place.name} changed while it was read")
             for info in self._archive.infolist():
                 self._names[info.filename] = self._names.get(info.filename, 0) + 1
         return self._archive

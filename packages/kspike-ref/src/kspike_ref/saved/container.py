@@ -8,6 +8,7 @@ The expanded size of a file is bounded before it is read.
 from __future__ import annotations
 
 import json
+import os
 import stat
 import zipfile
 import zlib
@@ -105,12 +106,36 @@ def zip_errors() -> Iterator[None]:
         raise ArchiveError(f"not a readable .keras file: {error}") from None
 
 
+def identity(status: os.stat_result) -> tuple[int, ...]:
+    """Return what tells a file from another one that replaces it."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+class Zip(zipfile.ZipFile):
+    """An archive that is open for reading; its path may lead to another file by now.
+
+    Parameters
+    ----------
+    file : file object
+        The archive.
+
+    Attributes
+    ----------
+    status : os.stat_result
+        What the operating system tells of it.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file)
+        self.status = os.fstat(file.fileno())
+
+
 @contextmanager
-def opened_zip(place: Path) -> Iterator[zipfile.ZipFile]:
+def opened_zip(place: Path) -> Iterator[Zip]:
     """Open an archive whose list of files is within the limits."""
     with place.open("rb") as file:
-        _check_directory(file, place.stat().st_size)
-        with zipfile.ZipFile(file) as archive:
+        _check_directory(file, os.fstat(file.fileno()).st_size)
+        with Zip(file) as archive:
             _check_names([info.filename for info in archive.infolist()])
             yield archive
 
@@ -153,13 +178,13 @@ def _check_names(names: list[str]) -> None:
             raise ArchiveError(f"{name} is {found} in the archive")
 
 
-def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+def read_member(archive: Zip, name: str) -> bytes:
     """Return the contents of a file in an archive, after a check of its sizes.
 
     Parameters
     ----------
-    archive : ZipFile
-        The archive, opened from a file.
+    archive : Zip
+        The archive.
     name : str
         The name of a file that is in it.
 
@@ -178,7 +203,7 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
         raise ArchiveError(f"{name} is compressed in a way that Keras does not use")
     limit = max(limits.MAX_EXPANDED, limits.MAX_RATIO * info.compress_size)
     limit = limit if name == WEIGHTS else limits.MAX_JSON
-    archive_size = Path(str(archive.filename)).stat().st_size
+    archive_size = archive.status.st_size
     if info.compress_size > archive_size or info.file_size > limit:
         raise ArchiveError(
             f"{name} claims to expand from {info.compress_size} to {info.file_size} bytes, "

@@ -82,10 +82,11 @@ def _read(place: Path) -> Archive:
 
 
 def _read_keras(place: Path) -> Archive:
+    known = container.identity(place.stat())  # first: a file that comes later is another one
     files = container.read_files(place)
     config = container.read_json(files[container.CONFIG], container.CONFIG)
     metadata = container.read_json(files[container.METADATA], container.METADATA)
-    assets = FolderAssets(place) if place.is_dir() else ZipAssets(place)
+    assets = FolderAssets(place) if place.is_dir() else ZipAssets(place, known)
     weights = Weights(files[container.WEIGHTS], assets)
     return Archive(config, weights, str(metadata.get("keras_version", "?")))
 
