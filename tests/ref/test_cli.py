@@ -225,7 +225,8 @@ def test_wrong_use_exits_with_2(kspike, arguments):
 def test_a_file_that_cannot_be_written_stays_as_it_was(kspike, folder, monkeypatch):
     (folder / "kept.npy").write_bytes(b"before")
 
-    def fail(*_, **__):
+    def fail(path, *_, **__):
+        path.write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "save", fail)
