@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from archives import applied, dense, functional, input_layer, layer, sequential, tensor
 from hostile import FINITE, REFUSED, VALUES, arrays, run, same
+from hypothesis import assume
 from hypothesis import strategies as st
 from unsaved import unsaved
 
@@ -101,6 +102,7 @@ def test_models_take_any_form(model, cases):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_refuse_what_is_no_real_number(name, cases):
     def check(given):
+        assume(not isinstance(given.passed, list))  # of objects that are Python's numbers
         with pytest.raises((TypeError, ValueError)):
             FUNCTIONS[name](given.passed)
 
@@ -110,6 +112,7 @@ def test_functions_refuse_what_is_no_real_number(name, cases):
 @every
 def test_models_refuse_what_is_no_real_number(model, cases):
     def check(given):
+        assume(not isinstance(given.passed, list))  # of objects that are Python's numbers
         with pytest.raises((TypeError, ValueError)):
             model.predict(given.passed)
 

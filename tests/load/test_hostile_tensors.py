@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from hostile import FINITE, REFUSED, arrays, run, same
+from hypothesis import assume
 
 import kspike_ref
 import kspike_tf
@@ -101,6 +102,7 @@ def test_what_is_no_real_number_is_refused(name, cases):
     layer = LAYERS[name]("float32")
 
     def check(given):
+        assume(not isinstance(given.passed, list))  # of objects that are Python's numbers
         with pytest.raises((*ERRORS, tf.errors.UnimplementedError)):
             layer(given.passed)
 
