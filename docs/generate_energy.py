@@ -21,6 +21,9 @@ from kspike_energy.presentation.units import si
 from kspike_energy.quantised import quantised_rival
 from kspike_energy.registry import DEVICES
 
+# The parts of a device's source, with the words that join them.
+LINKS = re.compile(r"(; (?:lower figure: |energies: )?)((?:(?!; (?:lower figure|energies): ).)+)")
+
 GUIDE = Path(__file__).parent / "guides" / "energy.md"
 
 # Blouw et al., "Benchmarking keyword spotting efficiency on neuromorphic hardware",
@@ -126,9 +129,24 @@ def left_out() -> str:
     return table(headers, rows)
 
 
+def short(source: str) -> str:
+    """Return the first author and the year of a citation."""
+    author = re.match(r"[^,' ]+", source)
+    years = re.findall(r"\b(?:19|20)\d\d\b(?!\.\d)", source)  # no number of arXiv
+    if author is None or not years:
+        raise ValueError(f"source must name an author and a year. Received: {source!r}")
+    return f"{author[0]} {years[-1]}"
+
+
 def devices() -> str:
-    """Return the devices with their sources."""
+    """Return the devices with short references, and the bibliography."""
     rows = []
+    sources: dict[str, int] = {}
+
+    def reference(source: str) -> str:
+        number = sources.setdefault(source, len(sources) + 1)
+        return f"{short(source)} [{number}]"
+
     for device in DEVICES.values():
         if device.fit is not None:
             continue  # in a table of their own
@@ -142,11 +160,14 @@ def devices() -> str:
                 "" if low == high else f"{low:.3g} to {high:.3g}",
                 "not published" if neuron is None else f"{neuron:.3g}",
                 device.description,
-                device.source,
+                LINKS.sub(
+                    lambda part: part[1] + reference(part[2]), f"; {device.source}"
+                ).removeprefix("; "),
             ]
         )
     headers = ["device", "spiking", "J/synop", "published range", "J/neuron", "what", "source"]
-    return table(headers, rows)
+    listed = [f"{number}. {source}" for source, number in sources.items()]
+    return table(headers, rows) + "\n\nSources:\n\n" + "\n".join(listed)
 
 
 def quantised() -> str:

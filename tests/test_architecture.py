@@ -22,7 +22,7 @@ COMPILERS = {"kernel", "inlined", "njit", "jit", "cfunc", "guvectorize", "vector
 # entry that fits a module is its own. Imports go to the same line or to one above it in the list.
 LEVELS = {
     "kspike_ref": (
-        "arguments dtypes strings",
+        "arguments dtypes strings types",
         "kernels",
         "signals softmax",
         "running.binder running.counts running.interrupt running.threads",

@@ -20,6 +20,7 @@ EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "convert_digits.py"
 SETTINGS: dict[str, dict[str, Any]] = {
     "at most 500 Hz, filtered, last value": {"max_rate": 500.0},
     "at most 1,000 Hz, filtered, last value": {"max_rate": 1000.0},
+    "at most 1,000 Hz, filter of 3 ms, last value": {"max_rate": 1000.0, "synapse": 0.003},
     "at most 1,000 Hz, mean of spikes": {"max_rate": 1000.0, "synapse": None},
 }
 

@@ -1,16 +1,17 @@
 """The five lines on top of the published report are those of its results."""
 
 import json
+import pathlib
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-from benchmarks.inshort import in_short  # noqa: E402
-from benchmarks.results import Store  # noqa: E402
+from benchmarks.inshort import in_short
+from benchmarks.results import Store
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -1,5 +1,8 @@
 """Recordings of both packages: spikes and voltages bit for bit, levels to the last digits."""
 
+import pathlib
+import runpy
+
 import keras
 import numpy as np
 import pytest
@@ -58,3 +61,21 @@ def test_steps_of_an_image_that_is_shown_longer(tmp_path):
         kspike_tf.record(model, x[:, 0], timesteps=30),
     )
     np.testing.assert_array_equal(ours.voltages["first"], theirs.voltages["first"])
+
+
+def test_neurons_of_ones_own(tmp_path):
+    examples = pathlib.Path(__file__).parents[2] / "examples"
+    own = runpy.run_path(str(examples / "custom_neuron.py"), run_name="example")
+    runpy.run_path(str(examples / "custom_neuron_reference.py"), run_name="example")
+    inputs = keras.Input((None, 4))
+    neurons = own["LIF"](dt=DT, name="lif", return_sequences=False)
+    model = keras.Model(inputs, neurons(inputs))
+    model.save(tmp_path / "model.keras")
+    x = np.random.default_rng(0).uniform(0, 3, (3, 20, 4)).astype("float32")
+    theirs = kspike_tf.record(model, x)
+    ours = kspike_ref.load_model(tmp_path / "model.keras").record(x)
+    assert ours.dt == theirs.dt == {"lif": float(np.float32(DT))}
+    assert 0.1 < np.mean(ours.spikes["lif"] > 0) < 0.9
+    np.testing.assert_array_equal(ours.spikes["lif"], theirs.spikes["lif"])
+    np.testing.assert_allclose(ours.voltages["lif"], theirs.voltages["lif"], atol=1e-5)
+    np.testing.assert_array_equal(ours.spikes["lif"][:, -1], model.predict(x, verbose=0))

@@ -197,6 +197,14 @@ def test_bad_line_length(length, error):
         ModelEnergy(Network([])).summary(line_length=length)
 
 
+def test_a_network_that_costs_nothing_has_no_range():
+    energy = ModelEnergy(Network([Layer("a")]))
+    text = energy.summary_string(("energy loihi", "energy 45nm-int32-sram", "energy jetson-tx1"))
+    assert "(loihi): 0.00e+00\n" in text
+    assert "(45nm-int32-sram): 0.00e+00\n" in text
+    assert "(jetson-tx1): 5.29e-03 (" in text  # the call
+
+
 def test_golden_comparison():
     layers = [
         Layer("hidden", 100_352, 128, rate=100.0, type_name="Dense"),

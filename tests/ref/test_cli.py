@@ -225,7 +225,8 @@ def test_wrong_use_exits_with_2(kspike, arguments):
 def test_a_file_that_cannot_be_written_stays_as_it_was(kspike, folder, monkeypatch):
     (folder / "kept.npy").write_bytes(b"before")
 
-    def fail(*_, **__):
+    def fail(path, *_, **__):
+        path.write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "save", fail)
@@ -303,6 +304,14 @@ def test_energy_prints_what_kspike_energy_computes(kspike, folder):
     latex = kspike(*arguments, "--device", "loihi", "--latex")
     assert latex == energy.to_latex(["loihi"], 20) + "\n"
     assert kspike(*arguments, "--device", "cpu", "--markdown").startswith("|")
+
+
+def test_energy_writes_a_report(kspike, folder):
+    out = kspike("energy", "digits.keras", "--html", "report.html", "--json")
+    assert set(json.loads(out)["totals"]) == {"cpu", "gpu", "arm"}
+    report = (folder / "report.html").read_text()
+    assert report.startswith("<!doctype html>")
+    assert "spikes" in report
 
 
 def test_energy_without_data_leaves_spiking_devices_out(kspike):

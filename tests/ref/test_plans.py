@@ -10,6 +10,8 @@ import pytest
 from archives import dense, input_layer, layer, sequential
 from unsaved import unsaved
 
+from kspike_ref.kernels import compiled, time
+from kspike_ref.kernels.memory import frozen
 from kspike_ref.running import plans
 
 
@@ -176,3 +178,22 @@ def test_a_copy_of_a_model_makes_plans_of_its_own():
     copied = pickle.loads(pickle.dumps(model))
     assert copied._engine._plans.nbytes == 0
     np.testing.assert_array_equal(copied.predict(_input(3)), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_loop_that_was_resolved_once_gives_the_same(dtype):
+    x = frozen(np.random.default_rng(0).uniform(0, 300, (2, 5, 7)).astype(dtype))
+    found = []
+    for resolves in (False, True):
+        voltage, out = np.zeros((2, 7)), np.empty_like(x)
+        loop, *arguments = time.spike_call(x, 2.0**22, 1024.0, False, (0, 2, 0, 7), voltage, out)
+        loop = compiled(loop, *arguments) if resolves else loop
+        loop(*arguments)
+        found.append((out, voltage))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert found[0][0].any()
+
+
+def test_a_function_that_is_no_loop_stays_as_it_is():
+    assert compiled(np.maximum, np.ones(3), 0) is np.maximum

@@ -8,7 +8,7 @@ The functions take a `Node`, or one of Keras' own nodes, and return a dictionary
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from kspike_energy.adapters import find_adapter
 from kspike_energy.build_network import build_network
@@ -32,7 +32,7 @@ from kspike_energy.presentation import reports
 from kspike_energy.presentation.comparison import Comparison
 from kspike_energy.presentation.notebook import notebook_table
 from kspike_energy.registry import DEVICES, register_device, register_layer
-from kspike_energy.settings import Options, Settings
+from kspike_energy.settings import Examples, Options, Settings, Shapes
 
 __all__ = [
     "ModelEnergy",
@@ -150,17 +150,17 @@ class ModelEnergy:
     def __init__(
         self,
         model: Any,
-        example_data: Any = None,
+        example_data: Examples | None = None,
         *,
-        padding: str = "excluded",
-        normalization: str = "folded",
-        events: str = "mean",
-        input_coding: str = "rate",
-        time_axis: str | int | None = "auto",
-        input_shape: Any = None,
+        padding: Literal["excluded", "counted"] = "excluded",
+        normalization: Literal["folded", "separate"] = "folded",
+        events: Literal["mean", "exact"] = "mean",
+        input_coding: Literal["rate", "events", "dense"] = "rate",
+        time_axis: Literal["auto", 1] | None = "auto",
+        input_shape: Shapes | None = None,
         batch_size: int = 32,
         progress: bool = False,
-        convention: str = "kspike",
+        convention: Literal["kspike", "keras-spiking"] = "kspike",
     ) -> None:
         options = Options(padding, normalization, convention)
         self._settings = Settings(

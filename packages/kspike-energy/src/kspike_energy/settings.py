@@ -1,11 +1,17 @@
 """Options of counting and measuring."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
+
+from numpy.typing import ArrayLike
 
 from kspike_energy.checks import check_choice, check_count
 
-__all__ = ["Options", "Settings"]
+__all__ = ["Examples", "Options", "Settings", "Shapes"]
+
+Examples: TypeAlias = ArrayLike | Mapping[str, Any] | Iterable[Any]  # arrays, or batches of them
+Shapes: TypeAlias = Sequence[int | None] | Sequence[Any] | Mapping[str, Any]  # one, or several
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, overload
 
 from kspike_ref.arguments import check_names, told_options
 from kspike_ref.distributed.lazy import applied, check_lazy, is_lazy
@@ -14,14 +14,13 @@ from kspike_ref.running.batches import check_batch_size, progress_bar, shows_pro
 from kspike_ref.running.cost import Cost
 from kspike_ref.running.counts import LayerRun, layer_runs
 from kspike_ref.running.engine import Engine
-from kspike_ref.running.graph import Graph, Node, Ref, substitute
+from kspike_ref.running.graph import Graph, Node, Ref, names_of, substitute
 from kspike_ref.running.iterating import batches_of, outputs_of, refuse_out
 from kspike_ref.running.out import listed
 from kspike_ref.running.recording import Recording, record
 from kspike_ref.running.threads import limit_threads
 from kspike_ref.summary import Summarised
-
-State = Any  # what `initial_state` and `step` return: opaque to callers
+from kspike_ref.types import Inputs, Outputs, Shapes, State, Targets, Verbose
 
 
 class Model(Summarised):
@@ -71,6 +70,16 @@ class Model(Summarised):
             graph.nodes[ref.node].name for ref in self._engine.outputs
         )
 
+    @overload
+    def predict(self, x: Iterator[Any], *sizes: Any, **options: Any) -> Iterator[Outputs]: ...
+
+    @overload
+    def predict(
+        self, x: Inputs, batch_size: int | None = ..., timesteps: int | None = ...,
+        progress: bool = ..., *, verbose: Verbose | None = ..., max_bytes: float | None = ...,
+        max_operations: float | None = ..., out: Targets | None = ...,
+    ) -> Outputs: ...  # fmt: skip
+
     @told_options
     def predict(
         self,
@@ -79,10 +88,10 @@ class Model(Summarised):
         timesteps: int | None = None,
         progress: bool = False,
         *,
-        verbose: Any = None,
+        verbose: Verbose | None = None,
         max_bytes: float | None = None,
         max_operations: float | None = None,
-        out: Any = None,
+        out: Targets | None = None,
     ) -> Any:
         """Run the model.
 
@@ -141,7 +150,8 @@ class Model(Summarised):
         TensorFlow, with one exception: what Keras computes in float16 or bfloat16, which NumPy
         lacks, is computed and returned in float32, with the weights as they were saved.
         """
-        if not progress and batch_size is verbose is max_bytes is max_operations is out is None:
+        is_plain = out is None and not progress
+        if is_plain and batch_size is verbose is max_bytes is max_operations is None:
             outputs = self._engine.quick(x, timesteps)
             if outputs is not None:
                 return self._structured(outputs)
@@ -159,14 +169,14 @@ class Model(Summarised):
         made = self._engine.run(x, timesteps, batch_size, None, bar, limits, arrays)
         return self._structured(made) if out is None else out
 
-    def __call__(self, x: Any, training: bool = False) -> Any:
+    def __call__(self, x: Inputs, training: bool = False) -> Outputs:
         """Run the model, as `predict` does; ``training`` must not be True (`ValueError`)."""
         if training:
             raise ValueError(f"training must be False: models only run. Received: {training!r}")
         return self.predict(x)
 
     @told_options
-    def cost(self, shape: Any, batch_size: int | None = None) -> Cost:
+    def cost(self, shape: Shapes, batch_size: int | None = None) -> Cost:
         """Estimate the operations of `predict`, and a bound of its memory, without running it.
 
         Parameters
@@ -186,11 +196,11 @@ class Model(Summarised):
     @told_options
     def activity(
         self,
-        x: Any,
+        x: Inputs,
         timesteps: int | None = None,
         layers: Iterable[str] | None = None,
         batch_size: int | None = None,
-    ) -> dict[str, Any]:
+    ) -> dict[str, Outputs]:
         """Run the model and return the outputs of its layers.
 
         Parameters
@@ -218,7 +228,7 @@ class Model(Summarised):
         if is_lazy(x):
             options = {"timesteps": timesteps, "layers": layers, "batch_size": batch_size}
             return self._lazily("activity", x, **options)
-        keys = self._activity_names()
+        keys = names_of(self.nodes)
         wanted = None if layers is None else check_names("layers", layers, keys)
         batch_size = check_batch_size(batch_size)
         kept = [i for i, key in enumerate(keys) if wanted is None or key in wanted]
@@ -231,7 +241,7 @@ class Model(Summarised):
     @told_options
     def record(
         self,
-        x: Any,
+        x: Inputs,
         layers: Iterable[str] | None = None,
         voltages: bool = True,
         timesteps: int | None = None,
@@ -243,7 +253,7 @@ class Model(Summarised):
         x : array_like, or list or dict of array_like
             The inputs, as in `predict`.
         layers : iterable of str, optional
-            The names of spiking layers and filters; all of them without.
+            The names of spiking layers, filters and neurons of your own; all of them without.
         voltages : bool
             Whether to record voltages, which take twice the memory of float32 spikes.
         timesteps : int, optional
@@ -268,7 +278,7 @@ class Model(Summarised):
         All steps are in the arrays also of layers with ``return_sequences=False``. The bits are
         those of `predict`. All examples run at once, so memory grows with their number.
         """
-        nodes = dict(zip(self._activity_names(), self.nodes, strict=True))
+        nodes = dict(zip(names_of(self.nodes), self.nodes, strict=True))
         return record(self._engine, nodes, x, timesteps, layers, voltages)
 
     def initial_state(self, batch_size: int) -> State:
@@ -286,7 +296,7 @@ class Model(Summarised):
         """
         return self._engine.initial_state(batch_size)
 
-    def step(self, x: Any, state: State) -> tuple[Any, State]:
+    def step(self, x: Inputs, state: State) -> tuple[Outputs, State]:
         """Run one time step.
 
         Parameters
@@ -326,14 +336,8 @@ class Model(Summarised):
     @property
     def last_run(self) -> dict[str, LayerRun]:
         """Operations and events of the layers with products in the last run, by name."""
-        names = self._activity_names()
+        names = names_of(self.nodes)
         return {names[i]: run for i, run in layer_runs(self._engine.counts).items()}
-
-    def _activity_names(self) -> list[str]:
-        return [
-            node.name if node.node_index == 0 else f"{node.name}:{node.node_index}"
-            for node in self.nodes
-        ]
 
     def _lazily(self, method: str, x: Any, out: Any = None, **options: Any) -> Any:
         check_lazy(out, self._engine.is_one_block)

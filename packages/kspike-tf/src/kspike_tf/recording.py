@@ -12,8 +12,7 @@ import tensorflow as tf
 
 from kspike_tf.conversion.compare import repeated
 from kspike_tf.conversion.graph import Node, Ref, read_graph
-from kspike_tf.layers import AlphaCell, LowpassCell, SpikingActivationCell
-from kspike_tf.layers.sequence import KerasSpikingLayer
+from kspike_tf.layers import AlphaCell, KerasSpikingCell, KerasSpikingLayer, LowpassCell
 
 Tensor = Any
 
@@ -26,10 +25,10 @@ class Recording:
     ----------
     spikes : dict of str to (examples, steps, *units) ndarray
         Output of every spiking layer: the number of spikes in a step times 1/dt, in Hz. Their mean
-        over time is the firing rate.
+        over time is the firing rate. Neurons of your own are among them, with what they put out.
     voltages : dict of str to (examples, steps, *units) ndarray
         Voltages of the spiking layers after every step, in spikes, float64; empty with
-        ``voltages=False``.
+        ``voltages=False``. Of neurons of your own it is the first state, of whatever shape.
     levels : dict of str to (examples, steps, *units) ndarray
         Output of every filter before it is rounded to the layer's type: float64.
     dt : dict of str to float
@@ -63,7 +62,7 @@ def record(
     x : structure of (batch, time, ...) array
         Inputs; without a time axis if ``timesteps`` is passed.
     layers : iterable of str, optional
-        Names of spiking layers and filters; by default all of them.
+        Names of spiking layers, filters and neurons of your own; by default all of them.
     voltages : bool
         Whether to record voltages, which take twice the memory of float32 spikes.
     timesteps : int, optional
@@ -135,10 +134,10 @@ def _temporal(nodes: Iterable[Node]) -> dict[str, Node]:
 
 
 def _cell(layer: Any) -> Any:
-    """Return the cell of a spiking layer or filter; None for other layers."""
+    """Return the cell of a spiking layer, filter or neuron of the user's own; None for others."""
     rnn = layer.layer if isinstance(layer, KerasSpikingLayer) else layer
     cell = getattr(rnn, "cell", None)
-    return cell if isinstance(cell, SpikingActivationCell | LowpassCell | AlphaCell) else None
+    return cell if isinstance(cell, KerasSpikingCell) else None
 
 
 def _wanted(nodes: dict[str, Node], layers: Iterable[str] | None) -> set[str]:
@@ -193,14 +192,13 @@ def _add(
     if not getattr(node.layer, "time_major", False):
         x, mask = _swapped(x), None if mask is None else _swapped(mask)
     y, level = map(_examples_first, _over_time(cell, x, start, mask))
-    shape = (*y.shape[:2], *cell.size)
-    if isinstance(cell, SpikingActivationCell):
+    if isinstance(cell, LowpassCell | AlphaCell):
+        level = level[:, :, 0] if isinstance(cell, AlphaCell) else level
+        made.levels[name] = level.reshape((*y.shape[:2], *cell.size))
+    else:
         dtype = tf.as_dtype(node.layer.compute_dtype)
         made.spikes[name] = tf.cast(y, dtype).numpy()
-        made.voltages[name] = level.reshape(shape)
-    else:
-        level = level[:, :, 0] if isinstance(cell, AlphaCell) else level
-        made.levels[name] = level.reshape(shape)
+        made.voltages[name] = level.astype(np.float64)
     made.dt[name] = float(cell.step_length())
 
 

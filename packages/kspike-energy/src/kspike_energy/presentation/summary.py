@@ -10,7 +10,7 @@ from kspike_energy.estimate import Estimate
 from kspike_energy.network import Layer
 from kspike_energy.presentation.notes import notes
 from kspike_energy.presentation.tables import number, text_table, yes_no
-from kspike_energy.presentation.units import si_range
+from kspike_energy.presentation.units import si, si_range
 
 __all__ = ["summary_text"]
 
@@ -133,11 +133,12 @@ def _column(estimate: Estimate, name: str, devices: DeviceTable) -> _Column:
 def _total_line(estimate: Estimate, device: Device) -> str:
     total = estimate.total(device)
     text = f"Total energy per inference [Joules/inf] ({device.name}): {total:.2e}"
-    if device.has_range:
+    span = si_range(*estimate.range(device))
+    if span and device.has_range:
         kind = "published figures" if device.memory is None else "readings of published figures"
-        text += f" ({kind}: {si_range(*estimate.range(device)) or 'one'})"
+        text += f" ({kind}: {span})"
     if device.fit is not None:
-        text += f" ({si_range(*estimate.range(device))}; {device.fit.statement(estimate.workload)})"
+        text += f" ({span or si(total)}; {device.fit.statement(estimate.workload)})"
     if device.energy_per_neuron is None:
         text += " (synaptic operations only)"
     gaps = len(estimate.network.gaps)

@@ -61,7 +61,8 @@ def energy(
         estimate = ModelEnergy(model, examples, batch_size=batch_size or 32)
     names = devices or _default_devices(ModelEnergy.devices, has_rates=bool(data))
     if html is not None:
-        _write_html(estimate, html, names, timesteps)
+        with replacing(html) as beside:
+            estimate.to_html(beside, devices=names, timesteps_per_inference=timesteps)
     if latex or markdown:
         write = estimate.to_latex if latex else estimate.to_markdown
         show({}, False, write(names, timesteps))
@@ -90,10 +91,3 @@ def _default_devices(devices: Any, has_rates: bool) -> list[str]:
     """Return the first devices of the table that can be estimated."""
     first = list(devices.values())[:_DEFAULTS]
     return [device.name for device in first if has_rates or not device.needs_rates]
-
-
-def _write_html(estimate: Any, path: Path, names: list[str], timesteps: int | None) -> None:
-    if not hasattr(estimate, "to_html"):
-        raise ImportError("--html needs a newer kspike-energy: pip install -U kspike-energy")
-    with replacing(path) as beside:
-        estimate.to_html(beside, devices=names, timesteps_per_inference=timesteps)

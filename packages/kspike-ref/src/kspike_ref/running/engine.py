@@ -241,8 +241,8 @@ class Engine:
 
     def stepwise(
         self, x: Any, timesteps: Any, keep: Sequence[Ref]
-    ) -> tuple[int, int, Iterator[tuple[list[Array], States]]]:
-        """Return the numbers of examples and steps, and an iterator that runs the steps.
+    ) -> tuple[int, States, Iterator[tuple[list[Array], States]]]:
+        """Return the number of steps, the states before, and an iterator that runs the steps.
 
         Parameters
         ----------
@@ -278,7 +278,7 @@ class Engine:
                 self.counts = self.counts + own if t else own
                 yield outputs, after
 
-        return count, steps, run()
+        return steps, states, run()
 
     def cost(self, shape: Any, batch_size: int | None) -> Cost:
         """Return the cost of `run` for inputs of some shapes; see `Model.cost`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -77,6 +77,11 @@ class Graph:
     inputs: Any = None
     outputs: Any = None
     masks: dict[Ref, int] = field(default_factory=dict)
+
+
+def names_of(nodes: Sequence[Node]) -> list[str]:
+    """Return the names of applications: ``name``, and ``name:1`` for the second of a layer."""
+    return [f"{one.name}:{one.node_index}" if one.node_index else one.name for one in nodes]
 
 
 def refs(value: Any) -> Iterator[Ref]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from kspike_ref.arguments import check_names
 from kspike_ref.layers.errors import Array
-from kspike_ref.layers.temporal_cells import AlphaCell, SpikingActivationCell, SpikingCell
+from kspike_ref.layers.stateful import StatefulLayer
+from kspike_ref.layers.temporal_cells import AlphaCell, LowpassCell, SpikingCell
 from kspike_ref.running.engine import Engine
 from kspike_ref.running.graph import Node, Ref
 
@@ -22,10 +24,10 @@ class Recording:
     ----------
     spikes : dict of str to (examples, steps, *units) ndarray
         Output of every spiking layer: the number of spikes in a step times 1/dt, in Hz. Their mean
-        over time is the firing rate.
+        over time is the firing rate. Neurons of your own are among them, with what they put out.
     voltages : dict of str to (examples, steps, *units) ndarray
         Voltages of the spiking layers after every step, in spikes, float64; empty with
-        ``voltages=False``.
+        ``voltages=False``. Of neurons of your own it is the first state, of whatever shape.
     levels : dict of str to (examples, steps, *units) ndarray
         Output of every filter before it is rounded to the layer's type: float64.
     dt : dict of str to float
@@ -41,12 +43,6 @@ class Recording:
         arrays = self.spikes | self.levels
         parts = [f"{name!r}: {arrays[name].shape}" for name in self.dt]
         return f"<Recording of {', '.join(parts)}>"
-
-
-def spiking_and_filters(nodes: dict[str, Node]) -> dict[str, SpikingCell]:
-    """Return the cells of spiking layers and filters, by the names of their layers."""
-    cells = {name: getattr(node.layer, "cell", None) for name, node in nodes.items()}
-    return {name: cell for name, cell in cells.items() if isinstance(cell, SpikingCell)}
 
 
 def record(
@@ -68,34 +64,78 @@ def record(
     x, timesteps, layers, voltages
         As `kspike_ref.Model.record` takes them.
     """
-    cells = spiking_and_filters(nodes)
-    if not cells:
+    places = _places(engine, nodes)
+    wanted = set(places) if layers is None else check_names("layers", layers, list(places))
+    places = {name: i for name, i in places.items() if name in wanted}
+    spiking = [name for name in places if not _is_filter(nodes[name])]
+    steps, start, run = engine.stepwise(x, timesteps, [Ref(places[name], 0) for name in spiking])
+    made = Recording(dt={name: _dt(nodes[name]) for name in places})
+    for name, i in places.items():
+        level = _level(nodes[name], start[i])
+        room = np.empty((len(level), steps, *level.shape[1:]))
+        if name not in spiking:
+            made.levels[name] = room
+            continue
+        made.spikes[name] = np.empty((len(level), steps, *_units(nodes[name])), _dtype(nodes[name]))
+        if voltages:
+            made.voltages[name] = room
+    for t, (outputs, states) in enumerate(run):
+        for name, y in zip(spiking, outputs, strict=True):
+            made.spikes[name][:, t] = y.reshape(made.spikes[name][:, t].shape)
+        for name, held in (made.voltages | made.levels).items():
+            held[:, t] = _level(nodes[name], states[places[name]])
+    return made
+
+
+def _places(engine: Engine, nodes: dict[str, Node]) -> dict[str, int]:
+    """Return where spiking layers, filters and neurons of the user's own are, by name."""
+    places = {
+        name: i
+        for i, (name, node) in enumerate(nodes.items())
+        if i in engine.stream.carried and (_cell(node) is not None or _is_own(node))
+    }
+    if not places:
+        engine.initial_state(0)  # says why a model does not run step by step
         raise ValueError(
             "record needs a model with spiking layers or filters. Received: one with "
             f"{', '.join(node.layer.class_name for node in nodes.values())}"
         )
-    wanted = set(cells) if layers is None else check_names("layers", layers, list(cells))
-    places = {name: i for i, name in enumerate(nodes) if name in wanted}
-    spiking = [name for name in places if isinstance(cells[name], SpikingActivationCell)]
-    count, steps, run = engine.stepwise(x, timesteps, [Ref(places[name], 0) for name in spiking])
-    made = Recording(dt={name: cells[name].dt for name in places})
-    for name in places:
-        shape = (count, steps, *cells[name].size)
-        if name not in spiking:
-            made.levels[name] = np.empty(shape)
-            continue
-        made.spikes[name] = np.empty(shape, cells[name].dtype)
-        if voltages:
-            made.voltages[name] = np.empty(shape)
-    for t, (outputs, states) in enumerate(run):
-        for name, y in zip(spiking, outputs, strict=True):
-            made.spikes[name][:, t] = y.reshape(count, *cells[name].size)
-        for name, held in (made.voltages | made.levels).items():
-            held[:, t] = _level(cells[name], states[places[name]][0])
-    return made
+    return places
 
 
-def _level(cell: SpikingCell, state: Array) -> Array:
-    """Return the voltages or levels in a state; an alpha filter's state holds its slope too."""
-    level = state[:, 0] if isinstance(cell, AlphaCell) else state
-    return level.reshape(len(state), *cell.size)
+def _cell(node: Node) -> SpikingCell | None:
+    cell = getattr(node.layer, "cell", None)
+    return cell if isinstance(cell, SpikingCell) else None
+
+
+def _is_own(node: Node) -> bool:
+    """Return whether a layer is a user's own, whose first state is taken for its voltage."""
+    return isinstance(node.layer, StatefulLayer) and node.layer.key.startswith("custom:")
+
+
+def _is_filter(node: Node) -> bool:
+    return isinstance(_cell(node), LowpassCell | AlphaCell)
+
+
+def _dt(node: Node) -> float:
+    """Return the time step of a layer; NaN where one of the user's own has no such attribute."""
+    return float(getattr(_cell(node) or node.layer, "dt", np.nan))
+
+
+def _dtype(node: Node) -> np.dtype[Any]:
+    return (_cell(node) or node.layer).dtype
+
+
+def _units(node: Node) -> tuple[Any, ...]:
+    """Return the shape of one example's output at one step."""
+    reduces = getattr(node.layer, "reduces", False)
+    return node.output_shapes[0][1 if reduces else 2 :]
+
+
+def _level(node: Node, states: Sequence[Array]) -> Array:
+    """Return the voltages or levels in states; an alpha filter's state holds its slope too."""
+    cell, first = _cell(node), states[0]
+    if cell is None:
+        return first
+    level = first[:, 0] if isinstance(cell, AlphaCell) else first
+    return level.reshape(len(level), *cell.size)

@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from kspike_tf import scan
 from kspike_tf.layers.arguments import batch_of
-from kspike_tf.layers.filter_weights import HasFlatWeights
 from kspike_tf.layers.filters import FilterCell, FilterLayer
 from kspike_tf.layers.lite_rt import for_each_example
 
@@ -17,7 +16,7 @@ Tensor = Any
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
-class AlphaCell(HasFlatWeights, FilterCell):
+class AlphaCell(FilterCell):
     """RNN cell of an alpha filter.
 
     The impulse response is t·exp(−t/τ)/τ², the transfer function 1/(τ·s + 1)². The discretisation
@@ -73,6 +72,8 @@ class AlphaCell(HasFlatWeights, FilterCell):
     [0.0047 0.0175 0.0369]
     """
 
+    was_flat = True
+
     def _state_shape(self) -> tuple[int, ...]:
         return 2, self.units  # the output, and τ times its derivative
 
@@ -112,7 +113,7 @@ class AlphaCell(HasFlatWeights, FilterCell):
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
-class Alpha(HasFlatWeights, FilterLayer):
+class Alpha(FilterLayer):
     """Layer of alpha filters.
 
     The impulse response is t·exp(−t/τ)/τ², the transfer function 1/(τ·s + 1)². The discretisation
@@ -181,4 +182,5 @@ class Alpha(HasFlatWeights, FilterLayer):
     [0.0047 0.0175 0.0369]
     """
 
+    was_flat = True
     _cell_class = AlphaCell

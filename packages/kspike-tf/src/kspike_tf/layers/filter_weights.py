@@ -62,24 +62,28 @@ def in_shape_of(weights: list[Any], values: Any) -> list[Any]:
     return [reshaped(*pair) for pair in zip(weights, values, strict=True)]
 
 
-class HasFlatWeights(keras.layers.Layer):
-    """An alpha filter, whose weights are flat in files of earlier versions.
+class KeepsFlatWeights(keras.layers.Layer):
+    """A filter whose weights may be flat in files of earlier versions, as those of alpha filters.
 
     They were ``(prod(size),)`` then, and so is the state of an optimizer in such a file. A layer
     from one keeps that shape, and tells the two kinds of files apart by an entry that new ones
     have in the build configuration.
     """
 
+    was_flat = False  # in earlier versions
+    #: Whether the weights are ``(prod(size),)``, as in old files, rather than ``(1, *size)``.
     has_flat_weights = False
 
     def get_build_config(self) -> Any:
         """Return the shape of the input, and which shape the weights have."""
         config = super().get_build_config()
-        return config and {**config, "weights": "flat" if self.has_flat_weights else "units"}
+        if not config or not self.was_flat:
+            return config
+        return {**config, "weights": "flat" if self.has_flat_weights else "units"}
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         """Build the layer that a file describes."""
-        self.has_flat_weights = config.get("weights", "flat") == "flat"
+        self.has_flat_weights = self.was_flat and config.get("weights", "flat") == "flat"
         super().build_from_config({k: v for k, v in config.items() if k != "weights"})
 
 

@@ -27,6 +27,7 @@ from kspike_tf.layers.arguments import (
 )
 from kspike_tf.layers.cell import PreciseCell
 from kspike_tf.layers.filter_weights import (
+    KeepsFlatWeights,
     in_shape_of,
     per_unit,
     tau_initializer_of,
@@ -49,12 +50,10 @@ SETTINGS = {
 }
 
 
-class FilterCell(PreciseCell):
+class FilterCell(KeepsFlatWeights, PreciseCell):
     """A filter with a trainable time constant and initial level for each unit."""
 
     _settings: ClassVar[dict[str, Setting]] = SETTINGS
-    #: Whether the weights are ``(prod(size),)``, as in old files, rather than ``(1, *size)``.
-    has_flat_weights = False
 
     @suggests_options
     def __init__(
@@ -230,7 +229,7 @@ class CellWeight:
         return getattr(layer.layer.cell, self.name)
 
 
-class FilterLayer(KerasSpikingLayer):
+class FilterLayer(KeepsFlatWeights, KerasSpikingLayer):
     """A layer of filters with a trainable time constant and initial level for each unit."""
 
     _settings: ClassVar[dict[str, Setting]] = SETTINGS
@@ -238,7 +237,6 @@ class FilterLayer(KerasSpikingLayer):
     initial_level = CellWeight("initial_level")
     apply_during_training = handed_to_cell("apply_during_training")
     _cell_class: Any = None
-    has_flat_weights = False
 
     @suggests_options
     def __init__(

@@ -35,7 +35,8 @@ def counted(model: Any, x: Any, input_coding: str) -> Network:
         shapes: Any = {key: shape(array) for key, array in x.items()}
     else:
         shapes = [shape(array) for array in x] if isinstance(x, (list, tuple)) else shape(x)
-    return ModelEnergy(model, input_coding=input_coding, input_shape=shapes).network
+    options: Any = {"input_coding": input_coding, "input_shape": shapes}  # which it checks
+    return ModelEnergy(model, **options).network
 
 
 class Signals:
