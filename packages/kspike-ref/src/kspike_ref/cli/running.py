@@ -12,6 +12,7 @@ import typer
 
 from kspike_ref.cli import files, inputs, options
 from kspike_ref.cli.output import Table, check_writable, shape_text, show, waiting
+from kspike_ref.distributed.cluster import predict_on
 from kspike_ref.model import Model
 
 _LISTED = 20  # predictions in the text; JSON and files hold all
@@ -33,6 +34,12 @@ def run(
     dt: options.TimeStep = None,
     batch_size: options.BatchSize = None,
     threads: options.Threads = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            "--scheduler", help="Run on the Dask cluster at this address, tcp://HOST:PORT."
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Run a model on data."""
@@ -41,7 +48,11 @@ def run(
     data = inputs.read_inputs(model, x, timesteps, divide_by)
     wanted = None if labels is None else files.one_array(labels)
     progress = sys.stderr.isatty() and find_spec("tqdm") is not None
-    raw = model.predict(data, batch_size=batch_size, timesteps=timesteps, progress=progress)
+    if scheduler is None:
+        raw = model.predict(data, batch_size=batch_size, timesteps=timesteps, progress=progress)
+    else:
+        with waiting(f"running on {scheduler}"):
+            raw = predict_on(scheduler, model, data, batch_size, timesteps)
     outputs = inputs.outputs_by_name(model, raw)
     if output is not None:
         files.write_arrays(output, outputs)
