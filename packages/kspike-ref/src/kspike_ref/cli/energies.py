@@ -60,6 +60,8 @@ def energy(
     with waiting("counting"):
         estimate = ModelEnergy(model, examples, batch_size=batch_size or 32)
     names = devices or _default_devices(ModelEnergy.devices, has_rates=bool(data))
+    if not data and (spiking := _needing_rates(ModelEnergy.devices, names)):
+        raise ValueError(f"{', '.join(spiking)} needs firing rates: measure them with --data FILE")
     if html is not None:
         _write_html(estimate, html, names, timesteps)
     if latex or markdown:
@@ -90,6 +92,11 @@ def _default_devices(devices: Any, has_rates: bool) -> list[str]:
     """Return the first devices of the table that can be estimated."""
     first = list(devices.values())[:_DEFAULTS]
     return [device.name for device in first if has_rates or not device.needs_rates]
+
+
+def _needing_rates(devices: Any, names: list[str]) -> list[str]:
+    """Return those of the names that are devices whose energy depends on firing rates."""
+    return [name for name in names if name in devices and devices[name].needs_rates]
 
 
 def _write_html(estimate: Any, path: Path, names: list[str], timesteps: int | None) -> None:
