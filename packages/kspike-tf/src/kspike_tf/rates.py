@@ -12,6 +12,7 @@ import numpy as np
 from kspike_tf.conversion.calibrate import batches
 from kspike_tf.conversion.compare import correlation, relative_error, repeated
 from kspike_tf.conversion.graph import Node, read_graph
+from kspike_tf.conversion.inputs import input_tensors
 from kspike_tf.conversion.report import aligned
 from kspike_tf.describing import as_html
 from kspike_tf.layers import SpikingActivation
@@ -244,8 +245,7 @@ def _averaged(name: str, dt: float, outputs: np.ndarray, activations: np.ndarray
 def _show_keras(model: keras.Model, batch: Any) -> Iterator[_Shown]:
     """Yield the time averages of every spiking layer of a Keras model."""
     graph = read_graph(model)
-    flat = keras.tree.flatten(batch)
-    tensors = dict(zip(graph.inputs, map(keras.ops.convert_to_tensor, flat), strict=True))
+    tensors = input_tensors(graph, batch)
     with keras.StatelessScope():  # states of stateful layers stay as they are
         for node in graph.nodes:
             if isinstance(node.layer, SpikingActivation):

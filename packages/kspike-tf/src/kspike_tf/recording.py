@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from kspike_tf.conversion.compare import repeated
 from kspike_tf.conversion.graph import Node, Ref, read_graph
+from kspike_tf.conversion.inputs import input_tensors
 from kspike_tf.layers import AlphaCell, KerasSpikingCell, KerasSpikingLayer, LowpassCell
 
 Tensor = Any
@@ -103,8 +104,7 @@ def record(
     graph = read_graph(model)
     nodes = _temporal(graph.nodes)
     wanted = _wanted(nodes, layers)
-    flat = map(keras.ops.convert_to_tensor, keras.tree.flatten(x))
-    tensors = dict(zip(graph.inputs, flat, strict=True))
+    tensors = input_tensors(graph, x)
     made, names = Recording(), {node: name for name, node in nodes.items()}
     for node in graph.nodes:
         options: dict[str, Any] = {}

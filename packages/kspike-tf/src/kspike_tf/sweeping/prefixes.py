@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from kspike_tf.conversion.graph import Graph, Node, read_graph
+from kspike_tf.conversion.inputs import input_tensors
 from kspike_tf.layers import Alpha, Lowpass, SpikingActivation, TimeFolded
 from kspike_tf.sweeping.replayed import reference_runner
 from kspike_tf.sweeping.variants import is_reference
@@ -54,8 +55,8 @@ class _Split:
 
     def __call__(self, x: Any, timesteps: Sequence[int]) -> Outputs:
         longest, found = max(timesteps), {}
-        flat = [np.asarray(each)[:, :longest] for each in keras.tree.flatten(x)]
-        tensors = dict(zip(self.graph.inputs, map(keras.ops.convert_to_tensor, flat), strict=True))
+        cut = keras.tree.map_structure(lambda each: np.asarray(each)[:, :longest], x)
+        tensors = input_tensors(self.graph, cut)
         with keras.StatelessScope():  # states of stateful layers stay as they are
             _run(self.causal, tensors)
             for steps in timesteps:

@@ -14,13 +14,15 @@ import numpy as np
 
 from kspike_energy import Application, ModelEnergy
 from kspike_energy.adapters import find_adapter
+from kspike_tf.conversion.graph import read_graph
+from kspike_tf.conversion.inputs import arranged
 from kspike_tf.sweeping.activity import SPIKING, Activity, batch_size, measure
 from kspike_tf.sweeping.arguments import Grid, shown
 from kspike_tf.sweeping.energy import Signals, counted, energies
 from kspike_tf.sweeping.metrics import Metric
 from kspike_tf.sweeping.prefixes import prefix_runner
 from kspike_tf.sweeping.result import Point
-from kspike_tf.sweeping.variants import fingerprint, update, variant
+from kspike_tf.sweeping.variants import fingerprint, is_reference, update, variant
 
 
 class Study:
@@ -76,7 +78,8 @@ class Study:
         model = variant(self.model, dt, scale)
         adapter, longest = find_adapter(model), max(timesteps)
         nodes = list(adapter.applications(model))
-        whole, run = shown(self.x, nodes, longest), prefix_runner(model)
+        x = self.x if is_reference(model) else arranged(read_graph(model), self.x)
+        whole, run = shown(x, nodes, longest), prefix_runner(model)
         step = dt or _own_dt(adapter, nodes, scale)
         size = batch_size(nodes, longest)
 
