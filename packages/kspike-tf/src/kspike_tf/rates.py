@@ -68,9 +68,10 @@ class LayerRates:
         """Whether the rates can carry the activation, in words."""
         if self.spikes == 0:
             return f"{self.name} is silent: its activation is zero for all examples."
+        once = f"{self.spikes:.2g}" == "1"
         shown = (
             f"{self.name} fires at {self.mean_rate:.3g} Hz; in {self.seconds * 1000:.4g} ms an "
-            f"active neuron fires {self.spikes:.2g} times: "
+            f"active neuron fires {self.spikes:.2g} time{'' if once else 's'}: "
         )
         if self.spikes < _FEW:
             return shown + (
@@ -182,7 +183,7 @@ def rate_report(model: Any, x: Any, timesteps: int | None = None) -> RateReport:
     >>> model = keras.Sequential([keras.Input((None, 3)), spiking])
     >>> report = rate_report(model, np.full((2, 3), 20.0), timesteps=50)
     >>> print(report.layers[0].verdict)
-    hidden fires at 20 Hz; in 50 ms an active neuron fires 1 times: a coarse copy of the activation.
+    hidden fires at 20 Hz; in 50 ms an active neuron fires 1 time: a coarse copy of the activation.
     """
     if timesteps is not None:
         x = repeated(x, timesteps)

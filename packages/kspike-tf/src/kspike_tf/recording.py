@@ -115,10 +115,10 @@ def record(
             if names[node] in wanted:
                 mask = _mask(node, tensors)
                 _add(made, names[node], node, (given, mask), start)
+                if not voltages:  # let go of them before the next layer
+                    made.voltages.clear()
         outputs = keras.tree.flatten(node.call(node.layer, tensors, **options))
         tensors.update(zip(node.outputs, outputs, strict=True))
-    if not voltages:
-        made.voltages.clear()
     return made
 
 

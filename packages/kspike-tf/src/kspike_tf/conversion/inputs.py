@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
 from kspike_tf.conversion.graph import Graph
 
@@ -35,6 +36,7 @@ def arranged(graph: Graph, data: Any, argument: str = "x") -> Any:
         flat = keras.tree.flatten(data)
     else:  # numbers in lists of lists may be the array of a single input
         flat = [data[0] if isinstance(data, (list, tuple)) and len(data) == 1 else data]
+    flat = [np.asarray(each) if isinstance(each, (list, tuple)) else each for each in flat]
     if len(flat) != inputs:
         raise ValueError(
             f"{argument} must be one array for each of the {inputs} inputs of the model. "

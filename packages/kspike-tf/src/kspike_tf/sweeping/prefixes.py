@@ -1,4 +1,4 @@
-"""Outputs of a model for several numbers of time steps, from one pass over the longest.
+"""Outputs of a model for several numbers of time steps, from a run of the longest.
 
 What a causal layer puts out at a step depends on the steps so far. So the first steps of one long
 presentation are all that a shorter one would have been.
