@@ -184,9 +184,7 @@ def test_points_belong_to_a_metric_and_a_version(tmp_path, monkeypatch):
     assert len(path.read_text().splitlines()) == 3
 
 
-@pytest.mark.parametrize(
-    "text", ["steps,accuracy\n5,0.9\n", "a note", '{"key": "a"}\n', '[1]\n']
-)
+@pytest.mark.parametrize("text", ["steps,accuracy\n5,0.9\n", "a note", '{"key": "a"}\n', "[1]\n"])
 def test_other_files_are_no_journals(tmp_path, text):
     path = tmp_path / "results.csv"
     path.write_text(text)

@@ -114,9 +114,7 @@ def record(
             options["initial_state"] = start
             if names[node] in wanted:
                 mask = _mask(node, tensors)
-                _add(made, names[node], node, (given, mask), start)
-                if not voltages:  # let go of them before the next layer
-                    made.voltages.clear()
+                _add(made, names[node], node, (given, mask), start, voltages)
         outputs = keras.tree.flatten(node.call(node.layer, tensors, **options))
         tensors.update(zip(node.outputs, outputs, strict=True))
     return made
@@ -185,7 +183,12 @@ def _mask(node: Node, tensors: dict[int, Tensor]) -> Tensor | None:
 
 
 def _add(
-    made: Recording, name: str, node: Node, inputs: tuple[Tensor, Tensor], start: list[Tensor]
+    made: Recording,
+    name: str,
+    node: Node,
+    inputs: tuple[Tensor, Tensor],
+    start: list[Tensor],
+    keeps_voltages: bool,
 ) -> None:
     """Add what a layer does on its input and mask to a recording."""
     cell, (x, mask) = _cell(node.layer), inputs
@@ -198,7 +201,8 @@ def _add(
     else:
         dtype = tf.as_dtype(node.layer.compute_dtype)
         made.spikes[name] = tf.cast(y, dtype).numpy()
-        made.voltages[name] = level.astype(np.float64)
+        if keeps_voltages:
+            made.voltages[name] = level.astype(np.float64)
     made.dt[name] = float(cell.step_length())
 
 

@@ -111,8 +111,8 @@ class Study:
         if names and not self._has_warned:
             self._has_warned = True
             warnings.warn(
-                f"{', '.join(names)} have neurons other than SpikingActivation layers: spikes, rates "
-                "and energy leave their spikes out",
+                f"{', '.join(names)} have neurons other than SpikingActivation layers: spikes, "
+                "rates and energy leave theirs out",
                 stacklevel=4,
             )
 

@@ -93,10 +93,10 @@ def sweep(
 
     Notes
     -----
-    Neurons without a seed get one while they run. Layers that mix time steps, such as `Bidirectional`,
-    and all that comes behind them, run anew for every number of steps. The estimate of energy is
-    that of `kspike_tf.ModelEnergy`; signals behind the end of the time axis count with the rate of
-    the spikes that they are read out of.
+    Neurons without a seed get one while they run. Layers that mix time steps, such as
+    `Bidirectional`, and all that comes behind them, run anew for every number of steps. The
+    estimate of energy is that of `kspike_tf.ModelEnergy`; signals behind the end of the time axis
+    count with the rate of the spikes that they are read out of.
 
     Examples
     --------
