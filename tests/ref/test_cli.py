@@ -148,6 +148,11 @@ def test_dt_replaces_that_of_the_model(kspike, folder):
     assert (wanted != predicted(folder)).any()
 
 
+def test_a_time_step_in_milliseconds_gives_a_warning(kspike):
+    with pytest.warns(UserWarning, match=r"Received: dt=5; for 5 ms pass dt=0.005"):
+        kspike("run", "digits.keras", "x.npy", "-t", 20, "--dt", 5)
+
+
 def test_run_warns_of_nan_and_gives_it_no_class(kspike, folder):
     x = np.load(folder / "x.npy")[:3].copy()
     x[1] = np.nan
