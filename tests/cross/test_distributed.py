@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -248,3 +250,31 @@ def test_rates_of_blocks_that_do_not_fit(model):
     for x in (da.zeros((0, 7, 4)), da.zeros((5, 7, 3)), none):
         with pytest.raises(ValueError, match="example_data"):
             kspike_energy.ModelEnergy(model, example_data=x)
+
+
+# --- The command line
+
+
+def command(*arguments):
+    call = [sys.executable, "-m", "kspike_ref", "run", GOLDEN / "spiking.keras", *arguments]
+    return subprocess.run(
+        list(map(str, call)), capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def test_files_on_a_cluster(model, cluster, tmp_path):
+    pytest.importorskip("typer")
+    x, y = tmp_path / "x.npy", tmp_path / "y.npy"
+    np.save(x, data(50))
+    address = cluster.scheduler.address
+    done = command(x, "-o", y, "--batch-size", 7, "--scheduler", address)
+    assert done.returncode == 0, done.stderr
+    assert np.load(y).tobytes() == model.predict(data(50)).tobytes()
+
+
+def test_no_scheduler(tmp_path):
+    pytest.importorskip("typer")
+    np.save(tmp_path / "x.npy", data(3))
+    done = command(tmp_path / "x.npy", "--scheduler", "tcp://127.0.0.1:1")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("kspike: tcp://127.0.0.1:1: no scheduler")

@@ -81,7 +81,7 @@ def _laid_out(x, layout):
         y = np.repeat(x, 3, axis=-1)[..., ::3]
     elif layout == "broadcast" and x.ndim > 2 and x.shape[1]:
         y = np.broadcast_to(x[:, :1], x.shape)
-    elif layout == "unaligned":
+    elif layout == "unaligned" and not x.dtype.hasobject:
         room = np.zeros(x.nbytes + 1, np.uint8)
         y = room[1:].view(x.dtype).reshape(x.shape)
         y[...] = x

@@ -93,6 +93,15 @@ def _axes(array: Any, i: int) -> tuple[Any, ...]:
     return (0, *(_MOST_AXES * i + axis for axis in range(1, array.ndim)))
 
 
+def from_arrays(x: Any, size: int) -> Any:
+    """Return arrays as those of Dask, in the same structure and in blocks of so many examples."""
+    import dask.array as da
+
+    arrays = [np.asarray(array) for array in _ends(x)]
+    lazy = [da.from_array(one, chunks=(size, *([-1] * (one.ndim - 1)))) for one in arrays]
+    return _rebuilt(x, iter(lazy))
+
+
 def _run(model: Any, method: str, structure: Any, options: Any, arrays: Any) -> Any:
     with limit_threads(1):
         return getattr(model, method)(_rebuilt(structure, iter(arrays)), **options)

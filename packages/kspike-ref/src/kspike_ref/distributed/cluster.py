@@ -1,0 +1,50 @@
+"""Runs of arrays in memory on a cluster of Dask that is there already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kspike_ref.distributed.lazy import from_arrays
+
+_BLOCK = 1000  # examples that a worker takes at once
+_SECONDS = 10  # in which a scheduler must answer
+
+
+def predict_on(
+    address: str, model: Any, x: Any, batch_size: int | None, timesteps: int | None
+) -> Any:
+    """Return what ``model.predict(x)`` returns, computed by a cluster.
+
+    Parameters
+    ----------
+    address : str
+        Of the scheduler, as ``tcp://host:8786``.
+    model : Model
+        The model.
+    x : ndarray, or list or dict of ndarray
+        The inputs, which are sent to the workers.
+    batch_size : int, optional
+        How many examples a worker takes at once; 1,000 without.
+    timesteps : int, optional
+        As in ``predict``.
+
+    Raises
+    ------
+    ValueError
+        If Dask is not installed, or the address is none.
+    OSError
+        If no scheduler answers.
+    """
+    try:
+        import dask
+        from distributed import Client
+    except ImportError:
+        raise ValueError("--scheduler needs Dask: pip install 'kspike-ref[dask]'") from None
+    try:
+        client = Client(address, timeout=_SECONDS, set_as_default=False)
+    except OSError as error:
+        raise OSError(f"{address}: no scheduler answers within {_SECONDS} s") from error
+    with client, client.as_current():
+        lazy = model.predict(from_arrays(x, batch_size or _BLOCK), timesteps=timesteps)
+        (outputs,) = dask.compute(lazy)
+    return outputs
