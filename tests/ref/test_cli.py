@@ -7,7 +7,7 @@ import sys
 import warnings
 import xml.etree.ElementTree as ET
 
-import digits
+import command_files
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,13 +15,13 @@ from PIL import Image
 import kspike_ref
 from kspike_ref.cli import app, benching, output
 
-MODELS = digits.GOLDEN / "models"
+MODELS = command_files.GOLDEN / "models"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("cli")
-    digits.write(path)
+    command_files.write(path)
     for name in ("convolutional", "recurrent", "spiking"):
         shutil.copy(MODELS / f"{name}.keras", path)
     return path
