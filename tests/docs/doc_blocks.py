@@ -165,14 +165,15 @@ def _wrapped(error: str) -> list[str]:
 
 
 def main() -> None:
-    """Rewrite pages named on the command line."""
+    """Rewrite the pages named on the command line, or all that have Python."""
+    pages = [Path(name).resolve() for name in sys.argv[1:]] or sorted(DOCS.rglob("*.md"))
     start = tempfile.mkdtemp()
     rewrite(QUICKSTART, Path(start))
-    for name in sys.argv[1:]:
-        if Path(name).resolve() != QUICKSTART:
+    for page in pages:
+        if page not in (QUICKSTART, DOCS / "development.md") and with_outcomes(page.read_text()):
             folder = Path(tempfile.mkdtemp()) / "work"
             shutil.copytree(start, folder)
-            rewrite(Path(name), folder)
+            rewrite(page, folder)
 
 
 if __name__ == "__main__":

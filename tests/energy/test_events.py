@@ -56,6 +56,20 @@ def test_spikes_are_events_one_by_one(rng):
     assert mean.synops(DT) == pytest.approx(exact.synops(DT, "exact"), rel=1e-6)
 
 
+def test_break_even_agrees_with_the_energies_of_exact_events(rng):
+    # Behind a filter nearly every value is an event, whatever the rate of the spikes.
+    inp = keras.Input((None, 6))
+    x = kspike_tf.SpikingActivation("relu", dt=DT, seed=0)(inp)
+    x = kspike_tf.Lowpass(0.1, dt=DT, return_sequences=False)(x)
+    model = keras.Model(inp, L.Dense(4, name="last")(x))
+    energy = ModelEnergy(model, rng.uniform(20, 90, (3, 40, 6)), events="exact")
+    comparison = energy.compare(["cpu", "loihi"])
+    (row,) = (row for row in comparison.layers if row.layer == "last")
+    cpu, loihi = (sum(energy.layer_energy("last", device)) for device in ("cpu", "loihi"))
+    assert row.rate / row.break_even_rate == pytest.approx(loihi / cpu)
+    assert row.spikes_per_step > 0.9 > 10 * row.rate * DT
+
+
 def test_several_spikes_in_a_step_are_one_event_of_the_exact_count():
     data = np.full((1, 10, 6), 500.0)  # 3000 Hz behind the first layer: three spikes a step
     mean, exact = (

@@ -148,6 +148,24 @@ def test_dt_replaces_that_of_the_model(kspike, folder):
     assert (wanted != predicted(folder)).any()
 
 
+def test_a_time_step_in_milliseconds_gives_a_warning(kspike):
+    with pytest.warns(UserWarning, match=r"Received: dt=5; for 5 ms pass dt=0.005"):
+        kspike("run", "digits.keras", "x.npy", "-t", 20, "--dt", 5)
+
+
+def test_run_warns_of_nan_and_gives_it_no_class(kspike, folder):
+    x = np.load(folder / "x.npy")[:3].copy()
+    x[1] = np.nan
+    np.save(folder / "nan.npy", x)
+    with pytest.warns(UserWarning, match="output scores is NaN for 1 of 3 examples"):
+        result = json.loads(kspike("run", "digits.keras", "nan.npy", "-t", 20, "--json"))
+    right = predicted(folder)[:3].argmax(axis=1)
+    assert result["classes"] == [right[0], None, right[2]]
+    with pytest.warns(UserWarning, match="is NaN"):
+        lines = kspike("run", "digits.keras", "nan.npy", "-t", 20).splitlines()
+    assert lines[-2].split() == ["1", "-", "-"]
+
+
 FAILURES = {
     "model": (("run", "none.keras", "x.npy"), "no model file at 'none.keras'"),
     "damaged model": (("info", "x.npy"), "x.npy: not a .keras file"),
@@ -171,8 +189,8 @@ FAILURES = {
         "digits.npz: cannot be read: no array 'x'; it holds x_test, y_test",
     ),
     "other kind": (("run", "digits.keras", "digits.keras"), "digits.keras: not an array"),
-    "number of files": (("run", "digits.keras", "x.npy", "y.npy"), "takes 1 files of inputs"),
-    "shape": (("run", "digits.keras", "x.npy"), "x must have the shape (batch, time, 64)"),
+    "number of files": (("run", "digits.keras", "x.npy", "y.npy"), "takes 1 file of inputs"),
+    "shape": (("run", "digits.keras", "x.npy"), "(pass --timesteps N for inputs"),
     "width of a table": (("run", "digits.keras", "y.csv", "-t", 2), "a line must hold an example"),
     "folder of the output": (("run", "digits.keras", "x.npy", "-o", "no/y.npy"), "no: no such"),
     "kind of the output": (("run", "digits.keras", "x.npy", "-o", "y.txt"), "must end with .npy"),
@@ -188,7 +206,17 @@ FAILURES = {
     "nothing spikes": (
         ("plot", "rates", "convolutional.keras", "x.npy", "-o", "a.svg"), "no spiking layers",
     ),
+    "no spikes to draw": (
+        ("plot", "raster", "digits.keras", "x.npy", "-t", 2, "-l", "hidden", "-o", "a.svg"),
+        "--layer must be among the spiking layers spikes. Received: hidden",
+    ),
+    "no rates to draw": (
+        ("plot", "rates", "digits.keras", "x.npy", "-t", 2, "-l", "hidden", "-o", "a.svg"),
+        "--layer must be among the spiking layers spikes",
+    ),
+    "divisor": (("run", "digits.keras", "x.npy", "-t", 2, "--divide-by", 0), "must be finite and"),
     "device": (("energy", "digits.keras", "-d", "loihi3"), "loihi3"),
+    "rates of a device": (("energy", "digits.keras", "-d", "loihi"), "with --data FILE"),
 }  # fmt: skip
 
 

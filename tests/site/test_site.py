@@ -123,7 +123,7 @@ def test_source_is_shown(site):
     [
         ("convert", "guides/converting/"),
         ("quickstart", "quickstart/"),
-        ("raster", "glossary/"),
+        ("raster", "howto/plots/"),
         ("stream", "tutorials/streaming/"),
         ("latex", "tutorials/paper/"),
         ("notebook", "tutorials/digits/"),

@@ -124,19 +124,21 @@ def _break_even(
     """Return the rate at which a layer costs the same on both devices.
 
     The energy on a spiking device is a straight line over the rate: E(0) + E' · rate = energy of
-    the baseline for this layer, solved for the rate.
+    the baseline for this layer, solved for the rate. With exact events, these are taken to grow in
+    proportion to the rate: behind a filter, many more values than spikes are events.
     """
-    dt, timesteps = estimate.dt_of(layer), estimate.steps_of(layer)
-    ordinary = sum(estimate.layer(layer, baseline))
-    operations, updates = layer.connections * dt * timesteps, layer.neurons * timesteps
+    timesteps, rate = estimate.steps_of(layer), estimate.rate(layer)
+    spikes = None if rate is None else rate * estimate.dt_of(layer)
+    operations = layer.connections * estimate.dt_of(layer) * timesteps
+    if estimate.settings.events == "exact" and rate and (synops := estimate.synops(layer)):
+        spikes, operations = synops / layer.connections, synops * timesteps / rate
+    ordinary, updates = sum(estimate.layer(layer, baseline)), layer.neurons * timesteps
     silent = sum(estimate.energy_of(layer, device, 0.0, updates))
     per_hertz = sum(estimate.energy_of(layer, device, operations, 0)) - sum(
         estimate.energy_of(layer, device, 0.0, 0)
     )
-    rate = estimate.rate(layer)
     what = f"the break-even rate of layer {layer.name!r} on {device.name!r}"
     threshold = finite(what, lambda: (ordinary - silent) / per_hertz) if per_hertz else None
-    spikes = None if rate is None else rate * dt
     return BreakEven(
         layer.name,
         device.name,

@@ -71,4 +71,5 @@ def message_of(error: BaseException) -> str:
     """Return what to tell about an error: the file, if there is one, and the reason."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
-    return str(error) or type(error).__name__
+    text = str(error) or type(error).__name__
+    return text.replace("pass timesteps=N", "pass --timesteps N")  # as it is called here

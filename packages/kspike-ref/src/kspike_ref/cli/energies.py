@@ -60,6 +60,8 @@ def energy(
     with waiting("counting"):
         estimate = ModelEnergy(model, examples, batch_size=batch_size or 32)
     names = devices or _default_devices(ModelEnergy.devices, has_rates=bool(data))
+    if not data and (spiking := _needing_rates(ModelEnergy.devices, names)):
+        raise ValueError(f"{', '.join(spiking)} needs firing rates: measure them with --data FILE")
     if html is not None:
         with replacing(html) as beside:
             estimate.to_html(beside, devices=names, timesteps_per_inference=timesteps)
@@ -91,3 +93,8 @@ def _default_devices(devices: Any, has_rates: bool) -> list[str]:
     """Return the first devices of the table that can be estimated."""
     first = list(devices.values())[:_DEFAULTS]
     return [device.name for device in first if has_rates or not device.needs_rates]
+
+
+def _needing_rates(devices: Any, names: list[str]) -> list[str]:
+    """Return those of the names that are devices whose energy depends on firing rates."""
+    return [name for name in names if name in devices and devices[name].needs_rates]

@@ -129,6 +129,11 @@ def _spikes(
 ) -> dict[str, Any]:
     """Return the spikes of layers, (examples, steps, ...), by name."""
     known = _spiking(model)
+    if wrong := [name for name in layers or () if name not in known]:
+        raise ValueError(
+            f"--layer must be among the spiking layers {', '.join(known)}. "
+            f"Received: {', '.join(wrong)}"
+        )
     data = inputs.read_inputs(model, x, timesteps, divide_by)
     with waiting("running the model"):
         return model.activity(data, timesteps=timesteps, layers=layers or list(known))

@@ -94,7 +94,8 @@ def read_inputs(
             raise ValueError(f"{names[0]}: must hold the arrays {', '.join(model.inputs)}")
         return {name: _divided(found[name], divide_by) for name in model.inputs}
     if len(names) != len(nodes):
-        raise ValueError(f"the model takes {len(nodes)} files of inputs. Received: {len(names)}")
+        wanted = "1 file" if len(nodes) == 1 else f"{len(nodes)} files"
+        raise ValueError(f"the model takes {wanted} of inputs. Received: {len(names)}")
     arrays = [
         _divided(_fitting(files.one_array(name), name, shape), divide_by)
         for name, shape in zip(names, shapes, strict=True)
@@ -139,4 +140,9 @@ def _fitting(array: Any, name: str, shape: Sequence[int | None]) -> Any:
 
 
 def _divided(array: Any, divide_by: float | None) -> Any:
-    return array if divide_by is None else np.asarray(array, np.float32) / np.float32(divide_by)
+    if divide_by is None:
+        return array
+    divisor = np.float32(divide_by)
+    if not np.isfinite(divisor) or not divisor:
+        raise ValueError(f"--divide-by must be finite and not zero. Received: {divide_by}")
+    return np.asarray(array, np.float32) / divisor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,6 +55,7 @@ def run(
         with waiting(f"running on {scheduler}"):
             raw = predict_on(scheduler, model, data, batch_size, timesteps)
     outputs = inputs.outputs_by_name(model, raw)
+    _warn_of_nan(outputs)
     if output is not None:
         files.write_arrays(output, outputs)
     accuracy = None if wanted is None else _accuracy(next(iter(outputs.values())), wanted)
@@ -84,9 +86,25 @@ def _show_run(result: dict[str, Any], outputs: dict[str, Any], as_json: bool) ->
     first = next(iter(outputs.values()))
     is_classes = first.ndim == 2 and first.shape[1] > 1
     if result["file"] is None and result["accuracy"] is None and is_classes:
-        result["classes"] = first.argmax(axis=1).tolist()
+        result["classes"] = _classes(first)
         parts += _predictions(first)
     show(result, as_json, *parts)
+
+
+def _warn_of_nan(outputs: dict[str, Any]) -> None:
+    """Warn of outputs that are not numbers: a class or an accuracy means nothing there."""
+    for name, y in outputs.items():
+        if y.dtype.kind != "f":
+            continue
+        if lost := int(np.isnan(y).any(axis=tuple(range(1, y.ndim))).sum()):
+            warnings.warn(f"output {name} is NaN for {lost:,} of {len(y):,} examples", stacklevel=2)
+
+
+def _classes(scores: Any) -> list[int | None]:
+    """Return the class of each example; None where a score is NaN."""
+    lost = np.isnan(scores).any(axis=1) if scores.dtype.kind == "f" else [False] * len(scores)
+    found = scores.argmax(axis=1).tolist()
+    return [None if nan else one for one, nan in zip(found, lost, strict=True)]
 
 
 def activity(
@@ -198,9 +216,9 @@ def _statistics(values: Any) -> dict[str, float | None]:
 
 
 def _predictions(scores: Any) -> list[Any]:
-    classes = scores.argmax(axis=1)
     rows = [
-        (i, int(one), float(scores[i, one])) for i, one in enumerate(classes[:_LISTED].tolist())
+        (i, one, None if one is None else float(scores[i, one]))
+        for i, one in enumerate(_classes(scores[:_LISTED]))
     ]
     more = len(scores) - len(rows)
     table = Table(("example", "class", "score"), rows)
