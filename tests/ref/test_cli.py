@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ET
 import digits
 import numpy as np
 import pytest
+from archives import SPIKING, applied, archive, functional, input_layer, layer, tensor
 from PIL import Image
 
 import kspike_ref
@@ -172,6 +173,8 @@ FAILURES = {
     "cut array": (("run", "digits.keras", "cut.npy"), "cut.npy: cannot be read: "),
     "objects": (("run", "digits.keras", "objects.npy"), "objects.npy: cannot be read: "),
     "damaged archive": (("run", "digits.keras", "bad.npz"), "bad.npz: cannot be read: "),
+    "damaged compression": (("run", "digits.keras", "inflate.npz"), "inflate.npz: cannot be read: "),
+    "encrypted": (("run", "digits.keras", "secret.npz"), "secret.npz: cannot be read: "),
     "damaged table": (("run", "digits.keras", "bad.csv"), "bad.csv: cannot be read: "),
     "empty table": (("run", "digits.keras", "empty.csv"), "empty.csv: cannot be read: "),
     "damaged image": (("run", "digits.keras", "bad.png", "-t", 2), "bad.png: cannot be read: "),
@@ -205,6 +208,10 @@ FAILURES = {
         ("plot", "raster", "digits.keras", "x.npy", "-t", 2, "-l", "hidden", "-o", "a.svg"),
         "--layer must be among the spiking layers spikes. Received: hidden",
     ),
+    "no voltages to draw": (
+        ("plot", "voltage", "digits.keras", "x.npy", "-t", 2, "-l", "filtered", "-o", "a.svg"),
+        "--layer must be among the spiking layers spikes. Received: filtered",
+    ),
     "no rates to draw": (
         ("plot", "rates", "digits.keras", "x.npy", "-t", 2, "-l", "hidden", "-o", "a.svg"),
         "--layer must be among the spiking layers spikes",
@@ -215,10 +222,23 @@ FAILURES = {
 }  # fmt: skip
 
 
+def damage_archives(folder):
+    """Write inflate.npz, whose compressed bytes are wrong, and secret.npz, which needs a password."""
+    np.savez_compressed(folder / "inflate.npz", x=np.zeros((2, 64)))
+    data = bytearray((folder / "inflate.npz").read_bytes())
+    start = 30 + int.from_bytes(data[26:28], "little") + int.from_bytes(data[28:30], "little")
+    data[start] = 0xFF  # a kind of block that does not exist
+    (folder / "inflate.npz").write_bytes(data)
+    data[6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    (folder / "secret.npz").write_bytes(data)
+
+
 @pytest.mark.parametrize("case", FAILURES)
 def test_failure_is_one_line_and_exits_with_1(kspike, folder, case):
     (folder / "bad.npy").write_bytes(b"hello")
     (folder / "bad.npz").write_bytes(b"PK hello")
+    damage_archives(folder)
     (folder / "bad.png").write_bytes(b"hello")
     (folder / "bad.csv").write_text("1,2\n3,x\n")
     (folder / "empty.csv").write_text("")
@@ -311,6 +331,22 @@ def test_plot_writes_a_figure(kspike, folder, kind, suffix):
         assert ET.fromstring(content).tag.endswith("svg")
         kspike("plot", kind, "digits.keras", "x.npy", "-t", 20, "-o", file)
         assert (folder / file).read_bytes() == content
+
+
+def test_both_uses_of_a_layer_are_drawn(kspike, folder):
+    spikes = applied(
+        layer("SpikingActivation", "spikes", "kspike_tf", **SPIKING),
+        [tensor("input")], [tensor("spikes")],
+    )  # fmt: skip
+    config = functional(
+        [applied(input_layer(None, 3)), spikes], [["input", 0, 0]], [["spikes", 1, 0]]
+    )
+    archive(folder / "twice.keras", config, {"layers/spiking_activation": []})
+    np.save(folder / "three.npy", np.full((2, 9, 3), 50, np.float32))
+    for kind in ("raster", "rates", "voltage"):
+        arguments = ("plot", kind, "twice.keras", "three.npy", "-o", "a.svg", "--json")
+        assert json.loads(kspike(*arguments))["layers"] == ["spikes", "spikes:1"]
+        assert json.loads(kspike(*arguments, "-l", "spikes:1"))["layers"] == ["spikes:1"]
 
 
 def test_energy_prints_what_kspike_energy_computes(kspike, folder):

@@ -12,6 +12,7 @@ from kspike_ref.cli import inputs, options
 from kspike_ref.cli.output import check_writable, replacing, show, waiting
 from kspike_ref.layers.base import Layer
 from kspike_ref.model import Model
+from kspike_ref.running.graph import names_of
 
 _FORMATS = (".svg", ".png", ".pdf")
 _WIDTH, _HEIGHT = 6.0, 2.8  # inches, of the axes of one layer
@@ -42,9 +43,10 @@ def raster(
     model = inputs.open_model(model_file, dt=dt)
     spikes = _spikes(model, x, layers, timesteps, divide_by)
     _check_example(example, spikes)
+    known = _spiking(model)
     figure, axes = _figure(plot, len(spikes))
     for (name, values), axis in zip(spikes.items(), axes, strict=True):
-        plot.raster(values[example], dt=_cell(_spiking(model)[name]).dt, axes=axis)
+        plot.raster(values[example], dt=_cell(known[name]).dt, axes=axis)
         axis.set_title(name)
     _save(figure, output, list(spikes), as_json)
 
@@ -86,8 +88,8 @@ def voltage(
     """Draw voltages and spikes of neurons in an example."""
     plot = _plot(output)
     model = inputs.open_model(model_file, dt=dt)
+    names = _chosen(model, layers)
     data = inputs.read_inputs(model, x, timesteps, divide_by)
-    names = layers or list(_spiking(model))
     with waiting("running the model"):
         recorded = model.record(data, names, voltages=True, timesteps=timesteps)
     _check_example(example, recorded.voltages)
@@ -109,11 +111,23 @@ def _plot(output: Path) -> Any:
 
 
 def _spiking(model: Model) -> dict[str, Layer]:
-    """Return the spiking layers by name."""
-    found = {layer.name: layer for layer in model.layers if inputs.is_spiking(layer)}
+    """Return the spiking layers by name; one that is applied twice is in it for both times."""
+    nodes = zip(names_of(model.nodes), model.nodes, strict=True)
+    found = {name: node.layer for name, node in nodes if inputs.is_spiking(node.layer)}
     if not found:
         raise ValueError(f"model {model.name!r} has no spiking layers to draw")
     return found
+
+
+def _chosen(model: Model, layers: list[str] | None) -> list[str]:
+    """Return the names of the layers to draw: all spiking layers, or those of ``--layer``."""
+    known = _spiking(model)
+    if wrong := [name for name in layers or () if name not in known]:
+        raise ValueError(
+            f"--layer must be among the spiking layers {', '.join(known)}. "
+            f"Received: {', '.join(wrong)}"
+        )
+    return layers or list(known)
 
 
 def _cell(layer: Layer) -> Any:
@@ -128,15 +142,10 @@ def _spikes(
     divide_by: float | None,
 ) -> dict[str, Any]:
     """Return the spikes of layers, (examples, steps, ...), by name."""
-    known = _spiking(model)
-    if wrong := [name for name in layers or () if name not in known]:
-        raise ValueError(
-            f"--layer must be among the spiking layers {', '.join(known)}. "
-            f"Received: {', '.join(wrong)}"
-        )
+    names = _chosen(model, layers)
     data = inputs.read_inputs(model, x, timesteps, divide_by)
     with waiting("running the model"):
-        return model.activity(data, timesteps=timesteps, layers=layers or list(known))
+        return model.activity(data, timesteps=timesteps, layers=names)
 
 
 def _check_example(example: int, arrays: dict[str, Any]) -> None:

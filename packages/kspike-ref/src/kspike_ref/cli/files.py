@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ Array = NDArray[Any]
 ARRAYS = (".npy", ".npz", ".csv")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 _STARTS = {".npy": b"\x93NUMPY", ".npz": b"PK"}
+# What NumPy and zipfile raise for files that are damaged; RuntimeError for encrypted ones.
+_DAMAGED = (ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's names, by the number of channels
 
 
@@ -54,7 +57,7 @@ def read_array(name: str) -> Array | dict[str, Array]:
             return array
         with np.load(path, allow_pickle=False) as archive:
             return _from_archive(archive, key)
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except _DAMAGED as error:
         raise ValueError(f"{path}: cannot be read: {error}") from error
 
 
