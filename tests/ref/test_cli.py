@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 import digits
 import numpy as np
 import pytest
-from archives import SPIKING, applied, archive, functional, input_layer, layer, tensor
+from archives import SPIKING, applied, archive, functional, input_layer, layer, sequential, tensor
 from PIL import Image
 
 import kspike_ref
@@ -123,9 +123,47 @@ def test_colour_images_have_as_many_channels_as_the_model_takes(kspike, folder):
     pixels = np.random.default_rng(0).integers(0, 255, (6, 6, 3), np.uint8)
     Image.fromarray(pixels).save(folder / "colour.png")
     message = kspike("run", "convolutional.keras", "colour.png", status=1)
-    assert "the model takes 2 channels, and images have 1 to 4" in message
-    message = kspike("run", "spiking.keras", "colour.png", "-t", 3, status=1)
-    assert "4" in message
+    assert "the model takes 2 channels, and images have 1, 3 or 4" in message
+    image = Image.open(folder / "colour.png")
+    for shape, mode in (((6, 6), "L"), ((6, 6, 1), "L"), ((6, 6, 3), "RGB"), ((6, 6, 4), "RGBA")):
+        config = sequential(input_layer(*shape), layer("ReLU", "relu"))
+        archive(folder / "pixels.keras", config, {"layers/re_lu": []})
+        kspike("run", "pixels.keras", "colour.png", "-o", "pixels.npy")
+        wanted = np.asarray(image.convert(mode)).reshape(1, *shape)
+        np.testing.assert_array_equal(np.load(folder / "pixels.npy"), wanted)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (np.full((8, 8), 30000, np.uint16), "more than 8 bits a pixel (mode I;16)"),
+        (np.full((8, 8), 300, np.int32), "more than 8 bits a pixel (mode I)"),
+        (np.full((8, 8), 0.5, np.float32), "more than 8 bits a pixel (mode F)"),
+        (np.full((8, 8, 4), 254, np.uint8), "transparent pixels"),
+    ],
+)  # fmt: skip
+def test_images_that_would_lose_values_are_refused(kspike, folder, pixels, message):
+    Image.fromarray(pixels).save(folder / "deep.tiff")
+    told = kspike("run", "digits.keras", "deep.tiff", "-t", 2, status=1)
+    assert told.startswith("kspike: deep.tiff: cannot be read: ")
+    assert message in told
+
+
+def test_images_of_several_frames_are_refused(kspike, folder):
+    frame = Image.new("L", (8, 8))
+    frame.save(folder / "film.gif", save_all=True, append_images=[Image.new("L", (8, 8), 9)])
+    told = kspike("run", "digits.keras", "film.gif", "-t", 2, status=1)
+    assert "film.gif: cannot be read: it holds 2 frames" in told
+
+
+def test_opaque_alpha_changes_nothing(kspike, folder):
+    image = Image.open(folder / "digit.png")
+    opaque = image.convert("RGBA")
+    opaque.save(folder / "opaque.png")
+    for name in ("digit", "opaque"):
+        kspike("run", "digits.keras", f"{name}.png", "-t", 20, "-o", f"{name}.npy")
+    same = np.load(folder / "digit.npy"), np.load(folder / "opaque.npy")
+    np.testing.assert_array_equal(*same)
 
 
 def test_several_outputs_go_to_one_archive(kspike, folder):

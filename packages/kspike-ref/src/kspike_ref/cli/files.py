@@ -90,13 +90,14 @@ def read_images(names: Sequence[str], shape: Sequence[int | None]) -> Array:
     OSError
         If a file cannot be read, or is no image.
     ValueError
-        If the model takes no images, or the sizes differ.
+        If the model takes no images, or the sizes differ; or a file holds several frames, pixels of
+        more than 8 bits, or transparent ones for a model without a fourth channel.
     """
     if not 1 <= len(shape) <= 3:
         raise ValueError(f"{names[0]}: the model takes examples of shape {tuple(shape)}, no images")
     channels = shape[2] if len(shape) == 3 else 1
     if channels not in _MODES:
-        raise ValueError(f"{names[0]}: the model takes {channels} channels, and images have 1 to 4")
+        raise ValueError(f"{names[0]}: the model takes {channels} channels, and images have 1, 3 or 4")
     images = [_read_image(name, _MODES[channels]) for name in names]
     for name, image in zip(names, images, strict=True):
         if image.shape != images[0].shape:
@@ -211,8 +212,25 @@ def _read_image(name: str, mode: str) -> Array:
         raise ValueError(f"{name}: images need Pillow: pip install 'kspike-ref[cli]'") from None
     try:
         with Image.open(name) as image:
+            _check_image(image, mode)
             return np.asarray(image.convert(mode))
     except UnidentifiedImageError:
         raise ValueError(f"{name}: cannot be read: it is no image that Pillow knows") from None
     except (Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise ValueError(f"{name}: cannot be read: {error}") from error
+
+
+def _check_image(image: Any, mode: str) -> None:
+    """Refuse an image of which the conversion to a mode would lose pixels or values."""
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise ValueError(f"it holds {frames} frames: save each as an image of its own")
+    if image.mode == "F" or image.mode.startswith("I"):
+        raise ValueError(
+            f"it has more than 8 bits a pixel (mode {image.mode}): save it with 8, or its pixels "
+            "as .npy"
+        )
+    if mode != "RGBA" and image.has_transparency_data:
+        least, _ = image.convert("RGBA").getchannel("A").getextrema()
+        if least < 255:
+            raise ValueError("it has transparent pixels: save it on a background")
