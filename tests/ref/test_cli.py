@@ -175,8 +175,34 @@ def test_several_outputs_go_to_one_archive(kspike, folder):
         assert found.files == list(model.outputs)
         for name, wanted in zip(found.files, model.predict(x), strict=True):
             np.testing.assert_array_equal(found[name], wanted)
-    message = kspike("run", "convolutional.keras", "pictures.npy", "-o", "both.npy", status=1)
-    assert "2 arrays need a .npz file" in message
+
+
+def test_formats_that_cannot_hold_the_outputs_are_refused_before_the_run(kspike, folder):
+    config = sequential(input_layer(6, 6, 2), layer("ReLU", "relu"))
+    archive(folder / "images.keras", config, {"layers/re_lu": []})
+    message = kspike("run", "convolutional.keras", "none.npy", "-o", "both.npy", status=1)
+    assert "both.npy: 2 arrays need a .npz file" in message
+    message = kspike("run", "images.keras", "none.npy", "-o", "deep.csv", status=1)
+    assert "deep.csv: an array of 4 axes needs a .npy or .npz file" in message
+
+
+@pytest.mark.parametrize("name", ["../up", "/root", "a/../../b", "..\\up", "C:/root"])
+def test_names_of_layers_cannot_lead_out_of_an_archive(kspike, folder, name):
+    config = sequential(input_layer(2), layer("ReLU", name))
+    archive(folder / "hostile.keras", config, {"layers/re_lu": []})
+    np.save(folder / "two.npy", np.ones((1, 2), np.float32))
+    for command in ("run", "activity"):
+        told = kspike(command, "hostile.keras", "two.npy", "-o", "out.npz", status=1)
+        assert f"must not lead out of its folder. Received: {name!r}" in told
+        assert not (folder / "out.npz").exists()
+
+
+def test_names_in_files_cannot_write_to_the_terminal_in_messages(kspike, folder):
+    np.savez(folder / "hostile.npz", **{"a\x1b[2J": np.ones(2), "b\rkspike: fine": np.ones(2)})
+    for name in ("hostile.npz", "hostile.npz:x"):
+        told = kspike("run", "digits.keras", name, status=1)
+        assert told.rstrip("\n").isprintable()
+        assert r"a\x1b[2J, b\rkspike: fine" in told
 
 
 def test_dt_replaces_that_of_the_model(kspike, folder):

@@ -134,12 +134,9 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     OSError
         If the file cannot be written.
     """
+    check_format(path, {name: array.ndim for name, array in arrays.items()})
     suffix = path.suffix.lower()
     first = next(iter(arrays.values()))
-    if suffix != ".npz" and len(arrays) > 1:
-        raise ValueError(f"{path}: {len(arrays)} arrays need a .npz file: {', '.join(arrays)}")
-    if suffix == ".csv" and first.ndim > 2:
-        raise ValueError(f"{path}: an array of shape {first.shape} needs a .npy or .npz file")
     with replacing(path) as beside:
         if suffix == ".npz":
             _write_archive(beside, arrays)
@@ -147,6 +144,41 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
             np.save(beside, first, allow_pickle=False)
         else:
             np.savetxt(beside, first, delimiter=",", fmt="%.9g")
+
+
+def check_format(path: Path, ranks: Mapping[str, int]) -> None:
+    """Refuse arrays that the format of a file cannot hold.
+
+    Parameters
+    ----------
+    path : Path
+        The file, as in `write_arrays`.
+    ranks : mapping of str to int
+        The arrays' numbers of axes, by name.
+
+    Raises
+    ------
+    ValueError
+        If it has to be another format; or if a name would lead out of the folder in which a
+        ``.npz`` file is unpacked.
+    """
+    suffix = path.suffix.lower()
+    if suffix != ".npz" and len(ranks) > 1:
+        raise ValueError(f"{path}: {len(ranks)} arrays need a .npz file: {', '.join(ranks)}")
+    if suffix == ".csv" and (rank := next(iter(ranks.values()))) > 2:
+        raise ValueError(f"{path}: an array of {rank} axes needs a .npy or .npz file")
+    if suffix == ".npz" and (unsafe := [name for name in ranks if not _is_safe(name)]):
+        raise ValueError(
+            f"{path}: names of layers become names of files in a .npz file, and must not lead out "
+            f"of its folder. Received: {', '.join(map(repr, unsafe))}"
+        )
+
+
+def _is_safe(name: str) -> bool:
+    """Return whether a member of an archive, unpacked anywhere, stays in the folder."""
+    parts = name.replace("\\", "/").split("/")
+    is_absolute = not parts[0] or parts[0].endswith(":")  # a drive of Windows
+    return not is_absolute and ".." not in parts
 
 
 def _write_archive(path: Path, arrays: Mapping[str, Array]) -> None:

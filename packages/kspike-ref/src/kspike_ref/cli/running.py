@@ -46,6 +46,8 @@ def run(
     """Run a model on data."""
     check_writable(output, files.ARRAYS)
     model = inputs.open_model(model_file, threads, dt)
+    if output is not None:
+        files.check_format(output, inputs.output_ranks(model))
     data = inputs.read_inputs(model, x, timesteps, divide_by)
     wanted = None if labels is None else files.one_array(labels)
     progress = sys.stderr.isatty() and find_spec("tqdm") is not None
