@@ -397,6 +397,29 @@ def test_plot_writes_a_figure(kspike, folder, kind, suffix):
         assert (folder / file).read_bytes() == content
 
 
+@pytest.mark.parametrize("kind", ["raster", "voltage"])
+def test_the_example_that_is_drawn_runs_alone(kspike, folder, monkeypatch, kind):
+    drawn, sizes = [], []
+    activity, record = kspike_ref.Model.activity, kspike_ref.Model.record
+
+    def watched(method):
+        return lambda model, x, *rest, **named: sizes.append(len(x)) or method(
+            model, x, *rest, **named
+        )
+
+    monkeypatch.setattr(kspike_ref.Model, "activity", watched(activity))
+    monkeypatch.setattr(kspike_ref.Model, "record", watched(record))
+    monkeypatch.setattr(f"kspike_ref.plot.{kind}", lambda *arrays, **_: drawn.append(arrays))
+    options = ("-t", 20, "--example", 3, "-o", "a.svg")
+    kspike("plot", kind, "digits.keras", "x.npy", *options)
+    assert sizes == [1]
+    model = kspike_ref.load_model(folder / "digits.keras")
+    all_of_them = record(model, np.load(folder / "x.npy"), timesteps=20)
+    np.testing.assert_array_equal(drawn[0][-1], all_of_them.spikes["spikes"][3])
+    if kind == "voltage":
+        np.testing.assert_array_equal(drawn[0][0], all_of_them.voltages["spikes"][3])
+
+
 def test_both_uses_of_a_layer_are_drawn(kspike, folder):
     spikes = applied(
         layer("SpikingActivation", "spikes", "kspike_tf", **SPIKING),

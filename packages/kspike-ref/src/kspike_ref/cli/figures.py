@@ -41,12 +41,11 @@ def raster(
     """Draw the spikes of an example."""
     plot = _plot(output)
     model = inputs.open_model(model_file, dt=dt)
-    spikes = _spikes(model, x, layers, timesteps, divide_by)
-    _check_example(example, spikes)
+    spikes = _spikes(model, x, layers, timesteps, divide_by, example)
     known = _spiking(model)
     figure, axes = _figure(plot, len(spikes))
     for (name, values), axis in zip(spikes.items(), axes, strict=True):
-        plot.raster(values[example], dt=_cell(known[name]).dt, axes=axis)
+        plot.raster(values[0], dt=_cell(known[name]).dt, axes=axis)
         axis.set_title(name)
     _save(figure, output, list(spikes), as_json)
 
@@ -89,14 +88,13 @@ def voltage(
     plot = _plot(output)
     model = inputs.open_model(model_file, dt=dt)
     names = _chosen(model, layers)
-    data = inputs.read_inputs(model, x, timesteps, divide_by)
+    data = inputs.one_example(inputs.read_inputs(model, x, timesteps, divide_by), example)
     with waiting("running the model"):
         recorded = model.record(data, names, voltages=True, timesteps=timesteps)
-    _check_example(example, recorded.voltages)
     figure, axes = _figure(plot, len(recorded.voltages))
     for (name, values), axis in zip(recorded.voltages.items(), axes, strict=True):
-        spikes = recorded.spikes[name][example]
-        plot.voltage(values[example], spikes, dt=recorded.dt[name], units=units or [0], axes=axis)
+        spikes = recorded.spikes[name][0]
+        plot.voltage(values[0], spikes, dt=recorded.dt[name], units=units or [0], axes=axis)
         axis.set_title(name)
     _save(figure, output, list(recorded.voltages), as_json)
 
@@ -140,18 +138,15 @@ def _spikes(
     layers: list[str] | None,
     timesteps: int | None,
     divide_by: float | None,
+    example: int | None = None,
 ) -> dict[str, Any]:
-    """Return the spikes of layers, (examples, steps, ...), by name."""
+    """Return the spikes of layers, (examples, steps, ...), by name; of one example, or of all."""
     names = _chosen(model, layers)
     data = inputs.read_inputs(model, x, timesteps, divide_by)
+    if example is not None:
+        data = inputs.one_example(data, example)
     with waiting("running the model"):
         return model.activity(data, timesteps=timesteps, layers=names)
-
-
-def _check_example(example: int, arrays: dict[str, Any]) -> None:
-    count = len(next(iter(arrays.values())))
-    if example >= count:
-        raise ValueError(f"--example must be below {count}, the number of examples: {example}")
 
 
 def _figure(plot: Any, count: int) -> tuple[Any, list[Any]]:

@@ -110,6 +110,24 @@ def count_examples(x: Any) -> int:
     return len(x[0] if isinstance(x, list) else x)
 
 
+def one_example(x: Any, example: int) -> Any:
+    """Return one example of inputs from `read_inputs`, as a batch of one.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer.
+    """
+    if isinstance(x, dict):
+        return {name: one_example(one, example) for name, one in x.items()}
+    if isinstance(x, list):
+        return [one_example(one, example) for one in x]
+    count = len(x) if x.ndim else 0
+    if example >= count:
+        raise ValueError(f"--example must be below {count}, the number of examples: {example}")
+    return x[example : example + 1]
+
+
 def outputs_by_name(model: Model, outputs: Any) -> dict[str, Any]:
     """Return what `Model.predict` returned by the names of the outputs."""
     return dict(zip(_output_keys(model), _ends(outputs), strict=True))
