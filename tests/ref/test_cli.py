@@ -321,6 +321,9 @@ def test_failure_is_one_line_and_exits_with_1(kspike, folder, case):
         ("run",), ("run", "digits.keras"), ("run", "digits.keras", "x.npy", "--batch", "1"),
         ("run", "digits.keras", "x.npy", "-t", "0"), ("dance",), ("plot", "pie", "digits.keras"),
         ("bench", "digits.keras", "--seconds", "none"),
+        ("energy", "digits.keras", "--json", "--latex"),
+        ("energy", "digits.keras", "--json", "--markdown"),
+        ("energy", "digits.keras", "--latex", "--markdown"),
     ],
 )  # fmt: skip
 def test_wrong_use_exits_with_2(kspike, arguments):

@@ -27,6 +27,7 @@ def device_names(incomplete: str) -> list[str]:
 
 
 def energy(
+    context: typer.Context,
     model_file: options.ModelFile,
     data: Annotated[
         list[str] | None,
@@ -48,6 +49,8 @@ def energy(
     as_json: options.Json = False,
 ) -> None:
     """Estimate the energy of an inference."""
+    if latex + markdown + as_json > 1:
+        raise typer.BadParameter("choose one of --latex, --markdown and --json", context)
     if find_spec("kspike_energy") is None:
         raise ImportError(_NEEDED)
     from kspike_energy import ModelEnergy

@@ -22,7 +22,7 @@ Figure = Annotated[
 ]
 Layers = Annotated[
     list[str] | None,
-    typer.Option("--layer", "-l", help="A spiking layer; all without. Repeatable."),
+    typer.Option("--layer", "-l", help="A spiking layer (default: all). Repeatable."),
 ]
 Example = Annotated[int, typer.Option("--example", min=0, help="Which example to draw.")]
 
@@ -76,7 +76,7 @@ def voltage(
     layers: Layers = None,
     units: Annotated[
         list[int] | None,
-        typer.Option("--unit", "-u", min=0, help="A neuron's number; 0 without. Repeatable."),
+        typer.Option("--unit", "-u", min=0, help="A neuron's number (default: 0). Repeatable."),
     ] = None,
     example: Example = 0,
     timesteps: options.Timesteps = None,

@@ -117,7 +117,7 @@ def activity(
         typer.Option("--output", "-o", help="Write the layers' outputs to this .npz file."),
     ] = None,
     layers: Annotated[
-        list[str] | None, typer.Option("--layer", "-l", help="A layer; all without. Repeatable.")
+        list[str] | None, typer.Option("--layer", "-l", help="A layer (default: all). Repeatable.")
     ] = None,
     timesteps: options.Timesteps = None,
     divide_by: options.DivideBy = None,
