@@ -7,7 +7,7 @@ import sys
 import warnings
 import xml.etree.ElementTree as ET
 
-import digits
+import command_files
 import numpy as np
 import pytest
 from archives import SPIKING, applied, archive, functional, input_layer, layer, sequential, tensor
@@ -16,13 +16,13 @@ from PIL import Image
 import kspike_ref
 from kspike_ref.cli import app, benching, output
 
-MODELS = digits.GOLDEN / "models"
+MODELS = command_files.GOLDEN / "models"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("cli")
-    digits.write(path)
+    command_files.write(path)
     for name in ("convolutional", "recurrent", "spiking"):
         shutil.copy(MODELS / f"{name}.keras", path)
     return path
@@ -213,6 +213,11 @@ def test_dt_replaces_that_of_the_model(kspike, folder):
     assert (wanted != predicted(folder)).any()
 
 
+def test_a_time_step_in_milliseconds_gives_a_warning(kspike):
+    with pytest.warns(UserWarning, match=r"Received: dt=5; for 5 ms pass dt=0.005"):
+        kspike("run", "digits.keras", "x.npy", "-t", 20, "--dt", 5)
+
+
 def test_run_warns_of_nan_and_gives_it_no_class(kspike, folder):
     x = np.load(folder / "x.npy")[:3].copy()
     x[1] = np.nan
@@ -237,7 +242,7 @@ FAILURES = {
     "cut array": (("run", "digits.keras", "cut.npy"), "cut.npy: cannot be read: "),
     "objects": (("run", "digits.keras", "objects.npy"), "objects.npy: cannot be read: "),
     "damaged archive": (("run", "digits.keras", "bad.npz"), "bad.npz: cannot be read: "),
-    "damaged compression": (("run", "digits.keras", "inflate.npz"), "inflate.npz: cannot be read: "),
+    "damaged block": (("run", "digits.keras", "inflate.npz"), "inflate.npz: cannot be read: "),
     "encrypted": (("run", "digits.keras", "secret.npz"), "secret.npz: cannot be read: "),
     "damaged table": (("run", "digits.keras", "bad.csv"), "bad.csv: cannot be read: "),
     "empty table": (("run", "digits.keras", "empty.csv"), "empty.csv: cannot be read: "),
@@ -287,7 +292,7 @@ FAILURES = {
 
 
 def damage_archives(folder):
-    """Write inflate.npz, whose compressed bytes are wrong, and secret.npz, which needs a password."""
+    """Write inflate.npz, with wrong compressed bytes, and secret.npz, with a password."""
     np.savez_compressed(folder / "inflate.npz", x=np.zeros((2, 64)))
     data = bytearray((folder / "inflate.npz").read_bytes())
     start = 30 + int.from_bytes(data[26:28], "little") + int.from_bytes(data[28:30], "little")
@@ -403,15 +408,14 @@ def test_plot_writes_a_figure(kspike, folder, kind, suffix):
 @pytest.mark.parametrize("kind", ["raster", "voltage"])
 def test_the_example_that_is_drawn_runs_alone(kspike, folder, monkeypatch, kind):
     drawn, sizes = [], []
-    activity, record = kspike_ref.Model.activity, kspike_ref.Model.record
+    method = "activity" if kind == "raster" else "record"
+    record, original = kspike_ref.Model.record, getattr(kspike_ref.Model, method)
 
-    def watched(method):
-        return lambda model, x, *rest, **named: sizes.append(len(x)) or method(
-            model, x, *rest, **named
-        )
+    def watched(model, x, *rest, **named):
+        sizes.append(len(x))
+        return original(model, x, *rest, **named)
 
-    monkeypatch.setattr(kspike_ref.Model, "activity", watched(activity))
-    monkeypatch.setattr(kspike_ref.Model, "record", watched(record))
+    monkeypatch.setattr(kspike_ref.Model, method, watched)
     monkeypatch.setattr(f"kspike_ref.plot.{kind}", lambda *arrays, **_: drawn.append(arrays))
     options = ("-t", 20, "--example", 3, "-o", "a.svg")
     kspike("plot", kind, "digits.keras", "x.npy", *options)

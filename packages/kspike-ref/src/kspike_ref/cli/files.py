@@ -97,7 +97,9 @@ def read_images(names: Sequence[str], shape: Sequence[int | None]) -> Array:
         raise ValueError(f"{names[0]}: the model takes examples of shape {tuple(shape)}, no images")
     channels = shape[2] if len(shape) == 3 else 1
     if channels not in _MODES:
-        raise ValueError(f"{names[0]}: the model takes {channels} channels, and images have 1, 3 or 4")
+        raise ValueError(
+            f"{names[0]}: the model takes {channels} channels, and images have 1, 3 or 4"
+        )
     images = [_read_image(name, _MODES[channels]) for name in names]
     for name, image in zip(names, images, strict=True):
         if image.shape != images[0].shape:
