@@ -10,13 +10,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-import digits
+import command_files
 
 PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"
 # A block of console: "$ ", the command, and what it prints.
 BLOCK = re.compile(r"(?<=```console\n)\$ (kspike .*?)\n(.*?)(?=^```$)", re.DOTALL | re.MULTILINE)
 # What differs between machines and runs: the test compares the names of these alone.
-VARIES = ("bench", "doctor", "energy", "warm-up")
+VARIES = ("bench", "doctor", "warm-up")
 
 
 def commands(text):
@@ -38,7 +38,7 @@ def printed(command, folder):
 def main():
     """Write what the commands print into the page."""
     with tempfile.TemporaryDirectory() as name:
-        digits.write(Path(name))
+        command_files.write(Path(name))
         text = PAGE.read_text()
         new = BLOCK.sub(lambda match: f"$ {match[1]}\n{printed(match[1], name)}", text)
         PAGE.write_text(new)
