@@ -206,7 +206,7 @@ def test_points_of_another_version_are_computed_again(tmp_path):
     assert len(path.read_text().splitlines()) == 2
 
 
-def test_conversions_and_other_objects():
+def test_conversions_and_other_objects(tmp_path):
     plain = keras.Sequential(
         [keras.Input((6,)), layers.Dense(5, "relu"), layers.Dense(3, "softmax")]
     )
@@ -214,8 +214,9 @@ def test_conversions_and_other_objects():
     found = kspike_tf.sweep(conversion, X, Y, timesteps=5, devices="cpu")
     assert found == kspike_tf.sweep(conversion.model, X, Y, timesteps=5, devices="cpu")
     assert repr(found) == "<Sweep of 1 points: accuracy, cpu>"
-    with pytest.raises(TypeError, match=r"model must be a Keras model, a Conversion, .*'a\.keras'"):
-        kspike_tf.sweep("a.keras", X, Y, timesteps=5)
+    for resume in (None, tmp_path / "points.jsonl"):
+        with pytest.raises(TypeError, match=r"must be a Keras model, a Conversion, .*'a\.keras'"):
+            kspike_tf.sweep("a.keras", X, Y, timesteps=5, resume=resume)
 
 
 def test_neurons_of_ones_own_are_told_of():
@@ -292,9 +293,11 @@ def test_pareto_front():
         ({"metric": closure(1), "resume": "points.jsonl"}, "outside of functions"),
     ],
 )
-def test_wrong_arguments(options, message):
+def test_wrong_arguments(options, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=message):
         kspike_tf.sweep(**{"model": model_of(), "x": X, "y": Y, "timesteps": 3, **options})
+    assert not list(tmp_path.iterdir())
 
 
 def test_models_that_cannot_be_swept():

@@ -150,7 +150,8 @@ class Study:
         figures = [str(ModelEnergy.devices.get_device(name)) for name in self.grid.devices]
         options = self.metric.identity, self.input_coding, figures, _versions()
         is_loader = not hasattr(self.model, "predict")
-        return [fingerprint(self.model() if is_loader else self.model), digest.hexdigest(), options]
+        model = variant(self.model, None, 1.0) if is_loader else self.model
+        return [fingerprint(model), digest.hexdigest(), options]
 
 
 def _versions() -> dict[str, str]:

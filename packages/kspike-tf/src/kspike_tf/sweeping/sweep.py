@@ -114,12 +114,13 @@ def sweep(
         check_count("workers", workers)
     model = model.model if isinstance(model, Conversion) else model
     study = Study(model, x, y, grid, metric, input_coding)
+    none = dict.fromkeys(grid.timesteps, "")
+    own = [none if resume is None else study.keys(*each) for each in grid.models]
     journal = Journal(resume)
     bar = keras.utils.Progbar(study.examples * len(grid.models)) if progress else None
     points: list[Point] = []
     with ThreadPoolExecutor(workers or usable_workers()) as pool:
-        for step, factor in grid.models:
-            keys = study.keys(step, factor) if journal.path else dict.fromkeys(grid.timesteps, "")
+        for (step, factor), keys in zip(grid.models, own, strict=True):
             known = {steps: journal.find(key) for steps, key in keys.items()}
             left = [steps for steps, point in known.items() if point is None]
             made = study.points(step, factor, left, pool, bar) if left else {}
