@@ -137,7 +137,11 @@ class Model(Summarised):
 
         Notes
         -----
-        Ctrl-C ends long runs at once; part of ``out`` is written by then.
+        Ctrl-C ends long runs within a fraction of a second. Part of ``out`` is written by then. Where
+        the disk of a memory map is slow, a block whose writing had begun may still be written after
+        ``KeyboardInterrupt`` was raised; no other block is.
+
+        The first run without limits looks for layers with too few spikes (`FewSpikesWarning`).
 
         Outputs for a ``dask.array`` are in the blocks of its first axis, with the bits of one run
         whatever these are; layers without a seed take one for all blocks (`distributed.seeded`).

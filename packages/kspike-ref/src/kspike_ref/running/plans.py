@@ -159,6 +159,23 @@ class Plans:
             self._keep(plan, kind)
         return counts, after
 
+    def once(self, inputs: Sequence[Array], ends: Sequence[Ref]) -> list[Array]:
+        """Return tensors, computing no more than they need, with a plan that does not wait.
+
+        Parameters
+        ----------
+        inputs, ends
+            As `run` and `kind` take them.
+        """
+        nodes, needed = {ref.node for ref in ends}, []
+        for task in reversed(self._tasks):
+            if task.index in nodes:
+                nodes.update(ref.node for ref in task.inputs)
+                needed.insert(0, task)
+        steps = Kind(inputs, ends, False).steps
+        given = [readable(x[:, :1] if n else x) for x, n in zip(inputs, steps, strict=True)]
+        return make_plan(needed, given, steps, ends, [False] * len(ends)).first
+
     def _keep(self, plan: Plan, kind: Kind) -> None:
         """Let a plan wait; drop those of the least recently used kinds beyond the bound."""
         if plan.nbytes > MAX_BYTES // 4:
