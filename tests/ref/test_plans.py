@@ -320,3 +320,32 @@ def test_a_loop_that_was_resolved_once_gives_the_same(dtype):
 
 def test_a_function_that_is_no_loop_stays_as_it_is():
     assert compiled(np.maximum, np.ones(3), 0) is np.maximum
+
+
+@pytest.mark.parametrize(
+    ("name", "replaced"),
+    [
+        ("get_overload", lambda *_: None),
+        ("get_overload", lambda _self: None),
+        ("get_overload", None),  # with the compile of another version
+        ("compile", lambda *_: None),
+        ("compile", lambda _self: None),
+    ],
+)
+def test_without_numbas_interfaces_loops_are_called_by_the_dispatcher(name, replaced):
+    class Other:
+        """A dispatcher of another version of Numba."""
+
+        def get_overload(self, _types):
+            raise KeyError
+
+        def compile(self, _types):
+            return None
+
+        def __call__(self, x):
+            return x
+
+    if replaced is not None:
+        setattr(Other, name, replaced)
+    loop = Other()
+    assert compiled(loop, np.ones(3)) is loop

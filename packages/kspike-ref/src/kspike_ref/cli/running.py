@@ -45,6 +45,11 @@ def run(
 ) -> None:
     """Run a model on data."""
     check_writable(output, files.ARRAYS)
+    if scheduler is not None and threads is not None:
+        raise ValueError(
+            "--threads does not go with --scheduler, whose workers set their own. "
+            f"Received: {threads}"
+        )
     model = inputs.open_model(model_file, threads, dt)
     data = inputs.read_inputs(model, x, timesteps, divide_by)
     wanted = None if labels is None else files.one_array(labels)

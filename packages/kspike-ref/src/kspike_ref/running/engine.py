@@ -180,9 +180,7 @@ class Engine:
 
     def _looks(self, count: int) -> bool:
         """Return whether a run looks for spikes: the first one, as limits leave no room for it."""
-        return bool(
-            count and not (self._has_looked or self.is_one_block or self.budget.is_limited)
-        )
+        return bool(count and not (self._has_looked or self.is_one_block or self.budget.is_limited))
 
     def _few_spikes(self, inputs: list[Array], size: int, threads: int) -> str:
         """Return a warning of few spikes, from as many examples as a block may have at most."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -17,6 +17,7 @@ EXAMPLES = 4  # that are looked at
 class FewSpikesWarning(UserWarning):
     """A spiking layer has less than one expected spike for each active neuron in a run.
 
+    The first `predict` of a model without ``max_bytes`` and ``max_operations`` looks for them.
     ``warnings.simplefilter("ignore", FewSpikesWarning)`` silences it.
     """
 

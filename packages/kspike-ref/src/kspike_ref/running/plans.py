@@ -167,7 +167,8 @@ class Plans:
         inputs, ends
             As `run` and `kind` take them.
         """
-        nodes, needed = {ref.node for ref in ends}, []
+        nodes = {ref.node for ref in ends}
+        needed: list[Task] = []
         for task in reversed(self._tasks):
             if task.index in nodes:
                 nodes.update(ref.node for ref in task.inputs)
