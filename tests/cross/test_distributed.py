@@ -298,3 +298,20 @@ def test_no_scheduler(tmp_path):
     done = command(tmp_path / "x.npy", "--scheduler", "tcp://127.0.0.1:1")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("kspike: tcp://127.0.0.1:1: no scheduler")
+
+
+def test_energy_sends_no_weights_with_a_block(model, monkeypatch):
+    energy = pytest.importorskip("kspike_energy")
+    cloudpickle = pytest.importorskip("cloudpickle")
+    module, sent = sys.modules["kspike_energy.measuring.measure"], []
+    in_blocks = module.in_blocks
+
+    def watched(measure, merge, *rest):
+        sent.append(cloudpickle.dumps((measure, merge)))
+        return in_blocks(measure, merge, *rest)
+
+    monkeypatch.setattr(module, "in_blocks", watched)
+    energy.ModelEnergy(model, example_data=da.from_array(data(6), chunks=3))
+    (found,) = sent
+    layers = [type(layer).__name__.encode() for layer in model.layers]
+    assert not [name for name in layers if name in found]
