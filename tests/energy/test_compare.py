@@ -35,6 +35,10 @@ def test_at_the_break_even_rate_both_devices_need_the_same(energy):
         assert row.wins == (row.rate < row.break_even_rate)
 
 
+def test_one_step_is_one_step(energy):
+    assert str(energy.compare(["cpu"], timesteps=1)).startswith("two: 1 step of 1 ms\n")
+
+
 def test_unit_updates_alone_can_cost_too_much():
     energy = ModelEnergy(Network([Layer("a", 10, 1000, rate=0.1)], name="n"))
     comparison = energy.compare(["spinnaker2"], timesteps=100, baseline="gpu")

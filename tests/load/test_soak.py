@@ -13,7 +13,7 @@ import soak
 )
 def test_streams_have_the_bits_of_one_run(neuron_steps):
     found = soak.soak(neuron_steps)
-    assert sum(one.neuron_steps for one in found) >= neuron_steps
+    assert sum(one.neuron_steps for one in found) > 0.99 * neuron_steps  # whole steps
     for one in found:
         assert one.grew < 48, str(one)  # MiB; blocks of inputs and their outputs come and go
         if neuron_steps > 1e7:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import digits
+import command_files
 
 PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"
 # A block of console: "$ ", the command, and what it prints.
@@ -38,7 +38,7 @@ def printed(command, folder):
 def main():
     """Write what the commands print into the page."""
     with tempfile.TemporaryDirectory() as name:
-        digits.write(Path(name))
+        command_files.write(Path(name))
         text = PAGE.read_text()
         new = BLOCK.sub(lambda match: f"$ {match[1]}\n{printed(match[1], name)}", text)
         PAGE.write_text(new)

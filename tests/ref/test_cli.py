@@ -7,7 +7,7 @@ import sys
 import warnings
 import xml.etree.ElementTree as ET
 
-import digits
+import command_files
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,13 +15,13 @@ from PIL import Image
 import kspike_ref
 from kspike_ref.cli import app, benching, output
 
-MODELS = digits.GOLDEN / "models"
+MODELS = command_files.GOLDEN / "models"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("cli")
-    digits.write(path)
+    command_files.write(path)
     for name in ("convolutional", "recurrent", "spiking"):
         shutil.copy(MODELS / f"{name}.keras", path)
     return path
@@ -146,6 +146,11 @@ def test_dt_replaces_that_of_the_model(kspike, folder):
     wanted = model.predict(np.load(folder / "x.npy"), timesteps=20)
     np.testing.assert_array_equal(np.load(folder / "coarse.npy"), wanted)
     assert (wanted != predicted(folder)).any()
+
+
+def test_a_time_step_in_milliseconds_gives_a_warning(kspike):
+    with pytest.warns(UserWarning, match=r"Received: dt=5; for 5 ms pass dt=0.005"):
+        kspike("run", "digits.keras", "x.npy", "-t", 20, "--dt", 5)
 
 
 def test_run_warns_of_nan_and_gives_it_no_class(kspike, folder):

@@ -12,7 +12,7 @@ import sys
 import termios
 from pathlib import Path
 
-import digits
+import command_files
 import pytest
 
 COMMAND = [sys.executable, "-m", "kspike_ref"]
@@ -21,7 +21,7 @@ COMMAND = [sys.executable, "-m", "kspike_ref"]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("process")
-    digits.write(path)
+    command_files.write(path)
     return path
 
 

@@ -2,8 +2,8 @@
 
 import re
 
+import command_files
 import command_page
-import digits
 import pytest
 import typer
 
@@ -16,7 +16,7 @@ HINT = "python tests/ref/command_page.py writes it anew"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("page")
-    digits.write(path)
+    command_files.write(path)
     return path
 
 

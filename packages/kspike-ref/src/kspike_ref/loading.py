@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 from kspike_ref import layers as layers  # enters the layers in the table
@@ -13,6 +14,8 @@ from kspike_ref.running.budget import check_limit
 from kspike_ref.saved.archive import ArchiveError
 from kspike_ref.saved.limits import one_load
 from kspike_ref.saved.load import load_graph
+
+_LONG_STEP = 1.0  # seconds, as in kspike_tf: probably meant as milliseconds
 
 
 @told_options
@@ -84,4 +87,9 @@ def load_model(
             raise ArchiveError(f"the model in {str(place)!r} cannot be built: {detail}") from error
     if dt and not timed:
         raise ValueError(f"dt must be left out: no layer has a time step. Received: dt={dt!r}")
+    if dt is not None and dt >= _LONG_STEP:
+        warnings.warn(
+            f"dt is in seconds. Received: dt={dt:g}; for {dt:g} ms pass dt={dt / 1000:g}",
+            stacklevel=3,
+        )
     return model

@@ -121,7 +121,7 @@ class RateReport:
                     *(f"{r:.1f} Hz" for r in (each.mean_rate, each.median_rate, each.high_rate)),
                     f"{each.spikes:.2f}",
                     *(f"{part:.0%}" for part in (each.silent, each.saturated)),
-                    f"{each.correlation:.3f}",
+                    "-" if np.isnan(each.correlation) else f"{each.correlation:.3f}",
                     f"{each.error:.1%}",
                 )
                 for each in self.layers

@@ -91,7 +91,8 @@ class Comparison:
 
     @property
     def _title(self) -> str:
-        return f"{self.network}: {self.timesteps} steps of {si(self.dt, 's')}"
+        steps = "1 step" if self.timesteps == 1 else f"{self.timesteps} steps"
+        return f"{self.network}: {steps} of {si(self.dt, 's')}"
 
     @property
     def _gaps(self) -> str:

@@ -52,7 +52,7 @@ class BreakEven:
     wins : bool or None
         Whether the measured rate is below.
     spikes_per_step : float or None
-        Spikes per input and time step, as measured.
+        Spikes per input and time step, as measured; events of the exact count with it.
     beats_quantised : bool or None
         Whether that is below the break-even with a quantised network, with the energies assumed.
     """

@@ -68,7 +68,7 @@ def info(model_file: options.ModelFile, as_json: options.Json = False) -> None:
     tables = [Table(header, [_row(node) for node in model.nodes])]
     rows = [(one["name"], one["dt"], one["tau"], one["seed"]) for one in layers if "dt" in one]
     if rows:
-        tables.append(Table(("layer", "dt [s]", "tau [s]", "seed"), rows))
+        tables.append(Table(("layer", "dt [s]", "mean tau [s]", "seed"), rows))
     show(result, as_json, {"model": model.name, **facts}, *tables)
 
 

@@ -169,7 +169,7 @@ class ConversionReport:
 
 
 def _agreeing(part: float) -> str:
-    return f"{part:.1%} of the highest outputs are the same"
+    return f"the highest output is the same for {part:.1%} of the examples"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
