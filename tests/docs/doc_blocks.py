@@ -121,8 +121,8 @@ def with_outcomes(page: str) -> list[tuple[Block, Block | None]]:
 def agree(shown: str, came: str, tolerance: float | None = 0.05) -> bool:
     """Compare texts: spaces may differ, and numbers a little, as processors round differently.
 
-    Without a tolerance, numbers may differ altogether. Three dots in the text that is shown stand for
-    any text.
+    Without a tolerance, numbers may differ altogether. Three dots in the text that is shown stand
+    for any text.
     """
     numbers = NUMBER.findall(came)
     wanted = NUMBER.findall(shown)
