@@ -159,6 +159,18 @@ def test_examples_differ(model):
     assert len({y.tobytes() for y in model.predict(data(50))}) == 50
 
 
+def test_a_seed_is_shown_and_in_the_configurations():
+    model = unseeded()
+    (place,) = (i for i, layer in enumerate(model.layers) if layer.key == SPIKING)
+    for layer in (model.layers[place], model.layers[place].cell):
+        layer.config["seed"] = None
+    cell = seeded(model, 3).layers[place].cell
+    assert isinstance(cell.seed, int)
+    assert f"seed {cell.seed}" in repr(seeded(model, 3).layers[place])
+    assert seeded(model, 3).layers[place].config["seed"] == cell.config["seed"] == cell.seed
+    assert "seed" not in repr(model.layers[place])
+
+
 def test_layers_with_a_seed_keep_it(model):
     assert seeded(model) is model
 
@@ -270,6 +282,14 @@ def test_files_on_a_cluster(model, cluster, tmp_path):
     done = command(x, "-o", y, "--batch-size", 7, "--scheduler", address)
     assert done.returncode == 0, done.stderr
     assert np.load(y).tobytes() == model.predict(data(50)).tobytes()
+
+
+def test_threads_do_not_go_with_a_scheduler(tmp_path):
+    pytest.importorskip("typer")
+    np.save(tmp_path / "x.npy", data(3))
+    done = command(tmp_path / "x.npy", "--scheduler", "tcp://127.0.0.1:1", "--threads", 2)
+    assert done.returncode == 1
+    assert "--threads does not go with --scheduler" in done.stderr
 
 
 def test_no_scheduler(tmp_path):

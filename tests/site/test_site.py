@@ -114,6 +114,12 @@ def test_every_public_name_is_in_the_reference(site):
         assert not missing, (package, missing)
 
 
+def test_no_markup_of_docstrings_is_left_in_the_reference(site):
+    for page in (site / "api").rglob("index.html"):
+        text = re.sub(r"<(pre|details|code)\b.*?</\1>", "", page.read_text(), flags=re.DOTALL)
+        assert not re.findall(r"[^<>]*::\s*</p>", text), page
+
+
 def test_source_is_shown(site):
     assert "Source code in" in reference(site, "layers")
 

@@ -50,7 +50,7 @@ class ModelEnergy:
 
     The counts of a layer, per time step, are *connections* from input elements to units (an event
     at an input element costs one synaptic operation per connection that leaves it), and *neurons*,
-    the unit updates. With a device's energies E, an inference of T time steps of length dt needs ::
+    the unit updates. With a device's energies E, an inference of T time steps of length dt needs:
 
         synaptic    E_synop · Σ connections · rate · dt · T    on a spiking device
                     E_synop · Σ connections                    on others: all, in one step

@@ -3,7 +3,7 @@
 A rate code of T steps tells T + 1 values apart, as ⌈log2(T + 1)⌉ bits do (Yan, Bai, Tang, Wong,
 "Reconsidering the energy efficiency of spiking neural networks inference from analytical
 perspectives", arXiv 2409.08290, theorem 1). Both networks have the same weights. An inference
-needs, per connection, with s spikes per input and step ::
+needs, per connection, with s spikes per input and step:
 
     quantised, b bits    b · move + read + multiply
     spiking, by events   T · s · (move_event + read + add)

@@ -96,7 +96,7 @@ def spiking_activation(
 ) -> tuple[Floats, State]:
     """Turn firing rates into spikes.
 
-    A neuron integrates its rate and spikes each time the integral crosses a whole number::
+    A neuron integrates its rate and spikes each time the integral crosses a whole number:
 
         v ← v + r·dt;   n = floor(v);   v ← v − n;   output = n/dt
 

@@ -134,7 +134,7 @@ def lowpass(
 ) -> tuple[Floats, State]:
     """Filter a signal with an exponential synapse.
 
-    With d = exp(−dt/τ)::
+    With d = exp(−dt/τ):
 
         y ← x + d·(y − x)
 
@@ -216,7 +216,7 @@ def alpha(
 ) -> tuple[Floats, State]:
     """Filter a signal with an alpha synapse.
 
-    With s = dt/τ, e = exp(−s) and p = τ·dy/dt::
+    With s = dt/τ, e = exp(−s) and p = τ·dy/dt:
 
         w = y − x;   k = e·s·(p + w);   y ← x + e·w + k;   p ← e·p − k
 

@@ -2,7 +2,7 @@
 
 Lemaire, Cordone, Castagnetti, Novac, Courtois, Miramond, "An analytical estimation of spiking
 neural networks energy efficiency", ICONIP 2022 (arXiv 2210.13107), count for a layer of C
-connections, N inputs, M outputs, W parameters, and kernels of K weights per input channel ::
+connections, N inputs, M outputs, W parameters, and kernels of K weights per input channel:
 
                  ordinary, per inference           spiking, of T steps
     inputs       N reads; C by windows             2 θ accesses
