@@ -16,7 +16,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"
 # A block of console: "$ ", the command, and what it prints.
 BLOCK = re.compile(r"(?<=```console\n)\$ (kspike .*?)\n(.*?)(?=^```$)", re.DOTALL | re.MULTILINE)
 # What differs between machines and runs: the test compares the names of these alone.
-VARIES = ("bench", "doctor", "energy", "warm-up")
+VARIES = ("bench", "doctor", "warm-up")
 
 
 def commands(text):

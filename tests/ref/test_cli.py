@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ET
 import command_files
 import numpy as np
 import pytest
+from archives import SPIKING, applied, archive, functional, input_layer, layer, sequential, tensor
 from PIL import Image
 
 import kspike_ref
@@ -122,9 +123,47 @@ def test_colour_images_have_as_many_channels_as_the_model_takes(kspike, folder):
     pixels = np.random.default_rng(0).integers(0, 255, (6, 6, 3), np.uint8)
     Image.fromarray(pixels).save(folder / "colour.png")
     message = kspike("run", "convolutional.keras", "colour.png", status=1)
-    assert "the model takes 2 channels, and images have 1 to 4" in message
-    message = kspike("run", "spiking.keras", "colour.png", "-t", 3, status=1)
-    assert "4" in message
+    assert "the model takes 2 channels, and images have 1, 3 or 4" in message
+    image = Image.open(folder / "colour.png")
+    for shape, mode in (((6, 6), "L"), ((6, 6, 1), "L"), ((6, 6, 3), "RGB"), ((6, 6, 4), "RGBA")):
+        config = sequential(input_layer(*shape), layer("ReLU", "relu"))
+        archive(folder / "pixels.keras", config, {"layers/re_lu": []})
+        kspike("run", "pixels.keras", "colour.png", "-o", "pixels.npy")
+        wanted = np.asarray(image.convert(mode)).reshape(1, *shape)
+        np.testing.assert_array_equal(np.load(folder / "pixels.npy"), wanted)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (np.full((8, 8), 30000, np.uint16), "more than 8 bits a pixel (mode I;16)"),
+        (np.full((8, 8), 300, np.int32), "more than 8 bits a pixel (mode I)"),
+        (np.full((8, 8), 0.5, np.float32), "more than 8 bits a pixel (mode F)"),
+        (np.full((8, 8, 4), 254, np.uint8), "transparent pixels"),
+    ],
+)  # fmt: skip
+def test_images_that_would_lose_values_are_refused(kspike, folder, pixels, message):
+    Image.fromarray(pixels).save(folder / "deep.tiff")
+    told = kspike("run", "digits.keras", "deep.tiff", "-t", 2, status=1)
+    assert told.startswith("kspike: deep.tiff: cannot be read: ")
+    assert message in told
+
+
+def test_images_of_several_frames_are_refused(kspike, folder):
+    frame = Image.new("L", (8, 8))
+    frame.save(folder / "film.gif", save_all=True, append_images=[Image.new("L", (8, 8), 9)])
+    told = kspike("run", "digits.keras", "film.gif", "-t", 2, status=1)
+    assert "film.gif: cannot be read: it holds 2 frames" in told
+
+
+def test_opaque_alpha_changes_nothing(kspike, folder):
+    image = Image.open(folder / "digit.png")
+    opaque = image.convert("RGBA")
+    opaque.save(folder / "opaque.png")
+    for name in ("digit", "opaque"):
+        kspike("run", "digits.keras", f"{name}.png", "-t", 20, "-o", f"{name}.npy")
+    same = np.load(folder / "digit.npy"), np.load(folder / "opaque.npy")
+    np.testing.assert_array_equal(*same)
 
 
 def test_several_outputs_go_to_one_archive(kspike, folder):
@@ -136,8 +175,34 @@ def test_several_outputs_go_to_one_archive(kspike, folder):
         assert found.files == list(model.outputs)
         for name, wanted in zip(found.files, model.predict(x), strict=True):
             np.testing.assert_array_equal(found[name], wanted)
-    message = kspike("run", "convolutional.keras", "pictures.npy", "-o", "both.npy", status=1)
-    assert "2 arrays need a .npz file" in message
+
+
+def test_formats_that_cannot_hold_the_outputs_are_refused_before_the_run(kspike, folder):
+    config = sequential(input_layer(6, 6, 2), layer("ReLU", "relu"))
+    archive(folder / "images.keras", config, {"layers/re_lu": []})
+    message = kspike("run", "convolutional.keras", "none.npy", "-o", "both.npy", status=1)
+    assert "both.npy: 2 arrays need a .npz file" in message
+    message = kspike("run", "images.keras", "none.npy", "-o", "deep.csv", status=1)
+    assert "deep.csv: an array of 4 axes needs a .npy or .npz file" in message
+
+
+@pytest.mark.parametrize("name", ["../up", "/root", "a/../../b", "..\\up", "C:/root"])
+def test_names_of_layers_cannot_lead_out_of_an_archive(kspike, folder, name):
+    config = sequential(input_layer(2), layer("ReLU", name))
+    archive(folder / "hostile.keras", config, {"layers/re_lu": []})
+    np.save(folder / "two.npy", np.ones((1, 2), np.float32))
+    for command in ("run", "activity"):
+        told = kspike(command, "hostile.keras", "two.npy", "-o", "out.npz", status=1)
+        assert f"must not lead out of its folder. Received: {name!r}" in told
+        assert not (folder / "out.npz").exists()
+
+
+def test_names_in_files_cannot_write_to_the_terminal_in_messages(kspike, folder):
+    np.savez(folder / "hostile.npz", **{"a\x1b[2J": np.ones(2), "b\rkspike: fine": np.ones(2)})
+    for name in ("hostile.npz", "hostile.npz:x"):
+        told = kspike("run", "digits.keras", name, status=1)
+        assert told.rstrip("\n").isprintable()
+        assert r"a\x1b[2J, b\rkspike: fine" in told
 
 
 def test_dt_replaces_that_of_the_model(kspike, folder):
@@ -177,6 +242,8 @@ FAILURES = {
     "cut array": (("run", "digits.keras", "cut.npy"), "cut.npy: cannot be read: "),
     "objects": (("run", "digits.keras", "objects.npy"), "objects.npy: cannot be read: "),
     "damaged archive": (("run", "digits.keras", "bad.npz"), "bad.npz: cannot be read: "),
+    "damaged block": (("run", "digits.keras", "inflate.npz"), "inflate.npz: cannot be read: "),
+    "encrypted": (("run", "digits.keras", "secret.npz"), "secret.npz: cannot be read: "),
     "damaged table": (("run", "digits.keras", "bad.csv"), "bad.csv: cannot be read: "),
     "empty table": (("run", "digits.keras", "empty.csv"), "empty.csv: cannot be read: "),
     "damaged image": (("run", "digits.keras", "bad.png", "-t", 2), "bad.png: cannot be read: "),
@@ -210,6 +277,10 @@ FAILURES = {
         ("plot", "raster", "digits.keras", "x.npy", "-t", 2, "-l", "hidden", "-o", "a.svg"),
         "--layer must be among the spiking layers spikes. Received: hidden",
     ),
+    "no voltages to draw": (
+        ("plot", "voltage", "digits.keras", "x.npy", "-t", 2, "-l", "filtered", "-o", "a.svg"),
+        "--layer must be among the spiking layers spikes. Received: filtered",
+    ),
     "no rates to draw": (
         ("plot", "rates", "digits.keras", "x.npy", "-t", 2, "-l", "hidden", "-o", "a.svg"),
         "--layer must be among the spiking layers spikes",
@@ -220,10 +291,23 @@ FAILURES = {
 }  # fmt: skip
 
 
+def damage_archives(folder):
+    """Write inflate.npz, with wrong compressed bytes, and secret.npz, with a password."""
+    np.savez_compressed(folder / "inflate.npz", x=np.zeros((2, 64)))
+    data = bytearray((folder / "inflate.npz").read_bytes())
+    start = 30 + int.from_bytes(data[26:28], "little") + int.from_bytes(data[28:30], "little")
+    data[start] = 0xFF  # a kind of block that does not exist
+    (folder / "inflate.npz").write_bytes(data)
+    data[6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    (folder / "secret.npz").write_bytes(data)
+
+
 @pytest.mark.parametrize("case", FAILURES)
 def test_failure_is_one_line_and_exits_with_1(kspike, folder, case):
     (folder / "bad.npy").write_bytes(b"hello")
     (folder / "bad.npz").write_bytes(b"PK hello")
+    damage_archives(folder)
     (folder / "bad.png").write_bytes(b"hello")
     (folder / "bad.csv").write_text("1,2\n3,x\n")
     (folder / "empty.csv").write_text("")
@@ -242,6 +326,9 @@ def test_failure_is_one_line_and_exits_with_1(kspike, folder, case):
         ("run",), ("run", "digits.keras"), ("run", "digits.keras", "x.npy", "--batch", "1"),
         ("run", "digits.keras", "x.npy", "-t", "0"), ("dance",), ("plot", "pie", "digits.keras"),
         ("bench", "digits.keras", "--seconds", "none"),
+        ("energy", "digits.keras", "--json", "--latex"),
+        ("energy", "digits.keras", "--json", "--markdown"),
+        ("energy", "digits.keras", "--latex", "--markdown"),
     ],
 )  # fmt: skip
 def test_wrong_use_exits_with_2(kspike, arguments):
@@ -316,6 +403,44 @@ def test_plot_writes_a_figure(kspike, folder, kind, suffix):
         assert ET.fromstring(content).tag.endswith("svg")
         kspike("plot", kind, "digits.keras", "x.npy", "-t", 20, "-o", file)
         assert (folder / file).read_bytes() == content
+
+
+@pytest.mark.parametrize("kind", ["raster", "voltage"])
+def test_the_example_that_is_drawn_runs_alone(kspike, folder, monkeypatch, kind):
+    drawn, sizes = [], []
+    method = "activity" if kind == "raster" else "record"
+    record, original = kspike_ref.Model.record, getattr(kspike_ref.Model, method)
+
+    def watched(model, x, *rest, **named):
+        sizes.append(len(x))
+        return original(model, x, *rest, **named)
+
+    monkeypatch.setattr(kspike_ref.Model, method, watched)
+    monkeypatch.setattr(f"kspike_ref.plot.{kind}", lambda *arrays, **_: drawn.append(arrays))
+    options = ("-t", 20, "--example", 3, "-o", "a.svg")
+    kspike("plot", kind, "digits.keras", "x.npy", *options)
+    assert sizes == [1]
+    model = kspike_ref.load_model(folder / "digits.keras")
+    all_of_them = record(model, np.load(folder / "x.npy"), timesteps=20)
+    np.testing.assert_array_equal(drawn[0][-1], all_of_them.spikes["spikes"][3])
+    if kind == "voltage":
+        np.testing.assert_array_equal(drawn[0][0], all_of_them.voltages["spikes"][3])
+
+
+def test_both_uses_of_a_layer_are_drawn(kspike, folder):
+    spikes = applied(
+        layer("SpikingActivation", "spikes", "kspike_tf", **SPIKING),
+        [tensor("input")], [tensor("spikes")],
+    )  # fmt: skip
+    config = functional(
+        [applied(input_layer(None, 3)), spikes], [["input", 0, 0]], [["spikes", 1, 0]]
+    )
+    archive(folder / "twice.keras", config, {"layers/spiking_activation": []})
+    np.save(folder / "three.npy", np.full((2, 9, 3), 50, np.float32))
+    for kind in ("raster", "rates", "voltage"):
+        arguments = ("plot", kind, "twice.keras", "three.npy", "-o", "a.svg", "--json")
+        assert json.loads(kspike(*arguments))["layers"] == ["spikes", "spikes:1"]
+        assert json.loads(kspike(*arguments, "-l", "spikes:1"))["layers"] == ["spikes:1"]
 
 
 def test_energy_prints_what_kspike_energy_computes(kspike, folder):

@@ -81,7 +81,8 @@ def site(tmp_path_factory):
 @pytest.fixture(scope="session")
 def layout(site):
     """Return a function that measures all pages of the site in windows of a width."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
     if chromium is None:
         pytest.skip("needs Chromium: apt-get install chromium")
     handler = functools.partial(Quiet, directory=str(site))

@@ -11,6 +11,7 @@ import typer
 from kspike_ref.cli import benching, energies, figures, inspecting, running
 from kspike_ref.layers.errors import UnsupportedLayerError
 from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.text import printable
 
 _FAILURES = (
     OSError, ValueError, TypeError, MemoryError, ImportError, ArchiveError, UnsupportedLayerError,
@@ -55,7 +56,7 @@ def callback(
 
 def run() -> None:
     """Run a command, and exit: 0 for success, 1 for a failure, 2 for wrong use."""
-    warnings.formatwarning = lambda message, *_, **__: f"kspike: warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"kspike: warning: {_lines(message)}\n"
     try:
         app(prog_name="kspike")
         sys.stdout.flush()
@@ -63,8 +64,13 @@ def run() -> None:
         sys.stdout = None  # type: ignore[assignment]  # or Python complains while it shuts down
         raise SystemExit(1) from None
     except _FAILURES as error:
-        sys.stderr.write(f"kspike: {message_of(error)}\n")
+        sys.stderr.write(f"kspike: {_lines(message_of(error))}\n")
         raise SystemExit(1) from None
+
+
+def _lines(text: object) -> str:
+    """Return text without escape sequences of a terminal, which names in files may hold."""
+    return "\n".join(map(printable, str(text).split("\n")))
 
 
 def message_of(error: BaseException) -> str:

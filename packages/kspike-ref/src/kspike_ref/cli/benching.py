@@ -130,8 +130,10 @@ def _times(call: Callable[[], Any], seconds: float) -> list[float]:
     call()
     call()
     taken: list[float] = []
-    while sum(taken) < seconds or len(taken) < _FEWEST:
+    total = 0.0
+    while total < seconds or len(taken) < _FEWEST:
         start = time.perf_counter()
         call()
         taken.append(time.perf_counter() - start)
+        total += taken[-1]
     return taken

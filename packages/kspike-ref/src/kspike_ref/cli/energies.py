@@ -27,6 +27,7 @@ def device_names(incomplete: str) -> list[str]:
 
 
 def energy(
+    context: typer.Context,
     model_file: options.ModelFile,
     data: Annotated[
         list[str] | None,
@@ -48,20 +49,20 @@ def energy(
     as_json: options.Json = False,
 ) -> None:
     """Estimate the energy of an inference."""
+    if latex + markdown + as_json > 1:
+        raise typer.BadParameter("choose one of --latex, --markdown and --json", context)
     if find_spec("kspike_energy") is None:
         raise ImportError(_NEEDED)
     from kspike_energy import ModelEnergy
 
     check_writable(html, (".html",))
     model = inputs.open_model(model_file, dt=dt)
-    examples = None
-    if data:
-        examples = _example_data(model, data, timesteps, divide_by)
+    examples = _example_data(model, data, timesteps, divide_by) if data else None
     with waiting("counting"):
         estimate = ModelEnergy(model, examples, batch_size=batch_size or 32)
     names = devices or _default_devices(ModelEnergy.devices, has_rates=bool(data))
-    if not data and (spiking := _needing_rates(ModelEnergy.devices, names)):
-        raise ValueError(f"{', '.join(spiking)} needs firing rates: measure them with --data FILE")
+    if not data:
+        _refuse_spiking(ModelEnergy.devices, names)
     if html is not None:
         with replacing(html) as beside:
             estimate.to_html(beside, devices=names, timesteps_per_inference=timesteps)
@@ -95,6 +96,7 @@ def _default_devices(devices: Any, has_rates: bool) -> list[str]:
     return [device.name for device in first if has_rates or not device.needs_rates]
 
 
-def _needing_rates(devices: Any, names: list[str]) -> list[str]:
-    """Return those of the names that are devices whose energy depends on firing rates."""
-    return [name for name in names if name in devices and devices[name].needs_rates]
+def _refuse_spiking(devices: Any, names: list[str]) -> None:
+    """Refuse devices whose energy depends on firing rates, which were not measured."""
+    if spiking := [name for name in names if name in devices and devices[name].needs_rates]:
+        raise ValueError(f"{', '.join(spiking)} needs firing rates: measure them with --data FILE")

@@ -12,6 +12,7 @@ from kspike_ref.cli import inputs, options
 from kspike_ref.cli.output import check_writable, replacing, show, waiting
 from kspike_ref.layers.base import Layer
 from kspike_ref.model import Model
+from kspike_ref.running.graph import names_of
 
 _FORMATS = (".svg", ".png", ".pdf")
 _WIDTH, _HEIGHT = 6.0, 2.8  # inches, of the axes of one layer
@@ -21,7 +22,7 @@ Figure = Annotated[
 ]
 Layers = Annotated[
     list[str] | None,
-    typer.Option("--layer", "-l", help="A spiking layer; all without. Repeatable."),
+    typer.Option("--layer", "-l", help="A spiking layer (default: all). Repeatable."),
 ]
 Example = Annotated[int, typer.Option("--example", min=0, help="Which example to draw.")]
 
@@ -40,11 +41,11 @@ def raster(
     """Draw the spikes of an example."""
     plot = _plot(output)
     model = inputs.open_model(model_file, dt=dt)
-    spikes = _spikes(model, x, layers, timesteps, divide_by)
-    _check_example(example, spikes)
+    spikes = _spikes(model, x, layers, timesteps, divide_by, example)
+    known = _spiking(model)
     figure, axes = _figure(plot, len(spikes))
     for (name, values), axis in zip(spikes.items(), axes, strict=True):
-        plot.raster(values[example], dt=_cell(_spiking(model)[name]).dt, axes=axis)
+        plot.raster(values[0], dt=_cell(known[name]).dt, axes=axis)
         axis.set_title(name)
     _save(figure, output, list(spikes), as_json)
 
@@ -75,7 +76,7 @@ def voltage(
     layers: Layers = None,
     units: Annotated[
         list[int] | None,
-        typer.Option("--unit", "-u", min=0, help="A neuron's number; 0 without. Repeatable."),
+        typer.Option("--unit", "-u", min=0, help="A neuron's number (default: 0). Repeatable."),
     ] = None,
     example: Example = 0,
     timesteps: options.Timesteps = None,
@@ -86,15 +87,14 @@ def voltage(
     """Draw voltages and spikes of neurons in an example."""
     plot = _plot(output)
     model = inputs.open_model(model_file, dt=dt)
-    data = inputs.read_inputs(model, x, timesteps, divide_by)
-    names = layers or list(_spiking(model))
+    names = _chosen(model, layers)
+    data = inputs.one_example(inputs.read_inputs(model, x, timesteps, divide_by), example)
     with waiting("running the model"):
         recorded = model.record(data, names, voltages=True, timesteps=timesteps)
-    _check_example(example, recorded.voltages)
     figure, axes = _figure(plot, len(recorded.voltages))
     for (name, values), axis in zip(recorded.voltages.items(), axes, strict=True):
-        spikes = recorded.spikes[name][example]
-        plot.voltage(values[example], spikes, dt=recorded.dt[name], units=units or [0], axes=axis)
+        spikes = recorded.spikes[name][0]
+        plot.voltage(values[0], spikes, dt=recorded.dt[name], units=units or [0], axes=axis)
         axis.set_title(name)
     _save(figure, output, list(recorded.voltages), as_json)
 
@@ -109,11 +109,23 @@ def _plot(output: Path) -> Any:
 
 
 def _spiking(model: Model) -> dict[str, Layer]:
-    """Return the spiking layers by name."""
-    found = {layer.name: layer for layer in model.layers if inputs.is_spiking(layer)}
+    """Return the spiking layers by name; one that is applied twice is in it for both times."""
+    nodes = zip(names_of(model.nodes), model.nodes, strict=True)
+    found = {name: node.layer for name, node in nodes if inputs.is_spiking(node.layer)}
     if not found:
         raise ValueError(f"model {model.name!r} has no spiking layers to draw")
     return found
+
+
+def _chosen(model: Model, layers: list[str] | None) -> list[str]:
+    """Return the names of the layers to draw: all spiking layers, or those of ``--layer``."""
+    known = _spiking(model)
+    if wrong := [name for name in layers or () if name not in known]:
+        raise ValueError(
+            f"--layer must be among the spiking layers {', '.join(known)}. "
+            f"Received: {', '.join(wrong)}"
+        )
+    return layers or list(known)
 
 
 def _cell(layer: Layer) -> Any:
@@ -126,23 +138,15 @@ def _spikes(
     layers: list[str] | None,
     timesteps: int | None,
     divide_by: float | None,
+    example: int | None = None,
 ) -> dict[str, Any]:
-    """Return the spikes of layers, (examples, steps, ...), by name."""
-    known = _spiking(model)
-    if wrong := [name for name in layers or () if name not in known]:
-        raise ValueError(
-            f"--layer must be among the spiking layers {', '.join(known)}. "
-            f"Received: {', '.join(wrong)}"
-        )
+    """Return the spikes of layers, (examples, steps, ...), by name; of one example, or of all."""
+    names = _chosen(model, layers)
     data = inputs.read_inputs(model, x, timesteps, divide_by)
+    if example is not None:
+        data = inputs.one_example(data, example)
     with waiting("running the model"):
-        return model.activity(data, timesteps=timesteps, layers=layers or list(known))
-
-
-def _check_example(example: int, arrays: dict[str, Any]) -> None:
-    count = len(next(iter(arrays.values())))
-    if example >= count:
-        raise ValueError(f"--example must be below {count}, the number of examples: {example}")
+        return model.activity(data, timesteps=timesteps, layers=names)
 
 
 def _figure(plot: Any, count: int) -> tuple[Any, list[Any]]:

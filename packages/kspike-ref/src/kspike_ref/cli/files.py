@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ Array = NDArray[Any]
 ARRAYS = (".npy", ".npz", ".csv")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 _STARTS = {".npy": b"\x93NUMPY", ".npz": b"PK"}
+# What NumPy and zipfile raise for files that are damaged; RuntimeError for encrypted ones.
+_DAMAGED = (ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's names, by the number of channels
 
 
@@ -54,7 +57,7 @@ def read_array(name: str) -> Array | dict[str, Array]:
             return array
         with np.load(path, allow_pickle=False) as archive:
             return _from_archive(archive, key)
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except _DAMAGED as error:
         raise ValueError(f"{path}: cannot be read: {error}") from error
 
 
@@ -87,13 +90,16 @@ def read_images(names: Sequence[str], shape: Sequence[int | None]) -> Array:
     OSError
         If a file cannot be read, or is no image.
     ValueError
-        If the model takes no images, or the sizes differ.
+        If the model takes no images, or the sizes differ; or a file holds several frames, pixels of
+        more than 8 bits, or transparent ones for a model without a fourth channel.
     """
     if not 1 <= len(shape) <= 3:
         raise ValueError(f"{names[0]}: the model takes examples of shape {tuple(shape)}, no images")
     channels = shape[2] if len(shape) == 3 else 1
     if channels not in _MODES:
-        raise ValueError(f"{names[0]}: the model takes {channels} channels, and images have 1 to 4")
+        raise ValueError(
+            f"{names[0]}: the model takes {channels} channels, and images have 1, 3 or 4"
+        )
     images = [_read_image(name, _MODES[channels]) for name in names]
     for name, image in zip(names, images, strict=True):
         if image.shape != images[0].shape:
@@ -130,12 +136,9 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     OSError
         If the file cannot be written.
     """
+    check_format(path, {name: array.ndim for name, array in arrays.items()})
     suffix = path.suffix.lower()
     first = next(iter(arrays.values()))
-    if suffix != ".npz" and len(arrays) > 1:
-        raise ValueError(f"{path}: {len(arrays)} arrays need a .npz file: {', '.join(arrays)}")
-    if suffix == ".csv" and first.ndim > 2:
-        raise ValueError(f"{path}: an array of shape {first.shape} needs a .npy or .npz file")
     with replacing(path) as beside:
         if suffix == ".npz":
             _write_archive(beside, arrays)
@@ -143,6 +146,41 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
             np.save(beside, first, allow_pickle=False)
         else:
             np.savetxt(beside, first, delimiter=",", fmt="%.9g")
+
+
+def check_format(path: Path, ranks: Mapping[str, int]) -> None:
+    """Refuse arrays that the format of a file cannot hold.
+
+    Parameters
+    ----------
+    path : Path
+        The file, as in `write_arrays`.
+    ranks : mapping of str to int
+        The arrays' numbers of axes, by name.
+
+    Raises
+    ------
+    ValueError
+        If it has to be another format; or if a name would lead out of the folder in which a
+        ``.npz`` file is unpacked.
+    """
+    suffix = path.suffix.lower()
+    if suffix != ".npz" and len(ranks) > 1:
+        raise ValueError(f"{path}: {len(ranks)} arrays need a .npz file: {', '.join(ranks)}")
+    if suffix == ".csv" and (rank := next(iter(ranks.values()))) > 2:
+        raise ValueError(f"{path}: an array of {rank} axes needs a .npy or .npz file")
+    if suffix == ".npz" and (unsafe := [name for name in ranks if not _is_safe(name)]):
+        raise ValueError(
+            f"{path}: names of layers become names of files in a .npz file, and must not lead out "
+            f"of its folder. Received: {', '.join(map(repr, unsafe))}"
+        )
+
+
+def _is_safe(name: str) -> bool:
+    """Return whether a member of an archive, unpacked anywhere, stays in the folder."""
+    parts = name.replace("\\", "/").split("/")
+    is_absolute = not parts[0] or parts[0].endswith(":")  # a drive of Windows
+    return not is_absolute and ".." not in parts
 
 
 def _write_archive(path: Path, arrays: Mapping[str, Array]) -> None:
@@ -208,8 +246,25 @@ def _read_image(name: str, mode: str) -> Array:
         raise ValueError(f"{name}: images need Pillow: pip install 'kspike-ref[cli]'") from None
     try:
         with Image.open(name) as image:
+            _check_image(image, mode)
             return np.asarray(image.convert(mode))
     except UnidentifiedImageError:
         raise ValueError(f"{name}: cannot be read: it is no image that Pillow knows") from None
     except (Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise ValueError(f"{name}: cannot be read: {error}") from error
+
+
+def _check_image(image: Any, mode: str) -> None:
+    """Refuse an image of which the conversion to a mode would lose pixels or values."""
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise ValueError(f"it holds {frames} frames: save each as an image of its own")
+    if image.mode == "F" or image.mode.startswith("I"):
+        raise ValueError(
+            f"it has more than 8 bits a pixel (mode {image.mode}): save it with 8, or its pixels "
+            "as .npy"
+        )
+    if mode != "RGBA" and image.has_transparency_data:
+        least, _ = image.convert("RGBA").getchannel("A").getextrema()
+        if least < 255:
+            raise ValueError("it has transparent pixels: save it on a background")

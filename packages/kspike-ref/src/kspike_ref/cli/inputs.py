@@ -110,12 +110,43 @@ def count_examples(x: Any) -> int:
     return len(x[0] if isinstance(x, list) else x)
 
 
+def one_example(x: Any, example: int) -> Any:
+    """Return one example of inputs from `read_inputs`, as a batch of one.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer.
+    """
+    if isinstance(x, dict):
+        return {name: one_example(one, example) for name, one in x.items()}
+    if isinstance(x, list):
+        return [one_example(one, example) for one in x]
+    count = len(x) if x.ndim else 0
+    if example >= count:
+        raise ValueError(f"--example must be below {count}, the number of examples: {example}")
+    return x[example : example + 1]
+
+
 def outputs_by_name(model: Model, outputs: Any) -> dict[str, Any]:
     """Return what `Model.predict` returned by the names of the outputs."""
+    return dict(zip(_output_keys(model), _ends(outputs), strict=True))
+
+
+def output_ranks(model: Model) -> dict[str, int]:
+    """Return how many axes a model's outputs have at least, by the names of `outputs_by_name`."""
+    ranks = [
+        min(len(s) for node in model.nodes if node.name == name for s in node.output_shapes)
+        for name in model.outputs
+    ]
+    return dict(zip(_output_keys(model), ranks, strict=True))
+
+
+def _output_keys(model: Model) -> list[str]:
     keys = list(model.outputs)
-    if len(keys) != len(set(keys)):  # of a layer that is put out twice
-        keys = [f"{key}:{i}" for i, key in enumerate(keys)]
-    return dict(zip(keys, _ends(outputs), strict=True))
+    if len(keys) == len(set(keys)):
+        return keys
+    return [f"{key}:{i}" for i, key in enumerate(keys)]  # of a layer that is put out twice
 
 
 def _ends(outputs: Any) -> list[Any]:

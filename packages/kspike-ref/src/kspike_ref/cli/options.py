@@ -38,6 +38,6 @@ BatchSize = Annotated[
     int | None, typer.Option("--batch-size", "-b", min=1, help="Examples to run at once.")
 ]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="How many threads; all cores without.")
+    int | None, typer.Option("--threads", min=1, help="How many threads (default: all cores).")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -46,14 +46,11 @@ def run(
     """Run a model on data."""
     check_writable(output, files.ARRAYS)
     model = inputs.open_model(model_file, threads, dt)
+    if output is not None:
+        files.check_format(output, inputs.output_ranks(model))
     data = inputs.read_inputs(model, x, timesteps, divide_by)
     wanted = None if labels is None else files.one_array(labels)
-    progress = sys.stderr.isatty() and find_spec("tqdm") is not None
-    if scheduler is None:
-        raw = model.predict(data, batch_size=batch_size, timesteps=timesteps, progress=progress)
-    else:
-        with waiting(f"running on {scheduler}"):
-            raw = predict_on(scheduler, model, data, batch_size, timesteps)
+    raw = _predicted(model, data, batch_size, timesteps, scheduler)
     outputs = inputs.outputs_by_name(model, raw)
     _warn_of_nan(outputs)
     if output is not None:
@@ -70,6 +67,17 @@ def run(
         "accuracy": accuracy,
     }
     _show_run(result, outputs, as_json)
+
+
+def _predicted(
+    model: Model, data: Any, batch_size: int | None, timesteps: int | None, scheduler: str | None
+) -> Any:
+    """Return the outputs of a model, run here or on a cluster."""
+    if scheduler is None:
+        progress = sys.stderr.isatty() and find_spec("tqdm") is not None
+        return model.predict(data, batch_size=batch_size, timesteps=timesteps, progress=progress)
+    with waiting(f"running on {scheduler}"):
+        return predict_on(scheduler, model, data, batch_size, timesteps)
 
 
 def _show_run(result: dict[str, Any], outputs: dict[str, Any], as_json: bool) -> None:
@@ -115,7 +123,7 @@ def activity(
         typer.Option("--output", "-o", help="Write the layers' outputs to this .npz file."),
     ] = None,
     layers: Annotated[
-        list[str] | None, typer.Option("--layer", "-l", help="A layer; all without. Repeatable.")
+        list[str] | None, typer.Option("--layer", "-l", help="A layer (default: all). Repeatable.")
     ] = None,
     timesteps: options.Timesteps = None,
     divide_by: options.DivideBy = None,
