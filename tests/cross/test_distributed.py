@@ -159,6 +159,18 @@ def test_examples_differ(model):
     assert len({y.tobytes() for y in model.predict(data(50))}) == 50
 
 
+def test_a_seed_is_shown_and_in_the_configurations():
+    model = unseeded()
+    (place,) = (i for i, layer in enumerate(model.layers) if layer.key == SPIKING)
+    for layer in (model.layers[place], model.layers[place].cell):
+        layer.config["seed"] = None
+    cell = seeded(model, 3).layers[place].cell
+    assert isinstance(cell.seed, int)
+    assert f"seed {cell.seed}" in repr(seeded(model, 3).layers[place])
+    assert seeded(model, 3).layers[place].config["seed"] == cell.config["seed"] == cell.seed
+    assert "seed" not in repr(model.layers[place])
+
+
 def test_layers_with_a_seed_keep_it(model):
     assert seeded(model) is model
 
@@ -272,9 +284,34 @@ def test_files_on_a_cluster(model, cluster, tmp_path):
     assert np.load(y).tobytes() == model.predict(data(50)).tobytes()
 
 
+def test_threads_do_not_go_with_a_scheduler(tmp_path):
+    pytest.importorskip("typer")
+    np.save(tmp_path / "x.npy", data(3))
+    done = command(tmp_path / "x.npy", "--scheduler", "tcp://127.0.0.1:1", "--threads", 2)
+    assert done.returncode == 1
+    assert "--threads does not go with --scheduler" in done.stderr
+
+
 def test_no_scheduler(tmp_path):
     pytest.importorskip("typer")
     np.save(tmp_path / "x.npy", data(3))
     done = command(tmp_path / "x.npy", "--scheduler", "tcp://127.0.0.1:1")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("kspike: tcp://127.0.0.1:1: no scheduler")
+
+
+def test_energy_sends_no_weights_with_a_block(model, monkeypatch):
+    energy = pytest.importorskip("kspike_energy")
+    cloudpickle = pytest.importorskip("cloudpickle")
+    module, sent = sys.modules["kspike_energy.measuring.measure"], []
+    in_blocks = module.in_blocks
+
+    def watched(measure, merge, *rest):
+        sent.append(cloudpickle.dumps((measure, merge)))
+        return in_blocks(measure, merge, *rest)
+
+    monkeypatch.setattr(module, "in_blocks", watched)
+    energy.ModelEnergy(model, example_data=da.from_array(data(6), chunks=3))
+    (found,) = sent
+    layers = [type(layer).__name__.encode() for layer in model.layers]
+    assert not [name for name in layers if name in found]

@@ -1,6 +1,7 @@
 """Sweeps over models of kspike_ref: the numbers of Keras."""
 
 import functools
+import warnings
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 import kspike_ref
 import kspike_tf
+from kspike_tf.sweeping import variants
 
 layers = keras.layers
 X = np.random.default_rng(0).uniform(0, 1, (70, 6, 6, 2)).astype("float32")
@@ -64,6 +66,21 @@ def test_loaded_models(converted, tmp_path):
         kspike_tf.sweep(model, X, y, timesteps=3, dt=0.002)
 
 
+def test_wiring_is_part_of_a_fingerprint(tmp_path):
+    """Two models of the same layers, of which one subtracts the other way round."""
+
+    def fingerprint(order):
+        inputs = keras.Input((None, 2), name="inputs")
+        ends = [layers.Rescaling(factor, name=f"times_{factor}")(inputs) for factor in (1, 2)]
+        difference = layers.Subtract(name="difference")(ends[::order])
+        spikes = kspike_tf.SpikingActivation("relu", seed=0, name="spikes")(difference)
+        keras.Model(inputs, spikes, name="model").save(tmp_path / "model.keras")
+        return variants.fingerprint(kspike_ref.load_model(tmp_path / "model.keras"))
+
+    assert fingerprint(1) == fingerprint(1)
+    assert fingerprint(1) != fingerprint(-1)
+
+
 def test_models_that_mix_time_steps(tmp_path):
     inputs = keras.Input((None, 6))
     x = layers.Dense(4, kernel_initializer="ones")(inputs)
@@ -79,16 +96,48 @@ def test_models_that_mix_time_steps(tmp_path):
         seen.append(outputs)
         return 0.0
 
-    with pytest.warns(UserWarning, match="spikes have no seed"):
-        kspike_tf.sweep(model, rising, np.zeros(70), timesteps=[3, 9], metric=kept)
+    kspike_tf.sweep(model, rising, np.zeros(70), timesteps=[3, 9], metric=kept)
     expected = [model.predict(rising[:, :steps]) for steps in (3, 9)]
     assert np.abs(expected[0] - expected[1]).max() > 0.1
     for found, wanted in zip(seen, expected, strict=True):
         np.testing.assert_array_equal(found, wanted)
 
 
-def test_several_outputs_and_models_at_every_step(tmp_path):
-    """Time folded into the batch, a shared filter, two outputs in a dictionary, and one pass."""
+def total(y, outputs):
+    return float(outputs.sum())
+
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+@pytest.mark.parametrize("kind", ["layer", "cell"])
+def test_score_and_spikes_without_a_seed_are_of_the_same_run(tmp_path, kind, is_loaded):
+    """The model puts out its spikes: their sum is the score."""
+    inputs = keras.Input((None, 3))
+    spiking = kspike_tf.SpikingActivation("relu", dt=0.01, name="spikes")
+    x = spiking(inputs)
+    if kind == "cell":  # whose spikes, all zero, are not counted
+        silent = kspike_tf.SpikingActivationCell(3, activation="relu", dt=0.01)
+        below = layers.Rescaling(0.0)(inputs)
+        x = layers.Add()([x, layers.RNN(silent, return_sequences=True, name="others")(below)])
+    keras.Model(inputs, x).save(tmp_path / "model.keras")
+    load = functools.partial(kspike_ref.load_model, tmp_path / "model.keras")
+    model = load() if is_loaded else load
+    data = np.random.default_rng(0).uniform(0, 60, (8, 3)).astype("float32")
+    options = {"timesteps": [1, 3], "metric": total, "workers": 1}
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        first = kspike_tf.sweep(model, data, np.zeros(8), **options)
+    about = [str(each.message) for each in told if "SpikingActivation layers" in str(each.message)]
+    assert [each.partition(" ")[0] for each in about] == (["others"] if kind == "cell" else [])
+    for point in first:
+        assert point.score * 0.01 / 8 == pytest.approx(point.spikes)
+    assert kspike_tf.sweep(model, data, np.zeros(8), **options) == first
+    if is_loaded:
+        cells = [layer.cell for layer in model.layers if hasattr(layer, "cell")]
+        assert {cell.seed for cell in cells} == {None}
+
+
+def test_several_outputs_and_models_at_every_step(tmp_path, monkeypatch):
+    """Time folded into the batch, a shared filter, two outputs in a dictionary, and few runs."""
     inputs = keras.Input((None, 4))
     inner_in = keras.Input((4,))
     inner = keras.Model(inner_in, layers.Dense(6)(layers.Dense(5, "relu")(inner_in)))
@@ -114,7 +163,8 @@ def test_several_outputs_and_models_at_every_step(tmp_path):
         for key, values in expected.items():
             np.testing.assert_array_equal(found[key], values)
     passes = []
-    predict = loaded.predict
-    loaded.predict = lambda x: passes.append(len(x)) or predict(x)
+    for name in ("predict", "activity"):
+        run = getattr(loaded, name)
+        monkeypatch.setattr(loaded, name, lambda x, run=run: passes.append(len(x)) or run(x))
     kspike_tf.sweep(loaded, data, np.zeros(12), timesteps=[4, 20], metric=both)
-    assert passes == [0]  # none but for the structure of the outputs
+    assert sorted(passes) == [0, 12, 12]  # the structure of outputs, signals, and outputs

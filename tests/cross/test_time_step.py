@@ -49,6 +49,13 @@ def test_bad_time_steps(tmp_path):
         kspike_ref.load_model(tmp_path / "plain.keras", dt=0.01)
     with pytest.raises(ValueError, match="rate_scale"):
         kspike_ref.load_model(tmp_path / "model.keras", rate_scale=-2.0)
+    with pytest.raises(ValueError, match="rate_scale must be finite"):
+        kspike_ref.load_model(tmp_path / "model.keras", rate_scale=float("inf"))
+    filters = keras.Sequential([keras.Input((None, 3)), kspike_tf.Lowpass(0.1)])
+    filters.save(tmp_path / "filters.keras")
+    for name in ("plain", "filters"):
+        with pytest.raises(ValueError, match="rate_scale must be left out: no layer has neurons"):
+            kspike_ref.load_model(tmp_path / f"{name}.keras", rate_scale=2.0)
 
 
 @pytest.mark.parametrize("dt", [None, 0.004])

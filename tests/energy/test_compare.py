@@ -1,8 +1,12 @@
 """Devices side by side."""
 
+from dataclasses import replace
+
 import pytest
 
 from kspike_energy import Layer, ModelEnergy, Network
+from kspike_energy.presentation.comparison_data import DeviceEnergy, winners
+from kspike_energy.registry import DEVICES
 
 
 @pytest.fixture
@@ -103,6 +107,32 @@ def test_winner_by_one_model(energy):
     assert winner(energy, ["gpu", "spinnaker"]).side == "ordinary"
     assert winner(energy, ["gpu", "spinnaker2"]).side is None  # 453 nJ, and 239 nJ to 1.12 µJ
     assert energy.compare(["cpu", "gpu"]).winners == ()
+
+
+def device(name, *readings, spiking=False):
+    low, high = min(readings), max(readings)
+    return DeviceEnergy(name, readings[0], low, high, 1.0, spiking, True, "memory", readings)
+
+
+def test_winner_by_memory_needs_less_in_both_readings():
+    def side(spiking, ordinary):
+        (found,) = winners([device("s", *spiking, spiking=True), device("o", *ordinary)])
+        return found.side
+
+    assert side((5, 10), (6, 12)) == "spiking"  # the ranges overlap
+    assert side((6, 12), (5, 10)) == "ordinary"
+    assert side((5, 10), (12, 6)) is None  # less by one reading only
+
+
+def test_readings_of_different_memories_are_not_compared():
+    known = DEVICES._devices["45nm-int32-sram"]
+    other = replace(known, name="mine", memory=replace(known.memory, queue=10))
+    DEVICES._devices["mine"] = other
+    energy = ModelEnergy(Network([Layer("x", 1000, 10, rate=100.0)]))
+    names = ["45nm-int32-sram", "45nm-int32-sram-spiking"]
+    assert all(len(one.readings) == 2 for one in energy.compare(names).devices)
+    assert all(one.readings == () for one in energy.compare([*names[1:], "mine"]).devices)
+    assert "readings" not in energy.compare(names).to_records()[0]
 
 
 def test_models_side_by_side():

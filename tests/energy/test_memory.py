@@ -129,10 +129,36 @@ def test_sizes_of_keras_layers():
     x = keras.layers.MaxPooling2D(name="pool")(x)
     model = keras.Model(inp, keras.layers.Dense(5, name="dense")(x))
     sizes = {layer.name: layer.storage for layer in ModelEnergy(model).network.layers}
-    deep = Storage(256, 6 * 6 * 8, 80, biased=True, windows=True, kernel=8 * 9)
+    deep = Storage(256, 6 * 6 * 8, 80, biased=True, windows=True, kernel=2 * 9)
     assert sizes["deep"] == deep
     assert sizes["pool"] == Storage(288, 72, 0)
     assert sizes["dense"] == Storage(72, 45, 45, biased=True)
+
+
+def test_sizes_of_groups_and_of_a_bias_along_some_axes():
+    inp = keras.Input((8, 8, 4))
+    x = keras.layers.Conv2D(6, 3, groups=2, name="groups")(inp)
+    einsum = keras.layers.EinsumDense("bhwc,cd->bhwd", (None, None, 5), bias_axes="d", name="e")
+    model = keras.Model(inp, einsum(x))
+    sizes = {layer.name: layer.storage for layer in ModelEnergy(model).network.layers}
+    assert sizes["groups"].kernel == 3 * 9  # each input channel has the filters of its group
+    assert sizes["e"] == Storage(6 * 6 * 6, 6 * 6 * 5, 6 * 5 + 5, biased=True)
+
+
+def test_depthwise_convolution_of_an_ordinary_network():
+    inp = keras.Input((6, 6, 2))
+    x = keras.layers.DepthwiseConv2D(3, depth_multiplier=2, name="deep")(inp)
+    inputs, outputs, weights = 72, 4 * 4 * 4, 2 * 2 * 9
+    connections = outputs * 9
+    expected = (
+        connections * (access(inputs) + access(weights + 4))
+        + outputs * (access(weights + 4) + access(outputs))
+        + connections * MAC
+        + outputs * ADD
+        + (inputs + outputs + 2 * 9) * ADD
+    )
+    energy = ModelEnergy(keras.Model(inp, x)).layer_energy("deep", ORDINARY)
+    assert energy == (pytest.approx(expected * PJ), 0)
 
 
 def test_range_spans_both_readings(dense):
@@ -174,6 +200,15 @@ def test_reports_say_what_it_is(dense):
     pool = ModelEnergy(keras.Model(inp, keras.layers.MaxPooling2D(name="pool")(inp)))
     flat = " ".join(pool.summary_string(("name", f"energy {ORDINARY}")).split())
     assert "its formulas are applied to the counts of these too: pool." in flat
+    x = keras.layers.Conv2D(4, 3, name="conv")(inp)
+    x = keras.layers.DepthwiseConv2D(3, name="deep")(x)
+    x = keras.layers.LayerNormalization(name="norm")(x)
+    x = keras.layers.Dense(3, name="dense")(x)
+    x = keras.layers.Conv2DTranspose(2, 3, name="transpose")(x)
+    flat = " ".join(
+        ModelEnergy(keras.Model(inp, x)).summary_string(("name", f"energy {ORDINARY}")).split()
+    )
+    assert "the counts of these too: norm, transpose." in flat
 
 
 def test_memories_beyond_the_published_ones_are_named():

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from kspike_energy import Layer, ModelEnergy, Network
+from kspike_energy.presentation.bibliography import bibtex_entries
 from kspike_energy.presentation.units import si
 
 
@@ -57,6 +58,17 @@ def test_latex(energy):
     assert text.count(r"\begin{") == text.count(r"\end{") == 2
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {5}
+
+
+def test_bibtex_of_sources_that_start_alike_or_hold_special_characters():
+    text = bibtex_entries(
+        ["The same beginning of a source, 1", "The same beginning of a source, 2", "100% of {x & y"]
+    )
+    keys = re.findall(r"@misc\{(.*),", text)
+    assert keys == ["thesamebeginningofas", "thesamebeginningofas-2", "100ofxy"]
+    assert r"note = {100\% of \textbraceleft{}x \& y}" in text
+    assert text.count("{") == text.count("}")
+    assert bibtex_entries(["mine", "mine"]) == bibtex_entries(["mine"])
 
 
 def test_bibtex(energy):

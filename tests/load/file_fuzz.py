@@ -215,12 +215,20 @@ def second_opinion(folder):
         place.unlink()
 
 
+class OtherValuesError(AssertionError):
+    """h5py reads other values from a mutant."""
+
+    def __init__(self, name, path):
+        super().__init__(f"{name}: {path} has other values in h5py")
+        self.name = name
+
+
 def compared(accepted):
     """Return how many arrays h5py reads alike; it may end its process, which is then repeated.
 
     Raises
     ------
-    AssertionError
+    OtherValuesError
         If it reads other values.
     """
     counts = collections.Counter()
@@ -234,9 +242,9 @@ def compared(accepted):
                 done = subprocess.run(
                     command, capture_output=True, text=True, check=False, timeout=300
                 )
-                lines = done.stdout.splitlines()
+                lines, errors = done.stdout.splitlines(), done.stderr
             except subprocess.TimeoutExpired as error:
-                lines = (error.stdout or b"").decode().splitlines()
+                lines, errors = (error.stdout or b"").decode().splitlines(), f"{error}"
             begun = None
             for name, found in map(json.loads, lines):
                 begun = name if found is None else None
@@ -244,12 +252,12 @@ def compared(accepted):
                     ours = accepted[name.removesuffix(".h5")][1]
                     counts["alike" if ours.get(path) == theirs else "not read by h5py"] += 1
                     if path in ours and ours[path] != theirs:
-                        raise AssertionError(f"{name}: {path} has other values in h5py")
+                        raise OtherValuesError(name.removesuffix(".h5"), path)
             if begun is not None:  # it crashed, or did not end
                 counts["crashes of h5py"] += 1
                 Path(folder, begun).unlink()
             elif not lines:
-                raise RuntimeError(f"h5py did not start: {done.stderr}")
+                raise RuntimeError(f"h5py did not start: {errors}")
     return counts
 
 
@@ -286,6 +294,11 @@ def fuzz(mutants, seed=0, keep=None, report=lambda counts: None):
                 if len(accepted) >= 500 or i == mutants - 1:
                     counts += compared(accepted)
                     accepted.clear()
+            except OtherValuesError as error:
+                if keep is not None:  # one of many, and seldom the last
+                    Path(keep, f"{error.name}.h5").write_bytes(accepted[error.name][0])
+                print(f"mutant {error.name}, seed {seed}", file=sys.stderr)
+                raise
             except BaseException:
                 if keep is not None:
                     Path(keep, f"{i:09}-{source.name}").write_bytes(data)

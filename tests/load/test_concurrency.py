@@ -119,12 +119,15 @@ def test_signal_handlers_that_run_models(model):
 
     def handler(number, frame):
         answers.append(model.predict(inner).tobytes())
+        # A timer that repeats would interrupt the handler itself on a slow machine, without end.
+        signal.setitimer(signal.ITIMER_REAL, 0.002)
 
     before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+    signal.setitimer(signal.ITIMER_REAL, 0.002)
     try:
         found = {model.predict(x).tobytes() for _ in range(200)}
     finally:
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)  # a handler that runs now arms it again
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert found == {wanted}

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -126,19 +127,25 @@ def as_nobody(function):
     return found
 
 
+@pytest.fixture
+def open_folder():
+    """A folder that all users may enter, as those of `tmp_path` are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_files_without_permission(tmp_path):
-    for folder in (tmp_path, *tmp_path.parents):
-        if not folder.stat().st_mode & 1 and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o111)
-            break
-    secret = tmp_path / "secret.keras"
-    shutil.copy(MODEL, secret)
-    secret.chmod(0)
+def test_files_without_permission(open_folder):
+    readable, secret = open_folder / "model.keras", open_folder / "secret.keras"
+    for path, mode in ((readable, 0o644), (secret, 0)):
+        shutil.copy(MODEL, path)
+        path.chmod(mode)
+    assert as_nobody(lambda: kspike_ref.load_model(readable)) == ""
     told = as_nobody(lambda: kspike_ref.load_model(secret))
     assert told.startswith("ArchiveError: "), told
     assert "ermission denied" in told
-    folder = tmp_path / "closed"
+    folder = open_folder / "closed"
     folder.mkdir(mode=0)
     told = as_nobody(lambda: kspike_ref.load_model(folder / "model.keras"))
     assert told.startswith(("ArchiveError: ", "FileNotFoundError: ")), told
@@ -300,13 +307,18 @@ def test_a_cache_that_is_damaged_again_and_again(tmp_path):
     assert counts == (0, 1)
     stop, rng = threading.Event(), np.random.default_rng(0)
 
+    def damage_once():
+        for path in tmp_path.rglob("*.nbk"):
+            size = path.stat().st_size
+            with path.open("r+b") as file:
+                file.seek(int(rng.integers(size)))
+                file.write(rng.bytes(16))
+
     def damage():
         while not stop.is_set():
-            for path in tmp_path.rglob("*.nbk"):
-                size = path.stat().st_size
-                with path.open("r+b") as file:
-                    file.seek(int(rng.integers(size)))
-                    file.write(rng.bytes(16))
+            damage_once()
+
+    damage_once()  # before the first process, however late the thread starts
 
     thread = threading.Thread(target=damage)
     thread.start()
@@ -316,6 +328,7 @@ def test_a_cache_that_is_damaged_again_and_again(tmp_path):
         stop.set()
         thread.join()
     assert [(status, out.split()[0]) for status, out, _ in found] == [(0, answer)] * 3, found
+    assert found[0][1].split()[1:] == ["0", "1"]  # what was there was of no use
     filtered(tmp_path)  # compiles if what is there is damaged
     assert filtered(tmp_path) == (answer, (1, 0))
 

@@ -16,11 +16,23 @@ def test_mutants_end_in_an_error_or_a_model(tmp_path):
     assert counts["alike"] > 200
 
 
-def test_other_values_in_h5py_are_noticed(monkeypatch):
+def test_other_values_in_h5py_are_noticed(monkeypatch, tmp_path):
     read = file_fuzz.hdf5.File.read
     monkeypatch.setattr(file_fuzz.hdf5.File, "read", lambda self, d: read(self, d) + 1)
     with pytest.raises(AssertionError, match="has other values in h5py"):
-        file_fuzz.fuzz(200)
+        file_fuzz.fuzz(200, keep=tmp_path)
+    (kept,) = tmp_path.iterdir()
+    assert int(kept.stem) < 199  # the first that differs, not the last
+    assert file_fuzz.arrays(kept.read_bytes())
+
+
+def test_a_second_opinion_without_a_word_in_time(monkeypatch):
+    def run(command, **options):
+        raise file_fuzz.subprocess.TimeoutExpired(command, 300)
+
+    monkeypatch.setattr(file_fuzz.subprocess, "run", run)
+    with pytest.raises(RuntimeError, match=r"h5py did not start: .*timed out"):
+        file_fuzz.compared({"0": (b"", {})})
 
 
 def test_other_errors_are_noticed(monkeypatch):

@@ -1,5 +1,6 @@
 """Long streams: the bits of one run, and memory and time that do not grow."""
 
+import numpy as np
 import pytest
 import soak
 
@@ -14,11 +15,24 @@ import soak
 def test_streams_have_the_bits_of_one_run(neuron_steps):
     found = soak.soak(neuron_steps)
     assert sum(one.neuron_steps for one in found) > 0.99 * neuron_steps  # whole steps
-    for one in found:
-        assert one.grew < 48, str(one)  # MiB; blocks of inputs and their outputs come and go
-        if neuron_steps > 1e7:
-            # A step that grows with the number of those before it would take 100 times as long.
-            assert one.late < 10 * one.early, str(one)
+
+
+def test_memory_that_grows_is_noticed():
+    held = []
+
+    def leaky(x, state):
+        held.append(np.ones(2**20))  # 8 MiB
+        return soak.lowpass(x, state)
+
+    with pytest.raises(AssertionError, match="grew"):
+        soak.stream("leaky", leaky, (4, 8), 10_000)
+
+
+def test_time_that_grows_is_noticed():
+    slow = soak.Stream("slow", 10**6, 1e-9, 4e-9, 0.0)
+    slow.check(timed=False)  # too short a stream to tell
+    with pytest.raises(AssertionError, match="grew"):
+        slow.check(timed=True)
 
 
 def test_a_lost_state_is_noticed():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
-from threading import Barrier, Thread
+import signal
+from threading import Barrier, Event, Thread
 
 import numpy as np
 import pytest
@@ -127,6 +129,127 @@ def test_plans_of_many_threads_keep_to_the_bound(made, monkeypatch):
     assert 0 < kept.nbytes <= plans.MAX_BYTES
 
 
+def test_a_plan_that_waits_again_keeps_to_the_bound(monkeypatch):
+    model, other = unsaved(PLAIN), _input(7)
+    model.predict(_input(8))
+    kept, ends = model._engine._plans, model._engine.outputs
+    monkeypatch.setattr(plans, "MAX_BYTES", 4 * kept.nbytes)
+    repeat, kind = plans.Plan.repeat, kept.kind([other], ends, False)
+
+    def meanwhile(plan, *arguments):
+        meet, put = Barrier(5), lambda _: meet.wait(60)
+        threads = [Thread(target=kept.run, args=(kind, [other], put)) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return repeat(plan, *arguments)
+
+    monkeypatch.setattr(plans.Plan, "repeat", meanwhile)
+    model.predict(_input(8))
+    assert 0 < kept.nbytes <= plans.MAX_BYTES
+
+
+def test_a_kind_that_was_dropped_is_not_remembered():
+    model = unsaved(PLAIN)
+    model.predict(_input(1))
+    kept, ends, x = model._engine._plans, model._engine.outputs, [_input(1)]
+    kind = kept.kind(x, ends, False)
+    kept.remember("held", kind)
+    for count in range(2, plans.MAX_KINDS + 2):
+        kept.kind([_input(count)], ends, False)
+    assert "held" not in kept._forms
+    kept.run(kind, x, lambda _: None)
+    assert kind  # a plan waits, of which nbytes knows nothing
+    kept.remember("dropped", kind)
+    assert "dropped" not in kept._forms
+
+
+def test_a_kind_without_plans_is_not_remembered():
+    """As when another thread took the last one, at any moment."""
+
+    class Taken(plans.Kind):
+        def __bool__(self):
+            return True
+
+    model = unsaved(PLAIN)
+    kept = model._engine._plans
+    kind = Taken([_input(1)], model._engine.outputs, True)
+    kept.remember("step", kind)
+    assert kept._forms == {}
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signals of POSIX")
+@pytest.mark.parametrize("count", [3, plans.MAX_KINDS + 3])
+def test_a_signal_handler_may_predict_at_any_moment(count):
+    model, again = unsaved(PLAIN), unsaved(PLAIN)
+    for one in range(1, count):
+        model.predict(_input(one))
+    expected, found = again.predict(_input(99)), []
+
+    def handler(*_):
+        found.append(model.predict(_input(99)))
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        kept = model._engine._plans
+        with kept._lock:  # as in the middle of `kind`
+            signal.raise_signal(signal.SIGUSR1)
+        kept._kinds = Interrupted(kept._kinds)
+        model.predict(_input(50))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(found) == 2
+    for y in found:
+        np.testing.assert_array_equal(y, expected)
+
+
+class Interrupted(dict):
+    """Kinds that a signal comes to when one is stored."""
+
+    def __setitem__(self, key, value):
+        super().__setitem__(key, value)
+        if "has_come" not in vars(self):
+            self.has_come = True
+            signal.raise_signal(signal.SIGUSR1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_does_not_wait_for_a_thread_that_it_lacks():
+    model = unsaved(PLAIN)
+    model.predict(_input(1))
+    holds, ends = Event(), Event()
+
+    def hold():
+        with model._engine._plans._lock:
+            holds.set()
+            ends.wait(60)
+
+    thread = Thread(target=hold)
+    thread.start()
+    holds.wait(60)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # ends the process
+        model.predict(_input(2))
+        os._exit(0)
+    ends.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("units", [5, 900], ids=["copied", "read in place"])
+def test_one_input_at_all_steps_and_others_of_its_shape(units):
+    config = sequential(input_layer(None, units), dense("a", 40), _filter(), dense("b", 3))
+    model, plain = unsaved(config), np.random.default_rng(0).normal(size=(2, 7, units))
+    plain = plain.astype(np.float32)
+    still = np.broadcast_to(plain[:, :1], plain.shape)
+    expected = {id(x): unsaved(config).predict(x.copy()) for x in (plain, still)}
+    for x in (still, plain, still, still, plain, plain):
+        np.testing.assert_allclose(model.predict(x), expected[id(x)], rtol=0, atol=1e-5)
+
+
 def test_states_count_as_memory_of_a_plan():
     model = unsaved(PLAIN)
     model.predict(_input(1))
@@ -197,3 +320,32 @@ def test_a_loop_that_was_resolved_once_gives_the_same(dtype):
 
 def test_a_function_that_is_no_loop_stays_as_it_is():
     assert compiled(np.maximum, np.ones(3), 0) is np.maximum
+
+
+@pytest.mark.parametrize(
+    ("name", "replaced"),
+    [
+        ("get_overload", lambda *_: None),
+        ("get_overload", lambda _self: None),
+        ("get_overload", None),  # with the compile of another version
+        ("compile", lambda *_: None),
+        ("compile", lambda _self: None),
+    ],
+)
+def test_without_numbas_interfaces_loops_are_called_by_the_dispatcher(name, replaced):
+    class Other:
+        """A dispatcher of another version of Numba."""
+
+        def get_overload(self, _types):
+            raise KeyError
+
+        def compile(self, _types):
+            return None
+
+        def __call__(self, x):
+            return x
+
+    if replaced is not None:
+        setattr(Other, name, replaced)
+    loop = Other()
+    assert compiled(loop, np.ones(3)) is loop

@@ -1,5 +1,7 @@
 """Recordings of Keras models: what predict gives, and states from single steps of the cells."""
 
+import tracemalloc
+
 import keras
 import numpy as np
 import pytest
@@ -47,6 +49,23 @@ def test_arrays_are_those_of_predict(x, sequences):
     np.testing.assert_array_equal(recording.voltages["spikes"], stepped)
     assert recording.voltages["spikes"].dtype == np.float64
     assert recording.dt == pytest.approx(dict.fromkeys(["spikes", "filtered", "smooth"], DT))
+
+
+def test_memory_without_voltages():
+    """Voltages that are not asked for are not kept until the end."""
+    names = [f"spikes_{i}" for i in range(4)]
+    model = model_of(*(kspike_tf.SpikingActivation("relu", dt=DT, seed=0, name=n) for n in names))
+    shown = np.ones((20, 200, 4), np.float32)
+    peaks = {}
+    for voltages in (False, True):
+        kspike_tf.record(model, shown, voltages=voltages)  # traces functions
+        tracemalloc.start()
+        recording = kspike_tf.record(model, shown, voltages=voltages)
+        peaks[voltages] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert list(recording.spikes) == names
+        assert list(recording.voltages) == (names if voltages else [])
+    assert peaks[True] - peaks[False] > 3 * shown.size * 8
 
 
 def test_layers_without_a_seed_are_drawn_once(x):

@@ -1,6 +1,9 @@
 """Sweeps give the numbers that single runs give, in one pass, however they run."""
 
+import functools
 import json
+import types
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import kspike_tf
+from kspike_tf.sweeping import activity
 
 layers = keras.layers
 RNG = np.random.default_rng(0)
@@ -90,6 +94,17 @@ def highest(y, outputs):
     return outputs.max()
 
 
+def lowest(y, outputs):
+    return outputs.min()
+
+
+def closure(factor):
+    def scaled(y, outputs):
+        return factor * outputs.max()
+
+    return scaled
+
+
 def test_time_step_and_scale():
     model = model_of()
     found = kspike_tf.sweep(model, X, Y, timesteps=40, dt=[0.001, 0.002], scale=[1, 2])
@@ -148,6 +163,85 @@ def test_finished_points_are_not_computed_again(tmp_path, monkeypatch):
     assert all(json.loads(line) for line in path.read_text().splitlines() if line != lines[3][:40])
 
 
+def test_points_belong_to_a_metric_and_a_version(tmp_path, monkeypatch):
+    model, path = model_of(), tmp_path / "points.jsonl"
+
+    def score(metric):
+        options = {"timesteps": 5, "devices": (), "resume": path}
+        return kspike_tf.sweep(model, X, Y, metric=metric, **options).points[0].score
+
+    first = score(highest)
+    other = types.FunctionType(lowest.__code__, globals(), "highest")  # as if edited
+    other.__qualname__ = "highest"
+    monkeypatch.setitem(globals(), "highest", other)
+    assert score(other) < first
+    assert len(path.read_text().splitlines()) == 2
+    assert score(other) < first
+    assert len(path.read_text().splitlines()) == 2
+    upgraded = [SimpleNamespace(name="kspike-tf", version="9.9.9")]
+    monkeypatch.setattr("importlib.metadata.distributions", lambda: upgraded)
+    score(other)
+    assert len(path.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("text", ["steps,accuracy\n5,0.9\n", "a note", '{"key": "a"}\n', "[1]\n"])
+def test_other_files_are_no_journals(tmp_path, text):
+    path = tmp_path / "results.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="resume must be a file of finished points"):
+        kspike_tf.sweep(model_of(), X, Y, timesteps=5, resume=path)
+    assert path.read_text() == text
+    with pytest.raises(FileNotFoundError):
+        kspike_tf.sweep(model_of(), X, Y, timesteps=5, resume=tmp_path / "none" / "x")
+
+
+def test_points_of_another_version_are_computed_again(tmp_path):
+    path = tmp_path / "points.jsonl"
+    options = {"timesteps": 5, "devices": (), "resume": path}
+    first = kspike_tf.sweep(model_of(), X, Y, **options)
+    entry = json.loads(path.read_text())
+    entry["point"]["latency"] = entry["point"].pop("rate")
+    path.write_text(json.dumps(entry) + "\n")
+    assert kspike_tf.sweep(model_of(), X, Y, **options) == first
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_conversions_and_other_objects():
+    plain = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(5, "relu"), layers.Dense(3, "softmax")]
+    )
+    conversion = kspike_tf.convert(plain, calibration_data=X)
+    found = kspike_tf.sweep(conversion, X, Y, timesteps=5, devices="cpu")
+    assert found == kspike_tf.sweep(conversion.model, X, Y, timesteps=5, devices="cpu")
+    assert repr(found) == "<Sweep of 1 points: accuracy, cpu>"
+    with pytest.raises(TypeError, match=r"model must be a Keras model, a Conversion, .*'a\.keras'"):
+        kspike_tf.sweep("a.keras", X, Y, timesteps=5)
+
+
+def test_neurons_of_ones_own_are_told_of():
+    cell = kspike_tf.SpikingActivationCell(6, activation="relu", dt=0.001, seed=0)
+    inputs = keras.Input((None, 6))
+    x = layers.RNN(cell, return_sequences=True, name="others")(inputs)
+    x = kspike_tf.SpikingActivation("relu", seed=0, name="counted")(x)
+    model = keras.Model(inputs, layers.GlobalAveragePooling1D()(kspike_tf.Lowpass(0.01)(x)))
+    with pytest.warns(UserWarning, match="others have neurons other than") as told:
+        found = kspike_tf.sweep(model, X, Y, timesteps=5, scale=[1, 2], devices=())
+    assert sum("others" in str(each.message) for each in told) == 1
+    assert set(found.points[0].rates) == {"counted"}
+
+
+def test_workers_fit_the_memory(monkeypatch):
+    pages = {"SC_PHYS_PAGES": 2**20, "SC_PAGE_SIZE": 4096}  # 4 GiB
+    monkeypatch.setattr(activity.os, "sched_getaffinity", lambda _: range(64), raising=False)
+    monkeypatch.setattr(activity.os, "sysconf_names", pages, raising=False)
+    monkeypatch.setattr(activity.os, "sysconf", pages.get, raising=False)
+    assert activity.usable_workers() == 4
+    pages["SC_PHYS_PAGES"] = 2**30
+    assert activity.usable_workers() == 64
+    pages.clear()
+    assert activity.usable_workers() == 8
+
+
 def test_presentation(capsys):
     found = kspike_tf.sweep(
         model_of(), X, Y, timesteps=[2, 40], scale=[1, 3], devices=["loihi", "cpu"], progress=True
@@ -158,6 +252,7 @@ def test_presentation(capsys):
     assert {"accuracy", "spikes", "latency_s", "energy_loihi_j", "rate_first_hz"} <= set(frame)
     assert str(found).count("\n") == 4
     assert "<td>3</td>" in found._repr_html_()
+    assert "accuracy at 4 operating points" in found._repr_html_()
     axes = Figure().add_subplot()
     assert found.plot("loihi", axes) is axes
     assert axes.get_xlabel().startswith("energy per example on loihi (J)")
@@ -193,6 +288,8 @@ def test_pareto_front():
         ({"x": X[:3]}, "as many in each array"),
         ({"x": X[:, :, None, None]}, "x must have the shapes of the model's inputs"),
         ({"metric": lambda y, outputs: 0.0, "resume": "points.jsonl"}, "define it with def"),
+        ({"metric": functools.partial(highest, y=0), "resume": "points.jsonl"}, "with def"),
+        ({"metric": closure(1), "resume": "points.jsonl"}, "outside of functions"),
     ],
 )
 def test_wrong_arguments(options, message):

@@ -80,6 +80,8 @@ def compare_devices(
     if not devices:
         raise ValueError("devices must name at least one device. Received: devices=[]")
     base_energy = estimate.total(baseline)
+    # Other energies of a memory are read in other ways: readings of one memory only are compared.
+    one_memory = len({device.memory for device in devices if device.memory is not None}) == 1
     spiking = any(device.needs_rates for device in (*devices, baseline))
     steps = estimate.steps if spiking else estimate.timesteps or 1
     rival = quantised_rival(steps, weight_bits)
@@ -88,7 +90,16 @@ def compare_devices(
         baseline.name,
         steps,
         estimate.dt,
-        tuple(_device_energy(estimate, device, baseline, base_energy) for device in devices),
+        tuple(
+            _device_energy(
+                estimate,
+                device,
+                baseline,
+                base_energy,
+                estimate.readings(device) if one_memory else (),
+            )
+            for device in devices
+        ),
         tuple(
             _break_even(estimate, layer, device, baseline, rival)
             for device in devices
@@ -103,7 +114,11 @@ def compare_devices(
 
 
 def _device_energy(
-    estimate: Estimate, device: Device, baseline: Device, base_energy: float
+    estimate: Estimate,
+    device: Device,
+    baseline: Device,
+    base_energy: float,
+    readings: tuple[float, ...],
 ) -> DeviceEnergy:
     total = estimate.total(device)
     what = f"the energy on {device.name!r} divided by that on {baseline.name!r}"
@@ -115,6 +130,7 @@ def _device_energy(
         device.spiking,
         device.energy_per_neuron is not None,
         device.model,
+        readings,
     )
 
 

@@ -233,7 +233,8 @@ class Estimate:
             factor = device.fit.interval(self.workload) if device.fit else 1.0
             return total / factor, finite(what, lambda: total * factor)
         if device.memory is not None:
-            return self._memory_range(device, what)
+            totals = self.readings(device)
+            return min(totals), max(totals)
         workload = self.workload
         fixed = device.energy_per_call + workload.kernels * device.energy_per_kernel
         operations = [self.operations(layer, device) for layer in self.counted]
@@ -252,9 +253,12 @@ class Estimate:
         )
         return low, high
 
-    def _memory_range(self, device: Device, what: str) -> tuple[float, float]:
-        """Return joules per inference with both readings of the energies per access."""
-        totals = []
+    def readings(self, device: Device) -> tuple[float, ...]:
+        """Return joules per inference by both readings of a memory's energies; () without one."""
+        totals: list[float] = []
+        if device.memory is None:
+            return ()
+        what = f"the range of energies on {device.name!r}"
         for by_line in (False, True):
             parts: list[float] = []
             for layer in self.counted:
@@ -262,7 +266,7 @@ class Estimate:
                 steps = self.steps_of(layer) if device.spiking else 1
                 parts += memory_energy(layer, device, synops, steps, by_line=by_line)
             totals.append(finite(what, partial(math.fsum, parts)))
-        return min(totals), max(totals)
+        return tuple(totals)
 
     def find(self, layer: Any) -> Layer:
         """Return the network's layer for a layer of the model, or for a name.

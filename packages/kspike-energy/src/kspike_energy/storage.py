@@ -21,7 +21,7 @@ class Storage:
         Whether it reads an input again for every connection, as a convolution does; a dense layer
         reads each once.
     kernel : int, optional
-        Filters times positions of a window: the weights of one input channel.
+        Filters of one input channel times positions of a window: the weights of the channel.
     leaky : bool, optional
         Whether a unit update multiplies its state, as a lowpass filter does.
     uses : int, optional

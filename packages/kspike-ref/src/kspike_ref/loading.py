@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from pathlib import Path
@@ -58,7 +59,8 @@ def load_model(
     UnsupportedLayerError
         If layers or options of layers are not supported; the error lists all of them.
     ValueError
-        If a limit is not positive, or ``dt`` is not, or no layer has a time step.
+        If a limit is not positive, or ``dt`` is not, or no layer has a time step; if
+        ``rate_scale`` is not positive and finite, or no layer has neurons.
 
     Notes
     -----
@@ -72,6 +74,8 @@ def load_model(
     check_limit("max_bytes", max_bytes)
     check_limit("max_operations", max_operations)
     check_limit("rate_scale", rate_scale)
+    if rate_scale is not None and not math.isfinite(rate_scale):
+        raise ValueError(f"rate_scale must be finite. Received: rate_scale={rate_scale!r}")
     dt = None if dt is None else time_step(dt)
     place = Path(path)  # a TypeError for what is no path at all
     with one_load():
@@ -85,8 +89,13 @@ def load_model(
             # error in a layer of the user's own is the cause that is shown first.
             detail = f"{type(error).__name__}: {error!s:.200}"
             raise ArchiveError(f"the model in {str(place)!r} cannot be built: {detail}") from error
-    if dt and not timed:
+    if dt and not timed["dt"]:
         raise ValueError(f"dt must be left out: no layer has a time step. Received: dt={dt!r}")
+    if rate_scale is not None and not timed["neurons"]:
+        raise ValueError(
+            "rate_scale must be left out: no layer has neurons of kspike_tf. "
+            f"Received: rate_scale={rate_scale!r}"
+        )
     if dt is not None and dt >= _LONG_STEP:
         warnings.warn(
             f"dt is in seconds. Received: dt={dt:g}; for {dt:g} ms pass dt={dt / 1000:g}",

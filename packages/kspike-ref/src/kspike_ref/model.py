@@ -137,13 +137,13 @@ class Model(Summarised):
 
         Notes
         -----
-        Ctrl-C ends long runs at once; part of ``out`` is written by then.
+        Ctrl-C ends long runs within a fraction of a second; part of ``out`` is written by then, and
+        on a slow disk, a write to it may end after ``KeyboardInterrupt`` was raised.
 
         Outputs for a ``dask.array`` are in the blocks of its first axis, with the bits of one run
         whatever these are; layers without a seed take one for all blocks (`distributed.seeded`).
 
         A batch that is a tuple is ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``, as in Keras.
-
         Each call starts from the initial state, also of layers saved with ``stateful=True``.
 
         Inputs are cast to the type of the model's `keras.Input`. Other types are those of Keras on

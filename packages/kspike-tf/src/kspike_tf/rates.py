@@ -12,6 +12,7 @@ import numpy as np
 from kspike_tf.conversion.calibrate import batches
 from kspike_tf.conversion.compare import correlation, relative_error, repeated
 from kspike_tf.conversion.graph import Node, read_graph
+from kspike_tf.conversion.inputs import input_tensors
 from kspike_tf.conversion.report import aligned
 from kspike_tf.describing import as_html
 from kspike_tf.layers import SpikingActivation
@@ -67,9 +68,10 @@ class LayerRates:
         """Whether the rates can carry the activation, in words."""
         if self.spikes == 0:
             return f"{self.name} is silent: its activation is zero for all examples."
+        once = f"{self.spikes:.2g}" == "1"
         shown = (
             f"{self.name} fires at {self.mean_rate:.3g} Hz; in {self.seconds * 1000:.4g} ms an "
-            f"active neuron fires {self.spikes:.2g} times: "
+            f"active neuron fires {self.spikes:.2g} time{'' if once else 's'}: "
         )
         if self.spikes < _FEW:
             return shown + (
@@ -181,7 +183,7 @@ def rate_report(model: Any, x: Any, timesteps: int | None = None) -> RateReport:
     >>> model = keras.Sequential([keras.Input((None, 3)), spiking])
     >>> report = rate_report(model, np.full((2, 3), 20.0), timesteps=50)
     >>> print(report.layers[0].verdict)
-    hidden fires at 20 Hz; in 50 ms an active neuron fires 1 times: a coarse copy of the activation.
+    hidden fires at 20 Hz; in 50 ms an active neuron fires 1 time: a coarse copy of the activation.
     """
     if timesteps is not None:
         x = repeated(x, timesteps)
@@ -244,8 +246,7 @@ def _averaged(name: str, dt: float, outputs: np.ndarray, activations: np.ndarray
 def _show_keras(model: keras.Model, batch: Any) -> Iterator[_Shown]:
     """Yield the time averages of every spiking layer of a Keras model."""
     graph = read_graph(model)
-    flat = keras.tree.flatten(batch)
-    tensors = dict(zip(graph.inputs, map(keras.ops.convert_to_tensor, flat), strict=True))
+    tensors = input_tensors(graph, batch)
     with keras.StatelessScope():  # states of stateful layers stay as they are
         for node in graph.nodes:
             if isinstance(node.layer, SpikingActivation):

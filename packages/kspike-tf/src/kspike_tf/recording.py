@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from kspike_tf.conversion.compare import repeated
 from kspike_tf.conversion.graph import Node, Ref, read_graph
+from kspike_tf.conversion.inputs import input_tensors
 from kspike_tf.layers import AlphaCell, KerasSpikingCell, KerasSpikingLayer, LowpassCell
 
 Tensor = Any
@@ -103,8 +104,7 @@ def record(
     graph = read_graph(model)
     nodes = _temporal(graph.nodes)
     wanted = _wanted(nodes, layers)
-    flat = map(keras.ops.convert_to_tensor, keras.tree.flatten(x))
-    tensors = dict(zip(graph.inputs, flat, strict=True))
+    tensors = input_tensors(graph, x)
     made, names = Recording(), {node: name for name, node in nodes.items()}
     for node in graph.nodes:
         options: dict[str, Any] = {}
@@ -114,11 +114,9 @@ def record(
             options["initial_state"] = start
             if names[node] in wanted:
                 mask = _mask(node, tensors)
-                _add(made, names[node], node, (given, mask), start)
+                _add(made, names[node], node, (given, mask), start, voltages)
         outputs = keras.tree.flatten(node.call(node.layer, tensors, **options))
         tensors.update(zip(node.outputs, outputs, strict=True))
-    if not voltages:
-        made.voltages.clear()
     return made
 
 
@@ -185,7 +183,12 @@ def _mask(node: Node, tensors: dict[int, Tensor]) -> Tensor | None:
 
 
 def _add(
-    made: Recording, name: str, node: Node, inputs: tuple[Tensor, Tensor], start: list[Tensor]
+    made: Recording,
+    name: str,
+    node: Node,
+    inputs: tuple[Tensor, Tensor],
+    start: list[Tensor],
+    keeps_voltages: bool,
 ) -> None:
     """Add what a layer does on its input and mask to a recording."""
     cell, (x, mask) = _cell(node.layer), inputs
@@ -198,7 +201,8 @@ def _add(
     else:
         dtype = tf.as_dtype(node.layer.compute_dtype)
         made.spikes[name] = tf.cast(y, dtype).numpy()
-        made.voltages[name] = level.astype(np.float64)
+        if keeps_voltages:
+            made.voltages[name] = level.astype(np.float64)
     made.dt[name] = float(cell.step_length())
 
 

@@ -117,6 +117,18 @@ def _with_shapes(value: Any, made: list[tuple[Shape, ...]]) -> Any:
     return value
 
 
+def _received(model: Any, outputs: list[Any]) -> Iterator[list[Any]]:
+    """Yield the inputs of every application, from the outputs of all nodes in one run."""
+    for index, node in enumerate(model.nodes):
+        if _into_time(node) is not None:
+            continue
+        refs = [(ref.node, ref.output) for ref in _arguments(node)[0]] or [(index, 0)]
+        yield [
+            made[output] if isinstance(made := outputs[at], (list, tuple)) else made
+            for at, output in refs
+        ]
+
+
 class RefAdapter(Adapter):
     """Models that `kspike_ref.load_model` returns."""
 
@@ -169,15 +181,7 @@ class RefAdapter(Adapter):
 
     def run(self, model: Any, batch: Any) -> Iterator[list[Any]]:
         """Yield the inputs of every application on one batch, in the order of `applications`."""
-        outputs = list(model.activity(batch).values())
-        for index, node in enumerate(model.nodes):
-            if _into_time(node) is not None:
-                continue
-            refs = [(ref.node, ref.output) for ref in _arguments(node)[0]] or [(index, 0)]
-            yield [
-                made[output] if isinstance(made := outputs[at], (list, tuple)) else made
-                for at, output in refs
-            ]
+        yield from _received(model, list(model.activity(batch).values()))
 
     def signals(self, model: Any, batch: Any) -> Iterator[tuple[list[Any], list[Any]]]:
         """Yield inputs and outputs of every application on one batch."""
@@ -187,7 +191,7 @@ class RefAdapter(Adapter):
             for node, made in zip(model.nodes, values, strict=True)
             if _into_time(node) is None
         )
-        yield from zip(self.run(model, batch), map(list, outputs), strict=True)
+        yield from zip(_received(model, values), map(list, outputs), strict=True)
 
     def weights(self, layer: Any) -> dict[str, Any]:
         """Return the weights of a layer by name."""

@@ -35,18 +35,23 @@ def stored(nodes: Sequence[Node], params: int) -> Storage | None:
         sum(map(math.prod, inputs)),
         sum(map(math.prod, outputs)),
         params,
-        biased=bool(inner.config.get("use_bias")) if params else False,
+        biased=_biased(inner) if params else False,
         windows=windows,
-        kernel=_kernel(inner, outputs[0]) if windows else 0,
+        kernel=_kernel(inner) if windows else 0,
         leaky="Lowpass" in kind or "Alpha" in kind,
         uses=len(nodes),
     )
 
 
-def _kernel(node: Node, outputs: Sequence[int]) -> int:
-    """Return the filters of a convolution times the positions of its window."""
+def _biased(node: Node) -> bool:
+    """Return whether a layer adds a bias to every output."""
+    return bool(node.config.get("use_bias") or node.config.get("bias_axes"))  # of EinsumDense
+
+
+def _kernel(node: Node) -> int:
+    """Return the filters of one input channel times the positions of a window."""
     config = node.config
     size = config.get("kernel_size", 1)
     positions = math.prod(size) if isinstance(size, (list, tuple)) else int(size)
-    channels = outputs[0 if config.get("data_format") == "channels_first" else -1]
-    return int(config.get("filters") or channels) * positions
+    filters = int(config.get("filters") or config.get("depth_multiplier") or 1)
+    return filters // int(config.get("groups") or 1) * positions

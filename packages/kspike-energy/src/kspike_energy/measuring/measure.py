@@ -58,6 +58,7 @@ def measure(
     ValueError
         If the data is empty, or does not fit the model.
     """
+    signals = [_Signals(n.spec.name, n.timed_inputs[: len(n.inputs)]) for n in nodes]
     # Batches would cut the sequences of layers that take time first, so run such data as a whole.
     time_first = any(map(_time_first, nodes))
     if is_lazy(data):
@@ -66,11 +67,35 @@ def measure(
                 "example_data must be in memory, such as x.compute(): a layer takes time as the "
                 "first axis. Received: a dask.array"
             )
-        return _measure_blocks(model, adapter, nodes, data, settings)
-    total = Measured([[None] * len(node.inputs) for node in nodes])
+        return _measure_blocks(model, adapter, signals, data, settings)
+    return _measure_batches(model, adapter, signals, data, settings, time_first=time_first)
+
+
+@dataclass(frozen=True)
+class _Signals:
+    """Inputs of a node: the name of its layer, and which of them have time.
+
+    Workers of Dask get this with every block, and a `Node` holds its layer with all weights.
+    """
+
+    name: str
+    timed: tuple[bool, ...]
+
+
+def _measure_batches(
+    model: Any,
+    adapter: Adapter,
+    nodes: Sequence[_Signals],
+    data: Any,
+    settings: Settings,
+    *,
+    time_first: bool,
+) -> Measured:
+    """Return the activity on data in memory, or on a stream of batches."""
+    total = Measured([[None] * len(node.timed) for node in nodes])
     seen = 0
     size = sys.maxsize if time_first else settings.batch_size
-    first_timed = next((i for i, node in enumerate(nodes) if any(node.timed_inputs)), -1)
+    first_timed = next((i for i, node in enumerate(nodes) if any(node.timed)), -1)
     stream = batches(data, adapter.input_shapes(model), size)
     for batch in _with_progress(stream, settings.progress):
         seen += 1
@@ -78,7 +103,7 @@ def measure(
             node = nodes[index]
             _add(node, total.activities[index], signals)
             if index == first_timed:
-                shape = np.shape(signals[node.timed_inputs.index(True)])
+                shape = np.shape(signals[node.timed.index(True)])
                 total.steps.add(shape[0 if time_first else 1])
     if not seen:
         raise ValueError(_EMPTY)
@@ -86,13 +111,13 @@ def measure(
 
 
 def _measure_blocks(
-    model: Any, adapter: Adapter, nodes: Sequence[Node], data: Any, settings: Settings
+    model: Any, adapter: Adapter, nodes: Sequence[_Signals], data: Any, settings: Settings
 ) -> Measured:
     """Return the activity on arrays of Dask."""
     silent = replace(settings, progress=False)
 
     def block(model: Any, part: Any) -> Measured:
-        return measure(model, adapter, nodes, part, silent)
+        return _measure_batches(model, adapter, nodes, part, silent, time_first=False)
 
     def merge(parts: list[Measured]) -> Measured:
         total = Measured([list(inputs) for inputs in parts[0].activities])
@@ -101,7 +126,7 @@ def _measure_blocks(
         for part in parts[1:]:
             for node, known, new in zip(nodes, total.activities, part.activities, strict=True):
                 for index, activity in enumerate(new):
-                    known[index] = _sum(known[index], activity, node.spec.name)
+                    known[index] = _sum(known[index], activity, node.name)
         return total
 
     check_arrays(data, adapter.input_shapes(model))
@@ -120,15 +145,15 @@ def _sum(one: Activity | None, other: Activity | None, name: str) -> Activity | 
     return total
 
 
-def _add(node: Node, known: list[Activity | None], signals: Sequence[Any]) -> None:
+def _add(node: _Signals, known: list[Activity | None], signals: Sequence[Any]) -> None:
     """Add the activity of one batch to the known activity of a node's inputs."""
-    for index, values in enumerate(signals[: len(node.inputs)]):
-        part = Activity.measure(values, timed=node.timed_inputs[index], name=node.spec.name)
+    for index, values in enumerate(signals[: len(node.timed)]):
+        part = Activity.measure(values, timed=node.timed[index], name=node.name)
         total = known[index]
         if total is None:
             known[index] = part
         elif part is not None:
-            total.add(part, node.spec.name)
+            total.add(part, node.name)
 
 
 def _time_first(node: Node) -> bool:

@@ -2,6 +2,9 @@
 
 import re
 from collections.abc import Iterable
+from itertools import chain, count
+
+from kspike_energy.presentation.paper import latex_text
 
 __all__ = ["bibtex_entries"]
 
@@ -76,11 +79,20 @@ def bibtex_entries(sources: Iterable[str]) -> str:
         Citations, as in ``Device.source``.
     """
     found: dict[str, str] = {}
+    keys: set[str] = set()
     for source in sources:
         known = [key for key in _ENTRIES if key in source]
         for key in known:
             found[key] = _ENTRIES[key]
-        if source and not known:
-            key = re.sub(r"\W+", "", source)[:20].lower() or "source"
-            found[source] = f"@misc{{{key},\n  note = {{{source}}}\n}}"
+        if source and not known and source not in found:
+            key = _new_key(source, keys)
+            keys.add(key)
+            found[source] = f"@misc{{{key},\n  note = {{{latex_text(source)}}}\n}}"
     return "\n\n".join(found.values())
+
+
+def _new_key(source: str, taken: set[str]) -> str:
+    """Return a key of a source that no other has: numbered if it starts like another."""
+    start = re.sub(r"\W+", "", source)[:20].lower() or "source"
+    keys = chain([start], (f"{start}-{number}" for number in count(2)))
+    return next(key for key in keys if key not in taken)

@@ -76,7 +76,8 @@ class Comparison:
 
     def to_records(self) -> list[dict[str, Any]]:
         """Return one flat dictionary per device, ready for ``pandas.DataFrame``."""
-        return [{**asdict(device), **self.assumptions} for device in self.devices]
+        records = [{**asdict(device), **self.assumptions} for device in self.devices]
+        return [{key: record[key] for key in record if key != "readings"} for record in records]
 
     def __str__(self) -> str:
         lines = [self._title, *device_table(self.devices, self.baseline)]

@@ -24,6 +24,9 @@ class DeviceEnergy:
         Whether its figure per unit update is known; if not, synaptic operations only.
     model : {"operations", "measured", "memory"}
         Model of energy.
+    readings : tuple of float
+        Joules per inference by each reading of the energies of accesses, if all devices that are
+        compared and have a model of memory have the same; else empty.
     """
 
     device: str
@@ -34,6 +37,7 @@ class DeviceEnergy:
     spiking: bool
     neurons_included: bool
     model: str = "operations"
+    readings: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ class Winner:
     spiking, ordinary : DeviceEnergy
         The cheapest device of each side.
     side : {"spiking", "ordinary"} or None
-        The side that needs less; None if the ranges of both overlap.
+        The side that needs less; None if the ranges of both overlap, except by memory:
+        if both sides have the same memory, one must need less by both readings of its energies.
     factor : float
         Energy of the dearer one divided by that of the cheaper one.
     """
@@ -107,14 +112,16 @@ def _cheapest(devices: Sequence[DeviceEnergy]) -> DeviceEnergy:
 
 def _winner(model: str, spiking: DeviceEnergy, ordinary: DeviceEnergy) -> Winner:
     side = None
-    shared = model == "memory"  # both limits of a range are a reading that both sides share
-    if spiking.high < ordinary.low or (shared and _needs_less(spiking, ordinary)):
+    if _needs_less(spiking, ordinary):
         side = "spiking"
-    elif ordinary.high < spiking.low or (shared and _needs_less(ordinary, spiking)):
+    elif _needs_less(ordinary, spiking):
         side = "ordinary"
     low, high = sorted((spiking.energy, ordinary.energy))
     return Winner(model, spiking, ordinary, side, high / low if low else float("inf"))
 
 
 def _needs_less(one: DeviceEnergy, other: DeviceEnergy) -> bool:
-    return one.low < other.low and one.high < other.high
+    """Return whether a device needs less than another by all readings, or in all of the range."""
+    if one.readings and other.readings:
+        return all(a < b for a, b in zip(one.readings, other.readings, strict=True))
+    return one.high < other.low

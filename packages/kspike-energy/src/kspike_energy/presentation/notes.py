@@ -11,6 +11,9 @@ from kspike_energy.presentation.units import si
 
 __all__ = ["notes", "warning_notes"]
 
+# Types of layers that the source of the model of memory covers, and those described by hand.
+_COVERED = re.compile(r"Dense|(Depthwise)?Conv[123]D|Layer")
+
 
 def warning_notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
     """Return those notes that doubt the numbers."""
@@ -74,7 +77,7 @@ def _memory_notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
     others = [
         layer.name
         for layer in estimate.counted
-        if layer.connections and not re.match("Dense|Conv|Depthwise|Layer", layer.type_name)
+        if layer.connections and not _COVERED.fullmatch(layer.type_name)
     ]
     text = (
         f"{names}: accesses to memory, addressing and arithmetic after Lemaire et al. "

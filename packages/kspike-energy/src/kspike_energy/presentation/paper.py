@@ -7,7 +7,7 @@ from kspike_energy.estimate import Estimate
 from kspike_energy.presentation.notes import notes
 from kspike_energy.presentation.units import si
 
-__all__ = ["latex_table", "markdown_table"]
+__all__ = ["latex_table", "latex_text", "markdown_table"]
 
 
 def _rows(estimate: Estimate, devices: Sequence[Device]) -> list[list[str]]:
@@ -43,13 +43,13 @@ def _markdown(text: str) -> str:
 
 def latex_table(estimate: Estimate, devices: Sequence[Device]) -> str:
     """Return an estimate as a LaTeX table (``booktabs``), with notes in the caption."""
-    cells = [" & ".join(map(_latex, row)) + r" \\" for row in _rows(estimate, devices)]
-    caption = " ".join(map(_latex, notes(estimate, devices)))
+    cells = [" & ".join(map(latex_text, row)) + r" \\" for row in _rows(estimate, devices)]
+    caption = " ".join(map(latex_text, notes(estimate, devices)))
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{Estimated energy per inference of {_latex(estimate.network.name)}. "
+            rf"\caption{{Estimated energy per inference of {latex_text(estimate.network.name)}. "
             rf"{caption}}}",
             rf"\begin{{tabular}}{{ll{'r' * (2 + len(devices))}}}",
             r"\toprule",
@@ -72,9 +72,12 @@ _LATEX = {
     "µ": r"\textmu{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
-    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "{": r"\textbraceleft{}",  # BibTeX counts the braces of \{ too
+    "}": r"\textbraceright{}",
+    **{character: f"\\{character}" for character in "&%$#_"},
 }
 
 
-def _latex(text: str) -> str:
+def latex_text(text: str) -> str:
+    """Return text with the special characters of LaTeX escaped."""
     return "".join(_LATEX.get(character, character) for character in text)

@@ -45,6 +45,7 @@ def run(
 ) -> None:
     """Run a model on data."""
     check_writable(output, files.ARRAYS)
+    _check_threads(threads, scheduler)
     model = inputs.open_model(model_file, threads, dt)
     if output is not None:
         files.check_format(output, inputs.output_ranks(model))
@@ -67,6 +68,15 @@ def run(
         "accuracy": accuracy,
     }
     _show_run(result, outputs, as_json)
+
+
+def _check_threads(threads: int | None, scheduler: str | None) -> None:
+    """Refuse a number of threads for a run on a cluster, which would ignore it."""
+    if scheduler is not None and threads is not None:
+        raise ValueError(
+            "--threads does not go with --scheduler, whose workers set their own. "
+            f"Received: {threads}"
+        )
 
 
 def _predicted(

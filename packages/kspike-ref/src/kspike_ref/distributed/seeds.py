@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.layers.base import Layer
+from kspike_ref.layers.temporal import SpikingActivation
 from kspike_ref.layers.temporal_cells import SpikingActivationCell
 
 Model = Any  # kspike_ref.Model, which imports this module
@@ -22,6 +23,8 @@ def seeded(model: Model, seed: int | None = None) -> Model:
     on what was computed twice because a machine failed. With a seed, the voltages are drawn once
     for the units of a layer, and all examples start from them.
 
+    Layers of your own whose `StatefulLayer.draws_states` is true are left as they are.
+
     Parameters
     ----------
     model : Model
@@ -32,7 +35,7 @@ def seeded(model: Model, seed: int | None = None) -> Model:
     Returns
     -------
     Model
-        The model itself if all its layers have a seed.
+        The model itself if all its spiking layers have a seed.
     """
     if not any(_unseeded(model)):
         return model
@@ -41,12 +44,22 @@ def seeded(model: Model, seed: int | None = None) -> Model:
     cells = list(_unseeded(own))
     draws = np.random.SeedSequence(seed).generate_state(len(cells), np.uint64)
     for cell, draw in zip(cells, draws, strict=True):
-        cell.seed = int(draw)
+        cell.seed = cell.config["seed"] = int(draw)
+    for layer in _all_layers(own):
+        if isinstance(layer, SpikingActivation):
+            layer.config["seed"] = layer.cell.config["seed"]
     return own
 
 
 def _unseeded(model: Model) -> Iterator[SpikingActivationCell]:
     """Yield the cells that draw initial voltages without a seed, in the order of the layers."""
+    for layer in _all_layers(model):
+        if isinstance(layer, SpikingActivationCell) and layer.seed is None:
+            yield layer
+
+
+def _all_layers(model: Model) -> Iterator[Layer]:
+    """Yield the layers and cells of a model, also those within others."""
     seen: set[int] = set()
     layers: list[Layer] = list(reversed(model.layers))
     while layers:
@@ -54,8 +67,7 @@ def _unseeded(model: Model) -> Iterator[SpikingActivationCell]:
         if id(layer) in seen:
             continue
         seen.add(id(layer))
-        if isinstance(layer, SpikingActivationCell) and layer.seed is None:
-            yield layer
+        yield layer
         for value in vars(layer).values():
             inner = value if isinstance(value, list | tuple) else [value]
             layers += [one for one in inner if isinstance(one, Layer)]

@@ -8,7 +8,8 @@ every shape, type and memory layout first: Numba does not, and would read and wr
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
 import numba
 
@@ -38,7 +39,10 @@ def kernel(function: Callable[..., Any]) -> Any:
 def compiled(function: Any, *arguments: Any) -> Callable[..., Any]:
     """Return a loop's machine code for arguments of some types, which it does not check.
 
-    Numba's dispatcher takes up to 0.3 µs to find the types of the arguments of a call.
+    Numba's dispatcher takes up to 0.3 µs to find the types of the arguments of a call. What passes
+    it by is undocumented: ``Dispatcher.get_overload``, and the result of ``Dispatcher.compile``,
+    which both are the machine code for some types (tried with Numba 0.62 to 0.68). Where one is
+    missing or fails, the dispatcher is returned, with the same results.
 
     Parameters
     ----------
@@ -47,14 +51,16 @@ def compiled(function: Any, *arguments: Any) -> Callable[..., Any]:
     *arguments
         Arguments of the types that all calls will have.
     """
-    found: Callable[..., Any] = function
-    if hasattr(function, "get_overload"):
+    if not hasattr(function, "get_overload"):
+        return cast("Callable[..., Any]", function)
+    found: Any = None
+    with suppress(Exception):  # a loop that cannot be compiled says so when it is called
         types = tuple(map(numba.typeof, arguments))
         try:
             found = function.get_overload(types)
         except KeyError:
             found = function.compile(types)
-    return found
+    return cast("Callable[..., Any]", found if callable(found) else function)
 
 
 def inlined(function: Callable[..., Any]) -> Any:

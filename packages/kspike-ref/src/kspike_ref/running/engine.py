@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from kspike_ref.running.batches import Compute, Outputs, run_all
 from kspike_ref.running.budget import Budget
 from kspike_ref.running.cost import Cost
 from kspike_ref.running.counts import FIELDS, Counts
-from kspike_ref.running.few_spikes import warn_of_few_spikes
+from kspike_ref.running.few_spikes import EXAMPLES, FewSpikesWarning, told_few_spikes
 from kspike_ref.running.graph import Graph, Ref, refs
 from kspike_ref.running.inputs import Inputs
 from kspike_ref.running.interrupt import interruptible
@@ -148,19 +149,20 @@ class Engine:
         is_plain = self.is_one_block or type(x) is np.ndarray  # no memory map
         maps = [] if is_plain else self.inputs.listed(x)
         shown = None if bar is None else bar(count)
+        looks = keep is None and limits == (None, None) and self._looks(count)
 
-        def run() -> Counts:
-            return run_all(compute, inputs, maps, count, size, threads, shown)
+        def run() -> tuple[Counts, str]:
+            counts = run_all(compute, inputs, maps, count, size, threads, shown)
+            return counts, self._few_spikes(inputs, size, threads) if looks else ""
 
         try:
-            self.counts = interruptible(run) if is_long else run()
+            self.counts, few = interruptible(run) if is_long else run()
         except LayerCallError as failure:
             raise failure.told(self.inputs.given_shapes(x)) from failure.error
         if keep is None and not out and not is_long and size >= count and count:
             self._remember(x, timesteps, inputs)
-        if keep is None and count and not self._has_looked and not self.is_one_block:
-            self._has_looked = True  # later runs cost nothing
-            warn_of_few_spikes(self._graph, inputs, self._some)
+        if few:
+            warnings.warn(few, FewSpikesWarning, stacklevel=4)  # of the call of `Model.predict`
         return outputs.arrays
 
     def _in_blocks(self, ends: Sequence[Ref], outputs: Outputs) -> Compute:
@@ -176,13 +178,16 @@ class Engine:
 
         return compute
 
-    def _some(self, inputs: list[Array], ends: list[Ref]) -> list[Array]:
-        """Return tensors for a few examples."""
-        kept: list[Array] = []
-        cast = self.inputs.cast(inputs)
-        kind = self._plans.kind(cast, ends, False)
-        self._plans.run(kind, cast, lambda made: kept.extend(y.copy() for y in made))
-        return kept
+    def _looks(self, count: int) -> bool:
+        """Return whether a run looks for spikes: the first one, as limits leave no room for it."""
+        return bool(count and not (self._has_looked or self.is_one_block or self.budget.is_limited))
+
+    def _few_spikes(self, inputs: list[Array], size: int, threads: int) -> str:
+        """Return a warning of few spikes, from as many examples as a block may have at most."""
+        self._has_looked = True  # later runs cost nothing
+        some = self.inputs.cast([array[: min(size, EXAMPLES)] for array in inputs])
+        with limit_threads(threads):
+            return told_few_spikes(self._graph, some, self._plans.once)
 
     def _remember(self, x: Any, timesteps: Any, inputs: list[Array]) -> None:
         """Note that arrays like this one need no further checks."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -12,34 +11,40 @@ from kspike_ref.layers.temporal_cells import SpikingActivationCell
 from kspike_ref.running.axes import has_time_first
 from kspike_ref.running.graph import Graph, Node, Ref
 
-_EXAMPLES = 4  # that are looked at
+EXAMPLES = 4  # that are looked at
 
 
 class FewSpikesWarning(UserWarning):
     """A spiking layer has less than one expected spike for each active neuron in a run.
 
+    The first `predict` of a model without ``max_bytes`` and ``max_operations`` looks for them.
     ``warnings.simplefilter("ignore", FewSpikesWarning)`` silences it.
     """
 
 
-def warn_of_few_spikes(
-    graph: Graph, inputs: Sequence[Array], run: Callable[[list[Array], list[Ref]], list[Array]]
-) -> None:
-    """Warn if the activations of the first examples ask for too few spikes.
+def told_few_spikes(
+    graph: Graph, inputs: list[Array], run: Callable[[list[Array], list[Ref]], list[Array]]
+) -> str:
+    """Return a warning if the activations of some examples ask for too few spikes.
 
     Parameters
     ----------
     graph : Graph
         The model.
-    inputs : sequence of ndarray
+    inputs : list of ndarray
         Its inputs, with a time axis.
     run : callable
         Runs the model on inputs and returns the tensors that are asked for.
+
+    Returns
+    -------
+    str
+        Empty if there are enough.
     """
     nodes = [node for node in graph.nodes if _spikes(node)]
     if not nodes:
-        return
-    given = run([array[:_EXAMPLES] for array in inputs], [node.inputs[0] for node in nodes])
+        return ""
+    given = run(inputs, [node.inputs[0] for node in nodes])
     few = []
     for node, x in zip(nodes, given, strict=True):
         cell = node.layer.cell  # type: ignore[attr-defined]
@@ -48,15 +53,14 @@ def warn_of_few_spikes(
         spikes = float(active.mean()) * x.shape[1] * cell.dt if active.size else 1.0
         if spikes < 1:
             few.append(f"{node.name} ({spikes:.2g} in {x.shape[1]} steps of {cell.dt:g} s)")
-    if few:
-        warnings.warn(
-            f"layers with less than one expected spike for each active neuron: {', '.join(few)}. "
-            "These are too few to carry an activation, and outputs are mostly noise. Show inputs "
-            "for more steps, or raise firing rates: load_model(rate_scale=...), or max_rate= of "
-            "kspike_tf.convert",
-            FewSpikesWarning,
-            stacklevel=5,  # of the call of `Model.predict`
-        )
+    if not few:
+        return ""
+    return (
+        f"layers with less than one expected spike for each active neuron: {', '.join(few)}. "
+        "These are too few to carry an activation, and outputs are mostly noise. Show inputs "
+        "for more steps, or raise firing rates: load_model(rate_scale=...), or max_rate= of "
+        "kspike_tf.convert"
+    )
 
 
 def _spikes(node: Node) -> bool:

@@ -286,7 +286,7 @@ class Inputs:
         if not self._is_plain or layer.is_text or x.dtype != layer.input_dtype:
             return False
         if timesteps is None:
-            return x.shape == checked.shape
+            return x.shape == checked.shape and not is_static(checked)
         is_one_step = checked.shape[1] == 1 or is_static(checked)
         return is_one_step and x.shape == still(checked.shape)
 

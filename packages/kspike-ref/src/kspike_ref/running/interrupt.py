@@ -2,8 +2,9 @@
 
 Python handles signals in the main thread, between its own instructions, and a compiled loop holds
 that thread until it ends. The main thread therefore waits, and can raise KeyboardInterrupt at
-once; the working thread checks between two pieces of work whether to stop. Until then it writes
-only to arrays that no other thread has.
+once; the working thread checks between two pieces of work, and before it writes to arrays of the
+caller, whether to stop. The main thread waits a moment for it, but no longer: a piece or a write
+that takes more time, as on a slow disk, ends after the call did.
 """
 
 from __future__ import annotations

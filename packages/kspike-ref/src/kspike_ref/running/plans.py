@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
-from threading import Lock
+from threading import RLock
 from typing import Any
+from weakref import WeakSet
 
 from kspike_ref.layers.errors import Array
 from kspike_ref.running.counts import Counts
@@ -57,6 +59,9 @@ class Plans:
     `MAX_BYTES` in all; a plan that needs more than a quarter of that does not wait. Plans of the
     kinds that were used least recently are dropped first.
 
+    The handler of a signal may run the model while this thread holds the lock: the lock lets it in,
+    and loops under the lock are over copies.
+
     Parameters
     ----------
     tasks : list of Task
@@ -73,8 +78,13 @@ class Plans:
         self._carrying = sum(task.is_carried for task in self._tasks)
         self._kinds: dict[Any, Kind] = {}
         self._forms: dict[Any, Kind] = {}  # by the forms of arrays that need no further checks
-        self._clock, self._lock = count(1), Lock()
-        self._made = 0  # plans so far
+        self._clock, self._made = count(1), 0  # plans so far
+        self.renew_lock()
+        _all.add(self)
+
+    def renew_lock(self) -> None:
+        """Forget who holds the lock: in a forked process, a thread that it does not have."""
+        self._lock = RLock()
 
     def __getstate__(self) -> tuple[Any, ...]:
         return self._tasks, self._timed
@@ -86,7 +96,7 @@ class Plans:
     @property
     def nbytes(self) -> int:
         """The buffers of the plans that wait, in bytes."""
-        return sum(plan.nbytes for kind in self._kinds.values() for plan in kind)
+        return sum(plan.nbytes for kind in list(self._kinds.values()) for plan in kind)
 
     def kind(self, inputs: Sequence[Array], ends: Sequence[Ref], streams: bool) -> Kind:
         """Return the plans that wait for inputs of a kind; arguments are those of `Kind`."""
@@ -97,9 +107,11 @@ class Plans:
                 found = self._kinds[key] = Kind(inputs, ends, streams)
             found.used = next(self._clock)
             if len(self._kinds) > MAX_KINDS:
-                dropped = self._kinds.pop(min(self._kinds, key=lambda one: self._kinds[one].used))
-                for form in [one for one, held in self._forms.items() if held is dropped]:
-                    del self._forms[form]
+                oldest, dropped = min(list(self._kinds.items()), key=lambda one: one[1].used)
+                self._kinds.pop(oldest, None)
+                for form, held in list(self._forms.items()):
+                    if held is dropped:
+                        self._forms.pop(form, None)
         return found
 
     def run(
@@ -147,6 +159,24 @@ class Plans:
             self._keep(plan, kind)
         return counts, after
 
+    def once(self, inputs: Sequence[Array], ends: Sequence[Ref]) -> list[Array]:
+        """Return tensors, computing no more than they need, with a plan that does not wait.
+
+        Parameters
+        ----------
+        inputs, ends
+            As `run` and `kind` take them.
+        """
+        nodes = {ref.node for ref in ends}
+        needed: list[Task] = []
+        for task in reversed(self._tasks):
+            if task.index in nodes:
+                nodes.update(ref.node for ref in task.inputs)
+                needed.insert(0, task)
+        steps = Kind(inputs, ends, False).steps
+        given = [readable(x[:, :1] if n else x) for x, n in zip(inputs, steps, strict=True)]
+        return make_plan(needed, given, steps, ends, [False] * len(ends)).first
+
     def _keep(self, plan: Plan, kind: Kind) -> None:
         """Let a plan wait; drop those of the least recently used kinds beyond the bound."""
         if plan.nbytes > MAX_BYTES // 4:
@@ -171,11 +201,14 @@ class Plans:
             That of the only input that the checks make of it.
         """
         with self._lock:
-            if not kind or (kind.streams and len(kind[-1].frame.carried) < self._carrying):
+            last = next(iter(kind[-1:]), None)  # `run` takes plans without the lock
+            if last is None or (kind.streams and len(last.frame.carried) < self._carrying):
                 return  # other states than those of bound calls are checked at every step
             if len(self._forms) >= _FORMS:
                 self._forms.clear()
             self._forms[form] = kind
+            if not any(one is kind for one in list(self._kinds.values())):  # dropped meanwhile
+                self._forms.pop(form, None)
 
     def repeat(
         self, form: Any, x: Array, states: States | None = None
@@ -196,7 +229,7 @@ class Plans:
         tuple or None
             Outputs, counts and states; None if `run` is needed.
         """
-        kind = self._forms.get(form)
+        kind, before = self._forms.get(form), self._made
         if not kind:
             return None
         try:
@@ -207,5 +240,20 @@ class Plans:
         counts, after = plan.frame.counts.copy(), plan.frame.after
         plan.clear()
         kind.used = next(self._clock)
-        kind.append(plan)
+        if self._made == before:
+            kind.append(plan)
+        else:
+            self._keep(plan, kind)
         return outputs, counts, after
+
+
+_all: WeakSet[Plans] = WeakSet()
+
+
+def _renew_locks() -> None:
+    for plans in _all:
+        plans.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, suppress
 from contextvars import ContextVar
 from itertools import pairwise
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import RLock, Thread
 from typing import Any, TypeVar
 
 from kspike_ref.running import interrupt
@@ -87,7 +87,7 @@ class Helpers:
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[tuple[Callable[[Any], None], deque[Any], Outcomes]] = SimpleQueue()
-        self._count, self._lock = 0, Lock()
+        self._count, self._lock = 0, RLock()  # a signal's handler may run a model, too
 
     def wake(
         self, count: int, work: Callable[[Any], None], items: deque[Any], done: Outcomes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ _NEURONS = ("kspike_tf>SpikingActivation", "kspike_tf>SpikingActivationCell")
 
 def load_graph(
     path: Path, dt: float | None = None, rate_scale: float | None = None
-) -> tuple[Graph, int]:
+) -> tuple[Graph, Counter[str]]:
     """Read a model file and build its graph.
 
     Parameters
@@ -32,12 +33,13 @@ def load_graph(
     -------
     graph : Graph
         Ready to run.
-    timed : int
-        The number of layers and cells with a time step, if one of the two is asked for.
+    timed : collections.Counter
+        The number of layers and cells with a time step, ``"dt"``, and of ``"neurons"`` among them,
+        if one of the two is asked for.
     """
     archive = read_model(path)
     asked = dt is not None or rate_scale is not None
-    timed = _override(archive.config, dt, rate_scale or 1.0) if asked else 0
+    timed = _override(archive.config, dt, rate_scale or 1.0) if asked else Counter()
     try:
         return build(parse(archive.config, archive.by_name), archive.weights), timed
     finally:
@@ -45,8 +47,8 @@ def load_graph(
             archive.weights.assets.close()
 
 
-def _override(config: Any, dt: float | None, rate_scale: float) -> int:
-    """Change the time steps in a model's configuration; return their number.
+def _override(config: Any, dt: float | None, rate_scale: float) -> Counter[str]:
+    """Change the time steps in a model's configuration; return their numbers.
 
     Layers on one time axis share its step: a filter that kept another ``dt`` than the neurons
     before it would decay too fast or too slowly. Keras' own layers have no option of this name.
@@ -54,7 +56,8 @@ def _override(config: Any, dt: float | None, rate_scale: float) -> int:
     A neuron integrates rate times dt and puts out 1/dt. With a longer step in neurons alone it
     fires more often, and its spikes are so much smaller.
     """
-    found, waiting = 0, [config]
+    found: Counter[str] = Counter()
+    waiting = [config]
     while waiting:
         value = waiting.pop()
         if isinstance(value, list):
@@ -65,6 +68,6 @@ def _override(config: Any, dt: float | None, rate_scale: float) -> int:
                 is_neuron = value.get("registered_name") in _NEURONS
                 step = read_dt(own["dt"]) if dt is None else dt
                 own["dt"] = step * rate_scale if is_neuron else step
-                found += 1
+                found.update(dt=1, neurons=is_neuron)
             waiting += value.values()
     return found

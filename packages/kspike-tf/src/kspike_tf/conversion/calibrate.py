@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kspike_tf.conversion.graph import Graph
+from kspike_tf.conversion.inputs import arranged
 from kspike_tf.conversion.scale import Site
 
 _BATCH = 32
@@ -51,12 +52,8 @@ def checked_data(graph: Graph, data: Any) -> tuple[Any, int]:
         If they do not fit the inputs of the model, are not finite, or are empty.
     """
     refs = keras.tree.flatten(graph.input_structure)
-    flat = [np.asarray(each) for each in _flat(data, len(refs))]
-    if len(flat) != len(refs):
-        raise ValueError(
-            f"calibration_data must be one array for each of the {len(refs)} inputs of the model. "
-            f"Received: {len(flat)} arrays"
-        )
+    given = keras.tree.flatten(arranged(graph, data, "calibration_data"))
+    flat = [np.asarray(each) for each in given]
     for array, ref in zip(flat, refs, strict=True):
         _check_array(array, graph.shape(ref.number), str(graph.specs[ref.number].name))
     counts = {len(array) for array in flat}
@@ -66,12 +63,6 @@ def checked_data(graph: Graph, data: Any) -> tuple[Any, int]:
             f"Received: shapes={[array.shape for array in flat]}"
         )
     return keras.tree.pack_sequence_as(graph.input_structure, flat), counts.pop()
-
-
-def _flat(data: Any, inputs: int) -> list[Any]:
-    if isinstance(data, (dict, list, tuple)) and inputs > 1:
-        return list(keras.tree.flatten(data))
-    return [data[0] if isinstance(data, (list, tuple)) and len(data) == 1 else data]
 
 
 def _check_array(array: np.ndarray, shape: tuple[int | None, ...], name: str) -> None:

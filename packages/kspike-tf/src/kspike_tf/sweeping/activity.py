@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kspike_energy import Application
 from kspike_energy.adapters import Adapter
+from kspike_tf.layers import AlphaCell, KerasSpikingCell, KerasSpikingLayer, LowpassCell
 
 SPIKING = "kspike_tf>SpikingActivation"
 _BYTES = 256 << 20  # of signals that are held at once, for one batch
+_PASSES = 2  # of one batch: its signals, and its outputs
+_UNKNOWN_MEMORY = 8  # workers, which need 4 GiB
 _EXAMPLES = 64
+_FILTERS = (AlphaCell, LowpassCell)
 
 Profile = np.ndarray  # of a signal: (2, steps), or (2, 1) without a time axis
 
@@ -79,6 +84,27 @@ def measure(
     return Activity(profiles, size[0])
 
 
+def uncounted(nodes: Sequence[Application]) -> list[str]:
+    """Return the names of layers whose neurons are none of `SpikingActivation`.
+
+    Parameters
+    ----------
+    nodes : sequence of Application
+        The applications of a model's layers.
+    """
+    found = []
+    for node in nodes:
+        layer = node.spec.layer
+        rnn = layer.layer if isinstance(layer, KerasSpikingLayer) else layer
+        cell, saved = getattr(rnn, "cell", None), node.spec.config.get("cell")
+        is_own = isinstance(cell, KerasSpikingCell) and not isinstance(cell, _FILTERS)
+        if isinstance(saved, Mapping):  # of an RNN, in Keras and in kspike_ref
+            is_own |= saved.get("registered_name") == f"{SPIKING}Cell"
+        if is_own and node.spec.kind != SPIKING:
+            found.append(node.spec.name)
+    return list(dict.fromkeys(found))
+
+
 def is_timed(node: Application, index: int) -> bool:
     """Return whether an output has a time axis, or its steps are examples."""
     shape = node.outputs[index]
@@ -92,6 +118,16 @@ def _profile(values: np.ndarray, size: tuple[int, int] | None) -> Profile:
     return np.array(
         [np.abs(rows).mean(axis=(0, 2), dtype=np.float64), np.mean(rows != 0, axis=(0, 2))]
     )
+
+
+def usable_workers() -> int:
+    """Return how many batches to run at once: as many as there are cores and memory for."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):  # as on Windows
+        return min(cores, _UNKNOWN_MEMORY)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(cores, memory // (2 * _PASSES * _BYTES)))  # half of the memory
 
 
 def batch_size(nodes: Sequence[Application], steps: int) -> int:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
 from typing import Any
+
+from kspike_tf.sweeping.result import Point
+
+_START = '{"key": "'  # of every line, also of one that was cut off
+_FIELDS = {field.name for field in dataclasses.fields(Point)}
 
 
 class Journal:
@@ -15,22 +21,47 @@ class Journal:
     ----------
     path : path_like or None
         The file, which need not exist; None keeps nothing.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    ValueError
+        If it holds anything else than points.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
+        self._is_whole = True
         self.path = None if path is None else Path(path)
         self._points: dict[str, dict[str, Any]] = {}
-        text = self.path.read_text(encoding="utf-8") if self.path and self.path.exists() else ""
+        if self.path is None:
+            return
+        with self.path.open("ab"):  # before the first pass, an error costs no time
+            pass
+        text = self.path.read_bytes().decode("utf-8", errors="replace")
         self._is_whole = text[-1:] in ("", "\n")  # otherwise its last line was cut off
-        for line in text.splitlines():
+        for line in text.split("\n"):
             self._read(line)
 
     def _read(self, line: str) -> None:
+        """Take a point in; the process may have ended while it wrote a line."""
         try:
             entry = json.loads(line)
-            self._points[entry["key"]] = dict(entry["point"])
-        except (ValueError, KeyError, TypeError):
-            return  # the process ended while it wrote this line: the point is computed again
+        except ValueError:
+            if line and not _START.startswith(line[: len(_START)]):
+                raise self._error(line) from None
+            return
+        if not isinstance(entry, dict) or set(entry) != {"key", "point"}:
+            raise self._error(line)
+        point = entry["point"]
+        if isinstance(point, dict) and set(point) == _FIELDS:  # others are of another version
+            self._points[entry["key"]] = point
+
+    def _error(self, line: str) -> ValueError:
+        return ValueError(
+            "resume must be a file of finished points, or none yet. "
+            f"Received: resume={str(self.path)!r}, with the line {line[:40]!r}"
+        )
 
     def find(self, key: str) -> dict[str, Any] | None:
         """Return the point of a key, None if it is not finished."""

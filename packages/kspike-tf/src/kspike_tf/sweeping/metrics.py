@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -38,20 +41,43 @@ class Metric:
 
     @property
     def identity(self) -> str:
-        """Its full name, by which points in a file are found again.
+        """Its full name and a hash of its code, by which points in a file are found again.
+
+        Functions that it calls are not part of it.
 
         Raises
         ------
         ValueError
-            If it is a lambda expression, which has none.
+            If it is not a function of a module: it may depend on values that have no name.
         """
-        if self.name == "<lambda>":
-            raise ValueError("metric must have a name for resume=: define it with def")
-        return f"{getattr(self._function, '__module__', '')}.{self.name}"
+        function, code = self._function, getattr(self._function, "__code__", None)
+        module, name = (getattr(function, each, "") for each in ("__module__", "__qualname__"))
+        found: Any = sys.modules.get(module)
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if code is None or found is not function or function.__closure__:
+            raise ValueError(
+                "metric must be a function of a module for resume=: define it with def, outside "
+                f"of functions and without a decorator. Received: metric={function!r}"
+            )
+        defaults = [getattr(function, each) for each in ("__defaults__", "__kwdefaults__")]
+        text = repr((_instructions(code), defaults))
+        return f"{module}.{name} {hashlib.sha256(text.encode()).hexdigest()}"
 
     def __call__(self, y: Any, outputs: Any) -> float:
         """Return the score."""
         return float(self._function(y, outputs))
+
+
+def _instructions(code: CodeType) -> tuple[Any, ...]:
+    """Return what decides on a function's results: its instructions, constants and names."""
+    constants = [
+        _instructions(each) if isinstance(each, CodeType)
+        else sorted(map(repr, each)) if isinstance(each, frozenset)
+        else each
+        for each in code.co_consts
+    ]  # fmt: skip
+    return code.co_code, constants, code.co_names, code.co_varnames
 
 
 def accuracy(y: Any, outputs: Any) -> float:

@@ -1,4 +1,4 @@
-"""Outputs of a model for several numbers of time steps, from one pass over the longest.
+"""Outputs of a model for several numbers of time steps, from a run of the longest.
 
 What a causal layer puts out at a step depends on the steps so far. So the first steps of one long
 presentation are all that a shorter one would have been.
@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from kspike_tf.conversion.graph import Graph, Node, read_graph
+from kspike_tf.conversion.inputs import input_tensors
 from kspike_tf.layers import Alpha, Lowpass, SpikingActivation, TimeFolded
 from kspike_tf.sweeping.replayed import reference_runner
 from kspike_tf.sweeping.variants import is_reference
@@ -54,8 +55,8 @@ class _Split:
 
     def __call__(self, x: Any, timesteps: Sequence[int]) -> Outputs:
         longest, found = max(timesteps), {}
-        flat = [np.asarray(each)[:, :longest] for each in keras.tree.flatten(x)]
-        tensors = dict(zip(self.graph.inputs, map(keras.ops.convert_to_tensor, flat), strict=True))
+        cut = keras.tree.map_structure(lambda each: np.asarray(each)[:, :longest], x)
+        tensors = input_tensors(self.graph, cut)
         with keras.StatelessScope():  # states of stateful layers stay as they are
             _run(self.causal, tensors)
             for steps in timesteps:

@@ -1,4 +1,4 @@
-"""Outputs of a kspike_ref model for several numbers of time steps, from one pass."""
+"""Outputs of a kspike_ref model for several numbers of time steps, from a run of the longest."""
 
 from __future__ import annotations
 

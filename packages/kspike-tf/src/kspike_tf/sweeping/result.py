@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 from collections.abc import Iterator
 from typing import Any
 
 from kspike_tf.conversion.report import aligned
+from kspike_tf.describing import as_html
 
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito
 
@@ -188,13 +188,11 @@ class Sweep:
     def __str__(self) -> str:
         return "\n".join(aligned(self._rows()))
 
+    def __repr__(self) -> str:
+        return f"<Sweep of {len(self)} points: {self.metric}, {', '.join(self.devices) or 'none'}>"
+
     def _repr_html_(self) -> str:
-        head, *rows = self._rows()
-        lines = [("th", head), *(("td", row) for row in rows)]
-        return "<table>" + "".join(
-            "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
-            for tag, row in lines
-        ) + "</table>"  # fmt: skip
+        return as_html(self._rows(), f"{self.metric} at {len(self)} operating points")
 
 
 def _axes(axes: Any) -> Any:

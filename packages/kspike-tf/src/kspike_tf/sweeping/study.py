@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from functools import cached_property
+from importlib import metadata
 from typing import Any
 
 import keras
@@ -14,13 +16,15 @@ import numpy as np
 
 from kspike_energy import Application, ModelEnergy
 from kspike_energy.adapters import find_adapter
-from kspike_tf.sweeping.activity import SPIKING, Activity, batch_size, measure
+from kspike_tf.conversion.graph import read_graph
+from kspike_tf.conversion.inputs import arranged
+from kspike_tf.sweeping.activity import SPIKING, Activity, batch_size, measure, uncounted
 from kspike_tf.sweeping.arguments import Grid, shown
 from kspike_tf.sweeping.energy import Signals, counted, energies
 from kspike_tf.sweeping.metrics import Metric
 from kspike_tf.sweeping.prefixes import prefix_runner
 from kspike_tf.sweeping.result import Point
-from kspike_tf.sweeping.variants import fingerprint, update, variant
+from kspike_tf.sweeping.variants import fingerprint, is_reference, seeded, update, variant
 
 
 class Study:
@@ -46,6 +50,7 @@ class Study:
     ) -> None:
         self.model, self.grid, self.input_coding = model, grid, input_coding
         self.x = keras.tree.map_structure(np.asarray, x)
+        self._has_warned = False
         self.y, self.metric = np.asarray(y), Metric(metric)
         counts = {len(array) for array in keras.tree.flatten(self.x)}
         self.examples = counts.pop()
@@ -58,7 +63,7 @@ class Study:
     def points(
         self, dt: float | None, scale: float, timesteps: Sequence[int], pool: Executor, bar: Any
     ) -> dict[int, Point]:
-        """Return points by number of steps, from one pass.
+        """Return points by number of steps, from runs of the longest presentation.
 
         Parameters
         ----------
@@ -76,7 +81,9 @@ class Study:
         model = variant(self.model, dt, scale)
         adapter, longest = find_adapter(model), max(timesteps)
         nodes = list(adapter.applications(model))
-        whole, run = shown(self.x, nodes, longest), prefix_runner(model)
+        self._warn_of(uncounted(nodes))
+        x = self.x if is_reference(model) else arranged(read_graph(model), self.x)
+        whole, run = shown(x, nodes, longest), prefix_runner(model)
         step = dt or _own_dt(adapter, nodes, scale)
         size = batch_size(nodes, longest)
 
@@ -87,16 +94,27 @@ class Study:
             return run(batch, timesteps), activity
 
         parts, total = [], Activity({}, 0)
-        for outputs, activity in pool.map(one, range(0, self.examples, size)):
-            parts.append(outputs)
-            total.add(activity)
-            if bar is not None:
-                bar.add(activity.examples)
+        with seeded(model):
+            for outputs, activity in pool.map(one, range(0, self.examples, size)):
+                parts.append(outputs)
+                total.add(activity)
+                if bar is not None:
+                    bar.add(activity.examples)
         signals, network = Signals(nodes, total, scale), counted(model, whole, self.input_coding)
         return {
             steps: self._point(_joined(parts, steps), signals, network, (step, scale, steps))
             for steps in timesteps
         }
+
+    def _warn_of(self, names: Sequence[str]) -> None:
+        """Tell once of neurons whose spikes are not counted."""
+        if names and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"{', '.join(names)} have neurons other than SpikingActivation layers: spikes, "
+                "rates and energy leave theirs out",
+                stacklevel=4,
+            )
 
     def _point(
         self, outputs: Any, signals: Signals, network: Any, at: tuple[float, float, int]
@@ -130,9 +148,15 @@ class Study:
         for array in [*keras.tree.flatten(self.x), self.y]:
             update(digest, array)
         figures = [str(ModelEnergy.devices.get_device(name)) for name in self.grid.devices]
-        options = self.metric.identity, self.input_coding, figures
+        options = self.metric.identity, self.input_coding, figures, _versions()
         is_loader = not hasattr(self.model, "predict")
         return [fingerprint(self.model() if is_loader else self.model), digest.hexdigest(), options]
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of kspike, which may count otherwise after an upgrade."""
+    found = {each.name: each.version for each in metadata.distributions()}
+    return {name: found[name] for name in sorted(filter(None, found)) if "kspike" in name}
 
 
 def _own_dt(adapter: Any, nodes: Sequence[Application], scale: float) -> float:

@@ -10,6 +10,8 @@ from typing import Any
 
 import keras
 
+from kspike_tf.conversion.convert import Conversion
+from kspike_tf.sweeping.activity import usable_workers
 from kspike_tf.sweeping.arguments import check_count, checked_grid
 from kspike_tf.sweeping.journal import Journal
 from kspike_tf.sweeping.result import Point, Sweep
@@ -33,12 +35,12 @@ def sweep(
 ) -> Sweep:
     """Measure accuracy, spikes, energy and latency of a spiking model at many operating points.
 
-    Every combination of time step, scale and number of steps is a point. One pass over the longest
-    presentation gives all smaller numbers of steps.
+    Every combination of time step, scale and number of steps is a point. Only the longest
+    presentation runs: its first steps give all smaller numbers.
 
     Parameters
     ----------
-    model : keras.Model, kspike_ref.Model or callable
+    model : keras.Model, Conversion, kspike_ref.Model or callable
         A spiking model whose inputs have a time axis. It stays as it is. For other values of
         ``dt`` and ``scale`` with kspike_ref, which is faster, pass what loads a model:
         ``functools.partial(kspike_ref.load_model, "spiking.keras")``.
@@ -52,8 +54,8 @@ def sweep(
     dt : float or sequence of float, optional
         Lengths of a time step in seconds; the model's own by default.
     scale : float or sequence of float, optional
-        Factors for firing rates: neurons fire so many times as often, and their spikes are so much
-        smaller, so that the model computes the same with more or fewer spikes.
+        Factors by which rates rise. Spikes shrink by the same factor, so that the model computes
+        the same with more or fewer spikes.
     devices : str or sequence of str, optional
         Devices whose energy to estimate, from ``kspike_tf.ModelEnergy.devices``. A device that
         does not spike runs the ordinary network once, whatever the number of steps.
@@ -65,7 +67,8 @@ def sweep(
     progress : bool, optional
         Whether to show a progress bar.
     workers : int, optional
-        How many batches to run at once; one for each core by default. Results do not depend on it.
+        How many batches to run at once, each of which may need 512 MiB; by default as many as
+        there are cores, and as fit half of the memory. Results do not depend on it.
     resume : path_like, optional
         A file, JSON in lines, to which finished points are written, and from which they are taken
         if model, data and options are the same.
@@ -74,6 +77,11 @@ def sweep(
     -------
     Sweep
         The points.
+
+    Warns
+    -----
+    UserWarning
+        If the model has neurons other than `SpikingActivation`, whose spikes do not count.
 
     Raises
     ------
@@ -85,10 +93,10 @@ def sweep(
 
     Notes
     -----
-    In Keras, layers without a seed get one. Layers that mix time steps, such as `Bidirectional`,
-    and all that comes behind them, run anew for every number of steps. The estimate of energy is
-    that of `kspike_tf.ModelEnergy`; signals behind the end of the time axis count with the rate of
-    the spikes that they are read out of.
+    Neurons without a seed get one while they run. Layers that mix time steps, such as
+    `Bidirectional`, and all that comes behind them, run anew for every number of steps. The
+    estimate of energy is that of `kspike_tf.ModelEnergy`; signals behind the end of the time axis
+    count with the rate of the spikes that they are read out of.
 
     Examples
     --------
@@ -104,11 +112,12 @@ def sweep(
     grid = checked_grid(timesteps, dt, scale, devices)
     if workers is not None:
         check_count("workers", workers)
+    model = model.model if isinstance(model, Conversion) else model
     study = Study(model, x, y, grid, metric, input_coding)
     journal = Journal(resume)
     bar = keras.utils.Progbar(study.examples * len(grid.models)) if progress else None
     points: list[Point] = []
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(workers or usable_workers()) as pool:
         for step, factor in grid.models:
             keys = study.keys(step, factor) if journal.path else dict.fromkeys(grid.timesteps, "")
             known = {steps: journal.find(key) for steps, key in keys.items()}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -37,11 +37,18 @@ def variant(model: Any, dt: float | None, scale: float) -> Any:
 
     Raises
     ------
+    TypeError
+        If the model is of another kind.
     ValueError
         If a loaded model of kspike_ref is asked to change.
     """
     if isinstance(model, keras.Model):
         return _keras_variant(model, dt, scale)
+    if not is_reference(model) and not callable(model):
+        raise TypeError(
+            "model must be a Keras model, a Conversion, a kspike_ref model or a function that "
+            f"loads one. Received: model={model!r}"
+        )
     if not is_reference(model):
         options = {} if dt is None else {"dt": dt}
         return model(**options) if scale == 1 else model(**options, rate_scale=scale)
@@ -50,7 +57,6 @@ def variant(model: Any, dt: float | None, scale: float) -> Any:
             "model must be able to change for dt and scale: pass "
             "functools.partial(kspike_ref.load_model, path) instead of the loaded model"
         )
-    _warn_of_seeds(model)
     return model
 
 
@@ -72,33 +78,49 @@ def _timed(model: keras.Model) -> list[Any]:
     return [each for each in model._flatten_layers() if "dt" in getattr(each, "settings", ())]
 
 
-def _warn_of_seeds(model: Any) -> None:
-    unseeded = [
-        node.name
-        for node in model.nodes
-        if node.layer.key.endswith("kspike_tf>SpikingActivation")
-        and node.layer.config.get("seed") is None
-    ]
-    if unseeded:
-        warnings.warn(
-            f"{', '.join(unseeded)} have no seed, so that another sweep gives other numbers: set "
-            "seed= in Keras and save the model again",
-            stacklevel=4,
-        )
+@contextmanager
+def seeded(model: Any) -> Iterator[None]:
+    """Let neurons of kspike_ref without a seed have one, so that all runs give the same spikes."""
+    holders = model.layers if is_reference(model) else ()
+    drawn = [each for each in _inside(holders) if getattr(each, "seed", 0) is None]
+    try:
+        for number, cell in enumerate(drawn):
+            cell.seed = _FIRST_SEED + number
+        yield
+    finally:
+        for cell in drawn:
+            cell.seed = None
+
+
+def _inside(holders: Iterable[Any]) -> Iterator[Any]:
+    """Yield the cells of layers of kspike_ref, those within wrappers and stacks included."""
+    for holder in holders:
+        inner = [getattr(holder, name, None) for name in ("cell", "forward", "backward")]
+        inner = [each for each in [*inner, *getattr(holder, "cells", ())] if each is not None]
+        yield from inner
+        yield from _inside(inner)
 
 
 def fingerprint(model: Any) -> str:
     """Return a hash of a model's layers and weights."""
     digest = hashlib.sha256()
     if is_reference(model):
-        parts = [(node.name, node.layer.key, node.layer.config) for node in model.nodes]
+        parts = [
+            (node.name, node.layer.key, node.layer.config, node.arguments, node.keywords)
+            for node in model.nodes
+        ]
         weights: Iterable[Any] = [w for layer in model.layers for w in layer.weights.values()]
     else:
         parts, weights = model.get_config(), model.get_weights()
-    digest.update(json.dumps(parts, sort_keys=True, default=str).encode())
+    digest.update(json.dumps(parts, sort_keys=True, default=_as_text).encode())
     for array in weights:
         update(digest, np.asarray(array))
     return digest.hexdigest()
+
+
+def _as_text(value: Any) -> str:
+    """Return a value that JSON does not know; of arrays, all elements."""
+    return f"{value.dtype} {value.tolist()}" if isinstance(value, np.ndarray) else str(value)
 
 
 def update(digest: Any, array: np.ndarray) -> None:

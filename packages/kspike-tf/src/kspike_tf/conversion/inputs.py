@@ -1,0 +1,77 @@
+"""Arrays for the inputs of a graph, by name or in order, as Keras takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from kspike_tf.conversion.graph import Graph
+
+
+def arranged(graph: Graph, data: Any, argument: str = "x") -> Any:
+    """Return data in the structure of the model's inputs.
+
+    Dictionaries go by the names of inputs, as in ``keras.Model.predict``; lists by their order.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model.
+    data : structure of arrays
+        One array for each input.
+    argument : str
+        Name of the argument, for errors.
+
+    Raises
+    ------
+    ValueError
+        If an input has no array, or their number differs.
+    """
+    inputs = len(graph.inputs)
+    if isinstance(data, dict):
+        flat = _by_name(graph, data, argument)
+    elif isinstance(data, (list, tuple)) and inputs > 1:
+        flat = keras.tree.flatten(data)
+    else:  # numbers in lists of lists may be the array of a single input
+        flat = [data[0] if isinstance(data, (list, tuple)) and len(data) == 1 else data]
+    flat = [np.asarray(each) if isinstance(each, (list, tuple)) else each for each in flat]
+    if len(flat) != inputs:
+        raise ValueError(
+            f"{argument} must be one array for each of the {inputs} inputs of the model. "
+            f"Received: {len(flat)} arrays"
+        )
+    return keras.tree.pack_sequence_as(graph.input_structure, flat)
+
+
+def _by_name(graph: Graph, data: dict[str, Any], argument: str) -> list[Any]:
+    """Return the arrays of a dictionary in the order of the model's inputs."""
+    structure = graph.input_structure
+    is_named = isinstance(structure, dict)
+    names = list(structure) if is_named else [str(graph.specs[n].name) for n in graph.inputs]
+    if missing := [each for each in names if each not in data]:
+        raise ValueError(
+            f"{argument} must hold all inputs of the model: {', '.join(names)}. "
+            f"Received: {', '.join(map(str, data))}, without {', '.join(missing)}"
+        )
+    if is_named:
+        return list(keras.tree.flatten({each: data[each] for each in names}))
+    return [data[each] for each in names]
+
+
+def input_tensors(graph: Graph, data: Any) -> dict[int, Any]:
+    """Return the tensors of a model's inputs by number, cast to the types of the inputs.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model.
+    data : structure of arrays
+        As in `arranged`.
+    """
+    flat = keras.tree.flatten(arranged(graph, data))
+    return {
+        number: keras.ops.convert_to_tensor(each, dtype=graph.specs[number].dtype)
+        for number, each in zip(graph.inputs, flat, strict=True)
+    }
