@@ -245,7 +245,8 @@ LOOPS = {
 @pytest.mark.parametrize("loop", LOOPS)
 def test_ctrl_c_ends_a_loop_and_leaves_nothing(loop, tmp_path):
     code = f"""{PREDICT}
-import itertools, threading
+import itertools, signal, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in background jobs
 path = {str(MODEL)!r}
 y = np.memmap("y", "f4", "w+", 0, (2000, 7, 3))
 model.predict(x), model.step(x[:, 0], model.initial_state(2000))
