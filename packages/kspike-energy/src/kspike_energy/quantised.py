@@ -104,7 +104,7 @@ class QuantisedRival:
         return max(max(pair) for _, *pair in self.sensitivity)
 
     def verdict(self, spikes: float | None) -> str:
-        """Return whether so many spikes per input and step beat it: "yes", "no" or "close"."""
+        """Return whether a number of spikes per input and step beats it: "yes", "no" or "close"."""
         if spikes is None:
             return "?"
         if self.low <= spikes <= self.high:
@@ -113,7 +113,7 @@ class QuantisedRival:
 
 
 def activation_bits(timesteps: int) -> int:
-    """Return the bits that carry as much as a rate code of so many steps.
+    """Return the bits that carry as much as a rate code over a number of steps.
 
     Examples
     --------
@@ -124,7 +124,7 @@ def activation_bits(timesteps: int) -> int:
 
 
 def quantised_rival(timesteps: int, weight_bits: int) -> QuantisedRival:
-    """Return the quantised network that a spiking one of so many steps must beat.
+    """Return the quantised network that a spiking one over a number of steps must beat.
 
     Raises
     ------

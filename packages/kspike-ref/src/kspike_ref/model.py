@@ -103,7 +103,7 @@ class Model(Summarised):
         batch_size : int, optional
             The number of examples in a block.
         timesteps : int, optional
-            Present inputs without a time axis, ``(batch, …)``, for so many steps.
+            Present inputs without a time axis, ``(batch, …)``, for this many steps.
         progress : bool
             Whether to show a progress bar (needs ``tqdm``).
         verbose : int or str, optional

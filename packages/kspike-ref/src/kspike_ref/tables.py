@@ -19,7 +19,7 @@ def seconds(value: float) -> str:
 
 
 def boxed(rows: Sequence[Row], right: Sequence[int] = ()) -> list[str]:
-    """Return the lines of a table with borders, of which the first row is the head.
+    """Return the lines of a bordered table whose first row is the header.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def boxed(rows: Sequence[Row], right: Sequence[int] = ()) -> list[str]:
 
 
 def as_html(rows: Sequence[Row], caption: str, notes: Sequence[str] = ()) -> str:
-    """Return a table as HTML, of which the first row is the head.
+    """Return an HTML table whose first row is the header.
 
     Parameters
     ----------

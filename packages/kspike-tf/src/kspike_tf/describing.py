@@ -17,7 +17,7 @@ Row = Sequence[str]
 
 
 def as_html(rows: Sequence[Row], caption: str, notes: Sequence[str] = ()) -> str:
-    """Return a table as HTML, of which the first row is the head.
+    """Return an HTML table whose first row is the header.
 
     Parameters
     ----------

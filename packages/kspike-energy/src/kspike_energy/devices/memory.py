@@ -85,7 +85,7 @@ class Memory:
         check_count("queue", self.queue)
 
     def access(self, numbers: int, *, by_line: bool = False) -> float:
-        """Return the joules of one read or write in a memory of so many numbers."""
+        """Return the joules of one read or write in a memory of a given size."""
         size = numbers * self.word
         if by_line:
             start, slope = self.line

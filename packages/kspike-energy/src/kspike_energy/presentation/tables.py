@@ -12,7 +12,7 @@ _NARROWEST_TEXT = 12
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number with so many significant digits; "?" for None."""
+    """Return a number to a number of significant digits; "?" for None."""
     return "?" if value is None else f"{value:.{digits}g}"
 
 

@@ -23,7 +23,7 @@ InputFiles = Annotated[
 Timesteps = Annotated[
     int | None,
     typer.Option(
-        "--timesteps", "-t", min=1, help="Show inputs without a time axis for so many steps."
+        "--timesteps", "-t", min=1, help="Show inputs without a time axis for this many steps."
     ),
 ]
 DivideBy = Annotated[

@@ -94,7 +94,7 @@ def _axes(array: Any, i: int) -> tuple[Any, ...]:
 
 
 def from_arrays(x: Any, size: int) -> Any:
-    """Return arrays as those of Dask, in the same structure and in blocks of so many examples."""
+    """Return arrays as those of Dask, in the same structure and in blocks of given sizes."""
     import dask.array as da
 
     arrays = [np.asarray(array) for array in _ends(x)]
