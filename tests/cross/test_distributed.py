@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import arrivals
 import numpy as np
 import pytest
 
@@ -23,6 +22,7 @@ distributed = pytest.importorskip("distributed")
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "models"
 SPIKING = "custom:kspike_tf>SpikingActivation"
+SECONDS = 120  # in which a cluster answers, even on a busy machine
 
 
 def load(name="spiking"):
@@ -191,7 +191,7 @@ def test_same_bits_on_a_cluster_whatever_the_chunks(model, cluster):
     wanted = model.predict(x).tobytes()
     for chunks in (3, 17, 50):
         lazy = model.predict(da.from_array(x, chunks=chunks))
-        assert cluster.compute(lazy).result().tobytes() == wanted
+        assert cluster.compute(lazy).result(timeout=SECONDS).tobytes() == wanted
 
 
 def slow(block):
@@ -199,15 +199,26 @@ def slow(block):
     return block
 
 
-def test_the_model_is_sent_once_to_each_worker(cluster):
-    cluster.upload_file(arrivals.__file__)
+def test_the_model_is_sent_to_a_worker_and_not_with_each_block(cluster, tmp_path):
+    class Parcel:  # within a function: workers cannot import this module, so its code is sent
+        def __getstate__(self):
+            return {"folder": str(tmp_path)}
+
+        def __setstate__(self, state):
+            with open(f"{state['folder']}/{os.getpid()}", "ab") as file:  # noqa: PTH123
+                file.write(b".")
+
     model, x = load(), data(60)
-    model.parcel = arrivals.Parcel()
+    model.parcel = Parcel()
     lazy = model.predict(da.from_array(x, chunks=2).map_blocks(slow, dtype=x.dtype))
-    y = cluster.compute(lazy).result()
+    y = cluster.compute(lazy).result(timeout=SECONDS)
     assert y.tobytes() == model.predict(x).tobytes()
-    counts = cluster.run(arrivals.received)
-    assert max(counts.values()) == 1  # a worker that was slow to start may have got no block
+    workers = set(map(str, cluster.run(os.getpid).values()))
+    counts = {note.name: note.stat().st_size for note in tmp_path.iterdir() if note.name in workers}
+    # Each worker takes some 15 blocks. On a busy machine, Dask may move the model's own task from
+    # one worker to another, and so send it again; a worker that was slow to start gets no block.
+    assert counts
+    assert max(counts.values()) <= 3
 
 
 def test_a_killed_worker_costs_time_and_no_results(model):
@@ -223,7 +234,7 @@ def test_a_killed_worker_costs_time_and_no_results(model):
         victim = next(iter(before.values()))
         os.kill(victim, signal.SIGKILL)
         assert not running.done()
-        assert running.result(timeout=120).tobytes() == model.predict(x).tobytes()
+        assert running.result(timeout=SECONDS).tobytes() == model.predict(x).tobytes()
         deadline = time.monotonic() + 60
         while len(client.run(os.getpid)) < 2 and time.monotonic() < deadline:
             time.sleep(0.2)

@@ -118,7 +118,12 @@ def with_outcomes(page: str) -> list[tuple[Block, Block | None]]:
     ]
 
 
-def agree(shown: str, came: str, tolerance: float | None = 0.05) -> bool:
+# Processors round differently, and training carries that on: rates of one network, trained with the
+# same seed on two of them, were 13.2 and 13.9 Hz. A wrong unit or formula differs by more than this.
+TOLERANCE = 0.2
+
+
+def agree(shown: str, came: str, tolerance: float | None = TOLERANCE) -> bool:
     """Compare texts: spaces may differ, and numbers a little, as processors round differently.
 
     Without a tolerance, numbers may differ altogether. Three dots in the text that is shown stand

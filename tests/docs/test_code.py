@@ -39,7 +39,7 @@ def check(path, folder):
             continue
         assert not error, f"{name(path)}:\n{trace}"
         if after is not None:
-            tolerance = None if after.title == doc_blocks.EXAMPLE else 0.05
+            tolerance = None if after.title == doc_blocks.EXAMPLE else doc_blocks.TOLERANCE
             assert doc_blocks.agree(after.text, printed, tolerance), (
                 f"{name(path)}: the block\n{block.text}\nprints\n{printed}\nnot\n{after.text}\n"
                 f"Run python tests/docs/doc_blocks.py {name(path)}"
