@@ -38,7 +38,7 @@ def test_by_hand():
 def test_a_comparison_says_that_two_energies_are_inferred():
     network = Network([Layer("a", 1000, 10, rate=2.0)])
     text = " ".join(str(ModelEnergy(network).compare(["loihi"], timesteps=5)).split())
-    assert "energies of weights and multiply-adds are inferred from the results of the source" in text
+    assert "The energies of weights and multiply-adds are inferred from the results" in text
 
 
 def test_verdict():
