@@ -72,7 +72,7 @@ def claims(results: Results) -> list[tuple[str, str, bool]]:
     return [
         ("test accuracy in Keras ≥ 0.93", f"{in_keras:.4f}", in_keras >= 0.93),
         ("test accuracy in kspike_ref ≥ 0.93", f"{in_reference:.4f}", in_reference >= 0.93),
-        ("predictions that agree ≥ 99.5%", f"{agreement:.2%}", agreement >= 0.995),
+        ("predictions that agree ≥ 99.5 %", f"{agreement:.2%}", agreement >= 0.995),
         (
             "same spikes, given the same rates",
             f"{given_rates} of {neuron_steps:,} differ",
