@@ -43,6 +43,23 @@ def test_one_step_is_one_step(energy):
     assert str(energy.compare(["cpu"], timesteps=1)).startswith("two: 1 step of 1 ms\n")
 
 
+def test_the_energy_of_a_baseline_without_a_row_is_stated(energy):
+    alone = energy.compare(["loihi"], timesteps=10)
+    note = "/ cpu: the ratio to 13 µJ, the energy on cpu."
+    assert alone.baseline_energy == energy.total_energy("cpu") == pytest.approx(1510 * 8.6e-9)
+    assert note in str(alone)
+    assert note in alone._repr_html_()
+    assert "the ratio to" not in str(energy.compare(["cpu", "loihi"], timesteps=10))
+
+
+def test_numbers_below_a_million_have_no_exponent(energy):
+    comparison = energy.compare(["cpu", "loihi", "45nm-int8"], timesteps=10, baseline="45nm-int8")
+    assert f"{comparison.devices[0].ratio:.3g}" == "3.74e+04"
+    assert "37400" in str(comparison)
+    assert "e+0" not in str(comparison)
+    assert "e+0" not in str(energy.compare(["loihi"], timesteps=10))
+
+
 def test_unit_updates_alone_can_cost_too_much():
     energy = ModelEnergy(Network([Layer("a", 10, 1000, rate=0.1)], name="n"))
     comparison = energy.compare(["spinnaker2"], timesteps=100, baseline="gpu")

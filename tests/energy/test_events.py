@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import kspike_ref
 import kspike_tf
 from kspike_energy import ModelEnergy
 
@@ -185,3 +186,40 @@ def test_bad_input_shapes():
         ModelEnergy(spiking_model(), input_shape=[(None, 3, 6), (None, 3, 6)])
     with pytest.raises(ValueError, match=r"input_shape must fit \(None, None, 6\).*'in'"):
         ModelEnergy(spiking_model(), input_shape=(None, 3, 7))
+
+
+# Doubts about exact counts ------------------------------------------------------------------------
+
+
+def filtered_model(tau):
+    inp = keras.Input((None, 6), name="in")
+    x = L.Dense(5, kernel_initializer="ones", name="first")(inp)
+    x = kspike_tf.SpikingActivation("relu", dt=DT, seed=0, name="spikes")(x)
+    x = kspike_tf.Lowpass(tau, dt=DT, name="filter")(x) if tau else x
+    return keras.Model(inp, L.Dense(4, name="last")(x))
+
+
+@pytest.mark.parametrize("adapter", ["keras", "ref"])
+def test_reports_name_layers_whose_exact_count_is_not_that_of_spikes(adapter, tmp_path):
+    model, data = filtered_model(0.01), np.full((2, 40, 6), 5.0)
+    if adapter == "ref":
+        model.save(tmp_path / "model.keras")
+        model = kspike_ref.load_model(tmp_path / "model.keras")
+    energy = ModelEnergy(model, data, events="exact")
+    last = layers_of(energy)["last"]
+    factor = last.synops(DT, "exact", True) / last.synops(DT, "mean", True)
+    assert factor > 2
+    text = " ".join(energy.summary_string(("name", "energy loihi")).split())
+    assert f"and the factor: last ({factor:.3g})." in text
+    energy.to_html(tmp_path / "report.html", ["cpu", "loihi"])
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"last ({factor:.3g})" in page.split('class="warnings"')[1].split("</section>")[0]
+
+
+def test_exact_counts_of_spikes_are_in_no_doubt():
+    data = np.full((2, 40, 6), 5.0)
+    for tau, events in ((None, "exact"), (0.01, "mean")):
+        energy = ModelEnergy(filtered_model(tau), data, events=events)
+        assert "and the factor" not in energy.summary_string(("name", "energy loihi"))
+    energy = ModelEnergy(filtered_model(0.01), data, events="exact")
+    assert "and the factor" not in energy.summary_string(("name", "energy cpu"))

@@ -128,9 +128,9 @@ def test_scale():
 # Frames of both widths, in a page of the same origin that measures them and sorts a column.
 HARNESS = """<!doctype html><title>waiting</title><body><script>
 const found = {};
-async function look(width) {
+async function look(width, file) {
   const frame = document.createElement("iframe");
-  frame.src = "report.html";
+  frame.src = file;
   frame.width = width;
   frame.height = 900;
   const loaded = new Promise((resolve) => frame.addEventListener("load", resolve));
@@ -158,8 +158,9 @@ async function look(width) {
   };
 }
 (async () => {
-  await look(360);
-  await look(1280);
+  await look(360, "report.html");
+  await look(1280, "report.html");
+  await look(718, "paper.html");
   document.body.textContent = JSON.stringify(found);
   document.title = "done";
 })();
@@ -172,6 +173,8 @@ def chromium(request, folder, tmp_path_factory):
     if CHROMIUM is None:
         pytest.skip("no Chromium to show the report: apt-get install chromium")
     (folder / "harness.html").write_text(HARNESS, encoding="utf-8")
+    printed = re.sub(r"<meta http-equiv[^>]*>", "", (folder / "report.html").read_text("utf-8"))
+    (folder / "paper.html").write_text(printed.replace("@media print", "@media all"), "utf-8")
     handler = partial(QuietHandler, directory=folder)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -227,3 +230,6 @@ def test_in_a_browser(chromium):
         assert seen["sorted"] == "descending"
         red = int(re.findall(r"\d+", seen["paper"])[0])
         assert red > 200 if scheme == "light" else red < 60
+    # An A4 page with margins of 1 cm is 718 pixels wide. Nothing scrolls there.
+    assert found["718"]["overflow"] == 0
+    assert found["718"]["paper"] == "rgb(255, 255, 255)"

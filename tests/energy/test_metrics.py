@@ -140,3 +140,13 @@ def test_bad_input(rng):
         metrics(spiking(rng), iter([]))
     with pytest.raises(ValueError, match="example_data must have the shape"):
         metrics(spiking(rng), np.ones((2, 3, 7)))
+
+
+def test_a_normalisation_is_noted_whether_it_is_folded_or_not(rng):
+    inp = keras.Input((6, 6, 2))
+    x = L.BatchNormalization(name="folded")(L.Conv2D(3, 3)(inp))
+    x = L.BatchNormalization(name="apart")(L.ReLU()(x))
+    found = metrics(keras.Model(inp, x), rng.random((2, 6, 6, 2)))
+    notes = dict(note.split(" ", 1) for note in found.notes)
+    assert notes["folded"].endswith("as in NeuroBench: it is folded into the layer in front of it")
+    assert "as in NeuroBench: 48 connections" in notes["apart"]

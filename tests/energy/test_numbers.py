@@ -145,6 +145,8 @@ def test_numbers_of_other_types_are_fine():
     [
         (lambda e: e.total_energy("spinaker2"), "spinnaker2"),
         (lambda e: e.total_energy("CPU"), "cpu"),
+        (lambda e: e.total_energy("xeon"), "xeon-e5-2630"),  # nearer to "reckon" by letters
+        (lambda e: e.total_energy("e5-2630"), "xeon-e5-2630"),
         (lambda e: e.compare(["lohi"]), "loihi"),
         (lambda e: e.layer_energy("hiden", "cpu"), "hidden"),
         (lambda e: e.summary_string(("nmae",)), "name"),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kspike_energy import Layer, ModelEnergy, Network
 from kspike_energy.quantised import Costs, quantised_rival
 
 
@@ -32,6 +33,12 @@ def test_by_hand():
     assert costs.break_even(7, 2) == pytest.approx(6 / 42)
     # 1 step, by frames: 1 + 1 + s · 1 = 1 · 1 + 1 + 2; by events only (1 + 1 + 2) / 6.
     assert costs.break_even(1, 2) == pytest.approx(2.0)
+
+
+def test_a_comparison_says_that_two_energies_are_inferred():
+    network = Network([Layer("a", 1000, 10, rate=2.0)])
+    text = " ".join(str(ModelEnergy(network).compare(["loihi"], timesteps=5)).split())
+    assert "The energies of weights and multiply-adds are inferred from the results" in text
 
 
 def test_verdict():

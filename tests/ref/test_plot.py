@@ -67,8 +67,8 @@ def test_rates_are_means_over_examples_and_time(spikes):
     axes = plot.rates({"hidden": spikes, "other": spikes[:, :, 1:]}, bins=10)
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
     mean = np.abs(spikes).mean()
-    assert texts[0] == f"hidden: mean {mean:.3g} Hz, 25 % silent"
-    assert texts[1].endswith("0 % silent")
+    assert texts[0] == f"hidden: mean {mean:.3g} Hz, 25% silent"
+    assert texts[1].endswith("0% silent")
     shares = axes.patches[0].get_data().values
     assert shares.sum() == pytest.approx(100)
     assert shares[0] == 25
@@ -78,7 +78,7 @@ def test_rates_are_means_over_examples_and_time(spikes):
 
 def test_rates_of_silent_neurons_can_be_drawn():
     axes = plot.rates(np.zeros((1, 5, 3)))
-    assert axes.get_legend().get_texts()[0].get_text() == "mean 0 Hz, 100 % silent"
+    assert axes.get_legend().get_texts()[0].get_text() == "mean 0 Hz, 100% silent"
 
 
 def test_voltage_draws_lines_and_marks_of_the_chosen_units(spikes):

@@ -20,6 +20,9 @@ __all__ = [
 # Larger counts are mistakes, and would leave the range of floating-point numbers.
 LARGEST = 2**63 - 1
 
+# Shorter texts occur in too many names to suggest one of them.
+_SHORTEST_PART = 3
+
 
 def did_you_mean(name: object, choices: Iterable[object]) -> str:
     """Return "; did you mean 'x'?" for the closest of the choices, or an empty text.
@@ -35,13 +38,19 @@ def did_you_mean(name: object, choices: Iterable[object]) -> str:
     --------
     >>> did_you_mean("lohi", ["cpu", "loihi"])
     "; did you mean 'loihi'?"
+    >>> did_you_mean("xeon", ["cpu", "xeon-e5-2630"])
+    "; did you mean 'xeon-e5-2630'?"
     >>> did_you_mean("tpx-9000", ["cpu", "loihi"])
     ''
     """
     if not isinstance(name, str):
         return ""
     by_case = {choice.lower(): choice for choice in choices if isinstance(choice, str)}
-    close = difflib.get_close_matches(name.strip().lower(), list(by_case), n=1)
+    text = name.strip().lower()
+    known = list(by_case)
+    parts = [choice for choice in known if text in choice] if len(text) >= _SHORTEST_PART else []
+    starts = [choice for choice in parts if choice.startswith(text)]
+    close = (starts or difflib.get_close_matches(text, known, n=1) or parts)[:1]
     return f"; did you mean {by_case[close[0]]!r}?" if close else ""
 
 

@@ -110,6 +110,7 @@ def compare_devices(
         rival,
         tuple(layer.name for layer in estimate.network.gaps),
         estimate.assumptions(),
+        base_energy,
     )
 
 

@@ -252,3 +252,8 @@ def _notes(nodes: Sequence[Node]) -> Iterator[str]:
                 f"{node.spec.name} ({node.spec.type_name}) is not counted, as in NeuroBench: "
                 f"{counts.connections} connections and {counts.neurons} updates per time step"
             )
+        elif kind == "BatchNormalization":
+            yield (
+                f"{node.spec.name} ({node.spec.type_name}) is not counted, as in NeuroBench: it is "
+                "folded into the layer in front of it"
+            )

@@ -112,7 +112,7 @@ class RateReport:
 
     def _rows(self) -> list[tuple[str, ...]]:
         head = (
-            "layer", "mean", "median", "99 %", "spikes", "silent", "saturated", "correlation",
+            "layer", "mean", "median", "99%", "spikes", "silent", "saturated", "correlation",
             "error",
         )  # fmt: skip
         return [

@@ -14,7 +14,7 @@ from kspike_energy.devices.device import Device
 from kspike_energy.devices.fit import Measurement, fit
 from kspike_energy.devices.overhead import Workload
 
-__all__ = ["keyword_spotter_workload", "measured_devices"]
+__all__ = ["keyword_spotter_measurements", "keyword_spotter_workload", "measured_devices"]
 
 _BLOUW = (
     "Blouw, Choo, Hunsberger, Eliasmith, 'Benchmarking keyword spotting efficiency on neuromorphic "
@@ -73,19 +73,23 @@ def keyword_spotter_workload(layers: int, copies: int, batch_size: int) -> Workl
     return Workload(operations, 3 + branches * layers, batch_size, frozenset({"Dense"}))
 
 
+def keyword_spotter_measurements(device: str, run: str = "") -> list[Measurement]:
+    """Return the measurements of keyword spotters on a device, of runs that begin with a text."""
+    return [
+        Measurement(
+            keyword_spotter_workload(
+                int(row["extra_layers"]), int(row["copies"]), int(row["batch_size"])
+            ),
+            float(row["dynamic_j_per_inference"]),
+        )
+        for row in _rows("keyword_spotter.csv")
+        if row["device"] == device and row["run"].startswith(run)
+    ]
+
+
 def _keyword_spotters() -> Iterator[Device]:
-    rows = _rows("keyword_spotter.csv")
     for name, device, run, terms, hardware in _SPOTTERS:
-        measurements = [
-            Measurement(
-                keyword_spotter_workload(
-                    int(row["extra_layers"]), int(row["copies"]), int(row["batch_size"])
-                ),
-                float(row["dynamic_j_per_inference"]),
-            )
-            for row in rows
-            if row["device"] == device and row["run"].startswith(run)
-        ]
+        measurements = keyword_spotter_measurements(device, run)
         yield fit(
             name,
             measurements,

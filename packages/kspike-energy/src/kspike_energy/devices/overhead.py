@@ -67,7 +67,7 @@ class Fit:
 
     @property
     def within(self) -> float:
-        """Factor within which 90 % of the predictions lie."""
+        """Factor within which 90% of the predictions lie."""
         return quantile(self.factors, _QUANTILE)
 
     @property
@@ -103,7 +103,7 @@ class Fit:
     def interval(self, workload: Workload) -> float:
         """Return the factor of a prediction interval.
 
-        Inside the measured family, 90 % of the left-out measurements lie within it. Outside, it is
+        Inside the measured family, 90% of the left-out measurements lie within it. Outside, it is
         the worst factor times the ratio to the nearest measured number of operations.
         """
         if not self.outside(workload):

@@ -5,6 +5,7 @@ from typing import Any
 
 from kspike_energy.presentation.comparison_data import BreakEven, DeviceEnergy, Winner, winners
 from kspike_energy.presentation.comparison_text import (
+    baseline_notes,
     break_even_cells,
     break_even_table,
     device_cells,
@@ -42,6 +43,8 @@ class Comparison:
         Layers that could not be counted.
     assumptions : dict
         All assumptions of the estimate.
+    baseline_energy : float, optional
+        Joules per inference on the device that ratios refer to.
     """
 
     network: str
@@ -53,6 +56,7 @@ class Comparison:
     quantised: QuantisedRival
     left_out: tuple[str, ...]
     assumptions: dict[str, Any]
+    baseline_energy: float | None = None
 
     @property
     def timesteps_per_inference(self) -> int:
@@ -81,6 +85,7 @@ class Comparison:
 
     def __str__(self) -> str:
         lines = [self._title, *device_table(self.devices, self.baseline)]
+        lines += wrapped(self._baseline_notes)
         if self.left_out:
             lines.append(self._gaps)
         lines += wrapped(winner_notes(self.winners))
@@ -99,11 +104,17 @@ class Comparison:
     def _gaps(self) -> str:
         return f"Left out, because nothing counts them: {', '.join(self.left_out)}"
 
+    @property
+    def _baseline_notes(self) -> list[str]:
+        return baseline_notes(self.devices, self.baseline, self.baseline_energy)
+
     def __rich__(self) -> Any:
-        return rich_table(*device_cells(self.devices, self.baseline), winner_notes(self.winners))
+        notes = [*self._baseline_notes, *winner_notes(self.winners)]
+        return rich_table(*device_cells(self.devices, self.baseline), notes)
 
     def _repr_html_(self) -> str:
-        notes = [*([self._gaps] if self.left_out else []), *winner_notes(self.winners)]
+        gaps = [self._gaps] if self.left_out else []
+        notes = [*self._baseline_notes, *gaps, *winner_notes(self.winners)]
         html = html_table(*device_cells(self.devices, self.baseline), self._title, notes)
         if not self.layers:
             return html

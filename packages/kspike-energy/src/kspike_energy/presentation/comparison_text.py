@@ -10,6 +10,7 @@ from kspike_energy.presentation.units import si
 from kspike_energy.quantised import QuantisedRival
 
 __all__ = [
+    "baseline_notes",
     "break_even_cells",
     "break_even_table",
     "device_cells",
@@ -52,6 +53,15 @@ def device_table(devices: Sequence[DeviceEnergy], baseline: str) -> list[str]:
     return text_table(*device_cells(devices, baseline), 120)
 
 
+def baseline_notes(
+    devices: Sequence[DeviceEnergy], baseline: str, energy: float | None
+) -> list[str]:
+    """Return the energy of the device that ratios refer to, if no row shows it."""
+    if energy is None or any(device.device == baseline for device in devices):
+        return []
+    return [f"/ {baseline}: the ratio to {si(energy)}, the energy on {baseline}."]
+
+
 def break_even_cells(layers: Sequence[BreakEven], rival: QuantisedRival) -> Cells:
     """Return headers and rows of the table of break-even rates."""
     headers = ["Layer", "Device", "Rate [Hz]", "Break-even [Hz]", "Wins?", "Spikes/step"]
@@ -78,7 +88,7 @@ def break_even_table(layers: Sequence[BreakEven], rival: QuantisedRival) -> list
 def _threshold(value: float | None) -> str:
     if value is None:
         return "-"
-    return "never" if value <= 0 else f"{value:.4g}"
+    return "never" if value <= 0 else number(value, 4)
 
 
 def winner_notes(found: Sequence[Winner]) -> list[str]:
@@ -101,7 +111,7 @@ def _winner_note(winner: Winner) -> str:
     first, second = sorted((spiking, ordinary), key=lambda device: device.energy)
     text = (
         f"By {_MODELS[winner.model]}: {first.device} ({si(first.energy)}) needs "
-        f"{winner.factor:.3g} times less than {second.device} ({si(second.energy)})"
+        f"{number(winner.factor)} times less than {second.device} ({si(second.energy)})"
     )
     if winner.side is None:
         return f"{text}, but the ranges overlap: no winner."
@@ -118,7 +128,8 @@ def quantised_notes(rival: QuantisedRival, timesteps: int) -> list[str]:
         f"activations and {rival.weight_bits}-bit weights, which carries as much as {timesteps} "
         f"steps (arXiv 2409.08290). Break-even: {rival.spikes:.1%} of the inputs spike in a step; "
         f"{rival.low:.1%} to {rival.high:.1%} if one assumption is off by half, and rates between "
-        f"these are close. By assumption: {parts}."
+        f"these are close. By assumption: {parts}. The energies of weights and multiply-adds are "
+        "inferred from the results of the source."
     )
     first, last = _STEPS
     if not first <= timesteps <= last:

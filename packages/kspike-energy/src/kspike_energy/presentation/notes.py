@@ -7,6 +7,7 @@ from kspike_energy.devices import Device
 from kspike_energy.devices.overhead import Fit
 from kspike_energy.estimate import Estimate
 from kspike_energy.network import BY_HAND
+from kspike_energy.presentation.tables import number
 from kspike_energy.presentation.units import si
 
 __all__ = ["notes", "warning_notes"]
@@ -14,11 +15,15 @@ __all__ = ["notes", "warning_notes"]
 # Types of layers that the source of the model of memory covers, and those described by hand.
 _COVERED = re.compile(r"Dense|(Depthwise)?Conv[123]D|Layer")
 
+# Borders and strides of convolutions change a count by less than this factor.
+_MANY_EVENTS = 1.25
+
 
 def warning_notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
     """Return those notes that doubt the numbers."""
     spiking = any(device.needs_rates for device in devices)
-    return [*_gaps(estimate), *(_busy(estimate) + _other_dt(estimate) if spiking else [])]
+    doubts = _busy(estimate) + _many_events(estimate) + _other_dt(estimate)
+    return [*_gaps(estimate), *(doubts if spiking else [])]
 
 
 def _gaps(estimate: Estimate) -> list[str]:
@@ -31,6 +36,29 @@ def _busy(estimate: Estimate) -> list[str]:
     return [
         "These layers receive more than one event per element and step on average: "
         f"{estimate.busy}. Are their inputs rates in Hz? See input_coding."
+    ]
+
+
+def _many_events(estimate: Estimate) -> list[str]:
+    """Return the layers whose exact count is well above that of their rates, with the factor."""
+    if estimate.settings.events != "exact":
+        return []
+    layers = []
+    for layer in estimate.counted:
+        by_rate = layer.synops(estimate.dt, "mean", estimate.own_dt)
+        exact = estimate.synops(layer)
+        if not by_rate or not exact:
+            continue
+        steps = 1 if layer.whole else estimate.steps
+        factor = exact * estimate.steps_of(layer) / (by_rate * steps)
+        if factor > _MANY_EVENTS:
+            layers.append(f"{layer.name} ({number(factor)})")
+    if not layers:
+        return []
+    return [
+        "events = 'exact' takes every value that is not zero as one event. Behind a filter or "
+        "pooling these are more than the spikes. Layers with more operations than events = 'mean' "
+        f"counts, and the factor: {', '.join(layers)}."
     ]
 
 
@@ -125,7 +153,7 @@ def _spiking_notes(estimate: Estimate, names: Sequence[str]) -> list[str]:
         f"({estimate.timesteps_from}) of dt = {estimate.dt:g} s ({estimate.dt_from}); "
         f"events = {settings.events!r}{'' if network.time_axis == BY_HAND else coding}."
     ]
-    notes += _busy(estimate)
+    notes += _busy(estimate) + _many_events(estimate)
     unfit = [layer.name for layer in network.layers if not layer.spiking]
     if unfit:
         notes.append(

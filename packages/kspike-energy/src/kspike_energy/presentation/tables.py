@@ -9,11 +9,23 @@ from typing import Any
 __all__ = ["html_table", "number", "rich_table", "text_table", "yes_no"]
 
 _NARROWEST_TEXT = 12
+_LARGEST_WITHOUT_EXPONENT = 1e6
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number to a number of significant digits; "?" for None."""
-    return "?" if value is None else f"{value:.{digits}g}"
+    """Return a number to a number of significant digits; "?" for None.
+
+    Examples
+    --------
+    >>> number(0.0123), number(2200.0), number(15876.0, 4), number(3e8)
+    ('0.0123', '2200', '15880', '3e+08')
+    """
+    if value is None:
+        return "?"
+    text = f"{value:.{digits}g}"
+    if "e+" in text and abs(value) < _LARGEST_WITHOUT_EXPONENT:
+        return f"{float(text):.0f}"
+    return text
 
 
 def yes_no(value: bool | None) -> str:

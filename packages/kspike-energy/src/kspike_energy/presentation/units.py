@@ -4,7 +4,7 @@ import math
 
 __all__ = ["si", "si_range"]
 
-_PREFIXES = {6: "M", 3: "k", 0: "", -3: "m", -6: "µ", -9: "n", -12: "p", -15: "f"}
+_PREFIXES = {12: "T", 9: "G", 6: "M", 3: "k", 0: "", -3: "m", -6: "µ", -9: "n", -12: "p", -15: "f"}
 
 
 def si(value: float | None, unit: str = "J", digits: int = 3) -> str:

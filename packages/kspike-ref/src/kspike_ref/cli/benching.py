@@ -55,7 +55,7 @@ def bench(
     }
     rows = [(r["call"], r["calls"], r["median_ms"], r["p90_ms"], r["examples_per_second"])
             for r in records]  # fmt: skip
-    header = ("call", "calls", "median [ms]", "90 % within [ms]", "examples/s")
+    header = ("call", "calls", "median [ms]", "90% within [ms]", "examples/s")
     facts = {"model": model.name, "threads": result["threads"]}
     facts |= {} if steps is None else {"time steps": steps}
     facts["loaded in"] = f"{loading:.3g} s"

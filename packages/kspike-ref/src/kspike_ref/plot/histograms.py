@@ -51,7 +51,7 @@ def rates(
     >>> spikes, _ = kspike_ref.spiking_activation(hz, seed=0)
     >>> axes = plot.rates({"hidden": spikes})
     >>> axes.get_legend().get_texts()[0].get_text()
-    'hidden: mean 20 Hz, 33 % silent'
+    'hidden: mean 20 Hz, 33% silent'
     """
     bins = check_count("bins", bins, 1)
     found = {name: _rates_of(values) for name, values in series("spikes", spikes).items()}
@@ -62,7 +62,7 @@ def rates(
         color = COLORS[row % len(COLORS)]
         shares = np.histogram(each, edges)[0] * (100 / each.size)
         silent = np.mean(each == 0)
-        text = f"mean {each.mean():.3g} Hz, {100 * silent:.0f} % silent"
+        text = f"mean {each.mean():.3g} Hz, {silent:.0%} silent"
         axis.stairs(
             shares,
             edges,
