@@ -32,7 +32,7 @@ at the worst piece of work, it kept {others} cores busy on average (see "busy ma
 
 - A cell is the median over the rounds, then how many times as long it is as **the contestant in
   bold**: median of the ratios within a round, and their range. Above 1, the one in bold is faster.
-- Each contestant is shown in the fastest of the modes tried (in brackets); all modes are at the end. A
+- Each contestant is shown in the fastest mode that was tried (in brackets); all are at the end. A
   mode whose warm-up took three times as long as another one of the same contestant gets no turns.
 - *fit*: the median of the steps of an epoch. At its end Keras waits while TensorFlow tunes its
   input pipeline, which takes a variable time, at times more than half a second.
