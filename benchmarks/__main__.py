@@ -117,7 +117,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="alternating runs (default: 5)")
     parser.add_argument("--seconds", type=float, default=0.1, help="of a run (default: 0.1)")
     parser.add_argument("--budget", type=float, default=float("inf"), help="seconds, then report")
-    parser.add_argument("--again", action="store_true", help="put the results of before aside")
+    parser.add_argument("--again", action="store_true", help="set earlier results aside")
     parser.add_argument("--rebuild", action="store_true", help="build environments from nothing")
     parser.add_argument("--folder", type=pathlib.Path, default=environments.FOLDER)
     parser.add_argument("--docs", type=pathlib.Path, default=environments.ROOT / "docs")

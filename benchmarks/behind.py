@@ -153,7 +153,7 @@ def before_and_after(store: Store) -> Iterator[str]:
     header = ["work", "", "before", "after", "before, after = 1", "fastest other"]
     header += ["other, before = 1", "other, after = 1"]
     yield (
-        "## Before and after\n\nWhat was furthest behind, measured in turns with the sources of "
-        f"commit {BEFORE}, in the same environments.\n\n"
+        "## Before and after\n\nThe cases that were furthest behind, measured in turns with the "
+        f"sources of commit {BEFORE}, in the same environments.\n\n"
         "![Before and after](figures/benchmark-before.png)\n\n" + markdown(header, rows)
     )

@@ -50,7 +50,7 @@ def _layers(results: Iterable[Result], ours: str, title: str) -> str:
     low, high = min(ratios), max(ratios)
     return (
         f"**{title}**: {ours} is {number(low[0])} to {number(high[0])} times as fast as the "
-        f"fastest other package (at these ends {low[1]} and {high[1]})."
+        f"fastest other package ({low[1]} at the lower end, {high[1]} at the upper)."
     )
 
 

@@ -26,17 +26,17 @@ by hand except the explanations.
 All contestants are held open at once, each in a process and an environment of its own, and take
 turns: {rounds} rounds, forwards and backwards through the list, so that all see the same machine at
 nearly the same time. A turn is repeated calls for {seconds}; it reports the median call. Warm-up
-(tracing, compiling, two to four calls) is excluded. Everybody gets the same float32 inputs
+(tracing, compiling, two to four calls) is excluded. All get the same float32 inputs
 and {cores} threads. The load by everything else on the machine was measured during the turns, too:
 at the worst piece of work, it kept {others} cores busy on average (see "busy machine" below).
 
 - A cell is the median over the rounds, then how many times as long it is as **the contestant in
   bold**: median of the ratios within a round, and their range. Above 1, the one in bold is faster.
-- Everybody is shown in the fastest of the modes tried (in brackets); all modes are at the end. A
+- Each contestant is shown in the fastest mode that was tried (in brackets); all are at the end. A
   mode whose warm-up took three times as long as another one of the same contestant gets no turns.
 - *fit*: the median of the steps of an epoch. At its end Keras waits while TensorFlow tunes its
   input pipeline, which takes a variable time, at times more than half a second.
-- *How right*: for spikes, the largest difference between a neuron's number of spikes and the
+- *Error*: for spikes, the largest difference between a neuron's number of spikes and the
   integral of its rate (below 1 is exact integrate-and-fire); for filters and their gradients, the
   largest error against a float64 recursion, relative to the largest value; for the model, how often
   the answer is that of a float64 recursion.
@@ -54,8 +54,8 @@ COMMANDS = """\
 | command | what it does |
 | --- | --- |
 | `hatch run bench:all` | builds the environments, measures what is left, writes this page |
-| `hatch run bench:all --again` | the same from the start; the results of before are put aside |
-| `hatch run bench:all --budget 600` | stops to measure after 600 seconds; call it again to go on |
+| `hatch run bench:all --again` | the same from the start; earlier results are set aside |
+| `hatch run bench:all --budget 600` | stops measuring after 600 seconds; run it again to continue |
 | `hatch run bench:all --only gradient fit` | only the work whose name contains one of the words |
 | `hatch run bench:report` | writes this page from what has been measured so far |
 | `hatch run bench` | tiny sizes in this environment, to see that all works (under two minutes) |

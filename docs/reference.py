@@ -1,8 +1,8 @@
-"""Griffe extension: methods that a class takes from functions elsewhere, with their signatures.
+"""Griffe extensions: methods that a class takes from functions elsewhere, and choices of values.
 
 ``summary = reports.summary`` and ``register_layer = staticmethod(register_layer)`` in the body of a
 class are attributes to a reader of the source, and methods to a caller. The reference shows them as
-methods.
+methods. ``{"a", "b-c"}`` in the place of a type is text to a reader, and an expression to Griffe.
 """
 
 from __future__ import annotations
@@ -13,6 +13,18 @@ import re
 import griffe
 
 ALIAS = re.compile(r"(staticmethod\()?([a-z_]+\.)?([a-z_]+)\)?$")
+
+
+CHOICES = re.compile(r"^( *\w+ : )\{(.+?)\}", re.MULTILINE)
+
+
+class ChoicesAsText(griffe.Extension):
+    """Show the values that a parameter may have as they are written."""
+
+    def on_object(self, *, obj: griffe.Object, **kwargs: object) -> None:
+        """Put words before the values, which then no longer look like Python."""
+        if obj.docstring:
+            obj.docstring.value = CHOICES.sub(r"\1one of \2", obj.docstring.value)
 
 
 class MethodsFromFunctions(griffe.Extension):

@@ -118,8 +118,8 @@ def with_outcomes(page: str) -> list[tuple[Block, Block | None]]:
     ]
 
 
-# Processors round differently, and training carries that on: rates of one network, trained with the
-# same seed on two of them, were 13.2 and 13.9 Hz. A wrong unit or formula differs by more than this.
+# Processors round differently, and training carries that on: rates of one network, trained with
+# the same seed on two of them, were 13.2 and 13.9 Hz. A wrong unit or formula differs by more.
 TOLERANCE = 0.2
 
 

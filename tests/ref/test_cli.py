@@ -14,6 +14,7 @@ from archives import SPIKING, applied, archive, functional, input_layer, layer, 
 from PIL import Image
 
 import kspike_ref
+from kspike_ref import plot
 from kspike_ref.cli import app, benching, output
 
 MODELS = command_files.GOLDEN / "models"
@@ -213,6 +214,22 @@ def test_dt_replaces_that_of_the_model(kspike, folder):
     assert (wanted != predicted(folder)).any()
 
 
+def test_rate_scale_multiplies_firing_rates(kspike, folder):
+    options = ("digits.keras", "x.npy", "-t", 20, "--rate-scale", 3)
+    kspike("run", *options, "-o", "scaled.npy")
+    model = kspike_ref.load_model(folder / "digits.keras", rate_scale=3)
+    wanted = model.predict(np.load(folder / "x.npy"), timesteps=20)
+    np.testing.assert_array_equal(np.load(folder / "scaled.npy"), wanted)
+    assert (wanted != predicted(folder)).any()
+    usual, scaled = (
+        json.loads(kspike("activity", *arguments, "-l", "spikes", "--json"))["layers"][0]
+        for arguments in (options[:4], options)
+    )
+    assert scaled["nonzero"] > 2 * usual["nonzero"]
+    told = kspike("run", *options[:-1], 0, status=1)
+    assert "rate_scale must be a positive number" in told
+
+
 def test_a_time_step_in_milliseconds_gives_a_warning(kspike):
     with pytest.warns(UserWarning, match=r"Received: dt=5; for 5 ms pass dt=0.005"):
         kspike("run", "digits.keras", "x.npy", "-t", 20, "--dt", 5)
@@ -244,8 +261,32 @@ FAILURES = {
     "damaged archive": (("run", "digits.keras", "bad.npz"), "bad.npz: cannot be read: "),
     "damaged block": (("run", "digits.keras", "inflate.npz"), "inflate.npz: cannot be read: "),
     "encrypted": (("run", "digits.keras", "secret.npz"), "secret.npz: cannot be read: "),
-    "damaged table": (("run", "digits.keras", "bad.csv"), "bad.csv: cannot be read: "),
-    "empty table": (("run", "digits.keras", "empty.csv"), "empty.csv: cannot be read: "),
+    "damaged table": (
+        ("run", "digits.keras", "bad.csv"),
+        "bad.csv: cannot be read: line 2, column 2 must be a number. Received: 'x'",
+    ),
+    "empty table": (
+        ("run", "digits.keras", "empty.csv"), "empty.csv: cannot be read: it holds no numbers",
+    ),
+    "names alone": (
+        ("run", "digits.keras", "names.csv"), "names.csv: cannot be read: it holds no numbers",
+    ),
+    "two lines of names": (
+        ("run", "digits.keras", "two.csv"), "line 2, column 1 must be a number. Received: 'Hz'",
+    ),
+    "ragged table": (
+        ("run", "digits.keras", "ragged.csv"),
+        "ragged.csv: cannot be read: line 4 must have 2 columns, as before. Received: 3",
+    ),
+    "hole in a table": (
+        ("run", "digits.keras", "hole.csv"),
+        "hole.csv: cannot be read: line 1, column 2 must be a number. Received: nothing",
+    ),
+    "table with semicolons": (
+        ("run", "digits.keras", "semicolons.csv"),
+        "Received: '3;4'; columns are separated by commas",
+    ),
+    "table of bytes": (("run", "digits.keras", "bytes.csv"), "it is not text in UTF-8"),
     "damaged image": (("run", "digits.keras", "bad.png", "-t", 2), "bad.png: cannot be read: "),
     "several arrays": (
         ("run", "digits.keras", "digits.npz"),
@@ -310,7 +351,13 @@ def test_failure_is_one_line_and_exits_with_1(kspike, folder, case):
     damage_archives(folder)
     (folder / "bad.png").write_bytes(b"hello")
     (folder / "bad.csv").write_text("1,2\n3,x\n")
-    (folder / "empty.csv").write_text("")
+    tables = {
+        "empty": "", "names": "a,b\n", "two": "a,b\nHz,Hz\n1,2\n", "ragged": "a,b\n1,2\n\n3,4,5\n",
+        "hole": "1,,2\n3,4,5\n", "semicolons": "1;2\n3;4\n",
+    }  # fmt: skip
+    for name, text in tables.items():
+        (folder / f"{name}.csv").write_text(text)
+    (folder / "bytes.csv").write_bytes(b"\xff\xfe1,2")
     (folder / "cut.npy").write_bytes((folder / "x.npy").read_bytes()[:-100])
     np.save(folder / "objects.npy", np.array([{}], object), allow_pickle=True)
     arguments, message = FAILURES[case]
@@ -425,6 +472,22 @@ def test_the_example_that_is_drawn_runs_alone(kspike, folder, monkeypatch, kind)
     np.testing.assert_array_equal(drawn[0][-1], all_of_them.spikes["spikes"][3])
     if kind == "voltage":
         np.testing.assert_array_equal(drawn[0][0], all_of_them.voltages["spikes"][3])
+
+
+@pytest.mark.parametrize("layers", [(), ("-l", "spikes")])
+def test_filtered_output_is_drawn_below_voltages(kspike, folder, monkeypatch, layers):
+    drawn = []
+    original = plot.voltage
+    monkeypatch.setattr(plot, "voltage", lambda *a, **k: drawn.append(original(*a, **k)))
+    options = ("-t", 20, "--example", 3, "-u", 4, "-u", 9, "-o", "a.svg", *layers)
+    kspike("plot", "voltage", "digits.keras", "x.npy", *options)
+    ((_, below),) = drawn
+    model = kspike_ref.load_model(folder / "digits.keras")
+    recorded = model.record(np.load(folder / "x.npy")[3:4], timesteps=20)
+    lines = np.array([line.get_ydata() for line in below.lines])
+    np.testing.assert_array_equal(lines, recorded.levels["filtered"][0, :, [4, 9]])
+    assert below.get_ylabel() == "filtered (Hz)"
+    assert len({axis.get_xlim() for axis in drawn[0]}) == 1
 
 
 def test_both_uses_of_a_layer_are_drawn(kspike, folder):

@@ -37,7 +37,7 @@ function look(page) {
         const box = e.getBoundingClientRect();
         return box.width && box.right > width + 1 && !scrolls(e);
       }).map(e => `${e.tagName} ${e.textContent.trim().slice(0, 40)}`);
-      const code = ["python", "sh", "pytb", "bibtex"].map(
+      const code = ["python", "py", "pycon", "sh", "pytb", "bibtex"].map(
         language => `article .language-${language} pre > code`
       ).join(",");
       const cut = [...page_.querySelectorAll(code)].filter(

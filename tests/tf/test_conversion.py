@@ -1,15 +1,37 @@
 """Converted models compute what the ordinary ones do."""
 
+import logging
 import warnings
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kspike_tf
 from kspike_tf.conversion.graph import read_graph
 
 layers = keras.layers
+
+
+@pytest.fixture
+def tensorflow_says():
+    """Return a list that fills with the warnings of TensorFlow."""
+    said = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())
+    logger = tf.get_logger()
+    logger.addHandler(handler)
+    yield said
+    logger.removeHandler(handler)
+
+
+def test_tensorflow_does_not_warn_of_traces(tensorflow_says):
+    x = np.random.default_rng(0).uniform(size=(40, 6, 6, 2)).astype("float32")  # batches of 32, 8
+    model = trained(sequential())
+    for seed in range(4):
+        kspike_tf.convert(model, calibration_data=x, seed=seed)
+    assert not [text for text in tensorflow_says if "retracing" in text]
 
 
 def trained(model):

@@ -70,8 +70,8 @@ def summary(
     ----------
     columns : sequence of str, optional
         Any of "name", "output_shape", "params", "connections", "neurons", "rate" (Hz),
-        "synops" (operations per time step), "spiking", and for any device "synop_energy
-        <device>", "neuron_energy <device>", "energy <device>" (joules per inference).
+        "synops" (operations per time step), "spiking", and for any device, such as loihi,
+        "synop_energy loihi", "neuron_energy loihi", "energy loihi" (joules per inference).
     timesteps_per_inference, dt, batch_size
         As in `ModelEnergy.estimate`.
     line_length : int, optional

@@ -40,6 +40,7 @@ def energy(
     timesteps: options.Timesteps = None,
     divide_by: options.DivideBy = None,
     dt: options.TimeStep = None,
+    rate_scale: options.RateScale = None,
     batch_size: options.BatchSize = None,
     html: Annotated[
         Path | None, typer.Option("--html", help="Write a report to this .html file.")
@@ -56,7 +57,7 @@ def energy(
     from kspike_energy import ModelEnergy
 
     check_writable(html, (".html",))
-    model = inputs.open_model(model_file, dt=dt)
+    model = inputs.open_model(model_file, dt=dt, rate_scale=rate_scale)
     examples = _example_data(model, data, timesteps, divide_by) if data else None
     with waiting("counting"):
         estimate = ModelEnergy(model, examples, batch_size=batch_size or 32)

@@ -16,6 +16,7 @@ from kspike_ref.running.graph import names_of
 
 _FORMATS = (".svg", ".png", ".pdf")
 _WIDTH, _HEIGHT = 6.0, 2.8  # inches, of the axes of one layer
+_ABOVE_LEGEND = 24.0  # points between a title and the axes
 
 Figure = Annotated[
     Path, typer.Option("--output", "-o", help="Write the figure to this .svg, .png or .pdf file.")
@@ -36,11 +37,12 @@ def raster(
     timesteps: options.Timesteps = None,
     divide_by: options.DivideBy = None,
     dt: options.TimeStep = None,
+    rate_scale: options.RateScale = None,
     as_json: options.Json = False,
 ) -> None:
     """Draw the spikes of an example."""
     plot = _plot(output)
-    model = inputs.open_model(model_file, dt=dt)
+    model = inputs.open_model(model_file, dt=dt, rate_scale=rate_scale)
     spikes = _spikes(model, x, layers, timesteps, divide_by, example)
     known = _spiking(model)
     figure, axes = _figure(plot, len(spikes))
@@ -58,11 +60,12 @@ def rates(
     timesteps: options.Timesteps = None,
     divide_by: options.DivideBy = None,
     dt: options.TimeStep = None,
+    rate_scale: options.RateScale = None,
     as_json: options.Json = False,
 ) -> None:
     """Draw a histogram of the neurons' firing rates."""
     plot = _plot(output)
-    model = inputs.open_model(model_file, dt=dt)
+    model = inputs.open_model(model_file, dt=dt, rate_scale=rate_scale)
     spikes = _spikes(model, x, layers, timesteps, divide_by)
     figure, axes = _figure(plot, 1)
     plot.rates(spikes, axes=axes[0])
@@ -82,20 +85,30 @@ def voltage(
     timesteps: options.Timesteps = None,
     divide_by: options.DivideBy = None,
     dt: options.TimeStep = None,
+    rate_scale: options.RateScale = None,
     as_json: options.Json = False,
 ) -> None:
-    """Draw voltages and spikes of neurons in an example."""
+    """Draw voltages, spikes and filtered output of neurons in an example."""
     plot = _plot(output)
-    model = inputs.open_model(model_file, dt=dt)
+    model = inputs.open_model(model_file, dt=dt, rate_scale=rate_scale)
     names = _chosen(model, layers)
+    filters = _filters(model, names)
     data = inputs.one_example(inputs.read_inputs(model, x, timesteps, divide_by), example)
     with waiting("running the model"):
-        recorded = model.record(data, names, voltages=True, timesteps=timesteps)
-    figure, axes = _figure(plot, len(recorded.voltages))
-    for (name, values), axis in zip(recorded.voltages.items(), axes, strict=True):
-        spikes = recorded.spikes[name][0]
-        plot.voltage(values[0], spikes, dt=recorded.dt[name], units=units or [0], axes=axis)
-        axis.set_title(name)
+        recorded = model.record(data, [*names, *filters.values()], timesteps=timesteps)
+    figure, axes = _figure(plot, len(recorded.voltages) + len(filters))
+    rest = iter(axes)
+    for name, values in recorded.voltages.items():
+        filtered = recorded.levels[filters[name]][0] if name in filters else None
+        plot.voltage(
+            values[0],
+            recorded.spikes[name][0],
+            filtered=filtered,
+            dt=recorded.dt[name],
+            units=units or [0],
+            axes=[axis := next(rest), *([next(rest)] if name in filters else [])],
+        )
+        axis.set_title(name, pad=_ABOVE_LEGEND if len(units or ()) > 1 else None)
     _save(figure, output, list(recorded.voltages), as_json)
 
 
@@ -126,6 +139,16 @@ def _chosen(model: Model, layers: list[str] | None) -> list[str]:
             f"Received: {', '.join(wrong)}"
         )
     return layers or list(known)
+
+
+def _filters(model: Model, names: Sequence[str]) -> dict[str, str]:
+    """Return the name of the filter that takes the spikes of a layer, where there is one."""
+    known = names_of(model.nodes)
+    found: dict[str, str] = {}
+    for name, node in zip(known, model.nodes, strict=True):
+        if inputs.is_filter(node.layer):
+            found.setdefault(known[node.sources[0]], name)
+    return {name: found[name] for name in names if name in found}
 
 
 def _cell(layer: Layer) -> Any:

@@ -21,6 +21,7 @@ IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".p
 _STARTS = {".npy": b"\x93NUMPY", ".npz": b"PK"}
 # What NumPy and zipfile raise for files that are damaged; RuntimeError for encrypted ones.
 _DAMAGED = (ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_LONGEST_CELL = 20  # characters of a cell that an error quotes
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's names, by the number of channels
 
 
@@ -218,25 +219,59 @@ def _from_archive(archive: Any, key: str | None) -> Array | dict[str, Array]:
 
 def _read_csv(path: Path) -> Array:
     """Return the rows of a file of numbers, without a first line of names."""
+    skip = 0
     try:
         with path.open(encoding="utf-8-sig") as file:
-            first = file.readline()
+            skip = 1 if _is_header(file.readline()) else 0
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # about files without rows
             return np.loadtxt(
-                path, np.float64, delimiter=",", skiprows=0 if _is_numeric(first) else 1, ndmin=2,
-                encoding="utf-8-sig",
-            )  # fmt: skip
+                path, np.float64, delimiter=",", skiprows=skip, ndmin=2, encoding="utf-8-sig"
+            )
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: cannot be read: it is not text in UTF-8") from None
     except (ValueError, UserWarning) as error:
-        raise ValueError(f"{path}: cannot be read: {error}") from error
+        fault = _fault(path, skip) or str(error)
+        raise ValueError(f"{path}: cannot be read: {fault}") from error
 
 
-def _is_numeric(line: str) -> bool:
+def _is_header(line: str) -> bool:
+    """Return whether a first line has names alone; one with a number in it is data."""
+    cells = [cell.strip() for cell in line.split("#")[0].split(",")]
+    return any(cells) and not any(map(_is_number, cells))
+
+
+def _is_number(cell: str) -> bool:
     try:
-        [float(cell) for cell in line.split(",")]
+        float(cell)
     except ValueError:
         return False
     return True
+
+
+def _quoted(cell: str) -> str:
+    """Return what stands in a cell, for an error."""
+    hint = "; columns are separated by commas" if set(cell) & set("; \t") else ""
+    return repr(cell[:_LONGEST_CELL]) + hint if cell else "nothing"
+
+
+def _fault(path: Path, skip: int) -> str | None:
+    """Return what is wrong with a file of numbers, by line and column; None if nothing is seen."""
+    width = 0
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            text = line.split("#")[0].strip()  # as loadtxt
+            if number <= skip or not text:
+                continue
+            cells = [cell.strip() for cell in text.split(",")]
+            for column, cell in enumerate(cells, 1):
+                if not _is_number(cell):
+                    came = _quoted(cell)
+                    return f"line {number}, column {column} must be a number. Received: {came}"
+            width = width or len(cells)
+            if len(cells) != width:
+                return f"line {number} must have {width} columns, as before. Received: {len(cells)}"
+    return None if width else "it holds no numbers"
 
 
 def _read_image(name: str, mode: str) -> Array:

@@ -17,10 +17,16 @@ from kspike_ref.running.graph import Node
 from kspike_ref.saved.archive import ArchiveError
 
 _SPIKING = ("SpikingActivation", "SpikingActivationCell")
+_FILTERS = ("Lowpass", "LowpassCell", "Alpha", "AlphaCell")
 
 
-def open_model(path: Path, threads: int | None = None, dt: float | None = None) -> Model:
-    """Load a model, with a number of threads and a time step in seconds.
+def open_model(
+    path: Path,
+    threads: int | None = None,
+    dt: float | None = None,
+    rate_scale: float | None = None,
+) -> Model:
+    """Load a model, with a number of threads, a time step in seconds and a factor for rates.
 
     Raises
     ------
@@ -28,7 +34,7 @@ def open_model(path: Path, threads: int | None = None, dt: float | None = None) 
         As `load_model` does; the error of a damaged file names it.
     """
     try:
-        model = load_model(path, dt=dt)
+        model = load_model(path, dt=dt, rate_scale=rate_scale)
     except ArchiveError as error:
         named = str(error) if str(path) in str(error) else f"{path}: {error}"
         raise ArchiveError(named) from error
@@ -49,9 +55,19 @@ def has_time(model: Model) -> bool:
 
 def is_spiking(layer: Layer) -> bool:
     """Return whether a layer puts out spikes, whose mean is a firing rate in Hz."""
+    return _class_of(layer) in _SPIKING
+
+
+def is_filter(layer: Layer) -> bool:
+    """Return whether a layer filters its inputs over time."""
+    return _class_of(layer) in _FILTERS
+
+
+def _class_of(layer: Layer) -> str:
+    """Return the class of a layer, or of the cell that it runs over time."""
     cell = layer.config.get("cell")
     saved = cell.get("registered_name") if isinstance(cell, dict) else layer.key
-    return str(saved).rsplit(">", 1)[-1] in _SPIKING
+    return str(saved).rsplit(">", 1)[-1]
 
 
 def read_inputs(

@@ -34,6 +34,12 @@ TimeStep = Annotated[
     float | None,
     typer.Option("--dt", help="Seconds a step, in place of what the model was saved with."),
 ]
+RateScale = Annotated[
+    float | None,
+    typer.Option(
+        "--rate-scale", help="Multiply firing rates by this; spikes become so much smaller."
+    ),
+]
 BatchSize = Annotated[
     int | None, typer.Option("--batch-size", "-b", min=1, help="Examples to run at once.")
 ]

@@ -33,6 +33,7 @@ def run(
     timesteps: options.Timesteps = None,
     divide_by: options.DivideBy = None,
     dt: options.TimeStep = None,
+    rate_scale: options.RateScale = None,
     batch_size: options.BatchSize = None,
     threads: options.Threads = None,
     scheduler: Annotated[
@@ -46,7 +47,7 @@ def run(
     """Run a model on data."""
     check_writable(output, files.ARRAYS)
     _check_threads(threads, scheduler)
-    model = inputs.open_model(model_file, threads, dt)
+    model = inputs.open_model(model_file, threads, dt, rate_scale)
     if output is not None:
         files.check_format(output, inputs.output_ranks(model))
     data = inputs.read_inputs(model, x, timesteps, divide_by)
@@ -138,13 +139,14 @@ def activity(
     timesteps: options.Timesteps = None,
     divide_by: options.DivideBy = None,
     dt: options.TimeStep = None,
+    rate_scale: options.RateScale = None,
     batch_size: options.BatchSize = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
     """Show firing rates and values of layers."""
     check_writable(output, (".npz",))
-    model = inputs.open_model(model_file, threads, dt)
+    model = inputs.open_model(model_file, threads, dt, rate_scale)
     data = inputs.read_inputs(model, x, timesteps, divide_by)
     with waiting("running the model"):
         found = model.activity(data, timesteps=timesteps, layers=layers, batch_size=batch_size)

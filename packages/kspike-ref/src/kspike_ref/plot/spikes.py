@@ -144,7 +144,8 @@ def voltage(
         for row, each in enumerate(chosen):
             drawn[1].plot(ends, beside["filtered"][:, each], color=_color(row))
         drawn[1].set_ylabel("filtered (Hz)")
-    drawn[-1].set_xlim(0, ends[-1] * 1.01)
+    for axis in drawn:
+        axis.set_xlim(0, ends[-1] * 1.01)
     label_time(drawn[-1], unit, seconds)
     return drawn
 

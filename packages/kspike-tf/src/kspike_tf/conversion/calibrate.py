@@ -39,8 +39,13 @@ def _input(spec: Any, shape: tuple[int | None, ...]) -> Any:
 
 
 def outputs_of(model: keras.Model, batch: Any) -> list[np.ndarray]:
-    """Return the outputs of a model for a batch, as a flat list."""
-    return [np.asarray(each) for each in keras.tree.flatten(model.predict_on_batch(batch))]
+    """Return the outputs of a model for a batch, as a flat list.
+
+    The call is eager: a model that serves some batches is not worth a trace for each of their
+    shapes, and TensorFlow warns of so many.
+    """
+    outputs = keras.tree.flatten(model(batch, training=False))
+    return [keras.ops.convert_to_numpy(each) for each in outputs]
 
 
 def checked_data(graph: Graph, data: Any) -> tuple[Any, int]:

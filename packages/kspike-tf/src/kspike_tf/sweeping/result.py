@@ -152,10 +152,11 @@ class Sweep:
                   lw=1, zorder=1, label="Pareto front")  # fmt: skip
         for point in front:
             axes.annotate(
-                f"{point.timesteps}", (point.energy[name], point.score), xytext=(4, -10),
-                textcoords="offset points", fontsize=9,
+                f"{point.timesteps}", (point.energy[name], point.score), xytext=(0, 6),
+                textcoords="offset points", fontsize=9, ha="center",
             )  # fmt: skip
         axes.set(xscale="log", ylabel=self.metric)
+        axes.margins(0.12)  # room for the numbers
         axes.set_xlabel(f"energy per example on {name} (J); numbers: time steps")
         _write_decades(axes)
         axes.legend(
