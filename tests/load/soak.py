@@ -27,7 +27,8 @@ import kspike_ref
 BLOCK = 100  # steps that are drawn at once
 WATCHED = 3  # examples that are run again at once
 GROWTH = 48  # MiB of the process: blocks of inputs and their outputs come and go
-OBJECTS = 150  # of Python; a step that leaves one behind makes 200 of them in the shortest stream
+OBJECTS = 250  # of Python: it keeps memory for the next ones, more while lengths are new
+LEAST = 8  # blocks of a stream: a step that leaves an object behind makes 300 in the second half
 RESTING = 0.05  # the share of steps at which all units of an example get 0, which masks leave out
 
 
@@ -44,11 +45,11 @@ class Stream:
     early, late : float
         The least seconds of a neuron step in the first and in the second half.
     grew : float
-        MiB that the process grew by.
+        MiB that the process grew by in the second half.
     objects : int
-        Python's memory blocks that the stream left behind.
+        Python's memory blocks that the second half left behind.
     work : tuple of tuple of int
-        Python's calls in one step, and bytes of the state, early and at the end.
+        Python's calls in one step, and bytes of the state, after one block and at the end.
     """
 
     name: str
@@ -108,7 +109,7 @@ def resident():
 
 
 class Watch:
-    """Memory and the work of a step, early in a stream and at its end."""
+    """Memory and the work of a step: at first, in the middle of a stream and at its end."""
 
     def __init__(self, chunk):
         self._chunk = chunk
@@ -162,30 +163,34 @@ def stream(name, chunk, shape, neuron_steps, *, reduces=False):
     reduces : bool
         Whether one run returns its last output only, instead of those of all steps.
     """
-    steps = max(4 * BLOCK, neuron_steps // (shape[0] * shape[1]))
+    steps = max(LEAST * BLOCK, neuron_steps // (shape[0] * shape[1]))
     rng, state, kept = np.random.default_rng(0), None, None
-    seconds, watch = np.zeros(-(-steps // BLOCK)), Watch(chunk)
+    seconds, watch = np.zeros(-(-steps // BLOCK)), Watch(chunk)  # of a neuron step, by block
     for i, x in enumerate(blocks(shape, steps)):
         for start, part in parts(x, rng):
             began = time.process_time()
             y, state = chunk(part, state)
-            seconds[i] += time.process_time() - began
+            seconds[i] += (time.process_time() - began) / x.size
             if part.shape[1] == 0:
                 continue
             if kept is None:  # all its memory at once, so that only leaks grow
                 kept = np.full((WATCHED, steps, *y.shape[2:]), np.nan, y.dtype)
             at = i * BLOCK + start
             kept[:, at : at + part.shape[1]] = y[:WATCHED]
-        if i in (0, 1, len(seconds) - 1):
+        if i in (0, len(seconds) // 2, len(seconds) - 1):
             watch.look(x, state)
     whole = np.concatenate([x[:WATCHED] for x in blocks(shape, steps)], axis=1)
     compare(name, kept, chunk, whole, reduces=reduces)
-    per_neuron_step = seconds / (shape[0] * BLOCK * shape[1])
     half = len(seconds) // 2
-    early, late = per_neuron_step[1:half].min(), per_neuron_step[half:].min()
-    grew, objects = np.diff(watch.grew)[-1], np.diff(watch.objects)[-1]
-    count = steps * shape[0] * shape[1]
-    found = Stream(name, count, early, late, float(grew), int(objects), tuple(watch.work[1:]))
+    found = Stream(
+        name,
+        steps * shape[0] * shape[1],
+        seconds[1:half].min(),
+        seconds[half:].min(),
+        watch.grew[-1] - watch.grew[-2],
+        watch.objects[-1] - watch.objects[-2],
+        (watch.work[0], watch.work[-1]),
+    )
     found.check()
     return found
 
