@@ -209,12 +209,3 @@ def test_a_data_frame(model):
     mixed = frame.assign(d="text")
     with pytest.raises((TypeError, ValueError)):
         model.predict(mixed, timesteps=3)
-
-
-def test_a_tensor_of_torch(model):
-    torch = pytest.importorskip("torch")
-    x = torch.randn(2, 3, 4)
-    assert same(model.predict(x), model.predict(x.numpy()))
-    assert same(kspike_ref.lowpass(x, 0.02)[0], kspike_ref.lowpass(x.numpy(), 0.02)[0])
-    with pytest.raises((TypeError, ValueError, RuntimeError), match="grad"):
-        model.predict(torch.randn(2, 3, 4, requires_grad=True))

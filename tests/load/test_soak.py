@@ -1,8 +1,12 @@
-"""Long streams: the bits of one run, and memory and time that do not grow."""
+"""Long streams: the bits of one run, and memory and work that do not grow."""
 
 import numpy as np
 import pytest
 import soak
+
+from kspike_ref.layers import registry
+from kspike_ref.layers.cells import Cell
+from kspike_ref.layers.stateful import StatefulLayer
 
 
 @pytest.mark.parametrize(
@@ -28,11 +32,59 @@ def test_memory_that_grows_is_noticed():
         soak.stream("leaky", leaky, (4, 8), 10_000)
 
 
-def test_time_that_grows_is_noticed():
-    slow = soak.Stream("slow", 10**6, 1e-9, 4e-9, 0.0)
-    slow.check(timed=False)  # too short a stream to tell
-    with pytest.raises(AssertionError, match="grew"):
-        slow.check(timed=True)
+@pytest.mark.parametrize("growing", ["work", "state"])
+def test_work_that_grows_is_noticed(growing):
+    steps = []
+
+    def slower(x, state):
+        y, level = soak.lowpass(x, None if state is None else state[:4])
+        steps.append(len(steps))
+        if growing == "work":
+            for step in steps:
+                abs(step)
+            return y, level
+        return y, np.resize(level, (4 + len(steps), *level.shape[1:]))
+
+    with pytest.raises(AssertionError, match="the work of a step grew"):
+        soak.stream("slower", slower, (4, 8), 10_000)
+
+
+def test_objects_that_are_left_behind_are_noticed():
+    held = []
+
+    def leaky(x, state):
+        held.extend([[step] for step in range(x.shape[1])])
+        return soak.lowpass(x, state)
+
+    with pytest.raises(AssertionError, match=r"grew.* objects"):
+        soak.stream("leaky", leaky, (4, 8), 10_000)
+
+
+def kinds(config):
+    """Yield the classes of a configuration and of all that is in it."""
+    if isinstance(config, dict):
+        if "class_name" in config:
+            yield config["class_name"]
+        config = list(config.values())
+    if isinstance(config, list):
+        for value in config:
+            yield from kinds(value)
+
+
+def test_every_layer_with_a_state_is_there():
+    known = registry._registry.items()
+    stateful = {name for name, cls in known if issubclass(cls, StatefulLayer | Cell)}
+    found = {kind for entry in soak.MODELS.values() for kind in kinds(entry.config)}
+    without_a_layer = {"ConvLSTM1DCell", "ConvLSTM2DCell", "ConvLSTM3DCell"}  # within ConvLSTM
+    missing = {name.removeprefix("custom:kspike_tf>") for name in stateful} - found
+    assert missing == without_a_layer
+
+
+def test_masks_are_there():
+    x = next(soak.blocks((64, 16), 100))
+    resting = ~x.any(axis=2)
+    assert 0.02 < resting.mean() < 0.1
+    assert not resting.all(axis=0).any()  # some examples go on
 
 
 def test_a_lost_state_is_noticed():

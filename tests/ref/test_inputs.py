@@ -111,6 +111,28 @@ def test_time_first_at_each_step_goes_in_one_block():
     np.testing.assert_array_equal(model.predict(x, batch_size=2), model.predict(x))
 
 
+@pytest.mark.parametrize("error", [TypeError, RuntimeError, NotImplementedError])
+def test_tensors_that_do_not_become_arrays(error):
+    """As PyTorch's do not in a gradient, of bfloat16 or on a device; tests/load/test_torch.py."""
+
+    class Tensor:
+        shape, ndim = (1, 3, 4), 3
+
+        def __array__(self, dtype=None, copy=None):
+            raise error("use detach()")
+
+    for function, name in [
+        (lambda x: unsaved(sequential(input_layer(3, 4))).predict(x), "x"),
+        (kspike_ref.spiking_activation, "rates"),
+        (lambda x: kspike_ref.lowpass(x, 0.1), "x"),
+        (lambda x: kspike_ref.lowpass(_x(1, 3, 4), x), "tau"),
+        (lambda x: kspike_ref.alpha(_x(1, 3, 4), 0.1, initial_level=x), "initial_level"),
+    ]:
+        message = rf"^{name} must be an array.*Received: Tensor; use detach\(\)"
+        with pytest.raises(TypeError, match=message):
+            function(Tensor())
+
+
 def test_masked_arrays():
     model = _two()
     x = np.ma.masked_array(_x(3, 4), mask=False)

@@ -187,10 +187,36 @@ def cast(x: Array, dtype: DType) -> Array:
     return x.astype(dtype, copy=False)
 
 
-def real(values: Any) -> Array:
-    """Return an array of a type that NumPy can compute with.
+def array(values: Any, must: str) -> Array:
+    """Return values as an array, whatever holds them.
+
+    Parameters
+    ----------
+    values : array_like
+        Also tensors of other libraries, which may refuse: PyTorch's that are on a device, of
+        bfloat16 or part of a gradient.
+    must : str
+        The start of an error message: what the values must be.
+
+    Raises
+    ------
+    TypeError
+        If the library that holds them makes no array of them; the message has its words.
+    ValueError
+        If nested lists are ragged.
+    """
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{must}. Received: {error}") from error
+    except (RuntimeError, TypeError) as error:
+        raise TypeError(f"{must}. Received: {type(values).__name__}; {error}") from error
+
+
+def real(values: Any, must: str) -> Array:
+    """Return an array of a type that NumPy can compute with; arguments and errors as in `array`.
 
     Keras' half-precision models return bfloat16 of the package ml_dtypes, which becomes float32.
     """
-    array = np.asarray(values)
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+    found = array(values, must)
+    return found.astype(np.float32) if found.dtype.name == "bfloat16" else found

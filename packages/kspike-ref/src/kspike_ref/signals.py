@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kspike_ref import dtypes
 from kspike_ref.kernels.memory import frozen
 
 Floats = NDArray[np.floating[Any]]
@@ -227,10 +228,7 @@ def real_array(name: str, values: ArrayLike) -> Floats:
             f"{name} must not be a masked array, as its mask would be lost: pass "
             f"{name}.filled(value)"
         )
-    try:
-        x = np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"{name} must be an array of numbers. Received: {error}") from error
+    x = dtypes.array(values, f"{name} must be an array of numbers")
     if x.dtype.kind in "biu":
         return x.astype(np.result_type(x.dtype, np.float32))
     if x.dtype.name not in _FLOATS:

@@ -67,10 +67,7 @@ def array_of(layer: InputLayer, values: Any) -> Array:
         )
     if layer.is_text:
         return _strings.text(name, values)
-    try:
-        array = dtypes.real(values)
-    except ValueError as error:
-        raise ValueError(f"x must be an array at {name!r}. Received: {error}") from None
+    array = dtypes.real(values, f"x must be an array at {name!r}")
     if array.dtype.kind not in "fiub":
         raise TypeError(
             f"x must hold real numbers at {name!r}. Received: dtype={array.dtype}"

@@ -1,0 +1,63 @@
+"""The files of released versions, and whether this machine must give all of their bits."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+
+import llvmlite
+import numba
+import numpy as np
+from llvmlite import binding
+
+HERE = Path(__file__).parent
+VERSION = (HERE.parents[2] / "VERSION").read_text().strip()
+VERSIONS = sorted(path.name for path in HERE.iterdir() if (path / "answers.npz").exists())
+
+# Their products and sums are exact, in any order and on any machine. Others have exponentials,
+# roots or quotients, which the libraries of a machine may round differently in the last bit.
+EXACT = ("spiking", "time_folded", "convolutional", "nested", "operations")
+
+
+def files():
+    """Return the files of all versions."""
+    return [path for version in VERSIONS for path in sorted((HERE / version).glob("*.keras"))]
+
+
+def label(path):
+    """Return a name for a file in the list of tests."""
+    return f"{path.parent.name}-{path.stem}"
+
+
+def answers(path):
+    """Return the inputs of a file's model, and what kspike_ref made of them in that version."""
+    with np.load(path.with_name("answers.npz")) as file:
+        kept = {key: file[key] for key in sorted(file) if key.startswith(f"{path.stem}/")}
+    x = [values for key, values in kept.items() if "/x" in key]
+    return x, [values for key, values in kept.items() if "/y" in key]
+
+
+def made_with(path):
+    """Return the version of Keras that saved a file, and the `machine`."""
+    return json.loads(path.with_name("made_with.json").read_text())
+
+
+def machine():
+    """Return what rounding depends on: the processor and the libraries that compute."""
+    libraries = (np.__version__, numba.__version__, llvmlite.__version__)
+    return " ".join([binding.get_host_cpu_name(), *platform.libc_ver(), *libraries])
+
+
+def same(name, made, wanted, *, exact, tolerance):
+    """Fail if outputs differ: in their bits, or by more than a part of the largest output."""
+    assert len(made) == len(wanted)
+    for one, other in zip(made, wanted, strict=True):
+        one = np.asarray(one)
+        assert one.shape == other.shape
+        if exact:
+            assert one.dtype == other.dtype
+            assert one.tobytes() == other.tobytes(), name
+            continue
+        one, largest = one.astype(other.dtype), float(np.abs(other).max())
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * largest)

@@ -1,0 +1,49 @@
+"""Files that released versions saved, in Keras: the answers of that version, and of a copy."""
+
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "golden" / "versions"))
+
+import kept
+
+import kspike_tf
+
+# Of the largest output: float32 sums in another order; Keras rounds to bfloat16 and kspike_ref not.
+TOLERANCE = {"half": 2e-2, "quantised": 1e-2}
+
+
+def load(path):
+    """Return a model; a Keras older than the one that saved it may not know all options."""
+    saved = kept.made_with(path)["keras"]
+    if _numbers(keras.version()) < _numbers(saved):
+        pytest.skip(f"saved by Keras {saved}, which is newer than {keras.version()}")
+    assert kspike_tf.__all__  # the layers are registered
+    return keras.models.load_model(path)
+
+
+def _numbers(version):
+    return [int(part) for part in version.split(".")[:2]]
+
+
+def listed(outputs):
+    return [np.asarray(y) for y in (outputs if isinstance(outputs, list) else [outputs])]
+
+
+@pytest.mark.parametrize("path", kept.files(), ids=kept.label)
+def test_the_answers_of_that_version(path, tmp_path):
+    """The bits of kspike_ref where all sums are exact; a model saved anew has the same bits."""
+    x, wanted = kept.answers(path)
+    x = x if len(x) > 1 else x[0]
+    model = load(path)
+    made = listed(model.predict(x, verbose=0))
+    tolerance = TOLERANCE.get(path.stem, 1e-5)
+    kept.same(path.stem, made, wanted, exact=path.stem in kept.EXACT, tolerance=tolerance)
+    model.save(tmp_path / "again.keras")
+    again = keras.models.load_model(tmp_path / "again.keras")
+    for one, other in zip(made, listed(again.predict(x, verbose=0)), strict=True):
+        assert one.tobytes() == other.tobytes()
