@@ -405,3 +405,17 @@ def test_compiled_predict_tells_of_too_few_spikes_once():
         trains.model.predict(np.repeat(x[:, None], enough, axis=1), verbose=0)
         trains.model.compile("sgd", "mse")
         trains.model.fit(shown, conversion.model.predict(shown, verbose=0), verbose=0)
+
+
+def test_conversion_compiles_nothing(monkeypatch):
+    """A compiled function for each of its models would be slower, and TensorFlow warns of many."""
+
+    def refuse(model, *arguments, **options):
+        raise AssertionError(f"{model.name} is compiled")
+
+    model = trained(sequential())
+    monkeypatch.setattr(keras.Model, "make_predict_function", refuse)
+    conversion = kspike_tf.convert(model, calibration_data=data_for(model), timesteps=20)
+    assert conversion.report.agreement is not None
+    with pytest.raises(AssertionError, match="is compiled"):
+        conversion.model.predict(np.zeros((1, 2, *model.input_shape[1:])), verbose=0)

@@ -39,8 +39,14 @@ def _input(spec: Any, shape: tuple[int | None, ...]) -> Any:
 
 
 def outputs_of(model: keras.Model, batch: Any) -> list[np.ndarray]:
-    """Return the outputs of a model for a batch, as a flat list."""
-    return [np.asarray(each) for each in keras.tree.flatten(model.predict_on_batch(batch))]
+    """Return the outputs of a model for a batch, as a flat list.
+
+    The model is run a few times only, so that compiling it would take longer than it saves.
+    """
+    return [
+        keras.ops.convert_to_numpy(each)
+        for each in keras.tree.flatten(model(batch, training=False))
+    ]
 
 
 def checked_data(graph: Graph, data: Any) -> tuple[Any, int]:
