@@ -4,7 +4,7 @@ A convolutional network learns scikit-learn's handwritten digits, or MNIST or Fa
 the four IDX files in a folder. `kspike_tf.convert` makes it spike, and `kspike_tf.sweep` runs it in
 kspike_ref.
 
-Usage: python examples/operating_points.py [--data FOLDER] [--epochs N] [--write PAGE]
+Usage: python examples/operating_points.py [--data FOLDER] [--max-rate HZ] [--write PAGE] ...
 """
 
 import argparse
@@ -23,7 +23,6 @@ import idx
 
 DEVICES = ("loihi", "spinnaker2", "cpu", "gpu")
 TIMESTEPS = (5, 10, 20, 30, 40, 60, 80, 100)
-START, END = "<!-- operating points: begin -->", "<!-- operating points: end -->"
 
 
 def table(found: kspike_tf.Sweep, ordinary: float) -> str:
@@ -62,6 +61,7 @@ def measured(arguments: argparse.Namespace) -> tuple[kspike_tf.Sweep, float]:
         model,
         calibration_data=data.images[:500],
         max_rate=arguments.max_rate,
+        synapse=arguments.synapse,
         timesteps=max(arguments.timesteps),
     )
     found = kspike_tf.sweep(
@@ -75,11 +75,12 @@ def measured(arguments: argparse.Namespace) -> tuple[kspike_tf.Sweep, float]:
     return found, ordinary
 
 
-def write(page: pathlib.Path, text: str) -> None:
-    """Put a table between the two marks of a page."""
-    before, rest = page.read_text(encoding="utf-8").split(START)
-    after = rest.split(END)[1]
-    page.write_text(f"{before}{START}\n{text}\n{END}{after}", encoding="utf-8")
+def write(page: pathlib.Path, name: str, text: str) -> None:
+    """Put a table between the two marks of a page that have its name."""
+    start, end = (f"<!-- {name}: {word} -->" for word in ("begin", "end"))
+    before, rest = page.read_text(encoding="utf-8").split(start)
+    after = rest.split(end)[1]
+    page.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def main(given: list[str] | None = None) -> None:
@@ -88,15 +89,17 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--data", type=pathlib.Path, help="folder with the IDX files of MNIST")
     parser.add_argument("--epochs", type=int, help="30 for the digits, 3 for other data")
     parser.add_argument("--examples", type=int, default=1000, help="images to test with, at most")
-    parser.add_argument("--max-rate", type=float, default=convert_digits.MAX_RATE)
+    parser.add_argument("--max-rate", type=float, default=convert_digits.MAX_RATE, help="in Hz")
+    parser.add_argument("--synapse", type=float, default=0.01, help="time constant in seconds")
     parser.add_argument("--timesteps", type=int, nargs="+", default=list(TIMESTEPS))
     parser.add_argument("--write", type=pathlib.Path, help="page to put the table into")
+    parser.add_argument("--name", default="operating points", help="of the marks in that page")
     arguments = parser.parse_args(given)
     arguments.epochs = arguments.epochs or (30 if arguments.data is None else 3)
     text = table(*measured(arguments))
     sys.stdout.write(f"{text}\n")
     if arguments.write is not None:
-        write(arguments.write, text)
+        write(arguments.write, arguments.name, text)
 
 
 if __name__ == "__main__":

@@ -98,11 +98,9 @@ def test_folders(idx, tmp_path):
 def test_table_from_idx_files(tmp_path):
     save(tmp_path, shape=(12, 9))
     page = tmp_path / "page.md"
-    page.write_text(
-        "Before\n<!-- operating points: begin -->\nold\n<!-- operating points: end -->\nAfter\n"
-    )
+    page.write_text("Before\n<!-- marks: begin -->\nold\n<!-- marks: end -->\nAfter\n")
     command = [sys.executable, EXAMPLES / "operating_points.py", "--data", tmp_path]
-    command += ["--epochs", "25", "--timesteps", "5", "60", "--write", page]
+    command += ["--epochs", "25", "--timesteps", "5", "60", "--write", page, "--name", "marks"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()]

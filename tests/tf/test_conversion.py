@@ -407,3 +407,37 @@ def test_too_few_spikes_are_told_once():
         again = kspike_tf.convert(model, calibration_data=x, max_rate=20.0, timesteps=enough)
         again.predict(x, enough, verbose=0)
     assert "less than one" not in str(again.report)
+
+
+def test_compiled_predict_tells_of_too_few_spikes_once():
+    model = trained(sequential())
+    x = data_for(model)
+    shown = np.repeat(x[:, None], 10, axis=1)
+    conversion, trains = (
+        kspike_tf.convert(model, calibration_data=x, max_rate=20.0, timesteps=10) for _ in range(2)
+    )
+    with pytest.warns(kspike_tf.FewSpikesWarning, match="for each active neuron in 10 ms") as told:
+        conversion.model.predict(shown, verbose=0)
+    assert len([each for each in told if each.category is kspike_tf.FewSpikesWarning]) == 1
+    enough = int(1 / min(layer.active_rate for layer in conversion.report.layers) / 0.001) + 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", kspike_tf.FewSpikesWarning)
+        conversion.model.predict(shown, batch_size=5, verbose=0)
+        conversion.predict(x, 10, verbose=0)
+        trains.model.predict(np.repeat(x[:, None], enough, axis=1), verbose=0)
+        trains.model.compile("sgd", "mse")
+        trains.model.fit(shown, conversion.model.predict(shown, verbose=0), verbose=0)
+
+
+def test_conversion_compiles_nothing(monkeypatch):
+    """A compiled function for each of its models would be slower, and TensorFlow warns of many."""
+
+    def refuse(model, *arguments, **options):
+        raise AssertionError(f"{model.name} is compiled")
+
+    model = trained(sequential())
+    monkeypatch.setattr(keras.Model, "make_predict_function", refuse)
+    conversion = kspike_tf.convert(model, calibration_data=data_for(model), timesteps=20)
+    assert conversion.report.agreement is not None
+    with pytest.raises(AssertionError, match="is compiled"):
+        conversion.model.predict(np.zeros((1, 2, *model.input_shape[1:])), verbose=0)

@@ -185,7 +185,10 @@ class RefAdapter(Adapter):
 
     def signals(self, model: Any, batch: Any) -> Iterator[tuple[list[Any], list[Any]]]:
         """Yield inputs and outputs of every application on one batch."""
-        values = list(model.activity(batch).values())
+        return self.signals_of(model, list(model.activity(batch).values()))
+
+    def signals_of(self, model: Any, values: list[Any]) -> Iterator[tuple[list[Any], list[Any]]]:
+        """Yield inputs and outputs of every application in a run, from what all nodes put out."""
         outputs = (
             made if isinstance(made, list | tuple) else [made]
             for node, made in zip(model.nodes, values, strict=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,7 +28,7 @@ from kspike_tf.conversion.fold import fold_normalisation
 from kspike_tf.conversion.graph import Graph, read_graph
 from kspike_tf.conversion.pool import average_pooling
 from kspike_tf.conversion.replace import Neurons, spiking_model
-from kspike_tf.conversion.report import ConversionReport, FewSpikesWarning
+from kspike_tf.conversion.report import ConversionReport, FewSpikesCheck
 from kspike_tf.conversion.scale import Site, apply_scales, choose_scales
 
 _COMPARED = 64  # calibration examples for the report
@@ -45,13 +44,13 @@ class Conversion:
         Spiking model; inputs are ``(batch, time, ...)``.
     report : ConversionReport
         What was folded, kept and scaled, and a comparison layer by layer.
-    has_warned : set of str
-        Warnings that were given, so that each comes once.
+    check_steps : FewSpikesCheck
+        Tells once of too few spikes, in `predict` here and in that of the model.
     """
 
     model: keras.Model
     report: ConversionReport
-    has_warned: set[str] = dataclasses.field(default_factory=set, repr=False, compare=False)
+    check_steps: FewSpikesCheck = dataclasses.field(repr=False, compare=False)
 
     def predict(self, x: Any, timesteps: int, **options: Any) -> Any:
         """Show inputs without a time axis for a number of steps; return the outputs.
@@ -74,10 +73,7 @@ class Conversion:
             raise ValueError(
                 f"timesteps must be a positive integer. Received: timesteps={timesteps!r}"
             )
-        few = self.report.few_spikes(timesteps)
-        if few and not self.has_warned:
-            self.has_warned.add(few)
-            warnings.warn(few, FewSpikesWarning, stacklevel=2)
+        self.check_steps(timesteps)
         return self.model.predict(repeated(x, timesteps), **options)
 
     def __str__(self) -> str:
@@ -204,7 +200,10 @@ def convert(
     neurons = Neurons(dt, synapse, reads, seed, spiking_aware_training, trainable_rates)
     spiking = spiking_model(graph, sites, neurons)
     report = _report(spiking, model, graph, sites, some, ordinary, options, folded, pooled)
-    return Conversion(spiking, report)
+    check = FewSpikesCheck(report)
+    for site in sites:
+        spiking.get_layer(f"{site.node.label}_spikes").check_steps = check
+    return Conversion(spiking, report, check)
 
 
 def _simplify(graph: Graph, averages: bool, folds: bool) -> tuple[dict[str, str], dict[str, str]]:

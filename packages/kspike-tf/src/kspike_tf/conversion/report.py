@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from kspike_tf.checks import level_of_user
 from kspike_tf.describing import as_html, seconds
 
 
@@ -166,6 +168,32 @@ class ConversionReport:
         )
         lines.append(f"the error grows most in {self.worst_layer().name}")
         return lines
+
+
+class FewSpikesCheck:
+    """Tells once of a conversion whose neurons fire too rarely in a presentation.
+
+    Parameters
+    ----------
+    report : ConversionReport
+        Rates on calibration data.
+    """
+
+    def __init__(self, report: ConversionReport) -> None:
+        self.report, self.has_warned = report, False
+
+    def __call__(self, timesteps: int) -> None:
+        """Warn if some layer has less than one spike for each active neuron.
+
+        Parameters
+        ----------
+        timesteps : int
+            Number of steps of the presentation.
+        """
+        few = "" if self.has_warned else self.report.few_spikes(timesteps)
+        if few:
+            self.has_warned = True
+            warnings.warn(few, FewSpikesWarning, stacklevel=level_of_user())
 
 
 def _agreeing(part: float) -> str:

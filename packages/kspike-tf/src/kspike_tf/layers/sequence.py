@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -40,6 +40,12 @@ class KerasSpikingLayer(KeepsState):
         Whether inputs, masks and outputs are ``(time, batch, *units)``.
     **kwargs
         For ``keras.layers.Layer``.
+
+    Attributes
+    ----------
+    check_steps : callable or None
+        Gets the number of steps where a graph is traced that does not train, if it is known there.
+        It is not saved.
 
     Raises
     ------
@@ -93,6 +99,7 @@ class KerasSpikingLayer(KeepsState):
         self.unroll = unroll
         self.time_major = time_major
         self.dt = dt
+        self.check_steps: Callable[[int], None] | None = None
         self.supports_masking = True
         self.layer: Any = None
 
@@ -213,6 +220,9 @@ class KerasSpikingLayer(KeepsState):
     def _run(self, x: Tensor, states: list[Tensor], training: Any, mask: Any, fresh: bool) -> Any:
         cell = self.layer.cell
         cell._note_trace()
+        is_inference = (training is None or training is False) and not tf.executing_eagerly()
+        if self.check_steps is not None and is_inference and x.shape[1] is not None:
+            self.check_steps(x.shape[1])
         if cell.has_sequence:
             return cell.call_sequence(x, states, training=training, mask=mask, fresh=fresh)
         _, y, states = self.layer.inner_loop(x, states, mask, training=training)

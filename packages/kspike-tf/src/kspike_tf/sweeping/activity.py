@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kspike_energy import Application
-from kspike_energy.adapters import Adapter
 from kspike_tf.layers import AlphaCell, KerasSpikingCell, KerasSpikingLayer, LowpassCell
 
 SPIKING = "kspike_tf>SpikingActivation"
@@ -49,20 +48,16 @@ class Activity:
 
 
 def measure(
-    adapter: Adapter, model: Any, nodes: Sequence[Application], batch: Any, size: tuple[int, int]
+    run: Iterable[tuple[Any, Any]], nodes: Sequence[Application], size: tuple[int, int]
 ) -> Activity:
-    """Run a model on one batch and return the activity of all its signals.
+    """Return the activity of all signals of a model in a run of one batch.
 
     Parameters
     ----------
-    adapter : Adapter
-        Of the model's framework.
-    model : object
-        The model.
+    run : iterable of tuple
+        Inputs and outputs of every application, in order.
     nodes : sequence of Application
-        The applications of its layers.
-    batch : structure of (batch, time, ...) array
-        Inputs.
+        The applications of the model's layers.
     size : tuple of int
         Number of examples and of steps.
 
@@ -72,7 +67,7 @@ def measure(
         If a spiking layer returns its last step only, so that its spikes are out of sight.
     """
     profiles: dict[int, Profile] = {}
-    for node, (_, outputs) in zip(nodes, adapter.signals(model, batch), strict=True):
+    for node, (_, outputs) in zip(nodes, run, strict=True):
         if node.spec.kind == SPIKING and not is_timed(node, 0):
             raise ValueError(
                 f"layer {node.spec.name!r} must return sequences, so that its spikes can be counted"

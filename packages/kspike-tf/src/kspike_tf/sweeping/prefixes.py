@@ -6,7 +6,7 @@ presentation are all that a shorter one would have been.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -15,7 +15,7 @@ import numpy as np
 from kspike_tf.conversion.graph import Graph, Node, read_graph
 from kspike_tf.conversion.inputs import input_tensors
 from kspike_tf.layers import Alpha, Lowpass, SpikingActivation, TimeFolded
-from kspike_tf.sweeping.replayed import reference_runner
+from kspike_tf.sweeping.replayed import Runner, reference_runner
 from kspike_tf.sweeping.variants import is_reference
 
 Outputs = dict[int, Any]  # by the number of steps
@@ -31,15 +31,23 @@ _MERGES = (
 )  # fmt: skip
 
 
-def prefix_runner(model: Any) -> Callable[[Any, Sequence[int]], Outputs]:
-    """Return a function from a batch and numbers of steps to outputs by number of steps.
+def prefix_runner(model: Any, adapter: Any) -> Runner:
+    """Return a function from a batch and numbers of steps to outputs, and all signals.
+
+    It returns the outputs by number of steps, and the inputs and outputs of every application in
+    the longest run. Of a model of kspike_ref, all of them come from one run.
 
     Parameters
     ----------
     model : keras.Model or kspike_ref.Model
         A model whose inputs have a time axis.
+    adapter : Adapter
+        Of the model's framework.
     """
-    return reference_runner(model) if is_reference(model) else _Split(model)
+    if is_reference(model):
+        return reference_runner(model, adapter)
+    split = _Split(model)
+    return lambda x, timesteps: (split(x, timesteps), adapter.signals(model, x))
 
 
 class _Split:

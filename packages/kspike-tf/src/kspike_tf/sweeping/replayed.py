@@ -8,23 +8,31 @@ from typing import Any
 import keras
 import numpy as np
 
-Runner = Callable[[Any, Sequence[int]], dict[int, Any]]
+from kspike_energy.adapters.ref import RefAdapter
+
+Signals = Iterator[tuple[list[Any], list[Any]]]
+Runner = Callable[[Any, Sequence[int]], tuple[dict[int, Any], Signals]]
 
 
-def reference_runner(model: Any) -> Runner:
-    """Return a function from a batch and numbers of steps to outputs by number of steps.
+def reference_runner(model: Any, adapter: RefAdapter) -> Runner:
+    """Return a function from a batch and numbers of steps to outputs, and all signals.
 
     Parameters
     ----------
     model : kspike_ref.Model
         A model whose inputs have a time axis.
+    adapter : RefAdapter
+        Of kspike_ref.
     """
     names = [node.name for node in model.nodes]
     if any(node.layer.makes_mask for node in model.nodes) or any(
         names.count(name) > 1 for name in model.outputs
     ):
-        return lambda x, timesteps: {n: model.predict(_cut(x, n)) for n in timesteps}
-    return _Replayed(model)
+        return lambda x, timesteps: (
+            {steps: model.predict(_cut(x, steps)) for steps in timesteps},
+            adapter.signals(model, _cut(x, max(timesteps))),
+        )
+    return _Replayed(model, adapter)
 
 
 class _Replayed:
@@ -34,18 +42,20 @@ class _Replayed:
     ----------
     model : kspike_ref.Model
         The model.
+    adapter : RefAdapter
+        Reads the signals of the same run.
     """
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    def __init__(self, model: Any, adapter: RefAdapter) -> None:
+        self.model, self.adapter = model, adapter
         self.kinds: list[str] = []
         for node in model.nodes:
             self.kinds.append(_kind(node, [self.kinds[ref.node] for ref in node.inputs]))
         places = {node.name: i for i, node in enumerate(model.nodes)}
         self.outputs = [places[name] for name in model.outputs]
 
-    def __call__(self, x: Any, timesteps: Sequence[int]) -> dict[int, Any]:
-        """Return the outputs by number of steps."""
+    def __call__(self, x: Any, timesteps: Sequence[int]) -> tuple[dict[int, Any], Signals]:
+        """Return the outputs by number of steps, and the signals of the longest run."""
         longest = _cut(x, max(timesteps))
         made = list(self.model.activity(longest).values())
         structure = self.model.predict(_cut(longest, 1, examples=0))
@@ -53,7 +63,7 @@ class _Replayed:
         for steps in timesteps:
             values = self._values(made, steps)
             found[steps] = _filled(structure, iter([values[i] for i in self.outputs]))
-        return found
+        return found, self.adapter.signals_of(self.model, made)
 
     def _values(self, made: Sequence[Any], steps: int) -> list[Any]:
         """Return what every node puts out for a number of steps."""

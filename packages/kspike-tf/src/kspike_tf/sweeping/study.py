@@ -83,15 +83,15 @@ class Study:
         nodes = list(adapter.applications(model))
         self._warn_of(uncounted(nodes))
         x = self.x if is_reference(model) else arranged(read_graph(model), self.x)
-        whole, run = shown(x, nodes, longest), prefix_runner(model)
+        whole, run = shown(x, nodes, longest), prefix_runner(model, adapter)
         step = dt or _own_dt(adapter, nodes, scale)
         size = batch_size(nodes, longest)
 
         def one(start: int) -> tuple[Any, Activity]:
             batch = keras.tree.map_structure(lambda array: array[start : start + size], whole)
             count = len(keras.tree.flatten(batch)[0])
-            activity = measure(adapter, model, nodes, batch, (count, longest))
-            return run(batch, timesteps), activity
+            outputs, signals = run(batch, timesteps)
+            return outputs, measure(signals, nodes, (count, longest))
 
         parts, total = [], Activity({}, 0)
         with seeded(model):
