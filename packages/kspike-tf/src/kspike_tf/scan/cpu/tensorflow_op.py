@@ -108,9 +108,12 @@ def registered(kernel: Kernel, letter: str) -> str:
     # saved file can ask for a label that it cannot know.
     label = f"kspike_tf.{kernel.name}.{letter}.{uuid.uuid4().hex}"
     plan = compiled.prepare(kernel, letter)
+    for name in IN_A_STEP:
+        llvm.add_symbol(name, address(name))
     create = compiled.compiled(lambda _: plan, types.intp, 1)
+    work = compiled.compiled(compute, types.void, 2)
     make = function("TF_NewKernelBuilder", c_void_p, c_char_p, c_char_p, *[c_void_p] * 3)
-    builder = make(OPERATION.encode(), b"CPU", create, _compute(), None)
+    builder = make(OPERATION.encode(), b"CPU", create, work, None)
     function("TF_KernelBuilder_Label", None, c_void_p, c_char_p)(builder, label.encode())
     register = function("TF_RegisterKernelBuilder", None, c_char_p, c_void_p, c_void_p)
     status = function("TF_NewStatus", c_void_p)()
@@ -134,14 +137,6 @@ def address(name: str) -> int:
 
 
 # In machine code
-
-
-@cache
-def _compute() -> int:
-    """Return the address of the function that runs a kernel."""
-    for name in IN_A_STEP:
-        llvm.add_symbol(name, address(name))
-    return compiled.compiled(compute, types.void, 2)
 
 
 def compute(plan_at: int, context: int) -> None:

@@ -233,13 +233,8 @@ def _make(plan_at: int) -> None:
 def prepare(kernel: Kernel, letter: str) -> None:
     """Compile a scan and its handler unless they have been compiled."""
     compiled.prepare(kernel, letter)
-    compiled.PLANS[kernel, letter]["handle"] = _compiled_handle()
-
-
-@cache
-def _compiled_handle() -> int:
     llvm.add_symbol(create_error.symbol, int(api()["XLA_FFI_Error_Create"]))
-    return compiled.compiled(handle, types.intp, 2)
+    compiled.PLANS[kernel, letter]["handle"] = compiled.compiled(handle, types.intp, 2)
 
 
 # In machine code
