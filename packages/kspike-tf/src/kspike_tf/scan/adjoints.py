@@ -104,19 +104,9 @@ def of_lowpass(lowpass: Callable[..., Any]) -> Gradients:
 
 
 def of_alpha(lowpass: Callable[..., Any], gain_of: Callable[[Tensor], Tensor]) -> Gradients:
-    """Return the gradients of an alpha filter, as a function that can be differentiated.
+    """Return the gradients of an alpha filter, as `of_lowpass` does for a lowpass filter.
 
-    Parameters
-    ----------
-    lowpass : callable
-        As in `of_lowpass`.
-    gain_of : callable
-        The gain 1 − e·(1 + r) of a ratio r.
-
-    Returns
-    -------
-    callable
-        As from `of_lowpass`, for a state ``(batch, 2, units)``.
+    ``gain_of`` is the gain 1 − e·(1 + r) of a ratio r; the state is ``(batch, 2, units)``.
     """
     alpha = in_series(lowpass, gain_of)
 

@@ -42,13 +42,7 @@ class Way(Enum):
 
 
 def way(sequence: Tensor) -> Way:
-    """Return the mechanism for a sequence.
-
-    Parameters
-    ----------
-    sequence : (batch, time, units) tf.Tensor
-        The input of the scan.
-    """
+    """Return the mechanism for a sequence ``(batch, time, units)``."""
     if is_plain():
         return Way.LITE_RT if exporter() == "LiteRT" else Way.LOOP
     if kernels_are_possible():
@@ -82,17 +76,10 @@ def by_kernel(
     ----------
     how : Way
         `Way.KERNEL` or `Way.KERNEL_IN_XLA`.
-    kernel : Kernel
-        The dynamics.
-    args : sequence of tf.Tensor
-        As `compiled.run` takes them.
+    kernel, args
+        As `compiled.run` takes them, but tensors.
     in_loop : callable
         The same scan in TensorFlow operations, for processes that load the graph.
-
-    Returns
-    -------
-    list of tf.Tensor
-        The results; each has the type and shape of the argument at the same position.
     """
     if how is Way.KERNEL_IN_XLA:
         return xla_handler.call(kernel, args)

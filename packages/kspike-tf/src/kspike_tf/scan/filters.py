@@ -46,25 +46,9 @@ def lowpass(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, 
 
 
 def alpha(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
-    """Filter a sequence by 1/(τ·s + 1)².
+    """Filter a sequence by 1/(τ·s + 1)², as `lowpass` does by its filter.
 
-    Parameters
-    ----------
-    x : (batch, time, units) tf.Tensor
-        Float32 or float64.
-    state : (batch, 2, units) tf.Tensor
-        The output before the first step and τ times its derivative, float64.
-    tau : (units,) tf.Tensor
-        Time constants in seconds, clipped to at least 1e-8.
-    dt : float or tf.Tensor
-        Seconds a step, float64.
-
-    Returns
-    -------
-    y : (batch, time, units) tf.Tensor
-        The output, of the type of ``x``.
-    state : (batch, 2, units) tf.Tensor
-        The state after the last step.
+    The state ``(batch, 2, units)`` is the output and τ times its derivative.
     """
     return _scan(_ALPHA, x, state, time_constants.ratio(tau, dt, order=2))
 
@@ -138,22 +122,7 @@ def _filtered(
 
 
 def _gradients(kind: _Filter, how: Way, *args: Tensor) -> Any:
-    """Propagate gradients back through a filter, differentiably.
-
-    Parameters
-    ----------
-    kind : _Filter
-        The filter.
-    how : Way
-        The mechanism that ran it.
-    *args : tf.Tensor
-        The arguments of the filter, and the gradients of its results.
-
-    Returns
-    -------
-    list of tf.Tensor
-        The gradients of the filter's arguments.
-    """
+    """Return the gradients of a filter, from its arguments and its results' gradients."""
 
     @tf.custom_gradient
     def gradients(*args: Tensor) -> Any:

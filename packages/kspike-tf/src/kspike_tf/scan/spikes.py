@@ -60,13 +60,12 @@ def _straight_through(x: Tensor, voltage: Tensor, dt: Tensor, rectify: bool) -> 
         still = tf.stop_gradient(x)
         args = still, tf.stop_gradient(voltage), tf.stop_gradient(tf.cast(dt, tf.float64))
 
-        def as_relu(d_spikes: Tensor, _d_voltage: Tensor) -> Tensor:
-            return tf.raw_ops.ReluGrad(gradients=d_spikes, features=still)
-
-        def as_it_is(d_spikes: Tensor, _d_voltage: Tensor) -> Tensor:
+        def back(d_spikes: Tensor, _d_voltage: Tensor) -> Tensor:
+            if rectify:
+                return tf.raw_ops.ReluGrad(gradients=d_spikes, features=still)
             return d_spikes
 
-        return _scan(*args, rectify), as_relu if rectify else as_it_is
+        return _scan(*args, rectify), back
 
     spikes, voltage = forward_mode.call(forward, x)
     return spikes, voltage

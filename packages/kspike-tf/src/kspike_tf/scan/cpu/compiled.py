@@ -43,6 +43,7 @@ if hasattr(os, "register_at_fork"):
     )
 
 
+@cache
 def compiled(function: Callable[..., Any], result: Any, arguments: int) -> int:
     """Compile a function of integers for the life of the process; return its address."""
     signature = result(*[types.intp] * arguments)
@@ -68,32 +69,21 @@ def _planned(kernel: Kernel, letter: str) -> np.ndarray:
     return plan
 
 
+# A plan for each kernel and type of sequences.
 PLANS = {(kernel, letter): _planned(kernel, letter) for kernel in KERNELS for letter in KINDS}
 
 
 def prepare(kernel: Kernel, letter: str) -> int:
-    """Compile a scan unless it has been compiled; return the address of its plan.
-
-    Parameters
-    ----------
-    kernel : Kernel
-        The dynamics.
-    letter : str
-        "f" (float32) or "d" (float64): the type of the sequences.
-    """
+    """Compile a scan unless it has been compiled; return the address of its plan."""
     plan = PLANS[kernel, letter]
     with lock:
         if not plan["kernel"][0]:
             scan()
-            plan["helper"], plan["threads"] = _helper(), _threads()
+            plan["helper"] = compiled(driver.help_with.py_func, types.intp, 1)
+            plan["threads"] = _threads()
             work = driver.over_items(kernel, KINDS[letter])
             plan["kernel"] = compiled(work, types.void, 3)
     return plan.ctypes.data
-
-
-def returning(number: int) -> int:
-    """Return the address of a function that takes an integer and returns a number."""
-    return compiled(lambda _: number, types.intp, 1)
 
 
 def letter(kind: Any) -> str:
@@ -107,11 +97,6 @@ def scan() -> int:
     address = compiled(driver.scan, types.intp, 2)
     llvm.add_symbol(driver.run_scan.symbol, address)
     return address
-
-
-@cache
-def _helper() -> int:
-    return compiled(driver.help_with.py_func, types.intp, 1)
 
 
 def _threads() -> int:

@@ -16,7 +16,14 @@ import numba
 import numpy as np
 from numba import types
 
-from kspike_tf.scan.cpu.intrinsics import call_kernel, elements, fetch_and_add, print_to, record
+from kspike_tf.scan.cpu.intrinsics import (
+    call_kernel,
+    elements,
+    fetch_and_add,
+    prefetch,
+    print_to,
+    record,
+)
 from kspike_tf.scan.cpu.kernels import TICKS, Kernel
 
 INVALID_ARGUMENT, RESOURCE_EXHAUSTED = 3, 8
@@ -24,6 +31,9 @@ MOST_ARGUMENTS = 8  # for which a CALL has room
 AXES = 3
 WEIGHTS = 4  # rows of weights that a run has memory for
 BLOCK = 2048  # units per item of work; at 256, a step is read in too many pieces
+# Backward steps of fewer units than PREFETCHED prefetch the step before, one cache line (LINE
+# elements) at a time: hardware prefetchers only follow ascending addresses, as in wider steps.
+PREFETCHED, LINE = 1024, 16
 SHARES = 4  # parts of the work per thread at most, to balance the load
 INT, DOUBLE = np.dtype(np.int64), np.dtype(np.float64)
 WORD = 8  # bytes of an int64, a float64 and an address
@@ -288,18 +298,33 @@ def help_with(run_at: int) -> int:
 
 
 def over_items(kernel: Kernel, kind: np.dtype) -> Any:
-    """Return a function that runs a kernel on a range of items, for sequences of one dtype."""
-    loop = numba.njit(inline="always")(kernel.loop)
+    """Return a function that runs a kernel on a range of items, for sequences of one dtype.
+
+    LLVM vectorises over units if the arrays do not overlap, which it checks at run time. It would
+    make one check for all steps, and that check fails for arrays that are read from their end. So a
+    backward step starts at ``min(t * units, run.size)``: the value is ``t * units``, but LLVM
+    cannot tell where the next step starts, and checks within each step.
+    """
+    step, backwards = numba.njit(inline="always")(kernel.step), kernel.backwards
 
     def work(run_at: int, first: int, last: int) -> None:
         run = record(run_at, RUN)
+        units, weights = run.units, elements(run.weights, 0, DOUBLE)
         for item in range(first, last):
             row, left = item // run.blocks, item % run.blocks * BLOCK
-            right = min(left + BLOCK, run.units)
-            where = row * run.steps * run.units
+            right = min(left + BLOCK, units)
+            where = row * run.steps * units
             x, d_y = elements(run.x, where, kind), elements(run.d_y, where, kind)
             out = elements(run.out, where, kind)
-            state = elements(run.states, row * run.rows * run.units, DOUBLE)
-            loop(x, d_y, out, state, elements(run.weights, 0, DOUBLE), run, left, right)
+            state = elements(run.states, row * run.rows * units, DOUBLE)
+            for t in range(run.steps):
+                start = t * units
+                if backwards:
+                    start = min((run.steps - 1 - t) * units, run.size)
+                    if right - left < PREFETCHED:
+                        for k in range(start - units + left, start - units + right, LINE):
+                            prefetch(x, d_y, out, k)
+                for i in range(left, right):
+                    step(x, d_y, out, state, weights, units, start + i, i)
 
     return work

@@ -1,19 +1,15 @@
-"""The dynamics: formulas of a time step, and the loops around them.
+"""The dynamics: formulas of a time step, for machine code and for tensors.
 
 Formulas are of numbers in machine code and of tensors in `kspike_tf.scan.portable.loop`. States and
 weights are float64; sequences are float32 or float64. Products are rounded before they are added:
 Numba fuses the two only where it is told to.
 
-A loop advances the units ``left`` to ``right`` of one example through time. All loops take the same
-contiguous arrays: the input ``x`` and the output ``out``, ``(time, units)``; ``d_y``, the gradient
-with respect to the forward filter's output; ``state``, ``(states, units)``, updated in place; and
-``weights``, from `fill_weights` in `kspike_tf.scan.cpu.driver`: ``(4, units)``, or dt·TICKS and
-1/dt where all units share them. Forward loops do not read ``d_y``.
-
-LLVM vectorises over units if the arrays do not overlap, which it checks at run time. It would make
-one check for all steps, and that check fails for arrays that are read from their end. So the
-backward loops start a step at ``min(t * units, run.size)``: the value is ``t * units``, but LLVM
-cannot tell where the next step starts, and checks within each step.
+A kernel takes one unit of one example through one step; the loops around it are in
+`kspike_tf.scan.cpu.driver`. All kernels have the same arguments. ``x``, ``d_y`` and ``out`` have
+the unit's input, the gradient with respect to the forward filter's output, and the unit's output at
+index ``k``. ``state`` ``(states, units)`` is updated in place. The unit is column ``i`` of it and
+of ``weights``, from `fill_weights` in the driver: ``(4, units)``, or dt·TICKS and 1/dt where all
+units share them. Forward kernels do not read ``d_y``.
 """
 
 from __future__ import annotations
@@ -24,25 +20,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.extending import register_jitable
 
-from kspike_tf.scan.cpu.intrinsics import prefetch, rounded
+from kspike_tf.scan.cpu.intrinsics import rounded
 
 TICKS = 2.0**32  # steps of the voltage grid in one spike
-# Backward loops over fewer units than PREFETCHED prefetch the step before, one cache line (LINE
-# elements) at a time: hardware prefetchers only follow ascending addresses, as in wider steps.
-PREFETCHED, LINE = 1024, 16
 
 Array = Any  # float32 or float64: Numba compiles a version for each
 
 
 class Kernel(NamedTuple):
-    """A compiled loop and the arrays that it takes.
+    """The step of a compiled loop and the arrays that it takes.
 
     Parameters
     ----------
     name : str
         Its name in TensorFlow and XLA.
-    loop : callable
-        One of the loops below.
+    step : callable
+        One of the functions of a unit and a step below.
     states : int
         State variables per unit of the forward scan.
     given : int
@@ -55,7 +48,7 @@ class Kernel(NamedTuple):
     """
 
     name: str
-    loop: Callable[..., None]
+    step: Callable[..., None]
     states: int = 1
     given: int = 1
     shared: bool = False
@@ -93,30 +86,22 @@ def spike_step(voltage: Any, rate: Any, scale: Any) -> Any:
 
 
 def spikes(
-    x: Array, d_y: Array, out: Array, state: Array, weights: Array, run: Any, left: int, right: int
+    x: Array, d_y: Array, out: Array, state: Array, weights: Array, units: int, k: int, i: int
 ) -> None:
-    """Turn rates into spikes."""
-    scale, height = weights[0], rounded(weights[1], x)
-    for t in range(run.steps):
-        first = t * run.units
-        for i in range(left, right):
-            state[i], count = spike_step(state[i], np.float64(x[first + i]), scale)
-            out[first + i] = rounded(count, x) * height
+    """Turn a rate into spikes."""
+    state[i], count = spike_step(state[i], np.float64(x[k]), weights[0])
+    out[k] = rounded(count, x) * rounded(weights[1], x)
 
 
 def rectified_spikes(
-    x: Array, d_y: Array, out: Array, state: Array, weights: Array, run: Any, left: int, right: int
+    x: Array, d_y: Array, out: Array, state: Array, weights: Array, units: int, k: int, i: int
 ) -> None:
-    """Turn the rates max(x, 0) into spikes."""
-    scale, height = weights[0], rounded(weights[1], x)
-    for t in range(run.steps):
-        first = t * run.units
-        for i in range(left, right):
-            rate: Any = np.float64(x[first + i])
-            if rate < 0:  # false for NaN
-                rate = 0.0
-            state[i], count = spike_step(state[i], rate, scale)
-            out[first + i] = rounded(count, x) * height
+    """Turn the rate max(x, 0) into spikes."""
+    rate: Any = np.float64(x[k])
+    if rate < 0:  # false for NaN
+        rate = 0.0
+    state[i], count = spike_step(state[i], rate, weights[0])
+    out[k] = rounded(count, x) * rounded(weights[1], x)
 
 
 # The lowpass filter.
@@ -129,14 +114,10 @@ def lowpass_step(y: Any, x: Any, e: Any) -> Any:
 
 
 def lowpass(
-    x: Array, d_y: Array, out: Array, state: Array, weights: Array, run: Any, left: int, right: int
+    x: Array, d_y: Array, out: Array, state: Array, weights: Array, units: int, k: int, i: int
 ) -> None:
     """Filter with an exponential synapse."""
-    for t in range(run.steps):
-        first = t * run.units
-        for i in range(left, right):
-            y = lowpass_step(state[i], np.float64(x[first + i]), weights[i])
-            state[i] = out[first + i] = y
+    state[i] = out[k] = lowpass_step(state[i], np.float64(x[k]), weights[i])
 
 
 @register_jitable
@@ -154,21 +135,13 @@ def lowpass_back_step(state: Any, x: Any, g: Any, e: Any, gain: Any) -> Any:
 
 
 def lowpass_back(
-    x: Array, d_y: Array, out: Array, state: Array, weights: Array, run: Any, left: int, right: int
+    x: Array, d_y: Array, out: Array, state: Array, weights: Array, units: int, k: int, i: int
 ) -> None:
     """Propagate gradients back through `lowpass`."""
-    units = run.units
-    for t in range(run.steps - 1, -1, -1):
-        first = min(t * units, run.size)
-        if right - left < PREFETCHED:
-            for i in range(first - units + left, first - units + right, LINE):
-                prefetch(x, d_y, out, i)
-        for i in range(left, right):
-            u, g = np.float64(x[first + i]), np.float64(d_y[first + i])
-            before = state[i], state[units + i], state[2 * units + i]
-            after, d_x = lowpass_back_step(before, u, g, weights[i], weights[units + i])
-            state[i], state[units + i], state[2 * units + i] = after
-            out[first + i] = d_x
+    before = state[i], state[units + i], state[2 * units + i]
+    e, gain = weights[i], weights[units + i]
+    after, out[k] = lowpass_back_step(before, np.float64(x[k]), np.float64(d_y[k]), e, gain)
+    state[i], state[units + i], state[2 * units + i] = after
 
 
 # The alpha filter.
@@ -183,16 +156,12 @@ def alpha_step(y: Any, p: Any, x: Any, e: Any, slope: Any) -> Any:
 
 
 def alpha(
-    x: Array, d_y: Array, out: Array, state: Array, weights: Array, run: Any, left: int, right: int
+    x: Array, d_y: Array, out: Array, state: Array, weights: Array, units: int, k: int, i: int
 ) -> None:
     """Filter with an alpha synapse."""
-    units = run.units
-    for t in range(run.steps):
-        first = t * units
-        for i in range(left, right):
-            e, slope = weights[i], weights[2 * units + i]
-            y, p = alpha_step(state[i], state[units + i], np.float64(x[first + i]), e, slope)
-            state[i], state[units + i], out[first + i] = y, p, y
+    e, slope = weights[i], weights[2 * units + i]
+    y, p = alpha_step(state[i], state[units + i], np.float64(x[k]), e, slope)
+    state[i], state[units + i], out[k] = y, p, y
 
 
 @register_jitable
@@ -214,23 +183,14 @@ def alpha_back_step(state: Any, x: Any, g: Any, weights: Any) -> Any:
 
 
 def alpha_back(
-    x: Array, d_y: Array, out: Array, state: Array, weights: Array, run: Any, left: int, right: int
+    x: Array, d_y: Array, out: Array, state: Array, weights: Array, units: int, k: int, i: int
 ) -> None:
     """Propagate gradients back through `alpha`."""
-    units = run.units
-    one, two, three, four = units, 2 * units, 3 * units, 4 * units
-    for t in range(run.steps - 1, -1, -1):
-        first = min(t * units, run.size)
-        if right - left < PREFETCHED:
-            for i in range(first - units + left, first - units + right, LINE):
-                prefetch(x, d_y, out, i)
-        for i in range(left, right):
-            u, g = np.float64(x[first + i]), np.float64(d_y[first + i])
-            factors = weights[i], weights[one + i], weights[two + i], weights[three + i]
-            before = state[i], state[one + i], state[two + i], state[three + i], state[four + i]
-            (c1, c2, m1, m2, total), d_x = alpha_back_step(before, u, g, factors)
-            state[i], state[one + i], state[two + i], state[three + i] = c1, c2, m1, m2
-            state[four + i], out[first + i] = total, d_x
+    one, two, three, four = units + i, 2 * units + i, 3 * units + i, 4 * units + i
+    before = state[i], state[one], state[two], state[three], state[four]
+    factors = weights[i], weights[one], weights[two], weights[three]
+    after, out[k] = alpha_back_step(before, np.float64(x[k]), np.float64(d_y[k]), factors)
+    state[i], state[one], state[two], state[three], state[four] = after
 
 
 SPIKES = Kernel("spikes", spikes, shared=True)

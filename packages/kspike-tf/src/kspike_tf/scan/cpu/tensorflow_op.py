@@ -93,27 +93,11 @@ def is_possible() -> bool:
 
 
 def call(kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
-    """Scan tensors in a graph that runs in this process only.
-
-    Parameters
-    ----------
-    kernel : Kernel
-        The dynamics.
-    args : sequence of tf.Tensor
-        As `compiled.run` takes them.
-
-    Returns
-    -------
-    list of tf.Tensor
-        The results; each has the type and shape of the argument at the same position.
-    """
+    """Scan tensors in a graph that runs in this process only; arguments as of `compiled.run`."""
     label = registered(kernel, compiled.letter(args[0].dtype))
-    like = list(args)[: kernel.results]
-    kinds = [each.dtype for each in like]
+    kinds = [each.dtype for each in args[: kernel.results]]
     found = tf.raw_ops.PyFuncStateless(input=list(args), token=label, Tout=kinds)
     found[0].op._set_attr("_kernel", attr_value_pb2.AttrValue(s=label.encode()))
-    for each, argument in zip(found, like, strict=True):
-        each.set_shape(argument.shape)
     return list(found)
 
 
@@ -123,9 +107,13 @@ def registered(kernel: Kernel, letter: str) -> str:
     # The label is random: two threads may register at once, and labels must be unique. Besides, no
     # saved file can ask for a label that it cannot know.
     label = f"kspike_tf.{kernel.name}.{letter}.{uuid.uuid4().hex}"
-    create = compiled.returning(compiled.prepare(kernel, letter))
+    plan = compiled.prepare(kernel, letter)
+    for name in IN_A_STEP:
+        llvm.add_symbol(name, address(name))
+    create = compiled.compiled(lambda _: plan, types.intp, 1)
+    work = compiled.compiled(compute, types.void, 2)
     make = function("TF_NewKernelBuilder", c_void_p, c_char_p, c_char_p, *[c_void_p] * 3)
-    builder = make(OPERATION.encode(), b"CPU", create, _compute(), None)
+    builder = make(OPERATION.encode(), b"CPU", create, work, None)
     function("TF_KernelBuilder_Label", None, c_void_p, c_char_p)(builder, label.encode())
     register = function("TF_RegisterKernelBuilder", None, c_char_p, c_void_p, c_void_p)
     status = function("TF_NewStatus", c_void_p)()
@@ -149,14 +137,6 @@ def address(name: str) -> int:
 
 
 # In machine code
-
-
-@cache
-def _compute() -> int:
-    """Return the address of the function that runs a kernel."""
-    for name in IN_A_STEP:
-        llvm.add_symbol(name, address(name))
-    return compiled.compiled(compute, types.void, 2)
 
 
 def compute(plan_at: int, context: int) -> None:

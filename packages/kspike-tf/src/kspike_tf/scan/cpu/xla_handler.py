@@ -98,20 +98,7 @@ def is_possible() -> bool:
 
 
 def call(kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
-    """Scan tensors in a function that XLA compiles.
-
-    Parameters
-    ----------
-    kernel : Kernel
-        The dynamics.
-    args : sequence of tf.Tensor
-        As `compiled.run` takes them.
-
-    Returns
-    -------
-    list of tf.Tensor
-        The results; each has the type and shape of the argument at the same position.
-    """
+    """Scan tensors in a function that XLA compiles; arguments as of `compiled.run`."""
     letter = compiled.letter(args[0].dtype)
     prepare(kernel, letter)
     like = list(args)[: kernel.results]
@@ -191,18 +178,7 @@ def _at(address: int, kind: np.dtype) -> Any:
 
 
 def register(plans: dict[str, int]) -> bool:
-    """Register the handlers with XLA for the host platform.
-
-    Parameters
-    ----------
-    plans : dict of str to int
-        Addresses of plans by the name of the handler.
-
-    Returns
-    -------
-    bool
-        Whether XLA accepted all of them.
-    """
+    """Register handlers with XLA, from plans' addresses by name; return whether it accepts all."""
     if api() is None:
         return False
     engine = _handlers(plans.values())
@@ -257,13 +233,8 @@ def _make(plan_at: int) -> None:
 def prepare(kernel: Kernel, letter: str) -> None:
     """Compile a scan and its handler unless they have been compiled."""
     compiled.prepare(kernel, letter)
-    compiled.PLANS[kernel, letter]["handle"] = _compiled_handle()
-
-
-@cache
-def _compiled_handle() -> int:
     llvm.add_symbol(create_error.symbol, int(api()["XLA_FFI_Error_Create"]))
-    return compiled.compiled(handle, types.intp, 2)
+    compiled.PLANS[kernel, letter]["handle"] = compiled.compiled(handle, types.intp, 2)
 
 
 # In machine code

@@ -24,24 +24,7 @@ HALF_OF_DIGITS = np.float32(2**12 + 1)
 
 
 def spikes(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
-    """Integrate firing rates to spikes, fewer than 2²⁰ in a step.
-
-    Parameters
-    ----------
-    rates : (batch, time, units) tf.Tensor
-        Firing rates in Hz, float32.
-    voltage : (batch, units) tf.Tensor
-        Float64.
-    dt : float or tf.Tensor
-        Seconds a step, a float32 number.
-
-    Returns
-    -------
-    spikes : (batch, time, units) tf.Tensor
-        Number of spikes in a step times 1/dt.
-    voltage : (batch, units) tf.Tensor
-        The voltage after the last step, float64.
-    """
+    """Compute `kspike_tf.scan.spikes` for float32 numbers, and fewer than 2²⁰ spikes a step."""
     dt = tf.cast(dt, tf.float32)
     one = tf.constant(2**TICK_BITS, tf.int64)
     start = _ticks(voltage)[:, None]
@@ -99,47 +82,13 @@ def _volts(ticks: Tensor) -> Tensor:
 
 
 def lowpass(x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
-    """Filter a sequence by 1/(τ·s + 1).
-
-    Parameters
-    ----------
-    x : (batch, time, units) tf.Tensor
-        Float32.
-    state : (batch, 1, units) tf.Tensor
-        The output before the first step, float64.
-    ratio : (units,) tf.Tensor
-        The ratio of dt to τ, float64 and constant.
-
-    Returns
-    -------
-    y : (batch, time, units) tf.Tensor
-        The output.
-    state : (batch, 1, units) tf.Tensor
-        The state after the last step, float64.
-    """
+    """Compute `kspike_tf.scan.lowpass` of a float32 sequence for a constant ratio dt/τ."""
     y = _decaying_sum(x * _single(-tf.math.expm1(-ratio)), tf.cast(state, tf.float32), ratio)
     return y, tf.cast(y[:, -1:], tf.float64)
 
 
 def alpha(x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
-    """Filter a sequence by 1/(τ·s + 1)².
-
-    Parameters
-    ----------
-    x : (batch, time, units) tf.Tensor
-        Float32.
-    state : (batch, 2, units) tf.Tensor
-        The output before the first step and τ times its derivative, float64.
-    ratio : (units,) tf.Tensor
-        The ratio of dt to τ, float64 and constant.
-
-    Returns
-    -------
-    y : (batch, time, units) tf.Tensor
-        The output.
-    state : (batch, 2, units) tf.Tensor
-        The state after the last step, float64.
-    """
+    """Compute `kspike_tf.scan.alpha` of a float32 sequence for a constant ratio dt/τ."""
     # Two filters in a row: z ← e·z + (1 − e)·x, y ← e·y + e·r·z + (1 − e·(1 + r))·x, where z is
     # y + τ·dy/dt, on the right from the step before.
     e, gain = tf.exp(-ratio), -tf.math.expm1(-ratio)

@@ -27,7 +27,7 @@ def call(kernel: Kernel, args: Sequence[Tensor], in_loop: Callable[..., Any]) ->
     like = list(args)[: kernel.results]
     # Not `tf.cond`: TensorFlow would inline both branches, and look for the kernel where there is
     # none.
-    found = tf.raw_ops.StatelessIf(
+    return tf.raw_ops.StatelessIf(
         cond=is_this_process(),
         input=list(args),
         Tout=[each.dtype for each in like],
@@ -35,9 +35,6 @@ def call(kernel: Kernel, args: Sequence[Tensor], in_loop: Callable[..., Any]) ->
         else_branch=in_graph(_not_yet(in_loop), kinds),
         output_shapes=[each.shape for each in like],
     )
-    for each, argument in zip(found, like, strict=True):
-        each.set_shape(argument.shape)
-    return list(found)
 
 
 @cache
