@@ -1,11 +1,18 @@
 """Defaults of time steps and dt, open time axes, masks, folding, and rates that are no rates."""
 
+import contextlib
+import inspect
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
 import kspike_tf
 from kspike_energy import Layer, ModelEnergy, Network
+from kspike_energy.plots import plot_layers
 
 L = keras.layers
 ops = keras.ops
@@ -46,6 +53,92 @@ def test_numbers_that_are_passed_come_first():
     report = energy.summary_string(("name", "energy loihi"), 7, 0.005, line_length=200)
     assert "7 time steps per inference (as passed) of dt = 0.005 s (as passed)" in report
     assert energy.assumptions(7, 0.002)["dt_from"] == "as passed"
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Every method that takes a number of time steps, called with the same other arguments."""
+
+    energy: ModelEnergy
+    folder: Path
+
+    def estimate(self, **steps):
+        return self.energy.estimate(**steps)
+
+    def layer_energy(self, **steps):
+        return self.energy.layer_energy("a", "loihi", **steps)
+
+    def total_energy(self, **steps):
+        return self.energy.total_energy("loihi", **steps)
+
+    def energy_range(self, **steps):
+        return self.energy.energy_range("loihi", **steps)
+
+    def assumptions(self, **steps):
+        return self.energy.assumptions(**steps)
+
+    def compare(self, **steps):
+        return self.energy.compare(["loihi"], **steps)
+
+    def summary(self, **steps):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            self.energy.summary(("name", "energy loihi"), **steps)
+        return printed.getvalue()
+
+    def summary_string(self, **steps):
+        return self.energy.summary_string(("name", "energy loihi"), **steps)
+
+    def to_records(self, **steps):
+        return self.energy.to_records(["loihi"], **steps)
+
+    def to_dict(self, **steps):
+        return self.energy.to_dict(["loihi"], **steps)
+
+    def to_json(self, **steps):
+        return self.energy.to_json(["loihi"], **steps)
+
+    def to_markdown(self, **steps):
+        return self.energy.to_markdown(["loihi"], **steps)
+
+    def to_latex(self, **steps):
+        return self.energy.to_latex(["loihi"], **steps)
+
+    def to_html(self, **steps):
+        self.energy.to_html(self.folder / "report.html", ["cpu", "loihi"], **steps)
+        return (self.folder / "report.html").read_text(encoding="utf-8")
+
+    def plot_layers(self, **steps):
+        (line, *_) = plot_layers(self.energy, "loihi", **steps).lines
+        return list(line.get_xdata())
+
+
+METHODS = [name for name in vars(Calls) if not name.startswith("_")]
+
+
+def test_no_method_with_time_steps_is_forgotten():
+    methods = inspect.getmembers(ModelEnergy, inspect.isfunction)
+    taking = {
+        name
+        for name, method in methods
+        if "timesteps_per_inference" in inspect.signature(method).parameters
+    }
+    assert taking | {"plot_layers"} == set(METHODS)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_takes_both_names_of_the_time_steps(method, tmp_path):
+    call = getattr(Calls(ModelEnergy(Network([Layer("a", 1000, 10, rate=5.0)])), tmp_path), method)
+    assert call(timesteps=20) == call(timesteps_per_inference=20) != call(timesteps=10)
+    for both in (20, 10):
+        with pytest.raises(
+            TypeError, match="pass either timesteps_per_inference or timesteps, not both"
+        ):
+            call(timesteps_per_inference=20, timesteps=both)
+    with pytest.raises(ValueError, match=r"timesteps must be at least 1\. Received: timesteps=0"):
+        call(timesteps=0)
+    with pytest.raises(TypeError, match=r"timesteps must be a whole number\. .* timesteps=1\.5"):
+        call(timesteps=1.5)
 
 
 def test_signals_keep_the_time_step_of_the_layer_that_emits_them():

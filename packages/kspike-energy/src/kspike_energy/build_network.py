@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kspike_energy.adapters import Adapter
+from kspike_energy.adapters import Adapter, find_adapter
 from kspike_energy.counting.graph import complete_nodes
 from kspike_energy.counting.nodes import Counts, Node, Term, UndefinedShapeError
 from kspike_energy.counting.rules import UnknownLayerError, count
@@ -39,15 +39,13 @@ class _Applied:
         return settings.input_coding if self.node.from_input[index] else "signal"
 
 
-def build_network(model: Any, adapter: Adapter, data: Any, settings: Settings) -> Network:
+def build_network(model: Any, data: Any, settings: Settings) -> Network:
     """Return the network that a model is, with the activity of its signals on data.
 
     Parameters
     ----------
     model : object
-        A model that ``adapter`` reads.
-    adapter : Adapter
-        The adapter.
+        A model that an adapter reads, or a `Network`, which stays as it is.
     data : object or None
         Data in any form that `batches` takes; None to count only.
     settings : Settings
@@ -57,7 +55,15 @@ def build_network(model: Any, adapter: Adapter, data: Any, settings: Settings) -
     -------
     Network
         One layer for every layer of the model that is applied, in order of execution.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If no adapter takes the model, or the data does not fit it, or comes with a `Network`.
     """
+    if isinstance(model, Network):
+        return _described(model, data)
+    adapter = find_adapter(model)
     first, data = peek(data)
     shapes = settings.input_shape
     if shapes is None:
@@ -86,6 +92,16 @@ def build_network(model: Any, adapter: Adapter, data: Any, settings: Settings) -
         f"(time_axis={settings.time_axis!r})",
         sorted(measured.steps),
     )
+
+
+def _described(network: Network, data: Any) -> Network:
+    """Return a network that was described by hand, to which no data belong."""
+    if data is not None:
+        raise ValueError(
+            "example_data must be None for a Network: its layers state their rates. "
+            f"Received: {type(data).__name__}"
+        )
+    return network
 
 
 def time_steps(adapter: Adapter, nodes: Sequence[Node]) -> list[list[float | None]]:

@@ -10,9 +10,7 @@ The functions take a `Node`, or one of Keras' own nodes, and return a dictionary
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from kspike_energy.adapters import find_adapter
 from kspike_energy.build_network import build_network
-from kspike_energy.checks import check_count
 from kspike_energy.compare import compare_devices, device_names
 from kspike_energy.config import default
 from kspike_energy.devices import DeviceTable
@@ -27,12 +25,11 @@ from kspike_energy.layer_stats import (
     spikingactivation_stats,
     timedistributed_stats,
 )
-from kspike_energy.network import Network
 from kspike_energy.presentation import reports
 from kspike_energy.presentation.comparison import Comparison
 from kspike_energy.presentation.notebook import notebook_table
 from kspike_energy.registry import DEVICES, register_device, register_layer
-from kspike_energy.settings import Examples, Options, Settings, Shapes
+from kspike_energy.settings import Examples, Options, Settings, Shapes, steps_passed
 
 __all__ = [
     "ModelEnergy",
@@ -53,12 +50,10 @@ class ModelEnergy:
     the unit updates. With a device's energies E, an inference of T time steps of length dt needs:
 
         a spiking device:
-          E_synop · Σ connections · rate · dt · T
-          + E_neuron · neurons · T
+          E_synop · Σ connections · rate · dt · T + E_neuron · neurons · T
 
         another one, all in one step:
-          E_synop · Σ connections
-          + E_neuron · neurons
+          E_synop · Σ connections + E_neuron · neurons
 
     summed over the applications of a layer. ``rate`` is the mean of the absolute input over
     batch, time and units, in Hz.
@@ -169,16 +164,7 @@ class ModelEnergy:
         self._settings = Settings(
             options, events, input_coding, time_axis, input_shape, batch_size, bool(progress)
         )
-        if not isinstance(model, Network):
-            adapter = find_adapter(model)
-            self.network = build_network(model, adapter, example_data, self._settings)
-        elif example_data is None:
-            self.network = model
-        else:
-            raise ValueError(
-                "example_data must be None for a Network: its layers state their rates. "
-                f"Received: {type(example_data).__name__}"
-            )
+        self.network = build_network(model, example_data, self._settings)
         self.model = model
         self.events = events
         self.example_data = example_data
@@ -212,6 +198,7 @@ class ModelEnergy:
         timesteps_per_inference: int | None = None,
         dt: float | None = None,
         *,
+        timesteps: int | None = None,
         batch_size: int = 1,
     ) -> Estimate:
         """Return the energies of one inference, which other methods look at.
@@ -224,11 +211,13 @@ class ModelEnergy:
         dt : float, optional
             Length of a time step there, in seconds: by default the layers' own, or
             ``kspike_energy.default.dt``.
+        timesteps : int, optional
+            A shorter name for ``timesteps_per_inference``.
         batch_size : int, optional
             Inferences per call, which share a device's energies per call and per kernel.
         """
-        settings = self._settings
-        return Estimate.of(self.network, settings, timesteps_per_inference, dt, batch_size)
+        steps = steps_passed(timesteps_per_inference, timesteps)
+        return Estimate.of(self.network, self._settings, steps, dt, batch_size)
 
     def layer_energy(
         self,
@@ -237,6 +226,7 @@ class ModelEnergy:
         timesteps_per_inference: int | None = None,
         dt: float | None = None,
         *,
+        timesteps: int | None = None,
         batch_size: int = 1,
     ) -> tuple[float, float]:
         """Estimate the energy of one layer, summed over all its applications.
@@ -247,7 +237,7 @@ class ModelEnergy:
             The layer or its name.
         device : str
             Name of a device.
-        timesteps_per_inference, dt, batch_size
+        timesteps_per_inference, dt, timesteps, batch_size
             As in `estimate`.
 
         Returns
@@ -256,7 +246,9 @@ class ModelEnergy:
             Joules per inference.
         """
         figures = DEVICES.get_device(device)
-        estimate = self.estimate(timesteps_per_inference, dt, batch_size=batch_size)
+        estimate = self.estimate(
+            timesteps_per_inference, dt, timesteps=timesteps, batch_size=batch_size
+        )
         return estimate.layer(estimate.find(layer), figures)
 
     def total_energy(
@@ -265,6 +257,7 @@ class ModelEnergy:
         timesteps_per_inference: int | None = None,
         dt: float | None = None,
         *,
+        timesteps: int | None = None,
         batch_size: int = 1,
     ) -> float:
         """Estimate the energy of the whole network, in joules per inference.
@@ -276,7 +269,7 @@ class ModelEnergy:
         ----------
         device : str
             Name of a device.
-        timesteps_per_inference, dt, batch_size
+        timesteps_per_inference, dt, timesteps, batch_size
             As in `estimate`.
 
         Raises
@@ -285,7 +278,9 @@ class ModelEnergy:
             If the device is unknown, or a firing rate that the estimate needs.
         """
         figures = DEVICES.get_device(device)
-        return self.estimate(timesteps_per_inference, dt, batch_size=batch_size).total(figures)
+        return self.estimate(
+            timesteps_per_inference, dt, timesteps=timesteps, batch_size=batch_size
+        ).total(figures)
 
     def energy_range(
         self,
@@ -293,11 +288,14 @@ class ModelEnergy:
         timesteps_per_inference: int | None = None,
         dt: float | None = None,
         *,
+        timesteps: int | None = None,
         batch_size: int = 1,
     ) -> tuple[float, float]:
         """Estimate `total_energy` with the lowest and the highest figures of a device."""
         figures = DEVICES.get_device(device)
-        return self.estimate(timesteps_per_inference, dt, batch_size=batch_size).range(figures)
+        return self.estimate(
+            timesteps_per_inference, dt, timesteps=timesteps, batch_size=batch_size
+        ).range(figures)
 
     def compare(
         self,
@@ -317,25 +315,19 @@ class ModelEnergy:
         ----------
         devices : sequence of str, optional
             Names of devices; KerasSpiking's six by default.
-        timesteps_per_inference, dt, batch_size
+        timesteps_per_inference, dt, timesteps, batch_size
             As in `estimate`.
         baseline : str, optional
             The device that ratios and break-even rates refer to.
-        timesteps : int, optional
-            A shorter name for ``timesteps_per_inference``.
         models : sequence of {"operations", "measured", "memory"}, optional
             Models of energy whose devices are compared, besides ``devices``. The comparison says
             which side wins by each model, and whether they disagree.
         weight_bits : int, optional
             Bits of the weights of the quantised network that spiking must beat.
         """
-        if timesteps is not None:
-            if timesteps_per_inference is not None:
-                raise TypeError("pass either timesteps_per_inference or timesteps, not both")
-            timesteps_per_inference = check_count("timesteps", timesteps)
         names = device_names(devices, models)
         return compare_devices(
-            self.estimate(timesteps_per_inference, dt, batch_size=batch_size),
+            self.estimate(timesteps_per_inference, dt, timesteps=timesteps, batch_size=batch_size),
             [DEVICES.get_device(name) for name in names],
             DEVICES.get_device(baseline),
             weight_bits,
@@ -346,8 +338,10 @@ class ModelEnergy:
         timesteps_per_inference: int | None = None,
         dt: float | None = None,
         *,
+        timesteps: int | None = None,
         batch_size: int = 1,
     ) -> dict[str, Any]:
         """Return all assumptions of an estimate as plain data."""
-        estimate = self.estimate(timesteps_per_inference, dt, batch_size=batch_size)
-        return estimate.assumptions()
+        return self.estimate(
+            timesteps_per_inference, dt, timesteps=timesteps, batch_size=batch_size
+        ).assumptions()

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from kspike_energy.checks import check_choice, check_count
 
-__all__ = ["Examples", "Options", "Settings", "Shapes"]
+__all__ = ["Examples", "Options", "Settings", "Shapes", "steps_passed"]
 
 Examples: TypeAlias = ArrayLike | Mapping[str, Any] | Iterable[Any]  # arrays, or batches of them
 Shapes: TypeAlias = Sequence[int | None] | Sequence[Any] | Mapping[str, Any]  # one, or several
@@ -79,3 +79,27 @@ class Settings:
                 )
             # KerasSpiking counts padding, and reports must say so.
             object.__setattr__(self, "options", replace(self.options, padding="counted"))
+
+
+def steps_passed(timesteps_per_inference: int | None, timesteps: int | None) -> int | None:
+    """Return the time steps per inference, whichever of their two names they came under.
+
+    Parameters
+    ----------
+    timesteps_per_inference : int or None
+        The number under its main name.
+    timesteps : int or None
+        The number under its shorter name.
+
+    Raises
+    ------
+    TypeError
+        If both are given, or ``timesteps`` is no whole number.
+    ValueError
+        If ``timesteps`` is below 1.
+    """
+    if timesteps is None:
+        return timesteps_per_inference
+    if timesteps_per_inference is not None:
+        raise TypeError("pass either timesteps_per_inference or timesteps, not both")
+    return check_count("timesteps", timesteps)

@@ -11,6 +11,7 @@ from typing import Any
 from kspike_energy.model_energy import ModelEnergy
 from kspike_energy.presentation.comparison import Comparison
 from kspike_energy.presentation.units import si
+from kspike_energy.settings import steps_passed
 
 __all__ = ["plot_break_even", "plot_devices", "plot_layers"]
 
@@ -106,6 +107,8 @@ def plot_layers(
     timesteps_per_inference: int | None = None,
     dt: float | None = None,
     axes: Any = None,
+    *,
+    timesteps: int | None = None,
 ) -> Any:
     """Draw the energy of every layer on one device, synaptic operations and unit updates apart.
 
@@ -115,7 +118,7 @@ def plot_layers(
         The estimate.
     device : str
         Name of a device.
-    timesteps_per_inference, dt
+    timesteps_per_inference, dt, timesteps
         As of `ModelEnergy.layer_energy`.
     axes : matplotlib.axes.Axes, optional
         Where to draw; a new figure by default.
@@ -129,7 +132,8 @@ def plot_layers(
     costly = [layer for layer in known if layer.connections or layer.neurons]
     figures = energy.devices.get_device(device)
     axes = _axes(axes, 1.4 + 0.3 * len(costly))
-    pairs = [energy.layer_energy(x, device, timesteps_per_inference, dt) for x in costly]
+    steps = steps_passed(timesteps_per_inference, timesteps)
+    pairs = [energy.layer_energy(x, device, steps, dt) for x in costly]
     rows = list(reversed(range(len(costly))))
     unknown = " (no figure published)" if figures.energy_per_neuron is None else ""
     for part, name, marker, color in (

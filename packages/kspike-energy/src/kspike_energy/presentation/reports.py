@@ -41,6 +41,7 @@ class Estimating(Protocol):
         timesteps_per_inference: int | None = None,
         dt: float | None = None,
         *,
+        timesteps: int | None = None,
         batch_size: int = 1,
     ) -> Estimate:
         """Return the energies of one inference."""
@@ -62,6 +63,7 @@ def summary(
     line_length: int = 98,
     print_warnings: bool = True,
     *,
+    timesteps: int | None = None,
     batch_size: int = 1,
 ) -> None:
     """Print the counts and energies of every layer.
@@ -72,7 +74,7 @@ def summary(
         Any of "name", "output_shape", "params", "connections", "neurons", "rate" (Hz),
         "synops" (operations per time step), "spiking", and for any device, such as loihi,
         "synop_energy loihi", "neuron_energy loihi", "energy loihi" (joules per inference).
-    timesteps_per_inference, dt, batch_size
+    timesteps_per_inference, dt, timesteps, batch_size
         As in `ModelEnergy.estimate`.
     line_length : int, optional
         Longest line to print.
@@ -87,6 +89,7 @@ def summary(
             dt,
             line_length,
             print_warnings,
+            timesteps=timesteps,
             batch_size=batch_size,
         )
     )
@@ -100,10 +103,13 @@ def summary_string(
     line_length: int = 98,
     print_warnings: bool = True,
     *,
+    timesteps: int | None = None,
     batch_size: int = 1,
 ) -> str:
     """Return the text that `summary` prints, for the same parameters."""
-    estimate = energy.estimate(timesteps_per_inference, dt, batch_size=batch_size)
+    estimate = energy.estimate(
+        timesteps_per_inference, dt, timesteps=timesteps, batch_size=batch_size
+    )
     check_count("line_length", line_length)
     return summary_text(estimate, columns, DEVICES, line_length, print_notes=print_warnings)
 
@@ -114,6 +120,7 @@ def to_records(
     timesteps_per_inference: int | None = None,
     dt: float | None = None,
     *,
+    timesteps: int | None = None,
     batch_size: int = 1,
 ) -> list[dict[str, Any]]:
     """Return one flat dictionary per device and layer, ready for ``pandas.DataFrame``.
@@ -123,10 +130,12 @@ def to_records(
     devices : sequence of str, optional
         Names of devices; by default all that are not spiking, and the spiking ones too if
         rates are known.
-    timesteps_per_inference, dt, batch_size
+    timesteps_per_inference, dt, timesteps, batch_size
         As in `ModelEnergy.estimate`.
     """
-    estimate = energy.estimate(timesteps_per_inference, dt, batch_size=batch_size)
+    estimate = energy.estimate(
+        timesteps_per_inference, dt, timesteps=timesteps, batch_size=batch_size
+    )
     return estimate_records(estimate, _devices(devices, estimate))
 
 
@@ -136,6 +145,7 @@ def to_dict(
     timesteps_per_inference: int | None = None,
     dt: float | None = None,
     *,
+    timesteps: int | None = None,
     batch_size: int = 1,
 ) -> dict[str, Any]:
     """Return the whole estimate as plain data, for the parameters of `to_records`.
@@ -143,7 +153,9 @@ def to_dict(
     Its keys are "model", "assumptions", "devices" (with sources), "layers" (counts, rate, and
     energy by device), "totals", "connections", "neurons" and "left_out".
     """
-    estimate = energy.estimate(timesteps_per_inference, dt, batch_size=batch_size)
+    estimate = energy.estimate(
+        timesteps_per_inference, dt, timesteps=timesteps, batch_size=batch_size
+    )
     return estimate_dict(estimate, _devices(devices, estimate))
 
 
@@ -154,10 +166,13 @@ def to_json(
     dt: float | None = None,
     indent: int | None = 2,
     *,
+    timesteps: int | None = None,
     batch_size: int = 1,
 ) -> str:
     """Return `to_dict` as JSON with ``indent`` spaces of indentation."""
-    data = to_dict(energy, devices, timesteps_per_inference, dt, batch_size=batch_size)
+    data = to_dict(
+        energy, devices, timesteps_per_inference, dt, timesteps=timesteps, batch_size=batch_size
+    )
     return json.dumps(data, indent=indent)
 
 
@@ -167,6 +182,7 @@ def to_markdown(
     timesteps_per_inference: int | None = None,
     dt: float | None = None,
     *,
+    timesteps: int | None = None,
     batch_size: int = 1,
 ) -> str:
     """Return a Markdown table of layers and energies, with the assumptions below it.
@@ -175,10 +191,12 @@ def to_markdown(
     ----------
     devices : sequence of str, optional
         Names of devices, one column each.
-    timesteps_per_inference, dt, batch_size
+    timesteps_per_inference, dt, timesteps, batch_size
         As in `ModelEnergy.estimate`.
     """
-    estimate = energy.estimate(timesteps_per_inference, dt, batch_size=batch_size)
+    estimate = energy.estimate(
+        timesteps_per_inference, dt, timesteps=timesteps, batch_size=batch_size
+    )
     return markdown_table(estimate, _devices(devices, estimate))
 
 
@@ -188,10 +206,13 @@ def to_latex(
     timesteps_per_inference: int | None = None,
     dt: float | None = None,
     *,
+    timesteps: int | None = None,
     batch_size: int = 1,
 ) -> str:
     """Return the table of `to_markdown` for LaTeX with the package ``booktabs``."""
-    estimate = energy.estimate(timesteps_per_inference, dt, batch_size=batch_size)
+    estimate = energy.estimate(
+        timesteps_per_inference, dt, timesteps=timesteps, batch_size=batch_size
+    )
     return latex_table(estimate, _devices(devices, estimate))
 
 
@@ -202,6 +223,7 @@ def to_html(
     timesteps_per_inference: int | None = None,
     dt: float | None = None,
     *,
+    timesteps: int | None = None,
     batch_size: int = 1,
 ) -> None:
     """Write a report as one HTML file that loads nothing (``kspike-energy[report]``).
@@ -215,7 +237,7 @@ def to_html(
     devices : sequence of str, optional
         Names of devices, the baseline first; by default KerasSpiking's six and the two with a model
         of memory, as far as they can be estimated.
-    timesteps_per_inference, dt, batch_size
+    timesteps_per_inference, dt, timesteps, batch_size
         As in `ModelEnergy.estimate`.
 
     Raises
@@ -223,7 +245,9 @@ def to_html(
     ImportError
         If Jinja2 is not installed.
     """
-    estimate = energy.estimate(timesteps_per_inference, dt, batch_size=batch_size)
+    estimate = energy.estimate(
+        timesteps_per_inference, dt, timesteps=timesteps, batch_size=batch_size
+    )
     if devices is None:
         known = map(DEVICES.get_device, device_names(None, ["operations", "memory"]))
         shown = [device for device in known if estimate.can_run(device)]
