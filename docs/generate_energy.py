@@ -24,7 +24,10 @@ from kspike_energy.quantised import quantised_rival
 from kspike_energy.registry import DEVICES
 
 # The parts of a device's source, with the words that join them.
-LINKS = re.compile(r"(; (?:lower figure: |energies: )?)((?:(?!; (?:lower figure|energies): ).)+)")
+LINKS = re.compile(
+    r"(; (?:lower figure: |formulas: |energies: )?)"
+    r"((?:(?!; (?:lower figure|formulas|energies): ).)+)"
+)
 
 GUIDE = Path(__file__).parent / "guides" / "energy.md"
 

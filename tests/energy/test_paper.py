@@ -9,6 +9,11 @@ from kspike_energy.presentation.bibliography import bibtex_entries
 from kspike_energy.presentation.units import si
 
 
+def keys(text):
+    """Return the keys of BibTeX entries."""
+    return re.findall(r"@\w+\{(\w+),", text)
+
+
 @pytest.fixture
 def energy():
     layers = [
@@ -64,8 +69,8 @@ def test_bibtex_of_sources_that_start_alike_or_hold_special_characters():
     text = bibtex_entries(
         ["The same beginning of a source, 1", "The same beginning of a source, 2", "100% of {x & y"]
     )
-    keys = re.findall(r"@misc\{(.*),", text)
-    assert keys == ["thesamebeginningofas", "thesamebeginningofas-2", "100ofxy"]
+    found = re.findall(r"@misc\{(.*),", text)
+    assert found == ["thesamebeginningofas", "thesamebeginningofas-2", "100ofxy"]
     assert r"note = {100\% of \textbraceleft{}x \& y}" in text
     assert text.count("{") == text.count("}")
     assert bibtex_entries(["mine", "mine"]) == bibtex_entries(["mine"])
@@ -73,11 +78,46 @@ def test_bibtex_of_sources_that_start_alike_or_hold_special_characters():
 
 def test_bibtex(energy):
     text = energy.bibtex(["cpu", "gpu", "loihi", "quadro-k4000", "ek-ra6m4-v0.7"])
-    keys = re.findall(r"@\w+\{(\w+),", text)
-    assert keys == ["degnan2016", "davies2018", "tang2023", "blouw2019", "mlperftiny2022"]
+    devices = ["degnan2016", "davies2018", "tang2023", "blouw2019", "mlperftiny2022"]
+    assert keys(text) == [*devices, "yan2024"]
     assert text.count("{") == text.count("}")
     ModelEnergy.register_device("mine", 1e-12, None, False, source="datasheet, p. 3")
     assert "note = {datasheet, p. 3}" in energy.bibtex(["mine"])
+
+
+MEMORY = ["horowitz2014", "lemaire2022", "novac2023", "fang2023"]
+
+
+@pytest.mark.parametrize(
+    ("devices", "wanted"),
+    [
+        (["45nm-int32-sram"], MEMORY),
+        (["45nm-int32-sram", "45nm-int32-sram-spiking"], [*MEMORY, "yan2024"]),
+        (["cpu", "45nm-int32-sram-spiking"], ["degnan2016", *MEMORY]),  # no break-even: two models
+        (["cpu", "gpu"], ["degnan2016"]),
+        (["loihi"], ["davies2018", "tang2023"]),
+    ],
+)
+def test_bibtex_of_memory_and_of_the_quantised_network(energy, devices, wanted):
+    assert keys(energy.bibtex(devices)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("devices", "baseline", "wanted"),
+    [
+        (["loihi"], "cpu", ["davies2018", "tang2023", "degnan2016", "yan2024"]),
+        (["gpu"], "cpu", ["degnan2016"]),
+        (["loihi"], "odin", ["davies2018", "tang2023"]),
+        (["45nm-int32-sram-spiking"], "45nm-int32-sram", [*MEMORY, "yan2024"]),
+    ],
+)
+def test_bibtex_of_a_comparison(devices, baseline, wanted):
+    layer = Layer("a", 1000, 10, rate=5.0, type_name="Dense")
+    comparison = ModelEnergy(Network([layer])).compare(devices, baseline=baseline, timesteps=10)
+    assert keys(comparison.bibtex()) == wanted
+    assert ("yan2024" in wanted) == bool(comparison.layers)
+    assert comparison.to_dict()["sources"] == comparison.sources
+    assert {ModelEnergy.devices[name].source for name in devices} <= set(comparison.sources)
 
 
 def test_every_source_has_an_entry(energy):

@@ -11,9 +11,9 @@ from kspike_energy.estimate import Estimate
 from kspike_energy.network import Layer
 from kspike_energy.presentation.comparison import Comparison
 from kspike_energy.presentation.comparison_data import BreakEven, DeviceEnergy
-from kspike_energy.quantised import QuantisedRival, quantised_rival
+from kspike_energy.quantised import SOURCE, QuantisedRival, quantised_rival
 
-__all__ = ["compare_devices", "device_names"]
+__all__ = ["compare_devices", "device_names", "sources"]
 
 
 # Devices that a comparison of models of energy shows by default.
@@ -103,7 +103,7 @@ def compare_devices(
         tuple(
             _break_even(estimate, layer, device, baseline, rival)
             for device in devices
-            if device.needs_rates and not baseline.spiking and device.model == baseline.model
+            if _can_break_even(device, baseline)
             for layer in estimate.counted
             if layer.connections
         ),
@@ -111,7 +111,34 @@ def compare_devices(
         tuple(layer.name for layer in estimate.network.gaps),
         estimate.assumptions(),
         base_energy,
+        sources(devices, [baseline]),
     )
+
+
+def sources(devices: Sequence[Device], baselines: Sequence[Device]) -> tuple[str, ...]:
+    """Return the citations of all numbers in a comparison, each once.
+
+    Parameters
+    ----------
+    devices : sequence of Device
+        The devices to compare.
+    baselines : sequence of Device
+        The devices that ratios and break-even rates refer to.
+
+    Returns
+    -------
+    tuple of str
+        Citations of the devices, and of the quantised rival where one of them can break even.
+    """
+    found = [device.source for device in (*devices, *baselines)]
+    if any(_can_break_even(device, base) for device in devices for base in baselines):
+        found.append(SOURCE)
+    return tuple(dict.fromkeys(source for source in found if source))
+
+
+def _can_break_even(device: Device, baseline: Device) -> bool:
+    """Return whether layers have a rate at which both devices need the same."""
+    return device.needs_rates and not baseline.spiking and device.model == baseline.model
 
 
 def _device_energy(

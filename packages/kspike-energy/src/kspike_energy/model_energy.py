@@ -139,7 +139,7 @@ class ModelEnergy:
     to_html = reports.to_html
     """Write a report as one HTML file."""
     bibtex = reports.bibtex
-    """Return BibTeX entries of the sources of devices."""
+    """Return BibTeX entries of the sources of all numbers in reports on devices."""
     to_json = reports.to_json
     """Return `to_dict` as JSON."""
     register_device = staticmethod(register_device)

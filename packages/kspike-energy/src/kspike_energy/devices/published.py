@@ -32,6 +32,12 @@ _LEMAIRE = (
     "Lemaire et al., 'An analytical estimation of spiking neural networks energy efficiency', "
     "ICONIP 2022 (arXiv 2210.13107)"
 )
+# The implementations that the formulas of the model of memory were checked against.
+_QUALIA = "Novac, 'qualia-plugin-snn', 2023 (github.com/LEAT-EDGE/qualia-plugin-snn)"
+_SPIKINGJELLY = (
+    "Fang et al., 'SpikingJelly: an open-source machine learning infrastructure platform for "
+    "spike-based intelligence', Science Advances 9(40), eadi1480, 2023"
+)
 _SENECA = (
     "Tang et al., 'SENECA: building a fully digital neuromorphic processor, design trade-offs "
     "and challenges', Frontiers in Neuroscience 17, 2023, Table 3 (PMC10326429)"
@@ -59,7 +65,8 @@ def _with_memory(name: str, *, spiking: bool) -> Device:
         energy_per_synop=HOROWITZ.add if spiking else HOROWITZ.multiply_add,
         energy_per_neuron=0.0,  # the model of memory has its own energies of unit updates
         spiking=spiking,
-        source=f"{_LEMAIRE}; energies: {_HOROWITZ}, figure 1.1.9",
+        source=f"{_LEMAIRE}; formulas: {_QUALIA}; formulas: {_SPIKINGJELLY}; "
+        f"energies: {_HOROWITZ}, figure 1.1.9",
         description="45 nm at 0.9 V: 32-bit integers, and every access to weights, potentials, "
         "activations and queues, in SRAM of the layer's size",
         memory=HOROWITZ,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from itertools import chain, count
 
-from kspike_energy.presentation.paper import latex_text
+from kspike_energy.presentation.tables import latex_text
 
 __all__ = ["bibtex_entries"]
 
@@ -40,6 +40,18 @@ _ENTRIES = {
   title = {An Analytical Estimation of Spiking Neural Networks Energy Efficiency},
   booktitle = {Neural Information Processing (ICONIP 2022)}, pages = {574--587}, year = {2023},
   doi = {10.1007/978-3-031-30105-6_48}, eprint = {2210.13107}, archiveprefix = {arXiv}
+}""",
+    "qualia-plugin-snn": """@misc{novac2023,
+  author = {Novac, Pierre-Emmanuel}, title = {Qualia-Plugin-SNN}, year = {2023},
+  howpublished = {LEAT, Universit{\\'e} C{\\^o}te d'Azur},
+  url = {https://github.com/LEAT-EDGE/qualia-plugin-snn}
+}""",
+    "SpikingJelly": """@article{fang2023,
+  author = {Fang, Wei and others},
+  title = {{SpikingJelly}: An Open-Source Machine Learning Infrastructure Platform for Spike-Based
+    Intelligence},
+  journal = {Science Advances}, volume = {9}, number = {40}, pages = {eadi1480}, year = {2023},
+  doi = {10.1126/sciadv.adi1480}
 }""",
     "2409.08290": """@misc{yan2024,
   author = {Yan, Zhanglu and Bai, Zhenyu and Tang, Kaiwen and Wong, Weng-Fai},

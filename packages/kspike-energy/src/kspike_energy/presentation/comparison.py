@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from kspike_energy.presentation.bibliography import bibtex_entries
 from kspike_energy.presentation.comparison_data import BreakEven, DeviceEnergy, Winner, winners
 from kspike_energy.presentation.comparison_text import (
     baseline_notes,
@@ -45,6 +46,8 @@ class Comparison:
         All assumptions of the estimate.
     baseline_energy : float, optional
         Joules per inference on the device that ratios refer to.
+    sources : tuple of str, optional
+        Citations of all numbers.
     """
 
     network: str
@@ -57,6 +60,7 @@ class Comparison:
     left_out: tuple[str, ...]
     assumptions: dict[str, Any]
     baseline_energy: float | None = None
+    sources: tuple[str, ...] = ()
 
     @property
     def timesteps_per_inference(self) -> int:
@@ -82,6 +86,10 @@ class Comparison:
         """Return one flat dictionary per device, ready for ``pandas.DataFrame``."""
         records = [{**asdict(device), **self.assumptions} for device in self.devices]
         return [{key: record[key] for key in record if key != "readings"} for record in records]
+
+    def bibtex(self) -> str:
+        """Return BibTeX entries of the sources of all numbers."""
+        return bibtex_entries(self.sources)
 
     def __str__(self) -> str:
         lines = [self._title, *device_table(self.devices, self.baseline)]

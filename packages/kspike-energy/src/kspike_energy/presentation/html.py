@@ -10,7 +10,6 @@ from kspike_energy.compare import compare_devices
 from kspike_energy.devices import Device
 from kspike_energy.estimate import Estimate
 from kspike_energy.network import Layer
-from kspike_energy.presentation.bibliography import bibtex_entries
 from kspike_energy.presentation.comparison import Comparison
 from kspike_energy.presentation.comparison_data import DeviceEnergy
 from kspike_energy.presentation.comparison_text import (
@@ -21,7 +20,6 @@ from kspike_energy.presentation.comparison_text import (
 from kspike_energy.presentation.dots import Scale
 from kspike_energy.presentation.notes import notes, warning_notes
 from kspike_energy.presentation.units import si, si_range
-from kspike_energy.quantised import SOURCE
 
 __all__ = ["html_report"]
 
@@ -77,7 +75,6 @@ def _content(estimate: Estimate, devices: Sequence[Device]) -> dict[str, Any]:
     """Return everything that the template shows."""
     comparison = compare_devices(estimate, devices, devices[0])
     network = estimate.network
-    sources = [device.source for device in devices] + ([SOURCE] if comparison.layers else [])
     found = warning_notes(estimate, devices)
     counts = f"{network.connections:,} connections and {network.neurons:,} unit updates per step"
     return {
@@ -92,7 +89,7 @@ def _content(estimate: Estimate, devices: Sequence[Device]) -> dict[str, Any]:
         "notes": [note for note in notes(estimate, devices) if note not in found],
         "assumptions": {key: str(value) for key, value in estimate.assumptions().items()},
         "sources": devices,
-        "bibtex": bibtex_entries(sources),
+        "bibtex": comparison.bibtex(),
     }
 
 

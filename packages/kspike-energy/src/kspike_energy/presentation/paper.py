@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from kspike_energy.devices import Device
 from kspike_energy.estimate import Estimate
 from kspike_energy.presentation.notes import notes
+from kspike_energy.presentation.tables import latex_text
 from kspike_energy.presentation.units import si
 
-__all__ = ["latex_table", "latex_text", "markdown_table"]
+__all__ = ["latex_table", "markdown_table"]
 
 
 def _rows(estimate: Estimate, devices: Sequence[Device]) -> list[list[str]]:
@@ -63,21 +64,3 @@ def latex_table(estimate: Estimate, devices: Sequence[Device]) -> str:
             r"\end{table}",
         ]
     )
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "µ": r"\textmu{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "{": r"\textbraceleft{}",  # BibTeX counts the braces of \{ too
-    "}": r"\textbraceright{}",
-    **{character: f"\\{character}" for character in "&%$#_"},
-}
-
-
-def latex_text(text: str) -> str:
-    """Return text with the special characters of LaTeX escaped."""
-    return "".join(_LATEX.get(character, character) for character in text)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kspike_energy.checks import check_count, check_names
-from kspike_energy.compare import device_names
+from kspike_energy.compare import device_names, sources
 from kspike_energy.devices import Device
 from kspike_energy.estimate import Estimate
 from kspike_energy.presentation.bibliography import bibtex_entries
@@ -257,5 +257,16 @@ def to_html(
 
 
 def bibtex(energy: Estimating, devices: Sequence[str] = ("cpu",)) -> str:
-    """Return BibTeX entries of the sources of the figures of devices."""
-    return bibtex_entries(d.source for d in _devices(devices, energy.estimate()))
+    """Return BibTeX entries of the sources of the numbers that reports on devices hold.
+
+    They include the source of the quantised network that `ModelEnergy.compare` and
+    `ModelEnergy.to_html` state, if an ordinary device and a spiking one can break even. A
+    `Comparison` has a ``bibtex`` of its own.
+
+    Parameters
+    ----------
+    devices : sequence of str, optional
+        Names of devices.
+    """
+    shown = _devices(devices, energy.estimate())
+    return bibtex_entries(sources(shown, shown))

@@ -1,4 +1,4 @@
-"""Tables as text, HTML and rich objects, from plain cells."""
+"""Tables as text, HTML and rich objects, from plain cells; text of cells for LaTeX."""
 
 import html
 import importlib
@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["html_table", "number", "rich_table", "text_table", "yes_no"]
+__all__ = ["html_table", "latex_text", "number", "rich_table", "text_table", "yes_no"]
 
 _NARROWEST_TEXT = 12
 _LARGEST_WITHOUT_EXPONENT = 1e6
@@ -140,3 +140,21 @@ def rich_table(
     for row in rows:
         table.add_row(*map(escape, row))
     return table
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "µ": r"\textmu{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "{": r"\textbraceleft{}",  # BibTeX counts the braces of \{ too
+    "}": r"\textbraceright{}",
+    **{character: f"\\{character}" for character in "&%$#_"},
+}
+
+
+def latex_text(text: str) -> str:
+    """Return text with the special characters of LaTeX escaped."""
+    return "".join(_LATEX.get(character, character) for character in text)
