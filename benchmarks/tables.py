@@ -71,7 +71,7 @@ def side_by_side(
         cells = [cell(t, best(r, ours)) for t, r in zip(times, results, strict=True)]
         checks = [t.check for t in times if t]
         rows.append([f"**{name}**" if peer == ours else name, *cells, checked(checks)])
-    return markdown(["", *map(heading, results), "error"], rows)
+    return markdown(["", *map(heading, results), "agreement"], rows)
 
 
 def checked(checks: Sequence[dict[str, Any]]) -> str:
@@ -79,7 +79,7 @@ def checked(checks: Sequence[dict[str, Any]]) -> str:
     said = []
     if off := [c["spikes_off"] for c in checks if "spikes_off" in c]:
         said.append(f"counts within {max(off):.2f}")
-    if errors := [c["error"] for c in checks if "error" in c]:
+    if errors := [c["agreement"] for c in checks if "error" in c]:
         said.append(f"error {max(errors):.0e}")
     if same := [c["agreement"] for c in checks if "agreement" in c]:
         said.append(f"same answers {min(same):.1%}")
