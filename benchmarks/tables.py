@@ -79,7 +79,7 @@ def checked(checks: Sequence[dict[str, Any]]) -> str:
     said = []
     if off := [c["spikes_off"] for c in checks if "spikes_off" in c]:
         said.append(f"counts within {max(off):.2f}")
-    if errors := [c["agreement"] for c in checks if "error" in c]:
+    if errors := [c["error"] for c in checks if "error" in c]:
         said.append(f"error {max(errors):.0e}")
     if same := [c["agreement"] for c in checks if "agreement" in c]:
         said.append(f"same answers {min(same):.1%}")
