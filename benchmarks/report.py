@@ -36,7 +36,7 @@ at the worst piece of work, it kept {others} cores busy on average (see "busy ma
   mode whose warm-up took three times as long as another one of the same contestant gets no turns.
 - *fit*: the median of the steps of an epoch. At its end Keras waits while TensorFlow tunes its
   input pipeline, which takes a variable time, at times more than half a second.
-- *Error*: for spikes, the largest difference between a neuron's number of spikes and the
+- *Agreement*: for spikes, the largest difference between a neuron's number of spikes and the
   integral of its rate (below 1 is exact integrate-and-fire); for filters and their gradients, the
   largest error against a float64 recursion, relative to the largest value; for the model, how often
   the answer is that of a float64 recursion.

@@ -71,7 +71,7 @@ def side_by_side(
         cells = [cell(t, best(r, ours)) for t, r in zip(times, results, strict=True)]
         checks = [t.check for t in times if t]
         rows.append([f"**{name}**" if peer == ours else name, *cells, checked(checks)])
-    return markdown(["", *map(heading, results), "error"], rows)
+    return markdown(["", *map(heading, results), "agreement"], rows)
 
 
 def checked(checks: Sequence[dict[str, Any]]) -> str:

@@ -1,8 +1,9 @@
-"""Griffe extensions: methods that a class takes from functions elsewhere, and choices of values.
+"""Griffe extensions: methods that a class takes from functions elsewhere, and plain text.
 
 ``summary = reports.summary`` and ``register_layer = staticmethod(register_layer)`` in the body of a
 class are attributes to a reader of the source, and methods to a caller. The reference shows them as
-methods. ``{"a", "b-c"}`` in the place of a type is text to a reader, and an expression to Griffe.
+methods. ``{"a", "b-c"}`` in the place of a type is text to a reader, and an expression to Griffe;
+``.. [1]`` before a reference is markup that it does not read.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ ALIAS = re.compile(r"(staticmethod\()?([a-z_]+\.)?([a-z_]+)\)?$")
 CHOICES = re.compile(r"^( *\w+ : )\{(.+?)\}", re.MULTILINE)
 
 
-class ChoicesAsText(griffe.Extension):
-    """Show the values that a parameter may have as they are written."""
+REFERENCE = re.compile(r"^( *)\.\. (\[\d+\] )", re.MULTILINE)
+
+
+class MarkupAsText(griffe.Extension):
+    """Show choices of values and numbers of references as they are written."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: object) -> None:
         """Put words before the values, which then no longer look like Python."""
         if obj.docstring:
-            obj.docstring.value = CHOICES.sub(r"\1one of \2", obj.docstring.value)
+            text = CHOICES.sub(r"\1one of \2", obj.docstring.value)
+            obj.docstring.value = REFERENCE.sub(r"\1\2", text)
 
 
 class MethodsFromFunctions(griffe.Extension):

@@ -34,6 +34,12 @@ model = keras.models.load_model({str(MODEL)!r})
 print(ModelEnergy(model).total_energy("cpu"))
 """,
 }
+# Tests that need no package beside it, run on what was installed.
+TESTS = {
+    "kspike-energy": ["tests/energy/test_network.py"],
+    "kspike-ref": ["tests/ref/test_released_files.py", "tests/ref/test_spiking.py"],
+    "kspike-tf": ["tests/tf/test_released_files.py"],
+}
 # The packages of kspike that installing one brings, and those of them that must not come.
 BRINGS = {
     "kspike-energy": {"kspike_energy"},
@@ -109,6 +115,9 @@ def test_a_wheel_installs_alone_and_works(name, wheels, empty, tmp_path):
     (place,) = (tmp_path / "env" / "lib").glob("python*/site-packages")
     installed = {path.name for path in place.glob("kspike_*") if path.suffix != ".dist-info"}
     assert installed == BRINGS[name], "it ran from the sources"
+    out = run(empty, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *TESTS[name],
+              env=clean(), cwd=ROOT)  # fmt: skip
+    assert " passed" in out
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ from kspike_ref.layers.temporal_cells import SpikingActivationCell
 MODELS = [*fuzz_models.MODELS, *fuzz_more_models.MODELS]
 KERAS_2 = [f"keras_2_{name}" for name in fuzz_more_models.KERAS_2_NAMES]
 NAMES = [*(make.__name__ for make in MODELS), *KERAS_2]
-EVERYDAY, SLOW = 110, 720  # altered models for each of the seeds: 3,080 and 20,160
+EVERYDAY, SLOW = 60, 720  # altered models for each of the seeds: 1,680 and 20,160
 SECONDS, BYTES = 5, 16 << 20  # of a load: far more than any takes, as in tests/ref/archives.py
 
 

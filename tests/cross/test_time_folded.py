@@ -53,7 +53,7 @@ def masked(wrap):
 
 
 def made(make, wrap, like=None):
-    keras.utils.clear_session()  # the same names again
+    keras.utils.clear_session(free_memory=False)  # the same names again
     model = make(wrap)
     if like is not None:
         model.set_weights(like.get_weights())

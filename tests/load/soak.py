@@ -27,8 +27,8 @@ import kspike_ref
 BLOCK = 100  # steps that are drawn at once
 WATCHED = 3  # examples that are run again at once
 GROWTH = 48  # MiB of the process: blocks of inputs and their outputs come and go
-OBJECTS = 250  # of Python: it keeps memory for the next ones, more while lengths are new
-LEAST = 8  # blocks of a stream: a step that leaves an object behind makes 300 in the second half
+OBJECTS = 400  # of Python: it keeps memory for the next ones, more while lengths are new
+LEAST = 11  # blocks of a stream: a step that leaves an object behind makes 500 in the second half
 RESTING = 0.05  # the share of steps at which all units of an example get 0, which masks leave out
 
 

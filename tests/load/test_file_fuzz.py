@@ -8,7 +8,7 @@ import kspike_ref
 
 
 def test_mutants_end_in_an_error_or_a_model(tmp_path):
-    """With those of tests/ref/test_archive_fuzz.py, 7,500 a run."""
+    """With those of tests/ref/test_archive_fuzz.py, 7,500 in CI, which runs the slow tests too."""
     counts = file_fuzz.fuzz(2400, keep=tmp_path)
     assert sum(counts[end] for end in ("refused", "inputs refused", "ran")) == 2400
     # Mutants that all fail at once, or none of which h5py reads, would show nothing.

@@ -120,6 +120,14 @@ def test_no_markup_of_docstrings_is_left_in_the_reference(site):
         assert not re.findall(r"[^<>]*::\s*</p>", text), page
 
 
+def test_choices_and_references_are_shown_as_they_are_written(site):
+    assert "one of &#34;kspike&#34;, &#34;keras-spiking&#34;" in reference(site, "energy")
+    for page in (site / "api").rglob("index.html"):
+        source = r"<details class=.mkdocstrings-source.*?</details>"
+        text = re.sub(source, "", page.read_text(), flags=re.DOTALL)
+        assert ".. [" not in text, page
+
+
 def test_source_is_shown(site):
     assert "Source code in" in reference(site, "layers")
 

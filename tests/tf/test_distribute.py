@@ -65,6 +65,7 @@ print("agree")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     keras.__version__.startswith("3.8."),
     reason="Keras 3.8 reports other losses with two devices than with one, and gives activity "

@@ -411,7 +411,7 @@ assert not [name for name in sys.modules if name.startswith(("kspike", "llvmlite
 """
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_training_step_that_ran_here_runs_in_another_process(tmp_path, jit_compile):
     model = keras.Sequential(
         [

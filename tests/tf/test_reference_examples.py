@@ -15,7 +15,7 @@ from kspike_energy import registry
 @pytest.fixture(autouse=True)
 def _fresh_names():
     """Layers are named as in a new process: "dense", "dense_1"."""
-    keras.backend.clear_session()
+    keras.utils.clear_session(free_memory=False)
 
 
 @pytest.mark.parametrize("case", ["spiking", "lowpass", "alpha"])

@@ -20,6 +20,10 @@ WAYS += ["xla", "xla, unknown sizes", "beside an accelerator", "xla beside an ac
 FILTERS = {"lowpass": 1, "alpha": 2}
 
 
+def slow(value):
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 def traced(function, way, args, monkeypatch):
     """Run a function of tensors in one of the ways."""
     args = [tf.constant(each) for each in args]
@@ -115,7 +119,7 @@ def by_steps(name):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("shape", [(3, 61, 5), (2, 1, 300), (2, 0, 3), (0, 4, 3)])
+@pytest.mark.parametrize("shape", [(3, 61, 5), slow((2, 1, 300)), (2, 0, 3), slow((0, 4, 3))])
 @pytest.mark.parametrize("name", FILTERS)
 def test_filters_and_all_gradients(name, way, dtype, shape, monkeypatch):
     args = filter_data(name, shape, dtype)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -94,22 +93,28 @@ def _swapped(x: Tensor) -> Tensor:
 def lowpass(x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
     """Compute `kernels.lowpass` for a ratio dt/τ."""
     e = tf.exp(-ratio)
-    return _filtered(lambda x, y: [kernels.lowpass_step(y, x, e)], x, state, 1)
+
+    def step(x: Tensor, y: Tensor) -> Any:
+        y = kernels.lowpass_step(y, _double(x), e)
+        return y, [y]
+
+    return _filtered(step, x, state, 1)
 
 
 def alpha(x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
     """Compute `kernels.alpha` for a ratio dt/τ."""
     e = tf.exp(-ratio)
     slope = e * ratio
-    return _filtered(lambda x, y, p: kernels.alpha_step(y, p, x, e, slope), x, state, 2)
+
+    def step(x: Tensor, y: Tensor, p: Tensor) -> Any:
+        y, p = kernels.alpha_step(y, p, _double(x), e, slope)
+        return y, [y, p]
+
+    return _filtered(step, x, state, 2)
 
 
 def _filtered(step: Callable[..., Any], x: Tensor, state: Tensor, count: int) -> list[Tensor]:
-    def one_step(x: Tensor, *before: Tensor) -> Any:
-        states = list(step(_double(x), *before))
-        return states[0], states
-
-    y, states = scan(one_step, [x], tf.unstack(state, count, 1))
+    y, states = scan(step, [x], tf.unstack(state, count, 1))
     return [y, tf.stack(states, 1)]
 
 
@@ -117,7 +122,12 @@ def lowpass_back(
     x: Tensor, state: Tensor, ratio: Tensor, d_y: Tensor, d_end: Tensor
 ) -> list[Tensor]:
     """Compute `kernels.lowpass_back`."""
-    step = partial(kernels.lowpass_back_step, e=tf.exp(-ratio), gain=-tf.math.expm1(-ratio))
+    e, gain = tf.exp(-ratio), -tf.math.expm1(-ratio)
+
+    def step(x: Tensor, g: Tensor, *states: Tensor) -> Any:
+        after, d_x = kernels.lowpass_back_step(states, _double(x), _double(g), e, gain)
+        return d_x, list(after)
+
     return _taken_back(step, x, state, d_y, d_end, 1)
 
 
@@ -126,7 +136,12 @@ def alpha_back(
 ) -> list[Tensor]:
     """Compute `kernels.alpha_back`."""
     e = tf.exp(-ratio)
-    step = partial(kernels.alpha_back_step, weights=(e, gain, e * ratio, e * (1 - ratio)))
+    weights = e, gain, e * ratio, e * (1 - ratio)
+
+    def step(x: Tensor, g: Tensor, *states: Tensor) -> Any:
+        after, d_x = kernels.alpha_back_step(states, _double(x), _double(g), weights)
+        return d_x, list(after)
+
     return _taken_back(step, x, state, d_y, d_end, 2)
 
 
@@ -134,13 +149,9 @@ def _taken_back(
     step: Callable[..., Any], x: Tensor, state: Tensor, d_y: Tensor, d_end: Tensor, count: int
 ) -> list[Tensor]:
     """Scan backwards over state gradients, their derivatives in the ratio, and a sum over time."""
-
-    def one_step(x: Tensor, g: Tensor, *states: Tensor) -> Any:
-        after, d_x = step(states, _double(x), _double(g))
-        return d_x, list(after)
-
-    before = tf.unstack(d_end, count, 1) + [tf.zeros_like(d_end[:, 0])] * (count + 1)
-    d_x, after = scan(one_step, [x, d_y], before, reverse=True)
+    zero = tf.zeros_like(d_end[:, 0])
+    before = tf.unstack(d_end, count, 1) + [zero] * (count + 1)
+    d_x, after = scan(step, [x, d_y], before, reverse=True)
     # The loss depends on the initial state as on an input.
     total = after[-1] + tf.reduce_sum(state * tf.stack(after[count:-1], 1), 1)
     return [d_x, tf.stack(after[:count], 1), tf.reduce_sum(total, 0)]
