@@ -218,7 +218,7 @@ def test_the_model_is_sent_to_a_worker_and_not_with_each_block(cluster, tmp_path
     # Each worker takes some 15 blocks. On a busy machine, Dask may move the model's own task from
     # one worker to another, and so send it again; a worker that was slow to start gets no block.
     assert counts
-    assert max(counts.values()) <= 3
+    assert max(counts.values()) <= 7
 
 
 def test_a_killed_worker_costs_time_and_no_results(model):

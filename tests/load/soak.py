@@ -127,11 +127,13 @@ class Watch:
         step = np.ascontiguousarray(x[:, :1])
         self._chunk(step, state)  # what is made once for this shape is not counted
         before = sys.getprofile()
+        gc.disable()  # a collection may call functions, too
         sys.setprofile(count)
         try:
             _, after = self._chunk(step, state)
         finally:
             sys.setprofile(before)
+            gc.enable()
         self.work.append((calls, size(after)))
         del after, step
         gc.collect()

@@ -1,6 +1,6 @@
 """Tensors of PyTorch as inputs: the bits of the same numbers in NumPy, or an error that says why.
 
-PyTorch is in no environment of this project: ``pip install torch`` beside the others runs these.
+`hatch run torch:test` runs them for kspike_ref, and for kspike_tf too where that is installed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from unsaved import unsaved
 import kspike_ref
 
 torch = pytest.importorskip("torch")
-kspike_tf = pytest.importorskip("kspike_tf")
 pytestmark = pytest.mark.filterwarnings("ignore::kspike_ref.FewSpikesWarning")
 
 FUNCTIONS = {
@@ -23,10 +22,17 @@ FUNCTIONS = {
     "alpha": lambda x: kspike_ref.alpha(x, 0.02)[0],
     "predict": lambda x: network().predict(x),
 }
+
+
+def kspike_tf():
+    """Return the package, or skip the test."""
+    return pytest.importorskip("kspike_tf")
+
+
 LAYERS = {
-    "SpikingActivation": lambda x: kspike_tf.SpikingActivation("relu", seed=1)(x),
-    "Lowpass": lambda x: kspike_tf.Lowpass(0.02)(x),
-    "Alpha": lambda x: kspike_tf.Alpha(0.02)(x),
+    "SpikingActivation": lambda x: kspike_tf().SpikingActivation("relu", seed=1)(x),
+    "Lowpass": lambda x: kspike_tf().Lowpass(0.02)(x),
+    "Alpha": lambda x: kspike_tf().Alpha(0.02)(x),
 }
 EVERYWHERE = FUNCTIONS | LAYERS
 

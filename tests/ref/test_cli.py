@@ -280,7 +280,20 @@ FAILURES = {
     ),
     "hole in a table": (
         ("run", "digits.keras", "hole.csv"),
-        "hole.csv: cannot be read: line 1, column 2 must be a number. Received: nothing",
+        "hole.csv: cannot be read: line 1, column 2 must be a number. Received: nothing"
+        "; a line of names must hold no numbers",
+    ),
+    "number that loadtxt does not know": (
+        ("run", "digits.keras", "underscore.csv"),
+        "underscore.csv: cannot be read: line 2, column 1 must be a number. Received: '1_0'",
+    ),
+    "other bytes behind a fault": (
+        ("run", "digits.keras", "later.csv"),
+        "later.csv: cannot be read: line 2, column 1 must be a number. Received: '1_0'",
+    ),
+    "blank line in a table": (
+        ("run", "digits.keras", "blank.csv"),
+        "blank.csv: cannot be read: line 2, column 1 must be a number. Received: nothing",
     ),
     "table with semicolons": (
         ("run", "digits.keras", "semicolons.csv"),
@@ -351,6 +364,9 @@ def test_failure_is_one_line_and_exits_with_1(kspike, folder, case):
     damage_archives(folder)
     (folder / "bad.png").write_bytes(b"hello")
     (folder / "bad.csv").write_text("1,2\n3,x\n")
+    (folder / "underscore.csv").write_text("1,2\n1_0,2\n3,4,5\n")
+    (folder / "later.csv").write_bytes(b"1,2\n1_0,2\n" + b"1,2\n" * 20_000 + b"\xff,2\n")
+    (folder / "blank.csv").write_text("1,2\n  \n3,4\n")
     tables = {
         "empty": "", "names": "a,b\n", "two": "a,b\nHz,Hz\n1,2\n", "ragged": "a,b\n1,2\n\n3,4,5\n",
         "hole": "1,,2\n3,4,5\n", "semicolons": "1;2\n3;4\n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from pathlib import Path
@@ -46,7 +47,8 @@ def made_with(path):
 def machine():
     """Return what rounding depends on: the processor and the libraries that compute."""
     libraries = (np.__version__, numba.__version__, llvmlite.__version__)
-    return " ".join([binding.get_host_cpu_name(), *platform.libc_ver(), *libraries])
+    features = hashlib.sha256(binding.get_host_cpu_features().flatten().encode()).hexdigest()[:12]
+    return " ".join([binding.get_host_cpu_name(), features, *platform.libc_ver(), *libraries])
 
 
 def same(name, made, wanted, *, exact, tolerance):

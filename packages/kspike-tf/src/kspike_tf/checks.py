@@ -88,12 +88,15 @@ def warn_of_mixed_units(dt: float, tau: Any) -> None:
     warnings.warn(f"tau and dt are both in seconds. Received: {told}", stacklevel=level_of_user())
 
 
+_PASSED_BY = ("kspike_tf", "keras", "tensorflow")
+
+
 def level_of_user() -> int:
     """Return the ``stacklevel`` with which the calling function warns at the user's line.
 
-    That line is the first one outside of the package.
+    That line is the first one outside of the package, of Keras and of TensorFlow.
     """
     frame, level = sys._getframe(1), 1
-    while frame is not None and str(frame.f_globals.get("__name__")).startswith("kspike_tf"):
+    while frame is not None and str(frame.f_globals.get("__name__")).split(".")[0] in _PASSED_BY:
         frame, level = frame.f_back, level + 1  # type: ignore[assignment]
     return level

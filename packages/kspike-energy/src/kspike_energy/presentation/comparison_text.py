@@ -123,10 +123,11 @@ def quantised_notes(rival: QuantisedRival, timesteps: int) -> list[str]:
     parts = "; ".join(
         f"{name} {min(pair):.1%} to {max(pair):.1%}" for name, *pair in rival.sensitivity
     )
+    steps = f"{timesteps} step{'s' * (timesteps != 1)}"
     text = (
         f"Quantised?: whether the layer needs less than in an ordinary network of {rival.bits}-bit "
-        f"activations and {rival.weight_bits}-bit weights, which carries as much as {timesteps} "
-        f"steps (arXiv 2409.08290). Break-even: {rival.spikes:.1%} of the inputs spike in a step; "
+        f"activations and {rival.weight_bits}-bit weights, which carries as much as {steps} "
+        f"(arXiv 2409.08290). Break-even: {rival.spikes:.1%} of the inputs spike in a step; "
         f"{rival.low:.1%} to {rival.high:.1%} if one assumption is off by half, and rates between "
         f"these are close. By assumption: {parts}. The energies of weights and multiply-adds are "
         "inferred from the results of the source."

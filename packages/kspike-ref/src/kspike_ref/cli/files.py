@@ -242,6 +242,8 @@ def _is_header(line: str) -> bool:
 
 
 def _is_number(cell: str) -> bool:
+    if "_" in cell or not cell.isascii():  # which float takes, and loadtxt does not
+        return False
     try:
         float(cell)
     except ValueError:
@@ -258,16 +260,19 @@ def _quoted(cell: str) -> str:
 def _fault(path: Path, skip: int) -> str | None:
     """Return what is wrong with a file of numbers, by line and column; None if nothing is seen."""
     width = 0
-    with path.open(encoding="utf-8-sig") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, 1):
-            text = line.split("#")[0].strip()  # as loadtxt
+            text = line.split("#")[0].strip("\r\n")  # as loadtxt
             if number <= skip or not text:
                 continue
             cells = [cell.strip() for cell in text.split(",")]
             for column, cell in enumerate(cells, 1):
                 if not _is_number(cell):
                     came = _quoted(cell)
-                    return f"line {number}, column {column} must be a number. Received: {came}"
+                    names = "; a line of names must hold no numbers" if number == 1 else ""
+                    return (
+                        f"line {number}, column {column} must be a number. Received: {came}{names}"
+                    )
             width = width or len(cells)
             if len(cells) != width:
                 return f"line {number} must have {width} columns, as before. Received: {len(cells)}"
