@@ -107,7 +107,9 @@ def test_fine_tuning_halves_the_spikes(example):
     at = example.TIMESTEPS.index(example.FINE_TUNING_STEPS)
     before, after = (example.points(each, digits).points[at] for each in (converted, fewer))
     assert after.spikes <= 0.5 * before.spikes
-    assert after.score >= before.score - 0.0025  # an image of 450
+    # Two images of 450, which is less than chance makes: on two processors, the conversion alone
+    # classified 444 and 446 of them.
+    assert after.score >= before.score - 0.005
     assert after.energy["loihi"] < before.energy["loihi"]
 
 

@@ -41,6 +41,6 @@ def test_means_have_the_type_of_keras():
 
 
 def test_bfloat16_of_numpy_becomes_float32():
-    x = dtypes.real(np.array([1.5, -2.0], ml_dtypes.bfloat16))
+    x = dtypes.real(np.array([1.5, -2.0], ml_dtypes.bfloat16), "x must be an array")
     assert x.dtype == np.float32
     assert x.tolist() == [1.5, -2.0]

@@ -123,7 +123,7 @@ class Table:
         made = {}
         for i, node in enumerate(model.nodes):
             if not node.inputs:
-                made[i] = dtypes.real(values[node.name])
+                made[i] = dtypes.real(values[node.name], "x must be an array")
                 continue
             if any(ref.node not in made for ref in node.inputs):
                 continue
