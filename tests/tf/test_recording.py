@@ -55,7 +55,7 @@ def test_memory_without_voltages():
     """Voltages that are not asked for are not kept until the end."""
     names = [f"spikes_{i}" for i in range(4)]
     model = model_of(*(kspike_tf.SpikingActivation("relu", dt=DT, seed=0, name=n) for n in names))
-    shown = np.ones((20, 200, 4), np.float32)
+    shown = np.ones((200, 200, 4), np.float32)  # far more than what else is allocated
     peaks = {}
     for voltages in (False, True):
         kspike_tf.record(model, shown, voltages=voltages)  # traces functions
