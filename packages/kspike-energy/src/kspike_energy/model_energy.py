@@ -49,10 +49,12 @@ class ModelEnergy:
     at an input element costs one synaptic operation per connection that leaves it), and *neurons*,
     the unit updates. With a device's energies E, an inference of T time steps of length dt needs:
 
-        E_synop · Σ connections · rate · dt · T
-        + E_neuron · neurons · T        (spiking)
-        E_synop · Σ connections
-        + E_neuron · neurons            (others, in one step)
+        a spiking device:
+          E_synop · Σ connections · rate · dt · T
+          + E_neuron · neurons · T
+        another one, all in one step:
+          E_synop · Σ connections
+          + E_neuron · neurons
 
     summed over the applications of a layer. ``rate`` is the mean of the absolute input over
     batch, time and units, in Hz.
