@@ -28,7 +28,7 @@ def check_masks(masks: Sequence[int | None], query: Any) -> bool:
 
 
 def masks_heads(attention_mask: Any, rank: int) -> bool:
-    """Return whether a mask, or its shape, has an axis for heads: the rank of the scores."""
+    """Return whether a mask, or its shape, has an axis for heads, as scores of ``rank`` axes do."""
     shape = getattr(attention_mask, "shape", attention_mask)
     return isinstance(shape, tuple) and len(shape) == rank
 

@@ -29,8 +29,8 @@ COMPILED: dict[Any, int] = {
     activations.hard_sigmoid: compiled.HARD_SIGMOID,
     hard_sigmoid_of_keras_2: compiled.HARD_SIGMOID_OF_KERAS_2,
 }
-# Projected inputs that are computed at once: they fit the L2 cache, and their memory is reused
-# instead of requested from the system. Between two pieces, the loops check for Ctrl-C.
+# Numbers of projected inputs per piece: they fit the L2 cache, and their memory is reused instead
+# of requested from the system. Between two pieces, the loops check for Ctrl-C.
 PIECE = 1 << 16
 
 

@@ -16,7 +16,7 @@ from kspike_ref.saved.archive import ArchiveError, Weights
 
 
 def axes_of(config: dict[str, Any], rank: int, default: Any = -1) -> tuple[int, ...]:
-    """Return a configuration's ``axis`` as sorted positive numbers."""
+    """Return a configuration's ``axis`` as sorted, non-negative axes."""
     given = config.get("axis", default)
     axes = given if isinstance(given, list) else [given]
     if not all(type(axis) is int and -rank <= axis < rank for axis in axes):

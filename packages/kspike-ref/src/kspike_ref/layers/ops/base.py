@@ -39,11 +39,11 @@ class Operation(Layer):
                     f"{name}: keras.ops.{function_name(class_name)} with "
                     f"{key}={config[key]!r:.80}; the argument {key!r} is not supported"
                 )
-        self.result_type = config.get("dtype")  # of the result; in a layer, it is the policy
+        self.result_type = config.get("dtype")  # of the result; a layer's dtype is its policy
         super().__init__(name, class_name, {**own, "name": name})
 
     def known_options(self) -> tuple[str, ...]:
-        """Return the options of this operation; a class of several may have some for each."""
+        """Return the options of this operation; classes of several operations override it."""
         return self.options
 
     def mixes(self, what: str) -> UnsupportedUseError:
@@ -84,7 +84,7 @@ class AlongAxes(Operation):
     default_axis: ClassVar[int | None] = None
 
     def axes(self, rank: int) -> tuple[int, ...]:
-        """Return the axes of an input of ``rank`` axes, as positive numbers."""
+        """Return the axes for an input of ``rank`` axes, as non-negative numbers."""
         given = self.config.get("axis", self.default_axis)
         if given is None:
             raise self.mixes("axis=None")
@@ -121,7 +121,7 @@ def keys(names: Any) -> list[str]:
 
 
 def positive_axes(given: Any, rank: int) -> tuple[int, ...]:
-    """Return one axis or a list of axes of a file as positive numbers.
+    """Return one axis or a list of axes from a file, as non-negative numbers.
 
     Raises
     ------
