@@ -1,8 +1,8 @@
 """Compiled loops, and the checks that stand in front of them.
 
-Loops are compiled by Numba, end in ``_loop`` where they have an entry of their own, and check
-nothing. Code outside this folder calls the plain functions and classes beside them, which check
-every shape, type and memory layout first: Numba does not, and would read and write beyond arrays.
+Numba compiles the loops. They check nothing; a loop with a checked entry point ends in ``_loop``.
+Code outside this folder calls the plain functions and classes beside them, which check every
+shape, type and memory layout first. Numba does not, and would read and write beyond arrays.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kspike_ref.kernels import cache
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a loop when it is first called, or load it from the disk (see `kernels.cache`).
+    """Compile a loop on its first call, or load it from disk (see `kernels.cache`).
 
     Parameters
     ----------
@@ -29,32 +29,32 @@ def kernel(function: Callable[..., Any]) -> Any:
     callable
         Numba's dispatcher; ``py_func`` is the function itself.
     """
-    # Of all that "fastmath" allows, only the fusion of a product into the sum that takes it, which
-    # rounds once instead of twice. Nothing is reordered, so the bits of a unit do not depend on
-    # the place it has in an array, provided that each product has one sum to go into.
+    # Of all "fastmath" options, allow only contraction: a product is fused with the sum that uses
+    # it, and rounded once instead of twice. Nothing is reordered, so a unit's bits do not depend on
+    # its position in the array, as long as every sum has one product to fuse and vice versa.
     compiled = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})(function)
     return cache.attach(compiled)
 
 
 def compiled(function: Any, *arguments: Any) -> Callable[..., Any]:
-    """Return a loop's machine code for arguments of some types, which it does not check.
+    """Return a loop's machine code for the types of ``arguments``; it does not check them.
 
-    Numba's dispatcher takes up to 0.3 µs to find the types of the arguments of a call. What passes
-    it by is undocumented: ``Dispatcher.get_overload``, and the result of ``Dispatcher.compile``,
-    which both are the machine code for some types (tried with Numba 0.62 to 0.68). Where one is
-    missing or fails, the dispatcher is returned, with the same results.
+    Numba's dispatcher takes up to 0.3 µs per call to find the types of the arguments. The way
+    around it is undocumented: ``Dispatcher.get_overload`` and ``Dispatcher.compile`` both return
+    the machine code for some types (tried with Numba 0.62 to 0.68). If one is missing or fails,
+    the dispatcher is returned, with the same results.
 
     Parameters
     ----------
     function : callable
-        From `kernel`; any other function is returned as it is.
+        From `kernel`; any other function is returned unchanged.
     *arguments
-        Arguments of the types that all calls will have.
+        Arguments with the types of all later calls.
     """
     if not hasattr(function, "get_overload"):
         return cast("Callable[..., Any]", function)
     found: Any = None
-    with suppress(Exception):  # a loop that cannot be compiled says so when it is called
+    with suppress(Exception):  # a loop that cannot be compiled raises its error when called
         types = tuple(map(numba.typeof, arguments))
         try:
             found = function.get_overload(types)
@@ -64,5 +64,5 @@ def compiled(function: Any, *arguments: Any) -> Callable[..., Any]:
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """Compile a part of a loop within the loop that calls it, and nowhere else."""
+    """Compile a function only as part of the loops that call it."""
     return numba.njit(inline="always", error_model="numpy", fastmath={"contract"})(function)

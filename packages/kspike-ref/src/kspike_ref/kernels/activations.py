@@ -1,8 +1,8 @@
-"""Activation functions inside other loops, and the error function.
+"""Activation functions for use inside loops, and the error function.
 
-The exponential is computed by additions and products alone, in a fixed order, so the compiler can
-vectorise it and a value has the same bits wherever it stands in an array. The functions of the C
-library are called value by value, twenty times as slow.
+The exponential uses only additions and products in a fixed order, so the compiler can vectorise it
+and a value has the same bits at every position in an array. The C library's functions take one
+value per call and are twenty times slower.
 
 References
 ----------
@@ -26,16 +26,16 @@ Array = Any
 LINEAR, RELU, TANH, SIGMOID, HARD_SIGMOID, HARD_SIGMOID_OF_KERAS_2 = range(6)
 COUNT = 6
 
-# For each type: 1/log 2; log 2 in two parts, of which the first ends in zeros, so that products
-# with whole numbers are exact; and a number that, added to one up to half a million, leaves the
-# nearest whole number in the lowest bits.
+# Constants per type: 1/log 2; log 2 in two parts, the first ending in zeros so that its products
+# with whole numbers are exact; and a number that, added to a value up to half a million, leaves
+# the nearest whole number in the lowest bits.
 _LOG2_E = 1 / math.log(2)
 _HIGH, _LOW, _WHOLE = 6.93147180369123816490e-01, 1.90821492927058770002e-10, 1.5 * 2.0**52
 _LOG2_E_32 = np.float32(_LOG2_E)
 _HIGH_32 = np.float32(0.693359375)
 _LOW_32 = np.float32(math.log(2) - 0.693359375)
 _WHOLE_32 = np.float32(1.5 * 2.0**23)
-# The series of (eʳ − 1 − r)/r²; for |r| < 0.35 the rest is below half a unit of the last place.
+# Series of (eʳ − 1 − r)/r²; for |r| < 0.35 the remainder is below half a unit in the last place.
 _SERIES = tuple(1 / math.factorial(k) for k in range(2, 14))
 _SERIES_32 = tuple(np.float32(1 / math.factorial(k)) for k in range(2, 8))
 
@@ -71,7 +71,7 @@ def _expm1_parts_32(x: Any) -> Any:
 
 @overload(expm1_parts, inline="always")
 def _expm1_parts(x: Any) -> Any:
-    """Tell Numba which function stands for `expm1_parts` in a loop over values of a type."""
+    """Choose Numba's implementation of `expm1_parts` by the type of the value."""
     return _expm1_parts_32 if x == types.float32 else _expm1_parts_64
 
 
@@ -79,7 +79,7 @@ def _expm1_parts(x: Any) -> Any:
 def tanh(values: Array) -> None:
     """Set values to their hyperbolic tangents, t/(t + 2) with t = e²ˣ − 1 for x ≥ 0."""
     number = values.dtype.type
-    one, two, saturated = number(1), number(2), number(40)  # from there on, the quotient is 1
+    one, two, saturated = number(1), number(2), number(40)  # beyond it, the quotient is 1
     for i in range(values.size):
         x = values[i]
         double = two * abs(x)
@@ -103,7 +103,7 @@ def sigmoid(values: Array) -> None:
 
 @kernel
 def hard_sigmoid(values: Array, slope: float, middle: float) -> None:
-    """Set values to slope·x + middle, cut to between 0 and 1."""
+    """Set values to slope·x + middle, clipped to between 0 and 1."""
     number = values.dtype.type
     none, one = number(0), number(1)
     for i in range(values.size):
@@ -136,7 +136,7 @@ def erf_loop(x: Array, out: Array) -> None:
 
 
 def erf(x: Array, out: Array) -> None:
-    """Compute the error function, in float64 with one rounding to the type of ``out``.
+    """Compute the error function in float64, rounded once to the type of ``out``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which of many values are not zero, as the bits of a number: one comparison for all of them."""
+"""Bit masks of nonzero values, with one comparison for 32 values."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from kspike_ref.kernels import kernel
 
 Array = Any
 
-RUN = 32  # values that are compared together
+RUN = 32  # values per comparison
 
 
 @intrinsic
 def nonzero_bits(_: Any, x: Any, at: Any) -> Any:
-    """Take an array and a place; bit i of the result says whether the value i further is not 0."""
+    """Return a mask of `RUN` values from ``x[at]`` on: bit i is set if ``x[at + i]`` is not 0."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
@@ -27,7 +27,7 @@ def nonzero_bits(_: Any, x: Any, at: Any) -> Any:
         place = builder.bitcast(builder.gep(data, [args[1]]), vector.as_pointer())
         values = builder.load(place)
         values.align = context.get_abi_sizeof(element)
-        # "Unordered" is true of NaN as well.
+        # An unordered comparison is also true for NaN.
         flags = builder.fcmp_unordered("!=", values, ir.Constant(vector, None))
         return builder.zext(builder.bitcast(flags, ir.IntType(RUN)), ir.IntType(64))
 
@@ -35,12 +35,12 @@ def nonzero_bits(_: Any, x: Any, at: Any) -> Any:
 
 
 def _of_bits(instruction: str) -> Any:
-    """Make a function of bits: ``ctpop`` counts those set, ``cttz`` finds the lowest of them."""
+    """Make a function of a mask: ``ctpop`` counts the set bits, ``cttz`` finds the lowest one."""
 
     def of_bits(_: Any, bits: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             if instruction == "cttz":
-                return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))  # some bit is set
+                return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))  # at least one is set
             return builder.ctpop(args[0])
 
         return types.intp(types.uint64), codegen
@@ -53,7 +53,7 @@ lowest_bit, number_of_bits = _of_bits("cttz"), _of_bits("ctpop")
 
 @kernel
 def lowest_bits(count: int) -> Any:
-    """Return a number of which the lowest bits are set, fewer than 64 of them."""
+    """Return a number whose lowest ``count`` bits are set; ``count`` is below 64."""
     return (np.uint64(1) << np.uint64(count)) - np.uint64(1)
 
 
@@ -61,12 +61,12 @@ def lowest_bits(count: int) -> Any:
 def list_nonzero(
     x: Array, at: int, size: int, base: int, index: Array, values: Array, found: int
 ) -> int:
-    """List nonzero values and their positions, counted from ``base``, after those found before.
+    """Append nonzero values and their positions, counted from ``base``, to the ``found`` before.
 
     Returns the number found so far.
     """
     whole = size - size % RUN
-    # The rest is compared together with the values behind it, if there are enough.
+    # Compare the rest together with the values that follow it, if there are enough.
     reach = size if at + whole + RUN <= x.size else whole
     for first in range(0, reach, RUN):
         bits = nonzero_bits(x, at + first)

@@ -1,12 +1,11 @@
-"""The disk cache of compiled kernels: one file per kernel and types, in a trusted folder.
+"""The disk cache of compiled kernels: one file per kernel and signature, in a trusted folder.
 
-Numba's own cache (``cache=True``) does not serve here: it does not notice a change in a function
-that a kernel calls, ignores folders that it cannot write, unpickles any file that it finds,
-whoever owns it, and fails on a damaged one. This one names a file by a digest of all sources,
-versions and settings, and reads it only if the user or root owns it and no other user can write
-to it.
+Numba's own cache (``cache=True``) is not enough: it misses changes in functions that a kernel
+calls, ignores folders that it cannot write, unpickles every file that it finds, whoever owns it,
+and fails on a damaged one. This cache names a file by a digest of all sources, versions and
+settings. It reads a file only if the user or root owns it and no other user can write to it.
 
-What remains: root, and programs of the same user, can change the cache, as they can change this
+Remaining risk: root and the user's own programs can change the cache, as they can change this
 package.
 
 Private interfaces of Numba that this file relies on (tried with Numba 0.68):
@@ -16,7 +15,7 @@ Private interfaces of Numba that this file relies on (tried with Numba 0.68):
 - ``codegen().magic_tuple()``, which names the processor and its features;
 - ``numba.core.compiler_lock.global_compiler_lock``, held during a fork.
 
-Where one is missing or fails, kernels are compiled in every process, with the same results.
+If one is missing or fails, every process compiles its kernels, with the same results.
 """
 
 from __future__ import annotations
@@ -39,9 +38,9 @@ import numpy as np
 
 from kspike_ref.kernels.folders import is_private, readable_folders, writable_folder
 
-MAX_BYTES = 1 << 24  # of a file; the largest kernel takes less than a thirtieth
+MAX_BYTES = 1 << 24  # per file; the largest kernel takes less than a thirtieth of it
 SUFFIX = ".nbk"
-# Settings of Numba that change the code it makes.
+# Numba settings that change the generated code.
 _SETTINGS = (
     "BOUNDSCHECK", "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "ENABLE_AVX", "DEBUGINFO_DEFAULT",
     "LLVM_REFPRUNE_PASS", "LLVM_REFPRUNE_FLAGS", "EXTEND_VARIABLE_LIFETIMES",
@@ -49,12 +48,12 @@ _SETTINGS = (
 
 
 def attach(dispatcher: Any) -> Any:
-    """Give a compiled function this cache, and return it.
+    """Attach this cache to a compiled function and return the function.
 
     Parameters
     ----------
     dispatcher : callable
-        The result of ``numba.njit``: a plain function where the JIT is switched off.
+        The result of ``numba.njit``; a plain function if the JIT is switched off.
     """
     if hasattr(dispatcher, "_cache"):
         dispatcher._cache = KernelCache(dispatcher.py_func)
@@ -78,13 +77,13 @@ class KernelCache:
 
     @property
     def cache_path(self) -> str | None:
-        """The folder that code is written to, if there is one."""
+        """The folder for new code, or None if no folder is writable."""
         folder = writable_folder()
         return None if folder is None else str(folder)
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """Return the compiled function for a signature, or None if it is not in the cache."""
-        # Damage to the cache, or a change in Numba, costs a compilation and nothing else.
+        # A damaged cache or a change in Numba costs a compilation and nothing else.
         with suppress(Exception):
             target_context.refresh()
             key = self._key(signature, target_context.codegen())
@@ -98,7 +97,7 @@ class KernelCache:
         return None
 
     def save_overload(self, signature: Any, result: Any) -> None:
-        """Write a compiled function for other processes, if there is a folder to write to."""
+        """Save a compiled function for other processes, if a folder is writable."""
         with suppress(Exception):
             folder = writable_folder()
             if folder is None or result.library.has_dynamic_globals:
@@ -108,11 +107,11 @@ class KernelCache:
             key = self._key(signature, result.codegen)
             write(folder / self._file(key), key, dumps(result._reduce()))
             for path in folder.glob(f"{self._name}*{SUFFIX}"):
-                if not path.name.startswith(self._name + self._sources[:12]):  # of older sources
+                if not path.name.startswith(self._name + self._sources[:12]):  # from older sources
                     path.unlink(missing_ok=True)
 
     def flush(self) -> None:
-        """Do nothing, before Numba recompiles: cached code is never stale."""
+        """Do nothing. Numba calls this before it recompiles, but cached code is never stale."""
 
     def _key(self, signature: Any, codegen: Any) -> bytes:
         versions = (sys.version, numba.__version__, llvm.llvm_version_info, np.__version__)
@@ -126,7 +125,7 @@ class KernelCache:
 
 
 def read(path: Path, key: bytes) -> bytes | None:
-    """Return the contents of a file under a key; None if it is not trusted, or damaged.
+    """Return the data of a file, or None if it is damaged, not trusted or has another key.
 
     Parameters
     ----------
@@ -136,7 +135,7 @@ def read(path: Path, key: bytes) -> bytes | None:
         The key that the file was written under.
     """
     flags = os.O_RDONLY
-    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):  # a FIFO is not waited for
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):  # never wait for a FIFO
         flags |= getattr(os, name, 0)
     try:
         with os.fdopen(os.open(path, flags), "rb") as file:
@@ -154,14 +153,14 @@ def read(path: Path, key: bytes) -> bytes | None:
 
 
 def write(path: Path, key: bytes, data: bytes) -> None:
-    """Write a file in one step, under a key; other processes see all of it or nothing.
+    """Write data and their key to a file in one step: other processes see all of it or nothing.
 
     Parameters
     ----------
     path : Path
         In the folder from `writable_folder`. A link there is replaced, not followed.
     key, data : bytes
-        The key, and the contents that `read` returns for it.
+        The key, and the data that `read` returns for it.
 
     Raises
     ------
@@ -171,7 +170,7 @@ def write(path: Path, key: bytes, data: bytes) -> None:
     content = hashlib.sha256(key + data).digest() + key + data
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    # Readable by all, so that root can prepare a cache for others; there is no secret in it.
+    # Readable by everyone, so that root can prepare a cache for others; it holds no secrets.
     handle = os.open(temporary, flags, 0o644)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -182,11 +181,11 @@ def write(path: Path, key: bytes, data: bytes) -> None:
         raise
 
 
-@functools.cache  # the code that runs is that of the sources at their import
+@functools.cache  # later edits do not change the code that this process runs
 def _digest(folder: Path) -> str:
     """Return a digest of the Python sources in a kernel's folder and in this one.
 
-    Numba knows a kernel by its own code alone. The functions that it calls are in these folders.
+    Numba identifies a kernel by its own code alone. The functions it calls are in these folders.
     """
     digest = hashlib.sha256()
     for path in sorted({*folder.glob("*.py"), *Path(__file__).parent.glob("*.py")}):
@@ -195,9 +194,9 @@ def _digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-@functools.cache  # once in a process
+@functools.cache  # once per process
 def _announce() -> None:
-    """Tell a terminal that there is something to wait for."""
+    """Say on a terminal that kernels are being compiled."""
     if sys.stderr is None or not sys.stderr.isatty():
         return
     folder = writable_folder()
@@ -206,7 +205,7 @@ def _announce() -> None:
 
 
 def _hold_compiler_during_forks() -> None:
-    """Let a fork wait for compilations, or a child would never get the lock."""
+    """Make forks wait for running compilations, or a child could wait for the lock forever."""
     if not hasattr(os, "register_at_fork"):
         return
     with suppress(ImportError):

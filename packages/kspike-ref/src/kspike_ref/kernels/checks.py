@@ -1,4 +1,4 @@
-"""Checks of the arrays that compiled loops are called with, at well under a microsecond each."""
+"""Checks of the arguments of compiled loops, each well under a microsecond."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Array = np.ndarray[Any, Any]
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 INDEX, COUNT = np.dtype(np.intp), np.dtype(np.int64)
 
-_READ = 0x101  # of NumPy's array flags: C-contiguous and aligned
+_READ = 0x101  # NumPy's array flags for C-contiguous and aligned
 _WRITE = 0x501  # and writable
-_FAR = 1 << 31  # no size, stride or padding reaches it, so products of two do not overflow
+_FAR = 1 << 31  # limit of sizes, strides and padding: products of two do not overflow
 
 
 def read(name: str, values: Any, dtype: Any, shape: tuple[int, ...], flags: int = _READ) -> None:
-    """Refuse an array that a loop cannot read.
+    """Raise an error if a loop cannot read an array.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def read(name: str, values: Any, dtype: Any, shape: tuple[int, ...], flags: int 
     shape : tuple of int
         The shape that it must have.
     flags : int
-        What NumPy's flags must say of its memory.
+        The NumPy flags that must be set.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def read(name: str, values: Any, dtype: Any, shape: tuple[int, ...], flags: int 
         and values.shape == shape
         and values.flags.num & flags == flags
     ):
-        return  # as nearly always; the rest finds the cause
+        return  # the usual case; the rest finds the cause of an error
     if not isinstance(values, np.ndarray):
         raise TypeError(f"{name} must be an array. Received: {type(values).__name__}")
     if values.dtype != dtype:
@@ -60,12 +60,12 @@ def read(name: str, values: Any, dtype: Any, shape: tuple[int, ...], flags: int 
 
 
 def write(name: str, values: Any, dtype: Any, shape: tuple[int, ...]) -> None:
-    """Refuse an array that a loop cannot write; like `read`, and it must be writable."""
+    """Raise an error if a loop cannot write an array: as in `read`, or if it is read-only."""
     read(name, values, dtype, shape, _WRITE)
 
 
 def floats(name: str, values: Any, axes: int) -> Any:
-    """Return the type of an array of float32 or float64 with a number of axes.
+    """Return the type of a float32 or float64 array with ``axes`` axes.
 
     Raises
     ------
@@ -88,14 +88,14 @@ def floats(name: str, values: Any, axes: int) -> Any:
 
 
 def between(name: str, first: Any, last: Any, end: int) -> None:
-    """Refuse a range that is not within ``0`` and ``end``.
+    """Raise an error if a range does not lie within ``0`` and ``end``.
 
     Raises
     ------
     TypeError
         If a bound is not an ``int``.
     ValueError
-        If the range leaves the bounds, or runs backwards.
+        If the range exceeds the bounds or runs backwards.
     """
     if type(first) is not int or type(last) is not int:
         raise TypeError(f"{name} must be of int. Received: {first!r}, {last!r}")
@@ -104,14 +104,14 @@ def between(name: str, first: Any, last: Any, end: int) -> None:
 
 
 def integer(name: str, value: Any, least: int = 0) -> int:
-    """Return an ``int`` that is not less than ``least``.
+    """Return ``value`` if it is an ``int`` of at least ``least``.
 
     Raises
     ------
     TypeError
-        If it is something else.
+        If it is not an ``int``.
     ValueError
-        If it is less.
+        If it is smaller.
     """
     if type(value) is not int:
         raise TypeError(f"{name} must be an int. Received: {value!r}")
@@ -121,7 +121,7 @@ def integer(name: str, value: Any, least: int = 0) -> int:
 
 
 def geometry(values: Any) -> list[list[int]]:
-    """Return the geometry of a window along three axes.
+    """Return the geometry of a window along three axes as lists, checked.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Loops of convolution, its transpose, and pooling over 1 to 3 axes.
+"""Loops of convolution, transposed convolution and pooling over 1 to 3 axes.
 
-Arrays are ``(batch, depth, height, width, channels)``; fewer axes have length 1 in front.
+Arrays are ``(batch, depth, height, width, channels)``; with fewer axes, the first have length 1.
 ``geometry`` is 5 rows of 3: kernel size, stride, dilation, padding before, output size.
 """
 
@@ -16,20 +16,20 @@ from kspike_ref.kernels.matmul import multiply_loop, packed_size, panel_width
 
 Array = Any
 
-_ROWS = 240  # positions gathered at once, as many as a product takes at once
+_ROWS = 240  # positions gathered at once: the rows of a block in `kernels.matmul`
 
 
 @kernel
 def gather(
     x: Array, geometry: Array, first: int, last: int, channel: int, channels: int, rows: Array
 ) -> None:
-    """Copy the inputs of output positions ``first`` to ``last`` of one example, a row each."""
+    """Copy the inputs of one example's output positions ``first`` to ``last``, one row each."""
     depth, height, width, step = x.shape
     flat, target = x.reshape(-1), rows.reshape(-1)
     pad, stride, rate = geometry[3, 2], geometry[1, 2], geometry[2, 2]
     wide, high = geometry[4, 2], geometry[4, 1]
     taps = geometry[0, 2]
-    # Taps side by side see inputs side by side: they are copied together.
+    # Adjacent taps see adjacent inputs, which are copied together.
     is_dense = rate == 1 and channels == step
     length = taps * channels
     ow, oh, od = first % wide, first // wide % high, first // (wide * high)
@@ -48,7 +48,7 @@ def gather(
                 elif is_inside:
                     at = (line + w) * step
                     for i in range(length):
-                        target[np.uintp(to + i)] = flat[np.uintp(at + i)]  # not from the end
+                        target[np.uintp(to + i)] = flat[np.uintp(at + i)]  # no wraparound
                 else:
                     part = (step, channel, channels)
                     gather_line(flat, line, width, w, (taps, rate), part, target, to)
@@ -64,10 +64,10 @@ def gather(
 def gather_line(
     flat: Array, line: int, width: int, w: int, taps: Any, part: Any, target: Array, to: int
 ) -> None:
-    """Copy the inputs of the taps along a line, from position ``w`` on; 0 outside.
+    """Copy the inputs of the taps along a line, from position ``w`` on; 0 outside the line.
 
-    ``taps`` is how many there are, and how far apart; ``part`` is the number of channels of a
-    position, the first to copy, and how many.
+    ``taps`` is their number and spacing; ``part`` is the number of channels of a position, the
+    first channel to copy, and the number of channels to copy.
     """
     count, rate = taps
     step, channel, channels = part
@@ -89,7 +89,7 @@ def convolve_loop(
 ) -> None:
     """Add a convolution to ``out``, ``(batch, positions, filters)``.
 
-    ``packed`` holds one packed matrix for each group; ``rows`` is room for gathered positions.
+    ``packed`` holds one packed matrix per group; ``rows`` is scratch memory for gathered positions.
     """
     channels = x.shape[4] // groups
     filters = out.shape[2] // groups
@@ -104,7 +104,7 @@ def convolve_loop(
 
 @kernel
 def inside(first: int, rate: int, size: int, length: int) -> tuple[int, int]:
-    """Return the range of taps that see no padding, if tap 0 is at ``first``."""
+    """Return the range of taps that do not see padding if tap 0 is at ``first``."""
     low = max(0, -(first // rate))
     high = min(size, (length - 1 - first) // rate + 1)
     return low, high
@@ -125,7 +125,7 @@ def add_each_channel(seen: Array, weights: Array, sums: Array) -> None:
 
 @kernel
 def depthwise_loop(x: Array, geometry: Array, weights: Array, out: Array) -> None:
-    """Add to ``out``, ``(batch, positions, channels, multiplier)``, each channel on its own.
+    """Add a depthwise convolution to ``out``, ``(batch, positions, channels, multiplier)``.
 
     ``weights`` are ``(taps, channels, multiplier)``.
     """
@@ -171,7 +171,7 @@ def scatter_loop(columns: Array, geometry: Array, out: Array) -> None:
 
 @kernel
 def pool_one(seen: Array, is_maximum: bool, y: Array) -> None:
-    """Take one position of a window into its maximum or its sum."""
+    """Update the maximum or the sum of a window with one position."""
     if is_maximum:
         for c in range(y.size):
             y[c] = seen[c] if seen[c] > y[c] else y[c]
@@ -182,7 +182,7 @@ def pool_one(seen: Array, is_maximum: bool, y: Array) -> None:
 
 @kernel
 def pool_loop(x: Array, geometry: Array, is_maximum: bool, out: Array) -> None:
-    """Fill ``out`` with the maximum or the mean of every window, without padding."""
+    """Fill ``out`` with the maximum or the mean of every window; padding does not count."""
     size, stride, _, pad, extent = geometry
     for b in range(x.shape[0]):
         for position in range(extent[0] * extent[1] * extent[2]):
@@ -215,7 +215,7 @@ def convolve(x: Array, geometry: Array, packed: Array, groups: int, out: Array) 
     packed : (groups, size) ndarray
         Each group's matrix ``(taps·channels, filters)``, as `kernels.matmul.pack` returns it.
     groups : int
-        How many groups of channels there are.
+        Number of channel groups.
     out : (batch, positions, filters of all groups) ndarray
         Added to.
 
@@ -245,7 +245,7 @@ def convolve_call(
 
 
 def depthwise(x: Array, geometry: Array, weights: Array, out: Array) -> None:
-    """Add a convolution of each channel on its own to ``out``.
+    """Add a depthwise convolution to ``out``: every channel has its own filters.
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ def scatter(columns: Array, geometry: Array, out: Array) -> None:
     columns : (batch, depth, height, width, taps, filters) ndarray
         Float32 or float64.
     geometry : (5, 3) ndarray
-        As in `convolve`; the fourth row is what is cut off in front of the output.
+        As in `convolve`; the fourth row is the number of outputs cropped at the start.
     out : (batch, *output size, filters) ndarray
         Added to.
 
@@ -294,14 +294,14 @@ def scatter(columns: Array, geometry: Array, out: Array) -> None:
 
 
 def pool(x: Array, geometry: Array, is_maximum: bool, out: Array) -> None:
-    """Fill ``out`` with the maximum or the mean of every window, without padding.
+    """Fill ``out`` with the maximum or the mean of every window; padding does not count.
 
     Parameters
     ----------
     x, geometry : ndarray
         As in `convolve`.
     is_maximum : bool
-        Which of the two.
+        True for the maximum, False for the mean.
     out : (batch, *output size, channels) ndarray
         Filled.
 
@@ -330,6 +330,6 @@ def _check(x: Array, geometry: Array) -> tuple[Any, list[int], int]:
 
 
 def _last(name: str, values: Array, axes: int) -> int:
-    """Return the length of the last axis of an array with a number of axes."""
+    """Check that an array has ``axes`` axes; return the length of the last one."""
     checks.floats(name, values, axes)
     return int(values.shape[-1])

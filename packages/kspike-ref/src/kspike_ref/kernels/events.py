@@ -1,7 +1,7 @@
-"""The loops of event-driven layers: zeros cost no more than a look.
+"""Loops of event-driven layers, which skip inputs that are zero.
 
-Inputs of convolutions are flat, and were ``(batch, depth, height, width, channels)``; fewer
-axes have length 1 in front. A line is the positions along the width. ``geometry`` is the kernel
+Inputs of convolutions are flattened ``(batch, depth, height, width, channels)`` arrays; with fewer
+axes, the first have length 1. A line is the positions along the width. ``geometry`` is the kernel
 size, stride, dilation, padding before, and output size along each of the three axes.
 """
 
@@ -53,9 +53,9 @@ def count_between(x: Array, first: int, last: int) -> int:
 def count_reached_loop(
     x: Array, channels: int, depths: Array, heights: Array, widths: Array, total: Array
 ) -> None:
-    """Set ``total`` to the events of ``x``, and to the sum of the taps that see each of them.
+    """Set ``total`` to the events of ``x``, and to the number of taps that see them, summed.
 
-    How many taps see a position is the product of how many see it along each axis.
+    The number of taps that see a position is the product of the numbers along the three axes.
     """
     total[:] = 0
     at = 0
@@ -73,9 +73,9 @@ def count_reached_loop(
 def list_events(
     x: Array, at: int, positions: int, sizes: Any, starts: Array, index: Array, values: Array
 ) -> None:
-    """List the values that are not zero, with their positions in the line.
+    """List the nonzero values, with their positions in the line.
 
-    ``sizes`` are the channels of a position, how far positions are apart, and the inputs of a line.
+    ``sizes`` are the channels of a position, the distance of positions, and the inputs of a line.
     The events of position p are from ``starts[p]`` up to ``starts[p + 1]``.
     """
     channels, step, line = sizes
@@ -96,7 +96,7 @@ def add_events(
 ) -> None:
     """Add events times rows of a matrix to the filters of an output position.
 
-    ``events`` is their indices and values, ``matrix`` as in `add_line`; the row of an event is
+    ``events`` is their indices and values, ``matrix`` is as in `add_line`; the row of an event is
     ``row`` plus its index.
     """
     index, values = events
@@ -125,12 +125,12 @@ def add_line(
 ) -> int:  # fmt: skip
     """Add the events of an input line to an output line; return the number that met a tap.
 
-    ``line`` is its first position, how many it has, their channels, and the matrix' first row for
-    the taps that see it. ``matrix`` is an array, where a group's matrix begins in it, the matrix'
-    rows, the width of its panels, how many there are, and how many columns are left. ``place`` is
-    where the output line begins, and how far its positions are apart. Taps side by side see
-    positions side by side, and their rows are as far apart as the indices of events: for all of
-    them it is one sum.
+    ``line`` is the first position of the input line, its length, its channels, and the first matrix
+    row of the taps that see it. ``matrix`` is an array, the start of a group's matrix in it, the
+    matrix' rows, the width of its panels, their number, and the number of remaining columns.
+    ``place`` is the start of the output line and the distance of its positions. Adjacent taps see
+    adjacent positions, and their rows are as far apart as the indices of events, so one sum covers
+    them all.
     """
     begin, length, channels, row = line
     to, step = place
@@ -159,7 +159,7 @@ def add_lines(
 ) -> int:  # fmt: skip
     """Add the events of a group of channels to some lines of an example's output.
 
-    ``part`` is the first line, the one after the last, and where the group's filters begin.
+    ``part`` is the first line, the one after the last, and the start of the group's filters.
     """
     depth, height, length, channels = shape[0], shape[1], shape[2], shape[3]
     step = shape[4] * shape[5]
@@ -182,17 +182,17 @@ def add_lines(
 def convolve_events_loop(
     x: Array, shape: Array, geometry: Array, packed: Array, part: Array, room: Any, out: Array
 ) -> int:
-    """Add the convolution of some examples to some lines of their outputs.
+    """Add the convolution of some examples to some lines of ``out``; return the events at taps.
 
-    ``shape`` is depth, height, width and channels of each group, the number of groups, the filters
-    of each, and the width of a panel; ``packed`` holds each group's ``(taps·channels, filters)``,
-    as `kernels.matmul.pack` returns them; ``part`` is the first example and the one after the last,
-    and likewise the lines of ``out``, which is flat and holds all examples. An output takes its
-    terms in the order of taps and channels, as in a matrix product. How often events meet a tap is
-    returned.
+    ``shape`` is depth, height, width, channels per group, the number of groups, filters per group,
+    and the width of a panel. ``packed`` holds a matrix ``(taps·channels, filters)`` per group, as
+    `kernels.matmul.pack` returns it. ``part`` is the first example and the one after the last,
+    and likewise the lines of ``out``, which is flat and holds all examples. An output adds its
+    terms in the order of taps and channels, as in a matrix product.
 
-    ``room`` is what `list_events` writes, and a panel: Numba would count the references to arrays
-    of its own at each call, which takes longer than to add an event.
+    ``room`` is the arrays that `list_events` fills, and a panel. They come from the caller because
+    Numba counts references to arrays that it makes; per call, that takes longer than adding an
+    event.
     """
     channels, groups, filters, width = shape[3], shape[4], shape[5], shape[6]
     positions = shape[0] * shape[1] * shape[2]
@@ -237,16 +237,16 @@ def count_reached(
     Parameters
     ----------
     x : (size,) ndarray
-        Float32 or float64; was ``(batch, depth, height, width, channels)``.
+        Flattened ``(batch, depth, height, width, channels)``, float32 or float64.
     channels : int
-        Of a position.
+        Channels of a position.
     depths, heights, widths : ndarray of intp
-        How many taps see each position along an axis.
+        The number of taps that see each position along an axis.
 
     Returns
     -------
     tuple of int
-        The events, and the sum of the taps that see each of them.
+        The number of events, and the number of taps that see them, summed.
 
     Raises
     ------
@@ -267,12 +267,12 @@ def count_reached(
 
 
 class Room:
-    """Memory that `convolve_events` works in, for one thread.
+    """Scratch memory of `convolve_events` for one thread.
 
     Parameters
     ----------
     positions, channels : int
-        Of an example; the channels are those of a group.
+        Positions of an example, and channels of a group.
     dtype : dtype
         Float32 or float64.
     """
@@ -299,9 +299,9 @@ def convolve_events(
     packed : (size,) ndarray
         Each group's matrix ``(taps·channels, filters)``, as `kernels.matmul.pack` returns it.
     groups : int
-        How many groups of channels there are.
+        Number of channel groups.
     examples, lines : tuple of int
-        The first to work on, and the one after the last; lines are those of an output.
+        The first to work on, and the one after the last; the lines are lines of the output.
     room : Room
         For the positions of ``x`` and the channels of a group.
     out : (batch, positions, filters of all groups) ndarray
@@ -310,7 +310,7 @@ def convolve_events(
     Returns
     -------
     int
-        How often events met a tap.
+        The number of times that an event met a tap.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Folders for compiled code that only the user and root can change.
 
 Loading compiled code runs it. A folder is trusted if the user or root owns it and every folder
-above it, and no other user can write to any of them. On Windows, access lists decide instead of
-owners and modes, and are not read. A file server that reports false owners defeats the check.
+above it, and no other user can write to any of them. Windows uses access-control lists instead of
+owners and modes; they are not checked. A file server that reports false owners defeats the check.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _SHARED_PREFIX = "kspike-"
 
 
 def readable_folders() -> list[Path]:
-    """Return the trusted folders to read compiled code from, without links in their paths."""
+    """Return the trusted folders to read compiled code from, with links resolved."""
     found = [trusted(path) for path, _ in _places()]
     return [folder for folder in found if folder is not None]
 
 
 def writable_folder() -> Path | None:
-    """Return the trusted folder to write to, made where it is missing; None if there is none."""
+    """Return the trusted folder to write to, created if missing; None if there is none."""
     for path, mode in _places(make=True):
         with suppress(OSError):
             _make(path, mode)
@@ -36,34 +36,34 @@ def writable_folder() -> Path | None:
 
 
 def trusted(path: Path, may_be_shared: bool = False) -> Path | None:
-    """Return a folder's path without links, or None if another user could change its contents.
+    """Return a folder's path with links resolved, or None if another user could change it.
 
     Parameters
     ----------
     path : Path
         The folder.
     may_be_shared : bool
-        Whether the folder itself may be one, such as ``/tmp``, to which all may write but from
-        which only owners may remove. The folders above it always may.
+        Whether the folder itself may be like ``/tmp``: every user may write to it, but only the
+        owner of a file may remove that file. The folders above it always may.
     """
     if not hasattr(os, "geteuid"):  # Windows
         return path.resolve() if path.is_dir() else None
     try:
-        path.stat()  # refuses links in a circle, and more links than the system follows
+        path.stat()  # fails for circular links, and for more links than the system follows
         return _checked(path.absolute(), may_be_shared)
     except OSError:
         return None
 
 
 def is_private(status: os.stat_result) -> bool:
-    """Return whether a file or folder is the user's or root's, and only its owner may write."""
+    """Return whether the user or root owns a file or folder and only its owner may write."""
     if not hasattr(os, "geteuid"):
         return True
     return status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
 
 
 def _checked(path: Path, may_be_shared: bool) -> Path | None:
-    """Return an absolute path without links, if all that it leads through is trusted."""
+    """Resolve the links of an absolute path; return None if a folder on the way is untrusted."""
     if path.parent != path:
         folder = _checked(path.parent, may_be_shared=True)
         if folder is None:
@@ -81,7 +81,7 @@ def _checked(path: Path, may_be_shared: bool) -> Path | None:
 
 
 def _places(make: bool = False) -> list[tuple[Path, int]]:
-    """Return the folders that may hold compiled code, and the modes to make them with."""
+    """Return the folders that may hold compiled code, and the modes to create them with."""
     here = Path(__file__).parent
     own = f"kspike_ref_{hashlib.sha256(str(here).encode()).hexdigest()[:16]}"
     chosen = os.environ.get("NUMBA_CACHE_DIR")
@@ -92,7 +92,7 @@ def _places(make: bool = False) -> list[tuple[Path, int]]:
             return [(base / own, 0o755)]
         return [(path, 0o700) for path in _own_folders(shared, make)]
     places = [(here / "__pycache__", 0o755)]
-    with suppress(RuntimeError):  # no home
+    with suppress(RuntimeError):  # no home folder
         places.append((_user_cache() / own, 0o700))
     return places
 
@@ -113,7 +113,7 @@ def _own_folders(shared: Path, make: bool) -> list[Path]:
 
 
 def _make(path: Path, mode: int) -> None:
-    """Make a folder and those above it, writable by this user alone."""
+    """Create a folder and its missing parents, writable by this user alone."""
     if path.exists():
         return
     _make(path.parent, mode)

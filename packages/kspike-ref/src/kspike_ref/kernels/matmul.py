@@ -1,10 +1,10 @@
 """Matrix products whose bits do not depend on the number of rows.
 
-A streaming step multiplies one row where a batch multiplies thousands, and BLAS picks another
-order of additions for each. Here every element is ``bias + x₀·w₀ + x₁·w₁ + …``, in that order, each
-term added by one fused multiply-add, whatever the shape of the batch, the blocking, the number of
-threads or the width of the machine's vectors. Terms with ``x = 0`` change nothing, so leaving them
-out, as the event-driven product does, gives the same bits as well.
+A streaming step multiplies one row, a batch thousands, and BLAS adds in a different order for each.
+Here every element is ``bias + x₀·w₀ + x₁·w₁ + …``, in that order, each term added by one fused
+multiply-add, whatever the shape of the batch, the blocking, the number of threads or the width of
+the machine's vectors. Terms with ``x = 0`` change nothing, so the event-driven product, which
+skips them, gives the same bits.
 
 References
 ----------
@@ -37,17 +37,17 @@ from kspike_ref.kernels.tiles import (
 Array = Any
 
 _DEPTH = 512  # terms of a block: 24 kB of rows in the L1 cache, a panel of 64 kB in L2
-_ROWS = 240  # rows of a block, whose 480 kB stay in the L2 cache while panels pass
+_ROWS = 240  # rows of a block: its 480 kB stay in the L2 cache while it meets all panels
 
 
 @kernel
 def _panel(
     a: Array, start: Any, rows: int, b: Array, bt: int, c: Array, target: Any, depth: int
 ) -> None:
-    """Multiply rows with one panel.
+    """Multiply rows by one panel.
 
-    ``start`` is where the rows begin and how far they are apart; ``target`` the same of the
-    results, and whether the panel is two vectors wide.
+    ``start`` is the position of the first row and the distance of rows; ``target`` is the same for
+    the results, and whether the panel is two vectors wide.
     """
     at, step = start
     to, far, wide = target
@@ -79,7 +79,7 @@ def _panel(
 
 @kernel
 def _copy(source: Array, target: Array, rows: int, columns: int) -> None:
-    """Copy a corner of a matrix: a loop, because Numba's own assignment needs its runtime."""
+    """Copy a corner of a matrix. A slice assignment would need Numba's runtime."""
     for i in range(rows):
         for j in range(columns):
             target[i, j] = source[i, j]
@@ -87,7 +87,7 @@ def _copy(source: Array, target: Array, rows: int, columns: int) -> None:
 
 @kernel
 def multiply_loop(a: Array, packed: Array, width: int, out: Array) -> None:
-    """Add ``a @ b`` to ``out``; ``packed`` is `pack` of b, ``width`` a panel's columns."""
+    """Add ``a @ b`` to ``out``; ``packed`` is ``pack(b)``, ``width`` a panel's columns."""
     rows, depth = a.shape
     columns = out.shape[1]
     step = a.strides[0] // a.itemsize
@@ -119,9 +119,9 @@ def multiply_loop(a: Array, packed: Array, width: int, out: Array) -> None:
 def multiply_events_loop(
     a: Array, packed: Array, width: int, depth: int, out: Array, index: Array, values: Array
 ) -> int:
-    """Add ``a @ b`` to ``out`` without the terms where a is 0; return the number of others.
+    """Add ``a @ b`` to ``out``, skipping zeros of a; return the number of nonzero values of a.
 
-    ``index`` and ``values`` are room for the terms of a row.
+    ``index`` and ``values`` are scratch memory for the terms of a row.
     """
     flat, columns = a.reshape(-1), out.shape[1]
     far = out.strides[0] // out.itemsize
@@ -164,7 +164,7 @@ def multiply(a: Array, packed: Array, out: Array) -> None:
     a : (rows, depth) ndarray
         Float32 or float64.
     packed : ndarray
-        `pack` of b, ``(depth, columns)``.
+        ``pack(b)`` of b, ``(depth, columns)``.
     out : (rows, columns) ndarray
         Added to.
 
@@ -183,7 +183,7 @@ def multiply_call(a: Array, packed: Array, out: Array) -> tuple[Any, ...]:
 
 
 def multiply_events(a: Array, packed: Array, out: Array) -> int:
-    """Add ``a @ b`` to ``out`` without the terms where a is 0; arguments as in `multiply`.
+    """Add ``a @ b`` to ``out``, skipping zeros of a; arguments as in `multiply`.
 
     Returns
     -------
@@ -222,7 +222,7 @@ _WIDTHS = {dtype: panel_width(dtype) for dtype in (checks.FLOAT32, checks.FLOAT6
 
 
 def packed_size(depth: int, columns: int, dtype: Any) -> int:
-    """Return the size of `pack` of a matrix ``(depth, columns)``."""
+    """Return the size of a packed ``(depth, columns)`` matrix."""
     width = _WIDTHS[dtype]
     half = width // 2
     full, left = divmod(columns, width)
@@ -230,7 +230,7 @@ def packed_size(depth: int, columns: int, dtype: Any) -> int:
 
 
 def pack(b: Array) -> Array:
-    """Bring a matrix into the order in which `multiply` reads it.
+    """Reorder a matrix into the panels that `multiply` reads.
 
     Parameters
     ----------
@@ -240,8 +240,8 @@ def pack(b: Array) -> Array:
     Returns
     -------
     ndarray
-        Its columns in panels, each panel row after row, the last one filled up with zeros; aligned
-        to a cache line.
+        The columns in panels, each panel row by row, the last one padded with zeros; aligned to a
+        cache line.
     """
     depth, columns = b.shape
     width = panel_width(b.dtype)

@@ -13,7 +13,7 @@ LINE = 64  # bytes
 
 
 def aligned(values: NDArray[Number]) -> NDArray[Number]:
-    """Return a copy, C-contiguous, that starts at a cache line.
+    """Return a C-contiguous copy that starts at a cache line.
 
     Parameters
     ----------
@@ -23,8 +23,8 @@ def aligned(values: NDArray[Number]) -> NDArray[Number]:
     Returns
     -------
     ndarray
-        Of the same shape and type. Vectors of 64 bytes then cross no border between lines, which
-        spares kernels a tenth of their time where signals are in the cache.
+        Of the same shape and type. Vectors of 64 bytes then never straddle two cache lines, which
+        saves kernels a tenth of their time on signals that are in the cache.
     """
     room = np.empty(values.nbytes + LINE, np.uint8)
     first = -room.ctypes.data % LINE
@@ -34,7 +34,7 @@ def aligned(values: NDArray[Number]) -> NDArray[Number]:
 
 
 def frozen(values: NDArray[Number]) -> NDArray[Number]:
-    """Return a read-only view, so that kernels are compiled once for writable and read-only."""
+    """Return a read-only view, so that one compiled kernel serves writable and read-only arrays."""
     view = values.view()
     view.setflags(write=False)
     return view

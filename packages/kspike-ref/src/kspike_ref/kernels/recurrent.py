@@ -1,13 +1,13 @@
-"""Loops over time of recurrent layers: SimpleRNN, LSTM, and GRU in both of its forms.
+"""Loops over time of recurrent layers: SimpleRNN, LSTM and both forms of GRU.
 
-Every loop takes the contributions of the inputs of some steps, ``projected``, multiplies the state
-with packed matrices (see `kernels.matmul`), and applies the activations in place. An example has
-the same bits in any batch, and steps may be cut into calls anywhere. Products and sums of gates
-are in loops of their own where the compiler could otherwise choose which product to fuse.
+Every loop takes ``projected``, the contributions of the inputs at some steps, multiplies the state
+by packed matrices (see `kernels.matmul`), and applies the activations in place. An example has the
+same bits in any batch, and the steps may be split into calls anywhere. Where the compiler could
+choose which of two products to fuse, products and sums of gates are in separate loops.
 
-``functions`` are numbers from `kernels.activations`. ``mask`` is ``(rows, steps)``, False at steps
-that leave the state as it is; the output is then the state. ``span`` tells which steps of ``mask``
-and ``out`` a call computes: the first, and the one behind the last.
+``functions`` are numbers from `kernels.activations`. ``mask`` is ``(rows, steps)``; a step where it
+is False leaves the state unchanged and outputs it. ``span`` is the range of the steps of ``mask``
+and ``out`` that a call computes: the first, and the one after the last.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Array = Any
 Functions = tuple[int, int]  # of the gates, and of the candidate
 Span = tuple[int, int]
 
-_PANEL = 4 * panel_width(np.float32)  # bytes of a row of a panel
+_PANEL = 4 * panel_width(np.float32)  # bytes per row of a panel
 _BOOL = np.dtype(bool)
 
 
@@ -36,7 +36,7 @@ def add_product(x: Array, packed: Array, out: Array) -> None:
 
 @kernel
 def copy(source: Array, target: Array) -> None:
-    """Copy a row. Loops like this one are compiled in a fraction of the time of ``target[:] =``."""
+    """Copy a row. The loop compiles in a fraction of the time of ``target[:] =``."""
     for i in range(source.size):
         target[i] = source[i]
 
@@ -60,7 +60,7 @@ def copy_step(projected: Array, t: int, out: Array) -> None:
 def simple_rnn_loop(
     projected: Array, packed: Array, function: int, mask: Array, span: Span, h: Array, out: Array
 ) -> None:
-    """``h ← f(x + h·U)``."""
+    """Compute ``h ← f(x + h·U)``."""
     rows, units = h.shape
     z = np.empty((rows, units), out.dtype)
     for t in range(span[0], span[1]):
@@ -78,7 +78,7 @@ def lstm_loop(
     projected: Array, packed: Array, functions: Functions, mask: Array, span: Span, h: Array,
     carry: Array, out: Array,
 ) -> None:  # fmt: skip
-    """``c ← σ(f)·c + σ(i)·g(c̃)`` and ``h ← σ(o)·g(c)``, with i, f, c̃ and o from ``x + h·U``."""
+    """Compute ``c ← σ(f)·c + σ(i)·g(c̃)`` and ``h ← σ(o)·g(c)``; i, f, c̃, o are ``x + h·U``."""
     rows, units = h.shape
     gate, candidate = functions
     z, new = np.empty((rows, 4 * units), out.dtype), np.empty((rows, units), out.dtype)
@@ -87,7 +87,7 @@ def lstm_loop(
         add_product(h, packed, z)
         for row in range(rows):
             copy(z[row, 2 * units : 3 * units], new[row])
-        # Over all examples and gates at once, also the candidate: long loops cost less.
+        # Activate all examples and gates at once, even the candidate: long loops cost less.
         activate(new.reshape(-1), candidate)
         activate(z.reshape(-1), gate)
         for row in range(rows):
@@ -104,7 +104,7 @@ def lstm_loop(
 
 @kernel
 def renew_carry(gates: Array, new: Array, carry: Array) -> None:
-    """``c ← f·c + i·new`` of one example; ``new`` is overwritten with it."""
+    """Compute ``c ← f·c + i·new`` of one example, and set ``new`` to the result."""
     stays = gates[new.size :]
     for i in range(new.size):
         new[i] *= gates[i]
@@ -118,7 +118,7 @@ def gru_loop(
     projected: Array, packed: Array, bias: Array, functions: Functions, mask: Array, span: Span,
     h: Array, out: Array,
 ) -> None:  # fmt: skip
-    """``h ← z·h + (1 − z)·g(x + r·(h·U + b))``: the reset gate acts behind the product."""
+    """Compute ``h ← z·h + (1 − z)·g(x + r·(h·U + b))``: the reset gate acts after the product."""
     rows, units = h.shape
     gate, candidate = functions
     inner = np.empty((rows, 3 * units), out.dtype)
@@ -145,7 +145,7 @@ def gru_reset_before_loop(
     projected: Array, gates: Array, candidates: Array, functions: Functions, mask: Array,
     span: Span, h: Array, out: Array,
 ) -> None:  # fmt: skip
-    """``h ← z·h + (1 − z)·g(x + (r·h)·U)``: the reset gate acts before the product."""
+    """Compute ``h ← z·h + (1 − z)·g(x + (r·h)·U)``: the reset gate acts before the product."""
     rows, units = h.shape
     gate, candidate = functions
     z, kept = np.empty((rows, 2 * units), out.dtype), np.empty((rows, units), out.dtype)
@@ -173,7 +173,7 @@ def gru_reset_before_loop(
 
 @kernel
 def blend(share: Array, new: Array, h: Array) -> None:
-    """``h ← z·h + (1 − z)·new``; ``new`` is overwritten."""
+    """Compute ``h ← z·h + (1 − z)·new``; ``new`` is overwritten."""
     for i in range(h.size):
         new[i] *= 1 - share[i]
     for i in range(h.size):
@@ -189,15 +189,15 @@ def simple_rnn(
     Parameters
     ----------
     projected : (rows, last − first, units) ndarray
-        ``x·W + b`` of the steps in ``span``; float32 or float64, as all arrays of floats.
+        ``x·W + b`` of the steps in ``span``; float32 or float64, like all float arrays here.
     packed : ndarray
         `matmul.pack` of the recurrent matrix, ``(units, units)``.
     functions : tuple of int
-        The second is applied; there are no gates.
+        Only the second is used; there are no gates.
     mask : (rows, steps) ndarray
         Bools.
     span : tuple of int
-        The first step, and the one behind the last.
+        The first step, and the one after the last.
     h : (rows, units) ndarray
         The state; updated.
     out : (rows, steps, units) ndarray
@@ -218,7 +218,7 @@ def lstm(
     projected: Array, packed: Array, functions: Functions, mask: Array, span: Span, h: Array,
     carry: Array, out: Array,
 ) -> None:  # fmt: skip
-    """Run an LSTM over some steps; arguments as in `simple_rnn`, and some more.
+    """Run an LSTM over some steps; other arguments as in `simple_rnn`.
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ def gru(
     projected: Array, packed: Array, bias: Array, functions: Functions, mask: Array, span: Span,
     h: Array, out: Array,
 ) -> None:  # fmt: skip
-    """Run a GRU whose reset gate acts behind the product; arguments as in `simple_rnn`.
+    """Run a GRU whose reset gate acts after the product; other arguments as in `simple_rnn`.
 
     Parameters
     ----------
@@ -272,7 +272,7 @@ def gru_reset_before(
     projected: Array, gates: Array, candidates: Array, functions: Functions, mask: Array,
     span: Span, h: Array, out: Array,
 ) -> None:  # fmt: skip
-    """Run a GRU whose reset gate acts before the product; arguments as in `simple_rnn`.
+    """Run a GRU whose reset gate acts before the product; other arguments as in `simple_rnn`.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
-"""Register tiles of matrix products, written in LLVM's language.
+"""Register tiles of matrix products, written in LLVM IR.
 
-This is the only place where code is not left to Numba. A product is fast if its sums stay in
-vector registers while the terms pass, and its bits are the same everywhere if each term is added by
-one fused multiply-add, in order. Numba promises neither for a loop in Python: whether LLVM keeps
-sums in registers, and of which width, depends on the processor and on LLVM's version.
+Only this module and `kernels.bits` generate code without Numba. A product is fast if its sums stay
+in vector registers while terms are added, and has the same bits on every machine if each term is
+added in order by one fused multiply-add. Numba guarantees neither for a Python loop: whether LLVM
+keeps sums in registers, and of which width, depends on the processor and on LLVM's version.
 
 A tile of r rows and v vectors is the loop
 
@@ -12,7 +12,7 @@ A tile of r rows and v vectors is the loop
             for v in vectors:
                 c[r, v] = fma(a[r, k], b[k, v], c[r, v])
 
-with all c in registers. Public interfaces of Numba and llvmlite are enough:
+with all of c in registers. It needs only public interfaces of Numba and llvmlite:
 ``numba.extending.intrinsic``, and llvmlite's ``IRBuilder``.
 """
 
@@ -34,9 +34,9 @@ TALL = 6 if _WIDE else 4  # rows of a register tile: its sums take 24 of 32, or 
 def _tile(rows: int, vectors: int, gathered: bool = False) -> Any:
     """Make a function that adds a product to ``rows`` × ``vectors`` registers of results.
 
-    It takes the rows' array, where to start and how far rows are apart; a packed panel and where to
-    start; the results, likewise; the number of terms; and for gathered terms, the panel's rows that
-    they meet, which start where the terms do.
+    Its arguments are the array of rows, its start and stride; a packed panel and its start; the
+    array of results, its start and stride; the number of terms; and for gathered terms, the panel
+    row of each term, from the same start as the terms.
     """
 
     def tile(
@@ -58,7 +58,7 @@ def _tile(rows: int, vectors: int, gathered: bool = False) -> Any:
 
 
 class _Emitter:
-    """Writes the loop of a register tile in LLVM's language."""
+    """Writes the loop of a register tile in LLVM IR."""
 
     def __init__(
         self, context: Any, builder: Any, sig: Any, args: Any, rows: int, vectors: int
@@ -95,7 +95,7 @@ class _Emitter:
         )
 
     def product(self, gathered: bool) -> None:
-        """Load the results, add every term, store them."""
+        """Load the results, add every term, and store the results."""
         builder = self.builder
         results = [[self._load(p, self.size) for p in row] for row in self.c]
         before = builder.block
@@ -146,5 +146,5 @@ class _Emitter:
 tall_2, tall_1 = _tile(TALL, 2), _tile(TALL, 1)
 four_2, four_1 = _tile(4, 2), _tile(4, 1)
 one_2, one_1 = _tile(1, 2), _tile(1, 1)
-# One row of events with a panel of two vectors, and of one.
+# One row of events times a panel of two vectors, or of one.
 events_2, events_1 = _tile(1, 2, gathered=True), _tile(1, 1, gathered=True)

@@ -1,13 +1,14 @@
 """Loops over time: spikes from rates, the two filters, and means.
 
-Every loop walks over ``x`` as ``(rows, steps, units)``, C-contiguous, carries its state in
-float64, and writes ``out`` of the same shape. A row is an example, or the only one when time is the
-first axis (examples and units are then one long axis). ``x`` may hold a single step, which is then
-presented at every step of ``out``. ``region`` is the part to work on, ``(first_row, last_row,
-first_unit, last_unit)``: kernels run on one thread, and a caller gives each thread a region.
+Every loop takes ``x``, ``(rows, steps, units)`` and C-contiguous, keeps its state in float64, and
+writes ``out`` of the same shape (`mean` without the steps). A row is an example. If time is the
+first axis, there is one row, whose units are those of all examples. ``x`` may hold a single step,
+which is then repeated at every step of ``out``. ``region`` is the part to work on, ``(first_row,
+last_row, first_unit, last_unit)``: kernels run on one thread, and a caller gives each thread a
+region.
 
-The loop over time is outside and the loop over units inside: memory is read and written in its
-own order, units are vectorised, and the state of one row stays in the L1 cache.
+The loop over time contains the loop over units: memory is accessed in order, units are vectorised,
+and the state of one row stays in the L1 cache.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Region = tuple[int, int, int, int]
 Call = tuple[Any, ...]  # a compiled loop, and its arguments
 
 TICK = 2.0**-32  # the grid of the voltage
-L1_UNITS = 512  # for which the state and coefficients of `alpha_loop` fill half of an L1 cache
+L1_UNITS = 512  # their state and coefficients in `alpha_loop` fill half of an L1 cache
 
 
 @kernel
@@ -33,7 +34,7 @@ def spike_loop(
 ) -> None:  # fmt: skip
     """Integrate ``x`` on the voltage grid; ``gain`` is dt·2³², ``height`` is 1/dt.
 
-    Where it ``rectifies``, negative rates are taken as 0.
+    If it ``rectifies``, negative rates count as 0.
     """
     first_row, last_row, first, last = region
     stride = min(1, x.shape[1] - 1)  # 0 if one step stands for all
@@ -47,7 +48,7 @@ def spike_loop(
                 a = v[i] + np.rint(np.float64(rate) * gain) * TICK  # an exact product
                 n = np.floor(a)
                 v[i] = a - n
-                spikes[i] = n  # to the output's precision first: the product is rounded there
+                spikes[i] = n  # round to the output's type first: the product is rounded in it
                 spikes[i] *= height
 
 
@@ -73,19 +74,19 @@ def lowpass_loop(x: Array, decay: Array, region: Region, level: Array, out: Arra
 def alpha_loop(
     x: Array, decay: Array, ramp: Array, region: Region, state: Array, out: Array
 ) -> None:
-    """Relax twice; ``decay`` is e = exp(−s), ``ramp`` is e·s, with s = dt/τ of each unit.
+    """Apply an alpha filter; ``decay`` is e = exp(−s), ``ramp`` is e·s, with s = dt/τ of each unit.
 
     ``state`` is ``(rows, 2, units)``: the output y, then p = τ·dy/dt. With w = y − x and z = p + w,
     y ← x + e·w + e·s·z and p ← e·p − e·s·z, which is x + e·z − y with the new y. In this form each
-    product goes into one sum, so its bits do not depend on what the compiler fuses.
+    sum has one product to fuse, so the bits do not depend on the compiler's choice.
     """
     first_row, last_row, first, last = region
     stride = min(1, x.shape[1] - 1)  # 0 if one step stands for all
     e = decay[first:last]
     es = ramp[first:last]
     steps = out.shape[1]
-    # State and coefficients are 32 bytes a unit: where they leave the L1 cache no room, two steps
-    # are done for each time that they are read.
+    # State and coefficients take 32 bytes per unit. If they leave no room in the L1 cache, compute
+    # two steps each time they are read.
     pairs = steps // 2 if e.size > L1_UNITS else 0
     for row in range(first_row, last_row):
         y = state[row, 0, first:last]
@@ -116,7 +117,7 @@ def alpha_loop(
 
 @kernel
 def mean_loop(x: Array, steps: int, total: Array, count: Array, out: Array) -> None:
-    """Fill ``out`` with the means so far, in the order of the steps."""
+    """Fill ``out`` with the means so far; steps are added in order."""
     stride = min(1, x.shape[1] - 1)  # 0 if one step stands for all
     for row in range(x.shape[0]):
         sums = total[row]
@@ -132,7 +133,7 @@ def mean_loop(x: Array, steps: int, total: Array, count: Array, out: Array) -> N
 def alpha_pair(
     x0: Array, x1: Array, e: Array, es: Array, y: Array, p: Array, out0: Array, out1: Array
 ) -> None:
-    """Do two steps of `alpha_loop`, with the state between them in registers."""
+    """Compute two steps of `alpha_loop`, with the state between them in registers."""
     for i in range(e.size):
         v = np.float64(x0[i])
         w = y[i] - v
@@ -178,7 +179,7 @@ def spike_call(
     x: Array, gain: float, height: float, rectifies: bool, region: Region, voltage: Array,
     out: Array,
 ) -> Call:  # fmt: skip
-    """Return the loop of `spike` and its arguments, checked; negative rates may be taken as 0."""
+    """Return the loop of `spike` and its arguments, checked; ``rectifies`` is for `spike_loop`."""
     rows, units = _check(x, region, out)
     checks.write("voltage", voltage, checks.FLOAT64, (rows, units))
     scale = out.dtype.type(height)
@@ -226,7 +227,7 @@ def mean(x: Array, steps: int, total: Array, count: Array, out: Array) -> None:
     x : (rows, steps, units) or (rows, 1, units) ndarray
         Float32 or float64.
     steps : int
-        How many steps there are; a single one of ``x`` is presented so often.
+        The number of steps; a single step of ``x`` is repeated that many times.
     total : (rows, units) ndarray
         The sum so far, float64; updated.
     count : (rows,) ndarray

@@ -1,4 +1,4 @@
-"""The layers that models are made of, one module a family."""
+"""The layers of models, one module per family."""
 
 from kspike_ref.layers import (
     activation,

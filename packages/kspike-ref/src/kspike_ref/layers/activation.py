@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Activation functions as layers, and the functions that other layers carry."""
+"""Activation layers, and the activation functions of other layers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def activation(config: Any) -> Function:
     Raises
     ------
     UnsupportedUseError
-        If it is a user's own.
+        If the function is not supported, such as a user's own that is not registered.
     """
     own = own_activation(config)
     if own is not None:
@@ -68,7 +68,7 @@ def activation(config: Any) -> Function:
 
 
 def hard_sigmoid_of_keras_2(x: Array) -> Array:
-    """clip(0.2·x + 0.5, 0, 1)."""
+    """Return clip(0.2·x + 0.5, 0, 1)."""
     y: Array = x * x.dtype.type(0.2)
     y += x.dtype.type(0.5)
     return np.clip(y, 0, 1, out=y)
@@ -82,9 +82,9 @@ def bind_activation(binder: Binder, function: Function, x: Array, out: Array) ->
     binder : Binder
         Takes the call.
     function : callable
-        From `activation`; one that keeps the shape.
+        From `activation`; it must keep the shape.
     x, out : ndarray
-        Of one type and shape.
+        Of the same type and shape.
     """
     if function is activations.relu:
         binder.call(np.maximum, x, 0, out=out)
@@ -95,7 +95,7 @@ def bind_activation(binder: Binder, function: Function, x: Array, out: Array) ->
 
 
 def keeps_shape(function: Function) -> bool:
-    """Return whether an activation returns an array of the shape and type that it takes."""
+    """Return whether an activation keeps the shape and type of its input."""
     return function is not activations.glu and not isinstance(function, Layer)
 
 
@@ -107,13 +107,13 @@ def _into(x: Array, function: Function, out: Array) -> None:
 
 
 class Pointwise(Layer):
-    """A layer that treats each element alone."""
+    """The base class of elementwise layers."""
 
     pointwise_from = 2
     passes_mask = True
 
     def bind_function(self, binder: Binder, function: Function, x: Array) -> Array | None:
-        """Record a call of a function that keeps shape and type, over its input where possible."""
+        """Record a call of a function that keeps shape and type, in place where possible."""
         if x.dtype.kind != "f" or not keeps_shape(function):
             return None
         if function is activations.linear:
@@ -123,7 +123,8 @@ class Pointwise(Layer):
         return out
 
 
-# Activations that Keras computes for integers, and for bools. The others take floats alone.
+# Activations that Keras also computes for bools and integers, or for integers alone. The others
+# take only floats.
 _OF_ALL = ("linear", "exponential", "tanh")
 _OF_NUMBERS = ("relu", "relu6", "leaky_relu")
 _KEEP_INTEGERS = ("linear", "relu", "relu6")
@@ -185,7 +186,7 @@ class ReLU(Pointwise):
         return activations.relu(x, self.slope, self.limit, self.threshold)
 
     def _of_integers(self, x: Array) -> Array:
-        """Return integers that are not negative; threshold and limit are cut to integers first."""
+        """Return the ReLU of integers; threshold and limit are truncated to integers first."""
         low = x.dtype.type(self.threshold)
         y = np.where(x > low, x, x.dtype.type(0)) if self.threshold else np.maximum(x, 0)
         if self.limit is not None:
@@ -217,7 +218,7 @@ class LeakyReLU(Pointwise):
 
 @known("ELU")
 class ELU(Pointwise):
-    """Exponential below 0."""
+    """``x`` above 0, ``alpha·(eˣ − 1)`` below."""
 
     kinds = "f"
 
@@ -283,7 +284,7 @@ class PReLU(Layer):
 
     kinds = "f"
     passes_mask = True
-    is_carried = False  # by another layer, as its activation
+    is_carried = False  # whether it is the activation of another layer
 
     def setup(self) -> None:
         shared = self.config.get("shared_axes") or []
@@ -301,7 +302,7 @@ class PReLU(Layer):
         if not self.is_carried or store.has_variables(path):
             super().load(store, path, *shapes)
             return
-        # A model that was never run: Keras makes the slopes at the first call, as it does here.
+        # The model was never run: Keras would create the slopes at its first call. Create them.
         initializer = self.config.get("alpha_initializer")
         name = initializer.get("class_name") if isinstance(initializer, Mapping) else initializer
         if str(name).lower() not in ("zeros", "ones"):

@@ -1,7 +1,7 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
 """Attention without projections: `Attention` and `AdditiveAttention`.
 
-A softmax of the scores of every query and key weighs the values [1]_ [2]_.
+The softmax of the scores of all queries and keys weights the values [1]_ [2]_.
 
 References
 ----------
@@ -31,7 +31,7 @@ from kspike_ref.softmax import softmax
 
 
 def query_value_key(shapes: Sequence[Any]) -> tuple[Any, Any, Any]:
-    """Return the shapes of query, value and key; the key is the value where the model has none."""
+    """Return the shapes of query, value and key; without a key, the value is the key."""
     shapes = [shape for shape in shapes if shape is not None]
     if not 2 <= len(shapes) <= 3 or not all(isinstance(shape, tuple) for shape in shapes):
         raise ArchiveError(f"attention takes query, value and perhaps key. Received: {shapes}")
@@ -109,7 +109,7 @@ class Attention(Layer):
     def tanh_scores(self, query: Array, key: Array, inner: Any = None, outer: Any = None) -> Array:
         """Return ``Σ outer·tanh(inner·(query + key))`` for each query and key.
 
-        One query at a time, as all sums of queries and keys would take much memory.
+        It takes one query at a time, because the sums of all pairs would need much memory.
         """
         if query.dtype != key.dtype:  # TensorFlow does not add them
             self.refuse(key.dtype, f"keys of the type of the queries, which are {query.dtype}")
@@ -142,7 +142,7 @@ class Attention(Layer):
         if allowed is not None:
             scores = scores.astype(dtypes.float_type(scores.dtype), copy=False)
             scores = np.where(allowed, scores, scores - scores.dtype.type(1e9))
-        if scores.dtype.kind != "f":  # the softmax of TensorFlow takes no others
+        if scores.dtype.kind != "f":  # TensorFlow's softmax takes only floats
             self.refuse(query.dtype, "floats where the scores are not scaled or masked")
         weights = softmax(scores, axis=-1)
         y = np.matmul(*dtypes.promoted(weights, value))

@@ -1,4 +1,4 @@
-"""Masks of attention: which there may be, and their effect on the scores."""
+"""Checks of attention masks, and their effect on the scores."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from kspike_ref.saved.archive import ArchiveError
 from kspike_ref.softmax import softmax
 
 MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask")
-_LARGE = -1e9  # Keras' Softmax layer puts it in place of masked scores,
-_FUSED_LARGE = -0.7 * 3.38953e38  # and Keras' fused attention this
+_LARGE = -1e9  # replaces masked scores in Keras' Softmax layer
+_FUSED_LARGE = -0.7 * 3.38953e38  # replaces masked scores in Keras' fused attention
 
 
 def check_masks(masks: Sequence[int | None], query: Any) -> bool:
-    """Refuse masks of other inputs than sequences of vectors; return whether there is one."""
+    """Refuse masks of inputs that are not sequences of vectors; return whether there is a mask."""
     for axes in masks:
         check_mask(axes, 2)
     is_masked = any(axes is not None for axes in masks)
@@ -28,7 +28,7 @@ def check_masks(masks: Sequence[int | None], query: Any) -> bool:
 
 
 def masks_heads(attention_mask: Any, rank: int) -> bool:
-    """Return whether a mask, or its shape, has an axis for the heads, as scores of a rank do."""
+    """Return whether a mask, or its shape, has an axis for heads, as scores of ``rank`` axes do."""
     shape = getattr(attention_mask, "shape", attention_mask)
     return isinstance(shape, tuple) and len(shape) == rank
 
@@ -36,14 +36,14 @@ def masks_heads(attention_mask: Any, rank: int) -> bool:
 def check_mask_shapes(
     name: str, masks: Mapping[str, Any], wanted: Sequence[Any], scores: Any
 ) -> None:
-    """Refuse masks that do not fit; NumPy would take the batch of one for another axis.
+    """Refuse masks of the wrong shape; NumPy might broadcast their batch along another axis.
 
     Parameters
     ----------
     name : str
         The name of the layer.
     masks : mapping
-        The shape of each mask of a call, or an array of the file, by its name in `MASKS`.
+        By its name in `MASKS`: the shape of a mask in the call, or an array from the file.
     wanted : sequence of tuple
         The shapes of `MASKS`.
     scores : tuple
@@ -63,9 +63,9 @@ def check_mask_shapes(
 
 
 def _fits(mask: Any, wanted: tuple[Any, ...]) -> bool:
-    """Return whether a mask has axes of these lengths or 1, as far as they are known.
+    """Return whether the known axes of a mask have the wanted lengths or 1.
 
-    An array of the file holds no batch, and may have fewer axes.
+    An array from the file has no batch axis, and may have fewer axes.
     """
     shape = mask.shape if isinstance(mask, np.ndarray) else mask
     if isinstance(mask, np.ndarray) and 0 < len(shape) < len(wanted):
@@ -80,7 +80,7 @@ def _fits(mask: Any, wanted: tuple[Any, ...]) -> bool:
 def allowed_keys(
     masks: Sequence[Any], lengths: tuple[int, int], causal: bool, window: int | None
 ) -> Any:
-    """Return which keys each query may see, None for all.
+    """Return which keys each query may attend to; None means all.
 
     Parameters
     ----------
@@ -89,9 +89,9 @@ def allowed_keys(
     lengths : tuple of int
         The numbers of queries and keys.
     causal : bool
-        Whether a query sees no later keys.
+        Whether queries ignore later keys.
     window : int, optional
-        A query sees keys that are nearer than this many steps.
+        Queries attend to keys that are nearer than this many steps.
     """
     spread: Any = ((..., None), (..., None, slice(None)), (..., None, slice(None)), ...)
     found = [
@@ -108,9 +108,10 @@ def allowed_keys(
 
 
 def masked_softmax(scores: Array, allowed: Array | None, is_fused: bool) -> Array:
-    """Return the softmax of scores where keys may be seen.
+    """Return the softmax of the scores over the allowed keys.
 
-    A query that may see no key looks at all alike in Keras' fused attention, and at none otherwise.
+    A query without allowed keys weights all keys equally in Keras' fused attention, and gives them
+    weight 0 otherwise.
     """
     if allowed is None:
         return softmax(scores, axis=-1)

@@ -20,8 +20,7 @@ class Layer(Configured):
     """A layer of a trained model: its configuration, its weights, and its computation.
 
     Subclass it and register the class with `register_layer` to load models with your own layers.
-    Methods that take shapes infer from them alone: only `setup`, `load` and `prepare` change a
-    layer.
+    Methods that take shapes must not change the layer: only `setup`, `load` and `prepare` may.
 
     Parameters
     ----------
@@ -35,7 +34,7 @@ class Layer(Configured):
     Attributes
     ----------
     weights : dict of str to ndarray
-        The arrays that `weight_shapes` asks for, filled when the model is loaded.
+        The arrays that `weight_shapes` names, filled when the model is loaded.
     key : str
         The name it was saved under: ``"Dense"``, ``"ops:Add"``, ``"custom:package>Class"``.
     is_shared : bool
@@ -45,8 +44,8 @@ class Layer(Configured):
         independently and in the same way, so that axis 1 may be time. 0 means never.
     makes_mask, passes_mask, uses_mask : bool
         Whether the layer makes a mask of steps for later layers (see `mask`), passes on the mask of
-        its input (Keras' ``supports_masking``), and applies one: its ``call`` then takes ``mask``,
-        in the structure of its first argument.
+        its input (Keras' ``supports_masking``), and applies masks. If it applies them, ``call``
+        takes ``mask``, with the structure of its first argument.
     masked_outputs : int
         The number of outputs that carry its mask, counted from the first.
     keras_arguments : tuple of str
@@ -54,22 +53,22 @@ class Layer(Configured):
     keeps_zeros : bool
         Whether zeros stay zeros, so that spikes remain sparse.
     ignores_training : bool
-        Whether a call that was saved with ``training=True`` computes the same.
+        Whether a call that was saved with ``training=True`` gives the same result.
     argument_names : tuple of str
         Keras' names of the first arguments of ``call``, which a model may pass by name.
     takes_all_masks : bool
-        Whether ``call`` takes the masks of all arguments, as a tuple, instead of the first one's.
-        `mask_axes` then takes the other keywords of the call, too.
+        Whether ``call`` takes a tuple of the masks of all arguments instead of the first one's.
+        `mask_axes` then also takes the other keywords of the call.
     mixing_options : tuple of str
-        The keywords of ``call`` with which positions of axis 1 depend on each other.
+        The keywords of ``call`` that make positions of axis 1 depend on each other.
     takes_tally : bool
         Whether ``call`` takes ``tally``, a `Tally` to which it adds its operations.
     broadcasts : bool
-        Whether it computes element by element, so that one step of an input may stand for all.
+        Whether it computes element by element, so that a single step of an input is broadcast.
     weighs_constants : bool
-        Whether `multiply_adds` and `temporaries` get the shapes of constant arguments, too.
+        Whether `multiply_adds` and `temporaries` also get the shapes of constant arguments.
     drops_masks : bool
-        Whether later layers find no masks on its inputs, as after `MultiHeadAttention`.
+        Whether it removes the masks of its inputs for later layers, as `MultiHeadAttention` does.
     joins_batch : bool
         Whether the shape of its output depends on all examples, which then run in one block.
     kinds : str
@@ -80,8 +79,8 @@ class Layer(Configured):
         Further types that it refuses.
     casts : str
         The kinds that are cast to its own type, `dtype`, before ``call``: floats in Keras' layers,
-        and integers where ``call`` computes with real numbers. ``keras.ops`` take inputs as they
-        are.
+        and integers if ``call`` computes with real numbers. ``keras.ops`` do not cast their
+        inputs.
     truncates : bool
         Whether its dtype policy names integers or bools, so that floats are refused.
     """
@@ -116,7 +115,7 @@ class Layer(Configured):
 
     @classmethod
     def variant(cls, config: Mapping[str, Any]) -> type[Layer]:
-        """Return the class for a configuration: this one, or that of a special case."""
+        """Return the class for a configuration: this class, or one for a special case."""
         return cls
 
     def setup(self) -> None:
@@ -151,8 +150,8 @@ class Layer(Configured):
         Returns
         -------
         list of tuple
-            The place, which is the HDF5 group within this layer's, such as ``"layer/cell"`` (see
-            ``h5ls -r model.weights.h5``); the layer; and the shapes of its inputs.
+            The place, a path of HDF5 groups within this layer's group, such as ``"layer/cell"``
+            (see ``h5ls -r model.weights.h5``); the layer; and the shapes of its inputs.
         """
         return []
 
@@ -189,7 +188,7 @@ class Layer(Configured):
         return None
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Keep a class that overrides ``call`` from inheriting a ``bind`` for another ``call``."""
+        """Reset ``bind`` if a class overrides ``call`` alone: a ``bind`` fits only its ``call``."""
         super().__init_subclass__(**options)
         own = vars(cls)
         if "call" in own and "bind" not in own:
@@ -203,7 +202,7 @@ class Layer(Configured):
         return self.call(*inputs, **keywords)
 
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
-        """Return the output for inputs of any type, as a model needs it."""
+        """Return the output for inputs of any type, as a model calls the layer."""
         if self.takes_tally:
             keywords.setdefault("tally", Tally())
         if len(inputs) == 1:
@@ -216,7 +215,7 @@ class Layer(Configured):
         Raises
         ------
         TypeError
-            If the layer does not take a type; the same types fail in Keras on TensorFlow.
+            If the layer does not take a type. The same types fail in Keras on TensorFlow.
         """
         if isinstance(values, np.ndarray):
             if self.truncates and values.dtype.kind == "f":
@@ -231,7 +230,7 @@ class Layer(Configured):
         return values
 
     def check_type(self, dtype: dtypes.DType) -> None:
-        """Refuse a type that fails in Keras, too."""
+        """Refuse a type that also fails in Keras."""
         if dtype.kind in self.kinds and dtype.name not in self.refused:
             return
         without = self.refused if dtype.name in self.refused else ()
@@ -254,7 +253,7 @@ class Layer(Configured):
         return self.pointwise(*shapes)
 
     def timed(self) -> tuple[list[int], list[int]]:
-        """Return the numbers of the inputs and of the outputs that always have a time axis."""
+        """Return the indices of the inputs, and of the outputs, that always have a time axis."""
         return [], []
 
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
@@ -275,7 +274,7 @@ class Layer(Configured):
         Raises
         ------
         UnsupportedUseError
-            If the layer uses masks, but not one like this.
+            If the layer uses masks, but cannot use this one.
         """
         if self.makes_mask:
             return len(shapes[0]) - 1
@@ -304,16 +303,16 @@ class Layer(Configured):
     def multiply_adds(self, given: list[Any], made: list[Any]) -> int | None:
         """Return the multiply-adds of a run, from the shapes of inputs and outputs.
 
-        None leaves the estimate to the number of weights, all of which are used at every position.
+        None stands for an estimate from the weights, all of which are used at every position.
         """
         return None
 
     def temporaries(self, given: list[Any], made: list[Any]) -> int:
-        """Return the elements of arrays that a run creates beside some of the outputs' size."""
+        """Return the elements that a run allocates besides arrays of the outputs' size."""
         return 0
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:
-        """Read the weights of this layer and of the layers within.
+        """Read the weights of this layer and of its inner layers.
 
         Parameters
         ----------
@@ -338,7 +337,7 @@ class Layer(Configured):
         self.prepare()
 
     def check_again(self, *shapes: Any) -> None:
-        """Refuse inputs of a further application that the loaded weights do not fit."""
+        """Refuse inputs of another application of the layer that do not fit the loaded weights."""
         held = {name: self.weights[name].shape for name in self.weight_shapes(*shapes)}
         wanted = self.weight_shapes(*shapes)
         if held != wanted:

@@ -29,15 +29,15 @@ COMPILED: dict[Any, int] = {
     activations.hard_sigmoid: compiled.HARD_SIGMOID,
     hard_sigmoid_of_keras_2: compiled.HARD_SIGMOID_OF_KERAS_2,
 }
-# Numbers that the inputs of some steps contribute: in the L2 cache, and not fresh from the system
-# each time. Between two such pieces the loops look for Ctrl-C.
+# Numbers of projected inputs per piece: they fit the L2 cache, and their memory is reused instead
+# of requested from the system. Between two pieces, the loops check for Ctrl-C.
 PIECE = 1 << 16
 
 
 class Cell(Layer):
     """One step of a recurrent layer.
 
-    Work that does not depend on the state is done for many steps at once, in `project`.
+    `project` does the work that does not depend on the state, for many steps at once.
     """
 
     state_count = 1
@@ -53,7 +53,7 @@ class Cell(Layer):
         return (self.units,)
 
     def state_shapes(self, shape: Shape) -> list[Shape]:
-        """Return the shape of each of one example's states."""
+        """Return the shapes of one example's states."""
         return [(self.units,)]
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -70,7 +70,7 @@ class Cell(Layer):
         """Refuse initial states whose values the layer ``name`` cannot start from."""
 
     def project(self, x: Array, tally: Tally) -> Array:
-        """Return the contributions of inputs, ``(batch, time, …)``, that need no state."""
+        """Return the contributions of inputs, ``(batch, time, …)``, that do not need the state."""
         return x
 
     def step(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
@@ -92,27 +92,27 @@ class Cell(Layer):
     def scan_masked(
         self, x: Array, states: list[Array], mask: Array, last: Array, zero: bool, tally: Tally
     ) -> tuple[Array, list[Array], Array]:
-        """Run over steps of which some are masked: they hold the states and repeat the output.
+        """Run over steps, some of them masked: these keep the states and repeat the output.
 
         Parameters
         ----------
         x : (batch, time, …) ndarray
             The inputs.
         states : list of ndarray
-            The states before.
+            The states before the first step.
         mask : (batch, time) ndarray
             Bools: False at masked steps.
         last : (batch, …) ndarray
-            The output before.
+            The output before the first step.
         zero : bool
             Whether outputs of masked steps are 0 instead.
         tally : Tally
-            Counts of operations, which are added to.
+            Takes the counts of operations.
 
         Returns
         -------
         tuple
-            The outputs, the states and the last output after them.
+            The outputs, and the states and the output after the last step.
         """
         out = np.empty((*x.shape[:2], *last.shape[1:]), self.dtype)
         stop = interrupt.current()
@@ -127,15 +127,15 @@ class Cell(Layer):
 
 
 def choose(mask: Array, one: Array, other: Array) -> Array:
-    """Return the rows of one array where a mask is True, and of another elsewhere."""
+    """Return rows of ``one`` where a mask is True, and of ``other`` elsewhere."""
     return np.where(mask.reshape(-1, *[1] * (one.ndim - 1)), one, other)
 
 
 class GatedCell(Cell):
     """A cell with one matrix for its input and one for its own output.
 
-    With the activations that recurrent layers nearly always have, its steps run in a compiled loop.
-    Other activations, and those of users, take the loop of `Cell`.
+    With the usual activations, its steps run in a compiled loop. Other activations, including those
+    of users, run in the loop of `Cell`.
     """
 
     gates = 1
@@ -166,7 +166,7 @@ class GatedCell(Cell):
         return self.inward.over_last_axis(x, self.weights.get("bias"), tally)
 
     def functions(self) -> tuple[int, int] | None:
-        """Return the numbers of the compiled activations; None if there is none for one of them."""
+        """Return the numbers of the compiled activations, or None if one is not compiled."""
         gate, candidate = COMPILED.get(self.gate), COMPILED.get(self.activation)
         return None if gate is None or candidate is None else (gate, candidate)
 
@@ -187,8 +187,8 @@ class GatedCell(Cell):
         if functions is None:
             return super().scan_masked(x, states, mask, last, zero, tally)
         out, states = self._run(x, states, functions, np.ascontiguousarray(mask), tally)
-        # The loop repeats the state at masked steps. Before the first step that counts, the state
-        # may be one that the model gave, which is not an output.
+        # The loop repeats the state at masked steps. Before the first unmasked step, the state may
+        # be an initial state from the model, which is not an output.
         has_begun = np.logical_or.accumulate(mask, axis=1)
         out = np.where((mask if zero else has_begun)[..., None], out, 0 if zero else last[:, None])
         return out, states, out[:, -1].copy()
@@ -196,7 +196,7 @@ class GatedCell(Cell):
     def _run(
         self, x: Array, states: list[Array], functions: tuple[int, int], mask: Array, tally: Tally
     ) -> tuple[Array, list[Array]]:
-        """Return the outputs of all steps, and the states after them."""
+        """Return the outputs of all steps, and the states after the last one."""
         rows, steps = x.shape[:2]
         width = self.gates * self.units
         if rows * steps * self.units:

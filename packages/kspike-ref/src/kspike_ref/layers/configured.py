@@ -1,4 +1,4 @@
-"""Configurations that Keras wrote, read with checks."""
+"""The base class of objects with a configuration from Keras, and its checks."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Configured:
     Parameters
     ----------
     name : str
-        The name it has in the model.
+        Its name in the model.
     class_name : str
         The name of its class in Keras.
     config : dict
-        What its ``get_config`` returned in Keras.
+        The result of its ``get_config`` in Keras.
 
     Attributes
     ----------
     dtype : dtype
-        What it computes in: float64 under that policy, float32 otherwise.
+        The type it computes in: float64 under that policy, float32 otherwise.
     """
 
     def __init__(self, name: str, class_name: str, config: Mapping[str, Any]) -> None:
@@ -49,14 +49,14 @@ class Configured:
         return as_html(rows, f"{self.class_name} {self.name!r}", [dynamics(self)])
 
     def rounded(self, values: Array, what: str) -> Array:
-        """Return values in the type that the layer computes in; refuse those that it cannot hold.
+        """Return values in the layer's type; refuse values that this type cannot hold.
 
         Parameters
         ----------
         values : ndarray
             Finite numbers.
         what : str
-            What they are, for messages.
+            The name of the values, for messages.
         """
         with np.errstate(over="ignore"):
             held = values.astype(self.dtype)
@@ -68,7 +68,7 @@ class Configured:
         return held
 
     def boolean(self, key: str, default: bool) -> bool:
-        """Return a boolean of the configuration: true or false, and nothing that counts as one."""
+        """Return a boolean of the configuration; refuse 0, 1 and other types."""
         value = self.config.get(key, default)
         if not isinstance(value, bool):
             raise ArchiveError(f"{key} must be true or false. Received: {value!r:.80}")
@@ -84,7 +84,7 @@ class Configured:
         return float(value)
 
     def text(self, key: str, default: str, choices: Sequence[str]) -> str:
-        """Return one of several words of the configuration."""
+        """Return a word of the configuration that must be among ``choices``."""
         value = self.config.get(key, default)
         if value not in choices:
             words = ", ".join(choices)

@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Convolutions."""
+"""Convolution layers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ConvLayer(Layer):
         return activation_parts(self.activation, self.output_shape(shape))
 
     def started(self, batch: int, extents: Any, filters: int) -> Array:
-        """Return outputs that hold the bias."""
+        """Return an array of outputs that holds the bias."""
         out = np.empty((batch, math.prod(extents), filters), self.dtype)
         out[...] = self.start
         return out
@@ -58,7 +58,7 @@ class ConvLayer(Layer):
     def pieces(
         self, x: Array, geometry: Array, out: Array, taps: int
     ) -> Iterator[tuple[Array, Array, Array]]:
-        """Yield inputs, geometry and outputs: all at once, or piece by piece if it takes long.
+        """Yield inputs, geometry and outputs: once for all, or in pieces if the run is long.
 
         Parameters
         ----------
@@ -69,7 +69,7 @@ class ConvLayer(Layer):
         out : (batch, positions, …) ndarray
             The outputs.
         taps : int
-            The operations of one element of the output.
+            The operations per element of the output.
         """
         operations = math.prod(out.shape[1:]) * taps
         if not self.window.is_long(operations):
@@ -87,14 +87,14 @@ class ConvLayer(Layer):
         return self.weights["bias"] if self.use_bias else 0
 
     def finished(self, out: Array, extents: Any) -> Array:
-        """Return outputs in the layer's form, through its activation."""
+        """Apply the activation to outputs in the layer's form."""
         y: Array = self.activation(self.window.leave(out, extents))
         return y
 
 
 @known("Conv1D", "Conv2D", "Conv3D")
 class Conv(ConvLayer):
-    """A convolution, of groups of channels each on its own."""
+    """A convolution; groups of channels are convolved separately."""
 
     def setup(self) -> None:
         super().setup()
@@ -142,7 +142,7 @@ class Conv(ConvLayer):
     def _convolve_spikes(
         self, x: Array, geometry: Array, out: Array, tally: Tally, loop: tuple[Any, ...]
     ) -> None:
-        """Fill ``out`` event by event, or by a loop over all inputs where that is faster."""
+        """Fill ``out`` event by event, or by a loop over all inputs if that is faster."""
         tally.counts[:] = 0
         if not self._by_events(x, geometry, out, tally):
             out[...] = self.start
@@ -162,7 +162,7 @@ class Conv(ConvLayer):
         return self.finished(out, extents)
 
     def _by_events(self, x: Array, geometry: Array, out: Array, tally: Tally) -> bool:
-        """Convolve event by event where that is faster; return whether it was."""
+        """Convolve event by event if that is faster; return whether it is."""
         operations = out.size * self.depth
         if not tally.spikes:
             tally.add(operations)
@@ -177,10 +177,10 @@ class Conv(ConvLayer):
 
 @known("DepthwiseConv1D", "DepthwiseConv2D")
 class DepthwiseConv(ConvLayer):
-    """A convolution of each channel on its own.
+    """A depthwise convolution: every channel has its own filters.
 
-    There is no event-driven path: an event would save as many operations as the kernel has taps,
-    about what it costs to find it.
+    There is no event-driven path: it would save one operation per tap for each zero, about the cost
+    of finding an event.
     """
 
     def filters(self, channels: int) -> int:
@@ -217,7 +217,7 @@ class DepthwiseConv(ConvLayer):
 
 @known("SeparableConv1D", "SeparableConv2D")
 class SeparableConv(DepthwiseConv):
-    """A convolution of each channel on its own, then a product over channels."""
+    """A depthwise convolution, then a product over channels."""
 
     def filters(self, channels: int) -> int:
         return self.integer("filters")
@@ -231,7 +231,7 @@ class SeparableConv(DepthwiseConv):
         } | ({"bias": (filters,)} if self.use_bias else {})
 
     def temporaries(self, given: list[Any], made: list[Any]) -> int:
-        """Return the size of the intermediate result, and of its copy with zeros around."""
+        """Return the size of the intermediate result and of its zero-padded copy."""
         channels = math.prod(self.weights["pointwise_kernel"].shape[:-1])
         spatial: Any = self.window.spatial(made[0])
         return 2 * made[0][0] * math.prod(spatial) * channels
@@ -272,7 +272,7 @@ class ConvTranspose(ConvLayer):
         return {"kernel": kernel} | ({"bias": (filters,)} if self.use_bias else {})
 
     def _place(self, i: int, length: int) -> tuple[int, int]:
-        """Return the number of outputs, and the number cut off in front."""
+        """Return the number of outputs, and the number cropped at the start."""
         window, extra = self.window, self.output_padding[i]
         reach = (window.size[i] - 1) * window.dilation[i] + 1
         stride = window.stride[i]

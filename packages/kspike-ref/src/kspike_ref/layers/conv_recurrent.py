@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Convolutional LSTM: convolutions in place of the products of an LSTM.
+"""Convolutional LSTM: an LSTM with convolutions in place of products.
 
 Shi et al., "Convolutional LSTM network", NeurIPS 2015; as in Keras, the gates do not see the cell.
 """
@@ -34,7 +34,7 @@ class ConvLSTM(RNN):
 
 @known("ConvLSTM1DCell", "ConvLSTM2DCell", "ConvLSTM3DCell")
 class ConvLSTMCell(Cell):
-    """One step: gates i, f, candidate c, and o, each a convolution of input and last output."""
+    """One step: gates i, f, candidate c, and o are convolutions of the input and last output."""
 
     state_count = 2
 

@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Layers that multiply with a matrix, or look up its rows."""
+"""Layers that multiply by a matrix or look up its rows."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Dense(Layer):
 def activation_parts(
     function: Any, shape: Shape, place: str = "activation"
 ) -> list[tuple[str, Layer, tuple[Any, ...]]]:
-    """Return the layer that a layer carries as its activation, if it is one."""
+    """Return the part for an activation that is a layer; nothing for other activations."""
     return [(place, function, (shape,))] if isinstance(function, Layer) else []
 
 
@@ -124,7 +124,7 @@ class EinsumDense(Layer):
         self.bias_axes = str(self.config.get("bias_axes") or "")
 
     def _named(self, shape: Shape) -> tuple[str, str]:
-        """Return the axes of input and output, the dots written out."""
+        """Return the axis names of input and output, with the dots written out."""
         extra = len(shape) - len(self.x_axes)
         if extra < 0 or (extra and not (self.dots_first or self.dots_last)):
             raise ArchiveError(f"layer {self.name!r} needs other axes than {shape} has")
@@ -142,7 +142,7 @@ class EinsumDense(Layer):
         lengths: dict[str, Any] = dict(zip(x, shape, strict=True))
         extra = [c for c in y if c not in self.y_axes]
         own = [c for c in y if c not in extra]
-        # the configured output shape leaves out the batch axis, and whatever the dots stand for
+        # the configured output shape omits the batch axis and the axes that the dots stand for
         wanted = own[1:] if not (self.dots_first and extra) else own
         given = self.given
         if len(given) == len(wanted) + len(extra) - (1 if self.dots_first and extra else 0):
@@ -201,7 +201,7 @@ class EinsumDense(Layer):
 
 
 class QuantizedEinsumDense(EinsumDense):
-    """The same with a kernel, and inputs, that are rounded to 8 bits."""
+    """`EinsumDense` with a kernel, and usually inputs, rounded to 8 bits."""
 
     casts = "f"
     kinds = "f"
@@ -209,7 +209,7 @@ class QuantizedEinsumDense(EinsumDense):
     def setup(self) -> None:
         super().setup()
         self.rounds = rounds_inputs(self.config)
-        if self.dots_first or self.dots_last:  # which Keras cannot quantise
+        if self.dots_first or self.dots_last:  # Keras cannot quantise these
             raise ArchiveError(f"layer {self.name!r} in int8 must have an equation without dots")
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
@@ -230,7 +230,7 @@ class QuantizedEinsumDense(EinsumDense):
             summed = tuple(i for i, c in enumerate(self.x_axes) if c not in self.y_axes)
             x, inputs_scale = rounded_inputs(x, self.dtype, summed)
             kept = "".join(c for c in self.y_axes if c in self.x_axes)
-            inputs_scale = np.einsum(f"{self.x_axes}->{kept}", inputs_scale)  # of one where summed
+            inputs_scale = np.einsum(f"{self.x_axes}->{kept}", inputs_scale)  # length 1 if summed
             new = [i for i, c in enumerate(self.y_axes) if c not in self.x_axes]
             scale = scale * np.expand_dims(inputs_scale, new)
         # Whole numbers below 2**53 add up without rounding, in any order.

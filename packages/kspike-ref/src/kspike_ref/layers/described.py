@@ -1,4 +1,4 @@
-"""What a layer is, in a few words: its activation, time constants and time step."""
+"""Short descriptions of layers: activation, time constants, time step and number of weights."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def dynamics(layer: Any) -> str:
 
 
 def between(low: float, high: float) -> str:
-    """Return a time, or the range of several, in text."""
+    """Return a time, or a range of times, as text."""
     shown = [seconds(low), seconds(high)]
     return shown[0] if np.isclose(low, high, rtol=1e-4) else " to ".join(shown)
 
 
 def weights(layer: Any) -> int:
-    """Return how many weights a layer holds, with those of the layers within."""
+    """Return the number of weights of a layer and its inner layers."""
     return sum({id(w): int(w.size) for w in getattr(layer, "weights", {}).values()}.values())

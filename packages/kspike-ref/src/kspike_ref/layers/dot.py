@@ -17,7 +17,7 @@ from kspike_ref.saved.archive import ArchiveError
 
 @known("Dot")
 class Dot(Merge):
-    """The product over an axis of each of two inputs, example by example."""
+    """The product of two inputs, summed over one axis of each, example by example."""
 
     def setup(self) -> None:
         self.normalize = self.boolean("normalize", False)
@@ -60,7 +60,7 @@ class Dot(Merge):
                     self.refuse(one.dtype, "floats where normalize=True")
             x, y = _unit(x), _unit(y)
         result = _product_type(x, y)
-        if result.kind != "f":  # Keras multiplies as floats, but bytes exactly
+        if result.kind != "f":  # Keras multiplies int8 exactly, others as floats
             exact = x.dtype == y.dtype == np.int8
             x, y = (one.astype(result if exact else self.dtype) for one in (x, y))
         else:
@@ -73,7 +73,7 @@ class Dot(Merge):
 
 
 def _product_type(x: Array, y: Array) -> dtypes.DType:
-    """Return the type of a product of matrices: that of bytes is wider."""
+    """Return the type of a matrix product: int32 for int8, else the common type."""
     both_bytes = x.dtype == y.dtype == np.int8
     return np.dtype("int32") if both_bytes else dtypes.common_type(x, y)
 

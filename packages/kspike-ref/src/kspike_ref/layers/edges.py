@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Layers that add or cut off edges: padding and cropping."""
+"""Layers that add or remove edges: padding and cropping."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Edges(Layer):
         self.first = 2 if self.config.get("data_format") == "channels_first" else 1
 
     def each(self, shape: Shape, sign: int) -> Shape:
-        """Return a shape with edges added to, or taken from, its spatial axes."""
+        """Return a shape with edges added to its spatial axes (``sign`` 1) or removed (-1)."""
         if len(shape) != len(self.edges) + 2:
             raise ArchiveError(f"layer {self.name!r} does not fit an input of shape {shape}")
         result = list(shape)
@@ -45,7 +45,7 @@ class _Edges(Layer):
 
 @known("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D")
 class ZeroPadding(_Edges):
-    """Zeros around."""
+    """Padding with zeros."""
 
     keeps_zeros = True
     option = "padding"
@@ -61,7 +61,7 @@ class ZeroPadding(_Edges):
 
 @known("Cropping1D", "Cropping2D", "Cropping3D")
 class Cropping(_Edges):
-    """The edges cut off."""
+    """Cropping of edges."""
 
     keeps_zeros = True
     option = "cropping"

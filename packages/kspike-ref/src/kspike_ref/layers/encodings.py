@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Categories of numbers, and their encodings as integers or vectors."""
+"""Layers that assign numbers to categories and encode these as integers or vectors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_DEPTH = 1 << 24  # categories: model files are untrusted
 
 
 class Encoding(Layer):
-    """The base of layers that find the category of each input, and encode it.
+    """The base class of layers that find the category of each input and encode it.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class Encoding(Layer):
     index_type, place_type : str and dtype
         The types of integers, and of vectors.
     any_rank : bool
-        Whether vectors are made of inputs of three axes and more.
+        Whether inputs of three or more axes can become vectors.
     depth : int
         The number of categories.
     """
@@ -79,7 +79,7 @@ class Encoding(Layer):
         return self.mode == "int" or (self.mode == "one_hot" and len(shape) > 2)
 
     def encoded(self, index: Array, weights: Any = None) -> Array:
-        """Return categories in the encoding of the mode; those out of range count nowhere."""
+        """Return categories in the encoding of the mode; those out of range are ignored."""
         if self.mode == "int":
             return index.astype(self.index_type, copy=False)
         if self.mode == "one_hot":
@@ -109,7 +109,7 @@ class Encoding(Layer):
 
 @known("CategoryEncoding")
 class CategoryEncoding(Encoding):
-    """Integers as vectors: one for each integer, or one for all integers of an example."""
+    """Vectors that encode integers: one per integer, or one for all integers of an example."""
 
     casts = ""
     default = "multi_hot"

@@ -1,4 +1,4 @@
-"""The errors that layers raise, and checks of shapes, masks and states."""
+"""Errors that layers raise, and checks of shapes, masks and states."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class UnsupportedLayerError(NotImplementedError):
     Parameters
     ----------
     layers : sequence of str
-        All of them, with their names and the reasons.
+        All unsupported layers, with their names and the reasons.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class UnsupportedLayerError(NotImplementedError):
 
 
 def _by_kind(layers: Sequence[str]) -> list[str]:
-    """Return a line for each reason, with the names of the layers that it holds for."""
+    """Return one line per reason, with the names of the layers concerned."""
     names: dict[str, list[str]] = {}
     for text in layers:
         name, colon, why = text.partition(": ")
@@ -68,11 +68,11 @@ class UnsupportedUseError(Exception):
 
 
 class SavedElsewhereError(Exception):
-    """The weights of a shared layer are where another layer holds it, which is loaded later."""
+    """The weights of a shared layer are saved with another layer, which is loaded later."""
 
 
 def check_size(name: str, shape: Any) -> None:
-    """Refuse an output that no real model has."""
+    """Refuse an output shape that is invalid or too large for any real model."""
     for one in shape if isinstance(shape, list) else [shape]:
         lengths = [length for length in one if length is not None] if type(one) is tuple else [-1]
         is_shape = all(isinstance(length, int) and length >= 0 for length in lengths)
@@ -84,7 +84,7 @@ def check_size(name: str, shape: Any) -> None:
 
 
 def mixing(what: str) -> UnsupportedUseError:
-    """Return the error that says that examples of a batch would depend on each other."""
+    """Return the error for an operation that mixes the examples of a batch."""
     return UnsupportedUseError(
         f"{what} mixes the examples of a batch: the answer would depend on batch_size. "
         "Leave the batch, axis 0, as it is"
@@ -97,9 +97,9 @@ def check_mask(axes: int | None, wanted: int) -> None:
     Parameters
     ----------
     axes : int or None
-        How many axes it has; None if there is none.
+        The number of axes of the mask; None without a mask.
     wanted : int
-        How many it should have.
+        The number of axes that it should have.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def check_rows(name: str, states: Sequence[Array], shapes: Sequence[Shape], rows
     Raises
     ------
     ValueError
-        If there are too few, or one has another shape.
+        If there are too few states, or one has the wrong shape.
     """
     if len(states) < len(shapes):
         raise ValueError(f"layer {name!r} needs {len(shapes)} states. Received: {len(states)}")
@@ -143,7 +143,7 @@ def check_rows(name: str, states: Sequence[Array], shapes: Sequence[Shape], rows
 
 
 def wrong_batch(name: str, given: int, rows: int) -> ValueError:
-    """Return the error for a state of another number of examples than the input."""
+    """Return the error for a state whose number of examples differs from the input's."""
     examples = f"{given} example" if given == 1 else f"{given} examples"
     where = f" (layer {name!r})" if name else ""
     return ValueError(f"state is for {examples}, but x holds {rows}{where}")
@@ -155,7 +155,7 @@ def described(kinds: str, refused: Sequence[str]) -> str:
     Parameters
     ----------
     kinds : str
-        NumPy's letters of the kinds.
+        NumPy's letters for the kinds.
     refused : sequence of str
         Types of these kinds that it does not take.
     """

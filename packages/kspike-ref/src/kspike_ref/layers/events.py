@@ -1,9 +1,9 @@
-"""Event-driven layers: only nonzero values are processed, where that is less work.
+"""Event-driven computation of layers: only nonzero inputs, where that is faster.
 
-After a spiking layer most inputs are zero. A dense product multiplies them all the same; here each
-input that is not zero (an event) adds its weights to what it reaches. The synaptic operations of an
-input are one multiply-add for each event and each weight that it meets; at the border of a
-convolution that is fewer than in its middle. Dense and event-driven work give the same bits.
+After a spiking layer most inputs are zero. A dense product multiplies them anyway; here each
+nonzero input (an event) adds its weights to the outputs that it reaches. The synaptic operations of
+an input are one multiply-add per event and weight that it meets, fewer at the border of a
+convolution than in the middle. Dense and event-driven computation give the same bits.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from kspike_ref.signals import Floats
 Indices = NDArray[np.intp]
 
 # Costs in multiply-adds of a dense product, fitted to measurements like those of
-# tests/benchmarks/events.py. They choose between two ways to the same bits: on another machine a
-# wrong choice costs time, nothing else.
-_LOOK = 6.0  # at an input of a dense layer, to list the events of a row
-_FOUND = 150.0  # of an event that is listed
-_PANEL = 90.0  # to add one event to a panel of a dense layer's results
-_SUM = 200.0  # to find the events that a panel of a convolution's results takes from one line
-_TERM = 50.0  # to add one of them
+# tests/benchmarks/events.py. They choose between two computations with the same bits: on another
+# machine, a wrong choice costs only time.
+_LOOK = 6.0  # of checking an input of a dense layer, to list the events of a row
+_FOUND = 150.0  # of listing an event
+_PANEL = 90.0  # of adding an event to a panel of a dense layer's results
+_SUM = 200.0  # of finding the events of one line for a panel of a convolution's results
+_TERM = 50.0  # of adding one of these events
 
 
 @dataclass(frozen=True)
 class Activity:
-    """The activity of an input, and the path that a layer takes for it.
+    """The activity of an input.
 
     Attributes
     ----------
     size : int
         The number of inputs.
     events : int
-        Those that are not zero.
+        The number of nonzero inputs.
     synops : int
         The synaptic operations: for each event, the weights that it meets.
     """
@@ -69,16 +69,16 @@ def dense_limit(size: int, columns: int) -> float:
 
 
 class EventConvolution:
-    """A convolution over 1 to 3 axes, event by event.
+    """An event-driven convolution over 1 to 3 axes.
 
     Parameters
     ----------
     packed : (groups, size) ndarray
         Each group's matrix ``(taps·channels, filters)``, as `kernels.matmul.pack` returns it.
     taps : int
-        Positions of the kernel.
+        The number of positions of the kernel.
     channels, filters : int
-        Of each group.
+        Numbers per group.
     """
 
     def __init__(self, packed: Floats, taps: int, channels: int, filters: int) -> None:
@@ -92,21 +92,21 @@ class EventConvolution:
         Parameters
         ----------
         x : (batch, depth, height, width, channels) ndarray
-            C-contiguous; fewer axes have length 1 in front.
+            C-contiguous; with fewer axes, the first have length 1.
         geometry : (5, 3) ndarray
             Kernel size, stride, dilation, padding before, and output size along each axis.
 
         Returns
         -------
         Activity
-            All counts; the synaptic operations leave out what falls into the padding.
+            All counts; the synaptic operations exclude those in the padding.
         """
         flat, reach = frozen(x.reshape(-1)), _reach(geometry, x.shape[1:4])
         events, reached = loops.count_reached(flat, x.shape[4], *reach)
         return Activity(x.size, events, reached * self.filters)
 
     def pays(self, activity: Activity, geometry: Indices, batch: int) -> bool:
-        """Return whether event by event is faster than a product."""
+        """Return whether the event-driven convolution is faster than a product."""
         panels = -(-self.filters // self.width)
         places = batch * self.groups * math.prod(geometry[4].tolist())
         size, rate = geometry[0].tolist(), int(geometry[2, 2])
@@ -116,18 +116,18 @@ class EventConvolution:
         return cost < places * self.taps * self.channels * panels * self.width
 
     def convolve(self, x: Floats, geometry: Indices, start: Any, out: Floats, synops: int) -> int:
-        """Convolve.
+        """Convolve an input event by event.
 
         Parameters
         ----------
         x, geometry : ndarray
             As in `activity`.
         start : (filters of all groups,) ndarray or float
-            What the convolution is added to.
+            The values that the convolution is added to.
         out : (batch, positions, filters of all groups) ndarray
-            Is set to the result; C-contiguous.
+            Filled with the result; C-contiguous.
         synops : int
-            How many operations to expect, to choose the number of threads.
+            The expected number of operations, to choose the number of threads.
 
         Returns
         -------
@@ -137,7 +137,7 @@ class EventConvolution:
         given, positions = frozen(x), math.prod(x.shape[1:4])
         batch, line = len(x), int(geometry[4, 2])
         lines = out.shape[1] // line
-        # Too few examples for all threads: some lines of an example are a separate task.
+        # If there are too few examples for all threads, split the lines of an example into tasks.
         is_whole = batch >= _threads.num_threads() or x.size + synops <= _threads.WORTH_THREADS
         parts = 1 if is_whole else min(lines, 2 * _threads.num_threads())
         edges = [lines * part // parts for part in range(parts + 1)]
@@ -146,7 +146,7 @@ class EventConvolution:
         def work(region: _threads.Region) -> None:
             room = loops.Room(positions, self.channels, x.dtype)
             first, last = region[:2]
-            # whole examples, or one after another some lines of an example
+            # whole examples, or some lines of one example after another
             pieces = [(first, last)] if parts == 1 else [(i, i + 1) for i in range(first, last)]
             for one, end in pieces:
                 example, part = divmod(one, parts)

@@ -1,4 +1,4 @@
-"""TensorFlow's hashes of strings: FarmHash's Fingerprint64 [1]_, and SipHash-2-4 [2]_.
+"""TensorFlow's hashes of strings: FarmHash's Fingerprint64 [1]_ and SipHash-2-4 [2]_.
 
 References
 ----------
@@ -18,7 +18,7 @@ _K0, _K1, _K2 = 0xC3A5C85C97CB3127, 0xB492B66FBE98F273, 0x9AE16A3B2F90404F
 
 
 def fingerprint64(data: bytes) -> int:
-    """Return FarmHash's 64-bit fingerprint, as ``tf.strings.to_hash_bucket_fast`` takes it."""
+    """Return FarmHash's 64-bit fingerprint, as in ``tf.strings.to_hash_bucket_fast``."""
     for most, hashed in ((16, _up_to_16), (32, _up_to_32), (64, _up_to_64)):
         if len(data) <= most:
             return hashed(data)
@@ -26,7 +26,7 @@ def fingerprint64(data: bytes) -> int:
 
 
 def siphash24(data: bytes, key: tuple[int, int]) -> int:
-    """Return SipHash-2-4, as ``tf.strings.to_hash_bucket_strong`` takes it.
+    """Return SipHash-2-4, as in ``tf.strings.to_hash_bucket_strong``.
 
     The key is the lowest 64 bits of two integers.
     """
@@ -52,7 +52,7 @@ def siphash24(data: bytes, key: tuple[int, int]) -> int:
 def buckets(
     words: Collection[bytes], count: int, salt: tuple[int, int] | None = None
 ) -> NDArray[np.int64]:
-    """Return which of ``count`` buckets each string falls into: by SipHash with a salt as key."""
+    """Return the bucket of each string, one of ``count``; a salt is a key and selects SipHash."""
     known: dict[bytes, int] = {}
     for word in words:
         if word not in known:
@@ -90,7 +90,7 @@ def _shift_mix(value: int) -> int:
 
 
 def _mix(u: int, v: int, mul: int) -> int:
-    """Return 64 bits of 128, FarmHash's ``HashLen16``."""
+    """Hash 128 bits to 64, FarmHash's ``HashLen16``."""
     a = _shift_mix((u ^ v) * mul)
     b = _shift_mix((v ^ a) * mul)
     return (b * mul) & _MASK
@@ -142,7 +142,7 @@ def _up_to_64(data: bytes) -> int:
 
 
 def _weak(data: bytes, at: int, a: int, b: int) -> tuple[int, int]:
-    """Return two words of 32 bytes and two seeds, FarmHash's ``WeakHashLen32WithSeeds``."""
+    """Hash 32 bytes and two seeds to two words, FarmHash's ``WeakHashLen32WithSeeds``."""
     w, x, y, z = (_fetch(data, at + i) for i in (0, 8, 16, 24))
     a += w
     b = _right(b + a + z, 21)
@@ -173,7 +173,7 @@ def _block(
     data: bytes, at: int, x: int, y: int, z: int, v: tuple[int, int], w: tuple[int, int],
     mul: int, factor: int,
 ) -> tuple[int, int, int, tuple[int, int], tuple[int, int]]:  # fmt: skip
-    """Mix 64 bytes into the state; the last block has other factors."""
+    """Mix 64 bytes into the state; the last block uses other factors."""
     x = _right(x + y + v[0] + _fetch(data, at + 8), 37) * mul & _MASK
     y = _right(y + v[1] + _fetch(data, at + 48), 42) * mul & _MASK
     x ^= w[1] * factor & _MASK

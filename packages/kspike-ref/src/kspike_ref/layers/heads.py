@@ -1,8 +1,8 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
 """Attention with heads: `MultiHeadAttention` and `GroupedQueryAttention`.
 
-Every head projects queries, keys and values, and a softmax of its scores weighs its values [1]_; in
-groups, several heads of queries share one of keys and values [2]_.
+Every head projects queries, keys and values, and weights its values by a softmax of its scores
+[1]_. In groups, several query heads share a head of keys and values [2]_.
 
 References
 ----------
@@ -38,7 +38,7 @@ from kspike_ref.saved.archive import ArchiveError, Weights
 
 
 class HeadsLayer(Layer):
-    """Projections, scores, masks, and a projection back."""
+    """The base class of attention with heads: projections, scores, masks, output projection."""
 
     passes_mask = True
     uses_mask = True
@@ -72,11 +72,11 @@ class HeadsLayer(Layer):
         return True
 
     def projected_shape(self, query: Shape) -> tuple[Any, ...]:
-        """Return the axes that the projection back makes of the last one of the queries."""
+        """Return the axes that the output projection makes of the last axis of the queries."""
         return (query[-1],)
 
     def attended(self, rank: int) -> tuple[int, ...]:
-        """Return the axes of an input along which queries look at keys."""
+        """Return the axes of an input along which queries attend to keys."""
         return (1,)
 
     def weight_shapes(self, *shapes: Any) -> dict[str, tuple[int, ...]]:
@@ -100,7 +100,7 @@ class HeadsLayer(Layer):
         self.rank = len(shapes[0])
         for name, shape in self.weight_shapes(*shapes).items():
             place, part = name.split("/")
-            inner = f"{path}/{place}_dense"  # Keras' attribute, or the property that shows it
+            inner = f"{path}/{place}_dense"  # a property in Keras, or else its attribute
             if not store.holds(inner):
                 inner = f"{path}/_{place}_dense"
             number = "0" if part == "kernel" else "1"
@@ -110,9 +110,9 @@ class HeadsLayer(Layer):
         self.prepare()
 
     def _load_scale(self, store: Weights, inner: str, place: str, kernel: tuple[int, ...]) -> None:
-        """Read the scale of a kernel of 8 bits, which only the weights tell apart.
+        """Read the scale of an 8-bit kernel; only the weights show that it has 8 bits.
 
-        They do not tell whether inputs are rounded: they are, unless they were exempted.
+        They do not show whether inputs are rounded: they are, unless they were exempted.
         """
         made = kernel[2:] if place == "output" else kernel[1:]
         shape = (*[1] * (self.rank - 1), *made)
@@ -151,7 +151,7 @@ class HeadsLayer(Layer):
         return y.reshape(*x.shape[:-1], *made)
 
     def _sides(self, query: Any, value: Any) -> tuple[list[Any], list[Any]]:
-        """Return the lengths of the axes on their own, and of those of queries and keys."""
+        """Return the lengths of the other axes, and of the attended axes of queries and keys."""
         axes = self.attended(len(query))
         alone = [query[i] for i in range(1, len(query) - 1) if i not in axes]
         return alone, [*(query[i] for i in axes), *(value[i] for i in axes)]
@@ -230,7 +230,7 @@ class HeadsLayer(Layer):
         masks = (query_mask, value_mask, key_mask, attention_mask)
         lengths = query.shape[1], value.shape[1]
         allowed = allowed_keys(masks, lengths, use_causal_mask, self.window)
-        # Keras computes in another place where dropout or the scores are asked for
+        # Keras takes another code path if dropout or the scores are requested
         is_fused = not (self.drops or return_attention_scores or query.ndim != 3)
         inputs = (("query", query), ("key", key), ("value", value))
         q, k, v = (self._project(name, x, tally) for name, x in inputs)
@@ -245,7 +245,7 @@ class HeadsLayer(Layer):
         return [y, scores] if return_attention_scores else y
 
     def query_mask(self, carried: Any, given: Any) -> Any:
-        """Return the mask of the queries: the one of the call, or else the one they carry."""
+        """Return the mask of the queries: the call's, or else the one that they carry."""
         return carried if given is None else given
 
     def _attend(self, query: Array, key: Array, value: Array, allowed: Any, is_fused: bool) -> Any:
@@ -257,7 +257,7 @@ class HeadsLayer(Layer):
         q, k, v = (np.ascontiguousarray(x.transpose(order)) for x in (query, key, value))
         count = 2 + len(alone)
         lead, seen = q.shape[:count], (q.shape[count:-1], k.shape[count:-1])
-        q, k, v = (  # not -1: there may be no examples
+        q, k, v = (  # not -1, which fails without examples
             x.reshape(*x.shape[:count], math.prod(x.shape[count:-1]), x.shape[-1])
             for x in (q, k, v)
         )
@@ -315,12 +315,12 @@ class MultiHeadAttention(HeadsLayer):
         return axes
 
     def query_mask(self, carried: Any, given: Any) -> Any:
-        return carried  # Keras (3.8 to 3.15) overwrites the one that it is called with
+        return carried  # Keras (3.8 to 3.15) overwrites the mask of the call
 
 
 @known("GroupQueryAttention", "GroupedQueryAttention")
 class GroupedQueryAttention(HeadsLayer):
-    """Attention in which several heads of queries share one of keys and values."""
+    """Attention in which several query heads share a head of keys and values."""
 
     def setup(self) -> None:
         self.heads = self.integer("num_query_heads")

@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Image layers: augmentation, which is the identity in inference; resizing, cropping, contrast.
+"""Image layers: resizing, cropping, contrast, and augmentation (the identity in inference).
 
 Keras saves their calls with ``training=True``, their default, which `predict` overrides.
 """
@@ -27,7 +27,7 @@ from kspike_ref.saved.limits import MAX_ELEMENTS
     "RandomPosterization", "RandomSaturation",
 )  # fmt: skip
 class Augmentation(Layer):
-    """Augmentation, which acts in training only."""
+    """Augmentation, which acts only in training."""
 
     pointwise_from = 2
     keeps_zeros = True
@@ -39,9 +39,9 @@ class Augmentation(Layer):
 
 @known("RandomCrop")
 class RandomCrop(Augmentation):
-    """The identity: since Keras 3.8, images are cropped in training alone.
+    """The identity: since Keras 3.8, images are cropped only in training.
 
-    It is the one image layer that leaves floats of other types alone.
+    It is the only image layer that does not cast floats of other types.
     """
 
     casts = ""
@@ -60,7 +60,7 @@ class CastingAugmentation(Augmentation):
 
 @known("AutoContrast")
 class AutoContrast(Layer):
-    """Every channel of every image, stretched to the whole range of values."""
+    """Stretching of every channel of every image to the whole range of values."""
 
     ignores_training = True
 
@@ -92,13 +92,13 @@ class AutoContrast(Layer):
 
 
 def _check_images(name: str, shape: Shape) -> None:
-    """Refuse anything but a batch of images; Keras takes an input of 3 axes for a single image."""
+    """Refuse anything but a batch of images; Keras treats an input of 3 axes as one image."""
     if len(shape) != 4:
         raise ArchiveError(f"layer {name!r} needs images of 4 axes. Received: {shape}")
 
 
 class _Sized(Layer):
-    """Images of a fixed height and width."""
+    """The base class of layers that return images of a fixed height and width."""
 
     ignores_training = True
     method: str = "bilinear"
@@ -124,7 +124,7 @@ class _Sized(Layer):
         return (shape[0], *self.size, shape[3])
 
     def _plan(self, shape: Any) -> Any:
-        """Return channels, pixels before resizing, and the work; None where lengths are unknown."""
+        """Return channels, pixels before resizing, and the work; None if lengths are unknown."""
         channels, *lengths = shape[1:] if self.channels_first else (shape[3], *shape[1:3])
         if 0 in lengths:
             raise ArchiveError(f"{self.name!r} needs images of some pixels. Received: {shape}")
@@ -142,7 +142,7 @@ class _Sized(Layer):
         return channels, math.prod(before), taken
 
     def before(self, given: tuple[int, int]) -> tuple[int, int]:
-        """Return height and width of the images that are resized: cropped or padded ones."""
+        """Return the height and width before resizing, after cropping or padding."""
         return given
 
     def multiply_adds(self, given: list[Any], made: list[Any]) -> int:
@@ -151,8 +151,8 @@ class _Sized(Layer):
 
     def temporaries(self, given: list[Any], made: list[Any]) -> int:
         channels, before, taken = self._plan(given[0])
-        # Padded or cut out; both neighbours, their difference, and sums in between; rounding; and
-        # for each weight its place, of 64 bits, and its distance.
+        # Padded or cropped pixels; both neighbours, their difference and intermediate sums;
+        # rounding; and per weight its 64-bit index and its distance.
         pixels = 2 * before + 5 * taken.between + 4 * math.prod(self.size)
         return int(given[0][0] * channels * pixels + 12 * taken.taps)
 
@@ -163,16 +163,16 @@ class _Sized(Layer):
         return self.sized(x)
 
     def sized(self, x: Array) -> Array:
-        """Return images, ``(batch, height, width, channels)``, of the wanted size."""
+        """Return images, ``(batch, height, width, channels)``, of the layer's size."""
         raise NotImplementedError
 
 
 def _with_aspect(
     given: tuple[int, int], size: tuple[int, int], pick: Callable[[int, int], int]
 ) -> tuple[int, int]:
-    """Return the least height and width around an image, or the largest within, of a size's aspect.
+    """Return the smallest box around an image, or the largest within, with a size's aspect ratio.
 
-    Keras divides in float32, and drops the fraction.
+    Keras divides in float32 and drops the fraction.
     """
     (height, width), (tall, wide) = given, size
     fit_height = int(np.float32(width * tall) / np.float32(wide))
@@ -181,14 +181,14 @@ def _with_aspect(
 
 
 def _centre(x: Array, size: tuple[int, int]) -> Array:
-    """Return the middle of images."""
+    """Return the centre of images."""
     above, left = ((n - wanted) // 2 for n, wanted in zip(x.shape[1:3], size, strict=True))
     return x[:, above : above + size[0], left : left + size[1]]
 
 
 @known("Resizing")
 class Resizing(_Sized):
-    """Images of another size, stretched, cropped or padded."""
+    """Resizing of images, which are stretched, cropped or padded."""
 
     kinds = "iuf"
     refused = ("uint32", "uint64")
@@ -206,7 +206,7 @@ class Resizing(_Sized):
         self.antialias = self.boolean("antialias", False)
         self.crops = self.boolean("crop_to_aspect_ratio", False)
         self.pads = self.boolean("pad_to_aspect_ratio", False)
-        # Keras multiplies ones of the image's type by the value: a float fits floats alone.
+        # Keras multiplies ones of the image's type by the value: a float needs float images.
         if self.pads and isinstance(config.get("fill_value", 0.0), float):
             self.kinds = "f"
         if self.crops and self.pads:
@@ -232,7 +232,7 @@ class Resizing(_Sized):
 
 @known("CenterCrop")
 class CenterCrop(_Sized):
-    """The middle of images; of smaller ones the largest part, resized."""
+    """The centre of images; of smaller images, the largest part with the aspect ratio, resized."""
 
     casts = "biuf"
 
@@ -247,7 +247,7 @@ class CenterCrop(_Sized):
 
 @known("Pipeline")
 class Pipeline(Layer):
-    """Layers one after another, as one layer."""
+    """A sequence of layers as one layer."""
 
     ignores_training = True
     takes_tally = True
@@ -273,7 +273,7 @@ class Pipeline(Layer):
         ]
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:
-        # Such a file has the names of layers, and this one's parts are found by their classes.
+        # Such a file has the names of layers, but a Pipeline's parts are found by their classes.
         if store.repeats_shared and store.holds(path):
             raise UnsupportedUseError(
                 "a Pipeline with weights, in a whole-model .h5 file: load the file in Keras, and "

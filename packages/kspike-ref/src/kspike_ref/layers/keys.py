@@ -1,9 +1,9 @@
 """The options of every layer, as keys of its configuration.
 
-A key that is not in a layer's table belongs to another version of Keras, and may change the result:
-a model with it is refused. Initializers, regularizers and constraints act in training only, and
-every layer may have them. The tables hold the keys of Keras 3.0 to 3.15; files of Keras 2 are
-brought into this form first. Layers of other packages state their keys where they are defined
+A key that is not in a layer's table belongs to another version of Keras and may change the result,
+so the model is refused. Initializers, regularizers and constraints act only in training; every
+layer may have them. The tables hold the keys of Keras 3.0 to 3.15; files of Keras 2 are converted
+to this form first. Layers of other packages state their keys where they are defined
 (``known(..., keys=...)``). A test requires a table for every layer.
 """
 
@@ -164,7 +164,7 @@ for _rank in "123":
 
 
 def set_keys(layer: str, keys: str) -> None:
-    """Set the table of a layer that is not one of Keras.
+    """Set the table of a layer that does not belong to Keras.
 
     Parameters
     ----------

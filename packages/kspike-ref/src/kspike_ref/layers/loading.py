@@ -1,4 +1,4 @@
-"""Loading a layer, or a layer within one, where Keras saved it."""
+"""Loading of layers and inner layers from the place where Keras saved them."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from kspike_ref.saved.archive import ArchiveError, Weights
 
 
 def load_part(layer: Any, store: Weights, path: str, *shapes: Any) -> None:
-    """Load a layer of a model, or a layer within one, unless it was loaded where it is shared.
+    """Load a layer of a model or of another layer, unless it is shared and already loaded.
 
     Parameters
     ----------
     layer : Layer
-        What to load.
+        The layer to load.
     store : Weights
         The archive.
     path : str
-        Where Keras saved it, if it met it there first.
+        Its place in the archive; Keras saves a shared layer only in the first of its places.
     *shapes : tuple
         The shapes of its inputs.
 
     Raises
     ------
     SavedElsewhereError
-        If another layer that holds it must be loaded before.
+        If another layer that holds it must be loaded first.
     """
     if layer.is_shared and layer.is_loaded and store.holds(path) and not store.repeats_shared:
         raise ArchiveError(f"layer {layer.name!r} is shared, and saved twice: also at {path}")

@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Indices of integers and strings in a vocabulary, from the configuration or a file."""
+"""Layers that look up integers or strings in a vocabulary, from the configuration or a file."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from kspike_ref.saved.limits import budget
 from kspike_ref.strings import objects
 
 FILE = "vocabulary.txt"
-_ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"  # of lines, for `str.splitlines`
+_ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"  # line ends of `str.splitlines`
 
 
 class IndexLookup(Encoding):
-    """The place of each token in a vocabulary, after the places of masked and unknown tokens.
+    """The index of each token in a vocabulary; masked and unknown tokens have the first indices.
 
     Attributes
     ----------
@@ -29,9 +29,9 @@ class IndexLookup(Encoding):
     usual : int or str
         The default of ``oov_token``.
     masked, other : int, str or None
-        The mask token, and the token that stands for unknown ones.
+        The mask token, and the token for unknown ones.
     others, first, offset : int
-        The number of places for unknown tokens, the first of them, and the first place of the
+        The number of indices for unknown tokens, the first of them, and the first index of the
         vocabulary.
     """
 
@@ -90,7 +90,7 @@ class IndexLookup(Encoding):
         return self.offset if self.mode == "int" else self.integer("vocabulary_size")
 
     def _fill(self, words: list[Any]) -> None:
-        """Take a vocabulary, which may start with the special tokens, by the rules of Keras."""
+        """Store a vocabulary by the rules of Keras; it may start with the special tokens."""
         for word in words:
             if isinstance(word, dict) and word.get("class_name") == "__bytes__":
                 raise UnsupportedUseError(
@@ -103,7 +103,7 @@ class IndexLookup(Encoding):
                     f"vocabulary must hold tokens of type {kind}. Received: {word!r:.80}"
                 )
         tokens = words
-        if len(words) >= self.offset:  # there may be more places than a list can have
+        if len(words) >= self.offset:  # the offset may exceed the length of any list
             special = [self.masked] * self.first + [self.other] * self.others
             tokens = words[self.offset :] if words[: self.offset] == special else words
         most = self.config.get("max_tokens")
@@ -144,7 +144,7 @@ class IndexLookup(Encoding):
                 )
 
     def load_frequencies(self, store: Weights, path: str) -> None:
-        """Read the weights of ``tf_idf``, the only ones."""
+        """Read the weights of ``tf_idf``; other modes have none."""
         if self.mode != "tf_idf":
             super().load(store, path)
             return
@@ -154,7 +154,7 @@ class IndexLookup(Encoding):
         self.weights["idf_weights"] = self.rounded(values, "idf_weights")
 
     def _from_file(self, store: Weights, path: str) -> list[Any]:
-        """Return the vocabulary of `adapt`, which Keras saves beside the configuration."""
+        """Return the vocabulary from `adapt`, which Keras saves beside the configuration."""
         data = None if store.assets is None else store.assets.read(f"{path}/{FILE}")
         if data is None:
             raise UnsupportedUseError(
@@ -173,11 +173,11 @@ class IndexLookup(Encoding):
         return lines if self.kind is str else [_integer(line) for line in lines]
 
     def found(self, x: Array) -> tuple[Array, Array]:
-        """Return which tokens are in the vocabulary, and their places there."""
+        """Return which tokens are in the vocabulary, and their indices there."""
         raise NotImplementedError
 
     def bucket(self, x: Array) -> Array:
-        """Return the place of each unknown token among those for unknown ones."""
+        """Return the position of each unknown token among the indices for unknown tokens."""
         raise NotImplementedError
 
     def integers(self, x: Array) -> Array:
@@ -192,7 +192,7 @@ class IndexLookup(Encoding):
                     f"num_oov_indices=0. Received: {x[unknown][0]!r:.80}"
                 )
             place[unknown] = self.first + (self.bucket(x[unknown]) if self.others > 1 else 0)
-        place[is_masked] = 0 if self.mode == "int" else -1  # which counts nowhere
+        place[is_masked] = 0 if self.mode == "int" else -1  # -1 is ignored
         return place
 
     def equal(self, x: Array) -> Array:
@@ -207,7 +207,7 @@ class IndexLookup(Encoding):
         return self.weighted(y) if self.mode == "tf_idf" else y
 
     def weighted(self, counts: Array) -> Array:
-        """Return counts of tokens, times the inverse frequencies of documents that hold them."""
+        """Return counts of tokens times their inverse document frequencies."""
         weighted: Array = counts.astype(np.float32) * self.weights["idf_weights"]
         return weighted
 
@@ -216,7 +216,7 @@ class IndexLookup(Encoding):
         return x
 
     def _tokens(self, x: Array) -> Array:
-        """Return the tokens at places."""
+        """Return the tokens at indices."""
         x = as_integers(x)
         place = x - self.offset
         exists = (place >= 0) & (place < self.count)
@@ -228,7 +228,7 @@ class IndexLookup(Encoding):
 
 @known("IntegerLookup")
 class IntegerLookup(IndexLookup):
-    """The place of each integer in a vocabulary; the first places are for others."""
+    """The index of each integer in a vocabulary; the first indices are for unknown ones."""
 
     kind = int
     usual = -1
@@ -258,7 +258,7 @@ class IntegerLookup(IndexLookup):
 
 @known("StringLookup")
 class StringLookup(IndexLookup):
-    """The place of each string in a vocabulary; the first places are for others."""
+    """The index of each string in a vocabulary; the first indices are for unknown ones."""
 
     kinds = "O"
     kind = str
@@ -306,7 +306,7 @@ def as_integers(x: Array) -> Array:
 
 
 def numbers(x: Array) -> list[bytes]:
-    """Return integers as TensorFlow writes them."""
+    """Return integers as text, in TensorFlow's form."""
     return [b"%d" % value for value in x.reshape(-1).tolist()]
 
 

@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Layers that pass on their input: those of training, and masking."""
+"""Layers that pass on their input: layers that act only in training, and `Masking`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from kspike_ref.saved.archive import ArchiveError
     "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D",
 )  # fmt: skip
 class Identity(Pointwise):
-    """A layer that acts in training only."""
+    """A layer that acts only in training."""
 
     keeps_zeros = True
 
     def setup(self) -> None:
-        if self.class_name == "ActivityRegularization":  # Keras adds up squares for a loss
+        if self.class_name == "ActivityRegularization":  # Keras sums squares for a loss
             self.refused = ("bool", "int8", "int16", "uint8", "uint16")
         if self.class_name == "Identity":
             self.kinds = "biufO"
@@ -42,7 +42,7 @@ class Identity(Pointwise):
 
 @known("Masking")
 class Masking(Layer):
-    """A mask of the steps whose values are all ``mask_value``, which become zeros."""
+    """A mask of the steps whose values all equal ``mask_value``; these values become zeros."""
 
     pointwise_from = 3
     keeps_zeros = True
@@ -70,4 +70,4 @@ class Masking(Layer):
 
     def call(self, x: Array) -> Array:
         y = np.where(self.mask((), x)[..., None], x, x.dtype.type(0))
-        return y.astype(dtypes.common_type(x, 0), copy=False)  # of bools, int32
+        return y.astype(dtypes.common_type(x, 0), copy=False)  # bools become int32

@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Layers that make one of several inputs."""
+"""Layers that merge several inputs into one output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kspike_ref.saved.archive import ArchiveError
 
 
 def broadcast(shapes: list[Shape]) -> Shape:
-    """Return the shape that shapes of the same rank broadcast to; unknown lengths stay unknown.
+    """Return the shape that shapes broadcast to; unknown lengths stay unknown.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def broadcast(shapes: list[Shape]) -> Shape:
     Raises
     ------
     ArchiveError
-        If there is none.
+        If the shapes do not broadcast.
     """
     rank = max(len(shape) for shape in shapes)
     padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
@@ -50,7 +50,7 @@ def broadcast(shapes: list[Shape]) -> Shape:
 
 
 class Merge(Layer):
-    """Element by element; inputs with fewer axes get axes of length 1 after the batch."""
+    """The base class of merging; inputs with fewer axes get axes of length 1 after the batch."""
 
     def output_shape(self, shapes: Any) -> Shape:
         self._check(shapes)
@@ -88,11 +88,11 @@ class Merge(Layer):
         )
 
     def masked(self, inputs: list[Array], masks: list[Any]) -> Array:
-        """Return one array for several, of which some have masks with an axis of length 1 added."""
+        """Merge arrays, some of them with masks, to which an axis of length 1 was added."""
         raise NotImplementedError
 
     def merge(self, inputs: list[Array]) -> Array:
-        """Return one array for several of the same rank."""
+        """Merge arrays of the same rank."""
         raise NotImplementedError
 
 
@@ -118,24 +118,24 @@ class _Pairwise(Merge):
         return reduce(self.pair, inputs)
 
     def pair(self, one: Array, other: Array) -> Array:
-        """Return the result for two inputs, in the type that Keras promotes them to."""
+        """Merge two arrays in the type that Keras promotes them to."""
         if one.dtype != self.dtype or other.dtype != self.dtype:
             one, other = dtypes.promoted(one, other)
-            if one.dtype.kind == "b":  # not in `kinds`: bools with numbers are taken
+            if one.dtype.kind == "b":  # not in `kinds`: bools with numbers are fine
                 self.refuse(one.dtype, "numbers, or bools with numbers")
         return type(self).function(one, other)
 
 
 @known("Add")
 class Add(_Pairwise):
-    """The sum."""
+    """The sum of the inputs."""
 
     function = np.add
 
 
 @known("Subtract")
 class Subtract(_Pairwise):
-    """The first without the second."""
+    """The first input minus the second."""
 
     function = np.subtract
 
@@ -147,7 +147,7 @@ class Subtract(_Pairwise):
 
 @known("Multiply")
 class Multiply(_Pairwise):
-    """The product; masked elements are factors of 1, and 0 where all are masked."""
+    """The product; masked elements count as 1, and the result is 0 where all are masked."""
 
     function = np.multiply
     uses_mask = True
@@ -164,7 +164,7 @@ class Multiply(_Pairwise):
 
 
 class _Extremum(_Pairwise):
-    """The maximum or minimum; where one input is masked, the other one."""
+    """The maximum or minimum; where one input is masked, the other input."""
 
     uses_mask = True
 
@@ -181,21 +181,21 @@ class _Extremum(_Pairwise):
 
 @known("Maximum")
 class Maximum(_Extremum):
-    """The largest."""
+    """The maximum of the inputs."""
 
     function = np.maximum
 
 
 @known("Minimum")
 class Minimum(_Extremum):
-    """The smallest."""
+    """The minimum of the inputs."""
 
     function = np.minimum
 
 
 @known("Average")
 class Average(_Pairwise):
-    """The mean."""
+    """The mean of the inputs."""
 
     function = np.add
 
@@ -217,7 +217,7 @@ class Average(_Pairwise):
 
 @known("Concatenate")
 class Concatenate(Merge):
-    """One after another along an axis."""
+    """The concatenation of the inputs along an axis."""
 
     kinds = "biufO"
     broadcasts = True
@@ -279,14 +279,14 @@ class Concatenate(Merge):
 
 
 def concatenated(shapes: list[Shape], axis: int) -> Shape:
-    """Return the shape of arrays put one after another along an axis.
+    """Return the shape of arrays concatenated along an axis.
 
     Parameters
     ----------
     shapes : list of tuple
         With None for unknown lengths.
     axis : int
-        Which axis.
+        The axis.
 
     Returns
     -------
@@ -296,7 +296,7 @@ def concatenated(shapes: list[Shape], axis: int) -> Shape:
     Raises
     ------
     ArchiveError
-        If they differ along another axis.
+        If the shapes differ along another axis.
     """
     rank = len(shapes[0])
     if any(len(shape) != rank for shape in shapes) or not -rank <= axis < rank:

@@ -16,7 +16,7 @@ from kspike_ref.saved.archive import ArchiveError, Weights
 
 
 def axes_of(config: dict[str, Any], rank: int, default: Any = -1) -> tuple[int, ...]:
-    """Return a configuration's ``axis`` as sorted positive numbers."""
+    """Return a configuration's ``axis`` as sorted, non-negative axes."""
     given = config.get("axis", default)
     axes = given if isinstance(given, list) else [given]
     if not all(type(axis) is int and -rank <= axis < rank for axis in axes):
@@ -33,7 +33,7 @@ def _trained(layer: Layer) -> list[str]:
 class NormalizingLayer(Layer):
     """A layer that normalises by the statistics of its input."""
 
-    returns_own_type = True  # for integers, as opposed to their type
+    returns_own_type = True  # for integers: the layer's type instead of theirs
 
     def call(self, x: Array) -> Array:
         if x.dtype.kind == "f":
@@ -48,12 +48,12 @@ class NormalizingLayer(Layer):
 
 @known("BatchNormalization")
 class BatchNormalization(Layer):
-    """With the means and variances of training."""
+    """Normalisation by the means and variances of training."""
 
     casts = "biuf"
     passes_mask = True
     keras_arguments = ("training", "mask")
-    uses_mask = True  # in training; here it is taken and nothing else
+    uses_mask = True  # in training; here it is accepted and ignored
 
     def setup(self) -> None:
         if self.config.get("renorm"):
@@ -110,7 +110,7 @@ class BatchNormalization(Layer):
 
 @known("LayerNormalization")
 class LayerNormalization(NormalizingLayer):
-    """To mean 0 and variance 1 over some axes of each example."""
+    """Normalisation to mean 0 and variance 1 over some axes of each example."""
 
     passes_mask = True
 
@@ -148,7 +148,7 @@ class LayerNormalization(NormalizingLayer):
 
 @known("RMSNormalization")
 class RMSNormalization(NormalizingLayer):
-    """Divided by the root of the mean square over some axes."""
+    """Division by the root mean square over some axes."""
 
     returns_own_type = False
 
@@ -160,7 +160,7 @@ class RMSNormalization(NormalizingLayer):
         return {"scale": size}
 
     def output_shape(self, shape: Shape) -> Shape:
-        # Keras (3.15) multiplies with the scale as it is: along the last axes, whatever axis says
+        # Keras (3.15) multiplies by the scale along the last axes, whatever ``axis`` is
         axes = axes_of(self.config, len(shape))
         last = shape[len(shape) - len(axes) :]
         if any(shape[a] not in (1, n) for a, n in zip(axes, last, strict=True)):
@@ -182,7 +182,7 @@ class RMSNormalization(NormalizingLayer):
 
 @known("GroupNormalization")
 class GroupNormalization(NormalizingLayer):
-    """To mean 0 and variance 1 over groups of channels."""
+    """Normalisation to mean 0 and variance 1 over groups of channels."""
 
     passes_mask = True
 
@@ -218,7 +218,7 @@ class GroupNormalization(NormalizingLayer):
 
 @known("UnitNormalization")
 class UnitNormalization(Layer):
-    """To length 1 along some axes."""
+    """Normalisation to length 1 along some axes."""
 
     kinds = "f"
     passes_mask = True

@@ -15,7 +15,7 @@ from kspike_ref.layers.registry import known, own_function, reason
 from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.limits import budget
 
-_PROBES = ((2, 5), (3, 7))  # two pairs of lengths: of the batch, and of unknown axes
+_PROBES = ((2, 5), (3, 7))  # two pairs of lengths: the batch, and unknown axes
 
 
 @known("Lambda")

@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Pooling: over windows, and over everything."""
+"""Pooling layers: over windows, over space and over time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from kspike_ref.running.binder import Binder
     "MaxPooling1D", "MaxPooling2D", "MaxPooling3D",
 )  # fmt: skip
 class Pooling(Layer):
-    """The maximum or the mean of every window, without padding."""
+    """The maximum or the mean of every window; padding does not count."""
 
     keeps_zeros = True
 
@@ -34,7 +34,7 @@ class Pooling(Layer):
         self.window = Window(self.config, rank, "pool_size")
         self.window.least = 0
         self.is_maximum = self.class_name.startswith("Max")
-        # What TensorFlow pools: integers have a maximum over one or two axes.
+        # TensorFlow pools integers only for the maximum over one or two axes.
         self.kinds = "iuf" if self.is_maximum and rank < 3 else "f"
         self.refused = ("uint32", "uint64")
 
@@ -115,7 +115,7 @@ class GlobalPooling(Layer):
 
 
 def pooled_shape(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
-    """Return a shape with some axes left out, or of length 1."""
+    """Return a shape with some axes removed, or with length 1."""
     if len(shape) <= max(axes):
         raise ValueError(f"an input of {max(axes) + 1} axes or more is needed")
     if keepdims:
@@ -124,7 +124,7 @@ def pooled_shape(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
 
 
 class GlobalPooling1D(StatefulLayer):
-    """Over all steps; while streaming, over the steps so far."""
+    """The base class of pooling over all steps; while streaming, over the steps so far."""
 
     uses_mask = False
 
@@ -143,7 +143,7 @@ class GlobalPooling1D(StatefulLayer):
         return [0] if self.axis == 1 else [], []
 
     def rest(self, shape: Shape) -> tuple[int, ...]:
-        """Return the axes that are left, without the batch."""
+        """Return the lengths of the remaining axes, without the batch."""
         return tuple(n or 0 for i, n in enumerate(shape) if i not in (0, self.axis))
 
     def call(self, x: Array, mask: Any = None) -> Array:
@@ -184,7 +184,7 @@ class GlobalAveragePooling1D(GlobalPooling1D):
         x = np.moveaxis(inputs[0], self.axis, 1)
         steps: Any = x.shape[1] if mask is None else mask.sum(axis=1)
         total, count = state[0].copy(), state[1] + steps
-        for t in range(x.shape[1]):  # in order and in float64, so that streaming gives these bits
+        for t in range(x.shape[1]):  # in order and in float64: streaming gives the same bits
             total += x[:, t] if mask is None else np.where(mask[:, t, None], x[:, t], 0)
         dtype = dtypes.float_type(x.dtype)
         if mask is not None and x.dtype.kind != "f":  # Keras divides two sums of integers

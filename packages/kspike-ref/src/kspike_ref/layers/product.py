@@ -1,4 +1,4 @@
-"""Products of inputs with a trained matrix: dense, or event by event where inputs are spikes."""
+"""Products of inputs and a trained matrix: dense, or event by event if inputs are spikes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kspike_ref.running.counts import EVENTS, OPERATIONS, PRODUCTS, SPIKING, SYN
 
 
 class Product:
-    """Multiplies rows with a matrix.
+    """Multiplies rows by a matrix.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Product:
     def add(self, x: Array, out: Array, tally: Tally | None = None) -> Array:
         """Add ``x @ kernel`` to ``out``, and return it.
 
-        Event by event, where the tally says that inputs are spikes and it is faster.
+        It runs event by event if the tally says that inputs are spikes and if that is faster.
         """
         x = frozen(np.ascontiguousarray(x, self.dtype))
         everything = x.shape[0] * self.depth * self.columns

@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Layers with weights of 8 bits, as ``model.quantize("int8")`` makes them."""
+"""Layers with 8-bit weights, as ``model.quantize("int8")`` makes them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from kspike_ref.saved.archive import ArchiveError, Weights
 def mode_of(config: Mapping[str, Any]) -> str | None:
     """Return the quantisation mode of a layer's weights, None if there is none.
 
-    Keras says it in the dtype policy; a layer that cannot be quantised so keeps a plain one, even
-    where its configuration has a ``quantization_config``.
+    Keras states it in the dtype policy. A layer that does not support a mode keeps a plain policy,
+    even if its configuration has a ``quantization_config``.
     """
     policy = config.get("dtype")
     if not isinstance(policy, Mapping) or not isinstance(policy.get("config"), Mapping):
@@ -32,9 +32,9 @@ def mode_of(config: Mapping[str, Any]) -> str | None:
 
 
 def refuse_quantized(config: Mapping[str, Any], known: str | None = None) -> None:
-    """Refuse quantised layers, except for one mode; int8 mostly has separate classes.
+    """Refuse quantised layers, except in one mode; most int8 layers have separate classes.
 
-    LoRA is no obstacle: Keras saves the merged kernel.
+    LoRA needs no check: Keras saves the merged kernel.
     """
     mode = mode_of(config)
     if mode not in (None, known):
@@ -45,10 +45,10 @@ def refuse_quantized(config: Mapping[str, Any], known: str | None = None) -> Non
 
 
 def rounds_inputs(config: Mapping[str, Any]) -> bool:
-    """Return whether inputs become 8-bit integers too; other quantisers are refused."""
+    """Return whether inputs are rounded to 8 bits too; refuse other quantisers."""
     given = config.get("quantization_config")
     if not isinstance(given, Mapping) or not isinstance(given.get("config"), Mapping):
-        return True  # until Keras 3.12 always
+        return True  # always, until Keras 3.12
     quantizer = given["config"].get("activation_quantizer")
     if quantizer is None:
         return False
@@ -66,7 +66,7 @@ def rounds_inputs(config: Mapping[str, Any]) -> bool:
 
 
 def rows_of(name: str, table: Array, x: Array) -> Array:
-    """Return the rows of a layer's table that integers choose; refuse those outside it."""
+    """Return the rows of a layer's table at integer indices; refuse indices outside it."""
     index = x.astype(np.int64)
     if index.size and not 0 <= int(index.min()) <= int(index.max()) < len(table):
         raise ValueError(
@@ -94,14 +94,14 @@ def check_scales(name: str, weights: Mapping[str, Array]) -> None:
 
 
 class WholeProduct:
-    """Multiplies rows, which are rounded to 8 bits, with a matrix of 8 bits.
+    """Multiplies rows, which may be rounded to 8 bits, by an 8-bit matrix.
 
     Parameters
     ----------
     kernel : (depth, columns) ndarray
-        Whole numbers, of the type that the layer computes in.
+        Whole numbers, in the type that the layer computes in.
     scale : (columns,) ndarray
-        What they have to be divided by.
+        The divisors of the columns.
     rounds : bool
         Whether inputs are rounded too.
     """
@@ -132,7 +132,7 @@ class Int8Layer(Layer):
 
 
 class QuantizedDense(Int8Layer):
-    """``activation(x @ kernel + bias)``, x and kernel being rounded to 8 bits."""
+    """``activation(x @ kernel + bias)``, with the kernel and usually x rounded to 8 bits."""
 
     pointwise_from = 3
     passes_mask = True
@@ -166,7 +166,7 @@ class QuantizedDense(Int8Layer):
 
 
 class QuantizedEmbedding(Int8Layer):
-    """Rows of a matrix of 8 bits, each with a scale, chosen by integers."""
+    """Rows of an 8-bit matrix, each with a scale, chosen by integers."""
 
     pointwise_from = 2
 
@@ -196,9 +196,9 @@ class QuantizedEmbedding(Int8Layer):
 
 @known("SpectralNormalization")
 class SpectralNormalization(Layer):
-    """The layer within, whose kernel training divides by its largest singular value.
+    """An inner layer, whose kernel is divided by its largest singular value in training.
 
-    As in Keras, the output has the type of the input: that of integers loses its fractions.
+    As in Keras, the output has the type of the input: for integer inputs, it loses its fractions.
     """
 
     takes_tally = True
@@ -210,7 +210,7 @@ class SpectralNormalization(Layer):
         return [("layer", self.layer, shapes)]
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:
-        # its own are the vector of the last iteration, and a copy of the kernel
+        # its own weights, the vector of the last iteration and a copy of the kernel, are not needed
         load_part(self.layer, store, f"{path}/layer", *shapes)
         self.weights = {f"layer/{name}": w for name, w in self.layer.weights.items()}
 

@@ -77,7 +77,7 @@ class RNN(StatefulLayer):
     def initial_state(self, batch: int, *shapes: Any) -> State:
         shape = self._step_shape(shapes[0])
         states = self.cell.initial(batch, shape)
-        if self.reduces:  # the output so far, for a run of no steps
+        if self.reduces:  # the last output, for a run of no steps
             units: Any = self.cell.output_units(shape)
             states = [*states, np.zeros((batch, *units), self.dtype)]
         return tuple(states)
@@ -127,20 +127,20 @@ def over_time(
     x : (batch, time, …) ndarray
         The inputs.
     state : tuple of ndarray
-        The states before the first step, which must fit ``x``; then the last output, where the
-        layer keeps it.
+        The states before the first step, which must fit ``x``; then the last output, if the layer
+        keeps it.
     mask : (batch, time) ndarray, optional
-        Bools: False at steps that hold the states and repeat the output.
+        Bools: False at steps that keep the states and repeat the output.
     tally : Tally
-        Counts of operations, which are added to.
+        Takes the counts of operations.
     zero : bool
         Whether outputs of masked steps are 0 instead.
 
     Returns
     -------
     tuple
-        The outputs, the states after the last step, and the last output, or None where the layer
-        does not keep it.
+        The outputs, the states after the last step, and the last output, or None if the layer does
+        not keep it.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def check_states(name: str, given: list[Any], wanted: list[Shape]) -> None:
     Raises
     ------
     ArchiveError
-        If other states came.
+        If the states do not fit.
     """
     given = [value for value in given if value is not None]
     if not given:
@@ -199,7 +199,7 @@ def check_states(name: str, given: list[Any], wanted: list[Shape]) -> None:
 
 
 def _at_the_ends(values: Any) -> list[Any]:
-    """Return the elements of nested lists, without the nesting; shapes are tuples."""
+    """Return the elements of nested lists as a flat list; shapes are tuples."""
     if isinstance(values, list):
         return [end for value in values for end in _at_the_ends(value)]
     return [values]

@@ -1,4 +1,4 @@
-"""The table of layers, and the creation of layers from their configurations."""
+"""The registry of layers, and the creation of layers from their configurations."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _own_functions: dict[str, Callable[..., Any]] = {}
 
 
 def known(*names: str, keys: str | None = None) -> Callable[[LayerType], LayerType]:
-    """Return a decorator that enters a class in the table.
+    """Return a decorator that adds a class to the registry.
 
     Parameters
     ----------
     *names : str
         Keras' names of the layer; ``custom:package>Class`` for a class of another package.
     keys : str, optional
-        The options in the layer's configuration, separated by spaces, for a layer that is not one
-        of Keras; those are in `layers.keys`.
+        The options in the layer's configuration, separated by spaces, for a layer that does not
+        belong to Keras; the options of Keras' layers are in `layers.keys`.
     """
 
     def enter(cls: LayerType) -> LayerType:
@@ -47,7 +47,7 @@ def known(*names: str, keys: str | None = None) -> Callable[[LayerType], LayerTy
 
 
 def is_known(key: str) -> bool:
-    """Return whether a layer is in the table under a key."""
+    """Return whether a layer is in the registry under a key."""
     return key in _registry
 
 
@@ -120,12 +120,12 @@ def register_layer(name: str) -> Callable[[Registered], Registered]:
 
 
 def own_function(name: str) -> Callable[..., Any] | None:
-    """Return the function that was registered under a name."""
+    """Return the function that is registered under a name, or None."""
     return _own_functions.get(name)
 
 
 def key_of(config: Mapping[str, Any]) -> str:
-    """Return the table's name for the class of a serialised object."""
+    """Return the registry's key for the class of a serialised object."""
     module, name = str(config.get("module")), str(config.get("class_name"))
     if module.startswith("keras.src.ops") or module == "keras.ops":
         return f"ops:{name}"
@@ -148,12 +148,12 @@ def create(config: Any, name: str | None = None) -> Layer:
     Returns
     -------
     Layer
-        Without weights. Where Keras saved one object at several places, all are the same layer.
+        Without weights. An object that Keras saved in several places gives one layer.
 
     Raises
     ------
     UnsupportedUseError
-        If the table has no such layer.
+        If the registry has no such layer, or its configuration is not supported.
     ArchiveError
         If the configuration is invalid.
     """
@@ -218,19 +218,19 @@ _QUANTIZED = ("int8_from_", "int4_from_", "float8_from_", "int4/", "gptq", "awq"
 
 
 def check_policy_is_known(name: str, policy: Any) -> None:
-    """Refuse a dtype policy that Keras does not have, rather than compute in float32.
+    """Refuse a dtype policy that Keras does not have, instead of computing in float32.
 
     Parameters
     ----------
     name : str
-        Of the layer.
+        The layer's name.
     policy : Any
-        As the file has it.
+        The policy in the file.
 
     Raises
     ------
     UnsupportedUseError
-        If its class or its name is another.
+        If the policy's class or name is unknown.
     """
     if isinstance(policy, Mapping):
         kind, inner = policy.get("class_name"), policy.get("config")
@@ -248,7 +248,7 @@ def is_integral(policy: str) -> bool:
     return policy in dtypes.NAMES and policy not in dtypes.FLOATS
 
 
-# Layers with integers by default, and the one that states the type of an input.
+# Layers that use integers by default, and the layer that states the type of an input.
 _ANY_POLICY = (
     "InputLayer", "CategoryEncoding", "Discretization", "Hashing", "IntegerLookup", "StringLookup",
     "TextVectorization",
@@ -263,14 +263,14 @@ def check_policy(layer: Layer, config: Mapping[str, Any]) -> None:
     Parameters
     ----------
     layer : Layer
-        The layer. One that only moves numbers refuses floats when it runs.
+        The layer. If it only moves numbers, it refuses floats when it runs.
     config : dict
         Its configuration.
 
     Raises
     ------
     UnsupportedUseError
-        If it computes with real numbers.
+        If the layer computes with real numbers.
     """
     policy = policy_name(config.get("dtype"))
     if not is_integral(policy) or layer.key in _ANY_POLICY:
@@ -305,7 +305,7 @@ def reason(key: str, config: Mapping[str, Any]) -> str:
     )
 
 
-# Classes that Keras exports under another name than their own, by which it names weights.
+# Classes that Keras exports under another name. Weights are saved under the class's own name.
 _OTHER_NAMES = {"GroupQueryAttention": "GroupedQueryAttention"}
 
 
@@ -317,7 +317,7 @@ def saved_name(class_name: str, used: dict[str, int]) -> str:
     class_name : str
         The name of its class.
     used : dict
-        The number of uses of a name so far; updated.
+        The last number of each name so far; updated.
 
     Returns
     -------

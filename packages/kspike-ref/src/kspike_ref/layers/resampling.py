@@ -1,8 +1,8 @@
-"""TensorFlow's interpolations of images, as products with a few weights per pixel.
+"""TensorFlow's interpolations of images, as weighted sums of a few pixels.
 
 Every interpolation resizes one axis after the other; along an axis, an output pixel is a weighted
-sum of neighbours. Weights are computed in float32, in the order of TensorFlow's kernels: where
-images hold integers, the results are rounded, and would differ by one.
+sum of neighbours. Weights are computed in float32, in the order of TensorFlow's kernels: otherwise,
+the rounded results for integer images could differ by one.
 
 References
 ----------
@@ -23,7 +23,7 @@ import numpy as np
 from kspike_ref.dtypes import cut
 from kspike_ref.layers.errors import Array
 
-_TABLE = 1024  # TensorFlow's bicubic kernel rounds positions between pixels to this many
+_TABLE = 1024  # positions between two pixels, to which TensorFlow's bicubic kernel rounds
 _TINY = 1000 * float(np.finfo(np.float32).tiny)  # weights that sum to less are not normalised
 
 METHODS = ("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5", "area")
@@ -32,7 +32,7 @@ Taps = tuple[Array, Array]  # indices of inputs, and their weights: both (output
 
 
 def resize(x: Array, size: tuple[int, int], method: str, antialias: bool = False) -> Array:
-    """Return images of another size, as ``tf.image.resize`` does.
+    """Resize images as ``tf.image.resize`` does.
 
     Parameters
     ----------
@@ -43,15 +43,15 @@ def resize(x: Array, size: tuple[int, int], method: str, antialias: bool = False
     method : str
         One of `METHODS`.
     antialias : bool
-        Whether to widen the kernel where images shrink.
+        Whether to widen the kernel if images shrink.
 
     Returns
     -------
     (batch, height, width, channels) ndarray
-        float32, or the type of ``x`` where the method is ``"nearest"``.
+        float32, or the type of ``x`` if the method is ``"nearest"``.
     """
     if method == "nearest":
-        rows_first = size[0] * x.shape[2] <= x.shape[1] * size[1]  # the smaller one in between
+        rows_first = size[0] * x.shape[2] <= x.shape[1] * size[1]  # smaller intermediate image
         for axis in (1, 2) if rows_first else (2, 1):
             x = np.take(x, _nearest(x.shape[axis], size[axis - 1]), axis)
         return x
@@ -99,7 +99,7 @@ def work(
 
 
 def _span(length: int, wanted: int, method: str, antialias: bool) -> int:
-    """Return the most input pixels in an output pixel along an axis."""
+    """Return the largest number of input pixels per output pixel along an axis."""
     if method == "nearest":
         return 1
     if method == "area":
@@ -110,7 +110,7 @@ def _span(length: int, wanted: int, method: str, antialias: bool) -> int:
 
 
 def _widened(length: int, wanted: int, antialias: bool) -> float:
-    """Return the factor that widens a kernel where images shrink."""
+    """Return the factor that widens a kernel if images shrink."""
     inverse = float(np.float32(1) / (np.float32(wanted) / np.float32(length)))
     return max(inverse, 1.0) if antialias else 1.0
 
@@ -120,7 +120,7 @@ def _reach(length: int, radius: float) -> int:
 
 
 def _scale(length: int, wanted: int) -> np.float32:
-    """Return the number of input pixels under an output pixel."""
+    """Return the number of input pixels per output pixel."""
     return np.float32(length) / np.float32(wanted)
 
 
@@ -146,7 +146,7 @@ def _along(weights: Array, axis: int, ndim: int) -> Array:
 
 
 def _bilinear(x: Array, axis: int, wanted: int) -> Array:
-    """Interpolate linearly between centres of pixels; edges continue."""
+    """Interpolate linearly between centres of pixels; edge values continue outwards."""
     at = _centres(x.shape[axis], wanted)
     floor = np.floor(at)
     below = np.maximum(floor, 0).astype(np.intp)
@@ -158,7 +158,7 @@ def _bilinear(x: Array, axis: int, wanted: int) -> Array:
 
 
 def _bicubic_taps(length: int, wanted: int) -> Taps:
-    """Return four neighbours with the weights of Keys' cubic kernel; outside counts 0."""
+    """Return four neighbours with the weights of Keys' cubic kernel, 0 outside the image."""
     at = _centres(length, wanted)
     floor = np.floor(at)
     position = np.rint((at - floor) * np.float32(_TABLE)).astype(np.intp)
@@ -182,7 +182,7 @@ def _area_taps(length: int, wanted: int) -> Taps:
 
 
 def _keys_table() -> tuple[Array, Array]:
-    """Return the kernel at distances from 0 to 1, and from 1 to 2."""
+    """Return Keys' kernel at distances from 0 to 1, and from 1 to 2."""
     x = np.arange(_TABLE + 1, dtype=np.float32) / np.float32(_TABLE)
     a = np.float32(-0.5)
     near = ((a + 2) * x - (a + 3)) * x * x + 1
@@ -227,7 +227,7 @@ _KERNELS: dict[str, tuple[float, Callable[[Array], Array]]] = {
 
 
 def _kernel_taps(length: int, wanted: int, method: str, antialias: bool) -> Taps:
-    """Return neighbours within a kernel's radius, with its weights."""
+    """Return the neighbours within a kernel's radius, with the kernel's weights."""
     radius, kernel = _KERNELS[method]
     inverse = float(np.float32(1) / (np.float32(wanted) / np.float32(length)))
     scale = _widened(length, wanted, antialias)
@@ -250,7 +250,7 @@ def _weighted(x: Array, axis: int, taps: Taps) -> Array:
 
 
 def round_to(x: Array, dtype: np.dtype[Any]) -> Array:
-    """Return images in their former type; for integers, rounded and limited to its range."""
+    """Return images in their original type; for integers, rounded and limited to its range."""
     if dtype.kind not in "iu":
         return x.astype(dtype, copy=False)
     return cut(np.rint(x), dtype)

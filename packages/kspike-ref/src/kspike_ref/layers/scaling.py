@@ -19,13 +19,13 @@ from kspike_ref.saved.limits import budget
 
 @known("Normalization")
 class Normalization(Layer):
-    """By means and variances of the data, adapted before training or given."""
+    """Normalisation by means and variances of the data, from ``adapt`` or the configuration."""
 
     casts = "biuf"
 
     def setup(self) -> None:
         self.inverts = self.boolean("invert", False)
-        self.kept: tuple[Any, ...] | None = None  # lengths of axes with numbers of their own, or 1
+        self.kept: tuple[Any, ...] | None = None  # lengths of the axes in ``axis``, 1 elsewhere
 
     def _axes(self, rank: int) -> tuple[int, ...]:
         return () if self.config.get("axis", -1) is None else axes_of(self.config, rank)
@@ -79,7 +79,7 @@ class Normalization(Layer):
 
 
 def _value(given: Any) -> Any:
-    """Return numbers that a configuration holds plainly or as a serialised array."""
+    """Return numbers that a configuration holds directly or as a serialised array."""
     if isinstance(given, dict) and isinstance(given.get("config"), dict):
         return given["config"].get("value")
     return given
@@ -104,7 +104,7 @@ class Rescaling(Layer):
         return shape
 
     def _factors(self, rank: int) -> tuple[Array, Array]:
-        """Return scale and offset, each with an axis for each that they are for."""
+        """Return scale and offset in shapes that broadcast with an input of ``rank`` axes."""
         scale, offset = self.scale, self.offset
         if self.config.get("data_format") == "channels_first" and scale.ndim == 1 and rank == 4:
             scale, offset = scale.reshape(-1, 1, 1), offset.reshape(-1, 1, 1)
@@ -116,7 +116,7 @@ class Rescaling(Layer):
         return len(shape) > 2 + max(0, self.scale.ndim - 1, self.offset.ndim - 1)
 
     def _by_channels_first(self, rank: int) -> bool:
-        """Return whether the numbers lie along axis 1."""
+        """Return whether scale and offset lie along axis 1."""
         first = self.config.get("data_format") == "channels_first"
         return first and self.scale.ndim == 1 and rank == 4
 
@@ -128,7 +128,7 @@ class Rescaling(Layer):
 
 @known("LayerScale", "custom:LayerScale")
 class LayerScale(Layer):
-    """ConvNeXt's trained factor for each channel."""
+    """ConvNeXt's trained factor per channel."""
 
     kinds = "iuf"  # Keras multiplies bools with gamma as a bool
     casts = "iuf"

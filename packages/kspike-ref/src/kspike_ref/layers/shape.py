@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Layers that rearrange elements and compute nothing."""
+"""Layers that rearrange, repeat or interpolate elements."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kspike_ref.saved.archive import ArchiveError
 
 @known("InputLayer")
 class InputLayer(Layer):
-    """Where an input enters the model."""
+    """An input of the model."""
 
     def setup(self) -> None:
         shape = self.config.get("batch_shape") or self.config.get("batch_input_shape")
@@ -48,7 +48,7 @@ _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "ui
 
 @known("Flatten")
 class Flatten(Layer):
-    """All axes after the batch, as one."""
+    """All axes after the batch as one axis."""
 
     kinds = "biufO"
     keeps_zeros = True
@@ -74,14 +74,14 @@ def integers(name: str, values: Any) -> tuple[int, ...]:
     Parameters
     ----------
     name : str
-        What they are, for messages.
+        The name of the values, for messages.
     values : sequence
-        What the configuration holds.
+        The values in the configuration.
 
     Raises
     ------
     ArchiveError
-        If one is something else.
+        If a value is not an integer.
     """
     if not isinstance(values, list | tuple) or not all(type(n) is int for n in values):
         raise ArchiveError(f"{name} must hold integers. Received: {values!r:.80}")
@@ -120,30 +120,30 @@ class Reshape(Layer):
 
 
 def reshaped(x: Array, kept: int, target: tuple[int, ...]) -> Array:
-    """Return an array of which the first axes stay, and the others get another shape.
+    """Return an array with a new shape for all but the first axes.
 
     Parameters
     ----------
     x : ndarray
-        Of any size, also 0, where `numpy.reshape` does not know an open length.
+        Of any size, also 0, for which `numpy.reshape` cannot infer a length.
     kept : int
-        How many axes stay.
+        The number of axes to keep.
     target : tuple of int
-        The shape of the others; -1 is open.
+        The shape of the other axes; -1 is inferred.
     """
     lengths: Any = resolve(x.shape[kept:], target)
     return np.ascontiguousarray(x).reshape(*x.shape[:kept], *lengths)
 
 
 def keeps_axis(shape: Shape, target: tuple[int, ...]) -> bool:
-    """Return whether axis 1 stays as it is where the axes behind the batch get another shape.
+    """Return whether a new shape for the axes after the batch leaves axis 1 unchanged.
 
     Parameters
     ----------
     shape : tuple of int or None
         The shape of the input, with the batch.
     target : tuple of int
-        The axes behind the batch in the output, one of which may be open (-1).
+        The output's axes after the batch, one of which may be inferred (-1).
     """
     if len(shape) < 3 or not target or None in shape[2:] or 0 in shape[2:]:
         return False
@@ -156,7 +156,7 @@ def keeps_axis(shape: Shape, target: tuple[int, ...]) -> bool:
 
 
 def resolve(given: Shape, target: tuple[int, ...]) -> Shape:
-    """Return the shape that elements of one shape take in another with one length open."""
+    """Return a target shape with its -1 inferred, for the elements of a given shape."""
     if None in given:
         return tuple(None if n < 0 else n for n in target)
     size = math.prod(n for n in given if n is not None)
@@ -196,7 +196,7 @@ class Permute(Layer):
 
 @known("RepeatVector")
 class RepeatVector(Layer):
-    """One vector at every step."""
+    """The same vector at every step."""
 
     kinds = "biufO"
     keeps_zeros = True
@@ -215,7 +215,7 @@ class RepeatVector(Layer):
 
 @known("UpSampling1D", "UpSampling2D", "UpSampling3D")
 class UpSampling(Layer):
-    """Each element several times, or interpolated."""
+    """Upsampling by repetition or interpolation."""
 
     keeps_zeros = True
 
@@ -254,7 +254,7 @@ class UpSampling(Layer):
         return y if x.dtype.kind == "f" else dtypes.cut(np.rint(y), x.dtype)
 
     def _resized(self, x: Array) -> Array:
-        """Return images that a kernel of several pixels made larger."""
+        """Return images enlarged with a kernel of several pixels."""
         images = np.moveaxis(x, 1, -1) if self.first == 2 else x
         size = (images.shape[1] * self.factors[0], images.shape[2] * self.factors[1])
         y = round_to(resize(images, size, self.interpolation), x.dtype)
@@ -267,16 +267,16 @@ def repeated(x: Array, axis: int, factor: int) -> Array:
     Parameters
     ----------
     x : ndarray
-        Any.
+        Any array.
     axis : int
-        Along which axis, counted from the first.
+        The axis, not negative.
     factor : int
-        How often.
+        The number of repetitions.
 
     Returns
     -------
     ndarray
-        What `numpy.repeat` makes; that would hold the GIL, so that Ctrl-C is not seen.
+        As from `numpy.repeat`, which would hold the GIL and delay Ctrl-C.
     """
     before, after = x.shape[: axis + 1], x.shape[axis + 1 :]
     y = np.empty((*before, factor, *after), x.dtype)
@@ -285,7 +285,7 @@ def repeated(x: Array, axis: int, factor: int) -> Array:
 
 
 def _interpolated(x: Array, axis: int, factor: int) -> Array:
-    """Interpolate linearly between the centres of elements; the edges continue."""
+    """Interpolate linearly between the centres of elements; edge values continue outwards."""
     length = x.shape[axis]
     at = np.clip((np.arange(length * factor) + 0.5) / factor - 0.5, 0, length - 1)
     below = np.floor(at).astype(np.intp)

@@ -23,7 +23,7 @@ class StatefulLayer(Layer):
     reduces: bool = False
 
     def pointwise(self, *shapes: Any) -> bool:
-        """Return False: no step is alone, also within a layer around this one."""
+        """Return False: steps depend on each other, also inside a wrapper layer."""
         return False
 
     def streams(self, *shapes: Any) -> bool:
@@ -51,7 +51,7 @@ class StatefulLayer(Layer):
 
     @property
     def draws_states(self) -> bool:
-        """Whether `initial_state` returns other numbers every time."""
+        """Whether `initial_state` returns different numbers at every call."""
         return False
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -66,10 +66,9 @@ class StatefulLayer(Layer):
         Parameters
         ----------
         binder : Binder
-            Takes the calls and lends memory; its ``steps`` says what an input of one step stands
-            for.
+            Takes the calls and lends memory; an input of one step stands for its ``steps`` steps.
         x : ndarray
-            ``(batch, time, …)``, as all inputs will be.
+            ``(batch, time, …)``, like all later inputs.
         state : tuple of ndarray
             Float64, C-contiguous: the state before the steps, which the calls replace by the state
             after them.
@@ -87,11 +86,11 @@ class StatefulLayer(Layer):
         Parameters
         ----------
         state : tuple of ndarray
-            The state before; not changed.
+            The state before the steps; not changed.
         *inputs : ndarray
-            ``(batch, time, …)``. A time axis of stride 0 is one input at every step.
+            ``(batch, time, …)``. A time axis of stride 0 repeats one input at every step.
         mask : ndarray, optional
-            Bools, ``(batch, time)``: at steps that are False, the state is held.
+            Bools, ``(batch, time)``: at steps that are False, the state is kept.
 
         Returns
         -------

@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Text layers: words as places in a vocabulary, strings and integers as hashes."""
+"""Text layers: words as indices into a vocabulary, strings and integers as hashes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _INNER = "_lookup_layer"  # Keras saves the vocabulary a second time there, and 
 
 @known("TextVectorization")
 class TextVectorization(Layer):
-    """Texts as the places of their words in a vocabulary, or as vectors of the words they hold."""
+    """Texts as vocabulary indices of their words, or as vectors of the words they contain."""
 
     kinds = "O"
     casts = ""
@@ -104,7 +104,7 @@ class TextVectorization(Layer):
         return self.lookup.weighted(y) if self.mode == "tf_idf" else y
 
     def _unsplit(self, x: Array) -> Array:
-        """Return the places or the encoding of texts that are not split: each is one word."""
+        """Return the indices or the encoding of texts that are not split: each is one word."""
         words = [self._standard(text) for text in x.reshape(-1).tolist()]
         shape = x.shape
         if self.grams:
@@ -118,7 +118,7 @@ class TextVectorization(Layer):
 
     def _standard(self, text: bytes) -> bytes:
         if self.standard and "lower" in self.standard:
-            text = text.lower()  # of ASCII alone, as tf.strings.lower
+            text = text.lower()  # only ASCII, as tf.strings.lower
         if self.standard and "punctuation" in self.standard:
             text = text.translate(None, _PUNCTUATION)
         return text
@@ -134,12 +134,12 @@ class TextVectorization(Layer):
         return itertools.chain.from_iterable(_grams(words, size) for size in self.grams)
 
     def _places(self, words: Iterable[bytes]) -> Array:
-        """Return the places of the words of one text, no more than the output has."""
+        """Return the indices of the words of one text, at most as many as the output holds."""
         row = list(itertools.islice(words, self.length))
         return self.lookup.integers(objects(row, (len(row),)))
 
     def _padded(self, rows: list[Array]) -> Array:
-        """Return rows of places as one array, with zeros after the shorter ones."""
+        """Return rows of indices as one array, the shorter ones padded with zeros."""
         width = max(map(len, rows), default=0) if self.length is None else self.length
         y = np.zeros((len(rows), width), np.int64)
         for line, row in zip(y, rows, strict=True):
@@ -148,7 +148,7 @@ class TextVectorization(Layer):
 
 
 def _gram_sizes(ngrams: Any) -> Sequence[int] | None:
-    """Return the numbers of words in n-grams, as often as the configuration has each."""
+    """Return the n-gram sizes in words; sizes that the configuration repeats are repeated."""
     if isinstance(ngrams, dict) and ngrams.get("class_name") == "__tuple__":
         ngrams = ngrams.get("items")
     if ngrams is None:
@@ -171,7 +171,7 @@ def _grams(words: list[bytes], size: int) -> Iterator[bytes]:
 
 @known("Hashing")
 class Hashing(Encoding):
-    """Strings and integers as bins, by their hashes."""
+    """Hash bins of strings and integers."""
 
     kinds = "biufO"
     casts = ""
@@ -211,7 +211,7 @@ class Hashing(Encoding):
 
     def pointwise(self, shape: Shape) -> bool:
         if self.mode == "one_hot" and len(shape) == 3 and shape[-1] == 1:
-            return False  # an axis of one step would be left out too
+            return False  # an axis of one step would be removed too
         return super().pointwise(shape)
 
     def integers(self, x: Array) -> Array:
@@ -224,7 +224,7 @@ class Hashing(Encoding):
         if self.masked is None:
             return index
         wanted = self.masked.encode() if isinstance(self.masked, str) else self.masked
-        with np.errstate(over="ignore"):  # of a value beyond the inputs' type
+        with np.errstate(over="ignore"):  # a mask value beyond the inputs' type
             is_masked = np.asarray(x == wanted, bool)
         return np.where(is_masked, 0, index + 1)
 

@@ -31,7 +31,7 @@ _TIME = " ".join(TIME_KEYS)
 
 
 class KerasSpikingLayer(StatefulLayer):
-    """A cell over time, made for the units of the input."""
+    """A cell that runs over time, created for the units of the input."""
 
     casts = "biuf"
     cell_class: ClassVar[type[SpikingCell]]
@@ -57,7 +57,7 @@ class KerasSpikingLayer(StatefulLayer):
 
     def parts(self, *shapes: Any) -> list[tuple[str, Layer, tuple[Any, ...]]]:
         step = self._step_shape(shapes[0])
-        # Keras saves an activation that has weights with its first holder: the layer
+        # Keras saves an activation with weights in the first object that holds it: the layer
         return [*self.cell.carried(step), ("layer/cell", self.cell, (step,))]
 
     def output_shape(self, *shapes: Any, initial_state: Any = None, constants: Any = None) -> Any:
@@ -78,7 +78,7 @@ class KerasSpikingLayer(StatefulLayer):
         return [y, *states] if self.returns_state else y
 
     def check_again(self, *shapes: Any) -> None:
-        """Do nothing: `output_shape` has compared the units."""
+        """Do nothing: `output_shape` compares the units."""
 
     def streams(self, *shapes: Any) -> bool:
         return len(shapes) == 1 and not self.time_major
@@ -147,7 +147,7 @@ class SpikingActivation(KerasSpikingLayer):
     def call(
         self, x: Array, initial_state: Any = None, constants: Any = None, mask: Any = None
     ) -> Any:
-        # The layer puts voltages that it is given on the grid, as in Keras; a cell alone does not.
+        # The layer rounds initial voltages to the grid, as in Keras; a cell alone does not.
         if initial_state is not None:
             given = [np.asarray(v, np.float64) for v in flat(initial_state)]
             self.cell.check_given(given, self.name)

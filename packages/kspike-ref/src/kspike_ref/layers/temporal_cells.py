@@ -35,7 +35,7 @@ def read_dt(value: Any) -> float:
     Parameters
     ----------
     value : float, dict or None
-        Seconds; or a serialised variable, whose value is read; or None for the default.
+        Seconds, a serialised variable with that value, or None for the default.
 
     Returns
     -------
@@ -65,10 +65,10 @@ def read_dt(value: Any) -> float:
 class SpikingCell(Cell):
     """Base class of the cells: a size, a time step, and a loop over all steps."""
 
-    is_owned = False  # by a layer, which loads what the cell carries
+    is_owned = False  # by a layer, which loads the cell's inner layers
 
     def carried(self, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
-        """Return the layers that the cell carries, as `parts` does."""
+        """Return the cell's inner layers, in the form of `parts`."""
         return []
 
     def parts(self, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
@@ -106,7 +106,7 @@ class SpikingCell(Cell):
         return x
 
     def run(self, rows: Array, state: Array, out: Array) -> None:
-        """Step through time: rows and out are ``(batch, time, units)``; the state is changed."""
+        """Step through time: rows and out are ``(batch, time, units)``; the state is updated."""
         raise NotImplementedError
 
     def bind_run(self, binder: Binder, rows: Array, state: Array, out: Array) -> bool:
@@ -129,7 +129,7 @@ class SpikingActivationCell(SpikingCell):
     Attributes
     ----------
     fuses_relu : bool
-        Whether the loop computes the activation itself where it is a ReLU.
+        Whether the loop itself computes a ReLU activation.
     """
 
     fuses_relu: ClassVar[bool] = True

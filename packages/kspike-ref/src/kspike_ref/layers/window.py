@@ -1,4 +1,4 @@
-"""Windows that slide: sizes, strides, padding, and arrays in the one form that the loops take."""
+"""Sliding windows: sizes, strides, padding, and conversion of arrays to the form of the loops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kspike_ref.saved.archive import ArchiveError
 
 Slices = tuple[slice, slice, slice]
 
-_PIECE = 1 << 27  # operations between two looks at whether to stop: a tenth of a second, about
+_PIECE = 1 << 27  # operations between checks for an interrupt: about a tenth of a second
 _MAX_LENGTH = 1 << 16  # of a kernel, stride or dilation: a limit for untrusted configurations
 
 
@@ -29,7 +29,7 @@ class Window:
     rank : int
         The number of spatial axes.
     size_key : str
-        What the configuration calls the window's size.
+        The configuration's key for the window's size.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Window:
         Whether channels come before space.
     """
 
-    least = 1  # positions of the window: pooling may have none
+    least = 1  # minimum number of positions of the window: pooling may have none
 
     def __init__(self, config: Mapping[str, Any], rank: int, size_key: str) -> None:
         self.rank = rank
@@ -116,20 +116,20 @@ class Window:
         return [n // 2 for n in total]
 
     def pieces(self, geometry: Array, operations: int) -> Iterator[tuple[Array, Slices]]:
-        """Cut the positions of a window into pieces, between which a long run can be stopped.
+        """Split the positions of a window into pieces, so that a long run can stop in between.
 
         Parameters
         ----------
         geometry : ndarray
             From `geometry`.
         operations : int
-            What one example takes.
+            The operations per example.
 
         Yields
         ------
         tuple
-            The geometry of a piece, and its positions along the three axes: of the first axis of
-            several positions so many, that each piece is contiguous in the output of an example.
+            The geometry of a piece, and its positions along the three axes. The first axis with
+            several positions is split, so that a piece is contiguous in the output of an example.
         """
         stop = interrupt.current()
         if stop is None or operations <= _PIECE:
@@ -141,18 +141,18 @@ class Window:
         for first, last in itertools.pairwise(extent * i // count for i in range(count + 1)):
             interrupt.check(stop)
             piece = geometry.copy()
-            piece[3, axis] -= first * geometry[1, axis]  # as if there were so much less in front
+            piece[3, axis] -= first * geometry[1, axis]  # skip the inputs of earlier pieces
             piece[4, axis] = last - first
             where = [slice(None)] * 3
             where[axis] = slice(first, last)
             yield piece, (where[0], where[1], where[2])
 
     def takes_pieces(self, operations: int) -> bool:
-        """Return whether an example takes so long that a run may have to stop within it."""
+        """Return whether an example takes so long that a run must be able to stop within it."""
         return operations > _PIECE
 
     def is_long(self, operations: int) -> bool:
-        """Return whether an example takes so long that the run should look whether to stop."""
+        """Return whether an example takes so long that the run should check for an interrupt."""
         return operations > _PIECE and interrupt.current() is not None
 
     def enter(self, x: Array) -> Array:
@@ -169,12 +169,12 @@ class Window:
 
 
 def lengths(value: Any, rank: int, name: str) -> tuple[int, ...]:
-    """Return a configuration's lengths, one for each axis.
+    """Return a configuration's lengths, one per axis.
 
     Parameters
     ----------
     value : int or list of int
-        What the configuration says.
+        The value in the configuration.
     rank : int
         The number of axes.
     name : str
@@ -188,7 +188,7 @@ def lengths(value: Any, rank: int, name: str) -> tuple[int, ...]:
     Raises
     ------
     ArchiveError
-        If there are others.
+        If they are not positive integers, one per axis.
     """
     given = list(value) if isinstance(value, list | tuple) else [value] * rank
     fits = len(given) == rank and all(type(n) is int and 0 < n <= _MAX_LENGTH for n in given)

@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Layers around layers."""
+"""Layers that apply a layer or model to every time step, and folding of time into the batch."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TimeDistributed(Layer):
         folded = binder.view(x, (x.shape[0] * x.shape[1], *x.shape[2:]))
         if self.layer.received(folded) is not folded:
             return None
-        binder.is_step = False  # the layer within sees no time axis
+        binder.is_step = False  # the inner layer sees no time axis
         y = self.layer.bind(binder, folded)
         return None if y is None else binder.view(y, (*x.shape[:2], *y.shape[1:]))
 
@@ -71,7 +71,7 @@ def _one_step(shape: Shape) -> Shape:
 
 
 class Fold(Layer):
-    """Time becomes part of the batch."""
+    """Folding of time into the batch."""
 
     keeps_zeros = True
     verb: ClassVar[str] = "fold"
@@ -97,7 +97,7 @@ class Fold(Layer):
 
 
 class Unfold(Layer):
-    """Time becomes an axis again, as long as in the second input."""
+    """Unfolding of time from the batch to an axis, as long as in the second input."""
 
     keeps_zeros = True
     verb: ClassVar[str] = "unfold"
@@ -113,7 +113,7 @@ class Unfold(Layer):
         return (x[0], x[1], *y[1:])
 
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
-        axes: int | None = given[1]  # masks inside end inside
+        axes: int | None = given[1]  # masks from inside are dropped
         return axes
 
     def mask(self, given: Any, *inputs: Any) -> Any:
@@ -126,7 +126,7 @@ class Unfold(Layer):
 
 
 class Carrier(Layer):
-    """Gives a tensor the mask that a model is called with."""
+    """The mask that a model is called with, attached to a tensor."""
 
     verb: ClassVar[str] = "mask"
     pointwise_from = 2

@@ -1,9 +1,9 @@
-"""The operations of ``keras.ops``, one module a family.
+"""The operations of ``keras.ops``, one module per family.
 
 Model files name the class of an operation: ``keras.ops.one_hot`` is ``OneHot``. Search for that
 name in this folder to find its implementation, a line of a table or a class. A new operation needs
-a line in a table, or a subclass of `base.Operation` with ``@known("ops:ItsName")``, and nothing
-else: its options in ``options``, and a row in the tables of the cross tests.
+only a line in a table, or a subclass of `base.Operation` with ``@known("ops:ItsName")`` and its
+options in ``options``; and a row in the tables of the cross tests.
 """
 
 from kspike_ref.layers.ops import (

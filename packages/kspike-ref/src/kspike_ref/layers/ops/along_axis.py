@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Functions along one axis: softmax and relatives, order, running sums and products."""
+"""Functions along one axis: softmax and its relatives, sorting, cumulative sums and products."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kspike_ref.layers.ops.base import AlongAxes, keys, with_lengths
 from kspike_ref.layers.registry import known
 from kspike_ref.saved.archive import ArchiveError
 
-_PIECE = 1 << 22  # elements that are accumulated at once: some milliseconds
+_PIECE = 1 << 22  # elements accumulated at once: a few milliseconds
 
 
 class AlongAxis(AlongAxes):
@@ -42,7 +42,7 @@ _ORDERS: dict[str, Callable[..., Any]] = {"Sort": np.sort, "Argsort": _order}
 
 @known(*keys(_OF_FLOATS), *keys(_ORDERS))
 class AxisFunction(AlongAxis):
-    """A softmax or a relative, or the elements in ascending order."""
+    """A softmax or one of its relatives, or the elements in ascending order."""
 
     def setup(self) -> None:
         self.kinds = "f" if self.class_name in _OF_FLOATS else "biuf"
@@ -63,7 +63,7 @@ class AxisFunction(AlongAxis):
 
 @known("ops:TopK")
 class TopK(AlongAxis):
-    """The largest elements along the last axis, in descending order, and their places."""
+    """The largest elements along the last axis, in descending order, and their indices."""
 
     kinds = "iuf"
     options = ("k", "sorted")
@@ -88,7 +88,7 @@ class TopK(AlongAxis):
 
 @known("ops:Cumsum", "ops:Cumprod")
 class Cumulation(AlongAxis):
-    """The sums or products so far."""
+    """Cumulative sums or products."""
 
     options = ("axis", "dtype")
 
@@ -105,8 +105,8 @@ class Cumulation(AlongAxis):
 def cumulated(function: np.ufunc, x: Array, axis: int, kind: dtypes.DType) -> Array:
     """Return `function.accumulate` along an axis, in pieces.
 
-    NumPy holds the GIL in each call, so that nothing could interrupt a long one. The operations
-    and their order are those of one call.
+    NumPy holds the GIL during a call, so nothing could interrupt a long one. The operations and
+    their order are the same as in one call.
     """
     y = np.empty(x.shape, kind)
     source, out = np.moveaxis(x, axis, 0), np.moveaxis(y, axis, 0)

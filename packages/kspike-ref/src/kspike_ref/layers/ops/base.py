@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods of subclasses in this file are documented in Layer)
-"""The base classes of the operations of ``keras.ops``, and checks that several of them need."""
+"""The base classes of the operations of ``keras.ops``, and checks that they share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_COUNT = 1 << 24  # copies of an element, or elements of padding: model files
 
 
 class Operation(Layer):
-    """A function of ``keras.ops``, which receives its inputs in the types that they have.
+    """A function of ``keras.ops``, whose inputs keep their types.
 
     Attributes
     ----------
@@ -39,15 +39,15 @@ class Operation(Layer):
                     f"{name}: keras.ops.{function_name(class_name)} with "
                     f"{key}={config[key]!r:.80}; the argument {key!r} is not supported"
                 )
-        self.result_type = config.get("dtype")  # of the result; a layer's would be its policy
+        self.result_type = config.get("dtype")  # of the result; a layer's dtype is its policy
         super().__init__(name, class_name, {**own, "name": name})
 
     def known_options(self) -> tuple[str, ...]:
-        """Return the options of this operation; a class for several may tell them apart."""
+        """Return the options of this operation; classes of several operations override it."""
         return self.options
 
     def mixes(self, what: str) -> UnsupportedUseError:
-        """Return the error for a use in which the examples of a batch depend on each other."""
+        """Return the error for a use that mixes the examples of a batch."""
         return mixing(f"keras.ops.{function_name(self.class_name)} with {what}")
 
     def needs(self, what: str) -> UnsupportedUseError:
@@ -66,7 +66,7 @@ class Operation(Layer):
         return dtypes.computed(name)
 
     def counts(self, key: str) -> list[int]:
-        """Return the small non-negative integers of an option, a single one as a list."""
+        """Return the small non-negative integers of an option; a single one becomes a list."""
         given = self.config[key]
         return [count(key, n) for n in (given if isinstance(given, list) else [given])]
 
@@ -77,14 +77,14 @@ class AlongAxes(Operation):
     Attributes
     ----------
     default_axis : int or None
-        The axis where the file has none; None stands for all.
+        The axis if the file has none; None means all axes.
     """
 
     options: ClassVar[tuple[str, ...]] = ("axis",)
     default_axis: ClassVar[int | None] = None
 
     def axes(self, rank: int) -> tuple[int, ...]:
-        """Return the axes of an input of ``rank`` axes, as positive numbers."""
+        """Return the axes for an input of ``rank`` axes, as non-negative numbers."""
         given = self.config.get("axis", self.default_axis)
         if given is None:
             raise self.mixes("axis=None")
@@ -121,7 +121,7 @@ def keys(names: Any) -> list[str]:
 
 
 def positive_axes(given: Any, rank: int) -> tuple[int, ...]:
-    """Return one axis or a list of axes of a file as positive numbers.
+    """Return one axis or a list of axes from a file, as non-negative numbers.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def positive_axes(given: Any, rank: int) -> tuple[int, ...]:
 
 
 def check_distinct(axes: tuple[int, ...]) -> tuple[int, ...]:
-    """Return axes; refuse those that are named twice."""
+    """Return axes; refuse them if one is named twice."""
     if len(set(axes)) < len(axes):
         raise ArchiveError(f"axis must name each axis once. Received: {axes}")
     return axes
@@ -149,7 +149,7 @@ def count(name: str, value: Any) -> int:
 
 
 def with_lengths(shape: Shape, axis: int, *lengths: int | None) -> Shape:
-    """Return a shape with other lengths in place of one axis; without the axis for none."""
+    """Return a shape with one axis replaced by axes of ``lengths``, or removed without any."""
     return (*shape[:axis], *lengths, *shape[axis + 1 :])
 
 

@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Tensors of a type that the file names: casts, zeros and ones, one-hot codes."""
+"""Operations whose type the file names: casts, zeros and ones, one-hot codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kspike_ref.layers.registry import known
 
 
 def _cast(x: Array, dtype: dtypes.DType) -> Array:
-    """Cast as TensorFlow does: real numbers beyond the range of integers become its limits."""
+    """Cast as TensorFlow does: floats beyond the range of an integer type become its limits."""
     return _saturated(x, dtype) if x.dtype.kind == "f" else dtypes.cast(x, dtype)
 
 
@@ -37,7 +37,7 @@ _CONSTANTS: dict[str, Callable[[Array, dtypes.DType], Array]] = {
 
 @known(*keys(_CONSTANTS))
 class Typed(Operation):
-    """A tensor of a type that the file names, or of the type of the input.
+    """A tensor of the type that the file names, or else of the input's type.
 
     Keras writes the type into the configuration, or among the arguments of the call. Half precision
     stays float32.
@@ -67,7 +67,7 @@ class Typed(Operation):
 
 @known(*keys(_CASTS))
 class Cast(Typed):
-    """The same numbers in another type, or as they are."""
+    """A cast to the type that the file names, if it names one."""
 
     keeps_zeros = True
     functions = _CASTS
@@ -78,7 +78,7 @@ class Cast(Typed):
 
 
 class _Codes(Operation):
-    """Vectors of zeros with ones at the places that integers name."""
+    """Vectors of zeros, with ones at integer indices."""
 
     options = ("num_classes", "axis", "sparse", "dtype")
 
@@ -95,7 +95,7 @@ class _Codes(Operation):
 
 @known("ops:OneHot")
 class OneHot(_Codes):
-    """A vector for each integer, on a new axis."""
+    """One vector per integer, on a new axis."""
 
     def _place(self, rank: int) -> int:
         axis = self.config.get("axis", -1)

@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Tensors put together, padded, repeated, and turned round."""
+"""Concatenation, stacking, padding, repetition, reversal and rolling of tensors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from kspike_ref.saved.archive import ArchiveError
 
 @known("ops:Concatenate")
 class Concatenate(AlongAxes):
-    """Tensors one after another along an axis."""
+    """The concatenation of tensors along an axis."""
 
     keeps_zeros = True
     default_axis = 0
@@ -41,7 +41,7 @@ class Concatenate(AlongAxes):
 
 @known("ops:Stack")
 class Stack(Concatenate):
-    """Tensors one beside another along a new axis."""
+    """A stack of tensors along a new axis."""
 
     keeps_zeros = False
 
@@ -58,7 +58,7 @@ class Stack(Concatenate):
 
 @known("ops:Pad")
 class Pad(Operation):
-    """Elements around a tensor: constants, or the tensor reflected at its edges."""
+    """Padding of a tensor, with constants or with its reflection at the edges."""
 
     options = ("pad_width", "mode")
     argument_names = ("x", "constant_values")
@@ -103,7 +103,7 @@ class Pad(Operation):
 
 @known("ops:Repeat")
 class Repeat(AlongAxes):
-    """Each element several times along an axis."""
+    """Repetition of each element along an axis."""
 
     options = ("axis", "repeats")
 
@@ -125,7 +125,7 @@ class Repeat(AlongAxes):
 
 @known("ops:Tile")
 class Tile(Operation):
-    """The whole tensor several times."""
+    """Repetition of the whole tensor."""
 
     refused = ("uint16",)
     options = ("repeats",)
@@ -145,7 +145,7 @@ class Tile(Operation):
         return len(shape) > 2 and self._repeats(len(shape))[1] == 1
 
     def call(self, x: Array) -> Array:
-        # Not np.tile, which holds the GIL: no other thread could run, or see Ctrl-C.
+        # Not np.tile, which holds the GIL: no other thread could run or receive Ctrl-C.
         repeats = self._repeats(x.ndim)
         pairs = list(zip(repeats, x.shape, strict=True))
         y = np.empty([n for pair in pairs for n in pair], x.dtype)
@@ -155,7 +155,7 @@ class Tile(Operation):
 
 @known("ops:Flip")
 class Flip(AlongAxes):
-    """Elements in the opposite order along axes."""
+    """Elements in reverse order along axes."""
 
     keeps_zeros = True
 

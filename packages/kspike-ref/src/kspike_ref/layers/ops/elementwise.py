@@ -1,7 +1,7 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Functions of single elements: arithmetic, comparisons, logic, real functions, activations.
+"""Elementwise functions: arithmetic, comparisons, logic, real functions, activations.
 
-A further function is one line in a table below. `Where` and `Clip` have rules of their own.
+A new function is one line in a table below. `Where` and `Clip` have their own rules.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SINGLE = np.dtype("float32")
 
 @dataclass(frozen=True)
 class Function:
-    """A function of single elements, and the types that Keras on TensorFlow gives it.
+    """An elementwise function, and its types in Keras on TensorFlow.
 
     Attributes
     ----------
@@ -45,13 +45,13 @@ class Function:
     floats : bool
         Whether integers and bools become float32 first.
     bools : str
-        The type that bools become first: ``"int32"`` where they count.
+        The type that bools become first: ``"int32"`` if they count as numbers.
     weak : bool
         Whether a Python number takes the type of an array of its kind.
     options : tuple of str
         The arguments besides tensors: numbers, under the names of Keras.
     operands : int
-        The number of tensors and numbers it takes; that of a NumPy function is known.
+        The number of tensors and numbers it takes; a NumPy ufunc has its own.
     """
 
     compute: Callable[..., Any]
@@ -78,7 +78,7 @@ _real = partial(Function, floats=True)
 
 
 def _floor_divide(x: Array, y: Array) -> Array:
-    """Return ⌊x/y⌋: for floats the quotient is rounded first, as TensorFlow does it."""
+    """Return ⌊x/y⌋; for floats the quotient is rounded first, as in TensorFlow."""
     quotient: Array = np.floor_divide(x, y) if x.dtype.kind != "f" else np.floor(x / y)
     return quotient
 
@@ -106,10 +106,10 @@ _ARITHMETIC = {
     "Erf": _floats(activations.erf),
     "Relu": _numbers(activations.relu),
     "Relu6": _numbers(activations.relu6),
-    # TensorFlow computes it of integers too, in float32.
+    # TensorFlow also takes integers here, and computes in float32.
     "LeakyRelu": _numbers(activations.leaky_relu, floats=True, options=("negative_slope",)),
 }
-# Keras makes masks of these, and writes them into the model beside the layers.
+# Keras builds masks from these, and writes them into the model beside the layers.
 _LOGICAL = {
     "Equal": Function(np.equal, weak=False),
     "NotEqual": Function(np.not_equal, weak=False),
@@ -162,11 +162,11 @@ _FORMER_NAMES = {"threshold_value": "threshold", "value": "default_value"}
 
 @known(*keys(_FUNCTIONS))
 class Elementwise(Operation):
-    """A function of each element."""
+    """An elementwise function from the tables."""
 
     @property
     def function(self) -> Function:
-        """The function: looked up, as models are pickled."""
+        """The function; not stored, because models are pickled."""
         return _FUNCTIONS[self.class_name]
 
     def known_options(self) -> tuple[str, ...]:
@@ -182,7 +182,7 @@ class Elementwise(Operation):
             raise ArchiveError(f"options must be numbers. Received: {self.values!r:.80}")
 
     def received(self, values: Any) -> Any:
-        return values  # the type that counts is the one that the operands have in common
+        return values  # `call` casts them to their common type
 
     def output_shape(self, *shapes: Any) -> Shape:
         wanted = getattr(self.function.compute, "nin", self.function.operands)
@@ -217,7 +217,7 @@ class Elementwise(Operation):
         return y
 
     def _type(self, inputs: tuple[Any, ...]) -> dtypes.DType:
-        """Return the type to compute in; refuse a type that fails in Keras, too."""
+        """Return the type to compute in; refuse a type that also fails in Keras."""
         if all(type(x) in (int, float) or getattr(x, "dtype", None) == _SINGLE for x in inputs):
             return _SINGLE
         for x in inputs:
@@ -230,11 +230,11 @@ class Elementwise(Operation):
     def _operand(self, x: Any, dtype: dtypes.DType) -> Array:
         """Return an array or a number in the type of the computation."""
         if type(x) is float and not self.function.weak:
-            x = np.float32(x)  # Keras makes a tensor of it first
+            x = np.float32(x)  # Keras first converts it to a tensor
         return np.asarray(x).astype(dtype, copy=False)
 
     def _check_integers(self, y: Array) -> None:
-        """Refuse integers without a result; TensorFlow refuses them as well."""
+        """Refuse integers for which the function is undefined, as TensorFlow does."""
         if self.class_name in ("FloorDivide", "Mod") and not np.all(y):
             raise ValueError(f"layer {self.name!r} divides integers by zero")
         if self.class_name == "Power" and np.any(y < 0):
@@ -242,7 +242,7 @@ class Elementwise(Operation):
 
 
 def _quietly(*inputs: Array, compute: np.ufunc, out: Array) -> None:
-    """Fill ``out`` without a word about NaN and infinities."""
+    """Fill ``out`` without warnings about NaN and infinities."""
     with np.errstate(all="ignore"):
         compute(*inputs, out=out)
 
@@ -283,7 +283,7 @@ class Clip(Operation):
         if x.dtype.kind != "f" and any(isinstance(n, float) for n in self.limits):
             self.refuse(x.dtype, "floats where its limits are")
         x = x.astype(np.int32) if x.dtype.kind == "b" else x
-        # the upper limit first: where it is below the lower one, the lower one is the answer
+        # the upper limit first: if it is below the lower limit, the lower limit wins
         high, low = (np.asarray(n).astype(x.dtype) for n in self.limits)
         y: Array = np.maximum(np.minimum(x, high), low)
         return y

@@ -35,7 +35,7 @@ class GetItem(Operation):
 
     def output_shape(self, shape: Shape, key: Any) -> Shape:
         items = self._key(key)
-        # a view of one number in two sizes: lengths that follow an unknown one are unknown too
+        # slice a view of one number in two sizes: lengths that differ depend on an unknown one
         sizes = [
             np.broadcast_to(np.int8(0), [probe if n is None else n for n in shape])[items].shape
             for probe in (97, 101)
@@ -57,7 +57,7 @@ class GetItem(Operation):
 
 @known("ops:Split")
 class Split(AlongAxes):
-    """Parts one after another along an axis."""
+    """Consecutive parts along an axis."""
 
     options = ("axis", "indices_or_sections")
     keeps_zeros = True
@@ -93,7 +93,7 @@ class Split(AlongAxes):
 
 @known("ops:Unstack")
 class Unstack(AlongAxes):
-    """One part for each position along an axis, without the axis."""
+    """One part per position along an axis, without the axis."""
 
     options = ("axis", "num")
     keeps_zeros = True
@@ -148,7 +148,7 @@ class Take(AlongAxes):
 
 @known("ops:TakeAlongAxis")
 class TakeAlongAxis(AlongAxes):
-    """Elements along an axis, chosen by integers for each place."""
+    """Elements along an axis, chosen by an integer per position."""
 
     argument_names = ("x", "indices")
 
@@ -167,12 +167,12 @@ class TakeAlongAxis(AlongAxes):
 
     def call(self, x: Array, indices: Array) -> Array:
         axis = self.axis(x.ndim)
-        whole = indices.astype(np.intp)  # of floats the whole part, as in Keras
+        whole = indices.astype(np.intp)  # truncates floats, as Keras does
         return np.take_along_axis(x, _places(self.name, whole, x.shape[axis]), axis)
 
 
 def _integers(indices: Any) -> Array:
-    """Return constant indices, which TensorFlow takes as integers only."""
+    """Return indices; TensorFlow takes only integers."""
     array = np.asarray(indices)
     if array.dtype.kind not in "iu" and array.size:
         raise ArchiveError(f"indices must be integers. Received: {indices!r:.80}")

@@ -1,8 +1,8 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Products of matrices, and sums of products over named axes.
+"""Matrix products, and sums of products over named axes.
 
-A product of each row with a constant matrix does not depend on the number of rows: the answer for
-an example has the same bits in any batch.
+The product of a row and a constant matrix does not depend on the number of rows, so an example has
+the same bits in any batch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAX_PRODUCTS = 2**40  # multiplications for one example: model files are untrus
 
 
 def rows_times(x: Array, matrix: Array, tally: Tally) -> Array:
-    """Return ``x @ matrix`` for one matrix, each row on its own."""
+    """Return ``x @ matrix`` for one matrix; rows do not affect each other."""
     if matrix.dtype.kind == "f":
         product = Product(np.ascontiguousarray(matrix))
         return product.over_last_axis(np.ascontiguousarray(x), tally=tally)
@@ -36,9 +36,9 @@ def rows_times(x: Array, matrix: Array, tally: Tally) -> Array:
 
 
 def factors(*values: Any) -> list[Array]:
-    """Return factors of a matrix product in the type in which Keras multiplies.
+    """Return the factors of a matrix product in the type in which Keras multiplies.
 
-    That is int32 for bytes; bools stay bools.
+    That is int32 for int8; bools stay bools.
     """
     promoted = dtypes.promoted(*values)
     if all(np.asarray(value).dtype == np.int8 for value in values):
@@ -48,7 +48,7 @@ def factors(*values: Any) -> list[Array]:
 
 @known("ops:Matmul")
 class Matmul(Operation):
-    """The product of matrices, over leading axes that broadcast."""
+    """The product of matrices; leading axes broadcast."""
 
     argument_names = ("x1", "x2")
     takes_tally = True
@@ -67,7 +67,7 @@ class Matmul(Operation):
         return (*lead, *one[-2:-1], *(other[-1:] if len(other) > 1 else ()))
 
     def _check_batch(self, shapes: Any, one: Shape, other: Shape) -> None:
-        """Refuse products in which the batch is not the first axis of every tensor's matrices."""
+        """Refuse products in which the batch is not a leading axis of every tensor."""
         is_tensor = [isinstance(shape, tuple) for shape in shapes]
         if all(is_tensor):
             if not len(one) == len(other) > 2:
@@ -118,7 +118,7 @@ class Einsum(Operation):
         self.made = right if arrow else None
 
     def _labels(self, ranks: list[int]) -> tuple[list[str], str]:
-        """Return the labels of every operand's axes and of the output's, the dots written out."""
+        """Return the axis labels of the operands and the output, with the dots written out."""
         if len(ranks) != len(self.terms):
             raise ArchiveError(f"{self.equation} needs {len(self.terms)} operands")
         used = set(self.equation)
@@ -154,7 +154,7 @@ class Einsum(Operation):
         return tuple(lengths[label] for label in made)
 
     def _lengths(self, terms: list[str], shapes: list[Shape]) -> dict[str, Any]:
-        """Return the length of each label's axis, None where it is unknown."""
+        """Return the length of each label's axis, None if it is unknown."""
         lengths: dict[str, Any] = {}
         for term, shape in zip(terms, shapes, strict=True):
             for label, length in zip(term, shape, strict=True):
@@ -165,7 +165,7 @@ class Einsum(Operation):
         return lengths
 
     def _for_one(self, shapes: list[Shape]) -> tuple[int, int]:
-        """Return the multiplications for one example, and the elements of products in between."""
+        """Return the multiplications and the elements of intermediate products for one example."""
         terms, made = self._labels([len(shape) for shape in shapes])
         known = self._lengths(terms, shapes).items()
         lengths = {label: 1 if n is None else n for label, n in known}
@@ -203,7 +203,7 @@ class Einsum(Operation):
 
 
 def _constant_last(terms: list[str], values: Any, made: str) -> tuple[list[str], Any]:
-    """Return operands the other way round if the first is a constant: products commute."""
+    """Return the operands, reversed if the first is a constant: products commute."""
     if made[0] not in terms[0]:
         return terms[::-1], values[::-1]
     return terms, values

@@ -1,7 +1,7 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Reductions along axes: sums, means, extremes and their places, deviations, norms.
+"""Reductions along axes: sums, means, extrema and their indices, deviations, norms.
 
-A further reduction is one line in a table below.
+A new reduction is one line in the table below.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class _Reduction:
     compute : callable
         Takes an array, and ``axis`` and ``keepdims`` as in NumPy.
     type_for : callable
-        From the type of an input to the one that it is cast to; the same type without.
+        From the type of an input to the type that it is cast to; the same type by default.
     kinds : str
         The kinds of numbers it takes, as in `Layer`.
     of_nothing : float, optional
-        The result for no elements, where NumPy would warn.
+        The result for no elements, if NumPy would warn.
     options : tuple of str
         Its options besides ``axis`` and ``keepdims``.
     is_single : bool
@@ -49,7 +49,7 @@ class _Reduction:
 
 
 def _accumulated(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of NumPy that keeps the type of its input."""
+    """Return a NumPy function that keeps the type of its input."""
     return lambda x, **along: function(x, dtype=x.dtype, **along)
 
 
@@ -76,12 +76,12 @@ def _log_sum_exp(x: Array, axis: Any, keepdims: bool) -> Array:
 
 
 def _counted(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of NumPy with int32 for its 64-bit integers."""
+    """Return a NumPy function with int32 results instead of 64-bit integers."""
     return lambda x, **along: np.asarray(function(x, **along)).astype(np.int32)
 
 
 def _place(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `numpy.argmax` or `numpy.argmin` with its axis in a tuple, as others have theirs."""
+    """Return `numpy.argmax` or `numpy.argmin`, with the axis in a tuple as in other reductions."""
     return _counted(lambda x, axis, keepdims: function(x, axis=axis[0], keepdims=keepdims))
 
 
@@ -126,7 +126,7 @@ class Reduction(AlongAxes):
 
 @known(*keys(_REDUCTIONS))
 class Statistic(Reduction):
-    """A sum, a mean, an extreme, or another function of the table."""
+    """A sum, a mean, an extremum, or another function of the table."""
 
     def known_options(self) -> tuple[str, ...]:
         return (*self.options, *_REDUCTIONS[self.class_name].options)
@@ -154,7 +154,7 @@ class Statistic(Reduction):
         return y if self.initial is None else self._limited(y)
 
     def _limited(self, y: Array) -> Array:
-        """Return extremes that are not less, or more, than ``initial``."""
+        """Return maxima of at least ``initial``, or minima of at most ``initial``."""
         if y.dtype.kind in "iu" and isinstance(self.initial, float):
             self.refuse(y.dtype, f"floats where initial={self.initial} is one")
         computed = np.dtype("int32") if y.dtype.kind == "b" else y.dtype

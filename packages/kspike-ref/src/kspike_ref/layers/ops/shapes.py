@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""The same elements in another shape, or with axes in another order, added or removed."""
+"""Operations on shapes: reshaping, and reordering, adding and removing axes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kspike_ref.saved.archive import ArchiveError, Weights
 
 @known("ops:Reshape")
 class Reshape(Operation, ReshapeLayer):
-    """The same elements in another shape, the batch axis included."""
+    """The same elements in another shape, which includes the batch axis."""
 
     kinds = Operation.kinds
     options = ("newshape",)
@@ -57,12 +57,12 @@ class Reordering(Operation):
         return _REORDERINGS[self.class_name][1]
 
     def _order(self, rank: int) -> tuple[int, ...]:
-        """Return which axis of the input each axis of the output is."""
+        """Return the input axis of each output axis."""
         function, names = _REORDERINGS[self.class_name]
         given = [self.config.get(name) for name in names]
         if given == [None]:
             given = [list(range(rank))[::-1]]  # the default of `transpose`
-        labels = np.empty(range(rank))  # no elements; its lengths number the axes
+        labels = np.empty(range(rank))  # no elements; its lengths are axis numbers
         order = function(labels, *(positive_axes(axes, rank) for axes in given)).shape
         if order[0] != 0:
             wrong = (f"{name}={axes}" for name, axes in zip(names, given, strict=True))
@@ -86,7 +86,7 @@ class Reordering(Operation):
 
 @known("ops:ExpandDims")
 class ExpandDims(AlongAxes):
-    """Axes of length 1, added."""
+    """Addition of axes of length 1."""
 
     keeps_zeros = True
 
@@ -107,7 +107,7 @@ class ExpandDims(AlongAxes):
 
 @known("ops:Squeeze")
 class Squeeze(AlongAxes):
-    """Axes of length 1, removed: those that are named, or all after the batch."""
+    """Removal of axes of length 1: the named ones, or all after the batch."""
 
     keeps_zeros = True
 
@@ -136,7 +136,7 @@ class Squeeze(AlongAxes):
         return len(shape) > 2 and 1 not in self._axes(shape)
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:
-        # In a single step, an axis of time has length 1 as well, and stays.
+        # In a single step, the time axis also has length 1, but must stay.
         self.removed = self._axes(shapes[0])
         super().load(store, path, *shapes)
 
