@@ -1,4 +1,4 @@
-"""Layers whose shapes take more than a look at their configuration stay as they are."""
+"""Tests that layers do not change where shapes follow from more than their configuration."""
 
 import keras
 import numpy as np
