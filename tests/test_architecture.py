@@ -99,7 +99,7 @@ EXCEPTIONS: dict[str, set[str]] = {}
 
 @dataclass(frozen=True)
 class Import:
-    """Import of one name: its target, and whether it runs only later than its module."""
+    """Import of one name: its target, and whether it runs later than its module."""
 
     module: str
     name: str

@@ -119,7 +119,7 @@ def training_step(layer, units, jit_compile=False, signature=None):
 def call(step, x):
     """Return a function without arguments that runs one step.
 
-    On a CPU, TensorFlow returns when the step is done. (Converting the result would take up to a
+    On a CPU, TensorFlow returns when the step is done. (Reading the result would take as long as a
     fifth of our smallest step.)
     """
     return lambda: step(x)

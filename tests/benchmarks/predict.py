@@ -1,4 +1,4 @@
-"""Speed of whole models, as a ratio to Keras in the same run.
+"""Table of the speed of whole models, as ratios to Keras in the same run.
 
 python tests/benchmarks/predict.py [static|varying|one|step|conv|memory|start|beside]
 """
@@ -118,7 +118,7 @@ def measure_conv(activity=0.02):
 
 
 def peak_memory(path, count=1_000_000):
-    """Return the bytes that `predict` on a memory map adds beside its output, and one block's."""
+    """Return the bytes that `predict` on a memory map adds besides its output, and one block's."""
     # VmHWM, because ru_maxrss starts at the parent's peak if that was larger
     code = f"""
 import re, sys
@@ -149,7 +149,7 @@ print(peak() - before - y.nbytes, size)
 
 
 def beside(name, folder, how):
-    """Time one of the models beside the benchmark; return seconds here and in Keras.
+    """Time one of the models close to the benchmark's; return seconds here and in Keras.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def beside(name, folder, how):
 
 
 def beside_all(folder):
-    """Print the table of all models beside the benchmark."""
+    """Print the table of all models close to the benchmark's."""
     print("| model | static | varying | one image |\n|---|---|---|---|")
     for name, title in models.TITLES.items():
         cells = []

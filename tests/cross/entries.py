@@ -203,7 +203,7 @@ def key_of(operation):
     return "ops:" + "".join(part.capitalize() for part in operation.split("_"))
 
 
-# Divisors are positive: Keras rejects integer division by zero, and so would fail the whole array.
+# Divisors are positive, because Keras refuses to divide integers by zero.
 _DIVIDING = ("true_divide", "divide", "floor_divide", "mod")
 OPERATIONS = (
     {key_of(name): one(getattr(ops, name)) for name in _UNARY}

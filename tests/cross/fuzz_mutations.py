@@ -32,7 +32,7 @@ def at(value, path):
 
 
 def altered(config, rng):
-    """Return a copy of a configuration with one to three elements replaced, removed or moved."""
+    """Return a copy of a configuration with one to three elements changed at random."""
     config = copy.deepcopy(config)
     for _ in range(rng.integers(1, 4)):
         places = list(paths(config))[1:]

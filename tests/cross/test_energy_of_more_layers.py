@@ -90,7 +90,7 @@ def masked():
     e = L.Attention(name="one")([d, L.Dense(4)(y)], mask=[steps, others])
     f = L.BatchNormalization(name="norm")(e, mask=steps)
     g = L.LSTM(3, return_sequences=True, name="lstm")(f, mask=steps)
-    h = L.Softmax(name="softmax")(g, mask=g > 0)  # the mask of three axes ends here
+    h = L.Softmax(name="softmax")(g, mask=g > 0)  # not used further: its mask has three axes
     inner_in = L.Input((6, 3))
     inner = keras.Model(inner_in, L.GRU(2, return_sequences=True, name="gru")(inner_in), name="in")
     i = L.Bidirectional(L.GRU(2), name="both")(inner(g, mask=steps), mask=steps)

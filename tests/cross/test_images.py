@@ -29,7 +29,7 @@ def pictures(*shape, dtype="float32", seed=0):
     return values > 100 if dtype == "bool" else values.astype(dtype)
 
 
-# Older versions of Keras return the input tensor itself.
+# Layers for which older versions of Keras return the input tensor itself.
 UNSAVED = {"RandomGrayscale": versions.since(3, 11, "cannot save a model with RandomGrayscale")}
 
 

@@ -104,7 +104,7 @@ class Table:
             model = self.loaded(path, outputs)
         model = pickle.loads(pickle.dumps(model))
         ours = model.predict(list(self.values.values()))
-        ours = ours if isinstance(ours, list) else [ours]  # one output is no list, as in Keras
+        ours = ours if isinstance(ours, list) else [ours]  # one output comes without a list
         problems = []
         for (name, (_, theirs)), y in zip(self.answers.items(), ours, strict=True):
             problem = _problem(y, theirs, self.entries[name].is_cut, self.tolerance)

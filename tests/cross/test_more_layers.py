@@ -1,4 +1,4 @@
-"""Tests of adapters of low rank, 8-bit weights, categories, ConvLSTM, and normalised kernels."""
+"""Tests of low-rank adapters, 8-bit weights, categories, ConvLSTM, and normalised kernels."""
 
 import keras
 import numpy as np

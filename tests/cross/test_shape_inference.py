@@ -1,4 +1,4 @@
-"""Tests that layers do not change where shapes follow from more than their configuration."""
+"""Tests that shape inference changes no layer, even if it needs more than the configuration."""
 
 import keras
 import numpy as np

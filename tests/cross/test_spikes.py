@@ -31,7 +31,7 @@ def run(layer, x, mode):
     return call(tf.constant(x)).numpy()
 
 
-# Three use kernels, one uses blocks, one a loop of TensorFlow operations as in exports.
+# Kernels three times; XLA with kernels or blocks; a loop of TensorFlow operations, as in exports.
 MODES = ["eager", "graph", "graph, any length", "jit_compile", "plain operations"]
 
 

@@ -80,7 +80,7 @@ def test_predict_step_and_activity_equal_keras(make, tmp_path):
     loaded = kspike_ref.load_model(tmp_path / "model.keras")
     x = data_of(make)
     y = loaded.predict(x)
-    np.testing.assert_allclose(y, model.predict(x, verbose=0), rtol=1e-5, atol=1e-5)  # sum order
+    np.testing.assert_allclose(y, model.predict(x, verbose=0), rtol=1e-5, atol=1e-5)  # sums
     # bit for bit equal to the same model with TimeDistributed
     other = made(make, L.TimeDistributed, like=model)
     other.save(tmp_path / "other.keras")

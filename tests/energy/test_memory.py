@@ -78,7 +78,7 @@ def test_convolution_of_an_ordinary_network(convolution):
     model, _ = convolution
     connections, inputs, outputs, weights = 4 * 4 * 3 * 3 * 3 * 2, 72, 48, 54
     expected = (
-        connections * access(inputs)  # every window reads its own inputs
+        connections * access(inputs)  # every window reads its inputs again
         + connections * access(weights)
         + outputs * access(outputs)
         + connections * MAC

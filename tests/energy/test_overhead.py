@@ -35,7 +35,7 @@ def test_overheads_by_hand():
     )
     energy = ModelEnergy(Network([Layer("a", 1000, 10), Layer("b", 500), Layer("relu", 0, 7)]))
     for batch in (1, 8):
-        wanted = (3e-3 + 2 * 5e-4) / batch + 1500 * 2e-9  # two kernels: the activation needs none
+        wanted = (3e-3 + 2 * 5e-4) / batch + 1500 * 2e-9  # two kernels: the activation is not one
         assert energy.total_energy("board", batch_size=batch) == pytest.approx(wanted)
         assert energy.energy_range("board", batch_size=batch) == pytest.approx((wanted, wanted))
         assert energy.layer_energy("a", "board", batch_size=batch) == pytest.approx(

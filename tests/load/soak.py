@@ -27,7 +27,7 @@ import kspike_ref
 BLOCK = 100  # steps drawn together
 WATCHED = 3  # examples that are run again in one call
 GROWTH = 48  # MiB that the process may grow: blocks of inputs and outputs come and go
-OBJECTS = 400  # Python objects: it keeps memory for later ones, more while lengths are new
+OBJECTS = 400  # Python's memory blocks, which it keeps for reuse: more while lengths are new
 LEAST = 11  # blocks of a stream: a step that leaks one object leaves 500 in the second half
 RESTING = 0.05  # share of steps at which an example is all 0, which masks leave out
 

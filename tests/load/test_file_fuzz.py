@@ -57,7 +57,7 @@ def test_mutants_are_the_same_each_time():
 
 @pytest.mark.parametrize("place", [1, 2, 3, *range(8, 20)])
 def test_every_byte_of_a_type_counts(place):
-    """h5py reads a float of other bias, mantissa or sign as other numbers; kspike_ref does not."""
+    """h5py accepts a float with another bias, mantissa or sign; kspike_ref must refuse it."""
     path = file_fuzz.GOLDEN / "keras2" / "recurrent.h5"
     data = bytearray(path.read_bytes())
     header = bytes.fromhex("11201f0004000000 0000200017080017 7f000000")

@@ -102,7 +102,7 @@ def test_models_take_any_form(model, cases):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_refuse_what_is_no_real_number(name, cases):
     def check(given):
-        assume(not isinstance(given.passed, list))  # of objects that are Python's numbers
+        assume(not isinstance(given.passed, list))  # such lists hold Python numbers
         with pytest.raises((TypeError, ValueError)):
             FUNCTIONS[name](given.passed)
 
@@ -112,7 +112,7 @@ def test_functions_refuse_what_is_no_real_number(name, cases):
 @every
 def test_models_refuse_what_is_no_real_number(model, cases):
     def check(given):
-        assume(not isinstance(given.passed, list))  # of objects that are Python's numbers
+        assume(not isinstance(given.passed, list))  # such lists hold Python numbers
         with pytest.raises((TypeError, ValueError)):
             model.predict(given.passed)
 

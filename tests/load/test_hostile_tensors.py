@@ -102,7 +102,7 @@ def test_what_is_no_real_number_is_refused(name, cases):
     layer = LAYERS[name]("float32")
 
     def check(given):
-        assume(not isinstance(given.passed, list))  # of objects that are Python's numbers
+        assume(not isinstance(given.passed, list))  # such lists hold Python numbers
         with pytest.raises((*ERRORS, tf.errors.UnimplementedError)):
             layer(given.passed)
 

@@ -1,7 +1,7 @@
 """Fuzz tests of archives: a clear error or a correct model, never a crash or a wrong answer.
 
-They mutate four small models saved by Keras 5,100 times: the bytes of the archive, the weights
-inside a valid archive, and the configuration inside a valid archive.
+The tests mutate four small models saved by Keras 5,100 times: the bytes of the archive, the
+weights inside a valid archive, and the configuration inside a valid archive.
 """
 
 import copy

@@ -183,7 +183,7 @@ os.setgroups([]), os.setgid(65534), os.setuid(65534)
 
 @posix
 def test_a_cache_of_root_starts_warm_for_others():
-    """Root ignores permissions, so the second process drops them and cannot write the cache."""
+    """Root ignores permissions, so the second process drops root and cannot write the cache."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
     # Not in pytest's own folder, which other users cannot enter.

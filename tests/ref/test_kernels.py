@@ -30,7 +30,7 @@ def is_compiled(function):
 
 
 def functions(module):
-    """Yield the functions of a module with their names, also those in classes."""
+    """Yield the functions of a module, including methods, with their names."""
     for node in ast.walk(module):
         if isinstance(node, ast.FunctionDef):
             yield node.name, node

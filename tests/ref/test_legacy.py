@@ -87,7 +87,7 @@ def _changed(path, name, change):
     ],
 )
 def test_every_old_option_counts(tmp_path, answers, kind, change):
-    """So the comparison above would notice if one of them were ignored."""
+    """Each option changes the outputs, so the comparison above would notice if it were ignored."""
     path = _changed(tmp_path / "m.keras", "recurrent", lambda layers: layers[kind].update(change))
     (x,), (y,) = answers["recurrent"]
     assert np.abs(load_model(path).predict(x) - y).max() > 1e-4

@@ -117,7 +117,7 @@ def test_training_is_traced_once():
 
 
 def batches(known):
-    """Return five minibatches; Keras may know their number or not."""
+    """Return five minibatches; ``known`` says whether Keras knows their number."""
     five = np.ones((5, 2, 3), np.float32)
     if known:
         return tf.data.Dataset.from_tensor_slices((five, five)).batch(1)

@@ -1,4 +1,4 @@
-"""Tests of all examples on KerasSpiking's API reference page, run with kspike_tf.
+"""Tests of all KerasSpiking API page examples, with ``import kspike_tf as keras_spiking``.
 
 Only changes that Keras 3 itself requires differ from the page; they are marked ``# Keras 3``.
 """

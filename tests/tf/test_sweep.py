@@ -118,7 +118,7 @@ def test_time_step_and_scale():
     kspike_tf.config.set_dt(model, 0.002)
     (own,) = kspike_tf.sweep(model, X, Y, timesteps=40)
     assert own == long
-    for name in ("first", "second"):  # longer steps for neurons only double the rates
+    for name in ("first", "second"):  # a longer step of the neurons alone doubles rates
         model.get_layer(name).dt = 0.004
     shown = np.repeat(X[:, None], 40, axis=1)
     assert found.points[3].score == correct(Y, model.predict(shown, verbose=0))

@@ -1,4 +1,4 @@
-"""Tests that type checkers find only the mistakes in a user's program, and editors all options.
+"""Tests that type checkers find exactly a user program's mistakes, and editors all options.
 
 `hatch run types:check` runs this where the checkers are installed.
 """
