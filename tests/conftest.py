@@ -1,4 +1,4 @@
-"""What all tests share: draws without a seed are the same in every run, alone or after others."""
+"""Seeds for all tests: unseeded draws are the same in every run, alone or after other tests."""
 
 import random
 import re
@@ -8,32 +8,32 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-NEWEST_KERAS = (3, 15)  # whose names the tests use
+NEWEST_KERAS = (3, 15)  # the version whose names the tests use
 
 
 def _seed() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 (for code under test that draws from it)
-    # The tests of packages without Keras do not import it.
+    # Tests of packages without Keras must not import it.
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(0)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Seed before the fixtures, those of whole modules too."""
+    """Seed before the fixtures, including module-scoped ones."""
     _seed()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call() -> None:
-    """Seed again: other tests may have made the fixtures, or not."""
+    """Seed again, because fixtures may already exist from other tests."""
     _seed()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call() -> Iterator[None]:
-    """Skip what an older Keras does not have; an attribute that the newest lacks is an error."""
+    """Skip tests that need a newer Keras; an attribute that the newest lacks is an error."""
     try:
         return (yield)
     except AttributeError as error:
@@ -45,7 +45,7 @@ def pytest_pyfunc_call() -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tell how many spikes differ between packages end to end, where float32 sums flip some."""
+    """Print how many spikes differ between packages end to end, where float32 sums flip some."""
     found = [
         f"{report.nodeid.split('/')[-1]}: {value}"
         for report in terminalreporter.getreports("passed")

@@ -1,13 +1,13 @@
-"""Runs tests, or any code, with an inaccessible page behind the memory of every NumPy array.
+"""Runner of tests, or any code, with an inaccessible page behind every NumPy array's memory.
 
     python tests/guard_pages.py [pytest's arguments]
 
-One byte read or written beyond an array ends the process with a segmentation fault, and Python's
-fault handler says where. The functions that get the memory are compiled by Numba: NumPy also calls
-them while errors are pending, where Python code must not run. Arrays that compiled loops make are
-Numba's own and not guarded; the run with ``NUMBA_BOUNDSCHECK=1`` looks at those.
+If one byte beyond an array is read or written, the process ends with a segmentation fault, and
+Python's fault handler prints where. Numba compiles the functions that allocate memory, because
+NumPy also calls them while errors are pending, when Python code must not run. Numba allocates the
+arrays of compiled loops itself, without guards; the run with ``NUMBA_BOUNDSCHECK=1`` covers them.
 
-Relies on NumPy's C interface, whose table does not change: ``PyDataMem_SetHandler`` is number 304,
+Relies on NumPy's C interface, whose table does not change: ``PyDataMem_SetHandler`` is entry 304,
 and takes a capsule named ``mem_handler`` with a ``PyDataMem_Handler`` of version 1.
 """
 
@@ -24,7 +24,7 @@ from numba import types
 from numba.extending import intrinsic
 
 PAGE = mmap.PAGESIZE
-HEADER = 16  # bytes in front of the memory: where its mapping starts, and how long that is
+HEADER = 16  # bytes before the memory: the start of its mapping and its length
 _READ_WRITE, _NONE = mmap.PROT_READ | mmap.PROT_WRITE, 0
 _PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _WORD, _INT = types.intp, types.intc
@@ -58,7 +58,7 @@ def _store(_, address, value):
 
 @numba.njit
 def _allocate(size):
-    """Return memory that ends where an inaccessible page begins; zeros, and 0 for a failure."""
+    """Return zeroed memory that ends at an inaccessible page, or 0 for a failure."""
     length = (HEADER + size + PAGE - 1) // PAGE * PAGE
     start = _map(0, length + PAGE, _READ_WRITE, _PRIVATE, -1, 0)
     if start == -1:
@@ -104,7 +104,7 @@ def _free(_context, memory, _size):
 
 
 class _Handler(ctypes.Structure):
-    """NumPy's ``PyDataMem_Handler``."""
+    """NumPy's ``PyDataMem_Handler`` structure."""
 
     _fields_ = (
         ("name", ctypes.c_char * 127),
@@ -123,7 +123,7 @@ _handler = _Handler(
 
 
 def guard_this_thread() -> None:
-    """Give the arrays that this thread makes from now on guard pages."""
+    """Give guard pages to the arrays that this thread makes from now on."""
     api = ctypes.pythonapi
     api.PyCapsule_GetPointer.restype = ctypes.c_void_p
     api.PyCapsule_GetPointer.argtypes = ctypes.py_object, ctypes.c_char_p
@@ -136,10 +136,10 @@ def guard_this_thread() -> None:
 
 
 def install() -> None:
-    """Give the arrays of this thread, and of all threads that start later, guard pages."""
+    """Give guard pages to the arrays of this thread, and of all threads that start later."""
     from kspike_ref.kernels import memory
 
-    # Arrays that start at a cache line have unused memory behind them, where nothing would fault.
+    # Arrays that start at a cache line have unused memory behind them, where no access would fault.
     for name, module in list(sys.modules.items()):
         if name.startswith("kspike_ref.") and hasattr(module, "aligned") and module is not memory:
             module.aligned = lambda values: np.array(values, order="C")

@@ -1,7 +1,7 @@
-"""Rules of the house that can be read off the source: imports, sizes, names.
+"""Tests of the architecture rules that the source shows: imports, sizes, names.
 
-Nothing is imported here; every check looks at syntax trees. `LEVELS` is the order of the packages'
-folders, `EXCEPTIONS` what still breaks a rule. The exceptions may only become fewer.
+The checks import nothing and only read syntax trees. `LEVELS` is the order of the packages'
+folders; `EXCEPTIONS` lists what still breaks a rule and may only become shorter.
 """
 
 import ast
@@ -18,8 +18,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 MAX_MODULE, MAX_FUNCTION, MAX_ARGUMENTS = 350, 50, 8
 COMPILERS = {"kernel", "inlined", "njit", "jit", "cfunc", "guvectorize", "vectorize", "stencil"}
 
-# From the bottom to the top. An entry is a module, or a folder with what is in it; the longest
-# entry that fits a module is its own. Imports go to the same line or to one above it in the list.
+# From the bottom to the top. An entry is a module, or a folder with its contents; the longest
+# matching entry applies to a module. Imports lead to the same line or to one above it in the list.
 LEVELS = {
     "kspike_ref": (
         "arguments dtypes strings types",
@@ -81,7 +81,7 @@ CALLED_FROM_OUTSIDE = {
     "_repr_html_",  # Jupyter
 }
 
-# What a package must not import: nowhere, and not while it is imported itself.
+# Packages that a package must never import, and those it must not import at import time.
 NEVER = {
     "kspike_ref": {"tensorflow", "keras", "tf_keras", "kspike_tf"},
     "kspike_tf": {"kspike_ref"},
@@ -93,13 +93,13 @@ NEVER_AT_IMPORT = {
     "kspike_energy": {"tensorflow", "keras", "kspike_ref"},
 }
 
-# What still breaks a rule, by the name of the test.
+# Current exceptions to a rule, by the name of its check.
 EXCEPTIONS: dict[str, set[str]] = {}
 
 
 @dataclass(frozen=True)
 class Import:
-    """An import of one name: where it leads, and whether it runs with its module."""
+    """Import of one name: its target, and whether it runs later than its module."""
 
     module: str
     name: str
@@ -108,7 +108,7 @@ class Import:
 
 @dataclass(frozen=True)
 class Module:
-    """A module of the packages."""
+    """Module of one of the packages."""
 
     name: str
     source: str
@@ -129,7 +129,7 @@ def _parsed(source: str) -> ast.Module:
 
 @cache
 def modules() -> dict[str, Module]:
-    """Return all modules by their names."""
+    """Return all modules by name."""
     found = {}
     for source in sorted(ROOT.glob("packages/*/src")):
         for path in source.rglob("*.py"):
@@ -141,7 +141,7 @@ def modules() -> dict[str, Module]:
 
 @cache
 def imports(module: Module) -> list[Import]:
-    """Return what a module imports, also within functions and for type checkers."""
+    """Return all imports of a module, also within functions and for type checkers."""
     found = []
     nodes = [(node, False) for node in module.tree.body]
     while nodes:
@@ -168,7 +168,7 @@ def functions(module: Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def edges(known: dict[str, Module], also_lazy: bool = True) -> set[tuple[str, str]]:
-    """Return pairs of modules of one package, of which the first imports the second."""
+    """Return pairs of modules of one package: the first imports the second."""
     found = set()
     for module in known.values():
         for one in imports(module):
@@ -181,7 +181,7 @@ def edges(known: dict[str, Module], also_lazy: bool = True) -> set[tuple[str, st
 
 
 def level(module: str) -> int | None:
-    """Return the number of a module's line in `LEVELS`; None if it has none."""
+    """Return the number of a module's line in `LEVELS`, or None."""
     package, _, inner = module.partition(".")
     lines = LEVELS[package]
     if not inner:
@@ -201,14 +201,14 @@ def imports_that_point_up(known: dict[str, Module]) -> set[str]:
 
 
 def lazy_imports_because_of_a_circle(known: dict[str, Module]) -> set[str]:
-    """Return imports within functions, or for type checkers, of a module that leads back."""
+    """Return imports within functions, or for type checkers, whose target leads back."""
     pairs = edges(known)
     lazy = pairs - edges(known, also_lazy=False)
     return {f"{a} -> {b}" for a, b in lazy if a in _reached({b}, pairs)}
 
 
 def circles(known: dict[str, Module]) -> set[str]:
-    """Return a circle of imports."""
+    """Return an import circle, if there is one."""
     graph: dict[str, set[str]] = {}
     for a, b in edges(known):
         graph.setdefault(a, set()).add(b)
@@ -220,7 +220,7 @@ def circles(known: dict[str, Module]) -> set[str]:
 
 
 def _reached(starts: set[str], pairs: set[tuple[str, str]]) -> set[str]:
-    """Return some modules and all that they import, directly or not."""
+    """Return some modules and all that they import, directly or indirectly."""
     found: set[str] = set()
     new = starts
     while new:
@@ -230,7 +230,7 @@ def _reached(starts: set[str], pairs: set[tuple[str, str]]) -> set[str]:
 
 
 def private_names_imported(known: dict[str, Module]) -> set[str]:
-    """Return private names of other modules: imported, or taken from an imported module."""
+    """Return private names of other modules that are imported or read from an imported module."""
     found = set()
     for module in known.values():
         of_modules = set()
@@ -255,7 +255,7 @@ def long_modules(known: dict[str, Module]) -> set[str]:
 
 
 def long_functions(known: dict[str, Module]) -> set[str]:
-    """Return functions that are too long without decorators and docstrings."""
+    """Return functions that are too long, not counting decorators and docstrings."""
     found = set()
     for module in known.values():
         for function in functions(module):
@@ -268,7 +268,7 @@ def long_functions(known: dict[str, Module]) -> set[str]:
 
 
 def kernels_with_many_arguments(known: dict[str, Module]) -> set[str]:
-    """Return functions that are compiled, by a decorator or a call, with too many arguments."""
+    """Return functions with too many arguments that a decorator or a call compiles."""
     found = set()
     for module in known.values():
         compiled = {
@@ -288,7 +288,7 @@ def kernels_with_many_arguments(known: dict[str, Module]) -> set[str]:
 
 
 def _name(node: ast.expr) -> str:
-    """Return the last part of the name of a decorator or of a called function."""
+    """Return the last part of the name of a decorator or a called function."""
     while isinstance(node, ast.Call):
         node = node.func
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
@@ -313,7 +313,7 @@ def forbidden_imports(known: dict[str, Module]) -> set[str]:
 def definitions_that_only_tests_use(known: dict[str, Module]) -> set[str]:
     """Return functions, methods and classes whose names occur nowhere else in the packages.
 
-    A name in a string counts, as in ``__all__`` and ``getattr``; so does a decorator with
+    A name in a string counts as used, as in ``__all__`` and ``getattr``; so does a decorator with
     arguments, which enters a definition in a table. Methods of public classes are public.
     """
     nodes = [node for module in known.values() for node in ast.walk(module.tree)]
@@ -338,7 +338,7 @@ def definitions_that_only_tests_use(known: dict[str, Module]) -> set[str]:
 
 
 def packages_without_a_list_of_names(known: dict[str, Module]) -> set[str]:
-    """Return packages whose public names are not a literal, and all that `dir` shows."""
+    """Return packages whose ``__all__`` is no list of public names, or that `dir` does not show."""
     found = set()
     for package in LEVELS.keys() & known.keys():
         names = _listed(known[package])

@@ -1,6 +1,6 @@
-"""The commands of the Dockerfile run, in folders in place of a container; a linter reads it too.
+"""Tests that run the Dockerfile's commands, in folders instead of a container.
 
-`hatch run docker:check` is the linter.
+`hatch run docker:check` runs a linter on it.
 """
 
 import json
@@ -28,7 +28,7 @@ def instructions():
 
 
 def python_for_all():
-    """Return a Python that users without rights may run, if there is one."""
+    """Return a Python that unprivileged users may run, and whether there is one."""
     system = Path("/usr/bin/python3")
     works = system.exists() and not subprocess.run(
         [system, "-c", "import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 11))"],
@@ -38,7 +38,7 @@ def python_for_all():
 
 
 class Image:
-    """The folders of an image below one of this machine, and what its instructions set."""
+    """Image in a folder of this machine, with the settings of the instructions run so far."""
 
     def __init__(self, root):
         self.root = root
@@ -47,7 +47,7 @@ class Image:
         self.environment = self.plain()
 
     def plain(self):
-        kept = ("HTTP", "PIP_", "UV_", "SSL_", "LANG")  # what pip needs to find packages
+        kept = ("HTTP", "PIP_", "UV_", "SSL_", "LANG")  # pip needs these to find packages
         found = {k: v for k, v in os.environ.items() if k.upper().startswith(kept)}
         return {**found, "PATH": f"{self.root}/bin:/usr/bin:/bin", "HOME": "/root"}
 
@@ -93,7 +93,7 @@ class Image:
         return done.stdout
 
     def kspike(self, *arguments):
-        """Run the image's command as its user."""
+        """Run the image's command as the image's user."""
         command = [*self.entry, *arguments]
         if not (IS_ROOT and self.is_for_all):
             return self.run(command)
@@ -104,7 +104,7 @@ class Image:
 
 @pytest.fixture(scope="module")
 def image():
-    # pytest's own folders are closed to other users.
+    # Other users cannot enter pytest's own folders.
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         root = Path(name)
         root.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The scripts in examples/ run; CI runs the demo a second time, as the README tells it."""
+"""Tests that the scripts in examples/ run; CI also runs the demo as the README describes."""
 
 import pathlib
 import subprocess

@@ -1,4 +1,4 @@
-"""The notebooks in examples/ run, and hold the small outputs of a whole run."""
+"""Tests that the notebooks in examples/ run, and contain the small outputs of a whole run."""
 
 import importlib.util
 import json
@@ -8,7 +8,7 @@ import pytest
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
-BYTES = 150_000  # that a code host shows without delay
+BYTES = 150_000  # small enough for code hosts to show without delay
 
 
 def code(notebook):

@@ -1,4 +1,4 @@
-"""The table of operating points, and the reader for IDX files that feeds it."""
+"""Tests of the table of operating points, and of the IDX file reader that it uses."""
 
 import gzip
 import pathlib
@@ -21,7 +21,7 @@ def idx(monkeypatch):
 
 
 def encoded(array):
-    """Return the contents of an IDX file of bytes, written by hand."""
+    """Return the contents of an IDX file of bytes, built by hand."""
     return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
@@ -31,7 +31,7 @@ def save(folder, examples=300, shape=(8, 8)):
     for part, count in (("train", examples), ("t10k", 40)):
         labels = rng.integers(0, 2, count).astype(np.uint8)
         images = rng.integers(0, 80, (count, *shape)).astype(np.uint8)
-        images[labels == 1, : shape[0] // 2] += 170  # bright above
+        images[labels == 1, : shape[0] // 2] += 170  # the upper half is bright
         (folder / f"{part}-images-idx3-ubyte").write_bytes(encoded(images))
         packed = gzip.compress(encoded(labels))
         (folder / f"{part}-labels.idx1-ubyte.gz").write_bytes(packed)
@@ -74,7 +74,7 @@ def test_damaged_compression(idx, tmp_path):
     (tmp_path / "file.gz").write_bytes(gzip.compress(ARRAY)[:-12])
     with pytest.raises(ValueError, match="cannot be read"):
         idx.read_idx(tmp_path / "file.gz")
-    # A file that expands without end is read as far as its header says.
+    # If a file expands without end, only as much is read as its header says.
     (tmp_path / "file.gz").write_bytes(gzip.compress(ARRAY + bytes(50_000_000)))
     with pytest.raises(ValueError, match="must hold 24 values"):
         idx.read_idx(tmp_path / "file.gz")

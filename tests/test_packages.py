@@ -1,4 +1,4 @@
-"""What the packages promise of each other: imports, licences, versions."""
+"""Tests of the packages' imports, licences and versions."""
 
 import pathlib
 import subprocess
@@ -10,8 +10,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGES = sorted((ROOT / "packages").iterdir())
 
-# What each package must never import (docs: architecture); an adapter may do it later, when it is
-# given a model of that framework.
+# Packages that each package must never import (docs: architecture); an adapter may import one
+# later, when it gets a model of that framework.
 FORBIDDEN = {
     "kspike_ref": ("tensorflow", "keras", "kspike_tf"),
     "kspike_energy": ("tensorflow", "keras", "kspike_ref", "kspike_tf"),
@@ -36,7 +36,7 @@ def test_works_where_tensorflow_cannot_be_imported(package):
 
 
 def test_sources_of_kspike_tf_never_name_the_reference():
-    # The cross-check would be worth nothing if one implementation called the other.
+    # If one implementation called the other, the cross-check would be worthless.
     sources = (ROOT / "packages/kspike-tf/src").rglob("*.py")
     assert not [source for source in sources if "import kspike_ref" in source.read_text()]
 

@@ -1,4 +1,4 @@
-"""The README's two commands are those that CI runs; tests/docs runs its examples."""
+"""Tests that CI runs the README's two commands; tests/docs runs its examples."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""Wheels of the packages install apart, from a folder of wheels alone, and work there."""
+"""Tests that the packages' wheels install separately, without other sources, and work."""
 
 import os
 import pathlib
@@ -34,13 +34,13 @@ model = keras.models.load_model({str(MODEL)!r})
 print(ModelEnergy(model).total_energy("cpu"))
 """,
 }
-# Tests that need no package beside it, run on what was installed.
+# Tests that need no other package and run on the installed one.
 TESTS = {
     "kspike-energy": ["tests/energy/test_network.py"],
     "kspike-ref": ["tests/ref/test_released_files.py", "tests/ref/test_spiking.py"],
     "kspike-tf": ["tests/tf/test_released_files.py"],
 }
-# The packages of kspike that installing one brings, and those of them that must not come.
+# The kspike packages that come with each one; no others may come.
 BRINGS = {
     "kspike-energy": {"kspike_energy"},
     "kspike-ref": {"kspike_ref"},
@@ -58,7 +58,7 @@ def run(*command, **options):
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory):
-    """Build the packages from copies of their folders alone; return the folder of wheels."""
+    """Build the packages from their folders alone; return the folder of wheels."""
     folder = tmp_path_factory.mktemp("wheels")
     for name in PACKAGES:
         for target in ("wheel", "sdist"):
@@ -71,7 +71,7 @@ def wheels(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory):
-    """Return a folder with what is installed here, but the packages of kspike."""
+    """Return a folder with all packages installed here except those of kspike."""
     folder = tmp_path_factory.mktemp("others")
     (packages,) = site.getsitepackages()
     for path in pathlib.Path(packages).iterdir():
@@ -84,7 +84,7 @@ def others(tmp_path_factory):
 
 @pytest.fixture
 def empty(tmp_path, others):
-    """Return the Python of a new environment with NumPy, Keras and so on, but not kspike."""
+    """Return the Python of a new environment with NumPy, Keras and so on, but without kspike."""
     builder = venv.EnvBuilder(with_pip=True, symlinks=True)
     builder.create(tmp_path / "env")
     python = tmp_path / "env" / "bin" / "python"
@@ -99,7 +99,7 @@ def install(python, wheels, *names):
 
 
 def clean():
-    """Return the environment of this process without the sources of the packages."""
+    """Return this process's environment without the packages' sources."""
     return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
 
@@ -162,7 +162,7 @@ def test_a_wheel_holds_the_package_its_types_and_its_licence(name, wheels):
 
 @pytest.mark.slow
 def test_kspike_tf_alone_says_what_is_missing(empty, tmp_path):
-    # Without its sibling, pip names it; the install page says to pass both folders.
+    # Without kspike-energy, pip names it; the install page says to pass both folders.
     folder = tmp_path / "packages" / "kspike-tf"
     shutil.copytree(ROOT / "packages" / "kspike-tf", folder)
     shutil.copy(ROOT / "VERSION", tmp_path)

@@ -1,4 +1,4 @@
-"""Converted networks on real data: what they lose, and that kspike_ref agrees."""
+"""Tests of converted networks on real data: their loss of accuracy, and kspike_ref's agreement."""
 
 import importlib.util
 import pathlib
@@ -58,7 +58,7 @@ def residual_network():
     return keras.Model(inputs, outputs)
 
 
-# The operating points that the guide names: Hz of the busiest neurons, steps of 1 ms, readout.
+# The guide's operating points: Hz of the busiest neurons, steps of 1 ms, readout.
 POINTS = {
     "multilayer perceptron": (500.0, 60, "mean"),
     "convolutional": (500.0, 100, "last"),
@@ -88,14 +88,14 @@ def test_loses_half_a_point_at_most(name, example):
     reference = example.in_reference(conversion.model)
     scores = reference.predict(digits.held_out, timesteps=timesteps)
     correct = [example.accuracy(each, digits.held_out_labels) for each in (ordinary, scores)]
-    assert correct[0] > 0.96  # there is something to lose
+    assert correct[0] > 0.96  # otherwise there would be nothing to lose
     assert correct[1] >= correct[0] - 0.005
     in_keras = conversion.predict(digits.held_out, timesteps, verbose=0)
     assert np.mean(in_keras.argmax(-1) == scores.argmax(-1)) >= 0.999
 
 
 def test_fine_tuning_halves_the_spikes(example):
-    """Five epochs: the accuracy of the conversion at the guide's rates, with half its spikes."""
+    """Five epochs keep the conversion's accuracy at the guide's rates, with half its spikes."""
     keras.utils.set_random_seed(0)
     digits, model = example.load(), example.ordinary_model()
     example.train(model, digits, 30)
@@ -107,14 +107,14 @@ def test_fine_tuning_halves_the_spikes(example):
     at = example.TIMESTEPS.index(example.FINE_TUNING_STEPS)
     before, after = (example.points(each, digits).points[at] for each in (converted, fewer))
     assert after.spikes <= 0.5 * before.spikes
-    # Two images of 450, which is less than chance makes: on two processors, the conversion alone
-    # classified 444 and 446 of them.
+    # Two images of 450 are within chance: on two processors, the conversion alone classified 444
+    # and 446 of them correctly.
     assert after.score >= before.score - 0.005
     assert after.energy["loihi"] < before.energy["loihi"]
 
 
 def test_penalty_brings_rates_into_their_range(tmp_path, monkeypatch, capsys):
-    """The figure in the guide of training, and what it shows."""
+    """The figure in the training guide, and the rates that it shows."""
     monkeypatch.setattr(sys, "argv", ["rate_distribution.py", "--out", f"{tmp_path}/rates.png"])
     loaded("rate_distribution").main()
     without, within = (int(part) for part in re.findall(r"(\d+)% of", capsys.readouterr().out))

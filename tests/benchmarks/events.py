@@ -1,6 +1,6 @@
-"""Event-driven against dense work by density, and TensorFlow's convolution; run it for a table.
+"""Speed of event-driven and dense kernels, and of TensorFlow's convolution, by spike density.
 
-python tests/benchmarks/events.py
+Run ``python tests/benchmarks/events.py`` to print a table.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROWS, DEPTH, COLUMNS = 1000, 1024, 256
 
 
 def best(function, rounds=15):
-    """Milliseconds of the fastest of some calls."""
+    """Return the time of the fastest of several calls, in milliseconds."""
     function()
     times = []
     for _ in range(rounds):
@@ -31,13 +31,13 @@ def best(function, rounds=15):
 
 
 def spikes(shape, density):
-    """Zeros, and spikes of 1000."""
+    """Return an array of zeros and spikes of 1000; ``density`` is the share of spikes."""
     x = np.random.default_rng(0).random(shape) < density
     return frozen((x * 1000.0).astype(np.float32))
 
 
 def convolution(density):
-    """3×3, same padding: milliseconds of dense, of events with the choice; the choice; arrays."""
+    """Time a 3×3 convolution: return ms dense, ms by events, whether events pay, and the arrays."""
     x = spikes((BATCH, 1, SIDE, SIDE, CHANNELS), density)
     weights = np.random.default_rng(1).normal(size=(9 * CHANNELS, FILTERS)).astype(np.float32)
     packed = frozen(matmul.pack(weights)[None])
@@ -55,7 +55,7 @@ def convolution(density):
 
 
 def product(density):
-    """The same for a dense layer."""
+    """Time a dense layer in the same way."""
     x = spikes((ROWS, DEPTH), density)
     kernel = np.random.default_rng(1).normal(size=(DEPTH, COLUMNS)).astype(np.float32)
     packed = frozen(matmul.pack(kernel))
@@ -70,7 +70,7 @@ def product(density):
 
 
 def tensorflow_convolution(x, kernel):
-    """Milliseconds of TensorFlow's conv2d on the same arrays, or NaN without TensorFlow."""
+    """Return the ms of TensorFlow's conv2d on the same arrays, or NaN without TensorFlow."""
     try:
         import tensorflow as tf
     except ImportError:

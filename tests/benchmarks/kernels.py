@@ -1,6 +1,6 @@
-"""The kernels' speed as a ratio to a parallel copy of the same arrays; run it for a table.
+"""Speed of the kernels, as a ratio to a parallel copy of the same arrays.
 
-python tests/benchmarks/kernels.py
+Run ``python tests/benchmarks/kernels.py`` to print a table.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-# The copy's threads are not to spin on the cores while the next function is measured.
+# The copy's threads must not spin on the cores while the next function is measured.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
@@ -27,11 +27,11 @@ from kspike_ref.synapses import AlphaDynamics, LowpassDynamics
 
 
 def calls(shape, dtype=np.float32):
-    """For each name, a function without arguments that runs over arrays of that shape."""
+    """Return, for each name, a function without arguments that runs on arrays of that shape."""
     rng = np.random.default_rng(0)
     x = rng.uniform(-500, 2000, shape).astype(dtype)
     out = np.empty_like(x)
-    level = aligned(np.zeros((shape[0], shape[2])))  # as the public functions have it
+    level = aligned(np.zeros((shape[0], shape[2])))  # as in the public functions
     state = aligned(np.zeros((shape[0], 2, shape[2])))
     tau = rng.uniform(0.01, 0.1, shape[2])
     spiking, lowpass = SpikingDynamics(0.001, dtype), LowpassDynamics(tau, 0.001)
@@ -45,10 +45,10 @@ def calls(shape, dtype=np.float32):
 
 
 def medians(functions, rounds):
-    """Seconds of each function: in turns, so that the machine's moods meet them all alike."""
+    """Return median times in seconds; the functions take turns, so that load affects all alike."""
     times = {name: [] for name in functions}
     for function in functions.values():
-        function()  # compiles, and touches the memory
+        function()  # compiles, and touches the memory once
     for _ in range(rounds):
         for name, function in functions.items():
             start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Plain Keras layers of the same dynamics as ours, and what is measured of both."""
+"""Plain Keras layers with the same dynamics as ours, and measurements of both."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TAU = 0.1
 
 
 class PlainSpiking(keras.layers.Layer):
-    """Integrate and fire in float32, with a straight-through gradient."""
+    """Integrate-and-fire cell in float32, with a straight-through gradient."""
 
     def __init__(self, units):
         super().__init__()
@@ -41,7 +41,7 @@ class PlainSpiking(keras.layers.Layer):
 
 
 class PlainLowpass(keras.layers.Layer):
-    """A lowpass filter in float32."""
+    """Lowpass filter cell in float32."""
 
     parts = 1
 
@@ -67,7 +67,7 @@ class PlainLowpass(keras.layers.Layer):
 
 
 class PlainAlpha(PlainLowpass):
-    """An alpha filter in float32."""
+    """Alpha filter cell in float32."""
 
     parts = 2
 
@@ -88,12 +88,12 @@ OURS = {
 
 
 def plain(kind, units):
-    """Return a plain layer."""
+    """Return a plain layer of a kind."""
     return keras.layers.RNN(PLAIN[kind](units), return_sequences=True)
 
 
 def ours(kind, _units=None):
-    """Return a layer of the package."""
+    """Return the package's layer of a kind."""
     return OURS[kind]()
 
 
@@ -103,7 +103,7 @@ def inputs(shape):
 
 
 def training_step(layer, units, jit_compile=False, signature=None):
-    """Return a function of an input: a forward and a backward pass."""
+    """Return a function that runs a forward and a backward pass on an input."""
     layer(tf.zeros([1, 2, units]))
 
     @tf.function(jit_compile=jit_compile, input_signature=signature)
@@ -117,16 +117,16 @@ def training_step(layer, units, jit_compile=False, signature=None):
 
 
 def call(step, x):
-    """Return a function without arguments that takes a step.
+    """Return a function without arguments that runs one step.
 
-    On a processor TensorFlow returns when it is done. (To look at a result would take as long as a
+    On a CPU, TensorFlow returns when the step is done. (Reading the result would take as long as a
     fifth of our smallest step.)
     """
     return lambda: step(x)
 
 
 def classifier(between):
-    """Return 784→128→…→10 over time, to train on images shown for some steps."""
+    """Return 784→128→…→10 over time, to train on images that are presented for several steps."""
     model = keras.Sequential(
         [
             keras.Input((None, 784)),
@@ -142,7 +142,7 @@ def classifier(between):
 
 
 def fit_seconds_a_step(models, batches, rounds, batch=32, steps=10):
-    """Return, for each model, the median of the seconds of a training step; epochs take turns."""
+    """Return each model's median time of a training step in seconds; epochs take turns."""
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 1, (batch * batches, 1, 784)).astype(np.float32)
     x, y = np.repeat(images, steps, axis=1), rng.integers(0, 10, batch * batches)
@@ -151,13 +151,13 @@ def fit_seconds_a_step(models, batches, rounds, batch=32, steps=10):
         for name, model in models.items():
             times = StepTimes()
             model.fit(x, y, batch_size=batch, verbose=0, callbacks=[times])
-            if turn:  # the first traces
+            if turn:  # the first round traces
                 seconds[name].extend(np.diff(times.begun))
     return {name: float(np.median(each)) for name, each in seconds.items()}
 
 
 class ManyLengths(keras.utils.PyDataset):
-    """Batches of as many lengths as there are batches; the last is partial."""
+    """Batches, each of a different length; the last one is partial."""
 
     def __init__(self, lengths, units, batch=32):
         super().__init__()
@@ -173,7 +173,7 @@ class ManyLengths(keras.utils.PyDataset):
 
 
 def epoch_seconds(layer, data):
-    """Return the seconds to the last step of the first epoch, with all that is compiled."""
+    """Return the time to the end of the first epoch, compilation included, in seconds."""
     model = keras.Sequential([keras.Input((None, data.shapes[0][2])), layer])
     model.compile("sgd", "mse")
     times, start = StepTimes(), time.perf_counter()
@@ -182,7 +182,7 @@ def epoch_seconds(layer, data):
 
 
 def traces_seconds(layer, data):
-    """Return the seconds of a function that TensorFlow traces anew for every shape."""
+    """Return the time of a function that TensorFlow traces anew for every shape, in seconds."""
     step = training_step(layer, data.shapes[0][2])
     start = time.perf_counter()
     for shape in data.shapes:
@@ -191,7 +191,7 @@ def traces_seconds(layer, data):
 
 
 def peak_over_output(kind, shape):
-    """Return the peak memory that a training step adds in a new process, in outputs of its size."""
+    """Return the peak memory that a training step adds in a new process, divided by its output."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     code = f"import layers; print(layers._peak_here({kind!r}, {shape!r}))"
     done = subprocess.run(
@@ -207,7 +207,7 @@ def _peak_here(kind, shape):
     x = inputs(shape)
     for _ in range(3):
         call(step, inputs((4, 10, units)))()
-    # The peak starts again from what is resident now (Linux).
+    # Reset the peak to what is resident now (Linux).
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
     call(step, x)()

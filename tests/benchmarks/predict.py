@@ -1,4 +1,4 @@
-"""The speed of whole models, as a ratio to Keras in the same run; run it for a table.
+"""Table of the speed of whole models, as ratios to Keras in the same run.
 
 python tests/benchmarks/predict.py [static|varying|one|step|conv|memory|start|beside]
 """
@@ -19,11 +19,11 @@ from benchmarks import models
 from benchmarks.data import classifier
 
 IMAGES, STEPS, PIXELS = 10_000, 10, 784
-BATCHES = (500, 2000, 10_000)  # Keras is fastest with one of these
+BATCHES = (500, 2000, 10_000)  # one of these is the fastest for Keras
 
 
 def median(function, rounds):
-    """Seconds of a call."""
+    """Return the median time of a call, in seconds."""
     function()
     times = []
     for _ in range(rounds):
@@ -34,22 +34,22 @@ def median(function, rounds):
 
 
 def saved(folder):
-    """784→128→spiking→lowpass→10 in Keras, and the file it is saved in."""
+    """Save 784→128→spiking→lowpass→10; return the Keras model and the path of its file."""
     model = classifier(dt=0.001, tau=0.1, sequences=True)
     rng = np.random.default_rng(0)
-    model.get_layer("hidden").kernel.assign(rng.normal(0, 3, (PIXELS, 128)))  # some 50 Hz
+    model.get_layer("hidden").kernel.assign(rng.normal(0, 3, (PIXELS, 128)))  # about 50 Hz
     path = Path(folder) / "m.keras"
     model.save(path)
     return model, path
 
 
 def images(count=IMAGES):
-    """Random images."""
+    """Return random images."""
     return np.random.default_rng(1).random((count, PIXELS), np.float32)
 
 
 def best_of_keras(model, x, rounds=3):
-    """Seconds of Keras' predict at its best batch size."""
+    """Return the time of Keras' predict at its best batch size, in seconds."""
     return min(
         median(lambda size=size: model.predict(x, batch_size=size, verbose=0), rounds)
         for size in BATCHES
@@ -57,7 +57,7 @@ def best_of_keras(model, x, rounds=3):
 
 
 def measure_static(keras_model, model):
-    """10,000 images, each presented for 10 steps."""
+    """Time 10,000 images, each presented for 10 steps."""
     x = images()
     ours = median(lambda: model.predict(x, timesteps=STEPS), 9)
     tiled = np.repeat(x[:, None], STEPS, axis=1)
@@ -65,14 +65,14 @@ def measure_static(keras_model, model):
 
 
 def measure_varying(keras_model, model):
-    """The same, with an image of its own for every step."""
+    """Time 10,000 examples with a different image at every step."""
     x = np.random.default_rng(1).random((IMAGES, STEPS, PIXELS), np.float32)
     ours = median(lambda: model.predict(x), 5)
     return ours, best_of_keras(keras_model, x)
 
 
 def measure_one(keras_model, model):
-    """One image for 10 steps, in Keras as a `tf.function`."""
+    """Time one image for 10 steps; Keras runs as a `tf.function`."""
     import tensorflow as tf
 
     x = images(1)
@@ -85,7 +85,7 @@ def measure_one(keras_model, model):
 
 
 def measure_step(model):
-    """One streaming step; seconds."""
+    """Return the time of one streaming step, in seconds."""
     x, states = images(1), [model.initial_state(1)]
 
     def step():
@@ -95,7 +95,7 @@ def measure_step(model):
 
 
 def measure_conv(activity=0.02):
-    """A 3×3 convolution of spikes, 32→64 channels on 32×32 positions."""
+    """Time a 3×3 convolution of spikes, 32→64 channels on 32×32 positions."""
     import tensorflow as tf
 
     from kspike_ref.layers.conv import Conv
@@ -118,8 +118,8 @@ def measure_conv(activity=0.02):
 
 
 def peak_memory(path, count=1_000_000):
-    """Bytes that `predict` on a memory map adds, beside its output; and one block's activations."""
-    # VmHWM, as ru_maxrss would be that of the parent process where it was larger
+    """Return the bytes that `predict` on a memory map adds besides its output, and one block's."""
+    # VmHWM, because ru_maxrss starts at the parent's peak if that was larger
     code = f"""
 import re, sys
 from pathlib import Path
@@ -149,7 +149,7 @@ print(peak() - before - y.nbytes, size)
 
 
 def beside(name, folder, how):
-    """Seconds of a model one step beside the benchmark, and of Keras.
+    """Time one of the models close to the benchmark's; return seconds here and in Keras.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def beside(name, folder, how):
 
 
 def beside_all(folder):
-    """Print the table of all models."""
+    """Print the table of all models close to the benchmark's."""
     print("| model | static | varying | one image |\n|---|---|---|---|")
     for name, title in models.TITLES.items():
         cells = []
@@ -193,7 +193,7 @@ def beside_all(folder):
 
 
 def start(path):
-    """Seconds from the start of a process to its first prediction, here and with TensorFlow."""
+    """Time processes from start to first prediction, here and with TensorFlow, in seconds."""
     ours = (
         "import sys, numpy as np, kspike_ref\n"
         "kspike_ref.load_model(sys.argv[1]).predict(np.ones((1, 784), 'f4'), timesteps=10)\n"

@@ -1,4 +1,4 @@
-"""The five lines on top of the published report are those of its results."""
+"""Tests that the five-line summary of the published report matches its results."""
 
 import json
 import pathlib
@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def published(tmp_path):
-    """Return the store of the published results."""
+    """Return a store of the published results."""
     results = json.loads((ROOT / "docs" / "benchmarks.json").read_text())
     for name, result in results.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(result))

@@ -1,4 +1,4 @@
-"""The kernels' speed, as a ratio to a parallel copy of the same arrays in ``extra_info``."""
+"""Benchmarks of the kernels; ``extra_info`` has the ratio to a parallel copy of the same arrays."""
 
 import sys
 from pathlib import Path

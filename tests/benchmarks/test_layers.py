@@ -1,4 +1,4 @@
-"""Training steps of the layers, as ratios to plain Keras layers in ``extra_info``."""
+"""Benchmarks of the layers' training steps; ``extra_info`` has the ratios to plain Keras layers."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ ROUNDS = 11
 
 
 def compare(benchmark, functions, name="plain_over_ours"):
-    """Time ours, and note the ratio, unless benchmarks are off."""
+    """Time ours; record the ratio unless benchmarks are off."""
     if benchmark.enabled:
         seconds = medians(functions, ROUNDS)
         benchmark.extra_info[name] = seconds["plain"] / seconds["ours"]
@@ -41,7 +41,7 @@ def test_training_step(benchmark, kind, shape):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_step_compiled(benchmark, kind):
-    # The gradient of the plain cell is quadratic in the steps there.
+    # Compiled, the gradient of the plain cell is quadratic in the number of steps.
     compare(benchmark, steps(kind, (32, 100, 128), jit_compile=True))
 
 

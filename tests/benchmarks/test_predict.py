@@ -1,4 +1,4 @@
-"""The speed of whole models, as a ratio to Keras in ``extra_info``."""
+"""Benchmarks of whole models; ``extra_info`` has the ratio to Keras."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The side-by-side benchmarks themselves: protocol, checks, statistics, report."""
+"""Tests of the side-by-side benchmarks: protocol, checks, statistics, report."""
 
 import contextlib
 import json
@@ -68,7 +68,7 @@ class TestWorks:
         work = works.Work("forward", kind, 2, 50, 3)
         x = works.rates(work).astype(np.float64)
         expected = lfilter(*scipy_filters.coefficients(kind), x, axis=1)
-        # Float64 both: rounding errors of some dozens of operations.
+        # Both are float64: rounding errors of a few dozen operations.
         assert works.check_forward(work, expected)["error"] < 1e-13
         assert works.check_forward(work, np.roll(expected, 1, axis=1))["error"] > 1e-2
 
@@ -87,7 +87,7 @@ class TestWorks:
             up[index] += step
             down[index] -= step
             gradient[index] = (loss(up) - loss(down)) / (2 * step)
-        # The loss is quadratic: central differences are exact but for cancellation.
+        # The loss is quadratic: central differences are exact apart from cancellation.
         assert works.check_gradient(work, gradient)["error"] < 1e-7
         assert works.check_gradient(work, 2 * gradient)["error"] > 0.5
 
@@ -246,9 +246,9 @@ def test_the_load_of_the_machine_and_of_a_process_grows_with_work():
     busy, own = machine.busy_seconds(), machine.process_seconds("self")
     while machine.process_seconds("self") < own + 0.1:
         sum(range(100_000))
-    # Both count in ticks of 10 ms, the first over all processes.
+    # Both clocks tick every 10 ms; the first counts all processes.
     assert machine.busy_seconds() - busy > 0.05
-    assert machine.process_seconds(2**22 + 1) == 0  # above the largest number of a process
+    assert machine.process_seconds(2**22 + 1) == 0  # above the largest process id
 
 
 class TestResults:
@@ -277,7 +277,7 @@ def test_work_without_a_result_is_named():
     everything = [*(work.name for work in works.every_work()), *report.costs.NAMES]
     assert report.unmeasured(set(everything)) == []
     assert report.unmeasured(set(everything[1:])) == everything[:1]
-    quick = [work.name for work in works.every_work(quick=True)]  # some are in both
+    quick = [work.name for work in works.every_work(quick=True)]  # some are in both sets
     assert report.unmeasured(set(quick)) == ["costs.import"]
 
 
@@ -329,7 +329,7 @@ class TestBehind:
 
 
 class InstantSession(contextlib.nullcontext):
-    """Stands for a session, without processes."""
+    """Fake session without processes."""
 
     def __init__(self, *_):
         super().__init__(self)
@@ -424,7 +424,7 @@ def test_the_unrolled_onnx_graph_is_the_textbook_model(static):
     graph = onnx_runtime.unrolled(found, 10, static)
     runtime = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     scores = runtime.run(None, {"x": images if static else frames})[0]
-    # Float32 against float64; no spike of this seed is so close to a step that it moves.
+    # Float32 against float64; with this seed no spike is close enough to a step boundary to move.
     assert np.allclose(scores, works.reference_scores(found, frames), rtol=1e-4, atol=1e-3)
 
 
@@ -436,5 +436,5 @@ def test_figures_are_drawn_again_from_what_is_published(tmp_path):
     assert drawn == set(re.findall(r"\(figures/([^)]+)\)", page))
     for name in drawn:
         height, width = matplotlib.image.imread(tmp_path / "figures" / name).shape[:2]
-        assert 700 < width < 1000  # of 200 dots an inch: letters of 10 points are legible at 360
+        assert 700 < width < 1000  # at 200 dots per inch, letters of 10 points are legible at 360
         assert height > 300

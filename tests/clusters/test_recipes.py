@@ -1,4 +1,4 @@
-"""The recipes of the page on clusters, each on its real engine: `hatch run clusters:test`."""
+"""Tests of the recipes on the clusters page, each on its real engine: `hatch run clusters:test`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODEL = ROOT / "tests" / "golden" / "models" / "spiking.keras"
 
 
 def recipe(title, folder):
-    """Return the code of a block of the page, with a path that all workers see."""
+    """Return the code of a block of the page, with a model path that all workers can read."""
     text = PAGE.read_text(encoding="utf-8")
     (code,) = re.findall(rf'^```py title="{title}"\n(.*?)^```$', text, re.DOTALL | re.MULTILINE)
     assert code.count('"model.keras"') == 1
@@ -41,11 +41,11 @@ def data():
 
 
 def test_ray_data(folder, data, monkeypatch):
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # no token in the home directory
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # needs no token in the home directory
     ray = pytest.importorskip("ray")
     x, wanted = data
     options = {"num_cpus": 2, "include_dashboard": False, "log_to_driver": False}
-    paths = [path for path in sys.path if path]  # kspike_ref may not be installed there
+    paths = [path for path in sys.path if path]  # kspike_ref may not be installed in the workers
     environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}}
     ray.init(**options, runtime_env=environment)
     try:

@@ -1,4 +1,4 @@
-"""A whole model in both packages: values, types, batches, and whether it streams."""
+"""Checks of a whole model in both packages: values, types, batches, streaming."""
 
 import keras
 import numpy as np
@@ -15,10 +15,10 @@ def leaves(value):
 
 
 def check(model, folder, x, tolerance=TOLERANCE, independent=True):
-    """Save, load, and compare with Keras; returns the loaded model.
+    """Save and load a model and compare it with Keras; return the loaded model.
 
-    Integers and bools must be equal, floats within a part of the largest one. Where examples are
-    ``independent``, each must have the same bits alone as among others.
+    Integers and bools must be equal, floats within ``tolerance`` times the largest one. If examples
+    are ``independent``, each must have the same bits alone as in a batch.
     """
     path = folder / "model.keras"
     model.save(path)
@@ -48,7 +48,7 @@ def assert_close(ours, theirs, tolerance):
 
 
 def unary(layer, *shape, dtype="float32"):
-    """A model of one layer."""
+    """Return a model of one layer."""
     x = keras.Input(shape, dtype=dtype)
     return keras.Model(x, layer(x))
 
@@ -66,7 +66,7 @@ def random_weights(model, seed=0):
 
 
 def check_streams(loaded, x):
-    """Run step by step and compare with one run, bit for bit."""
+    """Run step by step, and compare with one whole run bit for bit."""
     whole = leaves(loaded.predict(x))
     state = loaded.initial_state(len(x))
     for t in range(x.shape[1]):

@@ -1,4 +1,4 @@
-"""What the tests that compare packages share."""
+"""Import path and fixtures of the tests that compare packages."""
 
 import sys
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-# `import layerwise`: pytest's importlib mode leaves sys.path alone.
+# For `import layerwise`: pytest's importlib mode does not change sys.path.
 sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture
 def report_flips(record_property):
-    """Count the spikes in which two runs differ, and have the summary of the tests tell."""
+    """Return a function that counts differing spikes and records them for the test summary."""
 
     def report(ours, theirs, dt):
         counts = [np.rint(np.asarray(spikes, np.float64) * dt) for spikes in (ours, theirs)]

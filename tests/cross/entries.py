@@ -1,4 +1,4 @@
-"""One application, at least, of every layer and operation that kspike_ref knows."""
+"""Table with at least one application of every layer and operation that kspike_ref knows."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import kspike_tf
 
 @dataclass(frozen=True)
 class Entry:
-    """How to apply a layer or an operation to inputs, and the shapes of these.
+    """Function that applies a layer or an operation, and the shapes of its inputs.
 
-    Inputs hold what their type is good for, or integers within ``within``. ``is_cut`` where Keras
-    casts real numbers to the type of the input, which may not hold them. ``refused`` are types for
-    which Keras answers without sense, and kspike_ref not at all; ``left_out`` those for which Keras
-    alone fails.
+    Inputs hold values that suit their type, or integers within ``within``. ``is_cut`` means that
+    Keras casts real numbers to the type of the input, which may not hold them. For the types in
+    ``refused``, Keras gives meaningless answers and kspike_ref raises an error; for those in
+    ``left_out``, only Keras fails.
     """
 
     build: Any
@@ -93,7 +93,7 @@ LAYERS = {
     "Normalization": one(lambda x: L.Normalization(mean=3.0, variance=4.0)(x)),
     "Rescaling": one(lambda x: L.Rescaling(1 / 127.5, -1.0)(x)),
     "LayerScale": one(lambda x: LayerScale(0.5, 4)(x), refused=("bool",)),
-    # as Keras 3.0 saved it
+    # as saved by Keras 3.0
     "custom:LayerScale": one(lambda x: LayerScale(0.5, 4)(x), refused=("bool",)),
     "InputLayer": one(lambda x: x),
     "Flatten": one(lambda x: L.Flatten()(x)),
@@ -203,7 +203,7 @@ def key_of(operation):
     return "ops:" + "".join(part.capitalize() for part in operation.split("_"))
 
 
-# Divisors are positive: integers are not divided by zero, which Keras refuses for each value.
+# Divisors are positive, because Keras refuses to divide integers by zero.
 _DIVIDING = ("true_divide", "divide", "floor_divide", "mod")
 OPERATIONS = (
     {key_of(name): one(getattr(ops, name)) for name in _UNARY}
@@ -224,7 +224,7 @@ OPERATIONS = (
     }
 )
 
-# Other uses of them, whose types have rules of their own.
+# Other uses of them, with type rules of their own.
 _ACTIVATIONS = [
     "celu",
     "elu",
@@ -437,7 +437,7 @@ NEWER = (
 
 
 def quantised(layer):
-    """Return a function that applies a layer with weights of 8 bits."""
+    """Return a function that applies a layer with 8-bit weights."""
 
     def build(x):
         made = layer()
@@ -509,10 +509,10 @@ if not hasattr(ops, "sparse_sigmoid"):
     del USES["activation sparse_sigmoid"]
 if versions.KERAS < (3, 11):
     del MORE["ops:Logsumexp"]  # fails for a single axis
-if versions.KERAS < versions.NEWEST:  # integers: cut to other types, or not cut, in older ones
+if versions.KERAS < versions.NEWEST:  # older versions cast integers differently, or not at all
     del LAYERS["LayerNormalization"], LAYERS["GroupNormalization"]
     del USES["rms_scaling"], MORE["ops:ConvertToTensor"]
-    # Layers that changed much since: test_attention, test_images and test_more_layers know how.
+    # Layers that have changed since: test_attention, test_images and test_more_layers cover them.
     NEWER = {}
     for name in list(USES)[list(USES).index("Dense in 8 bits") :]:
         del USES[name]

@@ -1,7 +1,7 @@
 """Small Keras models for the fuzzer: states, several inputs, nesting, integers, time first.
 
-Their weights and inputs are multiples of 1/4, and activations are exact, so that sums of products
-are exact too: spikes cannot flip, and answers can be compared without large tolerances.
+Weights and inputs are multiples of 1/4 and activations are exact, so sums of products are exact
+too: spikes cannot flip, and answers can be compared without large tolerances.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ MODELS = [
 
 
 def made(make):
-    """Make a model, with weights that are multiples of 1/4."""
+    """Build a model whose weights are multiples of 1/4."""
     keras.utils.set_random_seed(1)
     model = make()
     rng = np.random.default_rng(2)

@@ -1,6 +1,6 @@
-"""More small Keras models for the fuzzer: attention, masks, cells, types of numbers, int8, Keras 2.
+"""More Keras models for the fuzzer: attention, masks, cells, number types, int8, Keras 2.
 
-Their weights and inputs are multiples of 1/4, as those of ``fuzz_models``.
+Weights and inputs are multiples of 1/4, as in ``fuzz_models``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import kspike_tf
 L = keras.layers
 ops = keras.ops
 
-# What Keras 2 saved is read, not made: the files with which tests/ref/test_legacy.py compares.
+# Keras 2 models are read from the files that tests/ref/test_legacy.py compares, not built here.
 KERAS_2 = Path(__file__).parents[1] / "golden" / "keras2"
 KERAS_2_NAMES = ["recurrent", "time_major", "nested", "embedded"]
 

@@ -1,4 +1,4 @@
-"""Random changes of a saved model's configuration, and random inputs for what it says it takes."""
+"""Random changes of a saved model's configuration, and random inputs for the changed model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 
 import numpy as np
 
-# Values that a configuration does not expect somewhere.
+# Values that a configuration may not expect.
 ODD = [
     None, True, False, -1, 0, 1, 2, 3, 2**31, 2**63, 10**30, 1e308, 1e-45, -1.5, 0.5, float("nan"),
     float("inf"), "", "x", "relu", "float64", "int32", "bool", "mixed_float16", "valid", "causal",
@@ -17,7 +17,7 @@ KINDS = ["odd", "odd", "delete", "move", "double", "near", "flip", "swap"]
 
 
 def paths(value, path=()):
-    """Yield where things are in a nested value."""
+    """Yield the path of every element in a nested value."""
     yield path
     if isinstance(value, dict | list):
         for key in value if isinstance(value, dict) else range(len(value)):
@@ -25,14 +25,14 @@ def paths(value, path=()):
 
 
 def at(value, path):
-    """Return what is at a path."""
+    """Return the element at a path."""
     for key in path:
         value = value[key]
     return value
 
 
 def altered(config, rng):
-    """Return a configuration with one to three things replaced, deleted, moved, or doubled."""
+    """Return a copy of a configuration with one to three elements changed at random."""
     config = copy.deepcopy(config)
     for _ in range(rng.integers(1, 4)):
         places = list(paths(config))[1:]
@@ -60,7 +60,7 @@ def altered(config, rng):
 
 
 def inputs(layers, rng):
-    """Return arrays for a model's input layers, mostly of one batch, and sometimes odd ones.
+    """Return arrays for a model's input layers: mostly one batch size, sometimes odd arrays.
 
     Values are multiples of 1/4, so that sums are exact.
     """
@@ -84,6 +84,6 @@ def _array(layer, batch, steps, rng):
     if kind not in "iu":
         return rng.integers(0, 2, shape).astype("?")
     own = np.dtype(layer.input_dtype)
-    if own == np.uint8:  # such as pixels: all of them, so that sums overflow
+    if own == np.uint8:  # for example pixels: the whole range, so that sums overflow
         return rng.integers(0, 256, shape).astype(np.uint8)
     return rng.integers(0, 6, shape).astype(own if own.kind in "iu" else np.int32)

@@ -1,4 +1,4 @@
-"""Every application of a layer, on the very inputs that it had in Keras."""
+"""Comparison of every application of a layer with Keras, on the inputs it had in Keras."""
 
 from functools import partial
 
@@ -13,15 +13,15 @@ from kspike_ref.running.counts import Tally
 from kspike_ref.running.graph import substitute
 
 # Float32 products of a few hundred terms, added in another order, differ by about 1e-6 of the
-# largest output; ten times that is what is promised for every layer.
+# largest output. The packages promise ten times that for every layer.
 TOLERANCE = 1e-5
 
 
 def answers(model, x):
-    """What a model answers in Keras.
+    """Return the outputs of a model in Keras.
 
-    TensorFlow's own convolutions take channels first on some processors only; XLA's on all. XLA
-    has no tables and no bicubic interpolation, so each output is computed by whichever can.
+    On some processors, only XLA's convolutions take channels first. XLA has no lookup tables and no
+    bicubic interpolation, so each output is computed by whichever supports it.
     """
     try:
         return model(x, training=False)
@@ -39,7 +39,7 @@ def _answer(model, x):
 
 
 def in_keras(model, x):
-    """What every tensor of a Functional model holds, by layer, application, and output."""
+    """Return the value of every tensor of a Functional model, by layer, application and output."""
     own = {node for nodes in model._nodes_by_depth.values() for node in nodes}
     tensors = {}
     for operation in model.operations:
@@ -51,13 +51,13 @@ def in_keras(model, x):
     made = answers(keras.Model(inputs, list(tensors.values())), x)
     values = dict(zip(tensors, [np.asarray(value) for value in made], strict=True))
     for operation in model.operations:
-        if isinstance(operation, keras.Model):  # nested: flattened in kspike_ref
+        if isinstance(operation, keras.Model):  # nested models are flattened in kspike_ref
             values |= _within(operation, own, values)
     return values
 
 
 def _within(model, own, values):
-    """What the tensors within a nested model hold: of one input, and applied once."""
+    """Return the values of the tensors in a nested model that has one input and is applied once."""
     (node,) = [node for node in model._inbound_nodes if node in own]
     (tensor,) = node.input_tensors
     source, number, output = tensor._keras_history
@@ -70,7 +70,7 @@ def _within(model, own, values):
 
 
 def error(ours, theirs):
-    """The largest difference, as a part of the largest value; NaN counts where only one has it."""
+    """Return the largest difference relative to the largest value; fail on a NaN in only one."""
     ours, theirs = np.asarray(ours), np.asarray(theirs)
     assert ours.shape == theirs.shape
     if theirs.dtype.kind == "b":
@@ -81,7 +81,7 @@ def error(ours, theirs):
 
 
 def compare(model, path, x, tolerance=TOLERANCE):
-    """Save, load, and compare every layer on Keras' own inputs; returns the loaded model.
+    """Save a model, load it, and compare every layer on Keras' own inputs; return the loaded model.
 
     Spikes must be the same bit for bit. Shape inference must not change a layer.
     """
@@ -116,7 +116,7 @@ def compare(model, path, x, tolerance=TOLERANCE):
 
 
 def _takes_what_inputs_carry(loaded, node):
-    """Merging layers look for masks at their inputs: those show end to end alone."""
+    """Return whether a node reads masks from its inputs; only end-to-end tests compare these."""
     carried = any(ref in loaded._graph.masks for ref in node.inputs)
     return carried and node.layer.uses_mask and "mask" not in node.keywords
 

@@ -1,4 +1,4 @@
-"""A check that layers stay as they are while shapes are inferred."""
+"""Check that shape inference does not change a layer."""
 
 from contextlib import suppress
 
@@ -10,7 +10,7 @@ from kspike_ref.saved.archive import ArchiveError
 
 
 def check_layers_stay(model):
-    """Infer shapes for other lengths, units and axes than those of a model, and compare layers."""
+    """Infer shapes for lengths, units and axes unlike the model's; fail if a layer changes."""
     before = [_snapshot(layer) for layer in model.layers]
     for batch, length, extra in ((2, 4, 0), (3, 6, 0), (2, 4, 1), (1, 1, -1)):
         for node in model.nodes:
@@ -21,7 +21,7 @@ def check_layers_stay(model):
 
 
 def _infer(node, batch, length, extra):
-    """Ask a layer for all that it tells of shapes; it may refuse those that do not fit."""
+    """Call every shape method of a layer; it may refuse shapes that do not fit."""
     layer, known = node.layer, dict(zip(node.inputs, node.input_shapes, strict=True))
 
     def shape(ref):
@@ -52,7 +52,7 @@ def _infer(node, batch, length, extra):
 
 
 def _snapshot(value, around=()):
-    """Return a layer's attributes, and those of all objects of kspike_ref within it."""
+    """Return a layer's attributes, and those of all kspike_ref objects within it."""
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Activations of kspike_ref against Keras' own."""
+"""Tests of kspike_ref's activations against those of Keras."""
 
 import keras
 import numpy as np

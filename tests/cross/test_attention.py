@@ -1,4 +1,4 @@
-"""Attention layers, with the masks that tensors carry and those that layers are called with."""
+"""Tests of attention layers, with masks that tensors carry and masks passed as arguments."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ L = keras.layers
 
 
 def tokens(batch=3, steps=6, seed=0):
-    """Integers of which some at the end are 0, and of one example all."""
+    """Return integers with some trailing zeros; one example is all zeros."""
     x = np.random.default_rng(seed).integers(1, 9, (batch, steps))
     for i, length in enumerate((steps, steps - 2, 0)[:batch]):
         x[i, length:] = 0
@@ -61,7 +61,7 @@ def test_heads_without_examples(kind, arguments, options, tmp_path):
 @pytest.mark.parametrize("options", CALLS, ids=str)
 @pytest.mark.parametrize(("kind", "arguments"), [HEADS[0], HEADS[2], HEADS[3]])
 def test_heads_listen_to_masks(kind, arguments, options, tmp_path):
-    """The mask goes on to the last layer; one example is masked everywhere."""
+    """The mask reaches the last layer; one example is masked everywhere."""
     x = L.Input((6,), dtype="int32")
     embedded, other, third = (L.Embedding(9, 4, mask_zero=True)(x) for _ in range(3))
     plain = L.Embedding(9, 4)(x)
@@ -173,7 +173,7 @@ def test_masks_that_attention_is_called_with(tmp_path):
 
 
 def test_heads_take_the_masks_from_their_inputs(tmp_path):
-    """In Keras, what runs after MultiHeadAttention finds no mask at the tensor it was called with.
+    """In Keras, a layer after MultiHeadAttention finds no mask on the tensor it was called with.
 
     So the mean over a residual connection counts all steps, and a second layer masks nothing.
     """
@@ -219,7 +219,7 @@ def test_energy_is_the_same_from_both_packages(tmp_path):
 
 
 def test_a_query_that_may_see_nothing_looks_at_all_alike_in_fused_attention():
-    """Worked out by hand: the mean of the values where Keras fuses, nothing where it does not."""
+    """Worked out by hand: the mean of the values if Keras fuses, zero if it does not."""
     from kspike_ref.layers.attention_masks import masked_softmax
 
     scores, allowed = np.array([[1.0, 5.0]], np.float32), np.zeros((1, 2), bool)
@@ -228,7 +228,7 @@ def test_a_query_that_may_see_nothing_looks_at_all_alike_in_fused_attention():
 
 
 def test_the_cost_of_a_run_is_known_before(tmp_path):
-    """Memory is a bound: what NumPy allocates in a run stays below it."""
+    """The memory is an upper bound: what NumPy allocates in a run stays below it."""
     import tracemalloc
 
     x = L.Input((200, 8))

@@ -1,4 +1,4 @@
-"""Converted models in kspike_ref: the same predictions, the same rates."""
+"""Tests of converted models in kspike_ref: the same predictions, the same rates."""
 
 import keras
 import numpy as np
@@ -34,7 +34,7 @@ def test_same_predictions(options, trainable_rates, tmp_path):
     found = loaded.predict(x, timesteps=30)
     expected = conversion.predict(x, 30, verbose=0)
     for key, values in expected.items():
-        # Sums of a convolution differ in the last bits; here and there a spike comes a step later.
+        # Sums of a convolution differ in the last bits, so a few spikes come one step later.
         np.testing.assert_allclose(found[key], values, atol=0.05)
     assert np.mean(found["main"].argmax(-1) == expected["main"].argmax(-1)) > 0.999
 

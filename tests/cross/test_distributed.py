@@ -1,4 +1,4 @@
-"""Models past one array: datasets of TensorFlow, and clusters of Dask."""
+"""Tests of models on TensorFlow datasets and Dask clusters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ distributed = pytest.importorskip("distributed")
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "models"
 SPIKING = "custom:kspike_tf>SpikingActivation"
-SECONDS = 120  # in which a cluster answers, even on a busy machine
+SECONDS = 120  # time limit for a cluster's answer, even on a busy machine
 
 
 def load(name="spiking"):
@@ -146,13 +146,13 @@ def test_layers_without_a_seed_take_one_for_the_run():
     first = lazy.compute()
     assert lazy.compute().tobytes() == first.tobytes()
     other = model.predict(da.from_array(x, chunks=5)).compute()
-    assert other.tobytes() != first.tobytes()  # another run
+    assert other.tobytes() != first.tobytes()  # another run has another seed
     one, again = (seeded(model, 3).predict(x) for _ in range(2))
     assert one.tobytes() == again.tobytes()
     for chunks in (1, 5, 12):
         own = seeded(model, 3).predict(da.from_array(x, chunks=chunks)).compute()
         assert own.tobytes() == one.tobytes()
-    assert model.predict(x).tobytes() != model.predict(x).tobytes()  # still without
+    assert model.predict(x).tobytes() != model.predict(x).tobytes()  # the model still has no seed
 
 
 def test_examples_differ(model):
@@ -200,7 +200,7 @@ def slow(block):
 
 
 def test_the_model_is_sent_to_a_worker_and_not_with_each_block(cluster, tmp_path):
-    class Parcel:  # within a function: workers cannot import this module, so its code is sent
+    class Parcel:  # defined in a function: workers cannot import this module, so its code is sent
         def __getstate__(self):
             return {"folder": str(tmp_path)}
 
@@ -215,8 +215,8 @@ def test_the_model_is_sent_to_a_worker_and_not_with_each_block(cluster, tmp_path
     assert y.tobytes() == model.predict(x).tobytes()
     workers = set(map(str, cluster.run(os.getpid).values()))
     counts = {note.name: note.stat().st_size for note in tmp_path.iterdir() if note.name in workers}
-    # Each worker takes some 15 blocks. On a busy machine, Dask may move the model's own task from
-    # one worker to another, and so send it again; a worker that was slow to start gets no block.
+    # Each worker takes about 15 blocks. On a busy machine, Dask may move the model's own task to
+    # another worker and send it again; a worker that starts slowly gets no block.
     assert counts
     assert max(counts.values()) <= 7
 

@@ -1,4 +1,4 @@
-"""Types of tensors: the promotion of operands, against Keras."""
+"""Tests of the promotion of operand types against Keras."""
 
 from __future__ import annotations
 

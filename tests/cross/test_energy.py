@@ -1,7 +1,7 @@
-"""`kspike_energy` through both of its adapters, and against what kspike_ref's kernels really did.
+"""Tests of `kspike_energy` through both adapters, and against counts of kspike_ref's kernels.
 
-The two counts share no code: kspike_energy weighs measured events with the fan-out of its formulas;
-kspike_ref counts while it multiplies.
+The two counts share no code: kspike_energy multiplies measured events by the fan-out of its
+formulas; kspike_ref counts while it multiplies.
 """
 
 import warnings
@@ -83,7 +83,7 @@ def words():
 
 def at_each_step():
     inner = keras.Sequential([keras.Input((6, 6, 1)), L.Conv2D(2, 3, name="c"), L.Flatten()])
-    inp = keras.Input((5, 6, 6, 1))  # a fixed number of steps
+    inp = keras.Input((5, 6, 6, 1))  # fixed number of steps
     x = L.TimeDistributed(inner, name="each")(spiking("spikes")(inp))
     return keras.Model(inp, L.Dense(3, name="scores")(x)), (3, 5, 6, 6, 1)
 
@@ -119,8 +119,8 @@ def case(request, tmp_path):
     if model.inputs[0].dtype == "int32":
         data = rng.integers(0, 20, shape)
     else:
-        # Rates high enough that spiking layers spike, and values that saturate no sigmoid: there
-        # the last bits decide whether a value is zero, and so an event.
+        # The rates are high enough that spiking layers spike, and no value saturates a sigmoid:
+        # there the last bits would decide whether a value is zero, and so an event.
         largest = 1 if request.param in (recurrent, operations) else 300
         data = rng.uniform(0, largest, shape).astype("float32") * (rng.random(shape) < 0.4)
     return model, reference, data
@@ -137,7 +137,7 @@ def rows(energy):
 def test_both_adapters_count_the_same(case, padding):
     model, reference, _ = case
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # no gap in either
+        warnings.simplefilter("error")  # neither adapter may report a gap
         counts = [rows(ModelEnergy(m, padding=padding)) for m in (model, reference)]
     assert sorted(map(str, counts[0])) == sorted(map(str, counts[1]))
 
@@ -149,8 +149,8 @@ def test_both_adapters_estimate_the_same(case, events):
         ModelEnergy(m, data, events=events, batch_size=2) for m in (model, reference)
     )
     for layer in through_keras.network.layers:
-        # 1e-6: given the same spikes, only the last bits of float32 products differ. Rates that
-        # are sums of such bits around zero are compared with the largest.
+        # 1e-6: with the same spikes, only the last bits of float32 products differ. Rates that are
+        # sums of such bits around zero are compared with the largest.
         got = through_reference.layer_energy(layer.name, "loihi", 10)
         assert got == pytest.approx(through_keras.layer_energy(layer, "loihi", 10), rel=1e-6)
     for device in ("cpu", "loihi", "spinnaker2"):
@@ -170,7 +170,7 @@ def test_exact_events_are_what_the_kernels_counted(build, scale, tmp_path):
     reference.predict(data)
     counted = {name: run for name, run in reference.last_run.items() if run.synops is not None}
     assert set(counted) >= ({"second"} if build is digits else {"c2", "c3", "scores"})
-    assert all(run.synops for run in counted.values())  # none of them is silent
+    assert all(run.synops for run in counted.values())  # no layer is silent
     for source in (reference, model):
         energy = ModelEnergy(source, data, events="exact", batch_size=2)
         for name, run in counted.items():
@@ -180,7 +180,7 @@ def test_exact_events_are_what_the_kernels_counted(build, scale, tmp_path):
 
 
 def every_operation():
-    """Return a model with each operation of ``keras.ops`` that kspike_ref knows."""
+    """Return a model with every ``keras.ops`` operation that kspike_ref knows."""
     ops = keras.ops
     inp, other = keras.Input((4, 6)), keras.Input((4, 6))
     pairs = "add subtract multiply true_divide divide floor_divide mod power maximum minimum"
@@ -215,13 +215,13 @@ def test_every_operation_counts_the_same(tmp_path):
     model = every_operation()
     model.save(tmp_path / "model.keras")
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # no gap in either
+        warnings.simplefilter("error")  # neither adapter may report a gap
         through_keras = rows(ModelEnergy(model))
         through_reference = rows(ModelEnergy(kspike_ref.load_model(tmp_path / "model.keras")))
     assert sorted(map(str, through_keras)) == sorted(map(str, through_reference))
-    # None is forgotten here; Keras saves "Abs" as "Absolute".
+    # The model must use every operation; Keras saves "Abs" as "Absolute".
     used = {"Abs"} | {layer.__class__.__name__ for layer in model.operations}
-    # Others may be gaps, which are told: they are in the test below.
+    # Operations without a rule are reported as gaps: see the test below.
     assert used >= {key.removeprefix("ops:") for key in OPERATIONS} - {"Cast"}
 
 
@@ -249,7 +249,7 @@ def test_none_of_all_operations_fails_and_both_adapters_count_the_same(tmp_path)
     rng = np.random.default_rng(0)
     data = [rng.integers(1, 4, (2, *shape)).astype(t.dtype) for (shape, *_), t in inputs.items()]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of operations without a rule, and of constants
+        warnings.simplefilter("ignore")  # about operations without a rule and about constants
         through = [ModelEnergy(one, data) for one in (model, reference)]
     assert sorted(map(str, rows(through[0]))) == sorted(map(str, rows(through[1])))
     assert len(rows(through[0])) >= len(found)
@@ -287,7 +287,7 @@ def test_statistics_registered_by_the_saved_name_serve_both(tmp_path, request):
 
 
 def of_any_size():
-    """A model whose image size is open, and which is applied within another one."""
+    """Return a model of open image size that contains another model."""
     inner_in = keras.Input((None, None, 3))
     inner = keras.Model(inner_in, L.Conv2D(4, 3, padding="same", name="c1")(inner_in), name="inner")
     image, gain = keras.Input((None, None, 3), name="image"), keras.Input((4,), name="gain")

@@ -1,4 +1,4 @@
-"""Energy of layers that kspike_ref learned late: the counts of both adapters, gaps, no crashes."""
+"""Tests of the energy of newer kspike_ref layers: both adapters' counts, gaps, no crashes."""
 
 import warnings
 
@@ -36,7 +36,7 @@ def sequences():
 
 def operations():
     x = L.Input((6, 4))
-    # Before Keras 3.12 a model does not know that glu halves an axis.
+    # Before Keras 3.12, symbolic shapes ignore that glu halves an axis.
     wrong = {"glu", "glu of time"} if versions.KERAS < (3, 12) else set()
     return keras.Model(x, [UNARY[name][0](x) for name in UNARY if name not in FAILING | wrong])
 
@@ -48,7 +48,7 @@ def films():
 
 def counts(model):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of layers without a rule
+        warnings.simplefilter("ignore")  # about layers without a rule
         energy = ModelEnergy(model)
     return {
         layer.name: (layer.connections, layer.neurons, layer.spiking)
@@ -77,7 +77,7 @@ def test_attention_counts_products_of_known_size(tmp_path):
 
 
 def masked():
-    """Masks in every place where a layer takes them; queries, values and keys by name."""
+    """Return a model with masks in every place where a layer takes them; some arguments by name."""
     x, y, z = L.Input((6, 4)), L.Input((5, 3)), L.Input((5, 2))
     steps, others = L.Input((6,), dtype="bool"), L.Input((5,), dtype="bool")
     allowed = L.Input((6, 5), dtype="bool")
@@ -90,7 +90,7 @@ def masked():
     e = L.Attention(name="one")([d, L.Dense(4)(y)], mask=[steps, others])
     f = L.BatchNormalization(name="norm")(e, mask=steps)
     g = L.LSTM(3, return_sequences=True, name="lstm")(f, mask=steps)
-    h = L.Softmax(name="softmax")(g, mask=g > 0)  # ends here: a mask of three axes
+    h = L.Softmax(name="softmax")(g, mask=g > 0)  # not used further: its mask has three axes
     inner_in = L.Input((6, 3))
     inner = keras.Model(inner_in, L.GRU(2, return_sequences=True, name="gru")(inner_in), name="in")
     i = L.Bidirectional(L.GRU(2), name="both")(inner(g, mask=steps), mask=steps)
@@ -105,7 +105,7 @@ def test_masks_are_no_signals(tmp_path):
     ours, theirs = counts(loaded), counts(model)
     assert ours == theirs
     scores = 2 * 6 * 5
-    products = scores * (3 + 3) + 6 * 6 * 4  # scores, sums, and the projection back
+    products = scores * (3 + 3) + 6 * 6 * 4  # scores, sums, and the output projection
     assert theirs["heads"][0] == 6 * 4 * 6 + 5 * 3 * 6 + 5 * 3 * 6 + products
     for name in ("named", "placed"):
         assert theirs[name][0] == 6 * 4 * 6 + 5 * 3 * 6 + 5 * 2 * 6 + products

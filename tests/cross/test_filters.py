@@ -1,4 +1,4 @@
-"""Filter layers answer as kspike_ref does."""
+"""Tests that filter layers give the same outputs as kspike_ref."""
 
 import numpy as np
 import pytest
@@ -11,8 +11,8 @@ FILTERS = {
     "lowpass": (kspike_tf.Lowpass, kspike_ref.lowpass),
     "alpha": (kspike_tf.Alpha, kspike_ref.alpha),
 }
-# Both keep float64 states and round each output to float32 once: half a unit in the last place
-# is 6e-8 of an output. 1e-6 is what the packages promise.
+# Both keep float64 states and round each output to float32 once: half a unit in the last place is
+# 6e-8 of an output. The packages promise 1e-6.
 TOLERANCE = 1e-6
 
 
@@ -21,7 +21,7 @@ def close(found, expected):
 
 
 def layer_with(name, x, dt, **options):
-    """Return a built layer of different time constants and levels, and these."""
+    """Return a built layer with random time constants and levels, and both arrays."""
     layer = FILTERS[name][0](0.1, dt=dt, **options)
     layer(x)
     rng = np.random.default_rng(1)
@@ -57,7 +57,7 @@ def test_lengths_layouts_and_states(name, steps):
     expected, state = FILTERS[name][1](x, tau, float(np.float32(0.001)), level)
     y, found = layer(x)
     close(y.numpy(), expected)
-    # The state of a layer is the filter's output, and for an alpha filter a second number.
+    # A layer's state is the filter's output; an alpha filter has a second number.
     close(np.reshape(found, (3, -1, 4))[:, 0], np.reshape(state, (3, -1, 4))[:, 0])
     layer, *_ = layer_with(name, x.swapaxes(0, 1), 0.001, time_major=True)
     close(layer(x.swapaxes(0, 1)).numpy(), expected.swapaxes(0, 1))

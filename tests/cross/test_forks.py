@@ -1,4 +1,4 @@
-"""A fork while one of the packages compiles, in a process that has imported both."""
+"""Tests of forks during compilation, in a process that has imported both packages."""
 
 import os
 import subprocess

@@ -1,8 +1,8 @@
-"""Altered models on random inputs: the answer of Keras, or an error of the contract.
+"""Fuzz tests: altered models on random inputs give Keras' answer or a documented error.
 
-What loads must run, or refuse the inputs with `ValueError` or `TypeError`. What runs must answer
-the same in one batch, example by example, step by step, and in Keras, where Keras takes the file;
-and a load takes little time and memory, a run no more memory than `cost` says.
+A model that loads must run, or refuse the inputs with `ValueError` or `TypeError`. Its outputs must
+be the same in one batch, example by example, step by step, and in Keras, if Keras takes the file.
+Loading takes little time and memory, and a run no more memory than `cost` says.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from kspike_ref.layers.temporal_cells import SpikingActivationCell
 MODELS = [*fuzz_models.MODELS, *fuzz_more_models.MODELS]
 KERAS_2 = [f"keras_2_{name}" for name in fuzz_more_models.KERAS_2_NAMES]
 NAMES = [*(make.__name__ for make in MODELS), *KERAS_2]
-EVERYDAY, SLOW = 60, 720  # altered models for each of the seeds: 1,680 and 20,160
-SECONDS, BYTES = 5, 16 << 20  # of a load: far more than any takes, as in tests/ref/archives.py
+EVERYDAY, SLOW = 60, 720  # altered models per seed model: 1,680 and 20,160 in all
+SECONDS, BYTES = 5, 16 << 20  # limits of a load, far above any need, as in tests/ref/archives.py
 
 
 def seed_file(name, folder):
-    """Return the members of the file that Keras saved of a model."""
+    """Return the members of the saved file of a model."""
     path = fuzz_more_models.KERAS_2 / f"{name.removeprefix('keras_2_')}.keras"
     if name not in KERAS_2:
         path = folder / f"{name}.keras"
@@ -56,16 +56,16 @@ def given(arrays):
     return arrays if len(arrays) > 1 else arrays[0]
 
 
-# What a layer says of arrays that came to it, but not of their values or types.
+# Layers' errors about the shapes of arrays, but not about their values or types.
 MISFIT = re.compile("does not take x of shape(?!.*x must hold integers)")
 
 
 def predicted(model, arrays):
-    """Return the outputs, or None after a refusal of the inputs."""
+    """Return the outputs, or None if the model refuses the inputs."""
     try:
         return flat(model.predict(given(arrays)))
     except (ValueError, TypeError) as error:
-        # What loads must run: a layer may refuse only lengths that the file leaves open.
+        # A model that loads must run: a layer may refuse only lengths that the file leaves open.
         shapes = [shape for node in model.nodes for shape in node.output_shapes]
         is_open = any(None in shape[1:] for shape in shapes)
         if not is_open and isinstance(error, ValueError) and MISFIT.search(str(error)):
@@ -74,7 +74,7 @@ def predicted(model, arrays):
 
 
 def agree(ours, theirs, tolerance):
-    """Fail unless two lists of outputs agree; without a tolerance, in shapes and types only."""
+    """Fail unless two lists of outputs agree; without a tolerance, compare shapes and types."""
     assert len(ours) == len(theirs)
     for one, other in zip(ours, theirs, strict=True):
         assert one.shape == other.shape
@@ -98,7 +98,7 @@ def check_examples(model, arrays, y):
 
 
 def check_steps(model, arrays, y):
-    """Compare a run with its steps, where the model can be streamed."""
+    """Compare a run with its steps, if the model can stream."""
     try:
         state = model.initial_state(len(arrays[0]))
     except (ValueError, TypeError):
@@ -122,14 +122,14 @@ def check_steps(model, arrays, y):
 
 
 def check_keras(path, config, arrays, y, tolerance):
-    """Compare with Keras, where it takes the file and the inputs."""
+    """Compare with Keras, if Keras takes the file and the inputs; return whether it did."""
     try:
         model = keras.models.load_model(path, compile=False)
         theirs = flat(model(given([keras.ops.convert_to_tensor(array) for array in arrays])))
     except Exception:
         return False
     if any("float16" in str(name) for key in ("name", "dtype") for name in settings(config, key)):
-        # Keras computes in halves, kspike_ref in float32: spikes differ.
+        # Keras computes in half precision, kspike_ref in float32: spikes differ.
         halves = ("float16", "bfloat16")
         theirs = [y.astype("float32") if y.dtype.name in halves else y for y in theirs]
         tolerance = None
@@ -138,25 +138,25 @@ def check_keras(path, config, arrays, y, tolerance):
 
 
 def settings(config, key):
-    """Return what a configuration says under a key, wherever it is."""
+    """Return all values of a key in a configuration, at any depth."""
     paths = [path for path in fuzz_mutations.paths(config) if path and path[-1] == key]
     return [fuzz_mutations.at(config, path) for path in paths]
 
 
 class StillVoltages:
-    """Initial voltages of zero where a cell without a seed would draw them: the same in each run.
+    """Initial voltages of zero for cells without a seed, whose draws differ in each run.
 
     Attributes
     ----------
     used : bool
-        Whether a cell asked for any. Keras then draws others.
+        Whether a cell asked for a voltage. Keras then draws different ones.
     """
 
     def __init__(self):
         self.used = False
 
     def patch(self):
-        """Return a context in which cells get these voltages."""
+        """Return a context in which cells start from these voltages."""
         usual = SpikingActivationCell.initial
 
         def initial(cell, batch, shape):
@@ -169,7 +169,7 @@ class StillVoltages:
 
 
 def loaded(path):
-    """Return a model, or None after a refusal; fail where that takes long or much memory."""
+    """Return a model, or None if it is refused; fail if that takes long or much memory."""
     tracemalloc.start()
     start = time.process_time()
     try:
@@ -184,10 +184,10 @@ def loaded(path):
 
 
 def check_memory(model, arrays):
-    """Fail where a run needs more memory than the model says that it does."""
+    """Fail if a run needs more memory than `cost` says."""
     try:
         cost = model.cost(given([array.shape for array in arrays]))
-    except ValueError:  # a layer cannot tell the shape of its output
+    except ValueError:  # a layer cannot infer its output shape
         return
     tracemalloc.start()
     try:
@@ -198,7 +198,7 @@ def check_memory(model, arrays):
 
 
 def run(path, config, members, rng):
-    """Load and run an altered model; return how far it came."""
+    """Load and run an altered model; return how far it got."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in members.items():
             archive.writestr(name, json.dumps(config) if name == "config.json" else data)
@@ -208,7 +208,7 @@ def run(path, config, members, rng):
     layers = [node.layer for node in model.nodes if node.name in model.inputs]
     arrays = fuzz_mutations.inputs(layers, rng)
     if any(node.layer.class_name == "Embedding" for node in model.nodes):
-        arrays = [np.abs(array) for array in arrays]  # there are no rows below 0 to look up
+        arrays = [np.abs(array) for array in arrays]  # an embedding has no rows below 0
     voltages = StillVoltages()
     with voltages.patch():
         y = predicted(model, arrays)
@@ -218,7 +218,7 @@ def run(path, config, members, rng):
             check_examples(model, arrays, y)
         check_steps(model, arrays, y)
         check_memory(model, arrays)
-    # Float32 sums in another order; exponentials of TensorFlow and of NumPy.
+    # Float32 sums in another order, and different exponentials in TensorFlow and NumPy.
     tolerance = None if voltages.used else 2e-5
     return "as in Keras" if check_keras(path, config, arrays, y, tolerance) else "ran"
 
@@ -242,7 +242,7 @@ def check(name, members, path, count, first=0):
 @pytest.mark.parametrize("name", NAMES)
 def test_altered_models(name, tmp_path):
     seen = check(name, seed_file(name, tmp_path), tmp_path / "m.keras", EVERYDAY)
-    # At least some of those that were not altered; Keras 3 reads no models of Keras 2.
+    # At least some of the unaltered ones; Keras 3 does not read Keras 2 models.
     assert seen["ran" if name in KERAS_2 else "as in Keras"] > EVERYDAY // 50
 
 

@@ -1,4 +1,4 @@
-"""Half-precision policies: computed in float32 with the weights as saved."""
+"""Tests of half-precision policies: kspike_ref computes in float32 with the saved weights."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from kspike_ref.running.graph import substitute
 
 L = keras.layers
 
-# A unit in the last place of the largest output. Keras rounds the inputs, the weights and the
-# output of a layer to half precision: two units were enough for every layer, and for recurrent
-# ones, which round their state at each of nine steps, four.
+# A unit in the last place of the largest output. Keras rounds a layer's inputs, weights and output
+# to half precision: the error was at most two units, or four for recurrent layers, which round
+# their state at each of nine steps.
 UNIT = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
@@ -60,7 +60,7 @@ def test_every_layer_agrees_within_the_rounding_of_half_precision(policy, tmp_pa
         error = layerwise.error(ours, theirs.astype(np.float32))
         if node.layer.class_name == "SpikingActivation":
             assert np.count_nonzero(ours) > 20
-            assert error == 0  # given the same rates, the same spikes; their height is exact here
+            assert error == 0  # the same rates give the same spikes, whose height is exact here
         else:
             recurrent = node.layer.class_name in ("GRU", "LSTM")
             assert error <= (4 if recurrent else 2) * unit, (node.name, error / unit)

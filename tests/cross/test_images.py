@@ -1,4 +1,4 @@
-"""Image layers: augmentation, resizing and cropping."""
+"""Tests of image layers: augmentation, resizing and cropping."""
 
 import keras
 import numpy as np
@@ -29,7 +29,7 @@ def pictures(*shape, dtype="float32", seed=0):
     return values > 100 if dtype == "bool" else values.astype(dtype)
 
 
-# Where an older Keras returns the very tensor that it was given.
+# Layers for which older versions of Keras return the input tensor itself.
 UNSAVED = {"RandomGrayscale": versions.since(3, 11, "cannot save a model with RandomGrayscale")}
 
 
@@ -86,7 +86,7 @@ def test_center_crop(size, tmp_path):
 
 def test_auto_contrast(tmp_path):
     x = pictures(4, 5, 3)
-    x[0, :, :, 0] = 7  # a channel without contrast stays what it is
+    x[0, :, :, 0] = 7  # a channel without contrast does not change
     for value_range in ((0, 255), (0, 1), (-20, 300)):
         check(unary(L.AutoContrast(value_range=value_range), 4, 5, 3), tmp_path, x)
     check(

@@ -1,4 +1,4 @@
-"""Every layer has a table of the options that it knows, and Keras writes no others."""
+"""Tests that every layer's table lists all options that Keras saves."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ NEEDED = {
     "Alpha": {"tau_initializer": 0.1},
     "TimeFolded": {"layer": keras.layers.Flatten()},
 }
-ANY = {  # for the arguments that layers must be given
+ANY = {  # values of required arguments
     "units": 2, "filters": 2, "kernel_size": 1, "rate": 0.1, "stddev": 0.1, "factor": 0.1,
     "height": 2, "width": 2, "height_factor": 0.1, "width_factor": 0.1, "max_number": 2, "n": 2,
     "input_dim": 2, "output_dim": 2, "pool_size": 2, "scale": 1.0,
@@ -55,7 +55,7 @@ PRIVATE = {  # classes that Keras does not export
 
 
 def made(key):
-    """Return a layer of Keras or kspike_tf, with as few arguments as it takes."""
+    """Return a layer of Keras or kspike_tf, built with as few arguments as possible."""
     name = key.rpartition(">")[2]
     cls = getattr(kspike_tf if key.startswith("custom:") else keras.layers, name)
     needed = NEEDED.get(name)

@@ -1,4 +1,4 @@
-"""Every argument of every layer: it has the effect that it has in Keras, or is refused, or none."""
+"""Tests of every layer argument: it works as in Keras, is refused, or has no effect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import kspike_tf
 from kspike_ref.layers.images import Augmentation
 from kspike_ref.layers.registry import _registry
 
-# Arguments without effect on what a trained model answers, and why.
+# Arguments that do not affect a trained model's answer, and why.
 NO_EFFECT = {
     "values that are in the file": "initializer regularizer constraint weights",
     "of training": (
@@ -38,7 +38,7 @@ NO_EFFECT = {
     ),
     "of masks, tested with them": "zero_output_for_mask mask_zero",
 }
-# Modules of kspike_ref; the others have tests of their own, as test_more_layers.
+# Names of such arguments, or their last words.
 UNUSED = {name for names in NO_EFFECT.values() for name in names.split()}
 SEQUENCE, IMAGE, VOLUME = (6, 4), (6, 7, 4), (4, 5, 4, 2)
 CAUSAL = {"padding": "causal", "dilation_rate": 2}
@@ -49,7 +49,7 @@ def _options(cls):
 
 
 def _spatial(rank):
-    """Arguments that convolutions over one axis or several share."""
+    """Return a shape and the options that convolutions of every rank share."""
     shape = {1: SEQUENCE, 2: IMAGE, 3: VOLUME}[rank]
     return shape, [
         {"strides": 2, "padding": "same", "activation": "tanh"},
@@ -70,7 +70,7 @@ def case(make, shape, *every, **common):
 
 
 def _needs_newest(name, options):
-    """Return whether older versions of Keras fail, or give another shape, on a processor."""
+    """Return whether older versions of Keras fail on a CPU, or give another shape."""
     needs = {"data_format"} if "Conv" in name else set()
     needs |= {"dilation_rate", "output_padding"} if "Transpose" in name else set()
     return not needs.isdisjoint(options)
@@ -123,7 +123,7 @@ case(L.Embedding, SEQUENCE, input_dim=1, output_dim=3)
 case(L.BatchNormalization, IMAGE, {"axis": 1}, {"epsilon": 0.5, "center": False}, {"scale": False})
 case(L.LayerNormalization, IMAGE, {"axis": [1, 3]}, {"epsilon": 0.5, "center": False})
 case(L.LayerNormalization, IMAGE, {"scale": False})
-if hasattr(L, "RMSNormalization"):  # from Keras 3.9 on
+if hasattr(L, "RMSNormalization"):  # Keras 3.9 and newer
     case(L.RMSNormalization, IMAGE, {"axis": [2, 3]}, {"epsilon": 0.5})
     case(L.RMSNormalization, (3, 3), {"axis": 1})
 case(L.GroupNormalization, IMAGE, {"groups": 2, "epsilon": 0.5}, {"groups": -1, "center": False})
@@ -194,7 +194,7 @@ case(over_time(kspike_tf.AlphaCell), SEQUENCE, tau_initializer=0.5, **SIZE)
 
 
 def on_itself(make, listed=False):
-    """Return a function that makes an attention layer and lets a tensor look at itself."""
+    """Return a function that makes an attention layer and applies it to a tensor and itself."""
 
     def run(**options):
         layer = make(**options)
@@ -205,7 +205,7 @@ def on_itself(make, listed=False):
 
 
 def of_integers(make):
-    """Return a function that makes a layer and gives it categories."""
+    """Return a function that makes a layer and applies it to categories."""
 
     def run(**options):
         layer = make(**options)
@@ -274,7 +274,7 @@ def _class(key):
 
 
 def _arguments(cls):
-    """Return the arguments of a class and of the classes to which it hands others on."""
+    """Return the arguments of a class and of its base classes that receive its ``kwargs``."""
     names = set()
     for base in cls.__mro__:
         if base is keras.Layer or "__init__" not in base.__dict__:
@@ -296,14 +296,14 @@ def test_the_table_holds_every_argument():
     held[L.StackedRNNCells] = {"cells"}
     for key in _registry:
         cls = None if key.startswith("ops:") else _class(key)
-        # The input's are tested with the inputs; a Lambda's function is the user's own; and
-        # augmentation is the identity, whatever its arguments (see test_images).
+        # InputLayer has its own tests; a Lambda's function belongs to the user; and augmentation is
+        # the identity, whatever its arguments (see test_images).
         if cls in (None, L.InputLayer, L.Lambda) or issubclass(_registry[key], Augmentation):
             continue
-        if key in ("Hashing", "StringLookup", "TextVectorization"):  # of strings: see test_strings
+        if key in ("Hashing", "StringLookup", "TextVectorization"):  # strings: see test_strings
             continue
         own = _arguments(cls) - held.get(cls, set())
-        own -= {"cell"} if cls is not L.RNN else set()  # of RNN
+        own -= {"cell"} if cls is not L.RNN else set()  # an argument of RNN
         own -= {"sparse"} if cls is L.CategoryEncoding else set()  # Keras does not save it
         if own:
             missing[key] = own

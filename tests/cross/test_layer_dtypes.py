@@ -1,4 +1,4 @@
-"""Every layer and operation on every type of numbers: values and types, against Keras."""
+"""Tests of every layer and operation on every number type: values and types, against Keras."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from kspike_ref import dtypes
 from kspike_ref.layers.registry import _registry
 from kspike_ref.running.graph import substitute
 
-# Everyday: what files hold. The others take the same ways through the code.
+# Types that saved files use. The others take the same code paths.
 EVERYDAY = ("bool", "uint8", "int32", "float32")
 TYPES = [
     pytest.param(name, marks=() if name in EVERYDAY else pytest.mark.slow)
     for name in (*EVERYDAY, *sorted(set(dtypes.NAMES) - set(EVERYDAY)))
 ]
-# Of the largest value: float32 sums in another order; two units in the last place where Keras may
-# compute in half precision and kspike_ref in float32.
+# Relative to the largest value: two units in the last place if Keras may compute in half precision
+# and kspike_ref in float32; and sums in another order.
 HALVES = {"float16": 2 * 2.0**-10, "bfloat16": 2 * 2.0**-7}
 SUMS = {"float32": 1e-5, "float64": 1e-13}
 
@@ -35,7 +35,7 @@ def test_the_table_holds_every_layer_and_operation():
         key
         for key, cls in _registry.items()
         if cls.__module__.startswith("kspike_ref.") and key not in ENTRIES
-        # A Lambda's function is the user's own, and gets what there is; test_strings has strings.
+        # A Lambda's function belongs to the user and gets the raw input; test_strings has strings.
         if key not in ("Lambda", "Hashing", "StringLookup", "TextVectorization")
     }
     assert not missing
@@ -43,7 +43,7 @@ def test_the_table_holds_every_layer_and_operation():
 
 
 def _values(dtype, shape, within, rng):
-    """Draw numbers that a type is good for: integers near the ends of bytes."""
+    """Draw numbers that suit a type: integers reach near the limits of a byte."""
     shape = (2, *shape)
     if within is not None:
         x = rng.integers(within[0], within[1] + 1, shape)
@@ -57,7 +57,7 @@ def _values(dtype, shape, within, rng):
 
 
 class Table:
-    """Entries applied to inputs of given types, in Keras."""
+    """Entries applied in Keras to inputs of specified types."""
 
     def __init__(self, entries, *types):
         rng = np.random.default_rng(0)
@@ -86,7 +86,7 @@ class Table:
             return
         try:
             values = [keras.ops.convert_to_tensor(self.values[key]) for key in given]
-            answer = model(values, training=False)  # what augmentation is called with is True
+            answer = model(values, training=False)  # augmentation layers default to True
         except Exception:
             self.refused[name] = output
         else:
@@ -97,14 +97,14 @@ class Table:
         return kspike_ref.load_model(path)
 
     def compare(self, path):
-        """Predict what Keras answers, in one model."""
+        """Compare predictions of all entries, in one model, with the answers of Keras."""
         outputs = [output for output, _ in self.answers.values()]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             model = self.loaded(path, outputs)
         model = pickle.loads(pickle.dumps(model))
         ours = model.predict(list(self.values.values()))
-        ours = ours if isinstance(ours, list) else [ours]  # as Keras returns one output
+        ours = ours if isinstance(ours, list) else [ours]  # one output comes without a list
         problems = []
         for (name, (_, theirs)), y in zip(self.answers.items(), ours, strict=True):
             problem = _problem(y, theirs, self.entries[name].is_cut, self.tolerance)
@@ -113,7 +113,7 @@ class Table:
         assert not problems, "\n".join(problems)
 
     def refuse(self, path):
-        """Refuse, in words, what Keras refuses; older versions refuse more."""
+        """Check that kspike_ref refuses, with a message, what Keras refuses."""
         if not self.refused or versions.KERAS < versions.NEWEST:
             return
         model = self.loaded(path, list(self.refused.values()))
@@ -140,11 +140,11 @@ class Table:
 
 
 def _problem(ours, theirs, is_cut, tolerance):
-    """Say in what an answer differs from Keras', in type or in values."""
+    """Describe how an answer differs from Keras' in type or values; "" if it does not."""
     wanted = dtypes.computed(theirs.dtype)
     if ours.dtype != wanted or ours.shape != theirs.shape:
         return f"{ours.dtype} {ours.shape} instead of {wanted} {theirs.shape}"
-    if is_cut:  # what TensorFlow makes of numbers beyond a type depends on the processor
+    if is_cut:  # TensorFlow's cast of numbers beyond a type's range depends on the processor
         ours, theirs = ours[ours > 0], theirs[ours > 0]
         assert ours.size
     if wanted.kind != "f":
@@ -194,7 +194,7 @@ def test_masked_mean_of_a_boolean_mask(tmp_path):
 
 
 def _timed_model(path, dtype):
-    """A model over any number of steps of integers: its layers keep, count and average them."""
+    """Save a model of integers over any number of steps; its layers keep, count and average."""
     x = keras.Input((None, 3), dtype=dtype)
     outputs = [
         keras.layers.GlobalMaxPooling1D()(x),

@@ -1,4 +1,4 @@
-"""Whole-model `.h5` files that Keras 3 writes answer as the models that were saved."""
+"""Tests that Keras 3's whole-model `.h5` files give the same answers as the saved models."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ import kspike_tf
 
 
 def spiking():
-    """Sequential, with every layer of kspike_tf."""
+    """Return a Sequential stack with every layer of kspike_tf."""
     return [
         keras.Input((None, 4)),
         layers.Dense(5, activation="relu"),
@@ -22,7 +22,7 @@ def spiking():
 
 
 def convolutional():
-    """Sequential, with the layers whose weights have names of their own."""
+    """Return a Sequential stack of the layers whose weights have special names."""
     return [
         keras.Input((8, 8, 4)),
         layers.DepthwiseConv2D(3),
@@ -36,7 +36,7 @@ def convolutional():
 
 
 def nested():
-    """Functional: models and wrappers within models, operations, cells, and a state."""
+    """Return a Functional model with nested models, wrappers, operations, cells, and a state."""
     x, state = keras.Input((5,)), keras.Input((3,))
     inner = keras.Sequential(
         [keras.Input((5,)), layers.Dense(4), layers.BatchNormalization(), layers.Dense(5)],
@@ -62,7 +62,7 @@ def test_whole_model_files(tmp_path, make):
     made = make()
     model = made if isinstance(made, keras.Model) else keras.Sequential(made)
     rng = np.random.default_rng(0)
-    for weight in model.weights:  # so that no two weights of a shape can be exchanged
+    for weight in model.weights:  # no two weights of one shape can be exchanged unnoticed
         if not weight.path.endswith(("tau", "variance")):
             weight.assign(weight + rng.normal(0, 0.1, weight.shape))
     model.save(tmp_path / "m.h5")

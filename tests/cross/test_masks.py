@@ -1,4 +1,4 @@
-"""Masks: steps that do not count, made, passed on, used and dropped as in Keras."""
+"""Tests of masks: created, passed on, used and dropped as in Keras."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import kspike_tf
 L = keras.layers
 ops = keras.ops
 
-# Where a layer does not pass a mask on, Keras warns: that is what some of these models are for.
+# Keras warns if a layer does not pass a mask on, which some of these models test.
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not support masking:UserWarning")
 
 
 def _series():
-    """Series of five lengths, one of them 0; and one step within a series that does not count."""
+    """Return series of five lengths, one of them 0; the last one also masks an inner step."""
     x = np.random.default_rng(0).normal(size=(5, 9, 4)).astype(np.float32)
     for i, length in enumerate([9, 4, 1, 0, 6]):
         x[i, length:] = 0
@@ -32,7 +32,7 @@ SEQUENCES = {"return_sequences": True}
 
 
 def _after(*layers):
-    """A chain of layers behind Masking."""
+    """Return a function that applies Masking and then a chain of layers."""
 
     def connect(x):
         x = L.Masking()(x)
@@ -44,7 +44,7 @@ def _after(*layers):
 
 
 def _merged(layer, both):
-    """Two inputs, the second one with other steps that do not count, or with none."""
+    """Return a function that merges two inputs; the second has other masked steps, or none."""
 
     def connect(x):
         one = L.Masking()(x)
@@ -56,7 +56,7 @@ def _merged(layer, both):
 
 
 def _decoder(x):
-    """Called with states from the model, a recurrent layer of Keras does not get the mask."""
+    """Apply a recurrent layer with states from the model: Keras then drops its mask."""
     masked = L.Masking()(x)
     states = L.LSTM(3, return_state=True)(masked)[1:]
     return L.LSTM(3)(masked, initial_state=states)
@@ -102,7 +102,7 @@ WHOLE = {
     ),
     "nothing is left": _after(L.LSTM(3), L.Dense(2)),
 }
-# Named: Keras calls its own operations on masks "concatenate" too, and counts anew in a session.
+# Named: Keras calls its own mask operations "concatenate" too, and numbers them per session.
 for _name in ("Add", "Subtract", "Average", "Multiply", "Maximum", "Minimum", "Concatenate"):
     for _both in (True, False):
         WHOLE[f"{_name} {_both}"] = _merged(getattr(L, _name)(name=f"merged_{_name}"), _both)
@@ -124,7 +124,7 @@ def _model(connect, shape=(9, 4), dtype="float32"):
 def _agree(ours, theirs):
     pair = [y if isinstance(y, list | tuple) else [y] for y in (ours, theirs)]
     for one, other in zip(*pair, strict=True):
-        # every layer adds up to 1e-5, and no model here has more than three that multiply
+        # each layer adds up to 1e-5, and no model here has more than three that multiply
         assert layerwise.error(one, other) <= 3e-5
 
 
@@ -136,12 +136,12 @@ FAILING = dict.fromkeys(
 
 @pytest.mark.parametrize("name", versions.cases([*STREAMING, *WHOLE], FAILING))
 def test_masks(name, tmp_path):
-    """Keras writes masks into the model as tensors: each layer is given them as it was in Keras."""
+    """Keras writes masks into the model as tensors: each layer gets the mask it had in Keras."""
     connect = (STREAMING | WHOLE)[name]
     x = _series()
     model = _model(connect)
     if "time major" in name:
-        x = x[:, :5]  # as many examples as steps, and so a mask that would fit either way
+        x = x[:, :5]  # as many examples as steps, so that a transposed mask would fit too
         model = _model(connect, (5, 4))
     loaded = layerwise.compare(model, tmp_path / "m.keras", x)
     _agree(loaded.predict(x), model(x, training=False))
@@ -172,7 +172,7 @@ def test_streaming_with_masks(name, tmp_path):
     ],
 )
 def test_masks_that_a_file_does_not_hold(layers, tmp_path):
-    """A Sequential model holds its layers alone: the masks between them follow from them."""
+    """A Sequential model saves only its layers: the masks between them follow from these."""
     model = keras.Sequential([L.Input((9, 4)), *layers])
     model.save(tmp_path / "m.keras")
     loaded = kspike_ref.load_model(tmp_path / "m.keras")
@@ -199,7 +199,7 @@ def _sentences():
 
 @pytest.mark.parametrize("kind", ["layer", "model"])
 def test_masks_within_a_step(kind, tmp_path):
-    """Sentences of words: the mask of the words is used at every sentence."""
+    """Sentences of words: every sentence uses the mask of its words."""
     words = L.Input((6, 4))
     inner = L.LSTM(3) if kind == "layer" else keras.Model(words, L.LSTM(3)(words))
     model = _model(

@@ -1,4 +1,4 @@
-"""Whole models: nested, shared, of many inputs and outputs, random, and from keras.applications."""
+"""Tests of whole models: nested, shared, several inputs and outputs, random, keras.applications."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _normal(*shape, seed=0):
 
 
 def _agree(ours, theirs, tolerance=1e-5):
-    """Float32 sums of a few hundred terms in another order differ by about 1e-6 of the largest."""
+    """Allow 1e-5 of the largest: float32 sums of a few hundred terms differ by about 1e-6."""
     ours, theirs = np.asarray(ours), np.asarray(theirs)
     assert ours.shape == theirs.shape
     assert np.abs(ours - theirs).max() <= tolerance * np.abs(theirs).max()
@@ -58,7 +58,7 @@ def test_nested_models_have_names_of_both(tmp_path):
 
 
 def test_given_voltages_are_put_on_the_grid(tmp_path):
-    """A quarter of a grid step below 0 is 0: then the first spike comes in the first step."""
+    """A quarter of a grid step below 0 rounds to 0, so the first spike comes in the first step."""
     rates, voltage = L.Input((None, 1), name="rates"), L.Input((1,), name="voltage")
     layer = kspike_tf.SpikingActivation("linear", dt=0.25, return_state=True)
     model = keras.Model([rates, voltage], layer(rates, initial_state=voltage))
@@ -70,7 +70,7 @@ def test_given_voltages_are_put_on_the_grid(tmp_path):
 
 
 def test_voltages_of_a_model_beyond_the_grid_are_refused(tmp_path):
-    """In Keras, no graph can raise for a value: float64 rounds, and 1e300 ends in infinities."""
+    """In Keras, a graph cannot raise for a value: float64 rounds, and 1e300 ends in infinities."""
     rates, voltage = L.Input((None, 1)), L.Input((1,), dtype="float64")
     layer = kspike_tf.SpikingActivation("linear", dt=0.25, name="layer")
     cell = kspike_tf.SpikingActivationCell((1,), "linear", dt=0.25)
@@ -88,11 +88,11 @@ def test_voltages_of_a_model_beyond_the_grid_are_refused(tmp_path):
             with pytest.raises(ValueError, match=rf"'{name}' must be of fewer than 2\*\*20 spikes"):
                 loaded.predict([x, given])
         loaded.predict([x, np.array([[0.5], [1 - 2.0**20]])])
-        loaded.predict([x, np.array([[0.5], [np.nan]])])  # what a rate that is NaN leaves
+        loaded.predict([x, np.array([[0.5], [np.nan]])])  # as left by a NaN rate
 
 
 def test_voltages_beyond_the_grid_are_rounded_in_keras():
-    """As the README of kspike_tf says: whole spikes come out, and infinity beyond the type."""
+    """As the README of kspike_tf says: whole spikes, or infinity beyond the range of the type."""
     layer = kspike_tf.SpikingActivation("linear", dt=0.25)
     x = np.zeros((3, 2, 1), np.float32)
     spikes = np.asarray(layer(x, initial_state=np.array([[2.0**20 + 0.5], [2.0**60], [1e290]])))
@@ -197,7 +197,7 @@ def test_float64(tmp_path):
     loaded = _save_and_load(model, tmp_path)
     x = np.random.default_rng(0).normal(size=(3, 6, 4))
     assert loaded.predict(x).dtype == np.float64
-    _agree(loaded.predict(x), model(x), tolerance=1e-13)  # some 50 roundings of 1e-16
+    _agree(loaded.predict(x), model(x), tolerance=1e-13)  # about 50 roundings of 1e-16
 
 
 def test_compiled_models_and_folders(tmp_path):
@@ -234,7 +234,7 @@ def test_dropout_that_stays_on(tmp_path):
         kspike_ref.load_model(tmp_path / "m.keras")
 
 
-# Random Functional graphs: each step takes tensors made so far, and a way to combine them.
+# Random Functional graphs: each step picks earlier tensors and a way to combine them.
 _UNARY = [
     lambda: L.Dense(5, "relu"), lambda: L.Dense(3, "tanh"), lambda: L.LayerNormalization(),
     lambda: L.Conv1D(4, 2, padding="same", activation="elu"), lambda: L.Dropout(0.5),
@@ -302,23 +302,23 @@ def test_applications(name, tmp_path):
     options = {"weights": None, "input_shape": (64, 64, 3), "classes": 10}
     model = getattr(keras.applications, name)(**options)
     rng = np.random.default_rng(0)
-    for weight in model.weights:  # statistics and scales as after training, not their first values
+    for weight in model.weights:  # statistics and scales as after training, not as initialised
         if "variance" in weight.path or weight.path.endswith("gamma"):
             weight.assign(rng.uniform(0.5, 1.5, weight.shape))
         elif weight.path.endswith(("beta", "bias", "mean")):
             weight.assign(rng.normal(0, 0.1, weight.shape))
     x = rng.uniform(0, 255, (8, 64, 64, 3)).astype(np.float32)
     model.save(tmp_path / "m.keras")
-    model = keras.saving.load_model(tmp_path / "m.keras")  # normalisation takes up its new mean
+    model = keras.saving.load_model(tmp_path / "m.keras")  # lets normalisation pick up the mean
     loaded = layerwise.compare(model, tmp_path / "m.keras", x)
-    # End to end the errors of a hundred layers and more add up: 7e-7 of the largest was seen.
+    # End to end, errors of more than a hundred layers add up: 7e-7 of the largest was seen.
     ours, theirs = loaded.predict(x), np.asarray(model(x))
     _agree(ours, theirs)
     np.testing.assert_array_equal(ours.argmax(-1), theirs.argmax(-1))
 
 
 def _demo():
-    """The model of the demo, on pixels in Hz."""
+    """Return the demo's model, its encoding of pixels in Hz, and dt."""
     demo = importlib.import_module("digits")
     return demo.build_model(), lambda images: images.reshape(-1, 64) * demo.MAX_RATE, demo.DT
 
@@ -354,12 +354,12 @@ def test_classifiers_of_digits(make, tmp_path, report_flips, monkeypatch):
     theirs, spikes = both.predict(np.ascontiguousarray(tiled), verbose=0, batch_size=200)
     ours = loaded.predict(x, timesteps=20)
     assert np.mean(ours.argmax(-1) == theirs.argmax(-1)) >= 0.999
-    # The rates differ by 1e-6 of themselves, and with them one spike of some 10⁵ is a step late.
+    # The rates differ by a relative 1e-6, so about one spike in 10⁵ comes a step late.
     acts = loaded.activity(x, timesteps=20, layers=["spikes"])
     assert report_flips(acts["spikes"], spikes, dt) < 1e-4
     assert np.count_nonzero(spikes) > 1000
     np.testing.assert_array_equal(loaded.predict(tiled), ours)
     events = [run.events for run in loaded.last_run.values()]
     assert events[0] is None  # images are not counted
-    assert events[-1] is None  # nor what a filter puts out
+    assert events[-1] is None  # nor are the outputs of a filter
     assert all(count > 0 for count in events[1:-1])

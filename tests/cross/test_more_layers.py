@@ -1,4 +1,4 @@
-"""Low-rank adapters, 8-bit weights, categories, convolutional LSTM, and normalised kernels."""
+"""Tests of low-rank adapters, 8-bit weights, categories, ConvLSTM, and normalised kernels."""
 
 import keras
 import numpy as np
@@ -36,7 +36,7 @@ def test_low_rank_adapters_are_saved_merged(layer, shape, dtype, tmp_path):
 
 @pytest.mark.parametrize("activations", [True, False])
 def test_int8(activations, tmp_path):
-    """Inputs are rounded to 127 steps as well: the same ones, as they are the model's own."""
+    """Inputs are rounded to 127 steps as well: the same steps, as the model defines them."""
     x, i = L.Input((None, 6)), L.Input((3,), dtype="int32")
     model = random_weights(
         keras.Model([x, i], [L.Dense(40, "relu")(x), L.Embedding(9, 4, mask_zero=True)(i)])

@@ -1,4 +1,4 @@
-"""Operations of keras.ops: values and types against Keras, streaming, and what is refused."""
+"""Tests of keras.ops operations: values and types against Keras, streaming, refusals."""
 
 import keras
 import numpy as np

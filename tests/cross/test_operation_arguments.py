@@ -1,4 +1,4 @@
-"""Every argument of every operation: it has the effect that it has in Keras, or is refused."""
+"""Tests of every argument of every operation: it has the same effect as in Keras, or is refused."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from kspike_ref.layers.errors import UnsupportedUseError
 from kspike_ref.layers.ops.base import function_name
 from kspike_ref.layers.registry import _registry, create
 
-SHAPE = (5, 1, 4)  # without the batch
+SHAPE = (5, 1, 4)  # without the batch axis
 TENSORS = {"x", "x1", "x2", "xs", "inputs", "indices", "condition", "operands", "kwargs"}
 OPERATIONS = {key: cls for key, cls in _registry.items() if key.startswith("ops:")}
 NAMES = sorted(function_name(key[4:]) for key in OPERATIONS)
 _MORE_REDUCING = ("var", "std", "logsumexp", "amax", "amin", "argmax", "argmin")
-# Without effect: the kind of a tensor that is no tensor yet.
+# Arguments that only matter for values that are not tensors yet.
 NO_EFFECT = {"convert_to_tensor": {"sparse", "ragged"}}
 _REDUCING = ("mean", "sum", "max", "min", "prod", "any", "all")
 
@@ -103,16 +103,16 @@ HONOURED = [
     ("cumprod", {"axis": 1, "dtype": "int32"}),
     ("top_k", {"k": 2}),
 ]
-if not tf.__version__.startswith("2.18."):  # which ends the process for negative axes
+if not tf.__version__.startswith("2.18."):  # 2.18 crashes for negative axes
     HONOURED.append(("transpose", {"axes": (0, -1, 2, 1)}))
 REFUSED = [
     *((name, {"axis": 0}, "axis") for name in ("glu", "sort", "cumsum", "argmax", "var", "flip")),
     ("one_hot", {"num_classes": 3, "sparse": True}, "sparse"),
     ("multi_hot", {"num_classes": 3, "sparse": True}, "sparse"),
     ("top_k", {"k": 2, "sorted": False}, "sorted"),
-    ("normalize", {"axis": (1, 3), "order": 3}, "order"),  # of which Keras has no norm
+    ("normalize", {"axis": (1, 3), "order": 3}, "order"),  # Keras has no norm of order 3
     *((name, {"axis": axis}, "axis") for name in _REDUCING for axis in (None, 0, -4, (0, 1))),
-    ("prod", {"axis": 1, "dtype": "float64"}, "dtype"),  # Keras takes it and does nothing
+    ("prod", {"axis": 1, "dtype": "float64"}, "dtype"),  # Keras accepts it and ignores it
     ("reshape", {"newshape": (-1, 4)}, "newshape"),
     ("reshape", {"newshape": (20, -1)}, "newshape"),
     ("transpose", {"axes": None}, "axes"),
@@ -131,7 +131,7 @@ REFUSED = [
         for key in (0, np.s_[1:, :], np.s_[::2, 1], np.s_[None, :])
     ),
 ]
-if versions.KERAS > (3, 8):  # which fails before the model is saved
+if versions.KERAS > (3, 8):  # 3.8 and older fail before the model is saved
     REFUSED.append(("argmax", {"axis": [1, 3]}, "axis"))
 
 
@@ -194,7 +194,7 @@ def test_arguments_without_effect_here_are_refused_by_name(name, options, argume
 
 def test_what_follows_a_refused_operation_is_no_damage(tmp_path):
     tensor = keras.Input((5, 4))
-    shorter = ops.mean(tensor, axis=0)  # without the batch
+    shorter = ops.mean(tensor, axis=0)  # without the batch axis
     keras.Model(tensor, ops.reshape(shorter, (-1, 10))).save(tmp_path / "m.keras")
     with pytest.raises(kspike_ref.UnsupportedLayerError, match="mixes the examples of a batch"):
         kspike_ref.load_model(tmp_path / "m.keras")

@@ -1,4 +1,4 @@
-"""Layers and functions that users register: their own, built-in ones, lambdas and activations."""
+"""Tests of layers and functions that users register: new, built-in, lambdas, activations."""
 
 import importlib.util
 import pathlib
@@ -19,7 +19,7 @@ EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 
 @pytest.fixture(autouse=True)
 def own(monkeypatch):
-    """What a test registers is gone after it."""
+    """Undo the registrations of a test."""
     monkeypatch.setattr(registry, "_own_layers", dict(registry._own_layers))
     monkeypatch.setattr(registry, "_own_functions", dict(registry._own_functions))
 
@@ -103,7 +103,7 @@ def test_an_activation_must_keep_the_shape(tmp_path):
 
 
 def test_built_in_names(tmp_path):
-    """A layer that kspike_ref lacks, and one that is replaced."""
+    """One layer that kspike_ref lacks, and one that is replaced."""
 
     @kspike_ref.register_layer("Hashing")
     class Remainder(kspike_ref.Layer):
@@ -163,7 +163,7 @@ def _example(name):
 
 
 def test_the_custom_neuron_in_all_three_packages(tmp_path):
-    """A neuron with a cell of its own, whose weights are within the layer's."""
+    """The layer holds the weights of the neuron's cell."""
     trained, reference = _example("custom_neuron"), _example("custom_neuron_reference")
     keras.utils.set_random_seed(1)
     model = trained.make_model()
@@ -176,7 +176,7 @@ def test_the_custom_neuron_in_all_three_packages(tmp_path):
     spikes = np.asarray(keras.Model(model.inputs, model.get_layer("lif").output)(x))
     ours = loaded.activity(x)["lif"]
     assert spikes.any()
-    # A voltage within rounding of the threshold may spike in one of them.
+    # If a voltage is within rounding of the threshold, only one of them may spike.
     assert (ours != spikes).mean() <= 1e-3
     state = loaded.initial_state(5)
     for t in range(12):

@@ -1,4 +1,4 @@
-"""Recordings of both packages: spikes and voltages bit for bit, levels to the last digits."""
+"""Tests of both packages' recordings: spikes and voltages bit for bit, levels to last digits."""
 
 import pathlib
 import runpy
@@ -14,7 +14,7 @@ DT = 0.005
 
 
 def build(kind):
-    """Return a model of the kind, and inputs for it."""
+    """Return a model of a kind, and inputs for it."""
     inputs = x = keras.Input((None, 6))
     values = np.random.default_rng(0).uniform(0, 200, (4, 100, 6)).astype("float32")
     if kind == "masked":
@@ -48,7 +48,7 @@ def test_recordings_agree(kind, tmp_path):
     assert np.count_nonzero(ours.spikes["first"]) > 100
     assert list(ours.levels) == list(theirs.levels) == ["filtered", "smooth"]
     for name, level in ours.levels.items():
-        # exp(-dt/τ) of NumPy and of TensorFlow may differ in the last digit of float64.
+        # exp(-dt/τ) may differ between NumPy and TensorFlow in the last digit of float64.
         np.testing.assert_allclose(level, theirs.levels[name], rtol=1e-12, atol=1e-12)
 
 

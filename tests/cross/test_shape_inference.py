@@ -1,4 +1,4 @@
-"""Layers whose shapes take more than a look at their configuration stay as they are."""
+"""Tests that shape inference changes no layer, even if it needs more than the configuration."""
 
 import keras
 import numpy as np

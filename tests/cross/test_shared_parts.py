@@ -1,4 +1,4 @@
-"""Objects that several layers hold: Keras saves their weights once, where it meets them first."""
+"""Tests of objects that several layers share: Keras saves their weights once, at the first use."""
 
 import zipfile
 
@@ -16,7 +16,7 @@ L = keras.layers
 
 
 def cells():
-    """One cell in two layers, with and without all outputs, and a stack of it twice."""
+    """Return a model with one cell in two layers, and twice in a stack."""
     cell = L.GRUCell(4)
     x = L.Input((None, 4))
     y = L.RNN(cell, return_sequences=True)(x)
@@ -32,7 +32,7 @@ def spiking_cells():
 
 
 def wrapped():
-    """One layer in two wrappers of two kinds, and applied by the model after them."""
+    """Return a model that uses one layer in wrappers of two kinds, and without a wrapper."""
     dense = L.Dense(4, "relu")
     x = L.Input((None, 4))
     y = kspike_tf.TimeFolded(dense)(L.TimeDistributed(dense)(x))
@@ -52,7 +52,7 @@ def normalised():
 
 
 def activations():
-    """A trained activation in two layers and in the model, and one without weights."""
+    """Return a model with a trained activation in two layers and alone, and one without weights."""
     slopes, relu = L.PReLU(), L.ReLU(negative_slope=0.1)
     x = L.Input((4,))
     y = slopes(L.Dense(4, slopes)(x))
@@ -60,7 +60,7 @@ def activations():
 
 
 def models():
-    """One model in two wrappers, and applied as it is."""
+    """Return a model that uses one model in two wrappers, and without a wrapper."""
     inner = keras.Sequential([L.Input((4,)), L.Dense(4, "tanh"), L.Dense(4)])
     x = L.Input((None, 4))
     y = L.TimeDistributed(inner)(L.TimeDistributed(inner)(x))
@@ -75,7 +75,7 @@ def pipelines():
 
 
 def crossed():
-    """What runs first is saved last: two branches that were made in the other order."""
+    """Return a model of two layers that run in one order and are saved in the other."""
     dense, x = L.Dense(4), L.Input((5, 4))
     late = L.TimeDistributed(dense, name="late")
     early = L.TimeDistributed(dense, name="early")
@@ -84,7 +84,7 @@ def crossed():
 
 
 def seen_within():
-    """A layer of the model around, within a model at each time step."""
+    """Return a model that shares a layer with a model within it, which runs at each time step."""
     dense = L.Dense(4)
     inner_in = L.Input((4,))
     inner = keras.Model(inner_in, L.ReLU()(dense(inner_in)))
@@ -108,14 +108,14 @@ def test_shared_objects_load_as_one(make, tmp_path):
     if make in (wrapped, wrapped_after):
         check_streams(loaded, x)
     held = {id(w): w.size for layer in loaded.layers for w in layer.weights.values()}
-    own = 4 if make is normalised else 0  # the vector of SpectralNormalization, not needed here
+    own = 4 if make is normalised else 0  # SpectralNormalization's vector, which is not needed here
     assert sum(held.values()) == model.count_params() - own
     assert f"\n{sum(held.values()):,} weights" in str(loaded)
     assert RefAdapter().params(loaded) == sum(held.values())
 
 
 def test_what_an_object_was_not_built_for_is_refused(tmp_path):
-    """The second wrapper, in a file that somebody changed, gives the layer other inputs."""
+    """In an edited file, the second wrapper gives the layer inputs of another shape."""
     dense = L.Dense(4)
     x, y = L.Input((5, 4)), L.Input((5, 4))
     outputs = [L.TimeDistributed(dense)(x), L.TimeDistributed(dense)(y)]
@@ -126,7 +126,7 @@ def test_what_an_object_was_not_built_for_is_refused(tmp_path):
 
 
 def _rewritten(path, old, new):
-    """Replace the last of a text in the configuration of a file."""
+    """Replace the last occurrence of a text in a file's configuration."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     text = members["config.json"].decode()
@@ -152,7 +152,7 @@ def test_weights_that_no_holder_has_are_missing(tmp_path):
 
 
 def test_which_of_two_that_are_alike_is_shared_must_be_said(tmp_path):
-    """Keras leaves out which of the first holders has the object that comes again."""
+    """Keras does not save which of the first two holders has the object that recurs."""
     one, other = L.GRUCell(4, name="cell"), L.GRUCell(4, name="cell")
     x = y = L.Input((5, 4))
     for cell in (one, other, one):

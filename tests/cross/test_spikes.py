@@ -1,4 +1,4 @@
-"""Layers spike as kspike_ref does, bit for bit, however TensorFlow runs them."""
+"""Tests that layers spike as in kspike_ref, bit for bit, in every TensorFlow execution mode."""
 
 import keras
 import numpy as np
@@ -31,7 +31,7 @@ def run(layer, x, mode):
     return call(tf.constant(x)).numpy()
 
 
-# Kernels, three times; blocks; a loop of TensorFlow operations, as in exports.
+# Kernels three times; XLA with kernels or blocks; a loop of TensorFlow operations, as in exports.
 MODES = ["eager", "graph", "graph, any length", "jit_compile", "plain operations"]
 
 
@@ -52,7 +52,7 @@ def test_ten_million_neuron_steps(mode, policy):
 @pytest.mark.parametrize("dt", [0.001, 0.0007, 0.003, 1 / 30])
 @pytest.mark.parametrize("high", [50.0, 2000.0, 2e5])
 def test_time_steps_and_many_spikes_a_step(mode, dt, high):
-    # At 2e5 Hz there are 140 to 6,667 spikes in a step; lengths that no block divides.
+    # At 2e5 Hz there are 140 to 6,667 spikes in a step; no block size divides the lengths.
     x = rates_of((3, 61, 17), low=-high / 4, high=high)
     expected, _ = kspike_ref.spiking_activation(x, dt=dt, seed=SEED)
     layer = kspike_tf.SpikingActivation("linear", dt=dt, seed=SEED)
@@ -67,7 +67,7 @@ def test_float64(mode):
     np.testing.assert_array_equal(run(layer, x, mode), expected)
 
 
-# Weights of filters come from two libraries' exp: outputs up to 100 differ in the last places.
+# Filter weights come from two libraries' exp: outputs up to 100 differ in the last places.
 @pytest.mark.parametrize(
     ("make", "tolerance"), [("SpikingActivation", 0), ("Lowpass", 1e-13), ("Alpha", 1e-13)]
 )

@@ -1,4 +1,4 @@
-"""Layers of strings against Keras: vocabularies, text, and hashes, bit for bit."""
+"""Tests of string layers against Keras: vocabularies, text, and hashes, bit for bit."""
 
 import inspect
 import zipfile
@@ -26,7 +26,7 @@ SEVERAL = ["the", "cat", "dog", "the cat", "cat the", "é", "É", "x", "t", "d o
 
 
 def agrees(model, folder, x):
-    """Save, load, compare with Keras in values and types, in blocks and alone."""
+    """Save, load and compare with Keras (values, types, batches of one); return the model."""
     path = folder / "model.keras"
     model.save(path)
     loaded = kspike_ref.load_model(path)
@@ -151,7 +151,7 @@ def test_words_that_are_split_already(tmp_path):
 
 def test_the_longest_text_of_a_batch_gives_the_length(tmp_path):
     layer = L.TextVectorization(vocabulary=SEVERAL)
-    loaded = agrees(unary(layer), tmp_path, np.array(TEXTS))  # also with batch_size=1
+    loaded = agrees(unary(layer), tmp_path, np.array(TEXTS))  # with batch_size=1 as well
     assert loaded.predict(np.array(["a b", "c"])).shape == (2, 2)
     with pytest.raises(ValueError, match="does not infer the shape"):
         loaded.cost((8,))

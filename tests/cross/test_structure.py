@@ -1,4 +1,4 @@
-"""The structures of a model's inputs and outputs: the same as in Keras, before and after saving."""
+"""Tests that model inputs and outputs have Keras' structure, before and after saving."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STRUCTURES = {
 
 
 def _same(got, wanted):
-    """Compare outputs, and the structure that holds them."""
+    """Compare outputs and the structure that holds them."""
     assert type(got) is type(wanted)
     if isinstance(wanted, dict):
         assert list(got) == list(wanted)
@@ -70,7 +70,7 @@ def test_outputs(name, tmp_path):
     _same(model(x), wanted)
     _same(model.predict(tuple(x), batch_size=2), wanted)
     _same(model.predict({"a": x[0], "b": x[1]}), wanted)
-    again.save(path)  # once more: lists in place of tuples
+    again.save(path)  # saving again turns tuples into lists
     _same(load_model(path).predict(x), wanted)
 
 
@@ -129,7 +129,7 @@ def test_unequal_batches_are_refused_by_both(tmp_path):
 @pytest.mark.parametrize("lengths", [(5, 7), (7, 1), (1, 7)])
 @pytest.mark.parametrize("kind", ["Add", "Concatenate"])
 def test_different_lengths(kind, lengths, tmp_path):
-    """Refused, except where Keras takes one step for all."""
+    """Different lengths are refused, unless Keras repeats a single step."""
     a, b = keras.Input((None, 4), name="a"), keras.Input((None, 4), name="b")
     model = keras.Model([a, b], getattr(keras.layers, kind)()([a, b]))
     model.save(tmp_path / "m.keras")

@@ -1,4 +1,4 @@
-"""Sweeps over models of kspike_ref: the numbers of Keras."""
+"""Tests that sweeps over kspike_ref models give the same numbers as in Keras."""
 
 import functools
 import warnings
@@ -43,7 +43,7 @@ def test_same_points(converted):
     found = kspike_tf.sweep(load, X, y, **options)
     for one, other in zip(found, expected, strict=True):
         assert (one.dt, one.scale, one.timesteps) == (other.dt, other.scale, other.timesteps)
-        # Sums of a convolution differ in the last bits; here and there a spike comes a step later.
+        # Sums of a convolution differ in the last bits, so a few spikes come one step later.
         assert one.score == pytest.approx(other.score, abs=0.03)
         assert one.spikes == pytest.approx(other.spikes, rel=1e-3)
         assert one.energy == pytest.approx(other.energy, rel=1e-3)
@@ -67,7 +67,7 @@ def test_loaded_models(converted, tmp_path):
 
 
 def test_wiring_is_part_of_a_fingerprint(tmp_path):
-    """Two models of the same layers, of which one subtracts the other way round."""
+    """Two models have the same layers, but one subtracts in the other order."""
 
     def fingerprint(order):
         inputs = keras.Input((None, 2), name="inputs")
@@ -88,7 +88,7 @@ def test_models_that_mix_time_steps(tmp_path):
     x = layers.Bidirectional(layers.SimpleRNN(3, return_sequences=True))(x)
     keras.Model(inputs, layers.GlobalAveragePooling1D()(x)).save(tmp_path / "model.keras")
     model = kspike_ref.load_model(tmp_path / "model.keras")
-    model.nodes[2].layer.cell.seed = 0  # so that runs can be compared
+    model.nodes[2].layer.cell.seed = 0  # makes runs comparable
     rising = np.linspace(0, 30, 9)[:, None] * X[:, None, 0, :3].reshape(70, 1, 6)
     seen = []
 
@@ -110,11 +110,11 @@ def total(y, outputs):
 @pytest.mark.parametrize("is_loaded", [True, False])
 @pytest.mark.parametrize("kind", ["layer", "cell"])
 def test_score_and_spikes_without_a_seed_are_of_the_same_run(tmp_path, kind, is_loaded):
-    """The model puts out its spikes: their sum is the score."""
+    """The model outputs its spikes: their sum is the score."""
     inputs = keras.Input((None, 3))
     spiking = kspike_tf.SpikingActivation("relu", dt=0.01, name="spikes")
     x = spiking(inputs)
-    if kind == "cell":  # whose spikes, all zero, are not counted
+    if kind == "cell":  # its spikes, all zero, are not counted
         silent = kspike_tf.SpikingActivationCell(3, activation="relu", dt=0.01)
         below = layers.Rescaling(0.0)(inputs)
         x = layers.Add()([x, layers.RNN(silent, return_sequences=True, name="others")(below)])
@@ -137,7 +137,7 @@ def test_score_and_spikes_without_a_seed_are_of_the_same_run(tmp_path, kind, is_
 
 
 def test_several_outputs_and_models_at_every_step(tmp_path, monkeypatch):
-    """Time folded into the batch, a shared filter, two outputs in a dictionary, and few runs."""
+    """Folded time, a shared filter, a dictionary of two outputs, and few runs."""
     inputs = keras.Input((None, 4))
     inner_in = keras.Input((4,))
     inner = keras.Model(inner_in, layers.Dense(6)(layers.Dense(5, "relu")(inner_in)))
@@ -167,4 +167,4 @@ def test_several_outputs_and_models_at_every_step(tmp_path, monkeypatch):
         run = getattr(loaded, name)
         monkeypatch.setattr(loaded, name, lambda x, run=run: passes.append(len(x)) or run(x))
     kspike_tf.sweep(loaded, data, np.zeros(12), timesteps=[4, 20], metric=both)
-    assert sorted(passes) == [0, 12]  # the structure of outputs; outputs and signals are of one run
+    assert sorted(passes) == [0, 12]  # one run for the structure, one for outputs and signals

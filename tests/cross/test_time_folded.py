@@ -1,4 +1,4 @@
-"""`TimeFolded`: kspike_ref and kspike_energy read it as Keras runs it."""
+"""Tests that kspike_ref and kspike_energy treat `TimeFolded` as Keras does."""
 
 import keras
 import numpy as np
@@ -53,7 +53,7 @@ def masked(wrap):
 
 
 def made(make, wrap, like=None):
-    keras.utils.clear_session(free_memory=False)  # the same names again
+    keras.utils.clear_session(free_memory=False)  # restarts layer names
     model = make(wrap)
     if like is not None:
         model.set_weights(like.get_weights())
@@ -81,7 +81,7 @@ def test_predict_step_and_activity_equal_keras(make, tmp_path):
     x = data_of(make)
     y = loaded.predict(x)
     np.testing.assert_allclose(y, model.predict(x, verbose=0), rtol=1e-5, atol=1e-5)  # sums
-    # bit for bit what the same model with TimeDistributed gives
+    # bit for bit equal to the same model with TimeDistributed
     other = made(make, L.TimeDistributed, like=model)
     other.save(tmp_path / "other.keras")
     again = kspike_ref.load_model(tmp_path / "other.keras")
@@ -103,7 +103,7 @@ def test_spikes_are_keras_own_and_streaming_is_predict(make, tmp_path):
     for t in range(IMAGES.shape[1]):
         y, state = loaded.step(IMAGES[:, t], state)
         steps.append(y)
-    # one example at a time is another size of matrix products
+    # a batch of one changes the size of matrix products
     np.testing.assert_allclose(np.stack(steps, 1), loaded.predict(IMAGES), rtol=1e-6, atol=1e-6)
 
 
@@ -121,5 +121,5 @@ def test_energy_counts_it_as_time_distributed(make, tmp_path):
     one, two, ref = ([rows(each), each.total_energy("cpu")] for each in energies)
     assert one[0] == two[0]
     counted = [sorted(row for row in each[0] if any(row[1:])) for each in (one, ref)]
-    assert counted[0] == counted[1]  # in another order, with the masks of models as rows
+    assert counted[0] == counted[1]  # rows come in another order, with extra rows for masks
     assert one[1] == pytest.approx(two[1], rel=1e-12) == pytest.approx(ref[1], rel=1e-5)

@@ -1,4 +1,4 @@
-"""Models that kspike_ref loads with another time step, beside Keras models that were set to it."""
+"""Tests that loading with another time step in kspike_ref equals setting it in Keras."""
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ def model():
     x = inner(inputs)
     x = kspike_tf.Alpha(0.02, name="alpha")(x)
     x = layers.RNN(kspike_tf.LowpassCell(5, 0.05), return_sequences=True)(x)
-    x = kspike_tf.SpikingActivation("relu", dt=0.002, seed=4)(x)  # another step than the rest
+    x = kspike_tf.SpikingActivation("relu", dt=0.002, seed=4)(x)  # unlike the other layers
     return keras.Model(inputs, kspike_tf.Lowpass(0.1, return_sequences=False)(x))
 
 

@@ -1,7 +1,7 @@
-"""Models of every supported layer, saved by Keras and loaded without it.
+"""Tests of models of every supported layer, saved by Keras and loaded without it.
 
-Every layer is given the very inputs that it had in Keras, and must agree to 1e-5 of its largest
-output: float32 products of a few hundred terms, added in another order, differ by about 1e-6.
+Every layer gets the same inputs as in Keras, and must agree to 1e-5 of its largest output:
+float32 products of a few hundred terms, added in another order, differ by about 1e-6.
 """
 
 from __future__ import annotations
@@ -231,8 +231,8 @@ STATELESS = {
             L.RNN([L.LSTMCell(5), L.GRUCell(4), L.SimpleRNNCell(3), L.LSTMCell(2)]),
         ),
     ),
-    # As many filters as the output is wide, and Keras (3.15, TensorFlow) would add the bias along
-    # the width: its `ops.add` takes the last axis for that of channels where lengths allow it.
+    # With as many filters as the output is wide, Keras (3.15, TensorFlow) would add the bias along
+    # the width: if lengths allow it, its `ops.add` takes the last axis for the channels.
     "channels first convolutions": (
         [FIRST],
         lambda: _sequence(
@@ -328,7 +328,7 @@ SPIKING = {
                         L.SimpleRNNCell(4),
                     ],
                     dtype="float64",
-                ),  # or Keras would cast the voltage
+                ),  # otherwise Keras casts the voltage
                 return_sequences=True,
             )
         ),

@@ -1,7 +1,7 @@
-"""What the tests of the documentation share."""
+"""Import path of the documentation tests."""
 
 import sys
 from pathlib import Path
 
-# `import doc_blocks`: pytest's importlib mode leaves sys.path alone.
+# For `import doc_blocks`: pytest's importlib mode does not change sys.path.
 sys.path.insert(0, str(Path(__file__).parent))

@@ -1,10 +1,10 @@
-"""Code blocks of Markdown pages, and a process that runs those of a page.
+"""Code blocks of Markdown pages, and a runner for the Python blocks of a page.
 
-A Python block may be followed by one with the title "Output", with the text that it prints;
-``EXAMPLE``, the same where the numbers depend on the machine; or "Error", with the error that it
-ends in. A block with the title "A new process" runs in one that has imported nothing.
-``python tests/docs/doc_blocks.py PAGE ...`` runs pages, and writes these texts and the figures that
-a page draws anew.
+A Python block may be followed by a block titled "Output", with the text that it prints;
+``EXAMPLE``, the same for numbers that depend on the machine; or "Error", with the error that it
+raises. A block titled "A new process" runs in a process that has imported nothing.
+``python tests/docs/doc_blocks.py PAGE ...`` runs pages and rewrites these texts, and the figures
+that a page draws.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block; ``start`` and ``end`` are places of its text in the page."""
+    """Fenced block; ``start`` and ``end`` are the positions of its text in the page."""
 
     language: str
     title: str
@@ -65,7 +65,7 @@ def blocks(page: str) -> list[Block]:
 
 
 def run_blocks(page: list[Block], name: str, folder: str, pipe: object) -> None:
-    """Run Python blocks one after the other, and send the output and the error of each."""
+    """Run Python blocks one after the other, and send each one's output and error."""
     os.chdir(folder)
     scope: dict[str, object] = {"__name__": "__main__"}
     for number, block in enumerate(page):
@@ -90,8 +90,8 @@ def _in_new_process(source: str) -> tuple[str, str, str]:
 
 
 def run_page(page: list[Block], name: str, folder: Path) -> list[tuple[str, str, str]]:
-    """Run the Python blocks of a page in a process of their own, within ``folder``."""
-    # A server that has imported Keras, so that a page need not.
+    """Run the Python blocks of a page in a new process, within ``folder``."""
+    # The server imports Keras once for all pages.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["keras", "kspike_tf", "kspike_ref"])
     here, there = context.Pipe(duplex=False)
@@ -119,16 +119,16 @@ def with_outcomes(page: str) -> list[tuple[Block, Block | None]]:
 
 
 TOLERANCE = 0.05
-# Processors round differently, and training carries that on: rates of one network, trained with
-# the same seed on two of them, were 13.2 and 13.9 Hz.
+# Processors round differently, and training amplifies that: one network, trained with the same
+# seed on two of them, had rates of 13.2 and 13.9 Hz.
 TRAINED = 0.2
 
 
 def agree(shown: str, came: str, tolerance: float | None = TOLERANCE) -> bool:
-    """Compare texts: spaces may differ, and numbers a little, as processors round differently.
+    """Compare texts; spaces may differ, and numbers a little, as processors round differently.
 
-    Without a tolerance, numbers may differ altogether. Three dots in the text that is shown stand
-    for any text.
+    Without a tolerance, numbers may differ by any amount. Three dots in the shown text match any
+    text.
     """
     numbers = NUMBER.findall(came)
     wanted = NUMBER.findall(shown)
@@ -146,7 +146,7 @@ def _value(number: str) -> float:
 
 
 def rewrite(path: Path, folder: Path) -> None:
-    """Run a page, and write the outputs and errors that it shows anew."""
+    """Run a page, and rewrite the outputs and errors that it shows."""
     page = path.read_text()
     pairs = with_outcomes(page)
     results = run_page([block for block, _ in pairs], path.name, folder)
@@ -160,7 +160,7 @@ def rewrite(path: Path, folder: Path) -> None:
             page = page[: after.start] + text.rstrip() + "\n" + page[after.end :]
     path.write_text(page)
     for name in re.findall(r"\]\((?:\.\./)*figures/([\w-]+\.png)\)", page):
-        if (folder / name).exists():  # drawn by the page
+        if (folder / name).exists():  # the page draws it
             shutil.copy(folder / name, DOCS / "figures")
 
 
@@ -173,7 +173,7 @@ def _wrapped(error: str) -> list[str]:
 
 
 def main() -> None:
-    """Rewrite the pages named on the command line, or all that have Python."""
+    """Rewrite the pages named on the command line, or all pages with Python blocks."""
     pages = [Path(name).resolve() for name in sys.argv[1:]] or sorted(DOCS.rglob("*.md"))
     start = tempfile.mkdtemp()
     rewrite(QUICKSTART, Path(start))

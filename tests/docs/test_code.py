@@ -1,4 +1,4 @@
-"""Every Python block of the documentation and of the READMEs runs, and prints as shown."""
+"""Tests that every Python block of the documentation and READMEs runs and prints as shown."""
 
 import shutil
 
@@ -7,7 +7,7 @@ import pytest
 
 ROOT, DOCS = doc_blocks.ROOT, doc_blocks.DOCS
 READMES = [ROOT / "README.md", *ROOT.glob("packages/*/README.md")]
-# Its blocks are parts of files of the packages: test_development.py puts them there.
+# Its blocks are parts of package files: test_development.py puts them there.
 PARTS_OF_FILES = {DOCS / "development.md"}
 PAGES = [
     path
@@ -22,7 +22,7 @@ def name(path):
 
 @pytest.fixture(scope="session")
 def after_the_quickstart(tmp_path_factory):
-    """Return a folder with the files that the quickstart leaves: a trained model, and images."""
+    """Return a folder with the files that the quickstart writes: a trained model, and images."""
     folder = tmp_path_factory.mktemp("quickstart")
     check(doc_blocks.QUICKSTART, folder)
     return folder

@@ -1,4 +1,4 @@
-"""The code of the developers' page works where the page says that it goes."""
+"""Tests that the code on the developers' page works at the places that the page names."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What the tests of `kspike_energy` share."""
+"""Fixtures of the `kspike_energy` tests."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from kspike_energy.registry import DEVICES, STATISTICS
 
 @pytest.fixture(autouse=True)
 def _registries_as_found():
-    """Leave no device and no layer behind for the next test."""
+    """Restore the registries of devices and layers after each test."""
     devices, statistics = dict(DEVICES._devices), dict(STATISTICS)
     yield
     DEVICES._devices.clear()
@@ -22,13 +22,13 @@ def _registries_as_found():
 
 @pytest.fixture(autouse=True)
 def _same_names():
-    """Number layers from one in each test, so that reports are the same in any order."""
+    """Number layers from one in each test, so that reports do not depend on the order of tests."""
     keras.utils.clear_session(free_memory=False)  # collecting garbage takes half a second
 
 
 @pytest.fixture(scope="session")
 def golden():
-    """Folder of KerasSpiking's own answers."""
+    """Return the folder of KerasSpiking's own results."""
     return Path(__file__).parents[1] / "golden"
 
 

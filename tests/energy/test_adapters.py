@@ -1,4 +1,4 @@
-"""Adapters: how one is added, and that frameworks are imported only when needed."""
+"""Tests of adapters: how to add one, and that frameworks are imported only when needed."""
 
 import subprocess
 import sys
@@ -11,14 +11,14 @@ from kspike_energy.adapters import find
 
 
 class TinyNet:
-    """A framework of its own: dense layers, one after the other."""
+    """Minimal framework: dense layers, one after the other."""
 
     def __init__(self, *weights):
         self.weights = weights
 
 
 class TinyAdapter(Adapter):
-    """What a third party writes: list the layers, and run a batch."""
+    """Third-party adapter: list the layers, and run a batch."""
 
     def applications(self, model, shapes=None):
         found = []
@@ -27,7 +27,7 @@ class TinyAdapter(Adapter):
             spec = LayerSpec(
                 layer=weight,
                 name=f"dense_{index}",
-                kind="Dense",  # counted by the rule of that name
+                kind="Dense",  # selects the counting rule
                 type_name="TinyDense",
                 read_config=lambda config=config: config,
                 wrap=lambda key: [],

@@ -1,6 +1,6 @@
-"""Whole models of `keras.applications` against published counts of multiply-adds.
+"""Tests of `keras.applications` models against published counts of multiply-adds.
 
-Published counts hold convolutions and dense layers, padded positions included. The sources:
+Published counts cover convolutions and dense layers, padded positions included. The sources:
 
 - ResNet-50: 3.8·10⁹, He et al., "Deep residual learning for image recognition", CVPR 2016, table 1
   and section 4.1 (arXiv 1512.03385; FLOPs there are multiply-adds). The variant with strides in the
@@ -9,7 +9,7 @@ Published counts hold convolutions and dense layers, padded positions included. 
   ``keras.applications.mobilenet_v2``
 - MobileNetV3: 56 M and 219 M, Howard et al., "Searching for MobileNetV3", ICCV 2019, table 3 (arXiv
   1905.02244v5). Keras' documentation has the 66 M of an earlier version of the small model, which
-  had 2.9 M weights; what Keras builds has the 2.5 M of the published one.
+    had 2.9 M weights; the model that Keras builds has the 2.5 M of the published one.
 - EfficientNet-B0: 0.39 B, Tan and Le, "EfficientNet", ICML 2019, table 2 (arXiv 1905.11946)
 - ConvNeXt-T: 4.5 G, Liu et al., "A ConvNet for the 2020s", CVPR 2022, table 1 (arXiv 2201.03545);
   also the table in the README of the authors' code
@@ -42,16 +42,16 @@ def test_full_report_with_the_published_count(name, published):
     before = [len(layer._inbound_nodes) for layer in model.layers]
     start = time.process_time()
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # an unknown layer would warn
+        warnings.simplefilter("error")  # turns the warning about an unknown layer into an error
         energy = ModelEnergy(model, padding="counted", input_shape=(None, 224, 224, 3))
         report = energy.summary_string()
-    assert time.process_time() - start < 10  # of processor time: others may use the machine
+    assert time.process_time() - start < 10  # processor time: other processes may use the machine
     assert not energy.network.gaps
     assert "?" not in report
     layers = energy.network.layers
     counted = sum(layer.connections for layer in layers if layer.type_name in COUNTED)
     assert counted == pytest.approx(published, rel=0.025)
-    # What the publications leave out (pooling, merges, normalisations not folded) is little.
+    # The publications leave out little: pooling, merges, normalisations that are not folded.
     assert energy.network.connections == pytest.approx(published, rel=0.03)
     assert sum(layer.params for layer in layers) == model.count_params()
     assert [len(layer._inbound_nodes) for layer in model.layers] == before

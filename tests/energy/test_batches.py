@@ -1,4 +1,4 @@
-"""Rates measured batch by batch."""
+"""Tests of rates that are measured batch by batch."""
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ from kspike_energy.measuring.batches import batches
 
 
 class Watch(keras.layers.Layer):
-    """Remembers how many examples came at once."""
+    """Layer that records how many examples arrive at once."""
 
     seen: list[int]
 
@@ -50,7 +50,7 @@ def test_data_that_does_not_fit_in_memory(model, tmp_path):
     asked = []
 
     class Slow:
-        """Stands for a file: it only ever gives out slices."""
+        """Stand-in for a file: it only returns slices."""
 
         shape, dtype = data.shape, data.dtype
 

@@ -1,4 +1,4 @@
-"""Devices side by side."""
+"""Tests of the comparison of devices."""
 
 from dataclasses import replace
 
@@ -138,7 +138,7 @@ def test_winner_by_memory_needs_less_in_both_readings():
 
     assert side((5, 10), (6, 12)) == "spiking"  # the ranges overlap
     assert side((6, 12), (5, 10)) == "ordinary"
-    assert side((5, 10), (12, 6)) is None  # less by one reading only
+    assert side((5, 10), (12, 6)) is None  # less in only one reading
 
 
 def test_readings_of_different_memories_are_not_compared():
@@ -172,7 +172,7 @@ def test_models_side_by_side():
         "operations and memory."
     ) in text
     assert "The models disagree" in comparison._repr_html_()
-    # Break-even rates compare devices of one model only.
+    # Break-even rates compare only devices of the same model.
     assert {row.device for row in comparison.layers} == {"loihi", "spinnaker", "spinnaker2"}
 
 

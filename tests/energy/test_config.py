@@ -1,4 +1,4 @@
-"""The default time step."""
+"""Tests of the default time step."""
 
 import pytest
 

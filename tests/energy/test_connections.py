@@ -1,7 +1,7 @@
-"""Connections and exact events against an explicit connection matrix, built by brute force.
+"""Tests of connections and exact events against a connection matrix built by brute force.
 
-Each input element of a linear layer is set to one alone, with all weights one: the outputs that are
-not zero are those that it is connected to. Nothing is shared with the formulas of `counts`.
+With all weights one, each input element of a linear layer in turn is set to one: it is connected
+to the outputs that are not zero. This shares no code with the formulas of `counts`.
 """
 
 import keras
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kspike_energy import ModelEnergy
 
-# Building a Keras layer takes some milliseconds, and the first one longer.
+# Building a Keras layer takes a few milliseconds, and the first one longer.
 RANDOM = settings(
     max_examples=45,
     deadline=None,
@@ -23,7 +23,7 @@ SIDE = st.integers(1, 7)
 
 
 def connection_matrix(layer, shape):
-    """Return (input elements, output elements): whether they are connected."""
+    """Return a matrix (input elements, output elements) that says which are connected."""
     size = int(np.prod(shape))
     impulses = np.eye(size, dtype=np.float32).reshape(size, *shape)
     outputs = keras.ops.convert_to_numpy(layer(impulses))
@@ -31,7 +31,7 @@ def connection_matrix(layer, shape):
 
 
 def check(layer, shape, seed=0):
-    """Compare connections and exact events of one layer with its matrix."""
+    """Compare a layer's connections and exact events with its matrix."""
     inp = keras.Input(shape)
     out = layer(inp)
     assume(all(length for length in out.shape[1:]))
@@ -55,7 +55,7 @@ def check(layer, shape, seed=0):
 
 @st.composite
 def windows(draw, rank):
-    """Sizes, kernel, stride, dilation and padding of windows; stride or dilation is one."""
+    """Draw size, kernel, stride, dilation and padding of windows; stride or dilation is one."""
     size = tuple(draw(SIDE) for _ in range(rank))
     kernel = tuple(draw(st.integers(1, 4)) for _ in range(rank))
     stride, dilation = 1, 1
@@ -235,7 +235,7 @@ def test_a_convolutional_recurrent_cell_stage_by_stage():
     stages = [
         connection_matrix(along, (5, 6, 2)).sum(),
         connection_matrix(back, (3, 3, 3)).sum(),
-        3 * 3 * 3 * 3,  # three products of gates a unit
+        3 * 3 * 3 * 3,  # three gate products per unit
     ]
     assert [s.connections for s in energy.network.layers[1].synapses[0]] == stages
 

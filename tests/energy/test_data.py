@@ -1,4 +1,4 @@
-"""Estimates as data."""
+"""Tests of estimates as dictionaries, records, tables and HTML."""
 
 import io
 import json
@@ -58,7 +58,7 @@ def test_records_for_pandas(energy):
 
 def test_devices_by_default():
     without = ModelEnergy(Network([Layer("a", 5)]))
-    fitted = {device.name for device in measured_devices()}  # they need no rates
+    fitted = {device.name for device in measured_devices()}  # fitted devices need no rates
     assert {record["device"] for record in without.to_records()} == fitted | {
         "cpu", "gpu", "arm", "45nm-fp32", "45nm-fp16", "45nm-int8",
     }  # fmt: skip

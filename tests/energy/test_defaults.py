@@ -1,4 +1,4 @@
-"""Defaults of time steps and dt, open time axes, masks, folding, and rates that are no rates."""
+"""Tests of default time steps and dt, open time axes, masks, folding, and invalid rates."""
 
 import contextlib
 import inspect
@@ -57,7 +57,7 @@ def test_numbers_that_are_passed_come_first():
 
 @dataclass(frozen=True)
 class Calls:
-    """Every method that takes a number of time steps, called with the same other arguments."""
+    """All methods that take a number of time steps, called with otherwise equal arguments."""
 
     energy: ModelEnergy
     folder: Path
@@ -151,7 +151,7 @@ def test_signals_keep_the_time_step_of_the_layer_that_emits_them():
     energy = ModelEnergy(model, np.full((2, 20, 8), 1.0))
     steps = {name: energy.layer_energy(name, "loihi")[0] / 27.1e-12 / 20 for name in "abc"}
     rates = {name: rows(energy)[name].rate(1.0) for name in "abc"}
-    assert steps["a"] == pytest.approx(48 * rates["a"] * 0.01)  # in front of the first layer
+    assert steps["a"] == pytest.approx(48 * rates["a"] * 0.01)  # before the first layer
     assert steps["b"] == pytest.approx(30 * rates["b"] * 0.01)
     assert steps["c"] == pytest.approx(20 * rates["c"] * 0.002)
     assert "layers have 0.002 to 0.01 s" in energy.assumptions()["dt_from"]
@@ -173,7 +173,7 @@ def test_static_data_need_a_number_of_steps():
         with pytest.raises(ValueError, match=match):
             estimate("loihi")
     assert energy.total_energy("loihi", 5) > 0
-    assert "loihi" not in energy.to_dict()["totals"]  # cannot be estimated
+    assert "loihi" not in energy.to_dict()["totals"]  # it cannot be estimated
     assert "loihi" in energy.to_dict(timesteps_per_inference=5)["totals"]
 
 
@@ -241,7 +241,7 @@ def test_attention_takes_the_length_of_time_from_data(stream):
     for name in ("attend", "dot"):
         assert opened[name].connections == known[name].connections > 0
         assert opened[name].neurons == known[name].neurons
-    assert opened["dense"].connections == 8 * 3  # at one time step
+    assert opened["dense"].connections == 8 * 3  # for one time step
     assert opened["attend"].output_shape == (None, None, 8)
 
 
@@ -281,7 +281,7 @@ def test_masks_cost_nothing_and_carry_the_time_axis():
     found = rows(energy)
     assert energy.network.neurons == 3 * 5  # of the LSTM alone: the mask costs nothing
     assert found["dense"].connections == 20
-    assert found["other"].connections == 12  # time came through the mask
+    assert found["other"].connections == 12  # the mask carried the time axis
 
 
 def test_a_mask_that_the_model_returns_is_a_signal():
@@ -304,7 +304,7 @@ def normalised(build):
 
 def test_a_normalisation_is_folded_only_into_a_layer_that_nothing_else_reads():
     assert normalised(lambda x, y: y) == 0
-    assert normalised(lambda x, y: L.Add()([x, y])) == 4  # a second reader
+    assert normalised(lambda x, y: L.Add()([x, y])) == 4  # a second layer reads it
     assert normalised(lambda x, y: [x, y]) == 4  # the model returns it
 
 
@@ -321,7 +321,7 @@ def test_a_layer_that_is_used_again_without_the_normalisation():
 
 
 def brute_force(layer, shape):
-    """Return the outputs that every input element reaches, by unit impulses."""
+    """Return, for every input element, how many outputs it reaches, by unit impulses."""
     size = int(np.prod(shape))
     answers = layer(np.eye(size, dtype="float32").reshape(size, *shape))
     answers = keras.ops.convert_to_numpy(answers).reshape(size, -1)
@@ -337,7 +337,7 @@ def brute_force(layer, shape):
         L.Resizing(7, 4),
         L.Resizing(3, 9, interpolation="bicubic"),
         L.Resizing(10, 3, interpolation="nearest"),
-        L.Resizing(5, 4),  # nothing to do
+        L.Resizing(5, 4),  # same size: nothing to do
     ],
     ids=lambda layer: layer.name,
 )

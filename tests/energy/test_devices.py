@@ -1,4 +1,4 @@
-"""Devices: figures, ranges, sources."""
+"""Tests of devices: figures, ranges, sources."""
 
 import warnings
 
@@ -6,7 +6,7 @@ import pytest
 
 from kspike_energy import Device, Layer, ModelEnergy, Network
 
-# Written once more from the reference page's sources, and not imported.
+# Copied from the sources on the reference page, not imported from the package.
 REFERENCE = {
     "cpu": (8.6e-9, 8.6e-9, False),
     "gpu": (0.3e-9, 0.3e-9, False),
@@ -47,7 +47,7 @@ def test_figures_of_the_survey():
 
 def test_every_number_has_a_citation():
     for device in ModelEnergy.devices.values():
-        assert "20" in device.source, device.name  # a year
+        assert "20" in device.source, device.name  # the source names a year
         assert device.description
     table = str(ModelEnergy.devices)
     for device in ModelEnergy.devices.values():
@@ -101,7 +101,7 @@ def test_registering_twice():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ModelEnergy.register_device("mine", 1e-12, 2e-12, True)
-        ModelEnergy.register_device("mine", 1e-12, 2e-12, True)  # the same: nothing changes
+        ModelEnergy.register_device("mine", 1e-12, 2e-12, True)  # the same again: no change
     with pytest.warns(UserWarning, match=r"device 'mine' was registered already") as caught:
         ModelEnergy.register_device("mine", 2e-12, 2e-12, True)
     assert caught[0].filename == __file__

@@ -1,4 +1,4 @@
-"""The guide and the package's README: tables are up to date, examples run."""
+"""Tests of the guide and the package's README: tables are up to date, examples run."""
 
 import importlib.util
 import re
@@ -35,7 +35,7 @@ def test_a_changed_device_would_be_noticed(script):
 
 def test_the_honesty_check_is_that_of_the_design(script):
     energy = script.keyword_spotter()
-    # The figures that the formula is known to give, worked out apart: 172,800 connections.
+    # Results of the formula, worked out separately: 172,800 connections.
     assert energy.network.connections == 172_800
     assert energy.total_energy("cpu") == pytest.approx(1.5e-3, rel=0.02)
     assert energy.total_energy("gpu") == pytest.approx(5.2e-5, rel=0.01)

@@ -1,4 +1,4 @@
-"""Mean and exact events, and how the network's own input is coded."""
+"""Tests of mean and exact events, and of the coding of the network's input."""
 
 import keras
 import numpy as np
@@ -58,7 +58,7 @@ def test_spikes_are_events_one_by_one(rng):
 
 
 def test_break_even_agrees_with_the_energies_of_exact_events(rng):
-    # Behind a filter nearly every value is an event, whatever the rate of the spikes.
+    # After a filter nearly every value is an event, whatever the spike rate.
     inp = keras.Input((None, 6))
     x = kspike_tf.SpikingActivation("relu", dt=DT, seed=0)(inp)
     x = kspike_tf.Lowpass(0.1, dt=DT, return_sequences=False)(x)
@@ -72,7 +72,7 @@ def test_break_even_agrees_with_the_energies_of_exact_events(rng):
 
 
 def test_several_spikes_in_a_step_are_one_event_of_the_exact_count():
-    data = np.full((1, 10, 6), 500.0)  # 3000 Hz behind the first layer: three spikes a step
+    data = np.full((1, 10, 6), 500.0)  # 3000 Hz after the first layer: three spikes a step
     mean, exact = (
         layers_of(ModelEnergy(spiking_model(), data, events=events))["last"].synops(DT, events)
         for events in ("mean", "exact")
@@ -83,7 +83,7 @@ def test_several_spikes_in_a_step_are_one_event_of_the_exact_count():
 
 def test_borders_make_the_mean_count_wrong_and_the_exact_count_right():
     events = np.zeros((1, 5, 5, 1))
-    events[0, 0, 0] = 1  # in the corner, where 4 of 9 window elements lie inside
+    events[0, 0, 0] = 1  # in the corner, where 4 of 9 window elements are inside
     model = keras.Sequential([keras.Input((5, 5, 1)), L.Conv2D(1, 3, padding="same")])
     mean, exact = (
         ModelEnergy(model, events, events=count, input_coding="events").network.layers[1]
@@ -96,7 +96,7 @@ def test_borders_make_the_mean_count_wrong_and_the_exact_count_right():
 def test_a_signal_inside_a_layer_is_taken_as_always_present(rng):
     model = keras.Sequential([keras.Input((None, 3)), L.SimpleRNN(4)])
     layer = ModelEnergy(model, np.zeros((2, 5, 3)), events="exact").network.layers[1]
-    assert layer.synops(DT, "exact") == 16  # the state; the input is silent
+    assert layer.synops(DT, "exact") == 16  # from the state; the input is silent
     assert layer.operations is None
 
 
@@ -104,7 +104,7 @@ def test_a_layer_behind_the_last_step_runs_once_in_the_exact_count(rng):
     inp = keras.Input((None, 6))
     x = kspike_tf.SpikingActivation("relu", return_sequences=False, seed=0)(inp)
     model = keras.Model(inp, L.Dense(4, name="last")(x))
-    data = np.full((2, 10, 6), 1000.0)  # a spike at every step
+    data = np.full((2, 10, 6), 1000.0)  # a spike in every step
     mean, exact = (
         ModelEnergy(model, data, events=events).layer_energy("last", "loihi", 10)[0]
         for events in ("mean", "exact")

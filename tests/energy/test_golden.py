@@ -1,4 +1,4 @@
-"""KerasSpiking 0.3.0's own answers for eight models, described in golden/energy.json."""
+"""Tests against KerasSpiking 0.3.0's own results for eight models (see golden/energy.json)."""
 
 import json
 from pathlib import Path
@@ -82,10 +82,10 @@ MODELS = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:the estimate uses dt")  # one model has a dt of its own
+@pytest.mark.filterwarnings("ignore:the estimate uses dt")  # one model sets its own dt
 @pytest.mark.parametrize(
     "options",
-    # None of these models has more than the first difference: connections over the padding.
+    # At most the first difference applies to these models: connections over the padding.
     [{"padding": "counted"}, {"convention": "keras-spiking"}],
     ids=["padding", "convention"],
 )
@@ -100,7 +100,7 @@ def test_answers_of_keras_spiking(case, build, options):
         assert layer.connections == wanted["connections"]
         assert layer.neurons == wanted["neurons"]
         assert layer.spiking == wanted["spiking"]
-        # 1e-5: the README of the golden files; it measured in float32.
+        # 1e-5, from the README of the golden files: KerasSpiking measured in float32.
         assert layer.rate(0.001) == pytest.approx(wanted["rate"], rel=1e-5)
         for device, pair in wanted["energy"].items():
             got = energy.layer_energy(layer, device, STEPS, 0.001)
@@ -111,7 +111,7 @@ def test_answers_of_keras_spiking(case, build, options):
 
 def test_padding_is_the_only_difference_in_the_padded_model():
     model, data = padded()
-    # 6 windows an axis reach over the border at one end only: 5·3 + 2 = 17 inside of 18.
+    # On each axis 6 windows cross the border at one end only: 5·3 + 2 = 17 inside of 18.
     assert ModelEnergy(model, data).network.connections == 17 * 17 * 3 * 4
     assert ModelEnergy(model, data, padding="counted").network.connections == 18 * 18 * 3 * 4
 

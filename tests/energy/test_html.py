@@ -1,4 +1,4 @@
-"""The report as one HTML file: in its source, and in headless Chromium."""
+"""Tests of the one-file HTML report: its source, and its display in headless Chromium."""
 
 import html as entities
 import json
@@ -78,7 +78,7 @@ def test_content(page, energy):
     (warnings,) = re.findall(r'class="warnings".*?</section>', page, re.DOTALL)
     assert warnings.count("<li>") == 2
     rest = page.replace(warnings, "")
-    assert "NOT COUNTED" not in rest  # a warning is no assumption too
+    assert "NOT COUNTED" not in rest  # a warning is not also listed as an assumption
 
 
 def test_the_devices_asked_for(energy, tmp_path):
@@ -169,7 +169,7 @@ async function look(width, file) {
 
 @pytest.fixture(scope="module", params=["light", "dark"])
 def chromium(request, folder, tmp_path_factory):
-    """Return what a browser sees at 360 and 1280 pixels, and its console."""
+    """Return what a browser shows at 360 and 1280 pixels, and its console."""
     if CHROMIUM is None:
         pytest.skip("no Chromium to show the report: apt-get install chromium")
     (folder / "harness.html").write_text(HARNESS, encoding="utf-8")
@@ -203,7 +203,7 @@ def chromium(request, folder, tmp_path_factory):
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
-    """Serves a folder without a word; a browser asks for an icon that is not there."""
+    """Server of a folder, without a log; it answers the browser's request for a missing icon."""
 
     def log_message(self, *_):
         pass
@@ -230,6 +230,6 @@ def test_in_a_browser(chromium):
         assert seen["sorted"] == "descending"
         red = int(re.findall(r"\d+", seen["paper"])[0])
         assert red > 200 if scheme == "light" else red < 60
-    # An A4 page with margins of 1 cm is 718 pixels wide. Nothing scrolls there.
+    # An A4 page with margins of 1 cm is 718 pixels wide. Nothing may scroll there.
     assert found["718"]["overflow"] == 0
     assert found["718"]["paper"] == "rgb(255, 255, 255)"

@@ -1,4 +1,4 @@
-"""What scripts written for KerasSpiking use, and the numbers that it gives."""
+"""Tests that scripts written for KerasSpiking run, and give its numbers."""
 
 import warnings
 from pathlib import Path
@@ -14,7 +14,7 @@ L = keras.layers
 
 
 def lstm_stats(node):
-    """A published script's own statistics: axis 1 of the input is time."""
+    """Return the statistics that a published script registers: axis 1 of the input is time."""
     cells = np.prod(node.output_shapes[1:])
     connections = cells * node.input_shapes[1] * 3 - cells
     return {"connections": connections, "neurons": cells, "spiking": False}
@@ -54,7 +54,7 @@ def test_a_published_script_for_an_lstm():
     ids=["lstm", "states", "merge"],
 )
 def test_shapes_that_a_function_sees(layer, shapes, inputs, outputs, step_inputs, step_outputs):
-    # The first two pairs are what KerasSpiking passed for the same layers.
+    # KerasSpiking passed the first two pairs for the same layers.
     nodes = []
     ModelEnergy.register_layer(type(layer))(lambda node: nodes.append(node) or {})
     given = [keras.Input(shape) for shape in shapes]
@@ -164,7 +164,7 @@ def test_functions_by_class():
     del computers[Mine]
     assert Mine not in computers
     with pytest.raises(KeyError):
-        del computers[L.Dense]  # a rule of this package
+        del computers[L.Dense]  # a rule of this package cannot be deleted
     ModelEnergy.register_layer(L.Dense)(lambda node: {})
     assert computers[L.Dense](None) == computers["Dense"](None) == {}
     del computers[L.Dense]
@@ -180,7 +180,7 @@ def test_registering_a_layer_twice_warns():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ModelEnergy.register_layer(Mine)(first)
-        ModelEnergy.register_layer(Mine)(first)  # the same function: nothing changes
+        ModelEnergy.register_layer(Mine)(first)  # the same again: nothing changes
     with pytest.warns(UserWarning, match=r"layer 'Mine' was registered already") as caught:
 
         @ModelEnergy.register_layer(Mine)
@@ -209,7 +209,7 @@ def test_devices_read_and_write_like_dictionaries():
     assert (devices["z"].name, devices["z"].synop_range) == ("z", (23.6e-12, 27.1e-12))
     energy = ModelEnergy(Network([Layer("a", 1000, rate=100.0)]))
     assert energy.total_energy("y") == pytest.approx(100e-12)
-    devices["z"]["energy_per_synop"] = 2e-12  # its own figure: no published range around it
+    devices["z"]["energy_per_synop"] = 2e-12  # a user's figure has no published range
     assert energy.total_energy("z") == pytest.approx(200e-12)
     assert (devices["z"].synop_range, devices["z"].source) == (None, "")
     assert devices["loihi"].source
@@ -379,7 +379,7 @@ def test_what_a_filter_adds_to_the_example_of_the_guide():
     with pytest.warns(UserWarning, match=r"counts nothing for them: lowpass \(Lowpass\)"):
         theirs = ModelEnergy(model, data, convention="keras-spiking").total_energy("loihi", 10)
     assert ours - theirs == pytest.approx(81e-12 * 64 * 10, rel=1e-3)
-    assert ours / theirs == pytest.approx(1.15, abs=0.01)  # as the guide says
+    assert ours / theirs == pytest.approx(1.15, abs=0.01)  # as stated in the guide
 
 
 def test_a_reused_layer_as_keras_spiking_adds_it_up():
@@ -388,7 +388,7 @@ def test_a_reused_layer_as_keras_spiking_adds_it_up():
     model = keras.Model(inp, shared(shared(inp)))
     energy = ModelEnergy(model, np.ones((3, 10)), convention="keras-spiking")
     assert energy.layer_rates[shared] == pytest.approx(11)
-    # KerasSpiking's own answers: (2 · 100) connections × (1 + 10) Hz.
+    # KerasSpiking's own results: (2 · 100) connections × (1 + 10) Hz.
     assert energy.layer_energy(shared, "loihi", 10) == pytest.approx((5.962e-10, 0.0))
     assert energy.layer_energy(shared, "cpu", 10) == pytest.approx((1.72e-6, 0.0))
     with pytest.raises(ValueError, match="example_data must be given"):

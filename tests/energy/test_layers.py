@@ -1,4 +1,4 @@
-"""What each kind of layer costs, worked out by hand; and that no layer of Keras is forgotten."""
+"""Tests of the cost of every kind of Keras layer against counts worked out by hand."""
 
 import inspect
 
@@ -14,7 +14,7 @@ from kspike_energy.counting.rules.linear import einsum_fan_out
 
 L = keras.layers
 
-# Layers that run code of the user's own: nobody but the user can count them.
+# These layers run the user's own code, so only the user can count them.
 ANYTHING = {"Lambda", "JaxLayer", "FlaxLayer", "TFSMLayer", "TorchModuleWrapper"}
 ABSTRACT = {"Layer", "Wrapper"}
 
@@ -52,7 +52,7 @@ HAND = [
     (L.Activation("tanh"), [(3, 4)], 0, 12, False),
     (L.Activation("linear"), [(3, 4)], 0, 0, True),
     (L.PReLU(), [(4,)], 0, 4, False),
-    (L.BatchNormalization(), [(4,)], 4, 0, True),  # there is nothing to fold it into
+    (L.BatchNormalization(), [(4,)], 4, 0, True),  # there is no layer to fold it into
     (L.LayerNormalization(), [(4,)], 20, 0, False),
     (L.LayerNormalization(center=False, scale=False), [(4,)], 16, 0, False),
     (L.GroupNormalization(2), [(3, 4)], 60, 0, False),
@@ -100,9 +100,9 @@ HAND = [
     (kspike_tf.Alpha(0.1), [(None, 6)], 0, 12, True),
     (L.RNN(kspike_tf.LowpassCell(6, 0.1)), [(None, 6)], 0, 6, True),
 ]
-if hasattr(L, "RMSNormalization"):  # from Keras 3.9 on
+if hasattr(L, "RMSNormalization"):  # Keras 3.9 and newer
     HAND.append((L.RMSNormalization(), [(4,)], 12, 0, False))
-if hasattr(L, "AdaptiveMaxPooling1D"):  # from Keras 3.12 on; bins of 3 and 3
+if hasattr(L, "AdaptiveMaxPooling1D"):  # Keras 3.12 and newer; bins of 3 and 3
     HAND.append((L.AdaptiveMaxPooling1D(2), [(5, 3)], 18, 0, False))
 
 
@@ -167,7 +167,7 @@ def test_constant_scaling_can_be_counted():
 def test_embedding_fetches_one_row_an_index_whatever_the_index():
     model = keras.Sequential([keras.Input((6,), dtype="int32"), L.Embedding(100, 8)])
     energy = ModelEnergy(model, np.full((2, 6), 99))
-    # 48 weights a presentation: never 48 · 99 Hz · dt, as if the index were a rate.
+    # 48 weights per presentation: never 48 · 99 Hz · dt, as if the index were a rate.
     assert energy.network.layers[1].synops(0.001) == pytest.approx(48)
 
 
@@ -259,7 +259,7 @@ class Doubling(keras.layers.Layer):
 
 
 class RenamedDense(keras.layers.Dense):
-    """Only its name is new."""
+    """Layer that differs from Dense only in its name."""
 
 
 class OtherDense(keras.layers.Dense):
@@ -267,7 +267,7 @@ class OtherDense(keras.layers.Dense):
         return super().call(x) + super().call(-x)
 
 
-class Dense(keras.layers.Layer):  # not Keras' own, in spite of its name
+class Dense(keras.layers.Layer):  # not Keras' own, despite its name
     def call(self, x):
         return x
 
@@ -397,15 +397,15 @@ def test_a_wrapper_of_several_layers(kind):
 
 def test_a_model_at_each_step_knows_what_is_around_it(rng):
     inner = keras.Sequential([keras.Input((4,)), L.Dense(3, name="d")], name="inner")
-    inp = keras.Input((7, 5))  # a fixed number of steps
+    inp = keras.Input((7, 5))  # fixed number of steps
     x = kspike_tf.SpikingActivation("relu", name="spikes")(L.Dense(4, name="first")(inp))
     x = L.TimeDistributed(inner, name="each")(x)
     model = keras.Model(inp, L.Dense(2, name="last")(x))
     energy = ModelEnergy(model, rng.random((2, 7, 5)), input_coding="dense")
     counted = {layer.name: layer for layer in energy.network.layers}
     assert counted["each/d"].connections == 12
-    assert counted["last"].connections == 6  # a step, not 7 of them
-    # Only the network's own input is dense: neither what goes into the inner model nor out of it.
+    assert counted["last"].connections == 6  # per step, not for all 7
+    # Only the network's own input is dense: the inner model's input and output are not.
     codings = {name: layer.synapses[0][0].coding for name, layer in counted.items()}
     assert codings["first"] == "dense"
     assert codings["each/d"] == codings["last"] == "signal"

@@ -1,4 +1,4 @@
-"""The model of memory, against cases worked out by hand."""
+"""Tests of the memory model against cases worked out by hand."""
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ ADD, MAC = 0.1, 3.2  # pJ
 
 
 def access(numbers):
-    """Return pJ of an access to a memory of at most 8 KiB of 32-bit numbers."""
+    """Return the pJ of an access to a memory of at most 8 KiB that holds 32-bit numbers."""
     assert numbers <= 2048
     return 10 * numbers / 2048
 
@@ -25,7 +25,7 @@ def test_energy_of_an_access():
     at = {numbers: HOROWITZ.access(numbers) / PJ for numbers in (0, 1024, 2048, 8192, 262144)}
     assert at == pytest.approx({0: 0, 1024: 5, 2048: 10, 8192: 20, 262144: 100})
     assert HOROWITZ.access(5120) == pytest.approx(15 * PJ)
-    # beyond 1 MiB along the last piece: 80 pJ for 992 KiB
+    # above 1 MiB the last segment continues: 80 pJ for 992 KiB
     assert HOROWITZ.access(2 * 262144) == pytest.approx((100 + 80 * 1024 / 992) * PJ)
     line = [HOROWITZ.access(n, by_line=True) / PJ for n in (0, 2048)]
     assert line == pytest.approx([13.2, 13.2 + 1.09e-5 * 8 * 8192])
@@ -99,7 +99,7 @@ def test_convolution_of_a_spiking_network(convolution):
         + 2 * synops * access(48)
         + (synops + spikes) * ADD
         + synops * ADD
-        + 2 * spikes * MAC  # finding the first output of a spike
+        + 2 * spikes * MAC  # to find the first output of a spike
     )
     assert energy.layer_energy("conv", SPIKING, steps) == (pytest.approx(expected * PJ), 0)
 

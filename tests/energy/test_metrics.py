@@ -1,4 +1,4 @@
-"""Metrics as NeuroBench defines them, by brute force and by hand."""
+"""Tests of NeuroBench's metrics, by brute force and by hand."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ L = keras.layers
 
 
 def sparse(model, rng):
-    """Set a third of all weights to zero, and the others to values that add up exactly."""
+    """Set a third of all weights to zero, and the others to values whose sums are exact."""
     for weight in model.weights:
         if weight.path.endswith(("kernel", "bias")):
             values = rng.integers(1, 4, weight.shape) / 4 * (rng.random(weight.shape) > 1 / 3)
@@ -21,7 +21,7 @@ def sparse(model, rng):
 
 
 def brute_force(layer, x):
-    """Return effective and dense operations: binary inputs through binary weights, no bias."""
+    """Return effective and dense operations: binary inputs times binary weights, no bias."""
     kept = layer.get_weights()
     answers = []
     for ones in (False, True):

@@ -1,4 +1,4 @@
-"""Networks described by hand."""
+"""Tests of networks described by hand."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Numbers that are not finite, negative or too large, and names that are misspelt."""
+"""Tests of numbers that are infinite, NaN, negative or too large, and of misspelt names."""
 
 import math
 from fractions import Fraction
@@ -59,7 +59,7 @@ def test_devices_time_steps_and_dt_that_overflow():
         keras.Model(inp, keras.layers.Dense(3)(inp)), np.ones((2, 4)), input_coding="dense"
     )
     with pytest.raises(ValueError, match="too large"):
-        dense.total_energy("loihi", 1, dt=5e-324)  # 1/dt is the rate
+        dense.total_energy("loihi", 1, dt=5e-324)  # the rate is 1/dt
 
 
 def test_a_ratio_that_overflows():
@@ -145,7 +145,7 @@ def test_numbers_of_other_types_are_fine():
     [
         (lambda e: e.total_energy("spinaker2"), "spinnaker2"),
         (lambda e: e.total_energy("CPU"), "cpu"),
-        (lambda e: e.total_energy("xeon"), "xeon-e5-2630"),  # nearer to "reckon" by letters
+        (lambda e: e.total_energy("xeon"), "xeon-e5-2630"),  # by letters alone, "reckon" is nearer
         (lambda e: e.total_energy("e5-2630"), "xeon-e5-2630"),
         (lambda e: e.compare(["lohi"]), "loihi"),
         (lambda e: e.layer_energy("hiden", "cpu"), "hidden"),

@@ -1,4 +1,4 @@
-"""Devices with overhead, and devices fitted to measurements."""
+"""Tests of devices with overhead, and of devices fitted to measurements."""
 
 import csv
 import math
@@ -18,7 +18,7 @@ TABLES = Path(kspike_energy.__file__).parent / "devices" / "measurements"
 
 
 def spotter(layers=0, copies=0):
-    """Return the keyword spotter of the measurements, layer by layer."""
+    """Return the network of the keyword-spotter measurements, described layer by layer."""
     branches = copies if layers else 1
     found = [Layer("in", 390 * 256, 256)]
     found += [Layer(f"branch {i}", 256 * 256, 256) for i in range(branches * layers)]
@@ -35,7 +35,7 @@ def test_overheads_by_hand():
     )
     energy = ModelEnergy(Network([Layer("a", 1000, 10), Layer("b", 500), Layer("relu", 0, 7)]))
     for batch in (1, 8):
-        wanted = (3e-3 + 2 * 5e-4) / batch + 1500 * 2e-9  # two kernels: the activation is none
+        wanted = (3e-3 + 2 * 5e-4) / batch + 1500 * 2e-9  # two kernels: the activation is not one
         assert energy.total_energy("board", batch_size=batch) == pytest.approx(wanted)
         assert energy.energy_range("board", batch_size=batch) == pytest.approx((wanted, wanted))
         assert energy.layer_energy("a", "board", batch_size=batch) == pytest.approx(
@@ -57,7 +57,7 @@ def test_a_layer_that_is_applied_twice_is_two_kernels():
     inp = keras.Input((6,))
     dense = L.Dense(6, "relu")
     x = L.Flatten()(L.BatchNormalization()(dense(dense(inp))))
-    assert ModelEnergy(keras.Model(inp, x)).network.workload().kernels == 3  # none is folded
+    assert ModelEnergy(keras.Model(inp, x)).network.workload().kernels == 3  # nothing is folded
     x = L.Flatten()(L.BatchNormalization()(L.Dense(6)(inp)))
     assert ModelEnergy(keras.Model(inp, x)).network.workload().kernels == 1
 
@@ -124,7 +124,7 @@ def test_one_term_is_a_geometric_mean():
     rows = [{"operations": 1000, "joules": 1e-6}, {"operations": 1000, "joules": 4e-6}]
     device = fit_device("mine", rows, terms=["op"])
     assert device.energy_per_op == pytest.approx(2e-9)
-    assert device.fit.factors == pytest.approx((4.0, 4.0))  # from the other one alone
+    assert device.fit.factors == pytest.approx((4.0, 4.0))  # each is predicted from the other one
 
 
 def test_models_give_their_own_counts():
@@ -257,7 +257,7 @@ def test_reports_say_that_they_extrapolate():
     low, high = large.energy_range("quadro-k4000")
     total = large.total_energy("quadro-k4000")
     assert high / total == pytest.approx(total / low)
-    assert high / total > 30 * ModelEnergy.devices["quadro-k4000"].fit.worst  # it widens
+    assert high / total > 30 * ModelEnergy.devices["quadro-k4000"].fit.worst  # the range widens
     many = spotter()
     text = many.summary_string(("energy quadro-k4000",), batch_size=256, line_length=400)
     assert "4 times more examples per batch" in text
@@ -274,7 +274,7 @@ def test_in_a_comparison():
     comparison = energy.compare(["cpu", "xeon-e5-2630", "loihi-measured"], batch_size=16)
     energies = {device.device: device.energy for device in comparison.devices}
     assert energies["xeon-e5-2630"] == energy.total_energy("xeon-e5-2630", batch_size=16)
-    assert not comparison.layers  # nothing here depends on rates
+    assert not comparison.layers  # no device here depends on rates
 
 
 def test_columns_and_the_call_add_up():

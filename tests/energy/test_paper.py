@@ -1,4 +1,4 @@
-"""Tables and citations for papers."""
+"""Tests of tables and citations for papers."""
 
 import re
 
@@ -93,7 +93,7 @@ MEMORY = ["horowitz2014", "lemaire2022", "novac2023", "fang2023"]
     [
         (["45nm-int32-sram"], MEMORY),
         (["45nm-int32-sram", "45nm-int32-sram-spiking"], [*MEMORY, "yan2024"]),
-        (["cpu", "45nm-int32-sram-spiking"], ["degnan2016", *MEMORY]),  # no break-even: two models
+        (["cpu", "45nm-int32-sram-spiking"], ["degnan2016", *MEMORY]),  # two models: no break-even
         (["cpu", "gpu"], ["degnan2016"]),
         (["loihi"], ["davies2018", "tang2023"]),
     ],

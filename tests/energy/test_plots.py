@@ -1,4 +1,4 @@
-"""Figures show what the numbers say."""
+"""Tests that figures show the same numbers as the estimates."""
 
 import sys
 
@@ -22,14 +22,14 @@ def key(axes):
 def test_devices(energy, tmp_path):
     comparison = energy.compare(["cpu", "loihi", "spinnaker2", "odin"], timesteps=10)
     axes = plot_devices(comparison)
-    assert not axes.patches  # no bars
+    assert not axes.patches  # dots, not bars
     spiking, ordinary = axes.lines
     by_name = {device.device: device.energy for device in comparison.devices}
     assert list(ordinary.get_xdata()) == [by_name["cpu"]]
     assert list(spiking.get_xdata()) == [by_name[n] for n in ("loihi", "spinnaker2", "odin")]
     assert list(spiking.get_ydata()) == [2, 1, 0]
     assert [label.get_text() for label in axes.get_yticklabels()][-1] == "cpu"
-    (ranges,) = axes.collections  # loihi and spinnaker2 have one
+    (ranges,) = axes.collections  # loihi and spinnaker2 have ranges
     ends = [segment[:, 0] for segment in ranges.get_segments()]
     assert ends[0] == pytest.approx(energy.energy_range("loihi", 10))
     assert ends[1] == pytest.approx(energy.energy_range("spinnaker2", 10))
@@ -47,7 +47,7 @@ def test_layers(energy):
     synops, updates = axes.lines
     busy, calm = (energy.layer_energy(name, "loihi", 10) for name in ("busy", "calm"))
     assert list(synops.get_xdata()) == [busy[0], calm[0]]
-    assert list(updates.get_xdata()) == [busy[1]]  # zero has no place on a logarithmic axis
+    assert list(updates.get_xdata()) == [busy[1]]  # a logarithmic axis cannot show zero
     assert list(updates.get_ydata()) == [1]
     assert axes.get_xscale() == "log"
     assert "[J]" in axes.get_xlabel()

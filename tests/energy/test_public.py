@@ -1,4 +1,4 @@
-"""Public names, and examples in docstrings."""
+"""Tests of public names, imports, and examples in docstrings."""
 
 import ast
 import doctest
@@ -58,7 +58,7 @@ def test_some_docstrings_have_examples():
 
 
 def trees():
-    """Return the syntax trees of all modules by dotted name."""
+    """Return the syntax trees of all modules, by dotted name."""
     source = Path(kspike_energy.__file__).parent
     found = {}
     for path in source.rglob("*.py"):

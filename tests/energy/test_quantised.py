@@ -1,4 +1,4 @@
-"""Break-even with a quantised network: the published numbers of arXiv 2409.08290."""
+"""Tests of the break-even with a quantised network against arXiv 2409.08290."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from kspike_energy.quantised import Costs, quantised_rival
     [(5, 4, 0.057), (2, 4, 0.104), (2, 8, 0.123), (3, 8, 0.082), (1, 8, 0.297)],
 )
 def test_published_break_even(timesteps, weight_bits, published):
-    # Version 4 of the paper; 0.0005 is half of the last digit of most.
+    # Version 4 of the paper; 0.0005 is half a unit of the last digit of most figures.
     rival = quantised_rival(timesteps, weight_bits)
     assert rival.spikes == pytest.approx(published, abs=6e-4)
 

@@ -1,4 +1,4 @@
-"""The examples of the reference page, and what they print there."""
+"""Tests of the examples on the reference page, and of their printed output."""
 
 import keras
 import numpy as np

@@ -1,6 +1,6 @@
-"""Printed reports: golden text for five models, and columns that add up.
+"""Tests of printed reports: golden text for five models, and columns that add up.
 
-To renew a golden report after a change that is meant, run with KSPIKE_RENEW_REPORTS=1 and read the
+After an intended change, run with KSPIKE_RENEW_REPORTS=1 to renew the golden reports, and read the
 difference.
 """
 
@@ -100,11 +100,11 @@ def test_golden_reports(case):
 
 
 def table(text):
-    """Return headers and columns of a report, with lines that continue a cell left out."""
+    """Return headers and columns of a report, without the continuation lines of cells."""
     lines = text.split("\n")
     rule = next(index for index, line in enumerate(lines) if line.startswith("---"))
     end = next(index for index, line in enumerate(lines) if line.startswith("==="))
-    assert len({len(line) for line in lines[: end + 1]}) == 1  # a rectangle
+    assert len({len(line) for line in lines[: end + 1]}) == 1  # all lines are equally long
     rows = [[cell.strip() for cell in line.split("|")] for line in lines[rule + 1 : end]]
     return [cell.strip() for cell in lines[0].split("|")], list(zip(*rows, strict=True))
 
@@ -132,7 +132,7 @@ def test_columns_add_up_to_the_printed_totals(case):
         numbers(columns[headers.index(f"{kind}J/inf (cpu)")]) for kind in ("Synop ", "Neuron ", "")
     )
     for a, b, c in zip(synop, neuron, both, strict=True):
-        assert a + b == pytest.approx(c, rel=0.1)  # each of them rounded to two digits
+        assert a + b == pytest.approx(c, rel=0.1)  # each is rounded to two digits
 
 
 @pytest.mark.filterwarnings("ignore:layer 'a_layer_with")
@@ -202,7 +202,7 @@ def test_a_network_that_costs_nothing_has_no_range():
     text = energy.summary_string(("energy loihi", "energy 45nm-int32-sram", "energy jetson-tx1"))
     assert "(loihi): 0.00e+00\n" in text
     assert "(45nm-int32-sram): 0.00e+00\n" in text
-    assert "(jetson-tx1): 5.29e-03 (" in text  # the call
+    assert "(jetson-tx1): 5.29e-03 (" in text  # energy of the call
 
 
 def test_golden_comparison():

@@ -1,4 +1,4 @@
-"""Which axis is time, and that counts are per time step."""
+"""Tests of the choice of the time axis, and of counts per time step."""
 
 import keras
 import numpy as np
@@ -64,7 +64,7 @@ def test_a_convolution_along_time_counts_a_step_far_from_both_ends():
     counted = connections(L.Conv1D(6, 3, padding="causal"), spiking(), shape=(None, 4))
     assert counted[0] == 3 * 4 * 6
     counted = connections(L.Conv1D(6, 4, strides=2), L.LSTM(2), shape=(None, 4))
-    assert counted[0] == 4 * 4 * 6 // 2  # half of the steps put something out
+    assert counted[0] == 4 * 4 * 6 // 2  # half of the steps have an output
 
 
 def test_a_convolution_over_time_and_space():
@@ -99,7 +99,7 @@ def test_rates_are_means_over_time_too(rng):
     model = keras.Sequential([keras.Input((None, 3)), L.Dense(2), spiking()])
     data = rng.normal(size=(5, 4, 3)).astype(np.float32)
     energy = ModelEnergy(model, data, batch_size=2)
-    # 1e-6: float32 values, summed in float64 in both.
+    # 1e-6: both sum float32 values in float64.
     assert energy.network.layers[1].rate(0.001) == pytest.approx(np.abs(data).mean(), rel=1e-6)
 
 
@@ -109,7 +109,7 @@ def test_time_major_layers_count_the_same(rng):
     for time_major in (True, False):
         layers = [keras.Input((None, 6)), spiking(time_major=time_major, seed=1), L.Dense(3)]
         given = data if time_major else data.transpose(1, 0, 2)
-        # Batches of two would cut the sequences in pieces if they were taken along time.
+        # If batches of two were taken along time, they would cut the sequences in pieces.
         energy = ModelEnergy(keras.Sequential(layers), given, events="exact", batch_size=2)
         counted.append(energy.network.layers[2].operations)
         assert energy.network.neurons == 6

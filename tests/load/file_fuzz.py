@@ -1,8 +1,8 @@
-"""Structure-aware mutants of model files, with h5py as a second opinion on what is read.
+"""Fuzzer of model files that knows their structure, and compares what it reads with h5py.
 
-``python tests/load/file_fuzz.py --mutants 100000`` makes so many. A mutant must end in one of the
-errors of `load_model`, or in a model that runs or refuses its inputs; a load is bounded in time and
-memory; and every array that both readers find in a file is the same in both.
+``python tests/load/file_fuzz.py --mutants 100000`` sets the number of mutants. A mutant must end in
+an error of `load_model`, or in a model that runs or refuses its inputs. A load has limits of time
+and memory, and every array that both readers find in a file must be the same in both.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ import kspike_ref
 from kspike_ref.saved import hdf5
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-SECONDS, BYTES = 5, 16 << 20  # of a load: far more than any takes
-H5PY_BYTES = 4 << 30  # of address space, libraries included
+SECONDS, BYTES = 5, 16 << 20  # limits of a load: far more than any needs
+H5PY_BYTES = 4 << 30  # limit of the address space, libraries included
 WEIGHTS = "model.weights.h5"
 REFUSALS = (kspike_ref.ArchiveError, kspike_ref.UnsupportedLayerError)
 SIGNATURES = (b"TREE", b"SNOD", b"HEAP", b"GCOL", b"\x89HDF")
@@ -58,7 +58,7 @@ def seeds():
 
 
 class Hdf5Mutator:
-    """Changes where an HDF5 file has its sense: addresses, sizes, counts, types and names."""
+    """Mutator of an HDF5 file's addresses, sizes, counts, types and names."""
 
     def __init__(self, data):
         self.data = data
@@ -74,7 +74,7 @@ class Hdf5Mutator:
         for _ in range(rng.integers(1, 4)):
             at = int(rng.choice(self.words))
             kind = rng.integers(10)
-            if kind < 2:  # another address or size of the file
+            if kind < 2:  # copy another address or size from the file
                 other = int(rng.choice(self.words))
                 data[at : at + 8] = self.data[other : other + 8]
             elif kind < 4:
@@ -91,7 +91,7 @@ class Hdf5Mutator:
                 at = self._place(rng)
                 flipped = data[at] ^ (1 << int(rng.integers(8)))
                 data[at] = flipped if kind == 6 else rng.integers(256)
-            elif kind == 8:  # a part of another object
+            elif kind == 8:  # copy a part of another object
                 size, to = int(rng.choice([2, 8, 16, 24, 40])), self._place(rng)
                 start = self._place(rng)
                 data[to : to + size] = self.data[start : start + size]
@@ -113,7 +113,7 @@ def _all(data, part):
 
 
 class ArchiveMutator:
-    """Changes the weights within a valid archive; or the directory and the headers of the zip."""
+    """Mutator of an archive: of the weights in a valid archive, or of the zip's headers."""
 
     def __init__(self, data):
         self.data = data
@@ -145,7 +145,7 @@ def zipped(members):
 
 
 def attempt(path, inputs, measured):
-    """Load and run a file; return how it ended, and how many bytes and seconds a load took."""
+    """Load and run a file; return how it ended. Fail if the load needs much time or memory."""
     if measured:
         tracemalloc.start()
     start = time.process_time()
@@ -191,17 +191,17 @@ def arrays(data):
 
 
 def digest(values):
-    """Return what tells values, their shape and their type, whatever their byte order."""
+    """Return a digest of values, shape and type that ignores the byte order."""
     values = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
     text = f"{values.dtype.name} {values.shape}"
     return hashlib.sha256(text.encode() + values.tobytes()).hexdigest()
 
 
 def second_opinion(folder):
-    """Print, for each file of a folder, what h5py reads at the paths in the file beside it."""
+    """Print what h5py reads from each file of a folder, at the paths in the file beside it."""
     import h5py
 
-    # h5py believes any shape: a mutant of 2 kB made it fill 16 GB.
+    # h5py accepts any shape: a mutant of 2 kB made it fill 16 GB.
     resource.setrlimit(resource.RLIMIT_AS, (H5PY_BYTES, H5PY_BYTES))
     for place in sorted(Path(folder).glob("*.h5")):
         print(json.dumps([place.name, None]), flush=True)
@@ -220,7 +220,7 @@ def second_opinion(folder):
 
 
 class OtherValuesError(AssertionError):
-    """h5py reads other values from a mutant."""
+    """Error for a mutant from which h5py reads other values."""
 
     def __init__(self, name, path):
         super().__init__(f"{name}: {path} has other values in h5py")
@@ -228,12 +228,12 @@ class OtherValuesError(AssertionError):
 
 
 def compared(accepted):
-    """Return how many arrays h5py reads alike; it may end its process, which is then repeated.
+    """Return how many arrays h5py reads alike; start its process again whenever it crashes.
 
     Raises
     ------
     OtherValuesError
-        If it reads other values.
+        If h5py reads other values.
     """
     counts = collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -257,7 +257,7 @@ def compared(accepted):
                     counts["alike" if ours.get(path) == theirs else "not read by h5py"] += 1
                     if path in ours and ours[path] != theirs:
                         raise OtherValuesError(name.removesuffix(".h5"), path)
-            if begun is not None:  # it crashed, or did not end
+            if begun is not None:  # h5py crashed or hung
                 counts["crashes of h5py"] += 1
                 Path(folder, begun).unlink()
             elif not lines:
@@ -266,16 +266,16 @@ def compared(accepted):
 
 
 def fuzz(mutants, seed=0, keep=None, report=lambda counts: None):
-    """Make mutants of all seeds in turn; return how they ended.
+    """Make mutants of all seed files in turn; return how often each outcome occurred.
 
     Parameters
     ----------
     mutants, seed : int
-        How many, and from which random numbers.
+        Number of mutants, and seed of the random numbers.
     keep : path, optional
-        Where to leave a mutant that fails.
+        Folder in which to keep a mutant that fails.
     report : callable
-        Called with the counts now and then.
+        Called with the counts from time to time.
     """
     found, counts, accepted = seeds(), collections.Counter(), {}
     makers = {
@@ -299,7 +299,7 @@ def fuzz(mutants, seed=0, keep=None, report=lambda counts: None):
                     counts += compared(accepted)
                     accepted.clear()
             except OtherValuesError as error:
-                if keep is not None:  # one of many, and seldom the last
+                if keep is not None:  # one of many, rarely the last
                     Path(keep, f"{error.name}.h5").write_bytes(accepted[error.name][0])
                 print(f"mutant {error.name}, seed {seed}", file=sys.stderr)
                 raise

@@ -1,4 +1,4 @@
-"""Arrays that a careless or hostile caller passes: values, types, memory layouts and containers."""
+"""Arrays of careless or hostile callers: values, types, memory layouts and containers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ CONTAINERS = ["array", "array", "list", "masked", "subclass", "protocol", "memma
 
 
 class Subclass(np.ndarray):
-    """An array whose operations return arrays of its own class."""
+    """Array whose operations return arrays of its own class."""
 
 
 class Protocol:
-    """A tensor of another library: it has ``__array__``, a shape and a type."""
+    """Tensor of another library: it has ``__array__``, a shape and a type."""
 
     def __init__(self, array):
         self._array, self.shape, self.dtype = array, array.shape, array.dtype
@@ -43,12 +43,12 @@ class Protocol:
 
 @dataclass
 class Given:
-    """What is passed, and the same numbers as an ordinary array."""
+    """An argument, and the same numbers as an ordinary array."""
 
     passed: Any
     plain: np.ndarray
     label: str
-    base: np.ndarray  # the memory, which must stay as it is
+    base: np.ndarray  # the memory, which must not change
 
 
 def _typed(kind):
@@ -57,7 +57,7 @@ def _typed(kind):
 
 @st.composite
 def arrays(draw, shape, kinds=None, values=VALUES, smallest=0):
-    """Draw a `Given`; ``shape`` holds lengths, and None where any is possible."""
+    """Draw a `Given`; ``shape`` holds lengths, and None for any length."""
     sizes = tuple(draw(st.integers(smallest, 4)) if n is None else n for n in shape)
     kind = draw(st.sampled_from(kinds or FLOATS + OTHERS))
     pool = np.array(draw(st.lists(st.sampled_from(values), min_size=1, max_size=12)))
@@ -72,7 +72,7 @@ def arrays(draw, shape, kinds=None, values=VALUES, smallest=0):
 
 
 def _laid_out(x, layout):
-    """Return an array of the same values (of its first step, for "broadcast"), and its memory."""
+    """Return an array of the same values and its memory; "broadcast" repeats the first step."""
     if layout == "F":
         y = np.asfortranarray(x)
     elif layout == "reversed":
@@ -113,7 +113,7 @@ def _contained(x, container):
 
 
 def run(check, cases, **strategies):
-    """Check a property on so many cases, always the same."""
+    """Check a property on ``cases`` examples, the same ones each time."""
     options = settings(
         max_examples=cases,
         deadline=None,
@@ -125,7 +125,7 @@ def run(check, cases, **strategies):
 
 
 def same(one, other):
-    """Return whether two arrays have the same shape, type and bits; any NaN is like another."""
+    """Return whether two arrays have the same shape, type and bits; all NaNs count as equal."""
     one, other = np.asarray(one), np.asarray(other)
     if one.shape != other.shape or one.dtype != other.dtype:
         return False

@@ -1,4 +1,4 @@
-"""Throughput of a spiking model on a Dask cluster of this machine, and the time to 10⁹ images.
+"""Throughput of a spiking model on a local Dask cluster, and the time to 10⁹ images.
 
 ``python tests/load/scaling.py`` prints the table of docs/guides/scaling.md.
 """
@@ -25,7 +25,7 @@ PIXELS, STEPS = 784, 10
 
 
 def network():
-    """Return a network for images of 28 × 28: 128 spiking neurons, shown for ten steps."""
+    """Return a network for images of 28 × 28 that are shown for ten steps: 128 spiking neurons."""
     return unsaved(
         sequential(
             input_layer(None, PIXELS),
@@ -44,7 +44,7 @@ def read(path, block_info=None):
 
 
 def measure(model, path, block, workers):
-    """Return images a second, at best of three."""
+    """Return the images per second, best of three."""
     images = len(np.load(path, mmap_mode="r"))
     chunks = da.core.normalize_chunks((block, PIXELS), (images, PIXELS))
     x = da.map_blocks(read, str(path), chunks=chunks, dtype=np.uint8, meta=np.empty((0, 0), "u1"))
@@ -55,7 +55,7 @@ def measure(model, path, block, workers):
     ):
         client.wait_for_workers(workers)
         labels = model.predict(x, timesteps=STEPS).argmax(axis=1)
-        client.compute(labels[: block * workers]).result()  # starts and compiles
+        client.compute(labels[: block * workers]).result()  # starts workers and compiles
         seconds = []
         for _ in range(3):
             again = model.predict(x, timesteps=STEPS).argmax(axis=1)
@@ -66,7 +66,7 @@ def measure(model, path, block, workers):
 
 
 def alone(model, path):
-    """Return images a second of one thread of this process, without Dask, at best of three."""
+    """Return the images per second of one thread without Dask, best of three."""
     x, seconds = np.load(path, mmap_mode="r"), []
     model.num_threads = 1
     for _ in range(3):

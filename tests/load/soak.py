@@ -1,9 +1,9 @@
-"""Long streams: functions in chunks of random size, and models with a state step by step.
+"""Soak test of long streams: functions in random chunks, models with a state step by step.
 
-``python tests/load/soak.py --steps 1e9`` runs so many neuron steps (examples × steps × units).
-Some examples of every stream are run again at once: they must have the same bits. Neither memory
-nor the work of a step may grow: Python's calls in a step and the size of the state stay the same.
-Times are only printed, as they are those of the machine and of what else it does.
+``python tests/load/soak.py --steps 1e9`` sets the neuron steps (examples × steps × units). Some
+examples of every stream are run again in one call: they must have the same bits. Neither memory nor
+the work of a step may grow: Python's calls in a step and the size of the state stay the same. Times
+are only printed, as they depend on the machine and its other processes.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from soak_models import MODELS, model_of
 
 import kspike_ref
 
-BLOCK = 100  # steps that are drawn at once
-WATCHED = 3  # examples that are run again at once
-GROWTH = 48  # MiB of the process: blocks of inputs and their outputs come and go
-OBJECTS = 400  # of Python: it keeps memory for the next ones, more while lengths are new
-LEAST = 11  # blocks of a stream: a step that leaves an object behind makes 500 in the second half
-RESTING = 0.05  # the share of steps at which all units of an example get 0, which masks leave out
+BLOCK = 100  # steps drawn together
+WATCHED = 3  # examples that are run again in one call
+GROWTH = 48  # MiB that the process may grow: blocks of inputs and outputs come and go
+OBJECTS = 400  # Python's memory blocks, which it keeps for reuse: more while lengths are new
+LEAST = 11  # blocks of a stream: a step that leaks one object leaves 500 in the second half
+RESTING = 0.05  # share of steps at which an example is all 0, which masks leave out
 
 
 @dataclass
 class Stream:
-    """How a stream went.
+    """Results of a stream.
 
     Attributes
     ----------
     name : str
-        Of the layer.
+        Name of the layer.
     neuron_steps : int
         Examples × steps × units.
     early, late : float
-        The least seconds of a neuron step in the first and in the second half.
+        Shortest time of a neuron step in each half of the stream, in seconds.
     grew : float
-        MiB that the process grew by in the second half.
+        MiB by which the process grew in the second half.
     objects : int
-        Python's memory blocks that the second half left behind.
+        Python memory blocks that the second half left behind.
     work : tuple of tuple of int
-        Python's calls in one step, and bytes of the state, after one block and at the end.
+        Python calls in one step and bytes of the state, after one block and at the end.
     """
 
     name: str
@@ -93,7 +93,7 @@ FUNCTION_SHAPE, EXAMPLES = (16, 512), 64  # examples and units; examples of a mo
 
 
 def blocks(shape, steps):
-    """Yield the inputs of a stream, the same each time."""
+    """Yield the inputs of a stream, the same ones each time."""
     for start in range(0, steps, BLOCK):
         rng = np.random.Generator(np.random.Philox(key=start))
         size = min(BLOCK, steps - start)
@@ -109,7 +109,7 @@ def resident():
 
 
 class Watch:
-    """Memory and the work of a step: at first, in the middle of a stream and at its end."""
+    """Memory and the work of a step: at the start, middle and end of a stream."""
 
     def __init__(self, chunk):
         self._chunk = chunk
@@ -117,7 +117,7 @@ class Watch:
         self.work = []
 
     def look(self, x, state):
-        """Note memory, and the calls of one step from here and the bytes of its state."""
+        """Record the memory, the calls of one step, and the bytes of its state."""
         calls = 0
 
         def count(frame, event, argument):
@@ -125,9 +125,9 @@ class Watch:
             calls += event in ("call", "c_call")
 
         step = np.ascontiguousarray(x[:, :1])
-        self._chunk(step, state)  # what is made once for this shape is not counted
+        self._chunk(step, state)  # one-time work for this shape is not counted
         before = sys.getprofile()
-        gc.disable()  # a collection may call functions, too
+        gc.disable()  # a collection may call functions too
         sys.setprofile(count)
         try:
             _, after = self._chunk(step, state)
@@ -155,19 +155,19 @@ def stream(name, chunk, shape, neuron_steps, *, reduces=False):
     Parameters
     ----------
     name : str
-        Of the layer.
+        Name of the layer.
     chunk : callable
         Takes inputs and a state, None at first; returns outputs and a state.
     shape : tuple of int
         Examples and units.
     neuron_steps : int
-        How many, about.
+        Approximate number of neuron steps.
     reduces : bool
-        Whether one run returns its last output only, instead of those of all steps.
+        Whether a run returns only its last output, instead of those of all steps.
     """
     steps = max(LEAST * BLOCK, neuron_steps // (shape[0] * shape[1]))
     rng, state, kept = np.random.default_rng(0), None, None
-    seconds, watch = np.zeros(-(-steps // BLOCK)), Watch(chunk)  # of a neuron step, by block
+    seconds, watch = np.zeros(-(-steps // BLOCK)), Watch(chunk)  # per neuron step, by block
     for i, x in enumerate(blocks(shape, steps)):
         for start, part in parts(x, rng):
             began = time.process_time()
@@ -175,7 +175,7 @@ def stream(name, chunk, shape, neuron_steps, *, reduces=False):
             seconds[i] += (time.process_time() - began) / x.size
             if part.shape[1] == 0:
                 continue
-            if kept is None:  # all its memory at once, so that only leaks grow
+            if kept is None:  # allocate it all at once, so that only leaks grow
                 kept = np.full((WATCHED, steps, *y.shape[2:]), np.nan, y.dtype)
             at = i * BLOCK + start
             kept[:, at : at + part.shape[1]] = y[:WATCHED]
@@ -198,13 +198,13 @@ def stream(name, chunk, shape, neuron_steps, *, reduces=False):
 
 
 def parts(x, rng):
-    """Yield parts of random length, and where they start; some are empty."""
+    """Yield parts of random length and their start; some are empty."""
     cuts = np.sort(rng.integers(0, x.shape[1], 4))
     yield from zip([0, *cuts], np.split(x, cuts, axis=1), strict=True)
 
 
 def compare(name, kept, chunk, whole, *, reduces):
-    """Fail if the outputs of a stream are not those of one run."""
+    """Fail if the outputs of a stream differ from those of one run."""
     steps = whole.shape[1]
     ends = [steps // 3, steps // 2, steps] if reduces else [steps]
     for end in ends:
@@ -215,12 +215,12 @@ def compare(name, kept, chunk, whole, *, reduces):
 
 
 def stepper(model, units):
-    """Return a function that streams through a model, one step after the other."""
+    """Return a function that streams through a model step by step."""
 
     def chunk(x, state):
         x = x.reshape(*x.shape[:2], *units)
         if state is None and x.shape[1] > BLOCK:
-            return model.predict(x), None  # the run at once
+            return model.predict(x), None  # the comparison run, in one call
         state = model.initial_state(len(x)) if state is None else state
         outputs = []
         for t in range(x.shape[1]):

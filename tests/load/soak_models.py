@@ -1,4 +1,4 @@
-"""Models around every layer that keeps a state from step to step, for `soak`."""
+"""Models for `soak`, with every layer that keeps a state from step to step."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from unsaved import unsaved
 
 @dataclass(frozen=True)
 class Entry:
-    """A model to stream through.
+    """Model to stream through.
 
     Attributes
     ----------
     config : dict
-        Its configuration.
+        Configuration of the model.
     units : tuple of int
-        The shape of one step of its input.
+        Shape of one step of its input.
     reduces : bool
-        Whether a run returns its last output only.
+        Whether a run returns only its last output.
     """
 
     config: dict[str, Any]
@@ -29,7 +29,7 @@ class Entry:
 
 
 def model_of(entry):
-    """Return a model with weights that are drawn, the same each time."""
+    """Return a model with random weights, the same ones each time."""
     return unsaved(entry.config)
 
 
@@ -67,12 +67,12 @@ def recurrent(cell, **options):
 
 
 def gated_cells():
-    """Return a cell of every kind that Keras has, one above the other."""
+    """Return a cell of every Keras kind, for a stack."""
     return [layer(f"{kind}Cell", kind.lower(), **options) for kind, options in GATED.items()]
 
 
 def branches():
-    """Spikes that two filters read, and their sum: several layers with a state in one model."""
+    """Return a model in which two filters read spikes and are added: several stateful layers."""
     return functional(
         [
             applied(input_layer(None, 16, name="x")),
@@ -88,7 +88,7 @@ def branches():
 
 
 def nested():
-    """Return a model with a state inside another, between dense layers."""
+    """Return a model with a stateful model inside it, between dense layers."""
     inner = sequential(
         input_layer(None, 8), own("SpikingActivation", **SPIKES), own("Lowpass", "b"), name="inner"
     )
@@ -96,7 +96,7 @@ def nested():
 
 
 def masked(kind):
-    """Return a layer that holds its state where all units are 0."""
+    """Return a layer that keeps its state where all units are 0."""
     item = layer(kind, "a", **GATED[kind], return_sequences=True)
     return chain(layer("Masking", "mask", mask_value=0.0), item)
 

@@ -1,4 +1,4 @@
-"""Many threads in many processes, event loops and signal handlers: the same bits, no deadlock."""
+"""Tests of many threads and processes, event loops and signal handlers: same bits, no deadlock."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ import pytest
 import kspike_ref
 
 MODEL = Path(__file__).parents[1] / "golden" / "models" / "spiking.keras"
-SECONDS = 240  # after which a process counts as deadlocked
+SECONDS = 240  # after this time a process counts as deadlocked
 
-# What every thread of every process does: two models, two sizes (with and without helper threads).
+# The work of every thread of every process: two models, two sizes (with and without helpers).
 WORK = """
 import hashlib, sys, threading
 import numpy as np, kspike_ref
@@ -85,7 +85,7 @@ def model():
 
 
 def test_an_event_loop(model):
-    """Runs in threads, and directly, while other tasks go on."""
+    """The model runs in threads and directly, while other tasks go on."""
     wanted = {n: model.predict(data(n)).tobytes() for n in (1, 300)}
 
     async def one(n):
@@ -112,14 +112,14 @@ def test_an_event_loop(model):
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers")
 def test_signal_handlers_that_run_models(model):
-    """A handler interrupts Python code anywhere, also within `predict`, and predicts itself."""
+    """The handler may interrupt any Python code, even `predict`, and calls `predict` itself."""
     x, inner = data(200), data(2)
     wanted, within = model.predict(x).tobytes(), model.predict(inner).tobytes()
     answers = []
 
     def handler(number, frame):
         answers.append(model.predict(inner).tobytes())
-        # A timer that repeats would interrupt the handler itself on a slow machine, without end.
+        # On a slow machine, a repeating timer would interrupt the handler itself, without end.
         signal.setitimer(signal.ITIMER_REAL, 0.002)
 
     before = signal.signal(signal.SIGALRM, handler)
@@ -127,7 +127,7 @@ def test_signal_handlers_that_run_models(model):
     try:
         found = {model.predict(x).tobytes() for _ in range(200)}
     finally:
-        signal.signal(signal.SIGALRM, signal.SIG_IGN)  # a handler that runs now arms it again
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)  # a running handler would rearm it
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert found == {wanted}

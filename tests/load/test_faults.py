@@ -1,4 +1,4 @@
-"""Full disks, missing permissions, files that change, interrupts, damaged kernel caches."""
+"""Tests of full disks, missing permissions, changing files, interrupts, damaged kernel caches."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ x = np.random.default_rng(0).normal(scale=30, size=(2000, 7, 4)).astype("f4")
 
 
 def start(code, *arguments, **environment):
-    """Start Python on some code, or a module with arguments where the code is its name."""
+    """Start Python on some code, or on a module with arguments if the code is a module's name."""
     command = ["-c", code] if "\n" in code else ["-m", code, *map(str, arguments)]
     return subprocess.Popen(
         [sys.executable, *command],
@@ -40,7 +40,7 @@ def start(code, *arguments, **environment):
 
 
 def ended(process):
-    """Wait for a process; return its exit status and what it printed."""
+    """Wait for a process; return its exit status, output and errors."""
     out, errors = process.communicate(timeout=300)
     return process.returncode, out, errors
 
@@ -54,7 +54,7 @@ def data(examples=20):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 256 KiB."""
+    """Yield a folder on a file system of 256 KiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "kspike", str(folder)]
@@ -65,7 +65,7 @@ def small_disk(tmp_path):
 
 
 def test_a_memory_map_on_a_full_disk(small_disk):
-    """Without its room taken before the run, the process would end with SIGBUS."""
+    """Without space reserved before the run, the process would end with SIGBUS."""
     code = f"""{PREDICT}
 out = np.memmap({str(small_disk / "y")!r}, "f4", "w+", 0, (2000, 7, 3 * 4))[:, :, ::4]
 whole = np.memmap({str(small_disk / "y")!r}, "f4", "r+", 0, (2000, 7, 12))
@@ -88,7 +88,7 @@ def test_the_kernel_cache_on_a_full_disk(small_disk):
 
 @pytest.fixture
 def files(tmp_path):
-    """Return the arguments of `kspike run`, but for the output."""
+    """Return the arguments of `kspike run` without the output file."""
     pytest.importorskip("typer")
     np.save(tmp_path / "x.npy", data(4000))
     return "run", MODEL, tmp_path / "x.npy", "-o"
@@ -107,7 +107,7 @@ def test_the_command_line_on_a_full_disk(small_disk, files):
 
 
 def as_nobody(function):
-    """Call a function in a child without the rights of root; return the name of its error."""
+    """Call a function in a child process without root's rights; return the name of its error."""
     if not hasattr(os, "fork"):
         pytest.skip("no fork")
     reader, writer = os.pipe()
@@ -129,7 +129,7 @@ def as_nobody(function):
 
 @pytest.fixture
 def open_folder():
-    """A folder that all users may enter, as those of `tmp_path` are not."""
+    """Yield a folder that all users may enter, unlike those of `tmp_path`."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
@@ -216,7 +216,7 @@ def test_two_models_that_take_turns_at_one_place(tmp_path):
 
 
 def test_a_vocabulary_of_another_file(tmp_path):
-    """Contents of two files are not mixed: the vocabularies are read after the rest."""
+    """The vocabularies, which are read last, must not come from another file than the rest."""
     place = tmp_path / "model.keras"
     shutil.copy(MODEL, place)
     store = assets.ZipAssets(place, container.identity(place.stat()))
@@ -299,7 +299,7 @@ def test_processes_that_write_the_cache_at_once(tmp_path):
     assert [status for status, _, _ in found] == [0] * 4, found
     assert len({out.split()[0] for _, out, _ in found}) == 1
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert {path.suffix for path in written} == {".nbk"}  # nothing half-written
+    assert {path.suffix for path in written} == {".nbk"}  # no half-written files
     assert filtered(tmp_path / "cache")[1] == (1, 0)
 
 
@@ -329,8 +329,8 @@ def test_a_cache_that_is_damaged_again_and_again(tmp_path):
         stop.set()
         thread.join()
     assert [(status, out.split()[0]) for status, out, _ in found] == [(0, answer)] * 3, found
-    assert found[0][1].split()[1:] == ["0", "1"]  # what was there was of no use
-    filtered(tmp_path)  # compiles if what is there is damaged
+    assert found[0][1].split()[1:] == ["0", "1"]  # the damaged cache was not used
+    filtered(tmp_path)  # compiles if the cache is still damaged
     assert filtered(tmp_path) == (answer, (1, 0))
 
 

@@ -1,4 +1,4 @@
-"""Mutants of model files in CI; `python tests/load/file_fuzz.py` makes as many as you like."""
+"""Tests on mutants of model files in CI; `python tests/load/file_fuzz.py` makes any number."""
 
 import file_fuzz
 import numpy as np
@@ -11,7 +11,7 @@ def test_mutants_end_in_an_error_or_a_model(tmp_path):
     """With those of tests/ref/test_archive_fuzz.py, 7,500 in CI, which runs the slow tests too."""
     counts = file_fuzz.fuzz(2400, keep=tmp_path)
     assert sum(counts[end] for end in ("refused", "inputs refused", "ran")) == 2400
-    # Mutants that all fail at once, or none of which h5py reads, would show nothing.
+    # If all mutants failed at once, or h5py read none, the test would show nothing.
     assert counts["ran"] > 200
     assert counts["alike"] > 200
 
@@ -57,7 +57,7 @@ def test_mutants_are_the_same_each_time():
 
 @pytest.mark.parametrize("place", [1, 2, 3, *range(8, 20)])
 def test_every_byte_of_a_type_counts(place):
-    """h5py reads a float with another bias, mantissa or sign as other numbers; it is refused."""
+    """h5py accepts a float with another bias, mantissa or sign; kspike_ref must refuse it."""
     path = file_fuzz.GOLDEN / "keras2" / "recurrent.h5"
     data = bytearray(path.read_bytes())
     header = bytes.fromhex("11201f0004000000 0000200017080017 7f000000")

@@ -1,6 +1,6 @@
-"""Hostile numbers: the documented result, confined to the units concerned, or a clear error.
+"""Tests of hostile numbers: documented results, limited to the affected units, or clear errors.
 
-The everyday run takes some hundred cases; `hatch run test-slow tests/load` takes 15,000.
+The everyday run takes a few hundred cases; `hatch run test-slow tests/load` takes 15,000.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from unsaved import unsaved
 
 import kspike_ref
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy tells of NaN and inf
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy warns of NaN and inf
 
 CASES = [
     pytest.param(40, id="everyday"),
@@ -58,7 +58,7 @@ def model(request):
 
 
 def outcome(function, x):
-    """Return what a function returns, or the error that it raises of the two that it may."""
+    """Return the result of a function, or its TypeError or ValueError."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         try:
@@ -68,7 +68,7 @@ def outcome(function, x):
 
 
 def check_form(function, given):
-    """Compare what is passed with an ordinary array of the same numbers."""
+    """Compare an argument with an ordinary array of the same numbers."""
     before = given.base.tobytes()
     made, wanted = outcome(function, given.passed), outcome(function, given.plain)
     assert given.base.tobytes() == before, given.label
@@ -77,7 +77,7 @@ def check_form(function, given):
         return
     assert not isinstance(made, Exception), (given.label, made)
     listed = [made, wanted] if isinstance(made, tuple) else [[made], [wanted]]
-    if isinstance(given.passed, list):  # of Python's numbers, which have no type
+    if isinstance(given.passed, list):  # Python's numbers have no NumPy type
         return
     for one, other in zip(*listed, strict=True):
         assert same(one, other), given.label
@@ -102,7 +102,7 @@ def test_models_take_any_form(model, cases):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_refuse_what_is_no_real_number(name, cases):
     def check(given):
-        assume(not isinstance(given.passed, list))  # of objects that are Python's numbers
+        assume(not isinstance(given.passed, list))  # such lists hold Python numbers
         with pytest.raises((TypeError, ValueError)):
             FUNCTIONS[name](given.passed)
 
@@ -112,7 +112,7 @@ def test_functions_refuse_what_is_no_real_number(name, cases):
 @every
 def test_models_refuse_what_is_no_real_number(model, cases):
     def check(given):
-        assume(not isinstance(given.passed, list))  # of objects that are Python's numbers
+        assume(not isinstance(given.passed, list))  # such lists hold Python numbers
         with pytest.raises((TypeError, ValueError)):
             model.predict(given.passed)
 
@@ -122,7 +122,7 @@ def test_models_refuse_what_is_no_real_number(model, cases):
 @every
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_keep_a_bad_number_in_its_unit(name, cases):
-    """Units without one have the bits that they have where the others are well-behaved too."""
+    """Units without bad numbers have the same bits as if all units were well-behaved."""
 
     def check(given):
         x = given.plain
@@ -147,7 +147,7 @@ def test_models_keep_a_bad_number_in_its_example(model, cases):
             made, wanted = outcome(model.predict, x), outcome(model.predict, well)
         assert not isinstance(made, Exception), made
         assert same(made[others], wanted[others]), given.label
-        assert same(model.predict(x[row : row + 1]), made[row : row + 1])  # also alone
+        assert same(model.predict(x[row : row + 1]), made[row : row + 1])  # the same bits alone
 
     run(
         check,

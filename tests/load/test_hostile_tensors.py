@@ -1,4 +1,4 @@
-"""Hostile numbers in the layers of kspike_tf: the answer of kspike_ref, or a clear error."""
+"""Tests of hostile numbers in kspike_tf layers: the answer of kspike_ref, or a clear error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CASES = [
     pytest.param(400, id="all", marks=pytest.mark.slow),
 ]
 every = pytest.mark.parametrize("cases", CASES)
-pytestmark = pytest.mark.filterwarnings("ignore")  # NumPy and kspike_ref tell of such numbers
+pytestmark = pytest.mark.filterwarnings("ignore")  # NumPy and kspike_ref warn of such numbers
 
 TAU, DT = np.float32(0.02), 0.001
 ERRORS = (TypeError, ValueError, tf.errors.InvalidArgumentError)
@@ -42,7 +42,7 @@ def name(request):
 
 
 def graph(layer):
-    """Return a layer as compiled calls, one for each number of units."""
+    """Return a layer as a compiled function; each number of units needs its own."""
     return tf.function(layer, reduce_retracing=True)
 
 
@@ -56,7 +56,7 @@ def outcome(function, x):
 @every
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_same_answer_as_kspike_ref(name, dtype, cases):
-    """Also for NaN, infinities and large numbers: spikes in every bit, filters but for rounding."""
+    """Also for NaN, infinities and large numbers: spikes bit for bit, filters up to rounding."""
     layers = {n: LAYERS[name](dtype) for n in range(1, 5)}
 
     def check(given):
@@ -68,7 +68,7 @@ def test_the_same_answer_as_kspike_ref(name, dtype, cases):
         if name == "spiking_activation":
             assert same(ours, theirs), given.label
             return
-        # Where both are finite; sums of opposite infinities are NaN in either.
+        # Compare where both are finite; sums of opposite infinities are NaN in both.
         finite = np.isfinite(ours) & np.isfinite(theirs)
         assert np.array_equal(np.isfinite(ours), np.isfinite(theirs)), given.label
         largest = np.abs(np.where(np.isfinite(x), x, 0)).max(initial=1e-300)
@@ -80,7 +80,7 @@ def test_the_same_answer_as_kspike_ref(name, dtype, cases):
 
 @every
 def test_any_form_gives_the_same_answer(name, cases):
-    """Types and layouts that Keras takes; what TensorFlow does not take is an error."""
+    """For types and layouts that Keras accepts; TensorFlow raises an error for others."""
     layers = {n: LAYERS[name]("float32") for n in range(1, 5)}
 
     def check(given):
@@ -102,7 +102,7 @@ def test_what_is_no_real_number_is_refused(name, cases):
     layer = LAYERS[name]("float32")
 
     def check(given):
-        assume(not isinstance(given.passed, list))  # of objects that are Python's numbers
+        assume(not isinstance(given.passed, list))  # such lists hold Python numbers
         with pytest.raises((*ERRORS, tf.errors.UnimplementedError)):
             layer(given.passed)
 

@@ -1,4 +1,4 @@
-"""Long streams: the bits of one run, and memory and work that do not grow."""
+"""Tests of long streams: the bits of one run, and constant memory and work per step."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_objects_that_are_left_behind_are_noticed():
 
 
 def kinds(config):
-    """Yield the classes of a configuration and of all that is in it."""
+    """Yield all classes in a configuration, at any depth."""
     if isinstance(config, dict):
         if "class_name" in config:
             yield config["class_name"]
@@ -75,7 +75,7 @@ def test_every_layer_with_a_state_is_there():
     known = registry._registry.items()
     stateful = {name for name, cls in known if issubclass(cls, StatefulLayer | Cell)}
     found = {kind for entry in soak.MODELS.values() for kind in kinds(entry.config)}
-    without_a_layer = {"ConvLSTM1DCell", "ConvLSTM2DCell", "ConvLSTM3DCell"}  # within ConvLSTM
+    without_a_layer = {"ConvLSTM1DCell", "ConvLSTM2DCell", "ConvLSTM3DCell"}  # part of ConvLSTM
     missing = {name.removeprefix("custom:kspike_tf>") for name in stateful} - found
     assert missing == without_a_layer
 
@@ -84,7 +84,7 @@ def test_masks_are_there():
     x = next(soak.blocks((64, 16), 100))
     resting = ~x.any(axis=2)
     assert 0.02 < resting.mean() < 0.1
-    assert not resting.all(axis=0).any()  # some examples go on
+    assert not resting.all(axis=0).any()  # some examples are not masked
 
 
 def test_a_lost_state_is_noticed():

@@ -1,6 +1,6 @@
-"""Tensors of PyTorch as inputs: the bits of the same numbers in NumPy, or an error that says why.
+"""Tests of PyTorch tensors as inputs: the bits of the same NumPy numbers, or a clear error.
 
-`hatch run torch:test` runs them for kspike_ref, and for kspike_tf too where that is installed.
+`hatch run torch:test` runs them for kspike_ref, and for kspike_tf if it is installed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FUNCTIONS = {
 
 
 def kspike_tf():
-    """Return the package, or skip the test."""
+    """Return kspike_tf, or skip the test."""
     return pytest.importorskip("kspike_tf")
 
 
@@ -96,7 +96,7 @@ def test_a_tensor_in_a_gradient_is_refused(name):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_bfloat16_is_refused(name):
-    """PyTorch gives no array of it; ``x.float()`` is exact."""
+    """PyTorch makes no NumPy array of bfloat16; ``x.float()`` is exact."""
     with pytest.raises(TypeError, match=r"must be an array.*Received: Tensor; .*BFloat16"):
         FUNCTIONS[name](tensor("bfloat16"))
     exact = tensor("bfloat16").float()
@@ -132,7 +132,7 @@ def test_what_numpy_cannot_read_is_refused(name, strange):
 
 
 def test_numbers_as_arguments():
-    """Tensors without axes, or with one for the units, as time steps, constants and states."""
+    """Tensors with no axis, or with one for the units, as time steps, constants and states."""
     x = tensor("float32")
     plain = x.numpy()
     y, level = kspike_ref.lowpass(x, torch.tensor(0.02), dt=torch.tensor(0.002))

@@ -1,4 +1,4 @@
-"""Training that is killed and goes on, and training in two processes."""
+"""Tests of training that is killed and resumed, and of training in two processes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import sys
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.slow  # minutes: TensorFlow starts in many processes
+pytestmark = pytest.mark.slow  # takes minutes: many processes start TensorFlow
 
-# Trains four epochs of eight batches with a seed for everything; the second argument is the batch
-# after which the process kills itself, 0 for none.
+# Trains four epochs of eight batches, fully seeded. After the batch in the second argument, the
+# process kills itself; 0 means never.
 TRAINER = """
 import json, os, signal, sys
 import keras, numpy as np, tensorflow as tf
@@ -72,7 +72,7 @@ def losses(folder):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL")
 def test_a_trainer_killed_in_mid_epoch_goes_on(tmp_path):
-    """It ends with the losses of an undisturbed run: the epoch that was cut is run again."""
+    """The losses equal those of an undisturbed run: the interrupted epoch runs again."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert train(whole) == 0
     assert train(cut, killed_after=2 * 8 + 5) == -signal.SIGKILL
@@ -103,9 +103,9 @@ print("trained", strategy.num_replicas_in_sync, flush=True)
 
 
 def free_ports(count):
-    """Return free ports below those that systems give away, which others get before they are used.
+    """Return free ports below the ephemeral range, from which others might take them first.
 
-    Those start at 32768 on Linux and at 49152 elsewhere. TensorFlow takes no open socket.
+    That range starts at 32768 on Linux and at 49152 elsewhere. TensorFlow takes no open socket.
     """
     found = []
     for port in random.SystemRandom().sample(range(20_000, 30_000), 200):
@@ -123,7 +123,7 @@ def free_ports(count):
 def test_two_workers(model):
     """Keras 3 on TensorFlow does not train in several processes, whatever the layers are.
 
-    If this fails because it trains, the limit is gone: see docs/guides/scaling.md.
+    If this test fails because training works, the limit is gone: see docs/guides/scaling.md.
     """
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
     processes = []

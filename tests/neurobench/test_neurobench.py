@@ -1,6 +1,6 @@
-"""Metrics of a Keras model beside those of NeuroBench for a PyTorch model of the same weights.
+"""Tests of a Keras model's metrics against NeuroBench's, for a PyTorch model of equal weights.
 
-They run in an environment of their own: ``hatch run neurobench:test``. Keras runs on PyTorch there.
+They run in their own environment, with Keras on PyTorch: ``hatch run neurobench:test``.
 """
 
 import os
@@ -45,7 +45,7 @@ def convolutional():
             L.Conv2D(6, 3, padding="same", activation="relu"),
             L.Conv2D(4, (2, 3), strides=2, groups=2),
             L.ReLU(),
-            L.Permute((3, 1, 2)),  # PyTorch puts channels in front
+            L.Permute((3, 1, 2)),  # PyTorch puts channels first
             L.Flatten(),
             L.Dense(3),
         ]
@@ -60,7 +60,7 @@ def along_time():
 
 
 def same_weights(ours, theirs, rng):
-    """Give both models weights of which a third is zero."""
+    """Give both models the same weights, a third of them zero."""
     mine = [layer for layer in ours.layers if layer.weights]
     other = [layer for layer in theirs if hasattr(layer, "weight")]
     for one, two in zip(mine, other, strict=True):
@@ -68,7 +68,7 @@ def same_weights(ours, theirs, rng):
         bias = rng.normal(size=one.bias.shape)
         one.set_weights([kernel, bias])
         with torch.no_grad():
-            # (taps, in, out) there is (out, in, taps) here.
+            # (taps, in, out) in Keras is (out, in, taps) in PyTorch.
             moved = np.moveaxis(kernel, (-1, -2), (0, 1))
             two.weight.copy_(torch.tensor(moved))
             two.bias.copy_(torch.tensor(bias))

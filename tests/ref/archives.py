@@ -1,4 +1,4 @@
-"""Writes `.keras` files by hand, with h5py and without Keras, so that each part can be wrong."""
+"""Writers of `.keras` files, with h5py but without Keras, so that any part can be wrong."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import zipfile
 import h5py
 import numpy as np
 
-# Of the processor, in which a hostile file is to be refused. All take less than one on an idle
-# machine, nearly all milliseconds; tests leave room for a busy or slower one.
+# Processor seconds within which a hostile file must be refused. On an idle machine all take less
+# than one, nearly all milliseconds; the rest is for busy or slower machines.
 SECONDS = 5
 
 
 def layer(class_name, name, package=None, **config):
-    """A serialised layer."""
+    """Return a serialised layer."""
     return {
         "module": package or "keras.layers",
         "class_name": class_name,
@@ -37,7 +37,7 @@ def tensor(name, node=0, output=0):
 
 
 def applied(item, *inputs, **kwargs):
-    """A layer in a Functional model, applied once to each of the argument lists."""
+    """Return a layer of a Functional model, applied once to each argument list."""
     nodes = [{"args": list(args), "kwargs": kwargs} for args in inputs]
     return {**item, "name": item["config"]["name"], "inbound_nodes": nodes}
 
@@ -61,7 +61,7 @@ def functional(layers, inputs, outputs, name="model"):
 
 
 def hdf5(weights, write=None):
-    """The contents of ``model.weights.h5``; ``write`` may add what Keras does not write."""
+    """Return the contents of ``model.weights.h5``; ``write`` may add what Keras does not write."""
     file = io.BytesIO()
     with h5py.File(file, "w") as h5:
         for path, arrays in weights.items():
@@ -92,7 +92,7 @@ SPIKING = {"activation": "relu", "dt": 0.01, "seed": 3}
 
 
 def digits(units=6, outputs=3, steps=None, inputs=4):
-    """Dense → SpikingActivation → Lowpass → Dense: configuration and weights."""
+    """Return configuration and weights of Dense → SpikingActivation → Lowpass → Dense."""
     rng = np.random.default_rng(0)
     config = sequential(
         input_layer(steps, inputs),

@@ -1,4 +1,4 @@
-"""A trained model of handwritten digits, and data in files of every kind, for the command line."""
+"""A trained model of handwritten digits, and data in several file formats, for the command line."""
 
 import shutil
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Runs the commands of docs/command-line.md, and writes what they print into the page.
+"""Updater of docs/command-line.md: runs its commands and inserts their output.
 
-python tests/ref/command_page.py
+Run ``python tests/ref/command_page.py`` to update the page.
 """
 
 import os
@@ -13,14 +13,14 @@ from pathlib import Path
 import command_files
 
 PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"
-# A block of console: "$ ", the command, and what it prints.
+# A console block: "$ ", the command, and its output.
 BLOCK = re.compile(r"(?<=```console\n)\$ (kspike .*?)\n(.*?)(?=^```$)", re.DOTALL | re.MULTILINE)
-# What differs between machines and runs: the test compares the names of these alone.
+# Commands whose output differs between machines and runs: the test compares only the names.
 VARIES = ("bench", "doctor", "warm-up")
 
 
 def commands(text):
-    """Return pairs of a command and what the page says that it prints."""
+    """Return pairs of a command and its output on the page."""
     return [(match[1], match[2]) for match in BLOCK.finditer(text)]
 
 
@@ -32,11 +32,11 @@ def printed(command, folder):
         cwd=folder, env={**os.environ, "COLUMNS": "80"}, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, check=False, timeout=120,
     )  # fmt: skip
-    return re.sub(r"/\S+(?=/kspike_ref/)", "...", done.stdout)  # whose machine it is
+    return re.sub(r"/\S+(?=/kspike_ref/)", "...", done.stdout)  # hides this machine's paths
 
 
 def main():
-    """Write what the commands print into the page."""
+    """Update the outputs on the page."""
     with tempfile.TemporaryDirectory() as name:
         command_files.write(Path(name))
         text = PAGE.read_text()

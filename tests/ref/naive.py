@@ -1,4 +1,4 @@
-"""Slow, obvious versions of what `kspike_ref` does fast: what the fast ones are compared with."""
+"""Slow, obvious versions of kspike_ref's functions, with which the fast ones are compared."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def spiking(rates, dt, voltage):
-    """`rates` (batch, time, *units), `voltage` (batch, *units); returns spikes and voltage."""
+    """Return spikes and voltage; `rates` (batch, time, *units), `voltage` (batch, *units)."""
     wide = rates.dtype == np.float64
     seconds = np.float64(dt) if wide else np.float64(np.float32(dt))
     height = 1 / seconds if wide else np.float32(1 / seconds)
@@ -22,7 +22,7 @@ def spiking(rates, dt, voltage):
 
 
 def lowpass(x, tau, dt, level):
-    """`x` (batch, time, *units), `tau` broadcasts to units; returns output and level."""
+    """Return output and level; `x` (batch, time, *units), `tau` broadcasts to units."""
     d = np.exp(-dt / np.asarray(tau, np.float64))
     y = np.array(level, np.float64)
     out = np.zeros(x.shape, x.dtype)
@@ -34,7 +34,7 @@ def lowpass(x, tau, dt, level):
 
 
 def alpha(x, tau, dt, y, p):
-    """`x` (batch, time, *units), `tau` broadcasts to units, p = τ·dy/dt; gives output, y, p."""
+    """Return output, y, p = τ·dy/dt; `x` (batch, time, *units), `tau` broadcasts to units."""
     s = dt / np.asarray(tau, np.float64)
     e = np.exp(-s)
     y, p = np.array(y, np.float64), np.array(p, np.float64)
@@ -47,7 +47,7 @@ def alpha(x, tau, dt, y, p):
 
 
 def philox(counter, key):
-    """Philox4x32-10 of Salmon et al. (2011), one counter of four words, a word at a time."""
+    """Apply Philox4x32-10 of Salmon et al. (2011) to one counter of four words, word by word."""
     c, k = list(counter), list(key)
     for _ in range(10):
         high0, low0 = divmod(0xD2511F53 * c[0], 2**32)
@@ -58,10 +58,10 @@ def philox(counter, key):
 
 
 def convolve(x, weights, geometry, groups):
-    """`x` (batch, d, h, w, channels), `weights` (taps, channels of a group, filters).
+    """Convolve `x` (batch, d, h, w, channels) with `weights` (taps, channels of a group, filters).
 
-    Returns the output (batch, positions, filters), computed in float64, and the multiply-adds of
-    inputs that are not zero, counted one by one. Each output looks at its inputs.
+    Returns the output (batch, positions, filters), computed in float64, and the number of
+    multiply-adds of non-zero inputs, counted one by one for each output.
     """
     size, stride, rate, pad, extent = geometry
     per_group, filters = weights.shape[1], weights.shape[2] // groups

@@ -1,4 +1,4 @@
-"""Code in a process of its own, with nothing imported yet."""
+"""Code in a new process that has imported nothing yet."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 
 def run(code, **environment):
-    """Run code in a new process; returns what it printed."""
+    """Run code in a new process; return what it printed."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | environment,

@@ -1,4 +1,4 @@
-"""Activations: values worked out by hand, extremes, in place. tests/cross asks Keras itself."""
+"""Tests of activations: values by hand, extremes, in place. tests/cross compares with Keras."""
 
 import math
 
@@ -70,7 +70,7 @@ def test_every_function_is_tested_by_hand():
 @pytest.mark.parametrize("name", ELEMENTWISE)
 @pytest.mark.filterwarnings("error")
 def test_extremes(name):
-    """Neither overflow nor NaN where the result is finite, and no warning."""
+    """There is no overflow, NaN or warning where the result is finite."""
     x = np.array([-1e30, -1e4, -200, -90, -1e-30, -0.0, 0, 1e-30, 90, 200, 1e4, 1e30], np.float32)
     y = activations.get(name)(x)
     assert not np.isnan(y).any()
@@ -89,7 +89,7 @@ def test_extremes_along_an_axis(name):
 
 @pytest.mark.parametrize("name", sorted(activations.ACTIVATIONS))
 def test_out(name):
-    """Into another array, and in place; with several axes, and with none of any length."""
+    """Into another array, and in place; with several axes, and with an axis of length 0."""
     parameters = {"threshold": 0.3, "default_value": 2.0} if name == "threshold" else {}
     function = activations.get(name)
     for shape in [(3, 4, 6), (0, 6)]:
@@ -110,7 +110,7 @@ def test_the_error_function_is_scipys(dtype):
     x = np.concatenate([x, [0.0, -0.0, np.inf, -np.inf, np.nan]]).astype(dtype)
     y, expected = activations.erf(x), special.erf(x)
     assert y.dtype == expected.dtype
-    if dtype == np.float64:  # SciPy's own, and that of the C library: both are that exact
+    if dtype == np.float64:  # SciPy and the C library are both this exact
         np.testing.assert_array_max_ulp(y[:-1], expected[:-1], 4)
         assert np.isnan(y[-1])
     else:
@@ -137,7 +137,7 @@ def test_axis(name):
     x = np.random.default_rng(0).normal(size=(3, 4, 6)).astype(np.float32)
     function = activations.get(name)
     expected = function(x.swapaxes(1, 2).copy()).swapaxes(1, 2)
-    np.testing.assert_allclose(function(x, axis=1), expected, rtol=1e-6)  # another order of sums
+    np.testing.assert_allclose(function(x, axis=1), expected, rtol=1e-6)  # sums in another order
 
 
 def test_get():

@@ -1,4 +1,4 @@
-"""Files that come from strangers: each fault is an `ArchiveError`, soon, and in little memory."""
+"""Tests of untrusted files: each fault is an `ArchiveError`, raised soon and in little memory."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def path(tmp_path):
 
 
 def refused(path, match):
-    """Load a file that must be refused, soon."""
+    """Load a file that must be refused soon."""
     start = time.process_time()
     with pytest.raises(ArchiveError, match=match):
         load_model(path)
-    # Work of this process alone, so that a busy machine does not count. Nearly all take
+    # Only the work of this process counts, so a busy machine does not matter. Nearly all take
     # milliseconds; a model that multiplies, which ends at 10,000 nodes, takes a quarter of this.
     assert time.process_time() - start < SECONDS
 
 
 def refused_in_little_memory(path, match):
-    """Load a file that must be refused without ever holding what it claims to hold."""
+    """Load a file that must be refused without allocating what it claims to hold."""
     tracemalloc.start()
     try:
         refused(path, match)
@@ -298,7 +298,7 @@ def test_group_that_contains_itself(path):
 
 
 def test_object_header_in_many_pieces():
-    """Each piece is 24 bytes, a pointer to the next one."""
+    """Each piece has 24 bytes: a pointer to the next one."""
     data = archives.hdf5({})
     first = len(data) + 16
     header = struct.pack("<BBHII4x", 1, 0, 1000, 1, 24)
@@ -317,7 +317,7 @@ def test_reader_agrees_with_h5py():
             ("e", (7,), "i8"), ("f", (7,), "u1"), ("g", (5,), "f2"), ("h", (3,), "bool"),
         ]
     }  # fmt: skip
-    many = {f"n{i}": np.float32(i) for i in range(300)}  # a group of many leaves
+    many = {f"n{i}": np.float32(i) for i in range(300)}  # a group with many leaves
 
     def write(h5):
         for name, values in (arrays | many).items():
@@ -455,7 +455,7 @@ def test_models_without_sense(path, config, match):
 
 
 def _two(first, second, outputs=("b", 0, 0)):
-    """A model of two layers, each applied to the tensor that is given."""
+    """Return a model of two layers with these nodes."""
     return functional(
         [applied(input_layer(4), name="x"), first, second], [["input", 0, 0]], list(outputs)
     )
@@ -595,7 +595,7 @@ def test_models_within_models_without_end(path):
 
 
 def test_models_that_multiply(path):
-    """Each model applies the one within twice: 2³⁰ nodes from a few kilobytes."""
+    """Each model applies its inner model twice: 2³⁰ nodes from a few kilobytes."""
     config = {**functional(
         [applied(input_layer(4)), applied(layer("Dropout", "d"), [tensor("input")])],
         [["input", 0, 0]], ["d", 0, 0], name="m0",

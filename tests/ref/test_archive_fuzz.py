@@ -1,7 +1,7 @@
-"""Damaged and hostile archives: a clear error or a correct model, never a crash or a wrong answer.
+"""Fuzz tests of archives: a clear error or a correct model, never a crash or a wrong answer.
 
-5,100 mutations of four small models that Keras saved: of the bytes of the archive, of the weights
-inside a valid archive, and of the configuration inside a valid archive.
+The tests mutate four small models saved by Keras 5,100 times: the bytes of the archive, the
+weights inside a valid archive, and the configuration inside a valid archive.
 """
 
 import copy
@@ -29,13 +29,13 @@ INPUTS = {
     "masked": RNG.normal(size=(2, 7, 4)).astype(np.float32) * [[[1]], [[0]]],
 }
 DATA = {name: (MODELS / f"{name}.keras").read_bytes() for name in INPUTS}
-# Every day two of them, which find what the others find but for errors in rarer layers.
+# The everyday run takes two models; the others only add errors in rarer layers.
 NAMES = [
     "spiking",
     "convolutional",
     *(pytest.param(name, marks=pytest.mark.slow) for name in ("recurrent", "masked")),
 ]
-# Values that a configuration does not expect somewhere.
+# Values that a configuration may not expect.
 ODD = [
     None, True, -1, 0, 1, 3, 2**31, 2**63, 10**30, 1e308, -1.5, 0.5, float("nan"), float("inf"),
     "", "x", "relu", "float64", "mixed_float16", "../../etc/passwd", "a" * 1000,
@@ -43,7 +43,7 @@ ODD = [
 ]  # fmt: skip
 
 FUZZ = settings(
-    deadline=None,  # the time is checked below, of this process alone
+    deadline=None,  # the time is checked below, for this process alone
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     database=None,
     derandomize=True,
@@ -51,22 +51,22 @@ FUZZ = settings(
 
 
 def outputs(path, name):
-    """What the model answers, as a list."""
+    """Return the outputs of a model as a list."""
     y = kspike_ref.load_model(path).predict(INPUTS[name])
     return y if isinstance(y, list | tuple) else [y]
 
 
 @pytest.fixture(scope="module")
 def answers():
-    """What the undamaged models answer."""
+    """Return the outputs of the undamaged models."""
     return {name: outputs(MODELS / f"{name}.keras", name) for name in DATA}
 
 
 def outcome(tmp_path, data, name):
-    """Load and run an archive; returns the outputs, or None after a clear error.
+    """Load and run an archive; return the outputs, or None after a clear error.
 
-    Anything but these errors fails the test, and so does a load of more than a few seconds of
-    work, or of more memory than a few times that of the archive and its model.
+    Any other error fails the test, and so does a load of more than a few seconds of work, or of
+    more memory than a few times that of the archive and its model.
     """
     path = tmp_path / "model.keras"
     path.write_bytes(data)
@@ -83,19 +83,19 @@ def outcome(tmp_path, data, name):
         assert peak < 16 << 20
     try:
         y = model.predict(INPUTS[name])
-    except ValueError:  # a model of another shape than these inputs
+    except ValueError:  # a model with inputs of another shape
         return None
     return y if isinstance(y, list | tuple) else [y]
 
 
 def members(name):
-    """The files in an archive."""
+    """Return the files in an archive."""
     with zipfile.ZipFile(io.BytesIO(DATA[name])) as archive:
         return {member: archive.read(member) for member in archive.namelist()}
 
 
 def zipped(files):
-    """An archive of these files."""
+    """Return an archive of these files."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in files.items():
@@ -105,7 +105,7 @@ def zipped(files):
 
 @st.composite
 def damaged(draw, data, places):
-    """Bytes with one to four changes at some of the places."""
+    """Draw bytes with one to four changes at some of the places."""
     damaged_bytes = bytearray(data)
     for _ in range(draw(st.integers(1, 4))):
         at = draw(places) % max(1, len(damaged_bytes))
@@ -127,7 +127,7 @@ def damaged(draw, data, places):
 
 
 def structure(data):
-    """Places in a file that are not zero and not in the middle of long runs: where its sense is."""
+    """Return a strategy for the places of non-zero bytes, which hold most of the structure."""
     return st.sampled_from([i for i, byte in enumerate(data) if byte])
 
 
@@ -135,7 +135,7 @@ def structure(data):
 @settings(FUZZ, max_examples=525)
 @given(draw=st.data())
 def test_damaged_archives(tmp_path, answers, name, draw):
-    """The checksums of a zip leave no other model than the one that was saved."""
+    """Because of the zip's checksums, only the saved model can load."""
     data = DATA[name]
     places = structure(data) | st.integers(len(data) - 400, len(data) - 1)
     y = outcome(tmp_path, draw.draw(damaged(data, places)), name)
@@ -149,7 +149,7 @@ def test_damaged_archives(tmp_path, answers, name, draw):
 @settings(FUZZ, max_examples=375)
 @given(draw=st.data())
 def test_damaged_weights(tmp_path, answers, name, draw):
-    """In a valid archive: other values are another model, but of the same shapes, and finite."""
+    """In a valid archive, damaged weights give another model of the same shapes and types."""
     files = members(name)
     data = files["model.weights.h5"]
     files["model.weights.h5"] = draw.draw(damaged(data, structure(data)))
@@ -160,7 +160,7 @@ def test_damaged_weights(tmp_path, answers, name, draw):
 
 
 def paths(value, path=()):
-    """Where things are in a nested value."""
+    """Yield the path of every element in a nested value."""
     yield path
     if isinstance(value, dict | list):
         for key in value if isinstance(value, dict) else range(len(value)):
@@ -168,7 +168,7 @@ def paths(value, path=()):
 
 
 def at(value, path):
-    """What is there."""
+    """Return the element at a path."""
     for key in path:
         value = value[key]
     return value
@@ -176,7 +176,7 @@ def at(value, path):
 
 @st.composite
 def altered(draw, config):
-    """A configuration with one to three things replaced, deleted, moved, or doubled."""
+    """Draw a configuration with one to three elements replaced, deleted, moved or doubled."""
     config = copy.deepcopy(config)
     for _ in range(draw(st.integers(1, 3))):
         places = list(paths(config))[1:]
@@ -198,12 +198,12 @@ def altered(draw, config):
     return config
 
 
-@pytest.mark.memory  # configurations decide what shapes reach compiled loops
+@pytest.mark.memory  # configurations decide which shapes reach compiled loops
 @pytest.mark.parametrize("name", NAMES)
 @settings(FUZZ, max_examples=375)
 @given(draw=st.data())
 def test_altered_configurations(tmp_path, name, draw):
-    """In a valid archive: what loads also runs, or refuses the input."""
+    """In a valid archive, a model that loads also runs, or refuses the input."""
     files = members(name)
     config = draw.draw(altered(json.loads(files["config.json"])))
     files["config.json"] = json.dumps(config)
@@ -213,7 +213,7 @@ def test_altered_configurations(tmp_path, name, draw):
 
 
 def test_every_byte_of_the_directory(tmp_path, answers):
-    """One after the other: the end of a zip is where most of its sense is."""
+    """Damage one byte after the other: the directory at the end holds most of a zip's structure."""
     data = DATA["spiking"]
     for place in range(data.rfind(b"PK\1\2", 0, data.find(b"PK\1\2") + 4), len(data)):
         changed = bytearray(data)

@@ -1,4 +1,4 @@
-"""The command line, called in this process: results, formats of files, failures."""
+"""Tests of the command line in this process: results, file formats, failures."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def kspike(folder, capsys, monkeypatch):
-    """Run a command in the folder of models and data; return its output, or what it failed with."""
+    """Return a function that runs a command in the data folder and returns its output or error."""
 
     def run(*arguments, status=0):
         monkeypatch.chdir(folder)
@@ -350,7 +350,7 @@ def damage_archives(folder):
     np.savez_compressed(folder / "inflate.npz", x=np.zeros((2, 64)))
     data = bytearray((folder / "inflate.npz").read_bytes())
     start = 30 + int.from_bytes(data[26:28], "little") + int.from_bytes(data[28:30], "little")
-    data[start] = 0xFF  # a kind of block that does not exist
+    data[start] = 0xFF  # a block type that does not exist
     (folder / "inflate.npz").write_bytes(data)
     data[6] |= 1
     data[data.index(b"PK\x01\x02") + 8] |= 1
@@ -595,7 +595,7 @@ def test_doctor_tells_versions_and_compiled_kernels(kspike):
 def test_doctor_finds_a_cache_that_cannot_be_written(kspike, monkeypatch):
     monkeypatch.setattr("kspike_ref.kernels.folders.writable_folder", lambda: None)
     assert "see kspike doctor" in kspike("warm-up", status=1)
-    kspike("doctor")  # what is compiled can still be read
+    kspike("doctor")  # compiled kernels can still be read
     monkeypatch.setattr("kspike_ref.kernels.folders.readable_folders", list)
     monkeypatch.setattr(sys, "argv", ["kspike", "doctor"])
     with pytest.raises(SystemExit) as ended:

@@ -1,4 +1,4 @@
-"""The command line as a process: pipes, terminals, completion, missing packages."""
+"""Tests of the command line as a process: pipes, terminals, completion, missing packages."""
 
 import contextlib
 import fcntl
@@ -38,7 +38,7 @@ def run(folder, *arguments, **options):
 
 
 def on_terminal(folder, *arguments):
-    """Run a command on a terminal of 80 columns; return its exit status, and what it shows."""
+    """Run a command on a terminal of 80 columns; return its exit status and output."""
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     process = subprocess.Popen(
@@ -143,7 +143,7 @@ def test_completion_knows_commands_options_and_devices(folder, words, wanted):
 
 
 def test_completion_is_a_script_for_the_shell(folder):
-    # Typer's own switch for tests: otherwise it looks for the shell that started the tests.
+    # Typer's switch for tests; otherwise it looks for the shell that started the tests.
     environment = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     done = run(folder, "--show-completion", "bash", env=environment)
     assert done.returncode == 0, done.stderr

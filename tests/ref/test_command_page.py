@@ -1,4 +1,4 @@
-"""The page on the command line shows what the commands print, and every option."""
+"""Tests that the command-line page shows the commands' real output, and every option."""
 
 import re
 
@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
 
 
 def names(text):
-    """Return the first words of the lines before the first empty one."""
+    """Return the first words of the lines before the first empty line."""
     return [line.split("  ")[0] for line in text.partition("\n\n")[0].splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""What a run takes: estimates against runs, limits, and Ctrl-C in long runs."""
+"""Tests of a run's cost: estimates against runs, limits, and Ctrl-C in long runs."""
 
 from __future__ import annotations
 
@@ -246,12 +246,12 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_memory_stays_below_the_bound(name, threads):
-    """And the bound is not ten times what is needed: it is of use."""
+    """The bound is also useful: at most ten times the peak."""
     config, shape = MODELS[name]
     x = np.ones(shape, np.float32)
     unsaved(config).predict(x)
     for batch_size in (None, 7, shape[0]):
-        model = unsaved(config)  # without buffers from an earlier run
+        model = unsaved(config)  # has no buffers from an earlier run
         model.num_threads = threads
         tracemalloc.start()
         try:
@@ -283,7 +283,7 @@ def test_memory_of_all_layers_stays_below_the_bound(name):
 
 
 def test_operations_are_those_that_run():
-    """Products are counted exactly; each element costs one operation more."""
+    """Products are counted exactly; each element costs one more operation."""
     for name in ("conv", "each", "softplus"):
         config, shape = MODELS[name]
         model = unsaved(config)
@@ -295,7 +295,7 @@ def test_operations_are_those_that_run():
 
 
 def test_what_is_never_run():
-    """A file of 1 kB that describes terabytes, and one that describes hours."""
+    """A file of 1 kB that describes terabytes, and one that describes hours of work."""
     model = unsaved(sequential(input_layer(1, 1), *(_up(f"up{i}", 40000) for i in range(2))))
     assert model.cost((1, 1, 1)).bytes > 4 * 40000**2
     assert "GB at the peak" in str(model.cost((1, 1, 1)))
@@ -388,7 +388,7 @@ FILTERS = 300
 
 
 LONG = {
-    # 40 s in one kernel, on one number
+    # 40 s in one kernel, for one number
     "pooling": sequential(
         input_layer(1, 1, 1),
         layer("UpSampling2D", "up", size=[800, 800]),
@@ -401,7 +401,7 @@ LONG = {
         layer("UpSampling2D", "more", size=[3, 1]),
         layer("MaxPooling2D", "last", pool_size=[1, 60000], strides=[1, 1], padding="same"),
     ),
-    # one compiled loop over a billion steps of filters
+    # one compiled loop over a billion filter steps
     "chain": sequential(
         input_layer(None, 1),
         *(layer("Alpha", f"filter{i}", "kspike_tf", dt=0.001) for i in range(FILTERS)),
@@ -415,7 +415,7 @@ SHAPES = {"chain": (1, 2_000_000, 1), "recurrent": (1, 3_000_000, 1)}
 
 @pytest.mark.parametrize("kind", LONG)
 def test_control_c_in_a_long_run(kind, tmp_path):
-    """Seen while a compiled loop runs; the model still works afterwards."""
+    """Ctrl-C is noticed while a compiled loop runs; the model still works afterwards."""
     cell = [np.zeros(1, "f4"), np.ones(1, "f4")]
     names = ["alpha", *(f"alpha_{i}" for i in range(1, FILTERS))]
     weights = {f"layers/{name}/layer/cell": cell for name in names} if kind == "chain" else {}
@@ -500,7 +500,7 @@ def test_a_run_of_its_own_thread_gives_results_and_errors():
 
 
 def test_shapes_are_those_of_a_run():
-    """For each tensor; a batch of time first, states beside outputs, folded time."""
+    """Checks every tensor: time-major batches, states beside outputs, folded time."""
     rnn = layer("LSTM", "rnn", units=2, return_sequences=True, return_state=True)
     inner = sequential(input_layer(2), dense("d", 3), name="inner")
     config = functional(
@@ -526,7 +526,7 @@ def test_shapes_are_those_of_a_run():
 
 
 def test_a_step_costs_a_step():
-    """Also where the model says how many time steps there are, and reshapes by that number."""
+    """Also if the model fixes the number of time steps and reshapes by that number."""
     config = sequential(
         input_layer(10, 2, 3),
         layer("Reshape", "row", target_shape=[10, 6]),

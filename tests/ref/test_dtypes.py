@@ -1,4 +1,4 @@
-"""Type promotion, without Keras: what the functions make of arrays and numbers."""
+"""Tests of type promotion without Keras, for arrays and numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Event-driven layers: the bits of the dense product, the operations of a count by hand."""
+"""Tests of event-driven layers: the bits of the dense product, and operations counted by hand."""
 
 import naive
 import numpy as np
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.memory
 
 
 def spikes(shape, density, dtype=np.float32, seed=0):
-    """Mostly zeros; where not, one to three spikes of either sign."""
+    """Return mostly zeros; the others are one to three spikes of either sign."""
     rng = np.random.default_rng(seed)
     height = rng.integers(1, 4, shape) * rng.choice([-1000.0, 1000.0], shape)
     return (height * (rng.random(shape) < density)).astype(dtype)
 
 
 def geometry_of(spatial, size, stride, rate, padding):
-    """Kernel size, stride, dilation, padding before, output size, by Keras' rules."""
+    """Return kernel size, stride, dilation, padding before, and output size by Keras' rules."""
     reach = (size - 1) * rate + 1
     if padding == "valid":
         extent = (spatial - reach) // stride + 1
@@ -37,19 +37,19 @@ def geometry_of(spatial, size, stride, rate, padding):
 
 
 def packed_of(weights, groups):
-    """The matrix of each group, as both ways read it."""
+    """Return the packed matrix of each group, which dense and event-driven kernels read."""
     parts = np.split(weights.reshape(-1, weights.shape[-1]), groups, axis=1)
     return frozen(np.stack([matmul.pack(np.ascontiguousarray(part)) for part in parts]))
 
 
 def convolution_of(weights, groups=1):
-    """Event by event, with weights (taps, channels of a group, filters of all)."""
+    """Return the event-driven convolution of weights (taps, channels of a group, all filters)."""
     taps, channels, filters = weights.shape
     return EventConvolution(packed_of(weights, groups), taps, channels, filters // groups)
 
 
 def dense(x, geometry, packed, groups, bias):
-    """The dense convolution of the same."""
+    """Return the dense convolution of the same arrays."""
     out = np.tile(bias, (len(x), int(np.prod(geometry[4])), 1))
     convolve.convolve(frozen(x), geometry, packed, groups, out)
     return out
@@ -87,7 +87,7 @@ def test_convolution(data):
     expected, synops = naive.convolve(x, weights, geometry, groups)
     assert activity == Activity(x.size, np.count_nonzero(x), synops)
     assert done == synops
-    # Terms of 3000 times some normal numbers, each rounded once.
+    # Terms of 3000 times normal random numbers, each rounded once.
     terms = taps * channels // groups
     scale = 3000 * np.finfo(dtype).eps * terms
     np.testing.assert_allclose(out, expected + bias, rtol=1e-5, atol=scale)
@@ -144,7 +144,7 @@ def test_the_choice_follows_the_density():
     assert [int(size * density) < limit for density in (0.0, 0.01, 0.9, 1.0)] == [
         True, True, False, False,
     ]  # fmt: skip
-    # Ten columns are done at once: it soon costs more to list events than to multiply by zeros.
+    # Ten columns are computed together: listing events soon costs more than multiplying zeros.
     assert 0 < events.dense_limit(size, 10) < size // 10
     weights = np.zeros((9, 32, 64), np.float32)
     convolution = convolution_of(weights)
@@ -160,7 +160,7 @@ def test_the_choice_follows_the_density():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("channels", [1, 31, 32, 70])
 def test_lists_of_events(channels, dtype):
-    """By position; NaN is an event, and −0 is not."""
+    """The lists are ordered by position; NaN is an event, and −0 is not."""
     x = spikes((7, 2, channels), 0.3, dtype)
     x[1, 0, 0], x[2, 0, 0] = np.nan, -0.0
     starts, index = np.empty(8, np.intp), np.empty(7 * channels, np.intp)

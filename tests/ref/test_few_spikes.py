@@ -1,4 +1,4 @@
-"""A warning of spiking layers that have too few spikes in a run: once, and only where it is due."""
+"""Tests of the warning about too few spikes in a run: given once, and only if justified."""
 
 import warnings
 
@@ -38,7 +38,7 @@ def test_a_layer_with_less_than_one_spike_is_named_once():
     [
         (X, 51),  # a spike and more
         (-X[:, 1:], 300),
-        (np.zeros_like(X), 5),  # silent, which is no lack of steps
+        (np.zeros_like(X), 5),  # a silent layer does not lack steps
     ],
 )
 def test_no_warning_where_there_are_spikes(x, steps):
@@ -61,13 +61,13 @@ def test_outputs_stay_and_other_calls_do_not_warn():
         expected = model.activity(X, timesteps=30)["hidden"]
         model.step(X, model.initial_state(6))
         assert model.predict(X[:0], timesteps=30).shape == (0, 30, 3)
-        warnings.simplefilter("ignore", FewSpikesWarning)  # the way to silence it
+        warnings.simplefilter("ignore", FewSpikesWarning)  # how users silence it
         np.testing.assert_array_equal(model.predict(X, timesteps=30), expected)
 
 
 @pytest.fixture
 def made(monkeypatch):
-    """For every plan: its nodes, the shape of its input, and whether Ctrl-C can end it."""
+    """Record every plan: its nodes, the shape of its input, and whether Ctrl-C can end it."""
     found, make_plan = [], plans.make_plan
 
     def noted(tasks, inputs, *others):
@@ -105,7 +105,7 @@ def test_limits_leave_no_room_for_a_look(made):
         limited.predict(x, timesteps=3)
     assert ["first"] not in [names for names, _, _ in made]
     with pytest.warns(FewSpikesWarning):
-        model.predict(x[:5], timesteps=3)  # the first run without
+        model.predict(x[:5], timesteps=3)  # the first run without limits
 
 
 def test_ctrl_c_ends_the_look_of_a_long_run(made, monkeypatch):

@@ -1,4 +1,4 @@
-"""Files in which the weights of alpha filters are ``(prod(size),)``, not ``(1, *size)``."""
+"""Tests of files whose alpha filter weights are ``(prod(size),)``, not ``(1, *size)``."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The guards themselves: accesses beyond arrays, made on purpose, do not go unnoticed."""
+"""Tests of the guard pages: deliberate accesses beyond arrays are detected."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(
 
 TESTS = Path(__file__).parents[1]
 
-# `fault` runs in a child, as it ends the process; what it returns is the signal that ended it.
+# `fault` runs in a child process, because it ends the process; it returns the signal.
 GUARDED = f"""
 import sys
 sys.path.insert(0, {str(TESTS)!r})

@@ -1,4 +1,4 @@
-"""Sizes and equations that no real model has, in layers and operations that make arrays of them."""
+"""Tests of layers and operations with sizes and equations that no real model has."""
 
 import time
 import tracemalloc
@@ -101,10 +101,10 @@ def test_an_equation_with_a_huge_product_in_between_is_refused(tmp_path):
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
 def test_images_in_between_that_are_huge_are_refused(interpolation, tmp_path):
-    """Stretched along one axis first, an image of one row of pixels becomes one of many."""
+    """If one axis is stretched first, a single column of pixels becomes a huge image."""
     item = layer("Resizing", "op", height=1, width=1 << 16, interpolation=interpolation)
     path = model(tmp_path, item, shape=(1 << 16, 1, 1))
-    if interpolation == "nearest":  # in the order in which less is made
+    if interpolation == "nearest":  # resizes the axes in the order that makes less
         load_model(path)
         return
     with pytest.raises(kspike_ref.ArchiveError, match="on the way from"):
@@ -121,7 +121,7 @@ def test_a_vocabulary_that_repeats_itself_is_refused_soon(tmp_path):
     item = layer("IntegerLookup", "op", vocabulary=words, num_oov_indices=1)
     path = model(tmp_path, item, dtype="int32")
     start = time.process_time()
-    with pytest.raises(kspike_ref.ArchiveError, match="each token once"):  # as Keras refuses it
+    with pytest.raises(kspike_ref.ArchiveError, match="each token once"):  # as in Keras
         load_model(path)
     assert time.process_time() - start < SECONDS
 
@@ -164,7 +164,7 @@ def test_bins_that_are_no_numbers_are_refused(bins, tmp_path):
     ids=lambda item: item["class_name"],
 )
 def test_options_of_another_type_are_refused(item, tmp_path):
-    """What Python would take for true, or round to an integer."""
+    """Values that Python takes for true, or rounds to an integer."""
     more = [tensor("input")] if item["class_name"] == "MultiHeadAttention" else []
     with pytest.raises(kspike_ref.ArchiveError, match=r"must (be|hold)"):
         load_model(model(tmp_path, item, *more, shape=(2, 1000, 3)))
@@ -180,7 +180,7 @@ def test_options_of_another_type_are_refused(item, tmp_path):
     ids=lambda item: item["class_name"],
 )
 def test_layers_that_are_called_with_numbers_alone_are_refused(item, tmp_path):
-    """They would be run as inputs of the model."""
+    """They would run as inputs of the model."""
     path = tmp_path / "m.keras"
     first = {**applied(input_layer(4)), "inbound_nodes": []}
     config = functional([first, applied(item, [[1, 2]])], [["input", 0, 0]], [["op", 0, 0]])
@@ -190,7 +190,7 @@ def test_layers_that_are_called_with_numbers_alone_are_refused(item, tmp_path):
 
 @pytest.mark.parametrize("function", [np.add, np.multiply])
 def test_sums_in_pieces_have_the_bits_of_one(monkeypatch, function):
-    """A long sum in one call of NumPy would keep Ctrl-C waiting."""
+    """A long sum in one NumPy call would delay Ctrl-C."""
     from kspike_ref.layers.ops import along_axis
 
     x = np.random.default_rng(0).normal(size=(3, 50, 4)).astype(np.float32)

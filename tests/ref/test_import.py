@@ -1,4 +1,4 @@
-"""What importing costs: no TensorFlow, and no compilation in a second process."""
+"""Tests of the cost of importing: no TensorFlow, and no compilation in a second process."""
 
 from processes import run
 
@@ -59,6 +59,6 @@ def test_neither_tensorflow_nor_keras_nor_scipy_is_imported():
 def test_a_second_process_compiles_nothing(tmp_path):
     first = run(RUN, NUMBA_CACHE_DIR=str(tmp_path)).splitlines()
     second = run(RUN, NUMBA_CACHE_DIR=str(tmp_path)).splitlines()
-    # One variant for float32 and one for float64, whatever the layout of what came.
+    # One variant for float32 and one for float64, whatever the layout of the input.
     assert first == ["spike 0 2", "lowpass 0 2", "alpha 0 2"]
     assert second == ["spike 2 0", "lowpass 2 0", "alpha 2 0"]

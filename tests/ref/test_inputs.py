@@ -1,4 +1,4 @@
-"""What a user gives to a model: structures, batches, lengths, masks, and what is refused."""
+"""Tests of a model's inputs: structures, batches, lengths, masks, and refusals."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_one_step_is_taken_for_all_as_in_keras():
 
 
 def _time_major(*outer):
-    """A filter that takes time first, its level, and an example's own input beside."""
+    """Return a model of a time-major filter and an input for each example's initial level."""
     return unsaved(
         functional(
             [
@@ -87,7 +87,7 @@ def test_time_first(steps, batch, batch_size):
     y, _ = kspike_ref.lowpass(x, tau, 0.1, initial_level=level, time_major=True)
     wanted = y @ weights["kernel"] + weights["bias"]
     got = model.predict([x, level], batch_size=batch_size)
-    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)  # float32, in another order
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)  # float32 sums in another order
     match = rf"number of examples\. Received: {batch} at 'x', {batch + 1} at 'level'"
     with pytest.raises(ValueError, match=match):
         model.predict([x, _x(batch + 1, 3)])
@@ -104,7 +104,7 @@ def test_time_first_for_inputs_without_time():
 
 
 def test_time_first_at_each_step_goes_in_one_block():
-    """A wrapper folds time into the batch, which the layer within takes for time."""
+    """A wrapper folds time into the batch, which the inner layer takes for time."""
     inner = layer("Lowpass", "low", "kspike_tf", dt=0.1, time_major=True)
     model = unsaved(sequential(input_layer(4, 3, 2), layer("TimeDistributed", "each", layer=inner)))
     x = _x(9, 4, 3, 2)
@@ -113,7 +113,7 @@ def test_time_first_at_each_step_goes_in_one_block():
 
 @pytest.mark.parametrize("error", [TypeError, RuntimeError, NotImplementedError])
 def test_tensors_that_do_not_become_arrays(error):
-    """As PyTorch's do not in a gradient, of bfloat16 or on a device; tests/load/test_torch.py."""
+    """Like PyTorch's with a gradient, of bfloat16 or on a device: see tests/load/test_torch.py."""
 
     class Tensor:
         shape, ndim = (1, 3, 4), 3
@@ -219,7 +219,7 @@ def _fails(item, x, match, error=ValueError, *, shape=(None, 4)):
 
 
 def test_lengths_that_a_layer_does_not_take():
-    """What NumPy or a layer says of a block is told in the user's own shapes."""
+    """Errors of NumPy or a layer about a block are reported in the shapes that the user passed."""
     conv = layer("Conv1D", "conv", filters=2, kernel_size=[5], strides=[1], padding="valid")
     _fails(
         conv, _x(40, 3, 4), r"layer 'conv' \(Conv1D\) does not take x of shape \(40, 3, 4\): a w"
@@ -327,7 +327,7 @@ def _window(kind, name, **config):
     return layer(kind, name, **{"strides": [1], "padding": "same", **config})
 
 
-# Layers, and what they make of (batch, time, 4): None is the batch, "time" the number of steps.
+# Layers and their output shapes for (batch, time, 4), without the batch axis.
 OVER_TIME = [
     (layer("LSTM", "l", units=3), (3,)),
     (layer("LSTM", "l", units=3, return_sequences=True), ("time", 3)),
@@ -355,7 +355,7 @@ OVER_TIME = [
     ("item", "wanted"), OVER_TIME, ids=[f"{i['class_name']}-{len(w)}" for i, w in OVER_TIME]
 )
 def test_no_examples_and_no_steps(item, wanted):
-    """With the shapes and types of other inputs, and the last value of no steps is a start."""
+    """Shapes and types are as usual, and the last value of no steps is the initial one."""
     chain = unsaved(sequential(input_layer(None, 4), item))
     behind = layer("Activation", "t", activation="tanh")
     layers = unsaved(sequential(input_layer(None, 4), item, behind))
@@ -413,7 +413,7 @@ def test_warnings_point_at_the_caller(function, options):
 @pytest.mark.parametrize(("name", "value"), [("Mean", np.nan), ("Std", np.nan), ("Sum", 0)])
 @pytest.mark.parametrize("keepdims", [False, True])
 def test_operations_over_no_steps(name, value, keepdims):
-    """As in Keras; NumPy would warn of the mean."""
+    """As in Keras; NumPy would warn about the mean."""
     operation = layer(name, "op", axis=[1], keepdims=keepdims)
     operation["module"] = "keras.src.ops.numpy"
     config = functional(

@@ -1,4 +1,4 @@
-"""Runs over batches that come one by one, and outputs in the caller's arrays and files."""
+"""Tests of runs over batches from iterators, and of outputs in the caller's arrays and files."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_options_reach_every_batch():
     with pytest.raises(ValueError, match="max_bytes"):
         next(model.predict(iter([x]), timesteps=4, max_bytes=1))
     with pytest.raises(ValueError, match="batch_size must be"):
-        model.predict(iter([x]), batch_size=0)  # before a batch is read
+        model.predict(iter([x]), batch_size=0)  # raised before a batch is read
     with pytest.raises(ValueError, match="out must be None for an iterator"):
         model.predict(iter([x]), timesteps=4, out=wanted)
 
@@ -150,7 +150,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
     assert int(run(code)) < 64  # MiB; the outputs of 100 batches are 333
 
 
-# --- Outputs in arrays of the caller
+# --- Outputs in the caller's arrays
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 4, 100])
@@ -230,18 +230,18 @@ def test_memory_maps_in_and_out(tmp_path):
 
 
 def test_the_file_has_its_room_before_the_run(tmp_path):
-    """A hole that is written to when the disk is full ends the process with SIGBUS."""
+    """Writing to a hole while the disk is full would end the process with SIGBUS."""
     shape = (64, 7, 5)
     np.memmap(tmp_path / "y", np.float32, "w+", 4096 * 3 + 12, (1000, 7, 5)).flush()
-    assert (tmp_path / "y").stat().st_blocks * 512 < 20_000  # holes
+    assert (tmp_path / "y").stat().st_blocks * 512 < 20_000  # the file has holes
     whole = np.memmap(tmp_path / "y", np.float32, "r+", 4096 * 3 + 12, (1000, 7, 5))
     _model().predict(_x(*shape[:2], 6), out=whole[500:564])
     size = (tmp_path / "y").stat().st_blocks * 512
-    assert 64 * 7 * 5 * 4 <= size < 40_000  # of what is written, not of all
+    assert 64 * 7 * 5 * 4 <= size < 40_000  # space for the written part, not for all
 
 
 def test_memory_of_maps_is_bounded(tmp_path):
-    """240 MiB in, 200 MiB out."""
+    """240 MiB of inputs, 200 MiB of outputs."""
     code = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})

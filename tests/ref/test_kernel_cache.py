@@ -1,4 +1,4 @@
-"""The cache of compiled kernels: warm in later processes, never stale, never others' code."""
+"""Tests of the cache of compiled kernels: warm later, never stale, never another user's code."""
 
 import multiprocessing
 import os
@@ -37,13 +37,13 @@ LOADED, COMPILED = "1 0\n", "0 1\n"
 
 
 def add_one(x):
-    """A kernel of this file."""
+    """Add one to every element: a kernel of this file."""
     for i in range(x.size):
         x[i] += 1
 
 
 def origin():
-    """Where a new process would get this kernel from: the same output as that of `FILTER`."""
+    """Return whether a new kernel is loaded or compiled, in the format of `FILTER`'s output."""
     fresh, x = kernel(add_one), np.zeros(3)
     fresh(x)
     assert x.tolist() == [1, 1, 1]
@@ -53,7 +53,7 @@ def origin():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder of the cache, of the test's own."""
+    """Return the cache folder of a test."""
     chosen = tmp_path / "cache"
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(chosen))
     return folders.writable_folder()
@@ -63,7 +63,7 @@ def files(path):
     return sorted(path.rglob("*.nbk"))
 
 
-# What one process leaves to the next
+# Later processes
 
 
 def test_a_second_process_compiles_nothing(folder):
@@ -89,7 +89,7 @@ def test_other_types_are_other_code(folder):
 
 @pytest.fixture
 def package(tmp_path):
-    """A copy of the package, that can be changed."""
+    """Return the folder of a copy of the package that a test may change."""
     source = Path(kspike_ref.__file__).parent
     target = tmp_path / "site" / "kspike_ref"
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
@@ -104,7 +104,7 @@ print(float(y[0, 1, 0]))
 
 
 def test_a_changed_callee_is_compiled_anew(folder, package):
-    """`alpha_pair` is called by `alpha_loop`, whose own code stays what it was."""
+    """`alpha_loop` calls `alpha_pair`, and its own code does not change."""
     here = {"PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"}
     before = float(run(PAIR, **here))
     assert float(run(PAIR, **here)) == before
@@ -172,7 +172,7 @@ def test_warming_up_says_what_is_wrong(tmp_path, folder, monkeypatch, capsys):
 
 # A cache that cannot be written
 
-# Imports first: the interpreter itself may be where others cannot look.
+# Imports come first: other users may not be allowed to read the interpreter's own folder.
 UNPRIVILEGED = """
 import os, numpy, numba, kspike_ref
 import numba.core.compiler, numba.core.registry
@@ -183,10 +183,10 @@ os.setgroups([]), os.setgid(65534), os.setuid(65534)
 
 @posix
 def test_a_cache_of_root_starts_warm_for_others():
-    """And one that cannot be written: root ignores permissions, so the process gives up root."""
+    """Root ignores permissions, so the second process drops root and cannot write the cache."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
-    # Not in pytest's own folder, which others cannot enter.
+    # Not in pytest's own folder, which other users cannot enter.
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         here = {"NUMBA_CACHE_DIR": name}
@@ -218,10 +218,10 @@ def test_a_full_disk(folder, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         cache.write(folder / "f", KEY, b"data")
     assert list(folder.iterdir()) == []
-    assert loops.spike_loop._cache.save_overload(None, None) is None  # the call goes on
+    assert loops.spike_loop._cache.save_overload(None, None) is None  # no error: the call continues
 
 
-# Whose files are trusted
+# Trusted files
 
 
 def test_what_was_written_is_read(folder):
@@ -302,7 +302,7 @@ def test_a_fifo_and_a_huge_file_are_skipped(folder, monkeypatch):
 
 
 def reads_nothing(fdopen):
-    """An `os.fdopen` whose files must not be read."""
+    """Return an `os.fdopen` whose files must not be read."""
 
     class File:
         def __init__(self, handle, mode):
@@ -323,7 +323,7 @@ def reads_nothing(fdopen):
     return File
 
 
-# Which folders are trusted
+# Trusted folders
 
 
 @posix
@@ -356,7 +356,7 @@ def test_links_in_a_path_are_followed_with_the_same_rules(tmp_path):
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     (tmp_path / "open" / "back").symlink_to(tmp_path / "real")
-    (tmp_path / "around").symlink_to("open/back")  # through a folder that others may write
+    (tmp_path / "around").symlink_to("open/back")  # passes through a folder that others may write
     assert folders.trusted(tmp_path / "around" / "inner") is None
     (tmp_path / "loop").symlink_to("loop")
     assert folders.trusted(tmp_path / "loop") is None
@@ -370,7 +370,7 @@ def test_in_a_shared_folder_the_own_one_has_no_predictable_name(tmp_path, monkey
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(shared))
     planted = shared / "kspike-planted"
     planted.mkdir()
-    planted.chmod(0o755)  # as others could read it, it is not one of ours
+    planted.chmod(0o755)  # our folders are not readable to others
     assert folders.readable_folders() == []
     own = folders.writable_folder()
     assert own.parent == shared
@@ -378,7 +378,7 @@ def test_in_a_shared_folder_the_own_one_has_no_predictable_name(tmp_path, monkey
     assert own.stat().st_mode & 0o777 == 0o700
     assert folders.readable_folders() == [own]
     assert folders.writable_folder() == own
-    shared.chmod(0o777)  # anybody may rename what is in it
+    shared.chmod(0o777)  # anyone may rename its contents
     assert folders.readable_folders() == []
     assert folders.writable_folder() is None
 
@@ -398,7 +398,7 @@ def test_folders_are_made_for_this_user_alone(tmp_path, monkeypatch):
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
-# Where Numba's inner interfaces change
+# Changes of Numba's internal interfaces
 
 
 @pytest.mark.parametrize("name", ["_reduce", "_rebuild"])
@@ -411,7 +411,7 @@ def test_a_dispatcher_without_a_cache_is_left_alone():
     assert cache.attach(len) is len
 
 
-# What users see
+# Messages to users
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a pseudo-terminal")
@@ -427,7 +427,7 @@ def test_a_terminal_says_when_there_is_something_to_wait_for(folder):
 
 
 def on_a_terminal(code):
-    """What a process writes to a terminal that is its standard error."""
+    """Return what a process writes to standard error if that is a terminal."""
     import pty
 
     ours, theirs = pty.openpty()
@@ -438,7 +438,7 @@ def on_a_terminal(code):
         try:
             while part := terminal.read(4096):
                 written += part
-        except OSError:  # Linux' way to say that the other side is closed
+        except OSError:  # raised by Linux when the other side is closed
             pass
     assert done.returncode == 0
     return written.decode()
@@ -469,7 +469,7 @@ def test_child_processes(method):
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {method}")
     x = np.full((1, 4, 2), 250.0)
-    # A function of the package, not of this file: a spawned child could not import that.
+    # A function of the package: a spawned child could not import one of this file.
     with multiprocessing.get_context(method).Pool(1) as pool:
         spikes, _ = pool.apply(kspike_ref.spiking_activation, (x,), {"initial_voltage": 0.0})
     assert spikes[0, 3].tolist() == [1000.0, 1000.0]
@@ -478,7 +478,7 @@ def test_child_processes(method):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_waits_for_a_compilation():
-    """A child whose parent forked in the middle of one would never get the lock."""
+    """If a parent forked during a compilation, its child would never get the lock."""
     from numba.core.compiler_lock import global_compiler_lock
 
     held, release = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""Compiled loops are reached through checks alone, and the checks refuse whatever does not fit."""
+"""Tests that compiled loops are only reached through checks, which refuse all unfit arguments."""
 
 import ast
 from pathlib import Path
@@ -16,7 +16,7 @@ PACKAGE = Path(kspike_ref.__file__).parent
 KERNELS = PACKAGE / "kernels"
 
 
-# No other way in
+# Only the checked entry points
 
 
 def tree(path):
@@ -24,20 +24,20 @@ def tree(path):
 
 
 def is_compiled(function):
-    """Whether a function is decorated by what compiles it."""
+    """Return whether a decorator compiles a function."""
     names = {getattr(d, "id", getattr(d, "attr", None)) for d in function.decorator_list}
     return not names.isdisjoint({"kernel", "inlined", "njit", "jit", "intrinsic"})
 
 
 def functions(module):
-    """The functions of a module, also those in classes, with their names."""
+    """Yield the functions of a module, including methods, with their names."""
     for node in ast.walk(module):
         if isinstance(node, ast.FunctionDef):
             yield node.name, node
 
 
 def compiled_names():
-    """The names of everything compiled, and of what is made by calling `intrinsic` makers."""
+    """Return the names of everything compiled, and of what `intrinsic` makers return."""
     names = set()
     for path in KERNELS.glob("*.py"):
         for name, function in functions(tree(path)):
@@ -51,7 +51,7 @@ def outside():
 
 
 def used_from_kernels(module):
-    """The names that a module takes from kernels/, and as which attributes of its modules."""
+    """Return the names that a module imports from kernels/, and the attributes it reads there."""
     modules, names = set(), set()
     for node in ast.walk(module):
         if isinstance(node, ast.ImportFrom) and node.module == "kspike_ref.kernels":
@@ -68,7 +68,7 @@ def used_from_kernels(module):
 
 
 def test_there_is_something_to_find():
-    """Or the tests below could not fail."""
+    """Otherwise the tests below could not fail."""
     assert {"spike_loop", "multiply_loop", "mean_loop", "nonzero_bits"} <= compiled_names()
     modules = {path.name: used_from_kernels(tree(path)) for path in outside()}
     assert {"spike", "time"} <= modules["spiking.py"]
@@ -84,7 +84,7 @@ def test_outside_kernels_nothing_compiled_is_used(path):
         names = [alias.name for alias in node.names]
         source = getattr(node, "module", None) or ""
         assert "numba" not in {source.split(".")[0], *(name.split(".")[0] for name in names)}
-        # A whole module under a name of its own would escape the search above.
+        # A whole module imported under another name would escape the search above.
         if isinstance(node, ast.Import):
             assert not any(name.startswith("kspike_ref.kernels") for name in names)
         assert "*" not in names
@@ -93,7 +93,7 @@ def test_outside_kernels_nothing_compiled_is_used(path):
 
 
 def callers():
-    """The plain functions of kernels/ that call something compiled, or hand it out to be called."""
+    """Return the plain functions of kernels/ that call compiled code or return a call of it."""
     compiled = compiled_names()
     found = set()
     for path in KERNELS.glob("*.py"):
@@ -117,7 +117,7 @@ def test_every_way_in_is_tried_below():
     assert callers() == {entry_name(function) for function, _ in warm_up.small_calls(np.float32)}
 
 
-# What does not fit
+# Unfit arguments
 
 
 CASES = [
@@ -128,7 +128,7 @@ CASES = [
 
 
 def call_of(number, dtype):
-    """One of the calls, with arrays of its own."""
+    """Return one of the calls, with its own arrays."""
     function, arguments = list(warm_up.small_calls(dtype))[number]
     return function, arguments
 
@@ -183,7 +183,7 @@ def wrong_shapes(x):
             yield lengthened(x, axis, by)
 
 
-# Windows look at inputs only where there are some, so these may have any height and width.
+# Windows read only existing inputs, so these may have any height and width.
 ANY_SIZE = {
     "convolve.convolve": "x", "convolve.depthwise": "x", "convolve.pool": "x",
     "convolve.scatter": "columns",
@@ -191,13 +191,13 @@ ANY_SIZE = {
 
 
 def may_be(name, argument, x):
-    """Whether a changed argument is one that fits as well."""
+    """Return whether a changed argument still fits."""
     if not isinstance(x, np.ndarray):
         return False
     if name == "events.count":
         return x.ndim == 1
     if name in ("matmul.multiply", "matmul.multiply_events") and argument == "out":
-        # Panels are filled up with zeros, which other columns may be.
+        # Panels are padded with zeros, so the output may have as many columns as fit in a panel.
         fits = x.ndim == 2 and x.shape[0] == 2
         return fits and matmul.packed_size(1, x.shape[1], x.dtype) == matmul.packed_size(
             1, 3, x.dtype
@@ -235,7 +235,7 @@ def test_no_argument_may_be_wrong(number, dtype, change):
                 same = wrong.flags.c_contiguous and wrong.flags.aligned
                 usable = wrong.flags.writeable or not is_output(argument)
                 if change is wrong_memory and same and usable:
-                    continue  # short enough to be contiguous in this way as well
+                    continue  # so short that it is contiguous in this way too
             with pytest.raises((TypeError, ValueError)):
                 function(**arguments | {argument: wrong})
             tried += 1
@@ -243,7 +243,7 @@ def test_no_argument_may_be_wrong(number, dtype, change):
 
 
 def _is_alone(name, wrong):
-    """Whether a type fits because nothing else has to be of the same."""
+    """Return whether another type fits because no other argument must match it."""
     floats = isinstance(wrong, np.ndarray) and wrong.dtype in (np.float32, np.float64)
     return name in ("events.count", "events.count_reached") and floats and wrong.dtype.isnative
 
@@ -295,9 +295,9 @@ def test_no_geometry_may_be_impossible(number, dtype):
     wrong += [(row, axis, -1) for row in (0, 1, 2, 4) for axis in range(3)]
     wrong += [(row, axis, 2**40) for row in range(5) for axis in range(3)]
     wrong += [(row, axis, -(2**63)) for row in range(5) for axis in range(3)]
-    wrong += [(4, axis, 7) for axis in range(3)]  # not the output that there is room for
+    wrong += [(4, axis, 7) for axis in range(3)]  # does not fit the output
     if entry_name(function) not in ("convolve.pool",):
-        wrong += [(0, axis, 4) for axis in range(3)]  # not the weights
+        wrong += [(0, axis, 4) for axis in range(3)]  # does not fit the weights
     for row, axis, value in wrong:
         geometry = arguments["geometry"].copy()
         geometry[row, axis] = value

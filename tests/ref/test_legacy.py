@@ -1,4 +1,4 @@
-"""Files of Keras 2, whole-model `.h5` files, and files that hold no model of Keras."""
+"""Tests of Keras 2 files, whole-model `.h5` files, and files that hold no Keras model."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NAMES = ["recurrent", "time_major", "convolutional", "nested", "embedded"]
 
 @pytest.fixture(scope="module")
 def answers():
-    """What Keras 2 (tf_keras 2.21) answered: inputs and outputs by model."""
+    """Return inputs and outputs of Keras 2 (tf_keras 2.21), by model."""
     with np.load(GOLDEN / "answers.npz") as file:
         kept = {key: file[key] for key in sorted(file)}
     return {
@@ -49,12 +49,12 @@ def answers():
 
 
 def check(path, inputs, outputs):
-    """Load a file, and compare what it answers."""
+    """Load a file, and compare its outputs."""
     y = load_model(path).predict(inputs if len(inputs) > 1 else inputs[0])
     got = y if isinstance(y, list) else [y]
     assert len(got) == len(outputs)
     for ours, theirs in zip(got, outputs, strict=True):
-        # Float32 sums in another order: some units of the last place of values around 10.
+        # Float32 sums in another order: a few units in the last place of values around 10.
         np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=2e-6)
 
 
@@ -65,7 +65,7 @@ def test_models_of_keras_2(answers, name, form):
 
 
 def _changed(path, name, change):
-    """A copy of a golden `.keras` file with another configuration."""
+    """Return a copy of a golden `.keras` file with another configuration."""
     with zipfile.ZipFile(GOLDEN / f"{name}.keras") as file:
         members = {member: file.read(member) for member in file.namelist()}
     config = json.loads(members["config.json"])
@@ -87,7 +87,7 @@ def _changed(path, name, change):
     ],
 )
 def test_every_old_option_counts(tmp_path, answers, kind, change):
-    """The comparison above would see each of them ignored."""
+    """Each option changes the outputs, so the comparison above would notice if it were ignored."""
     path = _changed(tmp_path / "m.keras", "recurrent", lambda layers: layers[kind].update(change))
     (x,), (y,) = answers["recurrent"]
     assert np.abs(load_model(path).predict(x) - y).max() > 1e-4
@@ -104,7 +104,7 @@ def test_options_without_effect_only(tmp_path):
 
 
 def test_old_sequential_configurations():
-    """A list of layers, and the input's shape in the first one."""
+    """A list of layers, with the input's shape in the first one."""
     first = {"class_name": "Dense", "config": {"name": "d", "batch_input_shape": [None, 4]}}
     config = keras2.upgrade({"class_name": "Sequential", "config": [first]})
     shapes = [item["config"].get("batch_shape") for item in config["config"]["layers"]]
@@ -153,7 +153,7 @@ def test_damaged_configurations_of_keras_2(tmp_path):
 
 
 def test_merged_masks_of_keras_2(tmp_path):
-    """Keras 2 joins masks by "and", Keras 3 by "or": refused, as only one of them is here."""
+    """Keras 2 joins masks by "and", Keras 3 by "or", as kspike_ref does: so it refuses these."""
     items = [
         layer("InputLayer", "x", batch_input_shape=[None, 3, 2]),
         {**layer("Masking", "m", mask_value=0.0), "inbound_nodes": [[["x", 0, 0, {}]]]},
@@ -196,7 +196,7 @@ def test_attributes_agree_with_h5py(tmp_path):
 
 
 def test_damaged_attributes(tmp_path):
-    """Each byte of the strings' heap and of the messages: an error, or other text."""
+    """Change each byte of the strings' heap and of the messages: an error, or other text."""
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file.attrs["names"] = ["ab", "cde"]
@@ -229,14 +229,14 @@ def test_strings_that_share_their_bytes(tmp_path):
 
 
 def test_references_to_one_long_string_are_counted_before_it_is_copied(tmp_path):
-    """An attribute holds 4,000 references, each of which may lead to the whole file."""
+    """An attribute can hold 4,000 references, each of which may lead to the whole file."""
     path, length, count = tmp_path / "a.h5", 200_000, 2000
     with h5py.File(path, "w") as file:
         texts = np.array(["a" * length] + ["b"] * (count - 1), object)
         file.attrs.create("names", texts, dtype=h5py.string_dtype())
     data = bytearray(path.read_bytes())
     first = data.index(struct.pack("<I", length))
-    while data[first + 16 : first + 20] != struct.pack("<I", 1):  # the next reference
+    while data[first + 16 : first + 20] != struct.pack("<I", 1):  # find the next reference
         first = data.index(struct.pack("<I", length), first + 1)
     data[first : first + 16 * count] = data[first : first + 16] * count
     file = _hdf5.File(bytes(data))
@@ -284,7 +284,7 @@ def test_weights_that_nobody_takes(tmp_path):
 
 
 def test_long_lists_of_names(tmp_path, answers):
-    """HDF5 limits an attribute to 64 KB: Keras writes longer lists as several."""
+    """HDF5 limits an attribute to 64 KB: Keras splits longer lists into several attributes."""
     path = tmp_path / "m.h5"
     path.write_bytes((GOLDEN / "recurrent.h5").read_bytes())
     with h5py.File(path, "r+") as file:
@@ -328,7 +328,7 @@ def test_a_savedmodel_folder(tmp_path):
 
 
 def one_layer(item, *inputs, shape=(4,), **kwargs):
-    """A Functional model of one layer."""
+    """Return a Functional model of one layer."""
     return functional(
         [applied(input_layer(*shape)), applied(item, *inputs, **kwargs)],
         [["input", 0, 0]],
@@ -370,7 +370,7 @@ def test_what_is_no_path():
 
 
 def test_a_layer_that_fails_while_the_model_is_built(tmp_path, monkeypatch):
-    """Whatever goes wrong, the error is one of the documented ones and keeps its cause."""
+    """Whatever goes wrong, the error is a documented one and keeps its cause."""
     from kspike_ref.saved import load
 
     def fail(*args):
@@ -442,7 +442,7 @@ def test_unknown_options_are_named(tmp_path):
     ],
 )
 def test_a_second_application_that_does_not_fit(tmp_path, item):
-    """The weights are those of the first one."""
+    """The weights are those of the first application."""
     config = functional(
         [
             applied(input_layer(3, 4)),

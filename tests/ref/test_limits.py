@@ -1,4 +1,4 @@
-"""The budget of a load: each limit holds at its number, and one beyond is refused."""
+"""Tests of a load's limits: each value up to the limit loads, the next one is refused."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def path(tmp_path):
 
 
 def refused(path, match, megabytes=40):
-    """Refuse a file within a few seconds of work and little memory."""
+    """Check that a file is refused within a few seconds of work and little memory."""
     tracemalloc.start()
     start = time.process_time()
     try:
@@ -48,7 +48,7 @@ def refused(path, match, megabytes=40):
 
 
 def as_folder(path, tmp_path):
-    """The same contents, unzipped."""
+    """Return a folder with the unzipped contents of a file."""
     with zipfile.ZipFile(path) as file:
         file.extractall(tmp_path / "folder")
     return tmp_path / "folder"
@@ -58,7 +58,7 @@ def as_folder(path, tmp_path):
 
 
 def linked(count, width=100):
-    """A model of equal layers, whose weights are one array with a hard link for each."""
+    """Return a model of equal layers, whose weights are hard links to one array."""
     config = sequential(input_layer(width), *(dense(f"d{i}", width) for i in range(count)))
 
     def write(h5):
@@ -88,7 +88,7 @@ def test_each_byte_of_values_is_read_once():
 
 
 def test_names_that_overlap():
-    """A heap of one long name, and a thousand entries that start at each of its letters."""
+    """The heap has one long name, and 400 entries start at one of its letters."""
     name, entries = 500, 400
 
     def write(h5):
@@ -159,7 +159,7 @@ def test_arrays_that_the_configuration_alone_asks_for(path):
     ],
 )
 def test_states_of_many_units_are_not_made_at_load(path, item):
-    """From a kilobyte of configuration: the states of 2²⁸ units would be 2 GB."""
+    """The file has a kilobyte of configuration; the states of 2²⁸ units would be 2 GB."""
     config = sequential(input_layer(None, 1 << 28), item)
     tracemalloc.start()
     try:
@@ -196,7 +196,7 @@ def test_bytes_of_json(path, tmp_path, monkeypatch, form):
 
 
 def test_json_of_empty_lists(path):
-    """Compressed to some kilobytes, 16 million lists of 56 bytes each."""
+    """16 million lists of 56 bytes each, compressed to a few kilobytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("metadata.json", "{}")
         file.writestr("config.json", b"[" + b"[]," * (8 << 20) + b"0]")
@@ -208,7 +208,7 @@ def test_json_of_empty_lists(path):
 
 
 def test_zip64_locator(path):
-    """The second list of files would be believed, whatever the first one says."""
+    """A reader would believe the second file list, whatever the first one says."""
     archive(path, *digits())
     data = path.read_bytes()
     end = data.rindex(b"PK\5\6")
@@ -254,7 +254,7 @@ def test_applications_of_layers(path, monkeypatch):
 
 
 def test_elements_of_an_output(path):
-    """Nothing of that size is made at load."""
+    """Nothing of that size is allocated at load."""
     for steps in (1 << 15, (1 << 15) + 1):
         repeat = layer("RepeatVector", "repeat", n=steps)
         archive(path, sequential(input_layer(1 << 16), repeat), {"layers/x": []})
@@ -272,7 +272,7 @@ def test_members(path, monkeypatch, extra):
         refused(path, "holds 11 files")
         data = bytearray(path.read_bytes())
         end = data.rindex(b"PK\5\6")
-        data[end + 8 : end + 12] = struct.pack("<HH", 3, 3)  # it claims to hold three
+        data[end + 8 : end + 12] = struct.pack("<HH", 3, 3)  # claims to hold three files
         path.write_bytes(data)
         refused(path, "holds 11 files: too many")
     else:
@@ -292,7 +292,7 @@ def test_layers(path, monkeypatch):
 
 
 def nested(depth):
-    """TimeDistributed around TimeDistributed, so many levels of layers in all."""
+    """Return a model of nested TimeDistributed layers, ``depth`` levels in all."""
     inner = layer("Dropout", "d")
     for i in range(depth - 1):
         inner = layer("TimeDistributed", f"t{i}", layer=inner)
@@ -316,7 +316,7 @@ def test_bidirectional_within_bidirectional_does_not_double(path):
 
 
 def work(path, count):
-    """The function calls that it takes to load a chain of so many small layers."""
+    """Return the number of function calls that load a chain of ``count`` small layers."""
     import cProfile
     import pstats
 
@@ -330,13 +330,13 @@ def work(path, count):
 
 
 def test_many_small_layers_take_linear_work(path):
-    """Counted in calls, so that no clock is needed: four times the layers, four times the calls."""
-    work(path, 50)  # what is loaded once
+    """Counts calls instead of time: four times the layers, four times the calls."""
+    work(path, 50)  # loads what is loaded once
     assert work(path, 800) < 4.5 * work(path, 200)
 
 
 def test_unsupported_layers_are_not_called_hostile(path):
-    """What follows an operation that is not supported has no known shape: it is not checked."""
+    """After an unsupported operation, shapes are unknown and so not checked."""
     squeeze = {**layer("Squeeze", "squeeze", axis=0), "module": "keras.src.ops.numpy"}
     mean = {**layer("Mean", "mean", axis=0), "module": "keras.src.ops.numpy"}
     for operation, words in ((squeeze, "axis=0 mixes the examples"), (mean, "axis=0 mixes the ex")):

@@ -1,4 +1,4 @@
-"""Running a model: inputs, batches, streaming, threads, what is told about a run."""
+"""Tests of running a model: inputs, batches, streaming, threads, information about a run."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ pytestmark = pytest.mark.memory
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """Dense → SpikingActivation → Lowpass → Dense."""
+    """Return Dense → SpikingActivation → Lowpass → Dense."""
     return load_model(archive(tmp_path_factory.mktemp("m") / "m.keras", *digits()))
 
 
 @pytest.fixture(scope="module")
 def softplus(tmp_path_factory):
-    """The same with another activation."""
+    """Return the same model with another activation."""
     config, weights = digits()
     config["config"]["layers"][2]["config"]["activation"] = "softplus"
     return load_model(archive(tmp_path_factory.mktemp("m") / "m.keras", config, weights))
@@ -56,7 +56,7 @@ def _x(*shape, seed=0):
 
 
 def _by_hand(x, activation):
-    """The model in a few lines, from the public functions."""
+    """Compute the model's output in a few lines, with the public functions."""
     (kernel, bias), _, (_, tau), (last, last_bias) = digits()[1].values()
     rates = activation(x @ kernel + bias)
     spikes, _ = kspike_ref.spiking_activation(rates, dt=0.01, seed=SPIKING["seed"])
@@ -113,7 +113,7 @@ def test_streaming_has_the_bits_of_one_run(either):
     state = either.initial_state(3)
     for t in range(40):
         y, new = either.step(x[:, t], state)
-        again, _ = either.step(x[:, t], state)  # the state that was given is as it was
+        again, _ = either.step(x[:, t], state)  # the passed state has not changed
         np.testing.assert_array_equal(y, again)
         np.testing.assert_array_equal(y, whole[:, t])
         state = new
@@ -196,7 +196,7 @@ def test_activity_in_batches(either, batch_size):
 
 
 def test_activity_of_one_layer_needs_memory_for_it_alone(tmp_path):
-    """20,000 examples of a layer of 4 bytes, behind one of 4 kB: 80 MB if it were kept."""
+    """20,000 examples of a 4-byte layer after one of 4 kB, which would keep 80 MB."""
     weights = {
         "layers/dense": [np.ones((4, 1000), "f4"), np.zeros(1000, "f4")],
         "layers/dense_1": [np.ones((1000, 1), "f4"), np.zeros(1, "f4")],
@@ -215,7 +215,7 @@ def test_activity_of_one_layer_needs_memory_for_it_alone(tmp_path):
 
 
 def test_outputs_of_several_arrays_in_batches(tmp_path):
-    """States beside outputs, and what folds time into the batch."""
+    """States beside outputs, and a layer that folds time into the batch."""
     cell = [np.ones((3, 2), "f4") / 9, np.ones((2, 2), "f4") / 9, np.ones(2, "f4")]
     inner = sequential(input_layer(2), dense("d", 3), name="inner")
     config = functional(
@@ -255,7 +255,7 @@ def test_each_call_starts_anew_where_a_layer_was_stateful(tmp_path):
     for item in config["config"]["layers"][2:4]:
         item["config"]["stateful"] = True
     model = load_model(archive(tmp_path / "m.keras", config, weights))
-    x = _x(5, 6, 4)  # and any number of examples
+    x = _x(5, 6, 4)  # any number of examples works
     np.testing.assert_array_equal(model.predict(x), model.predict(x))
 
 
@@ -290,7 +290,7 @@ def test_masks_that_merging_layers_cannot_use(tmp_path):
 
 
 def test_applications_have_the_numbers_that_keras_gives_them(tmp_path):
-    """The second application runs first, as what it needs is there earlier."""
+    """The second application runs first, because its input is available earlier."""
     shared = applied(layer("ReLU", "shared"), [tensor("late")], [tensor("input")])
     config = functional(
         [applied(input_layer(3)), shared, applied(dense("late", 3), [tensor("input")])],
@@ -344,7 +344,7 @@ def test_events_are_counted(tmp_path):
     tanh = load_model(archive(tmp_path / "m.keras", config, weights))
     config["config"]["layers"][3]["config"]["activation"] = "relu"
     relu = load_model(archive(tmp_path / "c.keras", config, weights))
-    for rate in (5.0, 900.0):  # sparse: event by event; dense: all of it
+    for rate in (5.0, 900.0):  # sparse: event by event; dense: all products
         x = np.full((20, 50, 40), rate, np.float32)
         for model in (tanh, relu):
             spikes = model.activity(x)["spikes"]
@@ -355,7 +355,7 @@ def test_events_are_counted(tmp_path):
             assert (run.events, run.synops) == (events, events * 128)
             everything = 20 * 50 * 40 * 128
             assert run.operations in (run.synops, everything)
-            # a threshold may fall between a block's density and that of all
+            # a threshold may be between a block's density and that of the whole
             assert (run.operations == run.synops) == (rate == 5.0)
             assert by_activity["after"].events == events
             np.testing.assert_array_equal(model.predict(x), model.activity(x)["last"])
@@ -510,7 +510,7 @@ def test_pickled(either):
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_other_processes(model, method):
     x = _x(2000, 8, 4)
-    expected = model.predict(x)  # threads are running when the process forks
+    expected = model.predict(x)  # starts threads before the process forks
     with multiprocessing.get_context(method).Pool(1) as pool:
         np.testing.assert_array_equal(pool.apply(model.predict, (x,)), expected)
 

@@ -1,4 +1,4 @@
-"""What older versions of Keras 3 wrote differently, in files written by hand."""
+"""Tests of details that older Keras 3 versions wrote differently, in files written by hand."""
 
 import archives as a
 import numpy as np

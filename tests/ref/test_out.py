@@ -1,4 +1,4 @@
-"""The option ``out`` of the three public functions: the same bits in an array of the caller."""
+"""Tests of ``out`` in the three public functions: the same bits in the caller's array."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def signal(shape=(3, 20, 7), dtype=np.float32):
 
 
 def check(function, x, out, **options):
-    """Call with and without ``out``: one answer, which fills it and nothing else."""
+    """Call with and without ``out``: the answer is the same and fills ``out``."""
     expected, state = function(x.copy(), **options)
     y, last = function(x, out=out, **options)
     assert y is out
@@ -103,7 +103,7 @@ def test_the_state_may_be_in_out(function):
 
 
 def overlapping(shift):
-    """An input, and an array for the output that starts ``shift`` numbers later."""
+    """Return an input, and an array for the output that starts ``shift`` numbers later."""
     room = np.zeros(3 * 20 * 7 + shift, np.float32)
     return room[: 3 * 20 * 7].reshape(3, 20, 7), room[shift:].reshape(3, 20, 7)
 

@@ -1,4 +1,4 @@
-"""The plans of a model: which are kept, for whom, and within which bound of memory."""
+"""Tests of a model's plans: which ones are kept, and within which memory limit."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PLAIN = sequential(input_layer(None, 5), dense("a", 40), _filter(), dense("b", 3
 
 @pytest.fixture
 def made(monkeypatch):
-    """The shapes of the inputs that plans were made for."""
+    """Record the input shapes for which plans are made."""
     shapes, make_plan = [], plans.make_plan
 
     def made(tasks, inputs, *others):
@@ -73,7 +73,7 @@ def test_the_kinds_used_last_are_kept(made):
     model = unsaved(PLAIN)
     for count in range(1, plans.MAX_KINDS + 1):
         model.predict(_input(count))
-    model.predict(_input(1))  # the oldest is now the one used last
+    model.predict(_input(1))  # the oldest is now the most recently used
     model.predict(_input(99))
     made.clear()
     model.predict(_input(1))
@@ -94,7 +94,7 @@ def test_all_plans_together_keep_to_the_bound(made, monkeypatch):
         model.predict(_input(count))
         assert kept.nbytes <= 4 * one
     made.clear()
-    model.predict(_input(8))  # used after 7 and 6, of which one had to go
+    model.predict(_input(8))  # used after 7 and 6, of which one was dropped
     model.predict(_input(7))
     assert made == [(7, 6, 5)]
 
@@ -160,13 +160,13 @@ def test_a_kind_that_was_dropped_is_not_remembered():
         kept.kind([_input(count)], ends, False)
     assert "held" not in kept._forms
     kept.run(kind, x, lambda _: None)
-    assert kind  # a plan waits, of which nbytes knows nothing
+    assert kind  # a plan is there that nbytes does not count
     kept.remember("dropped", kind)
     assert "dropped" not in kept._forms
 
 
 def test_a_kind_without_plans_is_not_remembered():
-    """As when another thread took the last one, at any moment."""
+    """This happens if another thread takes the last plan."""
 
     class Taken(plans.Kind):
         def __bool__(self):
@@ -205,7 +205,7 @@ def test_a_signal_handler_may_predict_at_any_moment(count):
 
 
 class Interrupted(dict):
-    """Kinds that a signal comes to when one is stored."""
+    """Dictionary of kinds that raises a signal when a kind is first stored."""
 
     def __setitem__(self, key, value):
         super().__setitem__(key, value)
@@ -327,14 +327,14 @@ def test_a_function_that_is_no_loop_stays_as_it_is():
     [
         ("get_overload", lambda *_: None),
         ("get_overload", lambda _self: None),
-        ("get_overload", None),  # with the compile of another version
+        ("get_overload", None),  # with another version's compile
         ("compile", lambda *_: None),
         ("compile", lambda _self: None),
     ],
 )
 def test_without_numbas_interfaces_loops_are_called_by_the_dispatcher(name, replaced):
     class Other:
-        """A dispatcher of another version of Numba."""
+        """Dispatcher of another Numba version."""
 
         def get_overload(self, _types):
             raise KeyError

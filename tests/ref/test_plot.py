@@ -1,4 +1,4 @@
-"""Figures: what is drawn are the arrays, axes carry units, and wrong arguments are named."""
+"""Tests of figures: they show the arrays, axes have units, errors name the argument."""
 
 import doctest
 import importlib
@@ -154,7 +154,7 @@ def test_legends_cover_nothing(spikes):
 
 def test_letters_are_legible_on_a_phone(spikes):
     for axes in (plot.raster(spikes[0], dt=DT), plot.accuracy_energy([1.0], [0.5], labels=["x"])):
-        pixels = 360 / (axes.figure.get_figwidth() * 72)  # of a point, with the figure 360 wide
+        pixels = 360 / (axes.figure.get_figwidth() * 72)  # of a point, in a figure 360 pixels wide
         texts = [*axes.get_xticklabels(), axes.xaxis.label, axes.yaxis.label, *axes.texts]
         assert min(text.get_fontsize() for text in texts) * pixels >= 10
 
@@ -169,7 +169,7 @@ def test_style_sets_and_restores():
 def test_what_the_first_figure_turns_on_stays_on():
     try:
         with plot.style():
-            mpl.interactive(True)  # as a notebook's backend does, when it makes the first figure
+            mpl.interactive(True)  # as a notebook's backend does for the first figure
         assert mpl.is_interactive()
     finally:
         mpl.interactive(False)

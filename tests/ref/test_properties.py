@@ -1,4 +1,4 @@
-"""Properties for all inputs: causality, chunks, batches, linearity, time, conservation."""
+"""Tests of properties: causality, chunks, batches, linearity, time, conservation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unsaved import unsaved
 
 import kspike_ref
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* in seconds:UserWarning")  # large dt are meant
+pytestmark = pytest.mark.filterwarnings("ignore:.* in seconds:UserWarning")  # large dt are intended
 
 MANY = settings(max_examples=200, deadline=None, database=None, derandomize=True)
 SOME = settings(max_examples=40, deadline=None, database=None, derandomize=True)
@@ -22,7 +22,7 @@ SECONDS = [1e-4, 0.001, 0.005, 0.01, 0.1]
 
 @st.composite
 def signals(draw, largest=1e4):
-    """Draw ``(batch, time, units)`` signals: small, large, sparse, negative, or equal to zero."""
+    """Draw ``(batch, time, units)`` signals: small, large, sparse, negative, or all zero."""
     shape = draw(st.tuples(st.integers(1, 4), st.integers(1, 24), st.integers(1, 9)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     x = rng.normal(size=shape) * draw(st.sampled_from([1e-3, 1, 50, largest]))
@@ -135,7 +135,7 @@ def test_filters_scale_exactly_by_powers_of_two(filtered, x, dt, tau, k):
 @MANY
 @given(x=signals(), dt=dts, tau=taus)
 def test_filters_do_not_overshoot(filtered, x, dt, tau):
-    """Both kernels are positive with an integral of one: the output stays within the inputs."""
+    """Both kernels are positive and integrate to one, so the output stays within the inputs."""
     y = filtered(x, dt=dt, tau=tau)[0]
     slack = 1e-6 * np.abs(x).max()
     assert y.max() <= max(0, x.max()) + slack
@@ -148,7 +148,7 @@ def test_filters_do_not_overshoot(filtered, x, dt, tau):
 @MANY
 @given(x=signals(), dt=dts, tau=taus, k=st.sampled_from([2.0**-7, 0.5, 2.0, 64.0]))
 def test_only_the_ratio_of_times_matters(filtered, x, dt, tau, k):
-    tau = max(tau, 1e-5)  # above the shortest that there is
+    tau = max(tau, 1e-5)  # above the shortest possible one
     same(filtered(x, dt=dt * k, tau=tau * k)[0], filtered(x, dt=dt, tau=tau)[0])
 
 
@@ -168,7 +168,7 @@ def test_spikes_depend_on_rate_times_dt_alone(x, dt, k):
 @MANY
 @given(x=signals(), dt=dts, seed=st.one_of(st.none(), st.integers(0, 2**64 - 1)))
 def test_spikes_are_within_one_of_the_integral_of_rates(x, dt, seed):
-    """At every step; exactly, in fractions: the rounding of an increment is 2⁻³³ at most."""
+    """At every step, computed in exact fractions; an increment's rounding is 2⁻³³ at most."""
     y, _ = kspike_ref.spiking_activation(x, dt=dt, seed=seed)
     seconds = Fraction(float(np.float32(dt)) if x.dtype == np.float32 else dt)
     counts = np.rint(y.astype(np.float64) * float(seconds)).astype(np.int64)

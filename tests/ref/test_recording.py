@@ -1,4 +1,4 @@
-"""Recordings: the spikes of one run, and the states that an obvious loop finds."""
+"""Tests of recordings: the spikes of one run, and the states of an obvious loop."""
 
 import naive
 import numpy as np
@@ -26,7 +26,7 @@ def x():
 
 
 def after_every_step(model, x, name):
-    """Return the first state of a layer, step by step."""
+    """Return the first state of a layer after every step."""
     index = [node.name for node in model.nodes].index(name)
     state, found = model.initial_state(len(x)), []
     for t in range(x.shape[1]):
@@ -74,7 +74,7 @@ def test_spikes_and_voltages_add_up_to_the_rates(x):
     dt = np.float64(np.float32(DT))
     integral = np.cumsum(np.maximum(x, 0) * dt, axis=1)
     start = np.rint(counts) + recording.voltages["spikes"] - integral
-    assert (start >= -1e-6).all()  # the voltage that was drawn, the same at every step
+    assert (start >= -1e-6).all()  # the drawn initial voltage, the same at every step
     np.testing.assert_allclose(start, np.broadcast_to(start[:, :1], start.shape), atol=1e-6)
 
 
@@ -92,7 +92,7 @@ def test_chosen_layers_without_voltages(x):
     assert list(recording.spikes) == ["more"]
     assert list(recording.levels) == ["filtered"]
     assert recording.voltages == {}
-    assert list(recording.dt) == ["filtered", "more"]  # in the order of the model
+    assert list(recording.dt) == ["filtered", "more"]  # in the model's order
 
 
 def test_masked_steps_hold_the_voltage(x):

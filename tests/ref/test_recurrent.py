@@ -1,4 +1,4 @@
-"""Recurrent layers: compiled loops against plain formulas and the step-by-step path."""
+"""Tests of recurrent layers: compiled loops against plain formulas and the step-by-step path."""
 
 from itertools import pairwise, product
 from threading import Event
@@ -16,11 +16,11 @@ UNITS, FEATURES, STEPS = 5, 3, 11
 GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
 KINDS = [("SimpleRNN", {}), ("LSTM", {}), ("GRU", {}), ("GRU", {"reset_after": False})]
 FUNCTIONS = ["linear", "relu", "tanh", "sigmoid", "hard_sigmoid"]
-TOLERANCE = {"float32": 2e-6, "float64": 1e-14}  # some roundings of values around 1
+TOLERANCE = {"float32": 2e-6, "float64": 1e-14}  # a few roundings of values around 1
 
 
 def weights_of(kind, options, units=UNITS, seed=0):
-    """Weights of a cell, large enough to drive the gates apart."""
+    """Return weights of a cell, large enough to drive the gates apart."""
     rng = np.random.default_rng(seed)
     width = GATES[kind] * units
     both = kind == "GRU" and options.get("reset_after", True)
@@ -29,7 +29,7 @@ def weights_of(kind, options, units=UNITS, seed=0):
 
 
 def model(path, kind, options, masking=False, units=UNITS):
-    """A model of one recurrent layer, which may have steps masked before it."""
+    """Save and load a model of one recurrent layer, optionally behind Masking."""
     options = {"units": units, "return_sequences": True, **options}
     layers = [applied(input_layer(None, FEATURES)), applied(layer(kind, "y", **options))]
     if masking:
@@ -54,7 +54,7 @@ def signal(batch=4, steps=STEPS, masked=False):
 
 
 def by_formula(kind, options, x):
-    """The layer's formulas in float64."""
+    """Compute the layer's formulas in float64."""
     w, u, b = (np.float64(values) for values in weights_of(kind, options))
     f = activations.get(options.get("activation", "tanh"))
     g = activations.get(options.get("recurrent_activation", "sigmoid"))
@@ -93,7 +93,7 @@ def test_formulas(tmp_path, kind, options, policy):
 @pytest.mark.parametrize(("kind", "options"), KINDS[1:])
 def test_activations(tmp_path, kind, options, gate, function):
     options = {**options, "recurrent_activation": gate, "activation": function}
-    x = signal(steps=3)  # few, as states grow without bound where no function limits them
+    x = signal(steps=3)  # few steps, as states grow without bound if no function limits them
     expected = by_formula(kind, options, x)
     y = model(tmp_path, kind, options).predict(x)
     np.testing.assert_allclose(y, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
@@ -117,7 +117,7 @@ def test_activations_without_a_compiled_loop(tmp_path, kind, options, function):
 )  # fmt: skip
 @pytest.mark.parametrize(("kind", "options"), KINDS)
 def test_like_step_by_step(tmp_path, monkeypatch, kind, options, more, masked):
-    """One loop for all steps, and the path that activations without a loop take."""
+    """Compares one loop for all steps with the path for activations that have no loop."""
     if "use_bias" in more:
         monkeypatch.setattr(f"{__name__}.weights_of", _without_bias(weights_of))
     loaded = model(tmp_path, kind, {**options, **more, "return_state": True}, masked)
@@ -129,7 +129,7 @@ def test_like_step_by_step(tmp_path, monkeypatch, kind, options, more, masked):
     assert len(fast) == len(slow) == (3 if kind == "LSTM" else 2)
     for one, other in zip(fast, slow, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=2e-6)
-    assert done == loaded.last_run  # the operations
+    assert done == loaded.last_run  # the same number of operations
 
 
 def _without_bias(function):
@@ -140,7 +140,7 @@ def _without_bias(function):
 @pytest.mark.parametrize("more", [{}, {"return_sequences": False}, {"zero_output_for_mask": True}],
                          ids=lambda more: "".join(more) or "plain")  # fmt: skip
 @pytest.mark.parametrize(("kind", "options"), KINDS)
-@pytest.mark.parametrize("units", [5, 40])  # 40: whole vectors of the machine, and a rest
+@pytest.mark.parametrize("units", [5, 40])  # 40: whole SIMD vectors and a remainder
 def test_bits_depend_on_neither_batch_nor_chunks(tmp_path, kind, options, more, masked, units):
     loaded = model(tmp_path, kind, {**options, **more}, masked, units)
     x = signal(9, masked=masked)
@@ -169,7 +169,7 @@ def test_bits_do_not_depend_on_the_pieces_of_an_interruptible_run(
 
 
 def _never():
-    """An event that is not set, as within a call that waits for Ctrl-C."""
+    """Return an event that is never set, as in a call that waits for Ctrl-C."""
     return Event()
 
 
@@ -227,7 +227,7 @@ def test_compiled_activations_of_extremes(code, dtype):
     compiled.activate(y, code)
     with np.errstate(over="ignore"):
         expected = CODES[code](x)
-    # What is below the smallest normal number may be it.
+    # Results below the smallest normal number may be rounded to it.
     np.testing.assert_allclose(y, expected, rtol=1e-6, atol=2e-38)
     assert np.signbit(y[4]) == np.signbit(expected[4]) or code == compiled.RELU
 
@@ -235,7 +235,7 @@ def test_compiled_activations_of_extremes(code, dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("code", CODES)
 def test_bits_of_compiled_activations_do_not_depend_on_the_place(code, dtype):
-    """Whole vectors and what is left of an array take the same instructions."""
+    """Whole vectors and the remainder of an array use the same instructions."""
     x = np.random.default_rng(0).normal(0, 3, 200).astype(dtype)
     expected = x.copy()
     compiled.activate(expected, code)
@@ -248,7 +248,7 @@ def test_bits_of_compiled_activations_do_not_depend_on_the_place(code, dtype):
 
 @pytest.mark.parametrize("number", [np.float32, np.float64])
 def test_parts_of_the_exponential(number):
-    """In Python as in compiled loops: eˣ = 2ⁿ·(1 + q)."""
+    """The same in Python as in compiled loops: eˣ = 2ⁿ·(1 + q)."""
     for x in np.linspace(-80, 80, 101):
         q, power = compiled.expm1_parts(number(x))
         assert type(q) is type(power) is number

@@ -1,7 +1,7 @@
-"""Files that released versions saved: they load, and give the bits that they gave in that version.
+"""Tests that files of released versions load, and give the same bits as in their version.
 
 On another processor, or with other libraries, filters and functions such as tanh may be rounded
-differently in the last bit; what `kept.EXACT` lists has the same bits there too.
+differently in the last bit; models in `kept.EXACT` have the same bits there too.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""What a model remembers of the shapes that it ran: other shapes do not get it."""
+"""Tests that what a model stores about shapes it ran does not affect other shapes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IMAGES = sequential(
     layer("MaxPooling2D", "p", pool_size=[2, 2], strides=[2, 2], padding="valid"),
 )
 SHAPES = {
-    # One example at one step first, so that what it needs is too small for all others.
+    # One example at one step comes first, so that its buffers are too small for all others.
     "chain": (CHAIN, [(1, 1, 5), (16, 50, 5), (2, 50, 5), (16, 2, 5), (3, 7, 5), (1, 1, 5)]),
     "images": (IMAGES, [(1, 4, 4, 2), (1, 9, 12, 2), (2, 12, 9, 2), (1, 4, 4, 2)]),
 }

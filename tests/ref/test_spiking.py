@@ -1,4 +1,4 @@
-"""Spikes: equal bit for bit to an obvious time loop, whatever the layout, type and chunking."""
+"""Tests of spikes, bit for bit against an obvious time loop, in all layouts, types and chunks."""
 
 import json
 import math
@@ -20,12 +20,12 @@ DTYPES = [np.float16, np.float32, np.float64]
 
 
 def some_rates(shape, dtype=np.float32, seed=0):
-    """Rates from −500 to 2,000 Hz."""
+    """Return rates from −500 to 2,000 Hz."""
     return np.random.default_rng(seed).uniform(-500, 2000, shape).astype(dtype)
 
 
 def same_bits(a, b):
-    """Equal values, type and shape; and equal signs of zero."""
+    """Return whether two arrays have equal values, type and shape, and equal signs of zero."""
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
@@ -271,7 +271,7 @@ def test_golden(golden, case):
     ours = np.cumsum(spikes * config["dt"], axis=1)
     theirs = np.cumsum(data[f"case{case}_y"] * config["dt"], axis=1)
     assert np.abs(ours - theirs).max() < 1.01
-    # What has been integrated, spikes and voltage, is the same up to 60 roundings in float32.
+    # The integral, spikes and voltage, is the same up to 60 roundings in float32.
     np.testing.assert_allclose(
         ours[:, -1] + voltage, theirs[:, -1] + data[f"case{case}_voltage"], atol=1e-4
     )
@@ -415,7 +415,7 @@ def test_one_step_at_a_time_on_ready_arrays():
 
 @pytest.mark.parametrize("time_major", [False, True])
 def test_two_axes_are_refused_unless_asked_for(time_major):
-    """(time, units) without its batch would be read as (batch, time)."""
+    """Without its batch axis, (time, units) would be read as (batch, time)."""
     rates = np.full((1000, 3), 20.0)
     hint = r"rates\[:, None\] for" if time_major else r"rates\[None\] for"
     axes = r"\(time, batch\)" if time_major else r"\(batch, time\)"
@@ -455,7 +455,7 @@ def test_milliseconds_for_seconds_warn():
     ("rate", "dt"), [(0.02, 1), (1.0, 1), (0.0, 10), (900.0, 0.1), (np.nan, 1)]
 )
 def test_time_steps_that_may_be_meant_do_not_warn(rate, dt):
-    """Rates of at most one spike a step, in whatever unit both are."""
+    """Rates of at most one spike per step, whatever the unit of time."""
     kspike_ref.spiking_activation(np.full((1, 5, 2), [rate, 0.0]), dt=dt, seed=0)
 
 

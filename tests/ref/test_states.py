@@ -1,4 +1,4 @@
-"""States that models start from: of the right examples, or refused before anything is computed."""
+"""Tests of initial states: for the right examples, or refused before any computation."""
 
 import archives
 import numpy as np
@@ -30,7 +30,7 @@ def gated(gates, bias=None):
 
 FILTER = [np.zeros((1, UNITS), "f4"), np.full((1, UNITS), 0.05, "f4")]
 
-# The layer, its weights by the place where Keras saves them, and the shapes of its states.
+# The layer, its weights by their path in Keras' files, and the shapes of its states.
 LAYERS = {
     "SpikingActivation": (
         archives.layer("SpikingActivation", "stateful", "kspike_tf", **archives.SPIKING),
@@ -86,7 +86,7 @@ NAMES = sorted(LAYERS)
 
 
 def with_states(name, path, shapes=None, **config):
-    """A model of x and states that come from inputs of their own."""
+    """Save a model of x and states that come from separate inputs."""
     layer, weights, own = LAYERS[name]
     layer = {**layer, "config": {**layer["config"], **config}}
     shapes = own if shapes is None else shapes
@@ -103,7 +103,7 @@ def with_states(name, path, shapes=None, **config):
 
 
 def without_states(name, path):
-    """The layer alone, in a model that is not a chain: so it streams node by node."""
+    """Save the layer in a model that is not a chain, so that it streams node by node."""
     layer, weights, _ = LAYERS[name]
     squashed = archives.layer("Activation", "squashed", activation="tanh")
     config = archives.sequential(archives.input_layer(None, UNITS), squashed, layer)
@@ -114,12 +114,12 @@ def x_of(rows, steps=5):
     return np.random.default_rng(rows).uniform(0, 1, (rows, steps, UNITS)).astype("f4")
 
 
-# States that come into the model
+# States as inputs of the model
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_states_of_the_same_examples(name, tmp_path):
-    """Each example's answer is the one it has alone."""
+    """Each example has the same answer as alone."""
     model = kspike_ref.load_model(with_states(name, tmp_path / "m.keras"))
     rng = np.random.default_rng(0)
     states = [rng.uniform(0, 1, (4, *shape)).astype("f4") for shape in LAYERS[name][2]]
@@ -167,7 +167,7 @@ def test_two_kinds_of_cells_take_no_states(tmp_path):
 @pytest.mark.parametrize("name", ["SpikingActivation", "Lowpass"])
 @pytest.mark.parametrize(("steps", "batch"), [(4, 1), (1, 4), (3000, 2), (2, 3000)])
 def test_time_major_with_a_state_of_the_wrong_axis(name, steps, batch, tmp_path):
-    """The maximum over the second axis has a row for each step, where time is first."""
+    """If time comes first, the maximum over the second axis has a row for each step."""
     layer, weights, _ = LAYERS[name]
     layer = {**layer, "config": {**layer["config"], "time_major": True}}
     items = [
@@ -197,7 +197,7 @@ def test_time_major_with_a_state_of_the_wrong_axis(name, steps, batch, tmp_path)
 
 @pytest.fixture(params=["chain", *(name for name in NAMES if name != "Bidirectional")])
 def streaming(request, tmp_path):
-    """Every layer that streams; `Bidirectional` looks at all of time."""
+    """Return a model of each layer that streams; `Bidirectional` needs all time steps."""
     if request.param == "chain":
         return kspike_ref.load_model(
             archives.archive(tmp_path / "m.keras", *archives.digits(inputs=UNITS))
@@ -259,11 +259,11 @@ def test_no_number_of_examples(streaming, bad):
     streaming.step(x_of(2)[:, 0], state)
 
 
-# What used to end the process
+# Former crashes
 
 
 def test_what_used_to_crash(tmp_path):
-    """In processes of their own, as the fault would take this one along."""
+    """Run in separate processes, because a fault would end this one too."""
     path = with_states("Lowpass", tmp_path / "lowpass.keras")
     chain = archives.archive(tmp_path / "chain.keras", *archives.digits(inputs=UNITS))
     code = f"""

@@ -1,4 +1,4 @@
-"""Step by step: the concatenated steps are one run, and a batch is its examples one by one."""
+"""Tests of streaming: steps give the bits of one run, and a batch those of single examples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SPIKING = {"activation": "relu", "dt": 0.1, "seed": 3}
 
 
 def _temporal(name, *, sequences):
-    """A layer over time, by its class name."""
+    """Return a layer over time, by its class name."""
     if name.startswith("Global"):
         return layer(name, "temporal")
     if name == "SpikingActivation":
@@ -40,8 +40,8 @@ WITHIN = [*CARRY, ("Bidirectional", False), ("Bidirectional", True), ("backwards
 def check(model, x, steps=None):
     """Compare one run with its steps, and with its examples one by one.
 
-    An output without a time axis is compared with a run over the steps so far, where the model
-    takes inputs of any length.
+    If the model takes inputs of any length, an output without a time axis is compared with a run
+    over the steps so far.
     """
     x = x if isinstance(x, list) else [x]
     whole = _list(model.predict(x))
@@ -76,7 +76,7 @@ def _x(*shape, seed=0):
 
 
 def _each(inner, *shape, name="each"):
-    """TimeDistributed(Sequential(inner)): a model at each time step."""
+    """Return TimeDistributed(Sequential(inner)): a model at each time step."""
     model = sequential(input_layer(*shape), *inner, name=f"{name}_model")
     return layer("TimeDistributed", name, layer=model)
 
@@ -112,7 +112,7 @@ def test_a_layer_at_each_step_starts_anew(name, sequences):
 
 @pytest.mark.parametrize(("name", "sequences"), CARRY)
 def test_a_state_goes_through_a_model_at_each_step(name, sequences):
-    """One layer within carries nothing; the same kind of layer behind carries its state."""
+    """The inner layer carries nothing; the same kind of layer after it carries its state."""
     inner = [_temporal("LSTM", sequences=True), layer("Flatten", "flat"), dense("small", 3)]
     model = unsaved(
         sequential(
@@ -263,7 +263,7 @@ def _refused(config, match):
 
 
 def test_what_combines_a_step_with_the_steps_so_far_is_refused():
-    """In one run, each step meets the mean over all steps, also over those to come."""
+    """In one run, each step is combined with the mean over all steps, including later ones."""
     config = functional(
         [
             applied(input_layer(5, 3)),
@@ -279,7 +279,7 @@ def test_what_combines_a_step_with_the_steps_so_far_is_refused():
 
 
 def test_a_static_vector_beside_single_steps():
-    """Repeated as often as the input has steps, it is the same at each of them."""
+    """The vector is repeated for every step of the input, so all steps see the same values."""
     config = functional(
         [
             applied(input_layer(5, 3, name="a")),
@@ -312,7 +312,7 @@ def test_a_static_vector_beside_single_steps():
     ],
 )  # fmt: skip
 def test_what_mixes_time_steps_is_refused(item, match):
-    """Also a bias of its own at each time step."""
+    """This includes a separate bias for each time step."""
     low = layer("Lowpass", "low", "kspike_tf")
     _refused(sequential(input_layer(5, 3), low, item), match)
 
@@ -320,7 +320,7 @@ def test_what_mixes_time_steps_is_refused(item, match):
 @pytest.mark.parametrize("name", ["SpikingActivation", "Lowpass", "GRU"])
 @pytest.mark.parametrize("around", ["Pipeline", "SpectralNormalization"])
 def test_a_layer_that_carries_a_state_within_another_one(around, name):
-    """It runs over all steps, and is not taken for one that treats each step alone."""
+    """The outer layer runs over all steps; it must not pass for one that treats them separately."""
     inner = _temporal(name, sequences=True)
     options = {"layers": [inner]} if around == "Pipeline" else {"layer": inner}
     model = unsaved(sequential(input_layer(None, 3), layer(around, "outer", **options)))

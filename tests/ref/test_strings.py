@@ -1,4 +1,4 @@
-"""Strings: inputs, hashes, vocabularies in files, and what a hostile file may ask for."""
+"""Tests of strings: inputs, hashes, vocabularies in files, and hostile files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def lookup(**config):
 
 
 def saved(path, data, name=ASSET, config=None, **more):
-    """Write a model whose vocabulary is in a file."""
+    """Write a model whose vocabulary is in a file; return its path."""
     config = lookup(**more) if config is None else config
     archive(path, config, {})
     with zipfile.ZipFile(path, "a") as file:
@@ -131,8 +131,8 @@ def test_a_sequential_model_without_an_input_layer():
 
 # --- hashes ----------------------------------------------------------------------------------
 
-# What tf.strings.to_hash_bucket_fast and to_hash_bucket_strong give; the latter with a key of
-# bytes 0 to 15, for the string of bytes 0 to 14, is also the vector of the SipHash paper.
+# From tf.strings.to_hash_bucket_fast and to_hash_bucket_strong. The latter, for the string of bytes
+# 0 to 14 with a key of bytes 0 to 15, is also the vector of the SipHash paper.
 FINGERPRINTS = {
     b"": 0x9AE16A3B2F90404F,
     b"a": 0xB3454265B6DF75E3,
@@ -249,7 +249,7 @@ def test_the_inner_copy_of_a_vocabulary_is_what_keras_reads_last(path, has_inner
     np.testing.assert_array_equal(load_model(path).predict([["A b"]]), wanted)
 
 
-# --- files of strangers --------------------------------------------------------------------------
+# --- untrusted files -----------------------------------------------------------------------------
 
 
 def test_a_vocabulary_that_is_missing(path):
@@ -261,7 +261,7 @@ def test_a_vocabulary_that_is_missing(path):
 def test_only_what_is_asked_for_is_read(path):
     saved(path, b"[UNK]\na")
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("assets/layers/other/vocabulary.txt", bytes(200 << 20))  # a bomb
+        file.writestr("assets/layers/other/vocabulary.txt", bytes(200 << 20))  # a zip bomb
         file.writestr("assets/layers/string_lookup/other.txt", bytes(200 << 20))
     assert load_model(path).predict([["a", "b"]]).tolist() == [[1, 0]]
     config = lookup(vocabulary=["b"])

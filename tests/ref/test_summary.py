@@ -1,4 +1,4 @@
-"""Text and HTML of models and layers: shapes, weights and dynamics with units, names made safe."""
+"""Tests of text and HTML summaries: shapes, weights, dynamics with units, escaped names."""
 
 import html.parser
 
@@ -69,7 +69,7 @@ def test_repr_of_model_and_layers(model):
 
 
 class Reader(html.parser.HTMLParser):
-    """Collects the text of a page, and checks that every element is closed."""
+    """Parser that collects the text of a page, and checks that every element is closed."""
 
     def __init__(self, page):
         super().__init__()

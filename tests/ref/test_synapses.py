@@ -1,4 +1,4 @@
-"""Filters: equal to an obvious time loop, to SciPy's discretisation, and to Nengo's synapses."""
+"""Tests of filters against an obvious time loop, SciPy's discretisation, and Nengo's synapses."""
 
 import json
 import math
@@ -22,20 +22,20 @@ DTYPES = [np.float16, np.float32, np.float64]
 
 
 def a_signal(shape, dtype=np.float32, seed=0):
-    """Spikes over noise: zeros, bursts of 1000 and something between."""
+    """Return spikes over noise: zeros, bursts of 1000 and values between."""
     rng = np.random.default_rng(seed)
     return (1000.0 * (rng.random(shape) < 0.1) + rng.normal(0, 10, shape)).astype(dtype)
 
 
 def same_bits(a, b):
-    """Equal values, type and shape; and equal signs of zero."""
+    """Return whether two arrays have equal values, type and shape, and equal signs of zero."""
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
 def assert_naive(function, result, x, tau, dt, level=0.0):
-    """Output and state are those of the naive loop.
+    """Check that output and state equal those of the naive loop.
 
-    The kernels may fuse a product and a sum, and sum in another order: a few roundings of float64,
+    The kernels may fuse a product and a sum, and add in another order: a few float64 roundings,
     after which an output may be rounded to the next number of its type.
     """
     level = np.broadcast_to(level, (x.shape[0], *x.shape[2:]))
@@ -48,7 +48,7 @@ def assert_naive(function, result, x, tau, dt, level=0.0):
     output, state = result
     assert (output.shape, output.dtype) == (x.shape, x.dtype)
     assert (state.shape, state.dtype) == (last.shape, np.float64)
-    # 1 − e·(1+s) cancels in the naive form: a digit is lost for each of s, to s = 1e-3 here.
+    # 1 − e·(1+s) cancels in the naive form: a digit is lost per digit of s, down to s = 1e-3 here.
     largest = np.abs(last).max() + np.abs(expected).max()
     np.testing.assert_allclose(state, last, rtol=0, atol=1e-9 * largest)
     # Half a rounding of the type on either side.
@@ -91,7 +91,7 @@ def test_kernels_without_the_jit():
 
 
 def zero_order_hold(order, tau, dt, x):
-    """The same filter by SciPy; its numerator starts with a delay of a step, which is dropped."""
+    """Filter with SciPy; its numerator starts with a delay of one step, which is dropped."""
     denominator = [tau, 1] if order == 1 else [tau * tau, 2 * tau, 1]
     numerator, denominator, _ = cont2discrete(([1], denominator), dt, method="zoh")
     return lfilter(numerator.reshape(-1)[1:], denominator, x)
@@ -116,7 +116,7 @@ def test_agrees_with_nengo(function, name, dt):
     x = a_signal((400, 3), np.float64)
     expected = getattr(nengo, name)(0.05).filt(x, dt=dt, y0=0)
     y, _ = function(x[None], 0.05, dt)
-    # Both are float64; Nengo's recursion in powers of z loses a few digits more.
+    # Both are float64; Nengo's recursion in powers of z loses a few more digits.
     np.testing.assert_allclose(y[0], expected, atol=1e-9 * np.abs(expected).max())
 
 
@@ -142,7 +142,7 @@ def test_any_chunking_gives_the_same_bits(function, data):
 
 
 def test_alpha_by_one_step_or_by_two_gives_the_same_bits():
-    """Many units are done two steps at a time; few units, or an odd step, one at a time."""
+    """Many units take two steps at a time; few units, or an odd step, one at a time."""
     x, tau = a_signal((2, 33, 4 * loops.L1_UNITS + 5)), 0.03
     whole, last = kspike_ref.alpha(x, tau)
     state, parts = 0.0, []
@@ -175,7 +175,7 @@ def test_linearity(function, a, b, tau):
     x, z = a_signal((2, 50, 3), np.float64, 1), a_signal((2, 50, 3), np.float64, 2)
     mixed, _ = function(a * x + b * z, tau)
     apart = a * function(x, tau)[0] + b * function(z, tau)[0]
-    # Float64 roundings over 50 steps, relative to the size of what is summed.
+    # Float64 roundings over 50 steps, relative to the size of the terms.
     np.testing.assert_allclose(mixed, apart, rtol=0, atol=1e-12 * (1 + abs(a) + abs(b)) * 1e3)
 
 
@@ -183,7 +183,7 @@ def test_linearity(function, a, b, tau):
 @settings(deadline=None, max_examples=30)
 @given(scale=st.integers(-10, 10), tau=st.floats(1e-3, 1))
 def test_only_the_ratio_of_dt_and_tau_counts(function, scale, tau):
-    """A power of two leaves the ratio's bits alone."""
+    """A power of two does not change the bits of the ratio."""
     x = a_signal((1, 40, 2))
     expected, _ = function(x, tau, 0.001)
     np.testing.assert_array_equal(function(x, tau * 2.0**scale, 0.001 * 2.0**scale)[0], expected)
@@ -283,7 +283,7 @@ def test_broadcast_time_axis_and_other_layouts(function):
 def test_golden(golden, case):
     """KerasSpiking computes in float32: within 1e-5 of the largest output.
 
-    Its 1 − e·(1 + s), which is s²/2, keeps three to four digits there: at 1.2e-5 for one alpha.
+    Its 1 − e·(1 + s), which is s²/2, has only three to four digits there: 1.2e-5 for one alpha.
     """
     config = json.loads((golden / "filters.json").read_text())[case]
     data = np.load(golden / "filters.npz")
@@ -295,7 +295,7 @@ def test_golden(golden, case):
 
 @pytest.mark.parametrize("dynamics", [LowpassDynamics, AlphaDynamics])
 def test_trained_time_constants_are_clipped(dynamics):
-    """Training may have taken them to zero or below: the filter then passes its input on."""
+    """Training may have moved them to zero or below: the filter then passes its input on."""
     filter_ = dynamics([-1.0, 0.0, 1e-9], 0.001)
     x, out = a_signal((2, 5, 3)), np.empty((2, 5, 3), np.float32)
     state = np.ones((2, 3) if dynamics is LowpassDynamics else (2, 2, 3))

@@ -1,4 +1,4 @@
-"""Several threads, pools and forks: always the answer of one thread, and never a deadlock."""
+"""Tests of threads, pools and forks: always the answer of one thread, and never a deadlock."""
 
 import multiprocessing
 import pickle
@@ -14,7 +14,7 @@ from kspike_ref.synapses import LowpassDynamics
 
 
 def answers(seed):
-    """One call of each kernel, large enough for several threads."""
+    """Call each kernel once, on arrays large enough for several threads."""
     x = np.random.default_rng(seed).uniform(-500, 2000, (8, 40, 600)).astype(np.float32)
     return [
         kspike_ref.spiking_activation(x, seed=seed)[0],
@@ -29,7 +29,7 @@ def same(a, b):
 
 @pytest.fixture
 def four_cores(monkeypatch):
-    """Threads are used, however few cores there are."""
+    """Make kernels use threads, however few cores there are."""
     monkeypatch.setattr(_threads, "_CORES", 4)
 
 
@@ -43,7 +43,7 @@ def test_the_number_of_threads_does_not_change_the_answer():
 
 @pytest.mark.usefixtures("four_cores")
 def test_calls_from_several_threads_at_once():
-    """More callers than helpers, each inside a pool of its own."""
+    """More callers than helpers, all of them threads of a pool."""
     expected = [answers(seed) for seed in range(3)]
     with ThreadPoolExecutor(8) as pool:
         for seed, result in enumerate(pool.map(answers, [0, 1, 2] * 8)):
@@ -93,7 +93,7 @@ def test_an_error_in_a_helper_is_raised():
 @pytest.mark.usefixtures("four_cores")
 @pytest.mark.parametrize("at_fault", ["caller", "helper"])
 def test_an_error_waits_for_what_has_begun(at_fault):
-    """And nothing more is begun by the caller; helpers stay usable."""
+    """The caller starts no further items; helpers stay usable."""
     caller, running = threading.get_ident(), []
 
     def work(_item):
@@ -149,7 +149,7 @@ def test_bad_number_of_threads(count):
 
 
 def test_kernels_release_the_gil():
-    """Another Python thread sees an output whose first step is written and the last is not yet."""
+    """Another Python thread sees an output with its first step written, but not yet its last."""
     x, out = np.ones((1, 1, 16), np.float32), np.zeros((1, 500_000, 16), np.float32)
     dynamics, level = LowpassDynamics(np.full(16, 0.01), 0.001), np.ones((1, 16))
     half_done, stop = threading.Event(), threading.Event()
@@ -183,7 +183,7 @@ def _in_a_child(queue):
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_starts_threads_of_its_own():
-    expected = answers(2)  # the parent's pool is running
+    expected = answers(2)  # starts the parent's pool
     assert _threads._helpers._count
     context = multiprocessing.get_context("fork")
     queue = context.Queue()

@@ -1,4 +1,4 @@
-"""Calls that load only where they run: masks, states and dtype policies that do not fit."""
+"""Tests that models load only if masks, states and dtype policies fit their calls."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ import kspike_ref
 
 
 def model(path, entries, output, weights=None):
-    """Return the path of a model of these applied layers, behind inputs x, q and m."""
+    """Return the path of a model of these applied layers, with inputs x, q and m."""
     first = []
     for name, shape, dtype in (("x", (3, 4), "float32"), ("m", (3,), "bool"), ("q", (2,), "f4")):
         item = input_layer(*shape, name=name)
@@ -36,7 +36,7 @@ def recurrent(name, **options):
 @pytest.mark.parametrize("name", ["query_mask", "value_mask", "attention_mask"])
 @pytest.mark.parametrize("mask", [tensor("q"), [None, None, 3], True])
 def test_masks_of_heads(tmp_path, name, mask):
-    """A mask of fewer axes would lay the examples of one batch along another axis."""
+    """A mask with fewer axes would align the examples of a batch with another axis."""
     entry = call(HEADS, tensor("x"), tensor("x"), **{name: mask})
     with pytest.raises(kspike_ref.ArchiveError, match=f"needs {name} of"):
         kspike_ref.load_model(model(tmp_path, [entry], "y"))
@@ -78,7 +78,7 @@ def test_too_many_axes_for_a_cell(tmp_path):
 @pytest.mark.parametrize("policy", ["int32", "bool", "uint8"])
 @pytest.mark.parametrize("kind", ["LSTM", "Dense", "Rescaling"])
 def test_policies_of_integers(tmp_path, kind, policy):
-    """Keras would cast weights and floats that come in to integers."""
+    """Keras would cast weights and incoming floats to integers."""
     options = {"LSTM": {"units": 2}, "Dense": {"units": 2}, "Rescaling": {"scale": 0.5}}
     item = layer(kind, "y", dtype=policy, **options.get(kind, {}))
     with pytest.raises(kspike_ref.UnsupportedLayerError, match=f"with dtype='{policy}'"):
@@ -86,7 +86,7 @@ def test_policies_of_integers(tmp_path, kind, policy):
 
 
 def test_policies_of_integers_without_arithmetic(tmp_path):
-    """Layers that move numbers take integers, and refuse the floats that Keras would cut."""
+    """Layers that only move numbers take integers, and refuse floats, which Keras would cut."""
     flat = layer("Flatten", "y", dtype="int32")
     for name in ("x", "m"):
         path = model(tmp_path, [call(flat, tensor(name))], "y")
@@ -100,7 +100,7 @@ def test_policies_of_integers_without_arithmetic(tmp_path):
 
 @pytest.mark.parametrize("other", [tensor("q"), tensor("m"), [[[1.0] * 4] * 3] * 2])
 def test_operands_of_another_rank(tmp_path, other):
-    """NumPy would lay the batch of one along an axis of the other."""
+    """NumPy would align the batch of one operand with another axis of the other."""
     entries = [call({**ADD, "config": {"name": "y"}}, tensor("x"), other)]
     if isinstance(other, list):
         constant = {"class_name": "__numpy__", "config": {"value": other, "dtype": "float32"}}
@@ -113,7 +113,7 @@ def test_operands_of_another_rank(tmp_path, other):
     "other", [{"class_name": float("nan"), "config": {}}, {"config": {}}, "text", {}, [None]]
 )
 def test_operands_that_are_no_numbers(tmp_path, other):
-    """What is neither tensor nor number is refused at load, not when the model runs."""
+    """An operand that is neither tensor nor number is refused at load, not when the model runs."""
     where = {**ADD, "class_name": "Where", "config": {"name": "y"}}
     entries = [call(where, tensor("x"), tensor("x"), other)]
     with pytest.raises(kspike_ref.ArchiveError, match="tensor"):

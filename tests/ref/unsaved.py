@@ -15,7 +15,7 @@ POSITIVE = ("tau", "moving_variance", "variance", "kernel_scale", "embeddings_sc
 
 
 class _Drawn:
-    """A store that holds whatever is asked for."""
+    """Store that claims to hold whatever is asked for."""
 
     def __init__(self, rng):
         self.rng = rng
@@ -33,11 +33,11 @@ class _Drawn:
         return []
 
     def check_all_read(self):
-        """Do nothing: it holds no more than is read."""
+        """Do nothing: it holds nothing that is not read."""
 
 
 def unsaved(config, seed=0, **options):
-    """Return a model whose weights are drawn, whatever shapes they have."""
+    """Return a model with random weights of whatever shapes it needs."""
     rng = np.random.default_rng(seed)
 
     def load(layer, store, path, *shapes):

@@ -1,4 +1,4 @@
-"""The built documentation, and a browser that lays it out."""
+"""Fixtures of the built documentation, and of a browser that lays it out."""
 
 import functools
 import html
@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# Pages are shown in frames of a width, from one origin, and their layout is read from outside.
+# Pages are shown in frames of one width, from one origin, and measured from outside.
 HARNESS = """
 <!doctype html><meta charset="utf-8"><body><script>
 const pages = %s, width = %d, found = {};
@@ -63,7 +63,7 @@ function look(page) {
 
 
 def build(command, folder):
-    """Run a generator in a copy of the checkout, whose site lands in ``folder``."""
+    """Run a generator in the checkout, which writes the site to ``folder``; return it."""
     done = subprocess.run(
         [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -118,7 +118,7 @@ def layout(site):
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    """A server of files that logs nothing."""
+    """File server without a log."""
 
     def log_message(self, *args):
-        """Say nothing."""
+        """Log nothing."""

@@ -1,4 +1,4 @@
-"""The documentation as a site: complete, without scripts and data, readable in both widths."""
+"""Tests of the documentation site: complete, free of scripts and data, readable in two widths."""
 
 import json
 import re

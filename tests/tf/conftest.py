@@ -1,4 +1,4 @@
-"""What the tests of `kspike_tf` share."""
+"""Import path, fixtures and skips of the `kspike_tf` tests."""
 
 import sys
 from pathlib import Path
@@ -8,26 +8,26 @@ import pytest
 
 from kspike_tf.scan.cpu import xla_handler
 
-# `import equations`: pytest's importlib mode leaves sys.path alone.
+# For `import equations`: pytest's importlib mode does not change sys.path.
 sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")
 def golden():
-    """Folder of the answers of KerasSpiking 0.3.0 to fixed inputs."""
+    """Return the folder of KerasSpiking 0.3.0's answers to fixed inputs."""
     return Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture(autouse=True)
 def _keras_as_found():
-    """Leave no dtype policy behind for the next test."""
+    """Restore the dtype policy after each test."""
     policy = keras.config.dtype_policy()
     yield
     keras.config.set_dtype_policy(policy)
 
 
 def pytest_collection_modifyitems(items):
-    """Skip what needs XLA to call functions of ours: TensorFlow before 2.21 does not offer it."""
+    """Skip tests in which XLA must call our functions: TensorFlow before 2.21 cannot."""
     if xla_handler.is_possible():
         return
     for item in items:

@@ -1,4 +1,4 @@
-"""Spikes of the scan and of the equations, on the same inputs."""
+"""Spikes from the scan and from the equations, on the same inputs."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ DT = 0.003
 
 
 def spikes_by_steps(rates, voltage, dt=DT):
-    """Follow the equations, on arrays."""
+    """Follow the equations step by step, in NumPy."""
     outputs = []
     height = rates.dtype.type(1 / dt)
     for t in range(rates.shape[1]):

@@ -1,4 +1,4 @@
-"""Public names and arguments of constructors, pinned."""
+"""Tests that pin public names and constructor arguments."""
 
 import inspect
 
@@ -97,7 +97,7 @@ def test_public_names():
 
 
 def arguments(cls):
-    """The named arguments of a class and, where it passes ``**kwargs`` on, of its bases."""
+    """Return a class's named arguments and, if it passes ``**kwargs`` on, those of its bases."""
     found = {}
     for base in cls.__mro__:
         if not base.__module__.startswith(("kspike_tf", "kspike_energy")):

@@ -1,4 +1,4 @@
-"""`DtScheduler`."""
+"""Tests of `DtScheduler`."""
 
 import copy
 import json
@@ -30,7 +30,7 @@ def make_model(dt, **kwargs):
 
 
 class Recorder(keras.callbacks.Callback):
-    """Notes the value that each minibatch is trained with."""
+    """Callback that records the value of each minibatch."""
 
     def __init__(self, dt):
         super().__init__()
@@ -81,7 +81,7 @@ def test_any_schedule_or_function(schedule):
     seen = fit(make_model(dt), dt, schedule)
     expected = [float(keras.ops.convert_to_numpy(schedule(step))) for step in range(4)]
     np.testing.assert_array_equal(seen, np.array(expected, np.float32))
-    assert float(dt) == seen[-1]  # and stays after training
+    assert float(dt) == seen[-1]  # stays after training
 
 
 def test_the_layers_use_the_new_value():
@@ -117,7 +117,7 @@ def test_training_is_traced_once():
 
 
 def batches(known):
-    """Five minibatches, of which Keras knows the number or not."""
+    """Return five minibatches; ``known`` says whether Keras knows their number."""
     five = np.ones((5, 2, 3), np.float32)
     if known:
         return tf.data.Dataset.from_tensor_slices((five, five)).batch(1)

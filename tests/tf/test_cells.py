@@ -1,4 +1,4 @@
-"""The cells inside Keras' own RNN: alone, in a list, beside other cells."""
+"""Tests of the cells in Keras' own RNN: alone, in a list, beside other cells."""
 
 import keras
 import numpy as np
@@ -69,7 +69,7 @@ def test_a_layer_alone_and_its_cell_in_an_rnn_agree(kind, training, unroll):
     np.testing.assert_array_equal(its_state.dtype, "float32")
     np.testing.assert_allclose(state, its_state, rtol=2.0**-23, atol=1e-5)
     for mine, theirs in zip(gradients, its_gradients, strict=True):
-        # 1e-4 of the largest is what the layers promise
+        # the layers promise 1e-4 of the largest
         largest = np.abs(theirs).max()
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-4 * largest)
     in_training = training is not None and training is not False
@@ -120,7 +120,7 @@ def test_what_keras_cannot_shape_says_so():
         rnn = keras.layers.RNN(cell_of(kind, (2, 2)))
         with pytest.raises(ValueError, match=message):
             rnn(keras.Input((12, 2, 2)))
-    # an alpha filter has two numbers a unit
+    # an alpha filter has two numbers per unit
     rnn = keras.layers.RNN(cell_of("alpha"), return_state=True)
     with pytest.raises(ValueError, match=message.replace(r"2\)", r"4\)", 1)):
         rnn(keras.Input((12, 4)))
@@ -129,7 +129,7 @@ def test_what_keras_cannot_shape_says_so():
 
 
 def slow_rates(steps):
-    """Rates whose increments float32 rounds to a few digits, beside a voltage near 1."""
+    """Return rates whose increments float32 rounds to a few digits beside a voltage near 1."""
     rates = np.random.default_rng(3).uniform(0.001, 0.06, (2, 1, 40)).astype(np.float32)
     return np.repeat(rates, steps, axis=1)
 
@@ -146,7 +146,7 @@ def test_cells_in_a_list():
     expected = X
     for kind in ("spiking", "lowpass", "alpha"):
         expected = layer_of(kind)(expected)
-    # Keras keeps the states of a list in float32: 2⁻²⁴ a step
+    # Keras keeps the states of a list in float32: 2⁻²⁴ per step
     y = model.predict(X, verbose=0)
     np.testing.assert_allclose(y, expected, atol=12 * 2.0**-24 * np.abs(expected).max())
 
@@ -162,7 +162,7 @@ def test_a_list_is_exact_where_its_states_are_float64():
     found = tf.function(keras.layers.RNN(stack, return_sequences=True))(x)
     assert found.dtype == tf.float32
     np.testing.assert_array_equal(found, expected)
-    # and without, a spike may come another time: this is why
+    # otherwise a spike may move, which is why they are float64
     rounded = tf.function(keras.layers.RNN(cells, return_sequences=True))(x)
     assert (rounded != expected).numpy().any()
 
@@ -245,7 +245,7 @@ def test_neurons_of_ones_own_must_say_what_they_do():
 
 
 class Counting(kspike_tf.layers.KerasSpikingCell):
-    """States of two shapes and types, training and inference that differ."""
+    """Cell with states of two shapes and types, which differs between training and inference."""
 
     def __init__(self, size, **kwargs):
         super().__init__(size, state_size=[size, (2, 3)], always_use_inference=False, **kwargs)
@@ -279,7 +279,7 @@ def test_several_states_of_a_neuron_of_ones_own(time_major):
     def turned(x):
         return np.swapaxes(x, 0, 1) if time_major else x
 
-    x = np.round(X)  # so that sums are exact
+    x = np.round(X)  # makes sums exact
     layer = CountingLayer(return_state=True, stateful=True, time_major=time_major)
     y, total, steps = layer(turned(x), training=False)
     np.testing.assert_array_equal(turned(y), np.cumsum(x, axis=1))

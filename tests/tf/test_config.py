@@ -1,4 +1,4 @@
-"""The default time step, and the ways to give a time step to a layer."""
+"""Tests of the default time step, and of the ways to set the time step of a layer."""
 
 import copy
 import json
@@ -41,7 +41,7 @@ def test_numbers_stay_numbers():
 
 @pytest.mark.parametrize("dt", [0.001, 0.0007, 1 / 30])
 def test_read_rounds_to_float32(dt):
-    # So that a number and a float32 variable mean the same step.
+    # So a number and a float32 variable give the same step.
     assert read_dt(resolve_dt(dt)) == np.float32(dt)
     assert read_dt(resolve_dt(tf.Variable(dt))).numpy() == np.float32(dt)
 
@@ -84,7 +84,7 @@ def test_a_keras_variable_is_not_read_in_half_precision():
 
     layer = Reader(dtype="mixed_float16")
     layer(np.ones((1, 1), np.float32))
-    assert layer.seen.numpy() == np.float32(0.001)  # 0.0010004 when cast on the way
+    assert layer.seen.numpy() == np.float32(0.001)  # 0.0010004 if cast on the way
 
 
 def test_keras_does_not_track_the_variable_inside():
@@ -128,7 +128,7 @@ def test_bad_variables_are_rejected(kind):
         resolve_dt(make_variable(kind, [0.1, 0.2]))
     with pytest.raises(TypeError, match=r"variable of a floating point type. Received .* int32"):
         resolve_dt(make_variable(kind, 1, dtype="int32"))
-    assert resolve_dt(make_variable(kind, -1.0)) == -1  # an error when a layer uses it
+    assert resolve_dt(make_variable(kind, -1.0)) == -1  # an error once a layer uses it
 
 
 def test_tensors_are_numbers():
@@ -223,4 +223,4 @@ def test_a_model_that_is_saved_before_its_dt_is_set_loads(tmp_path, kind):
     dt.assign(0.25)
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
     with pytest.raises(ValueError, match=r"dt must be positive and finite. Received: dt=0"):
-        kspike_tf.Lowpass(0.1, dt=0)  # where no file was read, a number must be right
+        kspike_tf.Lowpass(0.1, dt=0)  # without a file, a number must be valid

@@ -1,4 +1,4 @@
-"""`Mean`."""
+"""Tests of `Mean`."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Converted models compute what the ordinary ones do."""
+"""Tests that converted models compute the same as ordinary ones."""
 
 import logging
 import warnings
@@ -16,7 +16,7 @@ layers = keras.layers
 
 @pytest.fixture
 def tensorflow_says():
-    """Return a list that fills with the warnings of TensorFlow."""
+    """Yield a list that collects TensorFlow's warnings."""
     said = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: said.append(record.getMessage())
@@ -35,7 +35,7 @@ def test_tensorflow_does_not_warn_of_traces(tensorflow_says):
 
 
 def trained(model):
-    """Return a model with weights that are all different, batch normalisation's included."""
+    """Give all weights of a model different values, batch normalisation's included; return it."""
     rng = np.random.default_rng(0)
     for variable in model.weights:
         values = rng.normal(0.1, 0.4, variable.shape)
@@ -168,14 +168,14 @@ def data_for(model, examples=24):
 @pytest.mark.parametrize("trainable_rates", [False, True])
 @pytest.mark.parametrize("name", MODELS)
 def test_function_stays_the_same(name, trainable_rates):
-    """With many spikes in a step, rates are exact, and so are the outputs."""
+    """With many spikes per step, rates are exact, and so are the outputs."""
     model = trained(MODELS[name]())
     x = data_for(model)
     before = model.get_weights()
     conversion = kspike_tf.convert(
         model,
         calibration_data=x,
-        max_rate=1e8,  # 1e5 spikes in a step: quantised to 1e-5 of the largest activations
+        max_rate=1e8,  # 1e5 spikes per step: quantised to 1e-5 of the largest activations
         synapse=None,
         timesteps=2,
         trainable_rates=trainable_rates,
@@ -201,11 +201,11 @@ def test_normalisation_is_folded_where_it_can_be():
     assert all(outcome.startswith("folded") for outcome in report.normalisation.values())
     model = trained(sequential())
     report = kspike_tf.convert(model, calibration_data=data_for(model)).report
-    assert [o.split(":")[0] for o in report.normalisation.values()] == ["kept"]  # behind a ReLU
+    assert [o.split(":")[0] for o in report.normalisation.values()] == ["kept"]  # after a ReLU
     model = trained(normalised_sum())
     report = kspike_tf.convert(model, calibration_data=data_for(model)).report
     first, second = report.normalisation.values()
-    assert first.count(",") == second.count(",") == 1  # into both branches of each
+    assert first.count(",") == second.count(",") == 1  # each into both branches
 
 
 def test_layers_that_are_added_have_one_scale():
@@ -225,15 +225,15 @@ def test_readout():
         conversion = kspike_tf.convert(model, calibration_data=x, max_rate=1e8, readout=readout)
         found[readout] = conversion.predict(x, 200, verbose=0)  # many time constants: settled
     assert found["sequence"].shape == (24, 200, 3)
-    np.testing.assert_allclose(found["sequence"][:, -1], found["last"], atol=1e-6)  # other sums
+    np.testing.assert_allclose(found["sequence"][:, -1], found["last"], atol=1e-6)  # order of sums
     np.testing.assert_allclose(found["last"], expected, atol=2e-3)
-    np.testing.assert_allclose(found["mean"], expected, atol=0.2)  # the start counts in a mean
+    np.testing.assert_allclose(found["mean"], expected, atol=0.2)  # a mean includes the start
 
 
 @pytest.mark.parametrize("rate", [3.0, 40.0, 333.3, 1700.0])
 @pytest.mark.parametrize("timesteps", [1, 7, 50])
 def test_error_is_below_one_spike(rate, timesteps):
-    """For a constant input and without a filter, spikes are the integral to within one."""
+    """With constant input and no filter, spikes equal the integral to within one spike."""
     units = 50
     model = keras.Sequential([keras.Input((units,)), layers.ReLU()])
     x = np.random.default_rng(0).uniform(-0.2, 1, (4, units)).astype("float32")
@@ -302,7 +302,7 @@ def test_new_weights():
     assert conversion.report.normalisation == {}  # nothing to fold yet
     old, new = (np.ravel(m.weights[0]) for m in (model, conversion.model))
     assert old.shape == new.shape
-    assert abs(np.corrcoef(old, new)[0, 1]) < 0.9  # nor in proportion
+    assert abs(np.corrcoef(old, new)[0, 1]) < 0.9  # not even proportional
 
 
 def test_fine_tuning():
@@ -419,7 +419,7 @@ def test_compiled_predict_tells_of_too_few_spikes_once():
     with pytest.warns(kspike_tf.FewSpikesWarning, match="for each active neuron in 10 ms") as told:
         conversion.model.predict(shown, verbose=0)
     (warning,) = [each for each in told if each.category is kspike_tf.FewSpikesWarning]
-    assert warning.filename == __file__  # and not a line of Keras
+    assert warning.filename == __file__  # not a line of Keras
     enough = int(1 / min(layer.active_rate for layer in conversion.report.layers) / 0.001) + 1
     with warnings.catch_warnings():
         warnings.simplefilter("error", kspike_tf.FewSpikesWarning)
@@ -431,7 +431,7 @@ def test_compiled_predict_tells_of_too_few_spikes_once():
 
 
 def test_conversion_compiles_nothing(monkeypatch):
-    """A compiled function for each of its models would be slower, and TensorFlow warns of many."""
+    """Compiling a function per model would be slower, and TensorFlow warns about too many."""
 
     def refuse(model, *arguments, **options):
         raise AssertionError(f"{model.name} is compiled")

@@ -1,4 +1,4 @@
-"""The example of a neuron of one's own."""
+"""Tests of the example of a custom neuron."""
 
 import pathlib
 import re
@@ -23,17 +23,17 @@ def test_the_example_learns():
     assert accuracy > 0.7  # chance is 0.1
     assert "answers the same: True" in done.stdout
     low, high = map(float, re.search(r"constants: ([0-9.]+) to ([0-9.]+) ms", done.stdout).groups())
-    assert high - low > 1  # they trained, each its own way
+    assert high - low > 1  # the time constants are trained separately
 
 
 @pytest.fixture(scope="module")
 def example():
-    """What the script defines."""
+    """Return the script's definitions."""
     return runpy.run_path(str(EXAMPLE), run_name="example")
 
 
 def naive(inputs, tau, dt):
-    """The same neurons in NumPy, one step after another."""
+    """Compute the same neurons in NumPy, step by step."""
     voltage, spikes = np.zeros_like(inputs[:, 0]), np.zeros_like(inputs)
     for step in range(inputs.shape[1]):
         current = inputs[:, step]
@@ -49,7 +49,7 @@ def test_spikes_are_those_of_the_equations(example):
     layer = example["LIF"](tau=tau, dt=dt)
     y = layer(x)
     assert 0.1 < np.mean(np.asarray(y) > 0) < 0.9
-    # no voltage of these 300 comes so close to 1 that rounding to float32 decides
+    # no voltage of these 300 is so close to 1 that rounding to float32 decides
     np.testing.assert_array_equal(y, naive(x.astype(np.float64), tau, dt))
     in_rnn = keras.layers.RNN(example["LIFCell"](5, tau=tau, dt=dt), return_sequences=True)
     np.testing.assert_array_equal(in_rnn(x), y)

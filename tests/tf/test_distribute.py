@@ -1,4 +1,4 @@
-"""Training on two virtual devices, in a process of its own: devices cannot be added later."""
+"""Tests of training on two virtual devices, in a new process: they cannot be added later."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""SavedModel and ONNX exports give what Keras gives."""
+"""Tests that SavedModel and ONNX exports give the same outputs as Keras."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def run_onnx(proto, *inputs):
 
 
 def network(steps=None):
-    """Spikes straight from the input, so that no matrix product blurs the comparison."""
+    """Return a model whose spikes come straight from the input: no matrix product rounds them."""
     inputs = keras.Input((steps, 6), name="rates")
     spikes = kspike_tf.SpikingActivation("relu", seed=3, name="spikes")(inputs)
     low = kspike_tf.Lowpass(0.01, dt=0.0007, name="low")(spikes)
@@ -47,7 +47,7 @@ def test_onnx_gives_the_same_spikes(steps):
         assert np.count_nonzero(expected[0]) > 0.1 * x.size / 10
         spikes, low, alpha = run_onnx(proto, x)
         np.testing.assert_array_equal(spikes, expected[0])
-        # exp is another implementation: 1 ulp of float64, far below that of the float32 output
+        # another implementation of exp: 1 ulp of float64, far below one of the float32 output
         np.testing.assert_allclose(low, expected[1], rtol=3e-7, atol=1e-6)
         np.testing.assert_allclose(alpha, expected[2], rtol=3e-7, atol=1e-6)
 
@@ -92,11 +92,11 @@ def test_onnx_of_convolutions_in_time(steps):
     (y,) = run_onnx(to_onnx(model), x)
     np.testing.assert_allclose(y, expected, rtol=3e-7, atol=1e-6)  # see above
     layer = model.layers[0]
-    assert layer.call.__func__ is keras.layers.TimeDistributed.call  # as it was
+    assert layer.call.__func__ is keras.layers.TimeDistributed.call  # has not changed
 
 
 def test_onnx_of_an_operation_between_reshapes():
-    # tf2onnx's optimizers make a wrong shape of it, left to themselves
+    # left alone, tf2onnx's optimizers give it a wrong shape
     model = keras.Sequential(
         [
             keras.Input((None, 6)),
@@ -141,7 +141,7 @@ def test_onnx_without_a_seed_draws_fresh_voltages():
 
 def test_onnx_without_a_seed_is_seeded_by_the_runtime():
     model = keras.Sequential([keras.Input((None, 500)), kspike_tf.SpikingActivation("relu")])
-    keras.utils.set_random_seed(0)  # which is not for the file
+    keras.utils.set_random_seed(0)  # must not seed the file
     proto = to_onnx(model)
     x = np.full((2, 1, 500), 300.0, np.float32)
     found = []
@@ -153,8 +153,8 @@ def test_onnx_without_a_seed_is_seeded_by_the_runtime():
 
 
 def test_onnx_sessions_of_a_process_draw_the_same_voltages():
-    # ONNX Runtime's own seed is drawn once in a process, and no operation of ONNX knows better. If
-    # this fails, it has learnt to: then the docstring of to_onnx and the guide can say so.
+    # ONNX Runtime draws its own seed once per process, and no ONNX operation can do better. If this
+    # test fails, one can: then update the docstring of to_onnx and the guide.
     model = keras.Sequential([keras.Input((None, 500)), kspike_tf.SpikingActivation("relu")])
     proto = to_onnx(model)
     x = np.full((2, 1, 500), 300.0, np.float32)
@@ -175,8 +175,8 @@ def test_keras_exporter_knows_activations_that_tf2onnx_lacks(activation, tmp_pat
     expected = model.predict(x, verbose=0)
     model.export(tmp_path / "model.onnx", format="onnx", verbose=False)
     (found,) = run_onnx(onnx.load(tmp_path / "model.onnx"), x)
-    # A spike may move by a step where a rate, in float32 of another implementation, meets the
-    # threshold: the filter takes up 1 − 1/e of its height of 10.
+    # If another implementation rounds a float32 rate across the threshold, a spike may move by a
+    # step: the filter takes up 1 − 1/e of its height of 10.
     assert np.abs(found - expected).max() <= 6.4
     assert np.median(np.abs(found - expected)) < 1e-5
 
@@ -195,10 +195,10 @@ def test_onnx_of_activations_that_tf2onnx_lacks(activation):
     x[0, 0] = [-5, -1e-6, -1e-3, 0, 1e-6, 5]
     values, spikes = run_onnx(to_onnx(both), x)
     expected, expected_spikes = both(x)
-    # float32 of another implementation, which for GELU is x/2 times 1 − erf, with an erf that is
-    # good to 2⁻²³, and x no larger than 9; CELU goes through float64
+    # Another float32 implementation: GELU is x/2 times 1 − erf, with an erf that is good to 2⁻²³,
+    # and x is at most 9; CELU goes through float64.
     np.testing.assert_allclose(values, expected, rtol=3e-6, atol=6e-7)
-    # A spike may move by a step where such a rate meets the threshold.
+    # A spike may move by a step if such a rate meets the threshold.
     total = np.abs(np.cumsum(spikes - expected_spikes, axis=1)).max()
     assert total <= 10.5
 
@@ -219,7 +219,7 @@ def test_onnx_of_masks(name):
     layer = getattr(kspike_tf, name)(**argument or {"tau_initializer": 0.02}, dt=0.01)
     model = keras.Sequential([keras.Input((None, 4)), keras.layers.Masking(), layer])
     x = random_rates(3, 9, 4)
-    x[0, 5:], x[1, :3], x[2] = 0, 0, 0  # padding behind, in front, all of it
+    x[0, 5:], x[1, :3], x[2] = 0, 0, 0  # padding at the end, at the start, everywhere
     proto = to_onnx(model)
     for batch in (slice(None), slice(1)):
         np.testing.assert_allclose(run_onnx(proto, x[batch])[0], model(x[batch]), rtol=3e-7)
@@ -304,7 +304,7 @@ def test_saved_model_serves_without_kspike(tmp_path):
         np.testing.assert_allclose(mine, theirs, rtol=2.0**-23)
 
 
-# Keras' and TensorFlow's own exporters
+# Exporters of Keras and TensorFlow
 
 OURS = {"PyFuncStateless", "StatelessIf", "XlaCallModule"}
 
@@ -337,7 +337,7 @@ def test_keras_exports_the_same_to_onnx(shape, tmp_path):
     model.export(tmp_path / "model.onnx", format="onnx", verbose=False)
     proto = onnx.load(tmp_path / "model.onnx")
     onnx.checker.check_model(proto)
-    # exp and log are other implementations
+    # other implementations of exp and log
     np.testing.assert_allclose(run_onnx(proto, x)[0], expected, rtol=3e-7, atol=1e-5)
     layer = kspike_tf.SpikingActivation("relu", seed=0)
     spiking = keras.Sequential([keras.Input((None, 6)), layer])
@@ -357,7 +357,7 @@ def test_keras_says_that_its_onnx_files_draw_the_same_voltages(tmp_path):
 @pytest.mark.parametrize("way", ["export", "archive"])
 def test_exported_graphs_hold_plain_operations(way, tmp_path):
     model = stacked()
-    model.predict(random_rates(2, 5, 6), verbose=0)  # with kernels, before and after
+    model.predict(random_rates(2, 5, 6), verbose=0)  # uses kernels before and after
     if way == "export":
         model.export(tmp_path, verbose=False)
     else:
@@ -438,7 +438,7 @@ def test_a_training_step_that_ran_here_runs_in_another_process(tmp_path, jit_com
     expected = step(x)
     tf.saved_model.save(module, tmp_path / "saved")
     paths = [str(tmp_path / name) for name in ("saved", "outputs.npz", "x.npy")]
-    # XLA finds our kernels where we have been imported.
+    # XLA finds our kernels only if kspike_tf has been imported.
     code = ELSEWHERE.format(
         first="import kspike_tf" if jit_compile else "", last="" if jit_compile else WITHOUT_US
     )
@@ -456,5 +456,5 @@ def test_a_training_step_that_ran_here_runs_in_another_process(tmp_path, jit_com
     for spikes, *gradients in (there, loaded.step(x)):
         np.testing.assert_array_equal(spikes, expected[0])
         for gradient, first in zip(gradients, expected[1:], strict=True):
-            # Rounded to float32 between the filters, and between the systems of a filter there.
+            # There, float32 rounds between the filters, and between the systems of a filter.
             np.testing.assert_allclose(gradient, first, rtol=0, atol=1e-4 * np.abs(first).max())

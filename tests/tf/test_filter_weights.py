@@ -1,4 +1,4 @@
-"""The shape of filters' weights, and files from when those of alpha filters were flat."""
+"""Tests of the shape of filter weights, and of files with flat weights of alpha filters."""
 
 import zipfile
 
@@ -24,7 +24,7 @@ def answers(folder):
 
 
 def new_model():
-    """The model of the file, made by today's layers."""
+    """Return the model of the file, built with today's layers."""
     mean = kspike_tf.constraints.Mean()
     return keras.Sequential(
         [

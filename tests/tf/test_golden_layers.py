@@ -1,4 +1,4 @@
-"""Layers compared with results of KerasSpiking 0.3.0 for the same inputs."""
+"""Tests of layers against results of KerasSpiking 0.3.0 for the same inputs."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parents[1] / "golden"
 FILTERS = json.loads((FOLDER / "filters.json").read_text())
 SPIKING = json.loads((FOLDER / "spiking.json").read_text())
 NAME = "{0[name]}".format
-# KerasSpiking takes 1 − e·(1 + s), about s²/2, in float32 from numbers near 1; with dt 1 ms and
+# KerasSpiking computes 1 − e·(1 + s), about s²/2, in float32 from numbers near 1. With dt 1 ms and
 # τ 0.1 s for all units (s = 0.01), the errors add up to 1.17e-5 of the largest output.
 OUTPUT_TOLERANCE = {"case4": 1.2e-5}
 
@@ -48,7 +48,7 @@ def test_filters(filters, case):
     x = tf.Variable(filters["x"])
     layer.build(x.shape)
     cell = layer.layer.cell
-    # In KerasSpiking, the weights of a lowpass are (1, *units), those of an alpha filter are flat.
+    # KerasSpiking's lowpass weights are (1, *units); those of an alpha filter are flat.
     units = tuple(filters["x"].shape[2:])
     assert tuple(cell.tau.shape) == tuple(cell.initial_level.shape) == (1, *units)
     layer.set_weights([np.reshape(each, case["tau_shape"]) for each in layer.get_weights()])
@@ -57,7 +57,7 @@ def test_filters(filters, case):
         loss = tf.reduce_sum(y * filters["grad_output"])
     to_x, to_tau, to_level = tape.gradient(loss, [x, cell.tau.value, cell.initial_level.value])
     expected = {key: filters[f"{case['name']}_{key}"] for key in ("y", "grad_x")}
-    # KerasSpiking computes in float32, good for 1e-5 and, in gradients, 1e-3.
+    # KerasSpiking computes in float32, accurate to 1e-5 and, in gradients, 1e-3.
     assert_close(y, expected["y"], OUTPUT_TOLERANCE.get(case["name"], 1e-5))
     assert_close(to_x, expected["grad_x"], 1e-3)
     assert_close(np.ravel(to_tau), filters[f"{case['name']}_grad_tau"], 1e-3)
@@ -107,14 +107,14 @@ def test_spiking(spiking, case):
         )
         assert np.abs(counts).max() > 5
         assert np.abs(counts - theirs).max() <= 1
-        # the total of spikes and voltage is the integral, to the rounding of 60 additions
+        # spikes plus voltage are the integral, up to the rounding of 60 additions
         np.testing.assert_allclose(
             counts[:, -1] + voltage, theirs[:, -1] + expected["voltage"], atol=60 * 2.0**-23
         )
     if case["activation"] == "tanh":
-        # The gradient is that of tanh, x·(1 − tanh²), exactly that of this TensorFlow
-        # (test_gradients.py). Its float32 tanh is 4.5 units of 2⁻²⁴ from the true one at worst, and
-        # that of TensorFlow 2.10 is another approximation: the square doubles both errors.
+        # The gradient is that of tanh, x·(1 − tanh²), exactly as in this TensorFlow
+        # (test_gradients.py). Its float32 tanh is off by at most 4.5 units of 2⁻²⁴, and TensorFlow
+        # 2.10 has another approximation: the square doubles both errors.
         apart = np.abs(to_x - expected["grad_x"]) / np.abs(spiking["x"])
         assert apart.max() <= 2 * (4.5 + 4.5) * 2.0**-24
     else:

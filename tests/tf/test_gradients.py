@@ -1,4 +1,4 @@
-"""Analytic gradients against autodiff through a plain float64 loop, and finite differences."""
+"""Tests of analytic gradients against autodiff of a float64 loop, and finite differences."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ import tensorflow as tf
 import kspike_tf
 
 DT = 0.002
-# Gradients come back in float32; 1e-4 of the largest element is what the layers promise.
+# Gradients come back in float32; the layers promise 1e-4 of the largest element.
 TOLERANCE = 1e-4
 
 
@@ -161,7 +161,7 @@ def test_training_brings_a_negative_tau_back(name, wrapped):
     cell = cell if wrapped == "cell in keras.layers.RNN" else layer.layer.cell
     cell.tau.assign(np.reshape([-0.1, 0.0, 1e-8], cell.tau.shape))
     mask = {"mask": np.arange(20) < np.arange(13, 21)[:, None]} if wrapped == "mask" else {}
-    # It passes inputs unchanged, as with the shortest time constant.
+    # The layer passes inputs unchanged, as with the shortest time constant.
     if not mask:
         np.testing.assert_array_equal(layer(x), x)
     optimizer = keras.optimizers.Adam(0.01)
@@ -176,7 +176,7 @@ def test_training_brings_a_negative_tau_back(name, wrapped):
         return gradient, loss
 
     gradient, before = step()
-    assert (np.asarray(gradient) < 0).all()  # that is upwards
+    assert (np.asarray(gradient) < 0).all()  # so the weights grow
     for _ in range(80):
         _, after = step()
     assert (np.asarray(cell.tau) > 0.01).all()
@@ -188,7 +188,7 @@ def test_a_tau_below_zero_is_not_pushed_further_down(name):
     x = np.random.default_rng(0).normal(size=(2, 20, 3)).astype("float32")
     layer = built(name, x, np.float32([-0.1, -0.1, -0.1]))
     with tf.GradientTape() as tape:
-        # Slower filters pass on less of these inputs, so that the loss grows with tau.
+        # Slower filters pass less of these inputs, so the loss grows with tau.
         loss = tf.reduce_sum(tf.square(layer(x) - 1.5 * x))
     gradient = np.asarray(tape.gradient(loss, layer.layer.cell.tau.value))
     assert (gradient == 0).all()

@@ -1,4 +1,4 @@
-"""Inputs by name, in lists and of other types go where ``model.predict`` puts them."""
+"""Tests that inputs by name, in lists and of other types go where ``model.predict`` puts them."""
 
 import keras
 import numpy as np
@@ -24,7 +24,7 @@ def rate(y, outputs):
 
 @pytest.fixture
 def named():
-    """Return inputs by name, whose alphabetical order is not that of the model."""
+    """Return inputs by name, in another alphabetical order than the model's."""
     return {"a": np.full((4, 1), 10, "uint8"), "b": np.full((4, 1), 90, "uint8")}
 
 
@@ -45,7 +45,7 @@ def test_inputs_of_rates_recordings_and_sweeps(named, structure):
 
 
 def test_pixels():
-    """uint8 products would overflow: 20 * 20 is 144 there."""
+    """uint8 products would overflow: 20 * 20 would be 144."""
     spiking = kspike_tf.SpikingActivation("relu", dt=0.01, seed=0, name="spikes")
     inputs = keras.Input((None, 1), name="pixels")
     model = keras.Model(inputs, spiking(keras.ops.multiply(inputs, inputs)))

@@ -1,6 +1,6 @@
-"""LiteRT files of models with our layers need no operations but LiteRT's own, and give the same.
+"""Tests that LiteRT files of our layers give the same outputs with LiteRT's own operations alone.
 
-TensorFlow's interpreter, which runs them here, knows no others: it has no Flex delegate.
+TensorFlow's interpreter, which runs them here, supports no others: it has no Flex delegate.
 """
 
 import importlib.util
@@ -89,7 +89,7 @@ def test_batch_and_time_stay_open(tmp_path):
 
 
 def of_spikes(dt, units):
-    """Return a file with spikes and voltages, of rates and voltages."""
+    """Return a LiteRT file that maps rates and voltages to spikes and voltages."""
     specs = [tf.TensorSpec([None, None, units]), tf.TensorSpec([None, units], tf.float64)]
     with plain_operations("LiteRT"):
         traced = tf.function(
@@ -106,7 +106,7 @@ def test_hard_cases_are_rounded_as_in_kernels(dt):
     rng = np.random.default_rng(0)
     shape = 4, 60, 50
     small = rng.integers(-(2**23), 2**23, shape) * 2.0 ** rng.integers(-60, -3, shape)
-    halves = rng.integers(-2000, 2000, shape) / 2  # of ticks, or spikes
+    halves = rng.integers(-2000, 2000, shape) / 2  # of ticks, or of spikes
     ticks = rng.integers(-2000, 2000, shape) / 2 / (dt * 2**32)
     large = rng.normal(0, 1e5, shape)
     voltage = rng.integers(0, 2**32, (4, 50)) / 2**32
@@ -135,7 +135,7 @@ def test_filters_in_float32(kind, tau, tmp_path):
 def test_filters_with_masks(kind, tmp_path):
     model = sequential((None, 4), Masking(), kind(0.02, dt=0.01, level_initializer="ones"))
     x = random_rates(3, 9, 4)
-    x[0, 5:], x[1, :3], x[2] = 0, 0, 0  # padding behind, in front, all of it
+    x[0, 5:], x[1, :3], x[2] = 0, 0, 0  # padding at the end, at the start, everywhere
     np.testing.assert_allclose(
         run(converted(model, tmp_path), x)[0], model(x), rtol=1e-6, atol=1e-4
     )
@@ -169,7 +169,7 @@ def test_states_go_in_and_out(tmp_path):
 
 def test_without_a_seed_voltages_are_fresh(tmp_path):
     model = sequential((None, 500), SpikingActivation("relu"))
-    keras.utils.set_random_seed(0)  # which is not for the file
+    keras.utils.set_random_seed(0)  # must not seed the file
     content = converted(model, tmp_path)
     x = np.full((2, 1, 500), 300.0, np.float32)
     first, second = run(content, x)[0], run(content, x)[0]
@@ -208,7 +208,7 @@ def test_a_model_of_many_layers(tmp_path):
     x = random_rates(2, 30, 6, 6, 2)
     expected = model.predict(x, verbose=0)
     found = run(converted(model, tmp_path), x)[0]
-    # Sums of other order: a spike may move by a step, which is little after both filters.
+    # Another order of sums: a spike may move by a step, which is little after both filters.
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-2 * np.abs(expected).max())
 
 
@@ -258,8 +258,8 @@ def test_what_lite_rt_cannot_do_is_refused(make, message, tmp_path):
         with pytest.warns(UserWarning, match=message), refused as error:
             converted(model, tmp_path)
         assert "or export to ONNX with kspike_tf.export.to_onnx" in str(error.value)
-    # tf.lite raises an error of its own (in TensorFlow 2.18, that of a second attempt), so
-    # the warning has to say it.
+    # tf.lite raises its own error (in TensorFlow 2.18, that of a second attempt), so the
+    # warning has to say it.
     refused = pytest.raises((AttributeError, TypeError, ValueError))
     with pytest.warns(UserWarning, match=message), refused:
         converted(model, tmp_path, "tf.lite")

@@ -1,4 +1,4 @@
-"""The kernels' machine code: when it is compiled, what it does, which arrays it refuses."""
+"""Tests of the kernels' machine code: when it is compiled, its results, refused arrays."""
 
 import math
 import os
@@ -38,7 +38,7 @@ def test_machine_code_refuses_arrays_that_do_not_fit():
 
 @pytest.fixture
 def without_machine_code():
-    """As if no spikes had been scanned in this process."""
+    """Forget the machine code of spikes, as in a new process."""
     for kind, plan in compiled.PLANS.items():
         if kind[0] is kernels.SPIKES:
             plan["kernel"] = plan["handle"] = 0
@@ -63,7 +63,7 @@ def test_a_loaded_program_has_machine_code_made(without_machine_code):
     assert plan["handle"]
 
 
-# Python prints what its callbacks raise.
+# Python prints exceptions of its callbacks.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.xla_calls
 def test_an_interrupt_of_a_loaded_program_is_an_error(monkeypatch, without_machine_code):
@@ -133,7 +133,7 @@ def test_threads_may_be_the_first_at_once(jit_compile, without_machine_code):
 
 
 def weights_of(kernel, given):
-    """Return a kernel's weights; NumPy has exponentials of its own, with other last digits."""
+    """Return a kernel's weights; NumPy's exponentials have other last digits."""
     if kernel.shared:
         return given[0] * kernels.TICKS, 1 / given[0]
     e, minus = (np.vectorize(getattr(math, name))(-given[0]) for name in ("exp", "expm1"))
@@ -141,7 +141,7 @@ def weights_of(kernel, given):
 
 
 def step_of(kernel, x, g, states, weights):
-    """Take a step by the kernel's formula; return the output and the states."""
+    """Take one step by the kernel's formula; return the output and the states."""
     if kernel.shared:
         rate = np.where(x < 0, 0, x) if kernel is kernels.RECTIFIED_SPIKES else x
         voltage, count = kernels.spike_step(*states, rate.astype(np.float64), weights[0])
@@ -183,13 +183,13 @@ def test_machine_code_does_what_its_formula_says(kernel, units, dtype):
     if kernel.backwards:
         changes = np.stack(now[count:-1], 1)
         total = now[-1].sum(0) + (state * changes).sum((0, 1))
-        # The sums are of the same terms in another order.
+        # Both sums have the same terms, in another order.
         scale = np.abs(now[-1]).sum(0) + np.abs(state * changes).sum((0, 1))
         assert (np.abs(found[2] - total) <= 1e-14 * scale).all()
 
 
 def test_machine_code_of_large_arrays():
-    # Huge pages, several threads and blocks of units.
+    # Uses huge pages, several threads and blocks of units.
     shape = (6, 50, 2 * driver.BLOCK + 77)
     rates, voltage = spiking_data(shape)
     assert rates.nbytes > driver.WORTH_HUGE

@@ -1,4 +1,4 @@
-"""A masked step holds the state and repeats the output."""
+"""Tests that a masked step holds the state and repeats the output."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ LEVEL = keras.initializers.Constant(70.0)
 
 
 def data():
-    """Inputs, and masks: none, all, padding behind and in front, gaps, a single step."""
+    """Return inputs and masks: none, all, padding at the end and start, gaps, a single step."""
     rng = np.random.default_rng(0)
     x = rng.normal(50, 200, (BATCH, STEPS, UNITS)).astype(np.float32)
     mask = np.ones((BATCH, STEPS), bool)
@@ -30,9 +30,9 @@ def data():
 
 
 def one_by_one(layer, x, mask, states=None, training=False):
-    """The same for each example without its masked steps, put back in place.
+    """Run each example without its masked steps, and put the outputs back in place.
 
-    Keras gives zeros before the first step that counts.
+    Keras gives zeros before the first unmasked step.
     """
     outputs, ends = [], []
     for i in range(len(x)):
@@ -53,7 +53,7 @@ def agree(name, found, expected):
     assert found.shape == expected.shape
     if name == "spiking":
         np.testing.assert_array_equal(found, expected)
-    else:  # two sums of the same numbers in float64, rounded once to float32
+    else:  # the same numbers in float64, summed in two orders, rounded once to float32
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
 
 
@@ -108,7 +108,7 @@ def test_masks_of_a_stateful_layer(name):
         y, *mine = layer(x, mask=mask)
         agree(name, y, expected)
         agree(name, mine[0], states[0])
-    assert (states[0][0] != states[0][1]).numpy().any()  # an example whose steps are all masked
+    assert (states[0][0] != states[0][1]).numpy().any()  # one example has all steps masked
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -142,7 +142,7 @@ def test_gradients_skip_masked_steps(name):
             tape.watch([x, *states])
             y, *ends = call()
             loss = tf.reduce_sum(y * g)
-            if name != "spiking":  # no gradient goes through voltages
+            if name != "spiking":  # no gradient flows through voltages
                 loss += sum(tf.reduce_sum(tf.cast(end, y.dtype)) for end in ends)
         weights = [each.value for each in layer.trainable_weights]
         return tape.gradient(loss, [x, *weights, *states], unconnected_gradients="zero")
@@ -151,7 +151,7 @@ def test_gradients_skip_masked_steps(name):
     expected = gradients(lambda: one_by_one(layer, x, mask, states))
     for mine, theirs in zip(found, expected, strict=True):
         mine, theirs = np.asarray(mine), np.asarray(theirs)
-        # 1e-4 of the largest is what the layers promise
+        # the layers promise 1e-4 of the largest
         assert np.abs(mine - theirs).max() <= 1e-4 * np.abs(theirs).max()
     assert (np.asarray(found[0])[~mask] == 0).all()
     assert (np.asarray(found[0])[mask] != 0).any()
@@ -226,7 +226,7 @@ def test_masks_of_neurons_of_ones_own():
             return Sum(input_shape[2:], dt=self.dt)
 
     x, mask = data()
-    x = np.round(x)  # so that sums are exact
+    x = np.round(x)  # makes sums exact
     expected = np.cumsum(np.where(mask[..., None], x, 0), axis=1)
     y, state = SumLayer(return_state=True)(x, mask=mask)
     np.testing.assert_array_equal(y, expected)

@@ -1,4 +1,4 @@
-"""Half precision: the same spikes, given the same rates."""
+"""Tests of half precision: the same rates give the same spikes."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ DTYPES |= {"float16": tf.float16, "bfloat16": tf.bfloat16}
 
 
 def half_rates(dtype, shape=(3, 400, 6)):
-    """Rates that half precision holds exactly, down to a spike in four seconds."""
+    """Return rates that half precision holds exactly, down to a spike in four seconds."""
     rng = np.random.default_rng(0)
     rates = np.exp(rng.uniform(np.log(0.25), np.log(2000), shape)).astype(np.float32)
     return tf.cast(rates, dtype)
@@ -29,7 +29,7 @@ def test_the_same_spikes_as_in_single_precision(policy, dt):
     height = np.float32(1 / np.float64(np.float32(dt)))
     for y in (layer(rates), tf.function(layer)(rates)):
         assert y.dtype == DTYPES[policy]
-        # the height of a spike may round: its number does not
+        # the height of a spike may be rounded, but not the number of spikes
         np.testing.assert_array_equal(np.rint(tf.cast(y, tf.float32) / height), expected / height)
         np.testing.assert_array_equal(y, tf.cast(expected, y.dtype))
 
@@ -58,7 +58,7 @@ def test_a_variable_dt_is_read_exactly(policy, make_variable):
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_slow_neurons_fire(policy):
-    # a voltage in half precision stops at 0.25 Hz: 0.00025 is lost beside 0.5
+    # a voltage in half precision gets stuck at 0.25 Hz: 0.00025 is lost beside 0.5
     layer = kspike_tf.SpikingActivation("linear", seed=0, dtype=policy)
     spikes = tf.function(layer)(tf.fill((1, 12_000, 2), tf.constant(0.25, DTYPES[policy])))
     np.testing.assert_array_equal(tf.math.count_nonzero(spikes, axis=1), 3)
@@ -123,7 +123,7 @@ def test_weights_stay_in_single_precision_and_train(policy):
     rng = np.random.default_rng(1)
     x, y = rng.normal(0, 100, (8, 20, 5)), rng.normal(0, 1, (8, 20, 2))
     before = [np.array(each) for each in model.get_weights()]
-    # Enough steps that training goes on after those that float16's loss scaling may skip.
+    # Enough steps to train on after those that float16's loss scaling may skip.
     losses = model.fit(x, y, epochs=6, verbose=0).history["loss"]
     assert np.isfinite(losses).all()
     assert losses[-1] < 0.9 * losses[0]
@@ -141,7 +141,7 @@ def test_double_precision_stays_double():
     ):
         y = make(dtype="float64")(x)
         assert y.dtype == tf.float64
-        # agrees with single precision where that is exact, to its rounding elsewhere
+        # equals single precision if that is exact, otherwise to its rounding
         np.testing.assert_allclose(
             make(dtype="float64")(single.astype(np.float64)), make()(single), rtol=1e-6, atol=1e-4
         )

@@ -1,4 +1,4 @@
-"""Layers in all kinds of Keras models, in training and inference."""
+"""Tests of layers in all kinds of Keras models, in training and inference."""
 
 import keras
 import numpy as np
@@ -67,7 +67,7 @@ KINDS = [sequential, deferred, functional, nested, time_distributed, Subclassed]
 
 @pytest.fixture(scope="module")
 def expected():
-    """What the first kind of model answers before and after training, and its losses."""
+    """Return the first kind of model's outputs before and after training, and its losses."""
     return answers(sequential())
 
 
@@ -81,8 +81,8 @@ def answers(model, **kwargs):
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_every_kind_of_model_gives_the_same(kind, expected):
     for mine, theirs in zip(answers(kind()), expected, strict=True):
-        # matrix products of another shape round differently: a spike may move by one step,
-        # after two filters at most a hundredth of the range
+        # matrix products of another shape round differently: a spike may move by one step, which
+        # is at most a hundredth of the range after two filters
         np.testing.assert_allclose(mine, theirs, atol=0.01 * np.abs(theirs).max(), rtol=1e-3)
     assert np.abs(expected[0]).max() > 1
     assert expected[1][1] < expected[1][0]
@@ -307,7 +307,7 @@ def test_prelu_trains_over_any_steps_and_feature_maps(time, units):
     (alpha,) = model.trainable_weights
     assert tuple(alpha.shape) == ((1, 1, 2) if shared else units)
     x = np.random.default_rng(4).normal(0, 200, (8, time or 7, *units)).astype(np.float32)
-    # the slope is not the same for all units and steps, so nothing may be in another's place
+    # the slope differs between units and steps, so a mix-up would show
     alpha.assign(np.linspace(0.1, 0.9, alpha.shape.num_elements()).reshape(alpha.shape))
     leaky = np.where(x > 0, x, x * alpha.numpy())
     linear = kspike_tf.SpikingActivation("linear", seed=0, dt=0.01)
@@ -326,7 +326,7 @@ def test_prelu_trains_over_any_steps_and_feature_maps(time, units):
     before = alpha.numpy().copy()
     model.compile(keras.optimizers.SGD(1e-5), "mse")
     model.fit(x, np.abs(x), verbose=0)
-    assert (alpha.numpy() < before).all()  # away from the negative side
+    assert (alpha.numpy() < before).all()  # negative inputs lower the slopes
 
 
 @pytest.mark.parametrize(
@@ -343,7 +343,7 @@ def test_activations_of_every_kind(activation):
 @pytest.mark.parametrize("aware", [True, False])
 @pytest.mark.parametrize("masked", [True, False])
 def test_relu_within_the_loop_is_relu_before_it(policy, aware, masked):
-    x = np.stack([X, -X, 3 * X, X], axis=-1)  # units of two axes
+    x = np.stack([X, -X, 3 * X, X], axis=-1)  # two unit axes
     mask = tf.constant(np.arange(x.shape[1]) % 3 > 0) & tf.ones(x.shape[:2], bool)
 
     def results(activation):
@@ -356,7 +356,7 @@ def test_relu_within_the_loop_is_relu_before_it(policy, aware, masked):
             with tf.GradientTape() as tape:
                 tape.watch(x)
                 y = layer(x, training=training, mask=mask if masked else None)
-                # Its gradient is not zero where there are no spikes.
+                # This loss has a gradient even if there are no spikes.
                 value = tf.reduce_sum(tf.cast(y, "float32") * tf.range(1.0, 5.0))
             return y, tape.gradient(value, x)
 
@@ -417,7 +417,7 @@ def test_a_changed_dt_takes_effect_without_retracing(make_variable):
         kspike_tf.Alpha(0.02, dt=0.002),
     ]
     for layer in layers:
-        layer.build(X.shape)  # or TensorFlow traces once more, for the new weights
+        layer.build(X.shape)  # otherwise TensorFlow traces again, for the new weights
     traces = []
 
     @tf.function
@@ -453,7 +453,7 @@ def test_a_changed_dt_takes_effect_in_predict_and_fit(make_variable):
 
 
 class Values(keras.regularizers.Regularizer):
-    """Notes what it is given."""
+    """Regularizer that records its inputs."""
 
     def __init__(self):
         self.seen = []
@@ -484,7 +484,7 @@ def test_activity_regularizers_see_the_output_only(return_state, time_major, dty
         y = y[0] if return_state else y
         assert len(regularizer.seen) == 1
         assert regularizer.seen[0].dtype == "float32"
-        # before it is rounded to the policy's type
+        # before rounding to the policy's type
         np.testing.assert_array_equal(keras.ops.cast(regularizer.seen[0], y.dtype), y)
         assert len(layer.losses) == 1
         expected = np.asarray(regularizer.seen[0], np.float64).sum() / len(X)  # the batch size

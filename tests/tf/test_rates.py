@@ -1,4 +1,4 @@
-"""Rate reports count spikes as one would by hand."""
+"""Tests that rate reports count spikes as a count by hand does."""
 
 import keras
 import numpy as np
@@ -23,9 +23,9 @@ def test_numbers_by_hand():
     x = np.tile(np.array([-5.0, 20.0, 50.0, 150.0], "float32"), (3, 100, 1))
     (layer,) = kspike_tf.rate_report(model_of(), x).layers
     assert layer.seconds == pytest.approx(1.0)
-    assert layer.mean_rate == pytest.approx(55, abs=1)  # each neuron is off by one spike at most
+    assert layer.mean_rate == pytest.approx(55, abs=1)  # each neuron is off by at most one spike
     assert layer.median_rate == pytest.approx(35, abs=1)
-    assert layer.high_rate == pytest.approx(147, abs=1)  # between the two highest
+    assert layer.high_rate == pytest.approx(147, abs=1)  # between the two highest rates
     assert layer.spikes == pytest.approx(220 / 3)
     assert layer.silent == 0.25
     assert layer.saturated == 0.25

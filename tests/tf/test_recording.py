@@ -1,4 +1,4 @@
-"""Recordings of Keras models: what predict gives, and states from single steps of the cells."""
+"""Tests of recordings of Keras models, against predict and single steps of the cells."""
 
 import gc
 import tracemalloc
@@ -22,7 +22,7 @@ def model_of(*layers, shape=(None, 4)):
 
 
 def after_every_step(cell, x, state):
-    """Return the first state of a cell, step by step."""
+    """Return the first state of a cell after every step."""
     found = []
     for t in range(x.shape[1]):
         _, state = cell(x[:, t], state)
@@ -53,16 +53,16 @@ def test_arrays_are_those_of_predict(x, sequences):
 
 
 def test_memory_without_voltages():
-    """Voltages that are not asked for are not kept."""
+    """Voltages that are not requested are not kept."""
     names = [f"spikes_{i}" for i in range(4)]
     model = model_of(*(kspike_tf.SpikingActivation("relu", dt=DT, seed=0, name=n) for n in names))
-    shown = np.ones((200, 200, 4), np.float32)  # far more than what else is allocated
+    shown = np.ones((200, 200, 4), np.float32)  # far larger than all other allocations
     kept = {}
     for voltages in (False, True):
         kspike_tf.record(model, shown, voltages=voltages)  # traces functions
         tracemalloc.start()
         recording = kspike_tf.record(model, shown, voltages=voltages)
-        gc.collect()  # what is in circles of references is freed when Python gets to it
+        gc.collect()  # frees reference cycles now
         kept[voltages] = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
         assert list(recording.spikes) == names

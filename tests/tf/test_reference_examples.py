@@ -1,6 +1,6 @@
-"""Every example of KerasSpiking's API reference page, with ``import kspike_tf as keras_spiking``.
+"""Tests of all KerasSpiking API page examples, with ``import kspike_tf as keras_spiking``.
 
-What differs from the page is what Keras 3 itself changed, and is marked ``# Keras 3``.
+Only changes that Keras 3 itself requires differ from the page; they are marked ``# Keras 3``.
 """
 
 import keras
@@ -14,7 +14,7 @@ from kspike_energy import registry
 
 @pytest.fixture(autouse=True)
 def _fresh_names():
-    """Layers are named as in a new process: "dense", "dense_1"."""
+    """Name layers as in a new process: "dense", "dense_1"."""
     keras.utils.clear_session(free_memory=False)
 
 
@@ -67,7 +67,7 @@ def test_percentile():
         loss={"dense_1": "mse", "spiking_activation": None},  # Keras 3: name every output
         metrics={"dense_1": "mae"},
     )
-    model.fit(train_seq, (train_y, None), epochs=5, verbose=0)  # Keras 3: a target an output
+    model.fit(train_seq, (train_y, None), epochs=5, verbose=0)  # Keras 3: one target per output
 
     outputs, spikes = model.predict(test_seq, verbose=0)
 
@@ -77,10 +77,10 @@ def test_percentile():
     error = np.mean(np.abs(outputs - test_y))
 
     # "we use Percentile to ensure the neuron activities fall in the desired range of 5-10 Hz":
-    # the penalty is soft, so the mean is just about there; untrained, it is 0.3.
+    # the penalty is soft, so the mean only just gets there; untrained, it is 0.3.
     assert 4.5 < max_rates.mean() < 10
     assert np.quantile(max_rates, 0.1) > 4
-    # the mean of |test_y|, the error of a model that answers 0, is 0.25
+    # a model that always outputs 0 has an error of 0.25, the mean of abs(test_y)
     assert error < 0.1
 
 
@@ -104,7 +104,7 @@ def test_dt_scheduler():
         batch_size=20,
         callbacks=[callback],
     )
-    # 50 steps: the last dt that was set is that of step 49, and stays
+    # 50 steps: the last dt is that of step 49, and stays
     assert float(dt) == pytest.approx(0.9 ** (49 / 5), rel=1e-6)  # float32
 
 
@@ -115,7 +115,7 @@ def _own_devices(monkeypatch):
 
 
 def numbers(line):
-    """The entries of a table row."""
+    """Return the entries of a table row."""
     return [entry.strip() for entry in line.split("|")]
 
 
@@ -178,7 +178,7 @@ def test_compute_layer_stats(capsys):
 
 
 def test_register_layer(capsys, monkeypatch):
-    # registered here, and taken back after the test
+    # registered here, and undone after the test
     monkeypatch.setitem(registry.STATISTICS, tf.keras.layers.UpSampling2D, None)
 
     @keras_spiking.ModelEnergy.register_layer(tf.keras.layers.UpSampling2D)

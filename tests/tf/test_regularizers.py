@@ -1,4 +1,4 @@
-"""Regularizers: values, gradients, serialisation, and their use on layers."""
+"""Tests of regularizers: values, gradients, serialisation, and their use on layers."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def make(case):
 
 
 def naive(x, target=0, l1=0.0, l2=0.0, percentile=None, axis=0):
-    """The same penalties by NumPy in float64."""
+    """Compute the same penalties with NumPy in float64."""
     if percentile is not None:
         x = np.percentile(x, percentile, axis=axis)
     low, high = target if isinstance(target, tuple) else (target, target)
@@ -54,7 +54,7 @@ def test_defaults():
 @pytest.mark.parametrize("percentile", [0, 1, 12.5, 50, 90, 99.9, 100])
 @pytest.mark.parametrize("axis", [0, -1, (0, 1), (2, 0), (0, 1, 2)])
 def test_any_percentile_over_any_axes(percentile, axis):
-    # float64, and arguments that Keras does not round to float32: only sums are rounded
+    # float64, and arguments that float32 holds exactly: only sums are rounded
     x = np.random.default_rng(0).normal(size=(7, 5, 3))
     regularizer = regularizers.Percentile(percentile, axis, target=(-0.125, 0.25), l1=0.5, l2=2)
     expected = naive(x, (-0.125, 0.25), 0.5, 2, percentile, axis)

@@ -1,4 +1,4 @@
-"""Files that released versions saved, in Keras: the answers of that version, and of a copy."""
+"""Tests that files of released versions give the same answers in Keras, also after saving again."""
 
 import sys
 from pathlib import Path
@@ -13,16 +13,16 @@ import kept
 
 import kspike_tf
 
-# Of the largest output: float32 sums in another order; Keras rounds to bfloat16 and kspike_ref not.
+# Of the largest output: sums in another order; Keras rounds to bfloat16, kspike_ref does not.
 TOLERANCE = {"half": 2e-2, "quantised": 1e-2}
 
 
 def load(path):
-    """Return a model; a Keras older than the one that saved it may not know all options."""
+    """Return a model; an older Keras than that of the file may not know all options."""
     saved = kept.made_with(path)["keras"]
     if _numbers(keras.version()) < _numbers(saved):
         pytest.skip(f"saved by Keras {saved}, which is newer than {keras.version()}")
-    assert kspike_tf.__all__  # the layers are registered
+    assert kspike_tf.__all__  # importing registers the layers
     return keras.models.load_model(path)
 
 
@@ -36,7 +36,7 @@ def listed(outputs):
 
 @pytest.mark.parametrize("path", kept.files(), ids=kept.label)
 def test_the_answers_of_that_version(path, tmp_path):
-    """The bits of kspike_ref where all sums are exact; a model saved anew has the same bits."""
+    """Where all sums are exact, bits equal kspike_ref's; a model saved again has the same bits."""
     x, wanted = kept.answers(path)
     x = x if len(x) > 1 else x[0]
     model = load(path)

@@ -1,4 +1,4 @@
-"""Representations of layers, regularizers and reports: settings with units, safe HTML."""
+"""Tests of the text and HTML of layers, regularizers and reports: units, escaped names."""
 
 import html.parser
 
@@ -12,7 +12,7 @@ from kspike_tf import regularizers
 
 
 class Reader(html.parser.HTMLParser):
-    """Collects the text of a page, and checks that every element is closed."""
+    """Parser that collects the text of a page, and checks that every element is closed."""
 
     def __init__(self, page):
         super().__init__()

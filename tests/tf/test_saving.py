@@ -1,4 +1,4 @@
-"""Saving, loading, cloning and configs, without custom_objects."""
+"""Tests of saving, loading, cloning and configs, without custom_objects."""
 
 import functools
 import json
@@ -102,7 +102,7 @@ def test_a_trained_model_loads_without_custom_objects(tmp_path, suffix):
     assert np.abs(expected).max() > 1
     if suffix == "h5":
         return  # Keras 3.15 loads an optimizer from HDF5 that does not know the weights
-    # and goes on training, with its optimizer and regularizer
+    # training continues, with the model's optimizer and regularizer
     history = loaded.fit(rates(4, 10, 5), rates(4, 10, 6), verbose=0).history
     expected = model.fit(rates(4, 10, 5), rates(4, 10, 6), verbose=0).history
     assert history["loss"] == expected["loss"]
@@ -247,7 +247,7 @@ class NoConfig:
     ids=["lambda", "partial", "object"],
 )
 def test_what_cannot_be_saved_is_named(tmp_path, value):
-    # as an initializer or constraint it would be called; it only has to be kept here
+    # an initializer or constraint would be called; here it is only stored
     for argument in ("activation", "level_initializer", "initial_level_constraint"):
         if argument == "activation":
             layer = kspike_tf.SpikingActivation(value, name="named")
@@ -282,7 +282,7 @@ def test_cells_in_an_rnn_survive(tmp_path):
 
 
 def models_of_other_kinds():
-    """Models nested, with layers in time or used twice, several inputs, other options."""
+    """Return nested models, layers in time or used twice, several inputs, other options."""
     low = kspike_tf.Lowpass(0.02, dt=0.01)
     inner = keras.Sequential([keras.Input((None, 5)), low, kspike_tf.Alpha(0.03)])
     left, right = keras.Input((None, 5)), keras.Input((None, 5))

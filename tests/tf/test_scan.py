@@ -1,4 +1,4 @@
-"""Each mechanism of the scan, on the same inputs: kernels, blocks, and loops."""
+"""Tests of each mechanism of the scan on the same inputs: kernels, blocks, and loops."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -84,12 +84,12 @@ def filter_data(name, shape, dtype):
     rng = np.random.default_rng(1)
     batch, _, units = shape
     state = rng.normal(size=(batch, FILTERS[name], units))
-    tau = np.geomspace(1e-4, 10, units).astype(dtype)  # from below dt to thousands of it
+    tau = np.geomspace(1e-4, 10, units).astype(dtype)  # from below dt to thousands of dt
     return rng.normal(size=shape).astype(dtype), state, tau
 
 
 def filtered(name):
-    """Return a function that returns outputs, and the gradients of a sum that sees all of them."""
+    """Return a function that returns outputs, and gradients of a sum that depends on them all."""
 
     def outputs_and_gradients(x, state, tau):
         with tf.GradientTape() as tape:
@@ -128,16 +128,16 @@ def test_filters_and_all_gradients(name, way, dtype, shape, monkeypatch):
         patch.setattr(scan, name, by_steps(name))
         exact = [tf.constant(each, tf.float64) for each in args]
         expected = filtered(name)(*exact)
-    # Outputs are rounded once, sums of 183 products; float64 leaves the digits that 1 − e·(1 + r)
-    # loses, r²/2 = 5e-8 of 1. An empty sequence leaves no gradient of tau.
+    # Outputs are rounded once; sums have 183 products. In float64, 1 − e·(1 + r) cancels to
+    # r²/2 = 5e-8 of 1 and so loses digits. An empty sequence leaves no gradient of tau.
     tolerance = 1e-6 if dtype == np.float32 else 1e-8
     by_kernels = ["eager", "graph", "unknown sizes"]
     if xla_handler.is_possible():
         by_kernels += ["xla", "xla, unknown sizes"]
     rounded = dtype == np.float32 and way not in by_kernels
     for i, (mine, its) in enumerate(zip(found, expected, strict=True)):
-        # Blocks round what goes between an alpha filter's systems, and what the gradient of tau,
-        # the last, is made of; loops only that.
+        # Blocks round values between an alpha filter's systems, and the terms of the last gradient,
+        # that of tau; loops round only these terms.
         if rounded and ("accelerator" in way or way == "xla" or i == 4):
             tolerance = 1e-4
         if mine is None or its is None:
@@ -150,7 +150,7 @@ def test_filters_and_all_gradients(name, way, dtype, shape, monkeypatch):
 
 @pytest.fixture
 def plans():
-    """Leave the plans of all scans as they are found."""
+    """Restore the plans of all scans after a test."""
     found = {kind: plan.copy() for kind, plan in compiled.PLANS.items()}
     yield
     for kind, plan in compiled.PLANS.items():
@@ -184,7 +184,7 @@ def test_second_derivatives_of_spikes(way, monkeypatch):
             gradient = tape.gradient(y, rates)
         return outer.gradient(gradient, rates)
 
-    # Straight through: as of the rates alone.
+    # Straight-through gradient: the same as for the rates alone.
     found = traced(spiking, way, spiking_data((2, 5, 3)), monkeypatch)
     np.testing.assert_array_equal(found, np.full((2, 5, 3), 2))
 
@@ -204,7 +204,7 @@ def test_calls_do_not_share_memory():
         return spikes(rates, voltage), spikes(rates_too, voltage_too), spikes(rates, voltage)
 
     kept = two(*map(tf.constant, (*args, *other)))
-    two(*map(tf.constant, (*other, *args)))  # while the results are held
+    two(*map(tf.constant, (*other, *args)))  # while the first results are still held
     for found, given in zip(kept, (args, other, args), strict=True):
         for mine, expected in zip(found, spikes_by_steps(*given), strict=True):
             np.testing.assert_array_equal(mine, expected)
@@ -232,7 +232,7 @@ def test_calls_from_several_threads_and_from_loops(jit_compile):
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("name", ["spikes", *FILTERS])
 def test_states_of_another_batch_are_refused(name, rows, jit_compile):
-    # Machine code would read and write beyond the smaller of them.
+    # Otherwise machine code would read and write beyond the smaller one.
     data = spiking_data if name == "spikes" else partial(filter_data, name, dtype=np.float32)
     sequence, args = data((2, 5, 3))[0], data((rows, 5, 3))
     signature = [tf.TensorSpec([None] * each.ndim, each.dtype) for each in (sequence, *args[1:])]
@@ -311,7 +311,7 @@ def test_tensorflow_says_why_it_takes_no_kernel(monkeypatch):
 
 
 def test_graphs_of_constants():
-    # TensorFlow may run what it knows before the graph runs.
+    # TensorFlow may evaluate constants before the graph runs.
     args = spiking_data((2, 5, 3))
     expected = spikes_by_steps(*args)
 
@@ -326,7 +326,7 @@ def test_the_host_is_not_used_beside_an_accelerator(monkeypatch):
     assert choose.kernels_are_possible()
     monkeypatch.setattr(choose, "only_processors", lambda: False)
     assert not choose.kernels_are_possible()
-    # Blocks, then, outside of XLA too.
+    # So blocks are used outside XLA too.
     args = spiking_data((2, 21, 3))
     found = traced(spikes, "graph", args, monkeypatch)
     np.testing.assert_array_equal(found[0], spikes_by_steps(*args)[0])

@@ -1,4 +1,4 @@
-"""Second derivatives and forward mode, against autodiff through a plain float64 loop."""
+"""Tests of second derivatives and forward mode against autodiff of a float64 loop."""
 
 import keras
 import numpy as np
@@ -37,15 +37,15 @@ def in_mode(function, mode, args, monkeypatch):
 
 
 def plain(name):
-    """Return the filter as a loop that TensorFlow differentiates; in float64."""
+    """Return the filter as a float64 loop that TensorFlow differentiates."""
     filtered, parts = PLAIN[name]
 
     def run(x, state, tau):
         y = filtered(x, tau, state)
         if parts == 1:
             return y, y[:, -1:]
-        # p = τ·dy/dt, from the equation of y at the last step but one; so by one more step
-        # on which the input is zero: y' = e·((1 + s)·y + s·p).
+        # p = τ·dy/dt, from the equation of y, with one more step on which the input is zero:
+        # y' = e·((1 + s)·y + s·p).
         s = float(np.float32(DT)) / tau
         e = tf.exp(-s)
         longer = filtered(tf.concat([x, tf.zeros_like(x[:, :1])], 1), tau, state)
@@ -67,11 +67,11 @@ def data(name, steps=9, dtype=np.float64):
 
 
 def penalty(run):
-    """Return a function that differentiates a loss, and a sum that sees all of its gradients."""
+    """Return a function that differentiates a loss and then a sum of functions of its gradients."""
 
     def loss(*args):
         y, end = run(*args)
-        # Not linear in the outputs: what goes back depends on them.
+        # The loss is nonlinear, so that its gradients depend on the outputs.
         return tf.reduce_sum(tf.cast(tf.sin(y), tf.float64)) + tf.reduce_sum(tf.sin(2 * end))
 
     def differentiated(*args):
@@ -122,7 +122,7 @@ def test_second_derivatives_against_finite_differences(name, jit_compile):
     args = [x, state, tau]
     for number, gradient in enumerate(found):
         direction = np.random.default_rng(number).normal(size=args[number].shape)
-        # Central differences: exact to h², with noise of 1e-16 / h of values up to 1e5.
+        # Central differences are exact to h², with noise of 1e-16 / h from values up to 1e5.
         h = 1e-5 * np.abs(args[number]).min()
         ends = []
         for sign in (1, -1):
@@ -251,10 +251,10 @@ def test_a_gradient_penalty_through_a_layer(name, option):
 
     if option == "stateful":
         layer.reset_states()
-    jit_compile = option != "stateful"  # XLA has no variables that functions of its own assign
+    jit_compile = option != "stateful"  # XLA functions cannot assign variables of their own
     found = tf.function(lambda x: penalized(by_layer, x), jit_compile=jit_compile)(tf.constant(x))
     expected = tf.function(lambda x: penalized(by_loop, x))(tf.constant(x))
-    # float32 rounds the outputs, of which products of a thousand are summed
+    # float32 rounds the outputs, and sums a thousand of their products
     tolerance = 1e-3 if dtype == "float32" else 1e-9
     for mine, its in zip(found, expected, strict=True):
         np.testing.assert_allclose(mine, its, rtol=0, atol=tolerance * np.abs(its).max())
@@ -280,7 +280,7 @@ def test_second_derivatives_of_spikes_are_those_of_the_activation(activation, ji
 
     function = keras.activations.get(activation)
     found = tf.function(lambda: derivatives(layer), jit_compile=jit_compile)()
-    # The outputs cancel: what is differentiated is x·f′.
+    # The outputs cancel: the differentiated term is x·f′.
     expected = tf.function(lambda: derivatives(function), jit_compile=jit_compile)()
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-4, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Settings that are assigned after a layer is built: they take effect, or are refused."""
+"""Tests of settings that change after a layer is built: they take effect, or are refused."""
 
 import json
 import warnings
@@ -36,9 +36,9 @@ def model_of(layer):
 
 
 def answers(model):
-    """What traced functions of Keras answer in inference and in training."""
+    """Return outputs of Keras' traced functions in inference and in training."""
     target = np.zeros((*X.shape[:2], 2))
-    model.reset_metrics()  # or Keras 3.8 returns the mean of all losses so far
+    model.reset_metrics()  # otherwise Keras 3.8 returns the mean of all losses so far
     return [model.predict(X, verbose=0), model.train_on_batch(X, target)]
 
 

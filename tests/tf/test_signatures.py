@@ -1,4 +1,4 @@
-"""Constructors: every option has a name, a default and a type that tools can read."""
+"""Tests that every constructor option has a name, a default and a type that tools can read."""
 
 import inspect
 import typing
@@ -46,7 +46,7 @@ def test_every_option_is_spelt_out(name, expected):
     assert {each.name: each.default for each in parameters.values()} == expected
     assert list(parameters) == list(expected)
     assert not any(each.kind == each.VAR_KEYWORD for each in parameters.values())
-    # What editors and type checkers read is the constructor itself.
+    # Editors and type checkers read the constructor itself.
     assert list(inspect.signature(cls.__init__).parameters) == ["self", *expected]
     types = typing.get_type_hints(cls.__init__)
     assert set(types) == {*expected, "return"}

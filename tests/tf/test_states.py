@@ -1,4 +1,4 @@
-"""States of the layers: given, returned, kept from call to call, reset."""
+"""Tests of layer states: passed in, returned, kept between calls, reset."""
 
 import keras
 import numpy as np
@@ -121,7 +121,7 @@ def test_a_stateful_layer_in_predict(name):
     for layer in model.layers:
         layer.reset_states()
     agree(name, model.predict(X, verbose=0), LAYERS[name]()(X))
-    # its states are no weights
+    # states are not weights
     assert len(model.weights) == (0 if name == "spiking" else 2)
     assert all(each.trainable for each in model.weights)
 
@@ -138,7 +138,7 @@ def test_without_a_seed_a_reset_draws_anew():
 
 
 def in_one_go(rates, voltage, dt):
-    """The dynamics on the grid, step after step, in NumPy."""
+    """Compute the dynamics on the grid step by step, in NumPy."""
     seconds, scale = np.float64(np.float32(dt)), 2.0**32
     voltage = np.rint(np.float64(voltage) * scale) / scale
     height, spikes = np.float32(1 / seconds), np.zeros_like(rates)
@@ -182,7 +182,7 @@ def test_gradients_go_past_owed_spikes():
     np.testing.assert_array_equal(tape.gradient(y, x), tape.gradient(base, x))
 
 
-# What is refused.
+# Refused states and resets.
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -222,7 +222,7 @@ def test_a_stateful_layer_keeps_its_batch_size(name):
     with pytest.raises(ValueError, match=r"'kept' was built for a batch of 3. Received: .* of 2"):
         layer(X[:2])
     layer = LAYERS[name](stateful=True, time_major=True)
-    layer(X)  # taken as 3 steps of a batch of 12
+    layer(X)  # read as 3 steps of a batch of 12
     with pytest.raises(ValueError, match=r"batch of 12; with time_major=True .* of 3"):
         layer(np.swapaxes(X, 0, 1))
 
@@ -234,7 +234,7 @@ def test_initial_states_of_other_shapes(name):
         layer(X, initial_state=[np.zeros(STATE[name])] * 2)
     with pytest.raises(ValueError, match=r"initial_state must have the shape \(3, .*\(2, 4\)"):
         layer(X, initial_state=np.zeros((2, 4)))
-    # the same where a model is made, before there is any input
+    # also when a model is built, before there is any input
     with pytest.raises(ValueError, match=r"initial_state must have the shape \(None, .*, 5\)"):
         layer(keras.Input((None, 4)), initial_state=keras.Input((5,)))
 
@@ -243,7 +243,7 @@ def test_initial_states_of_other_shapes(name):
 def test_time_major_misuse_that_shapes_reveal(name):
     layer = LAYERS[name](time_major=True)
     hint = r"with time_major=True inputs are \(time, batch, \*units\)"
-    with pytest.raises(ValueError, match=hint):  # batch-major inputs: 12 is taken for the batch
+    with pytest.raises(ValueError, match=hint):  # batch-major inputs: 12 is read as the batch
         layer(X, initial_state=np.zeros(STATE[name]))
     layer = LAYERS[name](time_major=True, unroll=True)
     with pytest.raises(ValueError, match=rf"unroll=True needs a known number .*{hint}"):

@@ -1,4 +1,4 @@
-"""What strangers' graphs and programs may ask of the kernels: nothing that is not their own."""
+"""Tests that untrusted graphs and programs cannot make kernels access other memory."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from tensorflow.core.framework import attr_value_pb2
 
 from kspike_tf.scan.cpu import kernels, tensorflow_op, xla_handler
 
-# A model file is a stranger's: so are the graphs in it, which may call our kernels with anything.
+# Model files are treated as untrusted: their graphs may call our kernels with any arguments.
 GOOD = [np.zeros((2, 5, 3), "f"), np.zeros((2, 1, 3)), np.zeros(3)]
 STRANGE = {
     "no arguments": ([], [tf.float32, tf.float64]),
@@ -43,7 +43,7 @@ def strange_call(args, types):
 @pytest.mark.parametrize("case", STRANGE)
 def test_operations_of_strangers_are_refused(case):
     args, types = STRANGE[case]
-    # Not numbers that TensorFlow copies before it runs the graph.
+    # Constants would not do: TensorFlow copies them before it runs the graph.
     strange_call(lambda: [tf.identity(each) for each in args], types)
 
 

@@ -1,4 +1,4 @@
-"""Sweeps give the numbers that single runs give, in one pass, however they run."""
+"""Tests that sweeps give the numbers of single runs, in one pass, in every way of running."""
 
 import functools
 import json
@@ -53,7 +53,7 @@ def test_one_pass_gives_what_single_runs_give(readout):
         assert point.rate == pytest.approx(sum(spikes) / 17 / seconds)
         assert point.rates["second"] == pytest.approx(spikes[1] / 5 / seconds)
         energy = kspike_tf.ModelEnergy(model, shown, input_coding="events")
-        if readout == "sequence":  # behind a readout, the sweep counts spikes that came in
+        if readout == "sequence":  # after a readout, the sweep counts incoming spikes
             for device, joules in point.energy.items():
                 assert joules == pytest.approx(energy.total_energy(device), rel=1e-6)
 
@@ -113,12 +113,12 @@ def test_time_step_and_scale():
     assert twice.spikes == pytest.approx(2 * once.spikes, rel=0.1)
     assert long.spikes == pytest.approx(2 * once.spikes, rel=0.1)
     assert twice.energy["loihi"] > once.energy["loihi"]
-    assert twice.energy["cpu"] == once.energy["cpu"]  # runs the ordinary network, once
+    assert twice.energy["cpu"] == once.energy["cpu"]  # it runs the ordinary network once
     assert long.latency == pytest.approx(0.08)
     kspike_tf.config.set_dt(model, 0.002)
     (own,) = kspike_tf.sweep(model, X, Y, timesteps=40)
     assert own == long
-    for name in ("first", "second"):  # longer steps for neurons alone: rates times two
+    for name in ("first", "second"):  # a longer step of the neurons alone doubles rates
         model.get_layer(name).dt = 0.004
     shown = np.repeat(X[:, None], 40, axis=1)
     assert found.points[3].score == correct(Y, model.predict(shown, verbose=0))
@@ -129,7 +129,7 @@ def test_same_numbers_however_many_workers():
     weights = unseeded.get_weights()
     runs = [kspike_tf.sweep(unseeded, X, Y, timesteps=[5, 20], workers=n) for n in (1, 2)]
     assert runs[0] == runs[1]
-    assert unseeded.get_layer("first").seed is None  # the model itself stays as it is
+    assert unseeded.get_layer("first").seed is None  # the model itself does not change
     assert all(np.array_equal(a, b) for a, b in zip(weights, unseeded.get_weights(), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""`TimeFolded`: a layer applied to every time step, as a slow loop over the steps applies it."""
+"""Tests of `TimeFolded` against a slow loop that applies the layer to every time step."""
 
 import keras
 import numpy as np
@@ -87,7 +87,7 @@ def test_training_reaches_the_layer():
     np.testing.assert_allclose(quiet, x / np.sqrt(1.001), rtol=1e-6)  # float32
     loud = layer(x, training=True).numpy()
     np.testing.assert_allclose(loud.mean((0, 1)), 0, atol=1e-5)  # float32
-    assert len(np.unique(loud == loud[:, :1])) == 2  # each step has a mask of its own
+    assert len(np.unique(loud == loud[:, :1])) == 2  # each step has its own mask
     inp = keras.Input((None, 3))
     model = keras.Model(inp, layer(inp))
     model.compile(loss="mse", optimizer="sgd")

@@ -1,4 +1,4 @@
-"""Wrong use: error messages name the argument and say what to do."""
+"""Tests that error messages about wrong use name the argument and the remedy."""
 
 import inspect
 import subprocess
@@ -136,7 +136,7 @@ def test_regularizers_without_weights_warn():
         for make in (regularizers.RangedRegularizer, regularizers.L1, regularizers.L2):
             make()
         regularizers.Percentile(l1=0.1)
-        regularizers.L1(0.0)  # given, not forgotten
+        regularizers.L1(0.0)  # passed, not forgotten
     for make in (regularizers.Percentile, partial(regularizers.MeanRates, 30.0)):
         with pytest.raises(ValueError, match="l1 or l2 must be positive"):
             make()

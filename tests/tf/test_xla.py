@@ -1,4 +1,4 @@
-"""The kernels in programs that XLA compiles: what surrounds them, and what goes wrong."""
+"""Tests of the kernels in programs that XLA compiles: surrounding operations, and errors."""
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ def inputs(*shape):
     return np.random.default_rng(0).normal(0, 100, shape).astype(np.float32)
 
 
-# What would suit the operations around the call is memory in another order.
+# The operations around the call prefer another memory layout.
 AROUND = {
     "transposed after": lambda layer, x: tf.transpose(layer(x), [1, 0, 2]),
     "reversed after": lambda layer, x: tf.transpose(layer(x), [2, 1, 0]) + 1,
@@ -74,7 +74,7 @@ def test_fit_and_predict_with_a_partial_batch(steps):
     np.testing.assert_allclose(answers, their_answers, rtol=1e-5)
     for mine, expected in zip(moved, theirs, strict=True):
         assert np.abs(expected).min() > 0
-        # Of weights up to 0.1 in float32: what they lose by a step is rounded to 1e-8.
+        # Weights up to 0.1 in float32: the change in a step is rounded to 1e-8.
         np.testing.assert_allclose(mine, expected, rtol=1e-5, atol=3e-8)
 
 

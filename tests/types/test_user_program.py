@@ -1,4 +1,4 @@
-"""Type checkers find the mistakes of a user's program and nothing else; editors show all options.
+"""Tests that type checkers find exactly a user program's mistakes, and editors all options.
 
 `hatch run types:check` runs this where the checkers are installed.
 """

@@ -1,4 +1,4 @@
-"""A user's program: right, but for the five lines that a comment marks; never run.
+"""User program that is never run; comments mark its five mistakes.
 
 `test_user_program.py` compares them with what type checkers report.
 """

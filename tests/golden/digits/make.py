@@ -1,6 +1,6 @@
-"""Trains the small model of handwritten digits that tests and documentation of the command use.
+"""Trainer of the small digits model that tests and documentation of the command use.
 
-python tests/golden/digits/make.py
+Run ``python tests/golden/digits/make.py`` to train it again.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Wrote alpha.keras, alpha.h5 and alpha.npz, when alpha filters had weights ``(prod(size),)``.
+"""Former generator of alpha.*, when alpha filters had weights ``(prod(size),)``.
 
-Versions from then on save ``(1, *size)``: this script no longer makes the same files.
+Newer versions save ``(1, *size)``: this script no longer makes the same files.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent
 
 
 def make_model():
-    """Alpha filters of several unit axes and of one, as layers and as a cell; trained with Adam."""
+    """Return alpha filters of one and several unit axes, as layers and cell; trained with Adam."""
     uniform = keras.initializers.RandomUniform
     return keras.Sequential(
         [

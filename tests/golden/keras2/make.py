@@ -1,4 +1,4 @@
-"""Writes small models with Keras 2, and what they answer. Run it to make them anew, with tf_keras.
+"""Generator of small Keras 2 models and their answers; it needs tf_keras.
 
 TF_USE_LEGACY_KERAS=1 python tests/golden/keras2/make.py
 """
@@ -15,7 +15,7 @@ layers = keras.layers
 
 
 def recurrent():
-    """Sequential: options under old names, and the other hard_sigmoid."""
+    """Return a Sequential model with options under old names, and the other hard_sigmoid."""
     model = keras.Sequential(name="recurrent")
     model.add(layers.Dense(5, input_shape=(7, 3)))
     model.add(layers.LeakyReLU(alpha=0.1))
@@ -28,14 +28,14 @@ def recurrent():
 
 
 def time_major():
-    """Sequential: the first axis is time."""
+    """Return a Sequential model whose first axis is time."""
     first = layers.LSTM(4, time_major=True, return_sequences=True, batch_input_shape=(6, None, 3))
     last = layers.SimpleRNN(3, time_major=True, go_backwards=True)
     return keras.Sequential([first, last], name="time_major")
 
 
 def convolutional():
-    """Sequential: every kind of convolution, and normalisation."""
+    """Return a Sequential model with every kind of convolution, and normalisation."""
     return keras.Sequential(
         [
             layers.Conv2D(4, 3, padding="same", input_shape=(8, 8, 2), activation="swish"),
@@ -54,7 +54,7 @@ def convolutional():
 
 
 def nested():
-    """Functional: nested models of both kinds, shared, with states, wrappers and four outputs."""
+    """Return a Functional model: both kinds nested, shared; states, wrappers, four outputs."""
     x, state = keras.Input((4,), name="x"), keras.Input((3,), name="state")
     inner_in = keras.Input((4,))
     normal = layers.BatchNormalization(name="block/normal")
@@ -70,7 +70,7 @@ def nested():
 
 
 def embedded():
-    """Sequential: integers in, and a mask."""
+    """Return a Sequential model of integer inputs, with a mask."""
     return keras.Sequential(
         [
             layers.Embedding(9, 3, input_length=6, mask_zero=True),
@@ -82,7 +82,7 @@ def embedded():
 
 
 def compress(path):
-    """Write the members of an archive as they are, in less space."""
+    """Compress an archive without changing its members."""
     with zipfile.ZipFile(path) as file:
         members = {name: file.read(name) for name in file.namelist()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
@@ -91,7 +91,7 @@ def compress(path):
 
 
 def main():
-    """Write the models, and their inputs and outputs."""
+    """Write the models, their inputs and their outputs."""
     rng, kept = np.random.default_rng(0), {}
     for make in (recurrent, time_major, convolutional, nested, embedded):
         keras.backend.clear_session()

@@ -1,4 +1,4 @@
-"""Writes the small models that tests/ref/test_archive_fuzz.py damages. Run it to make them anew.
+"""Generator of the small models that tests/ref/test_archive_fuzz.py damages.
 
 python tests/golden/models/make.py
 """
@@ -11,7 +11,7 @@ import kspike_tf
 
 
 def spiking():
-    """Sequential: every layer of kspike_tf between two dense ones."""
+    """Return a Sequential model with every layer of kspike_tf between two dense ones."""
     return keras.Sequential(
         [
             keras.Input((None, 4)),
@@ -26,7 +26,7 @@ def spiking():
 
 
 def convolutional():
-    """Functional: a skip connection, a nested model, normalisation, and two outputs."""
+    """Return a Functional model: skip connection, nested model, normalisation, two outputs."""
     inner_in = keras.Input((6, 6, 3))
     inner = keras.Model(inner_in, keras.layers.BatchNormalization()(inner_in), name="inner")
     x = keras.Input((6, 6, 2), name="image")
@@ -38,7 +38,7 @@ def convolutional():
 
 
 def recurrent():
-    """Sequential: an embedding, two recurrent layers, one of them in both directions."""
+    """Return a Sequential model: an embedding, and two recurrent layers, one bidirectional."""
     return keras.Sequential(
         [
             keras.Input((5,), dtype="int32"),
@@ -52,7 +52,7 @@ def recurrent():
 
 
 def masked():
-    """Functional: masks that Keras writes into the model, merged, and given to a nested model."""
+    """Return a Functional model with saved masks: merged, and passed to a nested model."""
     inner_in = keras.Input((7, 5))
     recurrent_layer = keras.layers.GRU(2, return_sequences=True)
     inner = keras.Model(inner_in, keras.layers.Bidirectional(recurrent_layer)(inner_in))

@@ -1,4 +1,4 @@
-"""The files of released versions, and whether this machine must give all of their bits."""
+"""Files of released versions, and the check whether this machine must give the same bits."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ HERE = Path(__file__).parent
 VERSION = (HERE.parents[2] / "VERSION").read_text().strip()
 VERSIONS = sorted(path.name for path in HERE.iterdir() if (path / "answers.npz").exists())
 
-# Their products and sums are exact, in any order and on any machine. Others have exponentials,
-# roots or quotients, which the libraries of a machine may round differently in the last bit.
+# Their products and sums are exact, in any order and on any machine. The others have exponentials,
+# roots or quotients, which a machine's libraries may round differently in the last bit.
 EXACT = ("spiking", "time_folded", "convolutional", "nested", "operations")
 
 
@@ -27,12 +27,12 @@ def files():
 
 
 def label(path):
-    """Return a name for a file in the list of tests."""
+    """Return the name of a file in the list of tests."""
     return f"{path.parent.name}-{path.stem}"
 
 
 def answers(path):
-    """Return the inputs of a file's model, and what kspike_ref made of them in that version."""
+    """Return the inputs of a file's model, and the outputs of kspike_ref in that version."""
     with np.load(path.with_name("answers.npz")) as file:
         kept = {key: file[key] for key in sorted(file) if key.startswith(f"{path.stem}/")}
     x = [values for key, values in kept.items() if "/x" in key]
@@ -40,19 +40,19 @@ def answers(path):
 
 
 def made_with(path):
-    """Return the version of Keras that saved a file, and the `machine`."""
+    """Return the version of Keras that saved a file, and its `machine`."""
     return json.loads(path.with_name("made_with.json").read_text())
 
 
 def machine():
-    """Return what rounding depends on: the processor and the libraries that compute."""
+    """Return the processor and the libraries, on which rounding depends."""
     libraries = (np.__version__, numba.__version__, llvmlite.__version__)
     features = hashlib.sha256(binding.get_host_cpu_features().flatten().encode()).hexdigest()[:12]
     return " ".join([binding.get_host_cpu_name(), features, *platform.libc_ver(), *libraries])
 
 
 def same(name, made, wanted, *, exact, tolerance):
-    """Fail if outputs differ: in their bits, or by more than a part of the largest output."""
+    """Fail if outputs differ in any bit, or by more than a share of the largest output."""
     assert len(made) == len(wanted)
     for one, other in zip(made, wanted, strict=True):
         one = np.asarray(one)

@@ -1,7 +1,7 @@
-"""Writes the files that this version saves, and their answers, into a folder of its own.
+"""Generator of this version's saved files and their answers, in a folder per version.
 
-At a release: ``python tests/golden/versions/make.py``. What a released version wrote stays:
-a folder that is there already must be deleted before it is made anew.
+Run ``python tests/golden/versions/make.py`` at a release. The files of a released version must not
+change: delete an existing folder before you make it again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ L = keras.layers
 
 
 def spiking():
-    """Trained, with a regularizer: layers of spikes over all steps, and one of the last step."""
+    """Return a trained model with a regularizer and spikes of all steps and of the last one."""
     inputs = keras.Input((7, 4))
     few = kspike_tf.regularizers.L2(1e-9, (1, 9))
     x = L.Dense(5, activation="relu")(inputs)
@@ -35,7 +35,7 @@ def spiking():
 
 
 def filters():
-    """Filters of one unit axis and of two, with trained levels and a constraint."""
+    """Return filters of one and two unit axes, with trained levels and a constraint."""
     random = keras.initializers.RandomUniform
     shared = {"dt": 0.01, "tau_constraint": kspike_tf.constraints.Mean()}
     return keras.Sequential(
@@ -50,7 +50,7 @@ def filters():
 
 
 def cells():
-    """The cells of all layers, stacked."""
+    """Return a stack of the cells of all layers."""
     stack = L.StackedRNNCells(
         [
             kspike_tf.SpikingActivationCell(4, "relu", dt=0.01, seed=1),
@@ -63,7 +63,7 @@ def cells():
 
 
 def time_folded():
-    """Layers at every time step."""
+    """Return a model whose layers run at every time step."""
     return keras.Sequential(
         [
             keras.Input((7, 4)),
@@ -76,7 +76,7 @@ def time_folded():
 
 
 def activations():
-    """Functions of rates before spikes."""
+    """Return a model with several activation functions before spikes."""
     inputs = keras.Input((7, 4))
     names = ("tanh", "sigmoid", "softplus", "gelu")
     spikes = [kspike_tf.SpikingActivation(name, dt=0.5, seed=1)(inputs) for name in names]
@@ -84,7 +84,7 @@ def activations():
 
 
 def convolutional():
-    """Convolutions and pooling."""
+    """Return a model of convolutions and pooling."""
     return keras.Sequential(
         [
             keras.Input((8, 8, 2)),
@@ -99,7 +99,7 @@ def convolutional():
 
 
 def normalised():
-    """Normalisation, dropout and layers of activations."""
+    """Return a model of normalisation, dropout and activation layers."""
     inputs = keras.Input((7, 4))
     x = L.BatchNormalization()(inputs)
     x = L.PReLU(shared_axes=[1])(L.LayerNormalization()(x))
@@ -107,7 +107,7 @@ def normalised():
 
 
 def recurrent():
-    """An embedding, and recurrent layers of every kind."""
+    """Return a model of an embedding and recurrent layers of every kind."""
     return keras.Sequential(
         [
             keras.Input((7,), dtype="int32"),
@@ -120,19 +120,19 @@ def recurrent():
 
 
 def conv_recurrent():
-    """A convolutional LSTM."""
+    """Return a convolutional LSTM."""
     return keras.Sequential([keras.Input((4, 5, 2)), L.ConvLSTM1D(2, 2, return_sequences=True)])
 
 
 def attention():
-    """Attention over time."""
+    """Return a model with attention over time."""
     inputs = keras.Input((7, 4))
     attended = L.MultiHeadAttention(2, 3)(inputs, inputs)
     return keras.Model(inputs, L.Attention()([attended, inputs]))
 
 
 def masked():
-    """Masks through spikes, a filter and a recurrent layer."""
+    """Return a model whose mask passes through spikes, a filter and a recurrent layer."""
     return keras.Sequential(
         [
             keras.Input((7, 4)),
@@ -145,7 +145,7 @@ def masked():
 
 
 def nested():
-    """A model applied twice within another, with two inputs and two outputs."""
+    """Return a model that applies another one twice, with two inputs and two outputs."""
     inside = keras.Input((4,))
     inner = keras.Model(inside, L.Dense(3, activation="relu")(inside))
     one, other = keras.Input((4,)), keras.Input((4,))
@@ -154,7 +154,7 @@ def nested():
 
 
 def operations():
-    """Functions of keras.ops."""
+    """Return a model of functions of keras.ops."""
     inputs = keras.Input((7, 4))
     x = keras.ops.maximum(inputs[:, 1:], 0.5) * 2
     x = keras.ops.concatenate([keras.ops.reshape(x, (-1, 24)), keras.ops.sum(inputs, 1)], -1)
@@ -162,7 +162,7 @@ def operations():
 
 
 def half():
-    """Layers that compute in bfloat16 and keep their weights in float32."""
+    """Return layers that compute in bfloat16 and keep their weights in float32."""
     layers = [L.Dense(5), kspike_tf.SpikingActivation("relu", dt=0.01, seed=1), L.Dense(2)]
     configs = [{**layer.get_config(), "dtype": "mixed_bfloat16"} for layer in layers]
     pairs = zip(layers, configs, strict=True)
@@ -170,7 +170,7 @@ def half():
 
 
 def quantised():
-    """Dense layers with weights of eight bits."""
+    """Return dense layers with eight-bit weights."""
     model = keras.Sequential([keras.Input((4,)), L.Dense(5, activation="relu"), L.Dense(2)])
     model.quantize("int8")
     return model
@@ -183,7 +183,7 @@ MODELS = (
 
 
 def rates(*shape):
-    """Return whole numbers, some of them zero for all units."""
+    """Return whole numbers; one step is zero for all units."""
     x = np.random.default_rng(0).integers(-60, 300, shape).astype(np.float32)
     x[:, 2:3] = 0
     return x
@@ -199,7 +199,7 @@ def inputs_of(model):
 
 
 def in_eighths(model):
-    """Round weights of float32 to multiples of 1/8, so that sums are exact in any order."""
+    """Round float32 weights to multiples of 1/8, so that sums are exact in any order."""
     for weight in model.weights:
         values = np.asarray(weight)
         if values.dtype == np.float32:
@@ -207,7 +207,7 @@ def in_eighths(model):
 
 
 def write(folder):
-    """Write a file for each model, and the answers of kspike_ref to inputs."""
+    """Write a file for each model, and kspike_ref's answers to some inputs."""
     answers = {}
     for make in MODELS:
         keras.utils.set_random_seed(1)
