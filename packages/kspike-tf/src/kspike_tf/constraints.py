@@ -15,8 +15,8 @@ class Mean(keras.constraints.Constraint):
     """Replaces weights by their mean, so that they are equal along an axis.
 
     As ``tau_constraint`` of a `Lowpass` or `Alpha` layer, ``Mean()`` trains one time constant for
-    all units, even with several unit axes. To share along a single axis, note that the weights of
-    these layers are ``(1, *units)``: ``Mean(axis=2)`` shares along the second unit axis only.
+    all units, even with several unit axes. The weights of these layers are ``(1, *units)``, so
+    ``Mean(axis=2)`` shares along the second unit axis only.
 
     Parameters
     ----------

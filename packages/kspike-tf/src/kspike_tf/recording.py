@@ -29,7 +29,7 @@ class Recording:
         over time is the firing rate. Your own neurons are included, with their outputs.
     voltages : dict of str to (examples, steps, *units) ndarray
         Voltages of the spiking layers after every step, in spikes, float64; empty with
-        ``voltages=False``. For your own neurons, it is the first state, whatever its shape.
+        ``voltages=False``. For your own neurons, the first state, whatever its shape.
     levels : dict of str to (examples, steps, *units) ndarray
         Output of every filter before it is rounded to the layer's type: float64.
     dt : dict of str to float

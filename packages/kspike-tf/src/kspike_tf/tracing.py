@@ -86,7 +86,7 @@ def is_plain() -> bool:
 
 
 def exporter() -> str | None:
-    """Return the format of the export that is tracing: "SavedModel", "ONNX", "LiteRT" or None.
+    """Return the format that is being exported: "SavedModel", "ONNX", "LiteRT", or None.
 
     Returns
     -------

@@ -13,7 +13,7 @@ from kspike_tf.conversion.inputs import arranged
 from kspike_tf.conversion.scale import Site
 
 _BATCH = 32
-_SAMPLE = 2_000_000  # values of a layer, at most, for its percentile
+_SAMPLE = 2_000_000  # maximum number of a layer's values for its percentile
 
 
 def ordinary_model(graph: Graph, outputs: Sequence[int]) -> keras.Model:
@@ -42,7 +42,7 @@ def outputs_of(model: keras.Model, batch: Any) -> list[np.ndarray]:
     """Return the outputs of a model for a batch, as a flat list.
 
     The call is eager: for a few batches, tracing the model for each of their shapes does not pay,
-    and TensorFlow warns if there are many.
+    and TensorFlow warns of many traces.
     """
     outputs = keras.tree.flatten(model(batch, training=False))
     return [keras.ops.convert_to_numpy(each) for each in outputs]

@@ -21,10 +21,9 @@ class AlphaCell(FilterCell):
 
     The impulse response is t·exp(−t/τ)/τ², the transfer function 1/(τ·s + 1)². The discretisation
     is exact for inputs that are constant within a step. Each unit has a trainable time constant and
-    initial level.
-    States are float64, whatever the dtype policy. A state is ``(batch, 2, prod(size))``, for which
-    ``keras.layers.RNN`` has no symbolic shape. So use `Alpha` for ``return_state=True`` in a
-    functional model.
+    initial level. States are float64, whatever the dtype policy. A state is
+    ``(batch, 2, prod(size))``, for which ``keras.layers.RNN`` has no symbolic shape. So use `Alpha`
+    for ``return_state=True`` in a functional model.
 
     Parameters
     ----------
@@ -40,7 +39,7 @@ class AlphaCell(FilterCell):
         Whether to filter in training too; otherwise training passes inputs through unchanged, and
         the weights are not trained.
     level_initializer : str or keras.initializers.Initializer, optional
-        Outputs before the first step.
+        Initializer of the outputs before the first step.
     initial_level_constraint : str or keras.constraints.Constraint, optional
         Constraint on the initial level.
     tau_constraint : str or keras.constraints.Constraint, optional
@@ -134,7 +133,7 @@ class Alpha(FilterLayer):
         Whether to filter in training too; otherwise training passes inputs through unchanged, and
         the weights are not trained.
     level_initializer : str or keras.initializers.Initializer, optional
-        Outputs before the first step.
+        Initializer of the outputs before the first step.
     initial_level_constraint : str or keras.constraints.Constraint, optional
         Constraint on the initial level.
     tau_constraint : str or keras.constraints.Constraint, optional

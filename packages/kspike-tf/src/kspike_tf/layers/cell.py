@@ -303,7 +303,7 @@ class PreciseCell(KerasSpikingCell):
         return real(inputs, self.sequence_dtype)
 
     def _seconds(self) -> Any:
-        # Round to float32, so that a number and a float32 variable give the same outputs.
+        # In float32, dt is rounded, so that numbers and float32 variables give the same outputs.
         return tf.cast(self.step_length(self.sequence_dtype), tf.float64)
 
     def _flat(self, x: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def _softplus(x: Tensor) -> Tensor:
 
 
 def check_layer(layer: Any, masked: bool) -> None:
-    """Raise if a layer is exported to LiteRT, which cannot run it.
+    """Raise if a layer that LiteRT cannot run is exported to it.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ class LowpassCell(FilterCell):
         Whether to filter in training too; otherwise training passes inputs through unchanged, and
         the weights are not trained.
     level_initializer : str or keras.initializers.Initializer, optional
-        Outputs before the first step.
+        Initializer of the outputs before the first step.
     initial_level_constraint : str or keras.constraints.Constraint, optional
         Constraint on the initial level.
     tau_constraint : str or keras.constraints.Constraint, optional
@@ -124,7 +124,7 @@ class Lowpass(FilterLayer):
         Whether to filter in training too; otherwise training passes inputs through unchanged, and
         the weights are not trained.
     level_initializer : str or keras.initializers.Initializer, optional
-        Outputs before the first step.
+        Initializer of the outputs before the first step.
     initial_level_constraint : str or keras.constraints.Constraint, optional
         Constraint on the initial level.
     tau_constraint : str or keras.constraints.Constraint, optional

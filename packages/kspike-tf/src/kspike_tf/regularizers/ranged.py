@@ -1,6 +1,6 @@
 """Penalties on the distance of values, or of their percentiles, from a target range.
 
-They compute in at least float32, because the squared height of a spike (1,000 at a time step of
+They compute in at least float32, because the square of a spike's height (1,000 at a time step of
 1 ms) exceeds the largest float16.
 """
 
@@ -36,7 +36,7 @@ class RangedRegularizer(keras.regularizers.Regularizer):
     ----------
     target : float or tuple of float, optional
         Target value, or a range ``(min, max)``: values within it are not penalised, others are
-        driven towards its nearest end.
+        driven towards the nearest end of the range.
     regularizer : keras.regularizers.Regularizer, str or dict, optional
         Penalty on the signed distance of the values from the target.
 

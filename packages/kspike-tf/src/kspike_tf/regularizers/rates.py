@@ -15,8 +15,8 @@ from kspike_tf.regularizers.ranged import L1L2
 class MeanRates(L1L2):
     """Penalises mean firing rates outside a target range, neuron by neuron.
 
-    A spike has the height 1/dt, so a neuron's output at one step is 0 or 1/dt, whatever its rate.
-    The mean over time is the rate. The gradient is the same for all steps.
+    A spike has the height 1/dt, so a neuron's output at one step is a multiple of 1/dt, whatever
+    its rate. The mean over time is the rate. The gradient is the same for all steps.
 
     Parameters
     ----------

@@ -136,7 +136,7 @@ def _gradients(kind: _Filter, how: Way, *args: Tensor) -> Any:
 
 @cache
 def _adjoint(kind: _Filter, how: Way) -> Any:
-    # Keep the mechanism: only while the filter is traced is it known what will run the graph.
+    # Keep the filter's mechanism: later, it is no longer known what will run the graph.
     return kind.adjoint(partial(_filtered, _LOWPASS, how))
 
 

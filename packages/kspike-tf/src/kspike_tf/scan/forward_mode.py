@@ -2,8 +2,8 @@
 
 In eager mode, `tf.custom_gradient` supports `tf.autodiff.ForwardAccumulator` by differentiating its
 gradient. In a graph it does not: the operation that carries the gradient (``IdentityN``) takes its
-tangents from the operations inside, and those of a scan are zero. But TensorFlow differentiates a
-call of a graph function as a whole, so scans whose inputs have tangents are called as such.
+tangents from the operations inside, and those of a scan are zero. TensorFlow does differentiate a
+call of a graph function as a whole. So scans whose inputs have tangents become graph functions.
 
 Only TensorFlow's private ``forwardprop_util.pack_tangents`` tells whether there are tangents (tried
 with TensorFlow 2.21). Where it is missing, forward mode in a graph yields zero tangents; everything

@@ -23,7 +23,7 @@ def counted(model: Any, x: Any, input_coding: str) -> Network:
     model : keras.Model or kspike_ref.Model
         The model.
     x : structure of (batch, time, ...) array
-        Inputs, for axes of unknown length in the model other than batch and time.
+        Inputs, which give the lengths of axes that the model leaves open, except batch and time.
     input_coding : str
         As in `kspike_energy.ModelEnergy`.
     """
@@ -35,7 +35,7 @@ def counted(model: Any, x: Any, input_coding: str) -> Network:
         shapes: Any = {key: shape(array) for key, array in x.items()}
     else:
         shapes = [shape(array) for array in x] if isinstance(x, (list, tuple)) else shape(x)
-    options: Any = {"input_coding": input_coding, "input_shape": shapes}  # which it checks
+    options: Any = {"input_coding": input_coding, "input_shape": shapes}  # ModelEnergy checks them
     return ModelEnergy(model, **options).network
 
 

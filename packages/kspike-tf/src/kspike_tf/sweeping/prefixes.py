@@ -1,7 +1,7 @@
 """Outputs of a model for several numbers of time steps, from one run of the longest.
 
 The output of a causal layer at a step only depends on the steps so far. So the first steps of a
-long presentation equal a shorter one.
+long presentation give the same outputs as a shorter one.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ PLANS = {(kernel, letter): _planned(kernel, letter) for kernel in KERNELS for le
 
 
 def prepare(kernel: Kernel, letter: str) -> int:
-    """Compile a scan unless that is done; return the address of its plan."""
+    """Compile a scan if need be; return the address of its plan."""
     plan = PLANS[kernel, letter]
     with lock:
         if not plan["kernel"][0]:

@@ -177,7 +177,7 @@ def _at(address: int, kind: np.dtype) -> Any:
 
 
 def register(plans: dict[str, int]) -> bool:
-    """Register handlers for plans, addresses by name; return whether XLA accepts all of them."""
+    """Register a handler for each plan (name: address); return whether XLA accepts them all."""
     if api() is None:
         return False
     engine = _handlers(plans.values())
@@ -230,7 +230,7 @@ def _make(plan_at: int) -> None:
 
 
 def prepare(kernel: Kernel, letter: str) -> None:
-    """Compile a scan and its handler unless that is done."""
+    """Compile a scan and its handler if need be."""
     compiled.prepare(kernel, letter)
     llvm.add_symbol(create_error.symbol, int(api()["XLA_FFI_Error_Create"]))
     compiled.PLANS[kernel, letter]["handle"] = compiled.compiled(handle, types.intp, 2)

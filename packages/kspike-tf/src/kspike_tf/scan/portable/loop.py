@@ -148,7 +148,7 @@ def alpha_back(
 def _taken_back(
     step: Callable[..., Any], x: Tensor, state: Tensor, d_y: Tensor, d_end: Tensor, count: int
 ) -> list[Tensor]:
-    """Scan state gradients, their derivatives in the ratio and a sum over time backwards."""
+    """Scan backwards over time: state gradients, their derivatives in the ratio, and a sum."""
     zero = tf.zeros_like(d_end[:, 0])
     before = tf.unstack(d_end, count, 1) + [zero] * (count + 1)
     d_x, after = scan(step, [x, d_y], before, reverse=True)
