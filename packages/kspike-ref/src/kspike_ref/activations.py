@@ -87,7 +87,7 @@ def exponential(x: Floats, out: Out = None) -> Floats:
 
 def sigmoid(x: Floats, out: Out = None) -> Floats:
     """1/(1 + e⁻ˣ)."""
-    # Clip so that the exponential stays finite; the result is then below the smallest normal one.
+    # Clip to keep the exponential finite; the result is then below the smallest normal number.
     largest = math.floor(math.log(float(np.finfo(x.dtype).max)))
     y = np.negative(x, out=out)
     np.minimum(y, largest, out=y)

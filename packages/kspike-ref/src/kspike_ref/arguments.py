@@ -183,7 +183,7 @@ def seed_words(seed: int) -> tuple[int, int]:
     Raises
     ------
     TypeError
-        If ``seed`` is not an integer (a bool does not count as one).
+        If ``seed`` is not an integer (bools are refused, too).
     ValueError
         If ``seed`` is negative or longer than 64 bits.
     """

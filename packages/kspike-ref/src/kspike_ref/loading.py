@@ -55,7 +55,7 @@ def load_model(
     FileNotFoundError
         If ``path`` does not exist.
     ArchiveError
-        If the file is damaged, hostile, or not what Keras writes.
+        If the file is damaged, hostile, or not in a form that Keras writes.
     UnsupportedLayerError
         If layers or their options are not supported; the error lists all of them.
     ValueError

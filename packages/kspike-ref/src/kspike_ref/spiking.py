@@ -223,7 +223,7 @@ def check_voltage(voltage: State, name: str) -> None:
     Raises
     ------
     ValueError
-        If one is 2²⁰ spikes or more.
+        If a voltage is 2²⁰ spikes or more.
     """
     largest = float(np.nanmax(np.abs(voltage), initial=0.0))
     if largest >= _LARGEST:

@@ -154,7 +154,7 @@ def run_model(model: Model) -> None:
     Parameters
     ----------
     model : Model
-        The model. Axes of any length get a short one.
+        The model. Axes of any length are made short.
     """
     arrays: list[Any] = []
     for node in model.nodes:

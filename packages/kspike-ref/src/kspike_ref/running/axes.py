@@ -27,7 +27,7 @@ class Axes:
     timed : set of Ref
         The tensors that have a time axis.
     time_major : set of Ref
-        Those whose first axis is time, and whose second is the batch.
+        The tensors whose first axis is time and whose second axis is the batch.
     """
 
     def __init__(self, graph: Graph) -> None:

@@ -110,7 +110,7 @@ class Outputs:
                 if not self._is_ready:
                     self._prepare(outputs, rows, is_whole)
                     self._is_ready = True
-        interrupt.check(interrupt.current())  # the call may have ended: leave its arrays alone
+        interrupt.check(interrupt.current())  # after an interrupt, the arrays are the caller's
         for array, n, y in zip(self.arrays, rows, outputs, strict=True):
             low, high = (0, len(y)) if is_whole else (first * n, last * n)
             array[low:high] = y

@@ -128,8 +128,8 @@ class Inputs:
         Raises
         ------
         TypeError
-            If an input does not hold real numbers, or strings where the model takes strings, or is
-            a masked array.
+            If an input does not hold real numbers (strings if the model takes strings), or is a
+            masked array.
         ValueError
             If an input does not have the model's shape, if inputs differ in their number of
             examples or time steps, or if there is no time axis.

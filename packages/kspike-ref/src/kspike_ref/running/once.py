@@ -114,7 +114,7 @@ def is_static(x: Array) -> bool:
 
 
 def narrowed(y: Any) -> tuple[Any, int]:
-    """Return an output, read-only, as one step and its number of repeats, or whole and 0."""
+    """Return an output, read-only, and 0; for a static one, its one step and its repeats."""
     if not isinstance(y, np.ndarray):
         return y, 0
     if is_static(y):

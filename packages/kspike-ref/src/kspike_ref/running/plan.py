@@ -71,7 +71,7 @@ class Plan:
     ends : sequence of Tensor
         The tensors to return.
     without_time : sequence of bool
-        For each of them, whether to return it without axis 1, a time axis of one step.
+        Whether to return a tensor without axis 1, a time axis of one step; one value per tensor.
     nbytes : int
         The memory of all buffers.
 

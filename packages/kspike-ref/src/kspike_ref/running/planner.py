@@ -49,7 +49,7 @@ def make_plan(
     ends : sequence of Ref
         The tensors to return.
     without_time : sequence of bool
-        For each of them, whether to return it without axis 1, a time axis of one step.
+        Whether to return a tensor without axis 1, a time axis of one step; one value per tensor.
     states : dict, optional
         The states of the nodes that carry one, before a step of a stream.
 

@@ -80,7 +80,7 @@ def without_options(member: Member, keywords: dict[str, Any]) -> tuple[dict[str,
 
 
 def in_keras_form(layer: Layer, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Arguments:
-    """Return the arguments of a call, with those that the layer takes by keyword only by name."""
+    """Return the arguments of a call; name those that the layer takes by keyword only."""
     if not arguments:  # Keras also accepts inputs by name
         first = next((key for key in _INPUTS if key in keywords), None)
         if first is not None and first not in inspect.signature(layer.call).parameters:
@@ -97,7 +97,7 @@ def in_keras_form(layer: Layer, arguments: tuple[Any, ...], keywords: dict[str, 
 
 
 def in_order(layer: Layer, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Arguments:
-    """Return the arguments of a call, with those that the layer takes by position in place."""
+    """Return the arguments of a call; pass by position those that the layer takes so."""
     rest = dict(keywords)
     for name in layer.argument_names[len(arguments) :]:
         if name not in rest:

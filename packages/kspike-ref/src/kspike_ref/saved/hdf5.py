@@ -72,7 +72,7 @@ class File:
     Raises
     ------
     FormatError
-        If the file is not what Keras writes.
+        If the file is not in the form that Keras writes.
     """
 
     def __init__(self, data: bytes) -> None:

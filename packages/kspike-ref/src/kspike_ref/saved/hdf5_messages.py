@@ -38,7 +38,7 @@ class FormatError(ArchiveError):
     Parameters
     ----------
     message : str
-        What is wrong.
+        The fault.
     """
 
     def __init__(self, message: str) -> None:

@@ -16,14 +16,14 @@ from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.shared import SharedObjects
 
 MAX_JSON = 32 << 20  # bytes of config.json, and of metadata.json
-MAX_TOKENS = 1_000_000  # "{", "[", "," and ":" in one of them; an object takes 50 bytes
+MAX_TOKENS = 1_000_000  # "{", "[", "," and ":" in one of these; an object takes 50 bytes
 MAX_MEMBERS = 10_000  # files in an archive; Keras writes three, and assets for some layers
 MAX_DIRECTORY = 4 << 20  # bytes of the list of files
-# Keras stores files without compression. One that was compressed later is read if it expands to at
-# most MAX_EXPANDED bytes, or to MAX_RATIO times its size.
+# Keras stores files without compression. A file that was compressed later is read if it expands to
+# at most MAX_EXPANDED bytes, or to MAX_RATIO times its size.
 MAX_EXPANDED, MAX_RATIO = 64 << 20, 100
 MAX_LAYERS = 10_000  # layers, cells and activations with a configuration of their own
-MAX_NODES = 10_000  # applications of layers, those within nested models counted each time
+MAX_NODES = 10_000  # applications of layers, counting nested models every time
 MAX_NESTING = 40  # models within models, layers within layers, and lists within arguments
 MAX_ELEMENTS = 2**31  # elements in one example of a layer's output
 MAX_ASSETS = 32 << 20  # bytes of the vocabularies that layers have in separate files

@@ -6,8 +6,8 @@ from __future__ import annotations
 def printable(text: str) -> str:
     r"""Return text with control characters and characters that reorder text as escapes.
 
-    A name in a file may hold the escape sequences of a terminal, or a line break that makes one
-    line of a message look like two.
+    Names in files may hold terminal escape sequences, or line breaks that make one line of a
+    message look like two.
 
     Parameters
     ----------
