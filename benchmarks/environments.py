@@ -49,7 +49,7 @@ class Environment:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of its packages and Python version, which tells whether to build it again."""
+        """Hash of its packages, their project files and the Python version, to detect changes."""
         asked = [*self.packages, *self.apart, self.python]
         files = [ROOT / name / "pyproject.toml" for name in self.packages if "/" in name]
         asked += [file.read_text(encoding="utf-8") for file in files if file.exists()]

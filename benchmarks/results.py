@@ -42,7 +42,7 @@ class Store:
         return dict(json.loads(self._path(name).read_text())) if self.has(name) else None
 
     def save(self, name: str, result: Result) -> None:
-        """Save a raw result atomically: if the process is killed, nothing is written."""
+        """Save a raw result atomically: after a killed process it is complete or missing."""
         written = self._path(name).with_suffix(".part")
         written.write_text(json.dumps(result, indent=1) + "\n")
         written.replace(self._path(name))
@@ -60,7 +60,7 @@ class Store:
         return {p.stem: dict(json.loads(p.read_text())) for p in sorted(self.folder.glob("*.json"))}
 
     def group(self, group: str) -> list[Result]:
-        """Return the results of a group of work, by size."""
+        """Return the results of a group of work, sorted by size."""
         loaded = (
             dict(json.loads(path.read_text())) for path in self.folder.glob(f"{group}.*.json")
         )

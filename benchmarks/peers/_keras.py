@@ -60,7 +60,7 @@ def forward(layers: Layers, xla: bool) -> Builder:
 
 
 def gradient(layers: Layers, xla: bool) -> Builder:
-    """Return a builder of a forward and backward pass of Σ y², to inputs and weights."""
+    """Return a builder of a forward and backward pass of the loss Σ y², to inputs and weights."""
 
     def build(work: works.Work, _: pathlib.Path) -> Job:
         x = tf.constant(works.rates(work))

@@ -165,7 +165,7 @@ def _length(batch: Any) -> int:
 
 
 def _inner(node: Node) -> Node:
-    """Return the node of the layer that a wrapper applies at every time step, if it is one."""
+    """Return the node inside a wrapper over time, or the node itself if it is no wrapper."""
     return node.inner("layer", drop_time=True) if node.spec.kind in OVER_TIME else node
 
 

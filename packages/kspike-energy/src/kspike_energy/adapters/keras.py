@@ -1,8 +1,8 @@
 """The adapter for Keras models.
 
 This module is imported only for a user's model, so Keras is already loaded. The adapter does not
-modify the model and adds no layer, node or weight. To read the graph, it walks it with symbolic
-tensors. To measure, it calls the operations one by one on data, in a scope that discards state
+modify the model and adds no layer, node or weight. It reads the graph by walking it with symbolic
+tensors, and measures by calling the operations one by one on data, in a scope that discards state
 updates.
 """
 

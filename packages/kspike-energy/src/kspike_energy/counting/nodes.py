@@ -262,7 +262,7 @@ class Counts:
     neurons : int
         Unit updates.
     spiking : bool
-        Whether a spiking device could run the layer as it is.
+        Whether a spiking device could run the layer unchanged.
     whole : bool
         Whether the counts cover a whole sequence rather than one step.
     """

@@ -19,7 +19,7 @@ Equation numbers in the functions below are those of the authors' implementation
 differ from the paper. S accounts for strides and borders; the paper reads whole kernels. A spike
 is written and read once, both at the layer that receives it; the paper counts writes at the layer
 that sends it. An input spike of a dense layer causes one addition per output, as in the
-implementations; equation 2 of the paper counts these once more per input.
+implementations; equation 2 of the paper counts these again for every input.
 """
 
 from collections.abc import Mapping

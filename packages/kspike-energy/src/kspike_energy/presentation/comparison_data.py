@@ -57,7 +57,7 @@ class BreakEven:
     wins : bool or None
         Whether the measured rate is below the break-even rate.
     spikes_per_step : float or None
-        Measured spikes per input and time step; with the exact count, its events.
+        Measured spikes per input and time step, or events with the exact count.
     beats_quantised : bool or None
         Whether that is below the break-even with a quantised network, for the assumed energies.
     """

@@ -257,7 +257,7 @@ def to_html(
 
 
 def bibtex(energy: Estimating, devices: Sequence[str] = ("cpu",)) -> str:
-    """Return BibTeX entries for the sources of all numbers in reports on devices.
+    """Return BibTeX entries for the sources of all numbers in reports on these devices.
 
     They include the source of the quantised network in `ModelEnergy.compare` and
     `ModelEnergy.to_html`, if an ordinary and a spiking device can break even. A `Comparison` has
