@@ -35,7 +35,7 @@ def _lines(store: Store) -> Iterator[str]:
     timed = [r for r in store.everything().values() if "work" in r and not r["work"]["once"]]
     found = [b for b in behind.find(timed) if b.other.peer not in LIMITS]
     yield (
-        f"**Behind others** in {len(found)} cases, listed under "
+        f"**Behind others** in {len(found)} {'case' if len(found) == 1 else 'cases'}, listed under "
         "[Where kspike is behind](#where-kspike-is-behind)."
         if found
         else ""

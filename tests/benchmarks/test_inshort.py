@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
+from benchmarks import inshort
 from benchmarks.inshort import in_short
 from benchmarks.results import Store
 
@@ -43,6 +44,13 @@ def test_a_faster_rival_changes_it(published):
     after = in_short(published)
     assert after != before
     assert "SciPy" in after
+
+
+def test_one_case_is_singular(published, monkeypatch):
+    found = inshort.behind.find(published.group("forward") + published.group("model"))
+    peers = [case for case in found if case.other.peer not in inshort.LIMITS]
+    monkeypatch.setattr(inshort.behind, "find", lambda results: peers[:1])
+    assert "**Behind others** in 1 case, listed" in in_short(published)
 
 
 def test_without_results_it_is_empty(tmp_path):
