@@ -126,7 +126,7 @@ def test_several_inputs(rng):
         (np.ones((5, 4), dtype=complex), TypeError, "must hold real numbers. Received: dtype=comp"),
         (np.full((5, 4), None), TypeError, "must hold real numbers. Received: dtype=object"),
         ("data.npy", TypeError, "example_data must be arrays or batches. Received: 'data.npy'"),
-        ([np.ones((5, 4)), np.ones((5, 4))], ValueError, "must hold 1 arrays. Received: 2"),
+        ([np.ones((5, 4)), np.ones((5, 4))], ValueError, "must hold 1 array. Received: 2"),
         (iter([]), ValueError, "example_data is empty"),
         (iter([np.ones((5, 3))]), ValueError, r"must have the shape \(None, 4\)"),
     ],

@@ -96,6 +96,13 @@ def test_text(energy):
     assert "arXiv 2409.08290" in text
 
 
+def test_layers_that_are_not_counted_are_named(energy):
+    energy.network.layers.append(Layer("odd", problem="nobody knows"))
+    comparison = energy.compare(["cpu", "loihi"], timesteps=10)
+    assert "Not counted, and left out of all totals: odd" in str(comparison).splitlines()
+    assert "Not counted, and left out of all totals: odd" in comparison._repr_html_()
+
+
 def test_as_data(energy):
     comparison = energy.compare(["cpu", "loihi"], timesteps=10)
     data = comparison.to_dict()

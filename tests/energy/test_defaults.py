@@ -194,7 +194,7 @@ def test_a_network_described_by_hand_runs_one_step():
     energy = ModelEnergy(Network([Layer("a", 1000, 10, rate=5.0)]))
     assert energy.total_energy("loihi") == energy.total_energy("loihi", 1, 0.001)
     text = energy.summary_string(("name", "energy loihi"), line_length=200)
-    assert "1 time steps per inference (default of a network described by hand)" in text
+    assert "1 time step per inference (default of a network described by hand)" in text
 
 
 def test_keras_spiking_has_its_own_defaults():
@@ -206,9 +206,9 @@ def test_keras_spiking_has_its_own_defaults():
 def test_pixels_taken_as_rates_get_a_warning():
     model = keras.Sequential([keras.Input((8,)), L.Dense(4, name="hidden")])
     energy = ModelEnergy(model, np.full((3, 8), 255.0))
-    with pytest.warns(UserWarning, match=r"more than one event.*hidden \(1.2\d\).*input_coding"):
+    with pytest.warns(UserWarning, match=r"exceeds 1 event.*hidden \(1.2\d\).*input_coding"):
         energy.total_energy("loihi", 10, 0.005)
-    with pytest.warns(UserWarning, match="more than one event"):
+    with pytest.warns(UserWarning, match="exceeds 1 event"):
         text = energy.summary_string(("name", "energy loihi"), 10, 0.005, line_length=200)
     assert "more than one event per element and step on average: hidden (1.2" in text
 

@@ -123,9 +123,9 @@ def test_registering_twice():
         (("x", 1.0, float("nan"), True), ValueError, "energy_per_neuron must not be negative"),
         (("x", "1", 1.0, True), TypeError, "energy_per_synop must be a number of joules.*'1'"),
         (("x", 1.0, 1.0, "yes"), TypeError, "spiking must be True or False.*'yes'"),
-        (("", 1.0, 1.0, True), ValueError, "device_name must be a word"),
-        (("x ", 1.0, 1.0, True), ValueError, "device_name must be a word"),
-        ((None, 1.0, 1.0, True), ValueError, "device_name must be a word"),
+        (("", 1.0, 1.0, True), ValueError, "device_name must be a non-empty string"),
+        (("x ", 1.0, 1.0, True), ValueError, "device_name must be a non-empty string"),
+        ((None, 1.0, 1.0, True), ValueError, "device_name must be a non-empty string"),
     ],
 )
 def test_bad_devices(arguments, error, message):

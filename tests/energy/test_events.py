@@ -182,7 +182,7 @@ def test_layers_run_as_at_inference(rng):
 def test_bad_input_shapes():
     with pytest.raises(TypeError, match=r"input_shape must be a tuple of lengths.*input_shape=5"):
         ModelEnergy(spiking_model(), input_shape=5)
-    with pytest.raises(ValueError, match=r"input_shape must hold 1 shapes"):
+    with pytest.raises(ValueError, match=r"input_shape must hold 1 shape\."):
         ModelEnergy(spiking_model(), input_shape=[(None, 3, 6), (None, 3, 6)])
     with pytest.raises(ValueError, match=r"input_shape must fit \(None, None, 6\).*'in'"):
         ModelEnergy(spiking_model(), input_shape=(None, 3, 7))

@@ -36,7 +36,7 @@ def energy():
 @pytest.fixture(scope="module")
 def folder(energy, tmp_path_factory):
     path = tmp_path_factory.mktemp("report")
-    with pytest.warns(UserWarning, match="more than one event"):
+    with pytest.warns(UserWarning, match="exceeds 1 event"):
         energy.to_html(path / "report.html", timesteps_per_inference=20)
     return path
 

@@ -391,7 +391,7 @@ def test_a_reused_layer_as_keras_spiking_adds_it_up():
     # KerasSpiking's own results: (2 · 100) connections × (1 + 10) Hz.
     assert energy.layer_energy(shared, "loihi", 10) == pytest.approx((5.962e-10, 0.0))
     assert energy.layer_energy(shared, "cpu", 10) == pytest.approx((1.72e-6, 0.0))
-    with pytest.raises(ValueError, match="example_data must be given"):
+    with pytest.raises(ValueError, match="pass example_data to estimate energy on the spiking"):
         ModelEnergy(model, convention="keras-spiking").total_energy("loihi")
 
 

@@ -274,7 +274,7 @@ class Dense(keras.layers.Layer):  # not Keras' own, despite its name
 
 def test_a_layer_that_nobody_registered_is_a_visible_gap():
     model = model_of(L.Dense(3), Doubling(name="twice"), L.Dense(2), shape=(4,))
-    with pytest.warns(UserWarning, match=r"layer 'twice' \(Doubling\) has no rule.*left out"):
+    with pytest.warns(UserWarning, match=r"layer 'twice' \(Doubling\) has no rule.*this layer is"):
         energy = ModelEnergy(model)
     report = energy.summary_string()
     row = next(line for line in report.splitlines() if line.startswith("twice"))
@@ -284,6 +284,28 @@ def test_a_layer_that_nobody_registered_is_a_visible_gap():
     assert energy.network.connections == 12 + 6
     with pytest.raises(ValueError, match=r"layer 'twice' cannot be estimated"):
         energy.layer_energy("twice", "cpu")
+
+
+def test_statistics_of_a_layer_without_a_rule_are_zero():
+    layer = Doubling(name="odd")
+    layer(keras.Input((4,)))
+    with pytest.warns(UserWarning, match=r"layer 'odd' .* has no rule.*; the layer is counted as"):
+        found = ModelEnergy.compute_layer_stats(layer)
+    assert (found["connections"], found["neurons"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (2, r"'odd1'.*; these layers are left out of all totals$"),
+        (6, r"'odd4'[^']*; and 1 more layer; these layers are left out of all totals$"),
+        (7, r"'odd4'[^']*; and 2 more layers; these layers are left out of all totals$"),
+    ],
+)
+def test_many_gaps_give_one_warning(number, message):
+    model = model_of(*(Doubling(name=f"odd{index}") for index in range(number)), shape=(4,))
+    with pytest.warns(UserWarning, match=message):
+        ModelEnergy(model)
 
 
 def test_a_subclass_counts_as_its_base_unless_it_computes_something_else():

@@ -148,5 +148,20 @@ def test_a_normalisation_is_noted_whether_it_is_folded_or_not(rng):
     x = L.BatchNormalization(name="apart")(L.ReLU()(x))
     found = metrics(keras.Model(inp, x), rng.random((2, 6, 6, 2)))
     notes = dict(note.split(" ", 1) for note in found.notes)
-    assert notes["folded"].endswith("as in NeuroBench: it is folded into the layer in front of it")
+    assert notes["folded"].endswith("as in NeuroBench: it is folded into the preceding layer")
     assert "as in NeuroBench: 48 connections" in notes["apart"]
+
+
+def test_layers_that_cannot_be_counted_are_noted(rng):
+    class Doubling(L.Layer):
+        def call(self, x):
+            return 2 * x
+
+    inp = keras.Input((3,))
+    x = Doubling(name="odd")(inp)
+    x = keras.ops.einsum("...i,...i->...i", x, inp)
+    odd, einsum = metrics(keras.Model(inp, x), rng.random((2, 3))).notes
+    assert odd == "odd (Doubling) is not counted: it has no counting rule"
+    assert einsum.endswith(
+        "is not counted: operation 'einsum': einsum of several signals with an ellipsis"
+    )

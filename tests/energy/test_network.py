@@ -52,9 +52,9 @@ def test_a_rate_is_weighted_by_connections():
 def test_spiking_devices_need_rates():
     energy = ModelEnergy(Network([Layer("a", 10)]))
     energy.total_energy("cpu")
-    with pytest.raises(ValueError, match=r"example_data must be given.*'loihi'.*layer 'a' is unkn"):
+    with pytest.raises(ValueError, match=r"state all rates in the Network.*'loihi'.*layer 'a'"):
         energy.total_energy("loihi")
-    with pytest.raises(ValueError, match=r"example_data must be given"):
+    with pytest.raises(ValueError, match=r"state all rates in the Network"):
         energy.summary_string(("name", "energy loihi"))
 
 
@@ -86,7 +86,7 @@ def test_bad_layers(arguments, error, message):
 
 
 def test_bad_networks():
-    with pytest.raises(TypeError, match=r"layers must be kspike_energy.Layer objects.*'a'"):
+    with pytest.raises(TypeError, match=r"element of layers must be a kspike_energy.Layer.*'a'"):
         Network(["a"])
     with pytest.raises(ValueError, match=r"two layers are called 'a'"):
         Network([Layer("a"), Layer("a")])
@@ -96,6 +96,6 @@ def test_bad_networks():
 
 def test_reports_claim_nothing_about_what_was_described_by_hand():
     text = ModelEnergy(by_hand()).summary_string(("name", "energy loihi"), line_length=200)
-    assert "those that the network was described with" in text
+    assert "Counts and rates are those stated in the Network." in text
     assert "coded as" not in text
     assert "padding" not in text

@@ -149,9 +149,9 @@ GOOD = {"operations": 1000, "joules": 1e-6}
 @pytest.mark.parametrize(
     ("rows", "error", "message"),
     [
-        ([GOOD], ValueError, r"measurements must be at least 3 .*Received: 1 for device 'x'"),
-        ([], ValueError, "measurements must be at least"),
-        ([GOOD] * 5, ValueError, "device 'x' do not tell call, op apart"),
+        ([GOOD], ValueError, r"testing 2 terms needs at least 3 .*Received: 1 for device 'x'"),
+        ([], ValueError, "fitting and testing 3 terms needs at least 4 measurements"),
+        ([GOOD] * 5, ValueError, "device 'x' cannot separate the terms call, op:"),
         ([GOOD, {**GOOD, "joules": math.nan}], ValueError, r"joules of measurements\[1\]"),
         ([{**GOOD, "joules": -1}], ValueError, r"joules of measurements\[0\].*Received: -1"),
         ([{"operations": 5}], ValueError, r"joules of measurements\[0\].*Received: None"),
@@ -241,7 +241,7 @@ def test_a_board_of_mlperf_tiny_has_one_energy_per_operation():
 def test_reports_say_whether_they_interpolate():
     text = spotter().summary_string(("name", "energy quadro-k4000"), line_length=400)
     assert "interpolated from 9 measurements of dense networks" in text
-    assert "within a factor of 1.07 in the median and 1.57 at worst" in text
+    assert "leave-one-out error: a factor of 1.07 (median), 1.57 (worst)" in text
     assert "Only arithmetic is estimated" not in text
     low, high = spotter().energy_range("quadro-k4000")
     total = spotter().total_energy("quadro-k4000")

@@ -38,6 +38,8 @@ def test_devices(energy, tmp_path):
     assert key(axes) == ["range of figures", "spiking", "ordinary"]
     axes.figure.savefig(tmp_path / "devices.png")
     assert (tmp_path / "devices.png").stat().st_size > 1000
+    assert axes.get_title() == "two: 10 steps of 1 ms"
+    assert plot_devices(energy.compare(timesteps=1)).get_title() == "two: 1 step of 1 ms"
     everything = plot_devices(energy.compare(["cpu", "quadro-k4000"]))
     assert "arithmetic only" not in everything.get_xlabel()
 
@@ -51,6 +53,7 @@ def test_layers(energy):
     assert list(updates.get_ydata()) == [1]
     assert axes.get_xscale() == "log"
     assert "[J]" in axes.get_xlabel()
+    assert plot_layers(energy, "loihi").get_title("right") == ""
     assert key(plot_layers(energy, "odin"))[1] == "unit updates (no figure published)"
 
 
@@ -64,6 +67,7 @@ def test_break_even(energy):
     assert axes.lines[3].get_xdata()[0] == pytest.approx(rival.spikes / 0.001)
     assert axes.patches[0].get_x() == pytest.approx(rival.low / 0.001)
     assert "[Hz]" in axes.get_xlabel()
+    assert "loihi is cheaper left of this mark" in key(axes)
     with pytest.raises(ValueError, match=r"comparison must hold a spiking device"):
         plot_break_even(energy.compare(["cpu"]))
 
@@ -77,7 +81,7 @@ def test_on_axes_that_are_there(energy):
 
 def test_a_gap_is_shown(energy):
     energy.network.layers.append(Layer("odd", problem="nobody knows"))
-    assert plot_layers(energy, "cpu").get_title("right") == "leaves out 1 layers"
+    assert plot_layers(energy, "cpu").get_title("right") == "leaves out 1 layer"
 
 
 def test_without_matplotlib(energy, monkeypatch):

@@ -153,10 +153,11 @@ def _warn_about_gaps(problems: Mapping[str, str]) -> None:
     if problems:
         more = len(problems) - 5
         text = "; ".join(list(problems.values())[:5])
-        text += f"; and {more} more layers" if more > 0 else ""
+        text += f"; and {more} more layer{'s' * (more > 1)}" if more > 0 else ""
         if "undefined" in text:
             text += " (input_shape= or example_data states shapes that the model leaves open)"
-        warnings.warn(f"{text}: left out of every total", stacklevel=4)
+        these = "this layer is" if len(problems) == 1 else "these layers are"
+        warnings.warn(f"{text}; {these} left out of all totals", stacklevel=4)
 
 
 def _warn_about_unknown_to_keras_spiking(nodes: Sequence[Node]) -> None:
@@ -164,7 +165,8 @@ def _warn_about_unknown_to_keras_spiking(nodes: Sequence[Node]) -> None:
     unknown = {n.spec.name: n.spec.type_name for n in nodes if not is_known_to_keras_spiking(n)}
     if unknown:
         shown = ", ".join(f"{name} ({kind})" for name, kind in list(unknown.items())[:5])
-        more = f" and {len(unknown) - 5} more layers" if len(unknown) > 5 else ""
+        rest = len(unknown) - 5
+        more = f" and {rest} more layer{'s' * (rest > 1)}" if rest > 0 else ""
         warnings.warn(
             "KerasSpiking does not know these layers, so convention='keras-spiking' counts "
             f"nothing for them: {shown}{more}",

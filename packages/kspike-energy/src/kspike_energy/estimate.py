@@ -12,7 +12,7 @@ from kspike_energy.defaults import default_dt, default_steps
 from kspike_energy.devices import Device
 from kspike_energy.devices.overhead import Workload
 from kspike_energy.memory_model import memory_energy
-from kspike_energy.network import Layer, Network
+from kspike_energy.network import BY_HAND, Layer, Network
 from kspike_energy.settings import Settings
 
 __all__ = ["Estimate"]
@@ -162,9 +162,11 @@ class Estimate:
             return float(layer.connections), float(layer.neurons)
         synops = self.synops(layer)
         if synops is None:
+            by_hand = self.network.time_axis == BY_HAND
             raise ValueError(
-                f"example_data must be given to estimate energy on the spiking device "
-                f"{device.name!r}: the firing rate of layer {layer.name!r} is unknown"
+                f"{'state all rates in the Network' if by_hand else 'pass example_data'} to "
+                f"estimate energy on the spiking device {device.name!r}: the firing rate of layer "
+                f"{layer.name!r} is unknown"
             )
         steps = self.steps_of(layer)
         what = f"the number of operations of layer {layer.name!r}"
@@ -341,7 +343,7 @@ class Estimate:
         if not self.busy:
             return ""
         return (
-            "these layers receive more than one event per element and time step on average "
-            f"(rate times dt): {self.busy}; values that are no rates in Hz, such as pixels of 255, "
-            "need a scale, or input_coding='events' or 'dense'"
+            "mean rate times dt exceeds 1 event per element and time step at an input of these "
+            f"layers: {self.busy}; if the values are not rates in Hz (pixels up to 255, for "
+            "example), scale them or pass input_coding='events' or 'dense'"
         )

@@ -64,6 +64,9 @@ def compute_stats(layer: Any, node: Any = None) -> dict[str, Any]:
 
     Raises
     ------
+    TypeError
+        If ``layer`` is not a Keras layer and no node is passed, or ``node`` is neither a `Node` nor
+        a node of Keras.
     ValueError
         If the layer was never applied.
     """
@@ -97,7 +100,7 @@ def _node_stats(node: Node) -> dict[str, Any]:
     try:
         return stats_dict(count(node))
     except UnknownLayerError as error:
-        warnings.warn(f"{error}; it counts as nothing", stacklevel=4)
+        warnings.warn(f"{error}; the layer is counted as zero", stacklevel=4)
         return stats_dict(Counts())
 
 

@@ -108,9 +108,7 @@ class ModelEnergy:
     Examples
     --------
     >>> from kspike_energy import Layer, ModelEnergy, Network
-    >>> network = Network(
-    ...     [Layer("dense", connections=784 * 128, neurons=128, rate=10.0)]
-    ... )
+    >>> network = Network([Layer("dense", connections=784 * 128, neurons=128, rate=10.0)])
     >>> energy = ModelEnergy(network)
     >>> f"{energy.total_energy('cpu'):.2e}"
     '8.64e-04'
@@ -293,7 +291,10 @@ class ModelEnergy:
         timesteps: int | None = None,
         batch_size: int = 1,
     ) -> tuple[float, float]:
-        """Estimate `total_energy` with the lowest and the highest figures of a device."""
+        """Return the lowest and the highest `total_energy` by a device's published figures.
+
+        A fitted device has a prediction interval instead, and a memory model two readings of them.
+        """
         figures = DEVICES.get_device(device)
         return self.estimate(
             timesteps_per_inference, dt, timesteps=timesteps, batch_size=batch_size

@@ -260,7 +260,9 @@ class Network:
         seen: set[str] = set()
         for layer in layers:
             if not isinstance(layer, Layer):
-                raise TypeError(f"layers must be kspike_energy.Layer objects. Received: {layer!r}")
+                raise TypeError(
+                    f"every element of layers must be a kspike_energy.Layer. Received: {layer!r}"
+                )
             if layer.name in seen:
                 raise ValueError(f"two layers are called {layer.name!r}; names must differ")
             seen.add(layer.name)

@@ -143,7 +143,7 @@ def metrics(model: Any, x: Any, *, batch_size: int = 32) -> Metrics:
         for index, (inputs, outputs) in enumerate(adapter.signals(model, batch)):
             _add(sums, nodes[index], inputs, outputs, kernels[index], steps[index])
     if not sums.examples:
-        raise ValueError("x is empty: metrics cannot be measured on no examples")
+        raise ValueError("x is empty: metrics need at least one example")
     known = {id(node.spec.layer): kernel for node, kernel in zip(nodes, kernels, strict=True)}
     weights = [kernel for kernel in known.values() if kernel is not None]
     size = sum(kernel.size for kernel in weights)
@@ -242,18 +242,19 @@ def _notes(nodes: Sequence[Node]) -> Iterator[str]:
             continue
         if kind == "Activation" and is_linear(inner.config.get("activation")):
             continue
+        name = f"{node.spec.name} ({node.spec.type_name})"
         try:
             counts = count(node)
-        except (UnknownLayerError, UndefinedShapeError):
-            yield f"{node.spec.name} ({node.spec.type_name}) is not counted: no rule counts it"
+        except UnknownLayerError:
+            yield f"{name} is not counted: it has no counting rule"
+            continue
+        except UndefinedShapeError as error:
+            yield f"{name} is not counted: {error}"
             continue
         if counts.connections or counts.neurons:
             yield (
-                f"{node.spec.name} ({node.spec.type_name}) is not counted, as in NeuroBench: "
+                f"{name} is not counted, as in NeuroBench: "
                 f"{counts.connections} connections and {counts.neurons} updates per time step"
             )
         elif kind == "BatchNormalization":
-            yield (
-                f"{node.spec.name} ({node.spec.type_name}) is not counted, as in NeuroBench: it is "
-                "folded into the layer in front of it"
-            )
+            yield f"{name} is not counted, as in NeuroBench: it is folded into the preceding layer"

@@ -44,8 +44,8 @@ class KerasAdapter(Adapter):
         """Raise if the model has no graph to read."""
         if isinstance(model, keras.Sequential) and model._functional is None:
             raise ValueError(
-                f"model {model.name!r} has no shapes yet: give it an Input, and layers of your own "
-                "a compute_output_shape"
+                f"model {model.name!r} has no shapes yet: add an Input, and define "
+                "compute_output_shape in custom layers"
             )
         if not is_graph(model):
             raise TypeError(

@@ -62,7 +62,8 @@ def fitting_shapes(shapes: Any, own: Sequence[Shape], names: Sequence[str]) -> l
     wanted = flat_shapes(shapes, names)
     if len(wanted) != len(own):
         raise ValueError(
-            f"input_shape must hold {len(own)} shapes. Received: input_shape={shapes!r}"
+            f"input_shape must hold {len(own)} shape{'s' * (len(own) != 1)}. "
+            f"Received: input_shape={shapes!r}"
         )
     for name, had, got in zip(names, own, wanted, strict=True):
         if not fits(got, had):

@@ -87,7 +87,7 @@ class Device:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or self.name != self.name.strip():
             raise ValueError(
-                f"device_name must be a word of text without spaces around it. "
+                f"device_name must be a non-empty string without surrounding whitespace. "
                 f"Received: device_name={self.name!r}"
             )
         check_energy("energy_per_synop", self.energy_per_synop)

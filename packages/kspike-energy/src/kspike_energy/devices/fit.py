@@ -55,21 +55,22 @@ def fit(
     Raises
     ------
     ValueError
-        If there are too few measurements, or they do not tell the terms apart.
+        If there are too few measurements, or they cannot separate the terms.
     """
     terms = [term for term in TERMS if term in terms]
-    if len(measurements) < len(terms) + 1:
+    count = len(terms)
+    if len(measurements) < count + 1:
         raise ValueError(
-            f"measurements must be at least {len(terms) + 1} to fit {len(terms)} terms and to test "
-            f"them. Received: {len(measurements)} for device {name!r}"
+            f"fitting and testing {count} term{'s' * (count > 1)} needs at least {count + 1} "
+            f"measurements. Received: {len(measurements)} for device {name!r}"
         )
     features = np.array([_features(m.workload, terms) for m in measurements])
     energies = np.array([m.joules * m.workload.batch_size for m in measurements])
     ratios = features / energies[:, None]
-    if np.linalg.matrix_rank(ratios / np.linalg.norm(ratios, axis=0)) < len(terms):
+    if np.linalg.matrix_rank(ratios / np.linalg.norm(ratios, axis=0)) < count:
         raise ValueError(
-            f"measurements of device {name!r} do not tell {', '.join(terms)} apart: measure more "
-            "networks or batch sizes, or fit fewer terms with terms="
+            f"measurements of device {name!r} cannot separate the terms {', '.join(terms)}: "
+            "measure more networks or batch sizes, or fit fewer terms with terms="
         )
     found = dict(zip(terms, _solve(ratios).tolist(), strict=True))
     workloads = [m.workload for m in measurements]

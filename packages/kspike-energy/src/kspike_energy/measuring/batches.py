@@ -141,7 +141,7 @@ def _check(arrays: Any, shapes: Any) -> None:
     for name, array in _named(arrays):
         if len(array.shape) == 0 or array.shape[0] == 0:
             raise ValueError(
-                f"example_data{name} is empty: rates cannot be measured on no examples. "
+                f"example_data{name} is empty: measuring rates needs at least one example. "
                 f"Received: shape={tuple(array.shape)}"
             )
     if shapes is None:
@@ -167,7 +167,8 @@ def _wanted(arrays: Any, shapes: Any) -> list[Any]:
     flat = flat_shapes(shapes)
     given = len(_named(arrays))
     if len(flat) != given:
-        raise ValueError(f"example_data must hold {len(flat)} arrays. Received: {given}")
+        expected = "1 array" if len(flat) == 1 else f"{len(flat)} arrays"
+        raise ValueError(f"example_data must hold {expected}. Received: {given}")
     return flat
 
 

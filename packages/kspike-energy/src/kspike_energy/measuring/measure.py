@@ -16,7 +16,7 @@ from kspike_energy.settings import Settings
 
 __all__ = ["Measured", "measure"]
 
-_EMPTY = "example_data is empty: rates cannot be measured on no examples"
+_EMPTY = "example_data is empty: measuring rates needs at least one example"
 
 
 @dataclass

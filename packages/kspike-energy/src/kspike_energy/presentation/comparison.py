@@ -16,7 +16,7 @@ from kspike_energy.presentation.comparison_text import (
     wrapped,
 )
 from kspike_energy.presentation.tables import html_table, rich_table
-from kspike_energy.presentation.units import si
+from kspike_energy.presentation.units import plural, si
 from kspike_energy.quantised import QuantisedRival
 
 __all__ = ["Comparison"]
@@ -105,12 +105,11 @@ class Comparison:
 
     @property
     def _title(self) -> str:
-        steps = "1 step" if self.timesteps == 1 else f"{self.timesteps} steps"
-        return f"{self.network}: {steps} of {si(self.dt, 's')}"
+        return f"{self.network}: {plural(self.timesteps, 'step')} of {si(self.dt, 's')}"
 
     @property
     def _gaps(self) -> str:
-        return f"Left out, because nothing counts them: {', '.join(self.left_out)}"
+        return f"Not counted, and left out of all totals: {', '.join(self.left_out)}"
 
     @property
     def _baseline_notes(self) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from kspike_energy.presentation.comparison_data import BreakEven, DeviceEnergy, Winner
 from kspike_energy.presentation.tables import number, text_table, yes_no
-from kspike_energy.presentation.units import si
+from kspike_energy.presentation.units import plural, si
 from kspike_energy.quantised import QuantisedRival
 
 __all__ = [
@@ -123,7 +123,7 @@ def quantised_notes(rival: QuantisedRival, timesteps: int) -> list[str]:
     parts = "; ".join(
         f"{name} {min(pair):.1%} to {max(pair):.1%}" for name, *pair in rival.sensitivity
     )
-    steps = f"{timesteps} step{'s' * (timesteps != 1)}"
+    steps = plural(timesteps, "step")
     text = (
         f"Quantised?: whether the layer needs less than in an ordinary network of {rival.bits}-bit "
         f"activations and {rival.weight_bits}-bit weights, which carries as much as {steps} "

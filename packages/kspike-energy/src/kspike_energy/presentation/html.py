@@ -19,7 +19,7 @@ from kspike_energy.presentation.comparison_text import (
 )
 from kspike_energy.presentation.dots import Scale
 from kspike_energy.presentation.notes import notes, warning_notes
-from kspike_energy.presentation.units import si, si_range
+from kspike_energy.presentation.units import plural, si, si_range
 
 __all__ = ["html_report"]
 
@@ -79,7 +79,7 @@ def _content(estimate: Estimate, devices: Sequence[Device]) -> dict[str, Any]:
     counts = f"{network.connections:,} connections and {network.neurons:,} unit updates per step"
     return {
         "name": network.name,
-        "summary": f"{len(network.layers)} layers, {counts}",
+        "summary": f"{plural(len(network.layers), 'layer')}, {counts}",
         "warnings": found,
         "devices": _device_chart(comparison.devices),
         "winners": winner_notes(comparison.winners),

@@ -8,7 +8,7 @@ from kspike_energy.devices.overhead import Fit
 from kspike_energy.estimate import Estimate
 from kspike_energy.network import BY_HAND
 from kspike_energy.presentation.tables import number
-from kspike_energy.presentation.units import si
+from kspike_energy.presentation.units import plural, si
 
 __all__ = ["notes", "warning_notes"]
 
@@ -139,9 +139,9 @@ def _fitted_note(estimate: Estimate, device: Device, fit: Fit) -> str:
     batch = estimate.batch_size
     call = device.energy_per_call / batch
     return (
-        f"{device.name}: fitted to {fit.points} measurements of {fit.family}; left out of the fit, "
-        f"they are within a factor of {fit.median:.3g} in the median and {fit.worst:.3g} at worst. "
-        f"Batch size {batch}; {si(call)} of every inference belong to the call, not to a layer."
+        f"{device.name}: fitted to {fit.points} measurements of {fit.family}; leave-one-out error: "
+        f"a factor of {fit.median:.3g} (median), {fit.worst:.3g} (worst). Batch size {batch}; "
+        f"{si(call)} per inference is the cost of the call and is not assigned to any layer."
     )
 
 
@@ -149,7 +149,7 @@ def _spiking_notes(estimate: Estimate, names: Sequence[str]) -> list[str]:
     settings, network = estimate.settings, estimate.network
     coding = f"; the network's input is coded as {settings.input_coding!r}"
     notes = [
-        f"{', '.join(names)}: {estimate.steps} time steps per inference "
+        f"{', '.join(names)}: {plural(estimate.steps, 'time step')} per inference "
         f"({estimate.timesteps_from}) of dt = {estimate.dt:g} s ({estimate.dt_from}); "
         f"events = {settings.events!r}{'' if network.time_axis == BY_HAND else coding}."
     ]
@@ -166,7 +166,7 @@ def _spiking_notes(estimate: Estimate, names: Sequence[str]) -> list[str]:
 def _counting_note(estimate: Estimate) -> str:
     options, time_axis = estimate.settings.options, estimate.network.time_axis
     if time_axis == BY_HAND:
-        return "Counts and rates are those that the network was described with."
+        return "Counts and rates are those stated in the Network."
     if options.convention == "keras-spiking":
         return (
             "Counted as KerasSpiking does: layers that it does not know cost nothing, and "
@@ -174,5 +174,5 @@ def _counting_note(estimate: Estimate) -> str:
         )
     return (
         f"Time axis: {time_axis}. Connections over padding: {options.padding}. "
-        f"Batch normalisation behind linear layers: {options.normalization}."
+        f"Batch normalisation after linear layers: {options.normalization}."
     )

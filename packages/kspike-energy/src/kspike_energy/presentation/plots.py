@@ -10,7 +10,7 @@ from typing import Any
 
 from kspike_energy.model_energy import ModelEnergy
 from kspike_energy.presentation.comparison import Comparison
-from kspike_energy.presentation.units import si
+from kspike_energy.presentation.units import plural, si
 from kspike_energy.settings import steps_passed
 
 __all__ = ["plot_break_even", "plot_devices", "plot_layers"]
@@ -90,7 +90,7 @@ def plot_devices(comparison: Comparison, axes: Any = None) -> Any:
         )  # fmt: skip
     arithmetic = {device.model for device in comparison.devices} == {"operations"}
     axes.set_title(
-        f"{comparison.network}: {comparison.timesteps} steps of {si(comparison.dt, 's')}",
+        f"{comparison.network}: {plural(comparison.timesteps, 'step')} of {si(comparison.dt, 's')}",
         fontsize=10,
     )
     _finish(
@@ -144,7 +144,8 @@ def plot_layers(
         values, places = zip(*shown, strict=True) if shown else ((), ())
         axes.plot(values, places, marker, color=color, label=name)
     if energy.network.gaps:
-        axes.set_title(f"leaves out {len(energy.network.gaps)} layers", fontsize=9, loc="right")
+        gaps = plural(len(energy.network.gaps), "layer")
+        axes.set_title(f"leaves out {gaps}", fontsize=9, loc="right")
     _finish(
         axes,
         [layer.name for layer in costly],
@@ -188,7 +189,7 @@ def plot_break_even(comparison: Comparison, axes: Any = None) -> Any:
             marker,
             color=_SPIKING,
             fillstyle="none",
-            label=f"{device} pays left of here",
+            label=f"{device} is cheaper left of this mark",
         )
     measured = {r.layer: r.rate for r in comparison.layers if r.rate}
     heights = [places[name] for name in measured]

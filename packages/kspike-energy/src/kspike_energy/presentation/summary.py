@@ -10,7 +10,7 @@ from kspike_energy.estimate import Estimate
 from kspike_energy.network import Layer
 from kspike_energy.presentation.notes import notes
 from kspike_energy.presentation.tables import number, text_table, yes_no
-from kspike_energy.presentation.units import si, si_range
+from kspike_energy.presentation.units import plural, si, si_range
 
 __all__ = ["summary_text"]
 
@@ -143,7 +143,7 @@ def _total_line(estimate: Estimate, device: Device) -> str:
         text += " (synaptic operations only)"
     gaps = len(estimate.network.gaps)
     if gaps:
-        text += f" (leaves out {gaps} {'layer' if gaps == 1 else 'layers'})"
+        text += f" (leaves out {plural(gaps, 'layer')})"
     return text
 
 

@@ -1,8 +1,8 @@
-"""Quantities as text: SI prefixes and three significant digits."""
+"""Quantities as text: SI prefixes, three significant digits, and plurals."""
 
 import math
 
-__all__ = ["si", "si_range"]
+__all__ = ["plural", "si", "si_range"]
 
 _PREFIXES = {12: "T", 9: "G", 6: "M", 3: "k", 0: "", -3: "m", -6: "µ", -9: "n", -12: "p", -15: "f"}
 
@@ -36,3 +36,14 @@ def si_range(low: float, high: float, unit: str = "J") -> str:
     '23.6 pJ to 27.1 pJ'
     """
     return "" if low == high else f"{si(low, unit)} to {si(high, unit)}"
+
+
+def plural(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless the number is 1.
+
+    Examples
+    --------
+    >>> plural(1, "step"), plural(20, "step")
+    ('1 step', '20 steps')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
