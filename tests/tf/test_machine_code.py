@@ -27,7 +27,7 @@ def test_machine_code_refuses_arrays_that_do_not_fit():
     refused("argument 0 .* in another order", x.transpose(1, 0, 2))
     refused("argument 1 of lowpass must be float64 .*, got float32", state=state.astype("f"))
     refused("argument 1 .* in another order", state=np.zeros((2, 2, 3))[:, ::2])
-    refused("states are of 4 examples, and the sequence of 2", state=np.zeros((2, 2, 3)))
+    refused("states are for 4 examples, but the sequence holds 2", state=np.zeros((2, 2, 3)))
     refused("argument 2 of lowpass has 32 bytes instead of 24", ratio=np.zeros(4))
     refused("argument 0 of lowpass must be float64 .*, got >f8", x.astype(">f8"))
     refused("argument 3 .* has 192 bytes instead of 240", back=[x[:, 1:].copy(), state])

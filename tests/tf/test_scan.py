@@ -241,7 +241,7 @@ def test_states_of_another_batch_are_refused(name, rows, jit_compile):
         lambda *args: function(*args), input_signature=signature, jit_compile=jit_compile
     )
     by_kernels = xla_handler.is_possible() or not jit_compile
-    message = f"states are of {rows} examples, and the sequence of 2"
+    message = f"states are for {rows} examples, but the sequence holds 2"
     with pytest.raises(
         tf.errors.InvalidArgumentError,
         match=message if by_kernels else f"tensor with {3 * rows} values",

@@ -188,7 +188,7 @@ def test_points_belong_to_a_metric_and_a_version(tmp_path, monkeypatch):
 def test_other_files_are_no_journals(tmp_path, text):
     path = tmp_path / "results.csv"
     path.write_text(text)
-    with pytest.raises(ValueError, match="resume must be a file of finished points"):
+    with pytest.raises(ValueError, match="resume must be a file that sweep wrote"):
         kspike_tf.sweep(model_of(), X, Y, timesteps=5, resume=path)
     assert path.read_text() == text
     with pytest.raises(FileNotFoundError):
@@ -286,7 +286,7 @@ def test_pareto_front():
         ({"workers": 0}, "workers must be a positive"),
         ({"devices": ["lohi"]}, "loihi"),
         ({"metric": "f1"}, "metric must be 'accuracy' or a function"),
-        ({"x": X[:3]}, "as many in each array"),
+        ({"x": X[:3]}, "the same number of examples"),
         ({"x": X[:, :, None, None]}, "x must have the shapes of the model's inputs"),
         ({"metric": lambda y, outputs: 0.0, "resume": "points.jsonl"}, "define it with def"),
         ({"metric": functools.partial(highest, y=0), "resume": "points.jsonl"}, "with def"),
@@ -309,7 +309,7 @@ def test_models_that_cannot_be_swept():
         kspike_tf.sweep(keras.Sequential([keras.Input((None, 6)), last]), X, Y, timesteps=3)
     one = model_of()
     two = keras.Model(one.inputs, [one.outputs[0], one.outputs[0]])
-    with pytest.raises(TypeError, match="a function for models of several outputs"):
+    with pytest.raises(TypeError, match="a function for models with several outputs"):
         kspike_tf.sweep(two, X, Y, timesteps=3)
     still = keras.Sequential([keras.Input((6,)), layers.Dense(3)])
     with pytest.raises(ValueError, match="inputs with a time axis of open length"):

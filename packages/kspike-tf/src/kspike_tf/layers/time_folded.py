@@ -56,7 +56,7 @@ class TimeFolded(keras.layers.Wrapper):
         for each in layer._flatten_layers():
             if getattr(each, "stateful", False) and not isinstance(each, keras.Model):
                 raise ValueError(
-                    "layer must not be stateful: to it, every time step is an example. "
+                    "layer must not be stateful, because it receives time steps as examples. "
                     f"Received: {type(each).__name__} {each.name!r} with stateful=True"
                 )
         # The layer casts its inputs itself.

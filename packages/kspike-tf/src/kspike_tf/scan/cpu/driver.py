@@ -94,8 +94,8 @@ def text(string: str) -> int:
 WRONG_NUMBER = text("%s must have %lld arguments, %lld results and 3 axes, got %lld, %lld and %lld")
 TOO_LONG = text("%s got axes that are too long")
 OTHER_BATCH = text(
-    "states are of %lld examples, and the sequence of %lld: a stateful layer takes batches of the "
-    "size that it began with"
+    "states are for %lld examples, but the sequence holds %lld: a stateful layer takes batches of "
+    "the same size in every call"
 )
 WRONG_ARGUMENT = text("argument %lld of %s has %lld bytes instead of %lld")
 WRONG_RESULT = text("result %lld of %s has %lld bytes instead of %lld")
