@@ -55,7 +55,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> str:
-    """Return the version on demand, as looking it up takes milliseconds."""
+    """Return the version on demand, because looking it up takes milliseconds."""
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import PackageNotFoundError, version

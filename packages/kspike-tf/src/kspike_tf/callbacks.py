@@ -28,17 +28,17 @@ class DtScheduler(keras.callbacks.Callback):
     Parameters
     ----------
     dt : tf.Variable or keras.Variable
-        Variable that the layers have as their ``dt``.
+        Variable that the layers use as their ``dt``.
     scheduler : keras.optimizers.schedules.LearningRateSchedule or callable
         Function from the number of the minibatch to the length of a time step, in seconds; for
-        example a learning rate schedule of Keras'.
+        example, a learning rate schedule from Keras.
     verbose : bool, optional
         Whether to print ``dt`` at the beginning of an epoch.
 
     Raises
     ------
     TypeError
-        If ``dt`` is not a variable, or ``scheduler`` cannot be called.
+        If ``dt`` is not a variable, or ``scheduler`` is not callable.
 
     Notes
     -----
@@ -98,7 +98,7 @@ class DtScheduler(keras.callbacks.Callback):
             )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Continue counting from the last epoch."""
+        """Continue counting from the previous epoch."""
         self._before += self._trained()
         self._last, self._iterations = None, self._minibatches_of_optimizer()
         self._epoch = epoch
@@ -136,7 +136,7 @@ class DtScheduler(keras.callbacks.Callback):
         self._first = batch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Note the minibatches of an execution, as far as Keras knows them."""
+        """Store the minibatches of an execution, as far as Keras reports them."""
         # `batch` is the last one, or in Keras 3.8 the first one.
         self._last = self._first, self._first + getattr(self.model, "steps_per_execution", 1)
 
@@ -168,13 +168,13 @@ class DtScheduler(keras.callbacks.Callback):
 class RateLogger(keras.callbacks.Callback):
     """Shows the mean firing rate of every spiking layer at the end of each epoch of `fit`.
 
-    The rates are entries of the logs, ``"<layer> Hz"``: the progress bar shows them, and the
-    history that ``fit`` returns keeps them.
+    The rates are added to the logs as ``"<layer> Hz"``, so they appear in the progress bar and in
+    the history that ``fit`` returns.
 
     Parameters
     ----------
     x : structure of (batch, time, ...) array
-        Inputs to measure the rates on: a few hundred examples are enough.
+        Inputs on which to measure the rates: a few hundred examples are enough.
     timesteps : int, optional
         Number of steps to show inputs that have no time axis.
 

@@ -1,4 +1,4 @@
-"""Checks of arguments: of regularizers, and of times that are probably in milliseconds."""
+"""Checks of regularizer arguments, and of times that are probably in milliseconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from kspike_tf.config import VariableDt
 
 Target = float | tuple[float, float]
-_LONG_TAU, _LONG_STEP = 5.0, 1.0  # seconds; milliseconds are the probable meaning from here on
+_LONG_TAU, _LONG_STEP = 5.0, 1.0  # seconds; from here on, milliseconds are probably meant
 
 
 def check_number(value: Any, name: str) -> None:
@@ -60,7 +60,7 @@ def check_axis(axis: Any) -> int | tuple[int, ...]:
 def warn_of_long_step(dt: Any) -> None:
     """Warn of a ``dt`` argument of a spiking layer that is probably in milliseconds.
 
-    Variables are left out, since a schedule may begin with long steps.
+    Variables are not checked, because a schedule may begin with long steps.
     """
     if isinstance(dt, VariableDt) or not isinstance(dt, Real) or float(dt) < _LONG_STEP:
         return
@@ -74,7 +74,7 @@ def warn_of_long_step(dt: Any) -> None:
 def warn_of_mixed_units(dt: float, tau: Any) -> None:
     """Warn of ``dt`` and ``tau_initializer`` of a filter that are probably in different units.
 
-    Variables and initializers are left out; in milliseconds, both are right.
+    Variables and initializers are not checked. If both are in milliseconds, the filter is right.
     """
     if isinstance(dt, VariableDt) or not isinstance(tau, (int, float, list, tuple, np.ndarray)):
         return
@@ -94,7 +94,7 @@ _PASSED_BY = ("kspike_tf", "keras", "tensorflow")
 def level_of_user() -> int:
     """Return the ``stacklevel`` with which the calling function warns at the user's line.
 
-    That line is the first one outside of the package, of Keras and of TensorFlow.
+    That line is the first one outside this package, Keras and TensorFlow.
     """
     frame, level = sys._getframe(1), 1
     while frame is not None and str(frame.f_globals.get("__name__")).split(".")[0] in _PASSED_BY:

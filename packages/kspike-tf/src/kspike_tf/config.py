@@ -31,12 +31,13 @@ class VariableDt(float):
     """A time step that layers read from a variable at every call.
 
     It is also a number: the value of the variable when the object was made. So a saved
-    configuration holds a number, while a clone that is made in the same process from that
-    configuration shares the variable. Keras does not see the variable inside; it would turn it
-    into a trainable weight, and cast it to half precision.
+    configuration holds a number, while a clone made from that configuration in the same process
+    shares the variable. The variable is hidden from Keras, which would turn it into a trainable
+    weight and cast it to half precision.
 
-    The number is the shortest decimal that the variable's type tells apart: 0.001 for a float32
-    variable of 0.001. Layers in float64 need a float64 variable, or a saved model has another dt.
+    The number is the shortest decimal that identifies the value in the variable's type: 0.001 for
+    a float32 variable of 0.001. Float64 layers need a float64 variable; otherwise, a saved model
+    has another dt.
 
     Parameters
     ----------
@@ -85,7 +86,7 @@ class VariableDt(float):
 
     @property
     def storage(self) -> tf.Variable:
-        """TensorFlow's variable: a layer keeps it as an attribute, so that exports find it."""
+        """The TensorFlow variable. Layers keep it as an attribute, so that exports find it."""
         # Not `.value`: within a half-precision layer, that is cast.
         return self.variable._value if isinstance(self.variable, keras.Variable) else self.variable
 
@@ -110,13 +111,13 @@ def _value(variable: Any) -> float:
 
 
 def resolve_dt(dt: Any = None) -> float | VariableDt:
-    """Return the ``dt`` argument of a layer in the form that the layer keeps.
+    """Return the ``dt`` argument of a layer in the form that the layer stores.
 
     Parameters
     ----------
     dt : float, tf.Tensor, tf.Variable, keras.Variable, VariableDt or None, optional
-        Length of one time step, in seconds; ``None`` takes ``kspike_tf.default.dt``. The value of
-        a variable may change, and must be positive when it is used.
+        Length of one time step, in seconds; by default ``kspike_tf.default.dt``. The value of a
+        variable may change, and must be positive when it is used.
 
     Returns
     -------
@@ -129,7 +130,7 @@ def resolve_dt(dt: Any = None) -> float | VariableDt:
         If ``dt`` is neither a real number nor a floating point variable, or is a tensor without
         a value.
     ValueError
-        If ``dt`` is not scalar, or a number that is not positive and finite.
+        If ``dt`` is not a scalar, or is a number that is not positive and finite.
 
     Examples
     --------
@@ -153,7 +154,7 @@ def resolve_dt(dt: Any = None) -> float | VariableDt:
 
 
 def positive_dt(dt: Any) -> Any:
-    """Return a variable ``dt`` after checking its value, at the latest when the graph runs.
+    """Check the value of a variable ``dt``, at the latest when the graph runs; return it.
 
     Parameters
     ----------
@@ -187,7 +188,7 @@ def set_dt(model: keras.layers.Layer, dt: Any) -> None:
     """Set the ``dt`` of all layers and cells of a model.
 
     A model that was loaded, copied or pickled has a number in place of a variable ``dt``. Attach
-    a variable, so that `kspike_tf.callbacks.DtScheduler` reaches its layers.
+    a variable, so that `kspike_tf.callbacks.DtScheduler` reaches the layers.
 
     Parameters
     ----------
@@ -199,11 +200,11 @@ def set_dt(model: keras.layers.Layer, dt: Any) -> None:
     Raises
     ------
     TypeError
-        If ``model`` is not a Keras layer, or ``dt`` neither number nor variable.
+        If ``model`` is not a Keras layer, or ``dt`` is neither a number nor a variable.
     ValueError
         If the model has no layer of this package, or ``dt`` is not valid for a layer.
     AttributeError
-        If a subclass of `KerasSpikingLayer` with its own ``build_cell`` is built already.
+        If a subclass of `KerasSpikingLayer` with its own ``build_cell`` is already built.
 
     Examples
     --------
@@ -235,7 +236,7 @@ def read_dt(dt: float | VariableDt) -> Any:
     Returns
     -------
     np.float32 or tf.Tensor
-        A constant for a number. For a variable a tensor, which follows the variable within a
+        A constant for a number; for a variable, a tensor that follows the variable within a
         ``tf.function`` without retracing.
 
     Examples
@@ -249,7 +250,7 @@ def read_dt(dt: float | VariableDt) -> Any:
 
 
 def dt_config(dt: float | VariableDt) -> float:
-    """Return the ``dt`` for a layer's configuration: a number, for a variable its current value.
+    """Return the ``dt`` for a layer's configuration: a number, or a variable's current value.
 
     Parameters
     ----------
@@ -259,7 +260,7 @@ def dt_config(dt: float | VariableDt) -> float:
     Returns
     -------
     float
-        The number; for a variable a `VariableDt`, which is saved as a number, and lets a clone
+        The number; for a variable, a `VariableDt`, which is saved as a number and lets a clone
         share the variable.
 
     Examples
@@ -277,8 +278,8 @@ def dt_config(dt: float | VariableDt) -> float:
 def with_unset_dt(config: dict[str, Any]) -> dict[str, Any]:
     """Return a saved configuration with a variable in place of a ``dt`` that was not set yet.
 
-    A model may be saved while its variable ``dt`` is 0, before a schedule sets it. Its layers load,
-    and raise an error when they are used, until they get another ``dt``.
+    A model may be saved while its variable ``dt`` is 0, before a schedule sets it. Its layers still
+    load, but raise an error when they are used, until they get another ``dt``.
     """
     dt = config.get("dt")
     is_number = type(dt) in (float, int)  # not a VariableDt

@@ -15,8 +15,8 @@ class Mean(keras.constraints.Constraint):
     """Replaces weights by their mean, so that they are equal along an axis.
 
     As ``tau_constraint`` of a `Lowpass` or `Alpha` layer, ``Mean()`` trains one time constant for
-    all units, also if there are several unit axes. For another axis, the weights of these layers
-    are ``(1, *units)``: ``Mean(axis=2)`` shares along the second unit axis only.
+    all units, even with several unit axes. The weights of these layers are ``(1, *units)``, so
+    ``Mean(axis=2)`` shares along the second unit axis only.
 
     Parameters
     ----------
@@ -83,6 +83,6 @@ class _OverUnits(keras.constraints.Constraint):
 
 
 def over_units(constraint: Any) -> Any:
-    """Return the constraint for a filter's weights: that of `Mean()` is over all unit axes."""
+    """Return the constraint for a filter's weights; `Mean()` becomes one over all unit axes."""
     is_of_all = isinstance(constraint, Mean) and constraint.axis == -1
     return _OverUnits(constraint) if is_of_all else constraint

@@ -1,4 +1,4 @@
-"""What layers, regularizers and reports show of themselves: settings with units, tables as HTML."""
+"""Representations of layers, regularizers and reports: settings with units, and HTML tables."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def as_html(rows: Sequence[Row], caption: str, notes: Sequence[str] = ()) -> str
     Parameters
     ----------
     rows : sequence of sequence of str
-        Rows of cells, which are shown as they are.
+        Rows of cells, shown verbatim.
     caption : str
-        Text above.
+        Text above the table.
     notes : sequence of str
-        Lines below.
+        Lines below the table.
     """
 
     def row(cells: Row, tag: str) -> str:
@@ -80,12 +80,12 @@ def _numbers(value: Any) -> np.ndarray | None:
 
 
 def arguments(made: Any) -> dict[str, str]:
-    """Return the arguments of an object that differ from those of its constructor, as text.
+    """Return an object's ``target``, and its arguments that differ from their defaults, as text.
 
     Parameters
     ----------
     made : object
-        With a ``get_config`` of the arguments, which are its attributes too.
+        Its ``get_config`` returns the arguments, which are also its attributes.
     """
     defaults = inspect.signature(type(made).__init__).parameters
     found = {}

@@ -1,9 +1,9 @@
 """Export of trained models to ONNX.
 
-Keras' own ``model.export`` works too, for SavedModel, ONNX and LiteRT. Its LiteRT files need only
+Keras' own ``model.export`` works too, for SavedModel, ONNX and LiteRT. Its LiteRT files only need
 operations that LiteRT has; spikes are the same, filters compute in float32. Its ONNX files give the
 same spikes, but layers without a seed draw the same voltages in every session, ``TimeDistributed``
-may be converted wrongly, and operations that ONNX lacks pass unnoticed.
+may be converted wrongly, and operations that ONNX lacks go unnoticed.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ def to_onnx(
     input_signature: Any = None,
     opset: int = OPSET,
 ) -> onnx.ModelProto:
-    """Convert a model to ONNX, as it behaves in inference.
+    """Convert a model to ONNX, for inference.
 
-    The time loop of each layer becomes an ONNX ``Loop`` over a state in float64, so the spikes
-    are bit for bit those of Keras wherever the inputs of the spiking layers are. Batch and time
-    stay dynamic where the model leaves them open. A variable ``dt`` becomes a constant, its
-    value at the time of the export. A spiking layer without a seed draws fresh initial voltages
-    in ONNX too, from the runtime's own generator: others at each run of a session. ONNX Runtime
-    seeds it once in a process, so the first runs of two sessions there draw the same voltages;
-    for others, call ``onnxruntime.set_seed`` with a number of your own before making the second.
+    The time loop of each layer becomes an ONNX ``Loop`` over float64 states, so the spikes equal
+    those of Keras bit for bit wherever the inputs of the spiking layers do. Batch and time stay
+    dynamic if their sizes are unknown in the model. A variable ``dt`` becomes a constant: its value
+    at the time of the export. A spiking layer without a seed draws fresh initial voltages at each
+    run of a session, from the runtime's own generator. ONNX Runtime seeds that generator once per
+    process, so the first runs of two sessions draw the same voltages. If they should differ, call
+    ``onnxruntime.set_seed`` with a number of your own before creating the second session.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ def to_onnx(
     path : str or pathlib.Path, optional
         File to write.
     input_signature : tf.TensorSpec or structure of them, optional
-        Shapes and types of the inputs, in the structure in which the model takes them; needed
-        for a subclassed model only.
+        Shapes and types of the inputs, in the structure that the model takes; only needed for a
+        subclassed model.
     opset : int, optional
         Version of the ONNX operator set.
 
@@ -163,10 +163,10 @@ def _output_names(model: keras.Model, outputs: Any, count: int) -> list[str]:
 
 @contextmanager
 def _sound_optimizers() -> Iterator[None]:
-    """Leave out one of tf2onnx's optimizers.
+    """Disable one of tf2onnx's optimizers.
 
-    Of an element-wise operation between two reshapes, two of them together (tf2onnx 1.17) make
-    one reshape to a wrong shape; each alone is right.
+    Together with another one, it turns an element-wise operation between two reshapes into one
+    reshape to a wrong shape (tf2onnx 1.17). Either optimizer alone is right.
     """
     from tf2onnx import optimizer
 
@@ -184,7 +184,7 @@ def _sound_optimizers() -> Iterator[None]:
 def _time_in_batch(model: keras.Model) -> Iterator[None]:
     """Let `TimeDistributed` layers apply their layer once, to all steps as one batch.
 
-    Their own vectorized map makes a graph that tf2onnx converts without complaint, and wrongly.
+    tf2onnx converts the graph of their own vectorized map wrongly, without an error.
     """
     layers = [each for each in model._flatten_layers() if isinstance(each, TimeDistributed)]
     try:
@@ -214,7 +214,7 @@ def _folded(layer: keras.layers.Layer) -> Callable[..., Any]:
 
 
 def _check_operations(proto: onnx.ModelProto) -> None:
-    """Refuse what tf2onnx only logs: operations that it left as they were."""
+    """Raise if tf2onnx did not convert an operation, which it only logs."""
     from onnx import defs
 
     unknown = {
@@ -227,7 +227,7 @@ def _check_operations(proto: onnx.ModelProto) -> None:
 
 
 def _name_outputs(proto: onnx.ModelProto, names: list[str]) -> None:
-    """Give the outputs names that mean something."""
+    """Give the outputs meaningful names."""
     from onnx import helper
 
     taken = {name for node in proto.graph.node for name in node.output}

@@ -1,4 +1,4 @@
-"""Energy estimates of `kspike_energy`, under the names that KerasSpiking has for them."""
+"""Energy estimates of `kspike_energy`, under the names that KerasSpiking uses."""
 
 from kspike_energy.model_energy import (
     ModelEnergy,

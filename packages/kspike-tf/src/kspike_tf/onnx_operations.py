@@ -15,7 +15,7 @@ __all__: list[str] = []
 
 
 def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
-    """Convert 1 − erf(x), of GELU."""
+    """Convert 1 − erf(x), which GELU uses."""
     del name, args
     (x,) = node.input
     one = _constant(ctx, node, 1)
@@ -24,7 +24,7 @@ def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
 
 
 def _expm1(ctx: Any, node: Any, name: str, args: Any) -> None:
-    """Convert exp(x) − 1, of CELU: in float64, which leaves all digits of float32 near zero."""
+    """Convert exp(x) − 1, which CELU uses; in float64, to keep all float32 digits near zero."""
     from onnx import TensorProto
 
     del name, args
@@ -36,12 +36,12 @@ def _expm1(ctx: Any, node: Any, name: str, args: Any) -> None:
     _replace(ctx, node, "Cast", [less], to=ctx.get_dtype(node.output[0]))
 
 
-#: What ``tf2onnx.convert`` takes as ``custom_op_handlers``.
+#: The ``custom_op_handlers`` for ``tf2onnx.convert``.
 HANDLERS: dict[str, tuple[Any, list[str]]] = {"Erfc": (_erfc, []), "Expm1": (_expm1, [])}
 
 
 def register() -> None:
-    """Let tf2onnx convert these where others call it, as Keras' exporter does."""
+    """Register the conversions with tf2onnx, for other callers such as Keras' exporter."""
     try:
         from tf2onnx.handler import tf_op
     except ImportError:
@@ -74,7 +74,7 @@ def _replace(ctx: Any, node: Any, kind: str, inputs: list[Any], **attributes: An
 
 
 def nodes(proto: onnx.ModelProto) -> Iterator[Any]:
-    """Yield the nodes of a model, in loops and branches too."""
+    """Yield the nodes of a model, including those in loops and branches."""
     from onnx import AttributeProto
 
     graphs = [proto.graph]
@@ -85,9 +85,9 @@ def nodes(proto: onnx.ModelProto) -> Iterator[Any]:
 
 
 def remove_seeds(proto: onnx.ModelProto) -> None:
-    """Let the runtime seed random operations to which TensorFlow gives no seed.
+    """Let the runtime seed random operations that have no seed in TensorFlow.
 
-    For TensorFlow a seed of 0 is none; tf2onnx copies it, and for ONNX it is one.
+    In TensorFlow, a seed of 0 means no seed. tf2onnx copies it, but in ONNX, 0 is a seed.
     """
     for node in nodes(proto):
         if node.op_type.startswith("Random"):

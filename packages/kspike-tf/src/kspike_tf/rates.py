@@ -36,17 +36,17 @@ class LayerRates:
     median_rate, high_rate : float
         Median and 99th percentile of the neurons' mean rates in Hz.
     spikes : float
-        Mean number of spikes that activations which are not zero ask for in the presentation.
+        Expected number of spikes in the presentation, averaged over nonzero activations.
     silent : float
-        Part of the neurons that fire for no example.
+        Fraction of neurons that fire for no example.
     saturated : float
-        Part of the neurons whose activation asks for a spike in every step for some example.
+        Fraction of neurons whose activation demands a spike in every step for some example.
     correlation : float
         Correlation of time-averaged spikes with the time-averaged activation.
     error : float
-        Root mean square difference of the two, in parts of the root mean square activation.
+        Root mean square difference of the two, relative to the root mean square activation.
     seconds : float
-        Length of the presentation.
+        Length of the presentation in seconds.
     neurons : int
         Number of neurons.
     """
@@ -143,7 +143,7 @@ class RateReport:
 
 
 class _Shown(NamedTuple):
-    """Time averages of a spiking layer for a batch: (batch, units)."""
+    """Time averages and spike counts of a spiking layer for a batch: (batch, units)."""
 
     name: str
     dt: float
@@ -174,7 +174,7 @@ def rate_report(model: Any, x: Any, timesteps: int | None = None) -> RateReport:
     TypeError
         If the model is of another kind.
     ValueError
-        If it has no spiking layer, or the inputs no time axis.
+        If it has no spiking layer, or the inputs have no time axis.
 
     Examples
     --------
@@ -207,7 +207,7 @@ def rate_report(model: Any, x: Any, timesteps: int | None = None) -> RateReport:
 
 
 def _measured(parts: Sequence[_Shown], steps: int) -> LayerRates:
-    """Return the rates of a layer from those of all batches."""
+    """Return the rates of a layer from the averages of all batches."""
     first = parts[0]
     outputs, activations, spikes = (
         np.concatenate([getattr(part, name) for part in parts])
@@ -269,7 +269,7 @@ def _show_layer(node: Node, tensors: dict[int, Any]) -> _Shown:
 
 
 def _show_reference(model: Any, batch: Any) -> Iterator[_Shown]:
-    """Yield the time averages of every spiking layer of a model of kspike_ref."""
+    """Yield the time averages of every spiking layer of a kspike_ref model."""
     outputs = list(model.activity(batch).values())
     for node, made in zip(model.nodes, outputs, strict=True):
         if node.layer.key.endswith("kspike_tf>SpikingActivation"):

@@ -26,14 +26,14 @@ class Recording:
     ----------
     spikes : dict of str to (examples, steps, *units) ndarray
         Output of every spiking layer: the number of spikes in a step times 1/dt, in Hz. Their mean
-        over time is the firing rate. Neurons of your own are among them, with what they put out.
+        over time is the firing rate. Your own neurons are included, with their outputs.
     voltages : dict of str to (examples, steps, *units) ndarray
         Voltages of the spiking layers after every step, in spikes, float64; empty with
-        ``voltages=False``. Of neurons of your own it is the first state, of whatever shape.
+        ``voltages=False``. For your own neurons, the first state, whatever its shape.
     levels : dict of str to (examples, steps, *units) ndarray
         Output of every filter before it is rounded to the layer's type: float64.
     dt : dict of str to float
-        Seconds a step, of every layer.
+        Seconds per step of every layer.
     """
 
     spikes: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
@@ -63,7 +63,7 @@ def record(
     x : structure of (batch, time, ...) array
         Inputs; without a time axis if ``timesteps`` is passed.
     layers : iterable of str, optional
-        Names of spiking layers, filters and neurons of your own; by default all of them.
+        Names of spiking layers, filters and your own neurons; by default all of them.
     voltages : bool
         Whether to record voltages, which take twice the memory of float32 spikes.
     timesteps : int, optional
@@ -81,13 +81,13 @@ def record(
     TypeError
         If the model is of another kind.
     ValueError
-        If the model has no spiking layer or filter, or none of a name, or one that is stateful,
-        runs backwards or starts from a state that the model computes.
+        If the model has no spiking layer or filter, or none of a given name; or if one of them is
+        stateful, runs backwards or starts from a state that the model computes.
 
     Notes
     -----
-    All steps are in the arrays also of layers with ``return_sequences=False``. Spikes have the bits
-    of ``model.predict``. All examples run at once, so memory grows with their number.
+    The arrays hold all steps, even for layers with ``return_sequences=False``. Spikes equal those
+    of ``model.predict`` bit for bit. All examples run at once, so memory grows with their number.
 
     Examples
     --------
@@ -132,14 +132,14 @@ def _temporal(nodes: Iterable[Node]) -> dict[str, Node]:
 
 
 def _cell(layer: Any) -> Any:
-    """Return the cell of a spiking layer, filter or neuron of the user's own; None for others."""
+    """Return the cell of a spiking layer, filter or the user's own neuron; None for others."""
     rnn = layer.layer if isinstance(layer, KerasSpikingLayer) else layer
     cell = getattr(rnn, "cell", None)
     return cell if isinstance(cell, KerasSpikingCell) else None
 
 
 def _wanted(nodes: dict[str, Node], layers: Iterable[str] | None) -> set[str]:
-    """Return the names of the layers to record, and refuse what cannot be recorded."""
+    """Return the names of the layers to record; raise if one cannot be recorded."""
     if not nodes:
         raise ValueError("model must have a spiking layer or a filter. Received: one with neither")
     wanted = set(nodes if layers is None else [layers] if isinstance(layers, str) else layers)
@@ -163,13 +163,13 @@ def _wanted(nodes: dict[str, Node], layers: Iterable[str] | None) -> set[str]:
 
 
 def _states_given(node: Node) -> list[Any]:
-    """Return the arguments of an application behind its input, but for the mask."""
+    """Return the arguments of an application after its input, except the mask."""
     keywords = [value for key, value in node.kwargs.items() if key != "mask"]
     return list(keras.tree.flatten((node.args, keywords))[1:])
 
 
 def _start(node: Node, x: Tensor) -> list[Tensor]:
-    """Return the states before the first step, drawn once for layer and recording."""
+    """Return the states before the first step, for both the layer and the recording."""
     batch = x.shape[1 if getattr(node.layer, "time_major", False) else 0]
     return list(_cell(node.layer).get_initial_state(batch_size=batch))
 
@@ -190,7 +190,7 @@ def _add(
     start: list[Tensor],
     keeps_voltages: bool,
 ) -> None:
-    """Add what a layer does on its input and mask to a recording."""
+    """Run a layer on its input and mask, and add the results to a recording."""
     cell, (x, mask) = _cell(node.layer), inputs
     if not getattr(node.layer, "time_major", False):
         x, mask = _swapped(x), None if mask is None else _swapped(mask)

@@ -1,11 +1,11 @@
-"""How layers are traced: compiled by default, or with plain operations for export.
+"""Context in which layers are traced: by Keras, by XLA, or by an exporter.
 
-A graph that leaves the process must not hold our kernels. Who traces it tells whether it will: a
-function of an exporter is then on Python's stack. There is no hook for that in Keras or TensorFlow;
-the names of the exporters' packages are those of Keras 3.8 to 3.15, TensorFlow 2.18 to 2.21 and
-tf2onnx 1.17. Where a name changes, an export has both the kernels and plain operations, as the
+A graph that leaves the process must not contain our kernels. It leaves if an exporter traces it,
+and then a function of the exporter is on Python's stack. Keras and TensorFlow have no hook for
+this. The names of the exporters' packages are those of Keras 3.8 to 3.15, TensorFlow 2.18 to 2.21
+and tf2onnx 1.17. If a name changes, an export contains both the kernels and plain operations, as
 graphs of users' own functions do: a SavedModel works, ONNX and LiteRT need `plain_operations`.
-LiteRT gets operations of its own, for it has no float64.
+LiteRT needs operations of its own, because it has no float64.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ _plain: ContextVar[str | None] = ContextVar("kspike_tf_plain_operations", defaul
 
 @contextmanager
 def plain_operations(runtime: str | None = None) -> Iterator[None]:
-    """Trace layers without XLA, and with operations that other runtimes know.
+    """Trace layers without XLA, and with operations that other runtimes support.
 
-    Keras' and TensorFlow's exporters need no such help; a function that is traced first, and
-    converted afterwards, does. The numbers are the same; only the initial voltages of a layer
+    Keras' and TensorFlow's exporters do not need this; a function that is traced first and
+    converted afterwards does. Results are the same, except that the initial voltages of a layer
     without a seed come from another generator.
 
     Parameters
     ----------
     runtime : str, optional
-        "LiteRT" for a function that ``tf.lite`` is to convert: spikes stay the same, and filters
+        "LiteRT" for a function that ``tf.lite`` will convert: spikes stay the same, and filters
         compute in float32.
 
     Raises
@@ -70,7 +70,7 @@ def plain_operations(runtime: str | None = None) -> Iterator[None]:
 
 
 def is_plain() -> bool:
-    """Return whether a layer that is traced now has to use plain operations.
+    """Return whether a layer that is traced now must use plain operations.
 
     Returns
     -------
@@ -86,12 +86,12 @@ def is_plain() -> bool:
 
 
 def exporter() -> str | None:
-    """Return what exports the graph that is traced now: "SavedModel", "ONNX", "LiteRT" or None.
+    """Return the format that is being exported: "SavedModel", "ONNX", "LiteRT", or None.
 
     Returns
     -------
     str or None
-        None outside of exporters; in `plain_operations`, the runtime that is named there.
+        None outside exporters; inside `plain_operations`, the runtime passed to it.
 
     Examples
     --------
@@ -100,7 +100,7 @@ def exporter() -> str | None:
     """
     if tf.executing_eagerly():
         return None
-    runtime = _plain.get()  # AutoGraph, which reads this too, knows no assignment expressions
+    runtime = _plain.get()  # AutoGraph converts this too, and has no assignment expressions
     if runtime is not None:
         return runtime or None
     modules = set(_modules_on_stack(EXPORTERS))
@@ -112,12 +112,12 @@ def exporter() -> str | None:
 
 
 def is_of_keras() -> bool:
-    """Return whether Keras traces the function that is traced now: for `fit`, or to learn shapes.
+    """Return whether Keras traces the current function: for `fit`, or to infer shapes.
 
     Returns
     -------
     bool
-        Whether it is called from the module of `keras.Model.fit`, or from that of the backend's
+        Whether the call comes from the module of `keras.Model.fit`, or from that of the backend's
         variables, where Keras calls layers without data.
 
     Examples
@@ -138,7 +138,7 @@ def _modules_on_stack(names: tuple[str, ...]) -> Iterator[str]:
 
 
 def in_xla() -> bool:
-    """Return whether XLA compiles the function that is traced now, or one around it.
+    """Return whether XLA compiles the current function, or one around it.
 
     Returns
     -------

@@ -92,7 +92,7 @@ def _predicted(
 
 
 def _show_run(result: dict[str, Any], outputs: dict[str, Any], as_json: bool) -> None:
-    """Print the result of `run`, with classes if these go nowhere else."""
+    """Print the result of `run`, with classes if there is no output file and no accuracy."""
     facts = {
         "model": result["model"],
         "examples": result["examples"],
@@ -111,7 +111,7 @@ def _show_run(result: dict[str, Any], outputs: dict[str, Any], as_json: bool) ->
 
 
 def _warn_of_nan(outputs: dict[str, Any]) -> None:
-    """Warn of outputs that are not numbers: a class or an accuracy means nothing there."""
+    """Warn about NaN in outputs, which makes classes and accuracies meaningless."""
     for name, y in outputs.items():
         if y.dtype.kind != "f":
             continue
@@ -120,7 +120,7 @@ def _warn_of_nan(outputs: dict[str, Any]) -> None:
 
 
 def _classes(scores: Any) -> list[int | None]:
-    """Return the class of each example; None where a score is NaN."""
+    """Return the classes of all examples; None if a score is NaN."""
     lost = np.isnan(scores).any(axis=1) if scores.dtype.kind == "f" else [False] * len(scores)
     found = scores.argmax(axis=1).tolist()
     return [None if nan else one for one, nan in zip(found, lost, strict=True)]
@@ -175,7 +175,7 @@ def activity(
 
 
 def _record(model: Model, key: str, values: Any) -> dict[str, Any]:
-    """Return what a layer, by its key in `Model.activity`, put out, as plain data."""
+    """Return facts about the output of a layer, by its key in `Model.activity`, as plain data."""
     by_name = {node.name: node.layer for node in model.nodes}
     layer = by_name.get(key) or by_name[key.rpartition(":")[0]]
     first = values[0] if isinstance(values, list) else values
@@ -197,10 +197,10 @@ def _accuracy(scores: Any, labels: Any) -> float:
     Parameters
     ----------
     scores : (examples, classes) or (examples, time, classes) ndarray
-        The class is the largest score, of the last time step; with one unit, the class is 1 above
+        The class is that of the largest score in the last time step; with one unit, it is 1 above
         0.5.
     labels : (examples,) or (examples, classes) ndarray
-        Classes, or scores of which the largest is right.
+        Classes, or scores whose largest value marks the right class.
 
     Raises
     ------
@@ -247,7 +247,7 @@ def _predictions(scores: Any) -> list[Any]:
 
 
 def _flat(found: dict[str, Any]) -> dict[str, Any]:
-    """Return one array a name: layers with several outputs get a number for each."""
+    """Return one array per name: layers with several outputs get numbered names."""
     flat: dict[str, Any] = {}
     for key, values in found.items():
         if isinstance(values, list):

@@ -1,4 +1,4 @@
-"""Activation functions of a model: which can spike, and as what."""
+"""Activation functions of a model: those that can spike, and their spiking forms."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RECTIFYING_LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PR
 
 
 def split_activations(graph: Graph) -> None:
-    """Copy the layers of a graph, and give fused activations a node of their own.
+    """Copy the layers of a graph, and give every fused activation its own node.
 
     Layers that the model applies several times are copied once, and stay shared.
     """
@@ -81,12 +81,12 @@ def function_name(layer: Any) -> str:
 
 
 def is_rectifier(layer: Any) -> bool:
-    """Return whether an activation is a ReLU or one of its relatives: scaling passes through."""
+    """Return whether an activation is a ReLU or a relative, through which scaling passes."""
     return isinstance(layer, _RECTIFYING_LAYERS) or function_name(layer) in _RECTIFIERS
 
 
 def is_elementwise(layer: Any) -> bool:
-    """Return whether a layer is an activation of each value by itself, rectifiers included."""
+    """Return whether a layer is an elementwise activation, rectifiers included."""
     return is_rectifier(layer) or function_name(layer) in _ELEMENTWISE
 
 

@@ -1,4 +1,4 @@
-"""What the activations of a network are on calibration data."""
+"""Activations of a network on calibration data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kspike_tf.conversion.inputs import arranged
 from kspike_tf.conversion.scale import Site
 
 _BATCH = 32
-_SAMPLE = 2_000_000  # values of a layer that its percentile is taken of, at most
+_SAMPLE = 2_000_000  # maximum number of a layer's values for its percentile
 
 
 def ordinary_model(graph: Graph, outputs: Sequence[int]) -> keras.Model:
@@ -41,8 +41,8 @@ def _input(spec: Any, shape: tuple[int | None, ...]) -> Any:
 def outputs_of(model: keras.Model, batch: Any) -> list[np.ndarray]:
     """Return the outputs of a model for a batch, as a flat list.
 
-    The call is eager: a model that serves some batches is not worth a trace for each of their
-    shapes, and TensorFlow warns of so many.
+    The call is eager: for a few batches, tracing the model for each of their shapes does not pay,
+    and TensorFlow warns of many traces.
     """
     outputs = keras.tree.flatten(model(batch, training=False))
     return [keras.ops.convert_to_numpy(each) for each in outputs]
@@ -54,7 +54,7 @@ def checked_data(graph: Graph, data: Any) -> tuple[Any, int]:
     Raises
     ------
     ValueError
-        If they do not fit the inputs of the model, are not finite, or are empty.
+        If they do not match the inputs of the model, are not finite, or are empty.
     """
     refs = keras.tree.flatten(graph.input_structure)
     given = keras.tree.flatten(arranged(graph, data, "calibration_data"))
@@ -101,10 +101,10 @@ def batches(data: Any, count: int) -> Iterator[Any]:
 def high_activations(
     graph: Graph, sites: Sequence[Site], data: Any, count: int, percentile: float
 ) -> dict[str, float]:
-    """Return a percentile of the activations of each site that are not zero, by its name.
+    """Return a percentile of the nonzero activations of each site, by its name.
 
-    It is taken of absolute values, of all units and examples together. Of layers with many
-    values, every n-th is looked at, 2 million in all.
+    The percentile is of absolute values, over all units and examples together. In layers with many
+    values, only every n-th counts, 2 million in all.
 
     Raises
     ------

@@ -22,7 +22,7 @@ _CHOICES = {
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The options of a conversion that have to be checked."""
+    """Options of a conversion that need checks."""
 
     dt: float
     max_rate: float
@@ -34,7 +34,7 @@ class Options:
     timesteps: int | None
 
     def check(self) -> None:
-        """Raise a ValueError or TypeError that names the first wrong option."""
+        """Raise a ValueError or TypeError that names the first invalid option."""
         for name in ("dt", "max_rate", "percentile", "synapse"):
             value = getattr(self, name)
             if value is not None or name != "synapse":
@@ -66,7 +66,7 @@ def _check_positive(value: Any, name: str) -> None:
 
 
 def check_convertible(graph: Graph, options: Options) -> None:
-    """Raise a ValueError that names every layer of a model that cannot be converted, and why."""
+    """Raise a ValueError that names every layer that cannot be converted, with the reason."""
     problems: dict[str, str] = {}
     for node in graph.nodes:
         reason = _problem(node, options)

@@ -14,7 +14,7 @@ from kspike_tf.conversion.scale import Site
 
 
 def repeated(data: Any, timesteps: int) -> Any:
-    """Return inputs shown for a number of steps: a time axis behind that of the batch."""
+    """Repeat inputs for a number of steps, along a new time axis after the batch axis."""
     return keras.tree.map_structure(
         lambda array: np.repeat(np.asarray(array)[:, None], timesteps, axis=1), data
     )
@@ -27,7 +27,7 @@ def compare_layers(
     data: Any,
     timesteps: int,
 ) -> tuple[tuple[LayerReport, ...], list[np.ndarray]]:
-    """Compare spikes with activations; return a report for each site, and the outputs.
+    """Compare spikes with activations; return a report per site, and the outputs.
 
     Parameters
     ----------
@@ -68,19 +68,19 @@ def _compared(site: Site, spikes: np.ndarray, activation: np.ndarray) -> LayerRe
 
 
 def correlation(found: np.ndarray, expected: np.ndarray) -> float:
-    """Return the correlation of values, NaN where one of them does not vary."""
+    """Return the correlation of two arrays, or NaN if one of them is constant."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return float(np.corrcoef(np.ravel(found), np.ravel(expected))[0, 1])
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
-    """Return the root mean square difference in parts of the root mean square expected value."""
+    """Return the root mean square difference, relative to the expected root mean square."""
     size = np.sqrt(np.mean(np.square(expected, dtype=np.float64)))
     return float(np.sqrt(np.mean(np.square(found - expected, dtype=np.float64))) / size)
 
 
 def agreement(found: np.ndarray, expected: np.ndarray) -> float | None:
-    """Return the part of examples in which the highest value is the same, None for one value."""
+    """Return the fraction of examples with the same highest output; None for a single output."""
     if expected.ndim < 2 or expected.shape[-1] < 2:
         return None
     return float(np.mean(found.argmax(-1) == expected.argmax(-1)))

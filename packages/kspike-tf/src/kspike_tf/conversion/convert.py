@@ -36,16 +36,16 @@ _COMPARED = 64  # calibration examples for the report
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """A spiking model and what became of the ordinary one.
+    """A spiking model, and a report of its conversion.
 
     Attributes
     ----------
     model : keras.Model
         Spiking model; inputs are ``(batch, time, ...)``.
     report : ConversionReport
-        What was folded, kept and scaled, and a comparison layer by layer.
+        Layers that were folded, kept and scaled, and a comparison layer by layer.
     check_steps : FewSpikesCheck
-        Tells once of too few spikes, in `predict` here and in that of the model.
+        Warns once about too few spikes, in `predict` here and in the model's own.
     """
 
     model: keras.Model
@@ -58,7 +58,7 @@ class Conversion:
         Parameters
         ----------
         x : structure of (batch, ...) array
-            Inputs as of the ordinary model.
+            Inputs, as for the ordinary model.
         timesteps : int
             Number of steps.
         **options
@@ -104,16 +104,16 @@ def convert(
     spiking_aware_training: bool = True,
     seed: int | None = 0,
 ) -> Conversion:
-    """Convert an ordinary Keras model into a spiking one that computes the same.
+    """Convert an ordinary Keras model into a spiking one that computes the same function.
 
-    Every ReLU becomes a layer of spiking neurons with a low-pass filter behind it. Activations
-    are scaled so that the busiest neurons fire at ``max_rate``: the weights before a layer are
-    multiplied by a factor, those after it divided, so that the function stays the same.
+    Every ReLU becomes a layer of spiking neurons, followed by a low-pass filter. Activations are
+    scaled so that the busiest neurons fire at ``max_rate``: the weights before a layer are
+    multiplied by a factor and those after it divided by it, so that the function stays the same.
 
     Parameters
     ----------
     model : keras.Model
-        Trained Sequential or Functional model, of inputs without a time axis. It is only read.
+        Trained Sequential or Functional model for inputs without a time axis. It is not changed.
     calibration_data : (examples, ...) array or structure of them
         Typical inputs, a hundred or more, as for ``model.predict``.
     dt : float, optional
@@ -121,34 +121,34 @@ def convert(
     max_rate : float, optional
         Firing rate in Hz of the activations at ``percentile``.
     percentile : float, optional
-        Percentile of a layer's activations that are not zero, from 0 to 100.
+        Percentile of a layer's nonzero activations, from 0 to 100.
     synapse : float or None, optional
-        Time constant in seconds of the filter behind every spiking layer. None leaves filters out.
+        Time constant in seconds of the filter after every spiking layer. None omits filters.
     trainable_rates : bool, optional
-        Whether firing rates are weights: a factor for each channel before the neurons, and its
-        inverse behind them. Otherwise scales are part of the weights.
+        Whether firing rates are trainable: as weights, with a factor per channel before the neurons
+        and its inverse after them. Otherwise, scales are folded into the existing weights.
     copy_weights : bool, optional
-        Whether to take over the weights. Otherwise the model is made with new ones, to be trained.
+        Whether to keep the weights. Otherwise, the spiking model gets new ones, to be trained.
     scale : float or mapping of str to float, optional
         Firing rate in Hz for an activation of 1, for all layers or by the name of the layer, in
         place of those from calibration.
     max_pooling : {"keep", "average", "refuse"}, optional
         Whether max pooling stays (it acts on filtered spikes), becomes average pooling, or is an
-        error. The report has what averages cost.
+        error. The report shows the cost of averages.
     other_activations : {"spike", "keep", "refuse"}, optional
-        What becomes of activations that are not rectifiers, such as tanh: their values are passed
-        on as positive and negative spikes, or without spikes, or they are an error. Softmax, and
-        activations at the output, never spike.
+        Treatment of activations that are not rectifiers, such as tanh: pass their values on as
+        positive and negative spikes, pass them on without spikes, or raise an error. Softmax and
+        activations at the output never spike.
     readout : {"last", "mean", "sequence"}, optional
-        What the layers after the last neurons get: the last filtered value (the default), the mean
+        Input of the layers after the last neurons: the last filtered value (the default), the mean
         over time (the default without a synapse), or every time step.
     timesteps : int, optional
         Number of steps for the comparison in the report; 60 ms by default.
     spiking_aware_training : bool, optional
-        Whether `fit` spikes too, see `SpikingActivation`.
+        Whether training spikes too; see `SpikingActivation`.
     seed : int or None, optional
-        Seed of the initial voltages of the first layer; further layers count on. None draws them
-        anew in each call.
+        Seed of the initial voltages of the first layer; every further layer adds 1. With None,
+        every call draws new voltages.
 
     Returns
     -------
@@ -160,8 +160,8 @@ def convert(
     TypeError
         If ``model`` is not a Sequential or Functional model.
     ValueError
-        If it holds layers that cannot be converted, all of which are named; if the calibration
-        data do not fit it or leave a layer silent; or if an option is wrong.
+        If it has layers that cannot be converted, all of which are named; if the calibration data
+        do not match it or leave a layer silent; or if an option is invalid.
 
     Notes
     -----
@@ -209,7 +209,7 @@ def convert(
 def _simplify(graph: Graph, averages: bool, folds: bool) -> tuple[dict[str, str], dict[str, str]]:
     """Give activations nodes of their own, replace pooling and fold batch normalisation.
 
-    Returns what became of each max pooling and of each batch normalisation, by name.
+    Return the outcomes for max pooling and for batch normalisation, by name.
     """
     activations.split_activations(graph)
     pooled = average_pooling(graph) if averages else {}
@@ -219,8 +219,8 @@ def _simplify(graph: Graph, averages: bool, folds: bool) -> tuple[dict[str, str]
 def find_sites(graph: Graph, other_activations: str) -> list[Site]:
     """Return the activations of a graph that become layers of spiking neurons.
 
-    Rectifiers do. Other activations do if they are asked to, act on each value by itself, and
-    weights come after them.
+    Rectifiers always do. Other activations do if ``other_activations`` is "spike", they are
+    elementwise, and layers with weights follow them.
     """
     sites = []
     for node in graph.nodes:
@@ -237,7 +237,7 @@ def find_sites(graph: Graph, other_activations: str) -> list[Site]:
 
 
 def is_inner(graph: Graph, node: Any) -> bool:
-    """Return whether a node is an elementwise activation with a layer of weights behind it."""
+    """Return whether a node is an elementwise activation, followed by layers with weights."""
     return activations.is_elementwise(node.layer) and any(
         getattr(after.layer, "weights", None) for after in graph.downstream([node]) - {node}
     )
@@ -267,7 +267,7 @@ def _report(
     folded: dict[str, str],
     pooled: dict[str, str],
 ) -> ConversionReport:
-    """Compare the spiking model with the ordinary one on a part of the calibration data."""
+    """Compare the spiking model with the ordinary one on some of the calibration data."""
     steps = options.timesteps or max(1, round(0.06 / options.dt))
     layers, outputs = compare_layers(spiking, ordinary[: len(sites)], sites, data, steps)
     expected = outputs_of(model, data)[0]

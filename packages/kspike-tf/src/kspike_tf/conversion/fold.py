@@ -1,4 +1,4 @@
-"""Folding batch normalisation into the linear layers before it."""
+"""Folding of batch normalisation into the linear layers before it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from kspike_tf.conversion.graph import Graph, Node
 from kspike_tf.conversion.linear import channel_axis, copy_layer, has_channels, scale_channels
 
-_THROUGH = (  # what lets a factor and a summand per channel through
+_THROUGH = (  # layers that a factor and an offset per channel pass through
     keras.layers.AveragePooling1D,
     keras.layers.AveragePooling2D,
     keras.layers.AveragePooling3D,
@@ -33,7 +33,7 @@ _GLOBAL = (
 
 
 class _Share(NamedTuple):
-    """The factor and the summand per channel that a layer takes into its weights."""
+    """A layer, and the factor and offset per channel to fold into its weights."""
 
     node: Node
     scale: np.ndarray
@@ -41,10 +41,10 @@ class _Share(NamedTuple):
 
 
 def fold_normalisation(graph: Graph) -> dict[str, str]:
-    """Move batch normalisation into the layers before it, where that changes nothing.
+    """Fold batch normalisation into the layers before it, where that keeps the function.
 
-    It moves through sums, concatenations, average pooling and dropout to linear layers whose
-    output nothing else reads. Elsewhere it stays.
+    It passes through sums, concatenations, average pooling and dropout to linear layers whose
+    output has no other reader. Elsewhere, it stays.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def fold_normalisation(graph: Graph) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        What happened to each batch normalisation, by its name.
+        The outcome for each batch normalisation, by its name.
     """
     outcome = {}
     for node in list(graph.nodes):
@@ -73,7 +73,7 @@ def fold_normalisation(graph: Graph) -> dict[str, str]:
 
 
 def _shares_of(graph: Graph, node: Node) -> list[_Share] | None:
-    """Return which layers can take a batch normalisation, or None."""
+    """Return the layers that a batch normalisation can be folded into, or None."""
     layer, number = node.layer, node.inputs[0]
     if len(graph.applications(layer)) > 1:
         return None
@@ -84,7 +84,7 @@ def _shares_of(graph: Graph, node: Node) -> list[_Share] | None:
 
 
 def factors(layer: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the factor and the summand per channel of a batch normalisation at inference."""
+    """Return the factor and the offset per channel of a batch normalisation at inference."""
 
     def numbers(variable: Any) -> np.ndarray:
         return np.asarray(keras.ops.convert_to_numpy(variable), np.float64)
@@ -99,7 +99,7 @@ def factors(layer: Any) -> tuple[np.ndarray, np.ndarray]:
 def _shares(
     graph: Graph, number: int, reader: Node, axis: int, scale: np.ndarray, shift: np.ndarray
 ) -> list[_Share] | None:
-    """Return which layers take factors of a tensor's channels, or None if one cannot."""
+    """Return the layers that take the factors of a tensor's channels, or None if one cannot."""
     node = graph.producers().get(number)
     if node is None or not graph.is_only_for(number, reader):
         return None
@@ -136,7 +136,7 @@ def _is_last(layer: Any, axis: int) -> bool:
 def _slices(
     graph: Graph, node: Node, axis: int, scale: np.ndarray, shift: np.ndarray
 ) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """Return what the inputs of a concatenation get of factors of its output's channels."""
+    """Split factors of a concatenation's output channels among its inputs."""
     sizes = [graph.shape(number)[axis] or 0 for number in node.inputs]
     ends = np.cumsum(sizes)[:-1]
     return list(zip(node.inputs, np.split(scale, ends), np.split(shift, ends), strict=True))

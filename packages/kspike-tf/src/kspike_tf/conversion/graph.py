@@ -13,7 +13,7 @@ Shape = tuple[int | None, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Ref:
-    """A tensor of a graph, in the arguments of a node."""
+    """A reference to a tensor of a graph, in the arguments of a node."""
 
     number: int
 
@@ -27,11 +27,11 @@ class Node:
     layer : keras.Operation
         Layer or operation.
     name : str
-        Name of the layer, after those of the models that hold it.
+        Name of the layer, prefixed with those of the models that contain it.
     args, kwargs : list, dict
         Arguments of the call, with `Ref` in place of tensors.
     outputs : list of int
-        Numbers of the tensors that it makes.
+        Numbers of the tensors that it produces.
     label : str
         Name of the layer of the ordinary model that it stands for; ``name`` if not set.
     """
@@ -63,7 +63,7 @@ class Node:
 
 @dataclasses.dataclass(eq=False)
 class Graph:
-    """The applied layers of a model, in an order in which they can be computed.
+    """The applied layers of a model, in an order of computation.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class Graph:
     input_structure: Any
 
     def new_tensor(self, like: int, shape: Shape | None = None) -> int:
-        """Add a tensor of the dtype of another, and of its shape unless one is passed."""
+        """Add a tensor with the dtype of another, and with its shape unless one is passed."""
         number = max(self.specs) + 1
         old = self.specs[like]
         self.specs[number] = keras.KerasTensor(shape or old.shape, dtype=old.dtype)
@@ -104,7 +104,7 @@ class Graph:
         return [each.number for each in _refs(self.outputs)]
 
     def producers(self) -> dict[int, Node]:
-        """Return the node that makes each tensor; inputs have none."""
+        """Return the node that produces each tensor; inputs have none."""
         return {number: node for node in self.nodes for number in node.outputs}
 
     def consumers(self) -> dict[int, list[Node]]:
@@ -125,7 +125,7 @@ class Graph:
         return [node for node in self.nodes if node.layer is layer]
 
     def replace(self, old: int, new: int) -> None:
-        """Let everything that reads one tensor read another."""
+        """Make all readers of one tensor read another."""
 
         def swap(each: Any) -> Any:
             return Ref(new) if isinstance(each, Ref) and each.number == old else each
@@ -135,7 +135,7 @@ class Graph:
         self.outputs = keras.tree.map_structure(swap, self.outputs)
 
     def upstream(self, starts: Iterable[Node]) -> set[Node]:
-        """Return nodes, with all those whose results they need."""
+        """Return nodes, and all nodes whose results they need."""
         producers, found = self.producers(), set()
         waiting = list(starts)
         while waiting:
@@ -146,7 +146,7 @@ class Graph:
         return found
 
     def downstream(self, starts: Iterable[Node]) -> set[Node]:
-        """Return nodes, with all those that need their results."""
+        """Return nodes, and all nodes that need their results."""
         reached = set(starts)
         touched = {number for node in reached for number in node.outputs}
         for node in self.nodes:
@@ -169,12 +169,12 @@ def is_graph(layer: Any) -> bool:
 
 
 def read_graph(model: keras.Model) -> Graph:
-    """Return the layers of a model, with those of nested models in their places.
+    """Return the graph of a model, with the layers of nested models in place of those models.
 
     Parameters
     ----------
     model : keras.Model
-        Sequential or Functional model. It is only read.
+        Sequential or Functional model. It is not changed.
 
     Raises
     ------
@@ -214,7 +214,7 @@ def _functional(model: Any) -> Any:
 
 
 class _Applied(keras.Operation):
-    """Stands for a layer while a graph is read, so that the layer itself is not applied anew."""
+    """Stands for a layer while a graph is read, so that the layer itself is not applied again."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
@@ -228,23 +228,23 @@ class _Applied(keras.Operation):
 
 
 class _Reader:
-    """Lists applied layers: Keras clones the graph and lets us see every call."""
+    """Collects applied layers: Keras clones the graph, and a callback sees every call."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.specs: dict[int, Any] = {}
         self._known: dict[int, Ref] = {}  # by the identity of tensors
-        self._alive: list[Any] = []  # an identity holds only as long as its tensor lives
+        self._alive: list[Any] = []  # an identity is only valid while its tensor lives
 
     def tensor(self, tensor: Any) -> Ref:
-        """Return the reference of a tensor, a new one at its first sight."""
+        """Return the reference to a tensor; create one at its first use."""
         if id(tensor) not in self._known:
             self.specs[len(self.specs)] = tensor
             self._known[id(tensor)] = Ref(len(self.specs) - 1)
         return self._known[id(tensor)]
 
     def read(self, view: Any, prefix: str, inputs: Any) -> Any:
-        """List the layers of a Functional model; return its outputs, in its structure."""
+        """Collect the layers of a Functional model; return its outputs, in its structure."""
         starts = keras.tree.map_structure(
             lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype), view.input
         )

@@ -1,4 +1,4 @@
-"""Arrays for the inputs of a graph, by name or in order, as Keras takes them."""
+"""Arrays for the inputs of a graph, by name or in order, as in Keras."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kspike_tf.conversion.graph import Graph
 def arranged(graph: Graph, data: Any, argument: str = "x") -> Any:
     """Return data in the structure of the model's inputs.
 
-    Dictionaries go by the names of inputs, as in ``keras.Model.predict``; lists by their order.
+    Dictionaries are matched by input names, as in ``keras.Model.predict``, and lists by order.
 
     Parameters
     ----------
@@ -27,14 +27,14 @@ def arranged(graph: Graph, data: Any, argument: str = "x") -> Any:
     Raises
     ------
     ValueError
-        If an input has no array, or their number differs.
+        If an input has no array, or the number of arrays differs.
     """
     inputs = len(graph.inputs)
     if isinstance(data, dict):
         flat = _by_name(graph, data, argument)
     elif isinstance(data, (list, tuple)) and inputs > 1:
         flat = keras.tree.flatten(data)
-    else:  # numbers in lists of lists may be the array of a single input
+    else:  # nested lists of numbers may be the array of a single input
         flat = [data[0] if isinstance(data, (list, tuple)) and len(data) == 1 else data]
     flat = [np.asarray(each) if isinstance(each, (list, tuple)) else each for each in flat]
     if len(flat) != inputs:

@@ -1,4 +1,4 @@
-"""Layers that are linear in their inputs, and how their weights are scaled."""
+"""Layers that are linear in their inputs, and scaling of their weights."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ LINEAR = (
 
 
 def is_linear(layer: Any) -> bool:
-    """Return whether a layer is one of `LINEAR`, and computes what Keras' own computes."""
+    """Return whether a layer is one of `LINEAR` and does not override Keras' computation."""
     kinds: list[Any] = [cls for cls in type(layer).__mro__ if cls in LINEAR]
     return bool(kinds) and type(layer).call is kinds[0].call
 
 
 def copy_layer(layer: Any, **changes: Any) -> Any:
-    """Return a layer of the same weights, with other options.
+    """Return a copy of a layer, with the same weights and other options.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
 
 
 def channel_axis(layer: Any) -> int:
-    """Return the axis of a layer's output on which its channels lie, counted from the last."""
+    """Return the channel axis of a layer's output, counted from the last axis."""
     if getattr(layer, "data_format", "channels_last") == "channels_first":
         return -1 - layer.rank
     return -1
@@ -70,14 +70,14 @@ def has_channels(layer: Any) -> bool:
 
 
 def scale_channels(layer: Any, scale: np.ndarray, shift: np.ndarray) -> None:
-    """Multiply a linear layer's output channels by ``scale`` and add ``shift``, in its weights.
+    """Change a linear layer's weights to multiply its channels by ``scale`` and add ``shift``.
 
     Parameters
     ----------
     layer : keras.layers.Layer
-        A layer for which `has_channels`, with a bias.
+        A layer with a bias, for which `has_channels` is true.
     scale, shift : (channels,) array
-        Factors and summands.
+        Factors and offsets.
     """
     kernel = _output_kernel(layer)
     values = np.asarray(keras.ops.convert_to_numpy(kernel), np.float64)
@@ -93,7 +93,7 @@ def scale_channels(layer: Any, scale: np.ndarray, shift: np.ndarray) -> None:
 
 
 def rescale(layer: Any, factor_in: float, factor_out: float) -> None:
-    """Let ``factor_in`` times a linear layer's input give ``factor_out`` times its output."""
+    """Make ``factor_in`` times a linear layer's input give ``factor_out`` times its output."""
     kernel = _output_kernel(layer)
     kernel.assign(kernel * (factor_out / factor_in))
     if getattr(layer, "bias", None) is not None:

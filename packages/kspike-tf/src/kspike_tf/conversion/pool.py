@@ -16,7 +16,7 @@ AVERAGES = {
 
 
 def average_pooling(graph: Graph) -> dict[str, str]:
-    """Replace max pooling by average pooling; return what became of each layer, by its name."""
+    """Replace max pooling by average pooling; return the outcome for each layer, by name."""
     outcome = {}
     for node in graph.nodes:
         average = AVERAGES.get(type(node.layer))

@@ -1,4 +1,4 @@
-"""Building the spiking network: layers over time, neurons and synapses."""
+"""Construction of the spiking network: layers over time, neurons and synapses."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ _MERGES = (
 
 @dataclasses.dataclass(frozen=True)
 class Neurons:
-    """How neurons and synapses of a converted model are made.
+    """Options for the neurons and synapses of a converted model.
 
     Attributes
     ----------
     dt : float
         Length of a time step in seconds.
     synapse : float or None
-        Time constant of the filter behind every spiking layer in seconds; None leaves it out.
+        Time constant in seconds of the filter after every spiking layer; None omits it.
     readout : str
-        What leaves the part with a time axis: ``"last"``, ``"mean"`` or ``"sequence"``.
+        Output of the part with a time axis: ``"last"``, ``"mean"`` or ``"sequence"``.
     seed : int or None
-        Seed of the first spiking layer; the others count on from it.
+        Seed of the first spiking layer; every further layer adds 1.
     spiking_aware_training : bool
         Whether training spikes too.
     trainable_rates : bool
-        Whether the factors before and after neurons are weights that train.
+        Whether the factors before and after neurons are trainable weights.
     """
 
     dt: float
@@ -103,13 +103,13 @@ class _Builder:
             self.timed.update(zip(node.outputs, keras.tree.flatten(outputs), strict=True))
 
     def _apply_once(self, node: Node) -> None:
-        """Apply a layer behind the last spiking one, to what was read out of it."""
+        """Apply a layer after the last spiking one, to its readout."""
         read = {number: self._read_out(number) for number in node.inputs}
         outputs = node.call(self._layer(node, folded=False), read)
         self.still.update(zip(node.outputs, keras.tree.flatten(outputs), strict=True))
 
     def _layer(self, node: Node, folded: bool) -> Any:
-        """Return a copy of a node's layer, the same one for all its applications."""
+        """Return a copy of a node's layer, shared by all applications of the layer."""
         if not isinstance(node.layer, keras.layers.Layer):
             return _over_steps(self.graph, node) if folded else node.layer
         key = node.layer, folded
@@ -120,7 +120,7 @@ class _Builder:
         return self._layers[key]
 
     def _over_time(self, node: Node) -> Any:
-        """Return what applies a node's layer to all time steps."""
+        """Return a callable that applies a node's layer to all time steps."""
         layer, shapes = node.layer, {len(self.graph.shape(number)) for number in node.inputs}
         if isinstance(layer, keras.layers.Dropout) and node.layer not in self._layers:
             return keras.layers.Dropout(
@@ -135,7 +135,7 @@ class _Builder:
         return None, 1, *shape[1:]
 
     def _spike(self, node: Node) -> None:
-        """Put filtered spikes in place of an activation."""
+        """Replace an activation by filtered spikes."""
         site, neurons, x = self.sites[node], self.neurons, self.timed[node.inputs[0]]
         if not site.rectifies:
             x = node.call(self._over_time(node), self.timed)
@@ -179,7 +179,7 @@ class _Builder:
         )(x)
 
     def _read_out(self, number: int) -> Any:
-        """Return one value for all time steps of a tensor."""
+        """Reduce the time steps of a tensor to one value: the last or the mean."""
         if number not in self.still:
             x = self.timed[number]
             last = self.neurons.readout == "last"
@@ -209,12 +209,12 @@ def spiking_model(graph: Graph, sites: list[Site], neurons: Neurons) -> keras.Mo
     sites : list of Site
         Its spiking activations.
     neurons : Neurons
-        How neurons and synapses are made.
+        Options for neurons and synapses.
 
     Returns
     -------
     keras.Model
-        Takes ``(batch, time, ...)``. What comes before the last spiking layers runs at every time
-        step, the rest on what is read out of them, unless whole sequences are asked for.
+        Takes ``(batch, time, ...)``. Layers up to the last spiking ones run at every time step, the
+        rest on their readout; with the readout "sequence", all layers run at every step.
     """
     return _Builder(graph, sites, neurons).build()

@@ -1,4 +1,4 @@
-"""What a conversion did, and how near the spiking network is to the ordinary one."""
+"""Report of a conversion: its steps, and the error of the spiking network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FewSpikesWarning(UserWarning):
 
 @dataclasses.dataclass(frozen=True)
 class LayerReport:
-    """A spiking layer beside the activation that it replaced.
+    """Comparison of a spiking layer with the activation that it replaced.
 
     Attributes
     ----------
@@ -32,11 +32,11 @@ class LayerReport:
     mean_rate : float
         Mean firing rate in Hz on calibration data, silent neurons included.
     active_rate : float
-        Mean rate in Hz that activations which are not zero ask for.
+        Expected firing rate in Hz, averaged over nonzero activations.
     correlation : float
         Correlation of the filtered spikes, as read at the end, with the activations.
     error : float
-        Root mean square difference of the two, in parts of the root mean square activation.
+        Root mean square difference of the two, relative to the root mean square activation.
     """
 
     name: str
@@ -49,16 +49,16 @@ class LayerReport:
 
 @dataclasses.dataclass(frozen=True)
 class ConversionReport:
-    """What a conversion did.
+    """Report of a conversion.
 
     Attributes
     ----------
     layers : tuple of LayerReport
         Spiking layers in order.
     normalisation : dict of str to str
-        What happened to each batch normalisation, by its name.
+        Outcome for each batch normalisation, by its name.
     max_pooling : dict of str to str
-        What happened to each max pooling.
+        Outcome for each max pooling.
     kept : tuple of str
         Activations that do not spike.
     timesteps : int
@@ -68,12 +68,12 @@ class ConversionReport:
     examples : int
         Number of calibration examples compared.
     output_error : float
-        Root mean square difference of the outputs, in parts of the root mean square output.
+        Root mean square difference of the outputs, relative to the root mean square output.
     agreement : float or None
-        Part of the examples in which the highest output is the same; None for outputs of one value.
+        Fraction of examples with the same highest output; None for outputs of one value.
     pooling_agreement : float or None
-        The same before spikes: what average pooling in place of max pooling costs. None where no
-        pooling was replaced.
+        The same without spikes, which is the cost of average pooling in place of max pooling. None
+        if no pooling was replaced.
     """
 
     layers: tuple[LayerReport, ...]
@@ -88,13 +88,13 @@ class ConversionReport:
     pooling_agreement: float | None
 
     def worst_layer(self) -> LayerReport:
-        """Return the spiking layer that adds most to the error of the one before it."""
+        """Return the spiking layer that adds most to the error of the previous one."""
         errors = [0.0, *(layer.error for layer in self.layers)]
         growth = [after - before for before, after in itertools.pairwise(errors)]
         return self.layers[max(range(len(growth)), key=growth.__getitem__)]
 
     def few_spikes(self, timesteps: int) -> str:
-        """Return the layers with less than one spike for each active neuron, in words.
+        """Describe the layers with less than one expected spike for each active neuron.
 
         Parameters
         ----------
@@ -171,7 +171,7 @@ class ConversionReport:
 
 
 class FewSpikesCheck:
-    """Tells once of a conversion whose neurons fire too rarely in a presentation.
+    """Warns once if the neurons of a conversion fire too rarely in a presentation.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ class FewSpikesCheck:
         self.report, self.has_warned = report, False
 
     def __call__(self, timesteps: int) -> None:
-        """Warn if some layer has less than one spike for each active neuron.
+        """Warn if a layer has less than one expected spike for each active neuron.
 
         Parameters
         ----------
@@ -201,7 +201,7 @@ def _agreeing(part: float) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table: names on the left, numbers on the right."""
+    """Return the lines of a table: the first column left-aligned, the others right-aligned."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  ".join(

@@ -1,4 +1,4 @@
-"""Scales of a network's tensors: how firing rates are raised without changing the function."""
+"""Scales of a network's tensors, which raise firing rates without changing the function."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Site:
     scale : float
         Firing rate in Hz for an activation of 1.
     folded : bool
-        Whether the weights around it hold the scale; otherwise the neurons are set between two
-        layers that multiply and divide.
+        Whether the scale is folded into the weights around it; otherwise, the neurons are placed
+        between two layers that multiply and divide.
     """
 
     node: Node
@@ -65,7 +65,7 @@ class _Classes:
         return number
 
     def join(self, numbers: list[int]) -> None:
-        """Let tensors share a scale."""
+        """Make tensors share a scale."""
         for number in numbers[1:]:
             one, other = self.of(numbers[0]), self.of(number)
             self._parent[other] = one
@@ -73,16 +73,16 @@ class _Classes:
                 self._pinned.add(one)
 
     def pin(self, numbers: list[int]) -> None:
-        """Leave tensors as they are."""
+        """Keep tensors unscaled."""
         self._pinned.update(self.of(number) for number in numbers)
 
     def is_pinned(self, number: int) -> bool:
-        """Return whether a tensor has to stay as it is."""
+        """Return whether a tensor must stay unscaled."""
         return self.of(number) in self._pinned
 
 
 def _classes(graph: Graph, sites: list[Site]) -> _Classes:
-    """Return which tensors have to share a scale."""
+    """Return the sets of tensors that must share a scale."""
     classes = _Classes(graph)
     rectifiers = {site.node for site in sites if site.rectifies}
     signed = {site.node for site in sites if not site.rectifies}
@@ -126,7 +126,7 @@ def choose_scales(
     graph : Graph
         The network.
     sites : list of Site
-        Its spiking activations; ``scale`` and ``folded`` of each are set.
+        Its spiking activations, whose ``scale`` and ``folded`` are set.
     levels : mapping of str to float
         High activation of each site in calibration, which becomes ``max_rate``.
     max_rate : float
@@ -134,12 +134,12 @@ def choose_scales(
     scale : float, mapping of str to float or None
         Scale of all sites or of some by name, in place of those from calibration.
     fold : bool
-        Whether scales may go into weights at all.
+        Whether scales may be folded into weights at all.
 
     Raises
     ------
     ValueError
-        If sites that have to share a scale got different ones.
+        If sites that must share a scale are given different ones.
     """
     classes = _classes(graph, sites)
     together: dict[int, list[Site]] = {}
@@ -159,7 +159,7 @@ def choose_scales(
 
 
 def _asked(members: list[Site], scale: float | Mapping[str, float] | None) -> float | None:
-    """Return the scale that the caller wants for sites, or None."""
+    """Return the scale that the caller specifies for sites, or None."""
     if scale is None or isinstance(scale, (int, float)):
         return scale
     labels = [site.node.label for site in members]
@@ -173,7 +173,7 @@ def _asked(members: list[Site], scale: float | Mapping[str, float] | None) -> fl
 
 
 def apply_scales(graph: Graph, scales: Mapping[int, float]) -> None:
-    """Write the scales of tensors into the weights between them."""
+    """Fold the scales of tensors into the weights between them."""
     done: set[Any] = set()
     for node in graph.nodes:
         if node.layer in done:

@@ -1,4 +1,4 @@
-"""Names and values of the arguments of layers and cells."""
+"""Checks and conversions of the arguments of layers and cells."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Constraint = str | keras.constraints.Constraint | None
 Regularizer = str | keras.regularizers.Regularizer | None
 DType = str | keras.dtype_policies.DTypePolicy | None
 
-# Arguments of keras.layers.Layer, two of which its signature does not name.
+# Arguments of keras.layers.Layer, with two that its signature does not name.
 _OF_KERAS = {
     *inspect.signature(keras.layers.Layer.__init__).parameters,
     "input_dim",
@@ -40,7 +40,7 @@ _OTHER_NAMES = {
 
 
 def suggests_options(init: Constructor) -> Constructor:
-    """Decorate a constructor: its error for an unknown option suggests a similar one."""
+    """Decorate a constructor so that its error for an unknown option suggests a similar one."""
     known = _names(init)
 
     @wraps(init)
@@ -57,12 +57,13 @@ def suggests_options(init: Constructor) -> Constructor:
 
 
 def real(inputs: Any, dtype: str) -> tf.Tensor:
-    """Return inputs as numbers of a type.
+    """Cast inputs, which must be real numbers, to a dtype.
 
     Raises
     ------
     ValueError
-        If they are complex; `tf.cast` would drop their imaginary parts. Keras hides a TypeError.
+        If they are complex; `tf.cast` would drop their imaginary parts. Keras would hide a
+        TypeError.
     """
     x = tf.convert_to_tensor(inputs)
     if x.dtype.is_complex:
@@ -71,7 +72,7 @@ def real(inputs: Any, dtype: str) -> tf.Tensor:
 
 
 def refuse_backwards(cls: type) -> None:
-    """Raise because a layer is to run backwards, as ``keras.layers.Bidirectional`` asks it to."""
+    """Raise because a layer cannot run backwards, as in ``keras.layers.Bidirectional``."""
     # Not a TypeError, which Keras hides.
     raise ValueError(
         f"{cls.__name__} runs forwards only and does not work in keras.layers.Bidirectional. "
@@ -94,7 +95,7 @@ def _unknown_option(cls: type, name: str, value: Any) -> TypeError:
 
 
 def _names(init: Any) -> set[str]:
-    """Return the names of a constructor's arguments, with Keras' if it passes others on."""
+    """Return the names of a constructor's arguments, and Keras' own if it takes ``**kwargs``."""
     several = inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL
     parameters = inspect.signature(init).parameters.values()
     names = {each.name for each in parameters if each.kind not in several} - {"self"}
@@ -107,7 +108,7 @@ def _passes_others_on(init: Any) -> bool:
 
 
 def batch_of(inputs: Any, batch_size: Any) -> Any:
-    """Return the batch size: a number, or that of a tensor."""
+    """Return ``batch_size``, or the batch size of the inputs if it is None."""
     if batch_size is not None:
         return batch_size
     if inputs is None:
@@ -129,11 +130,11 @@ def shape_of(name: str, size: Any) -> tuple[int, ...]:
 
 
 class UnitAxes(int):
-    """Several unit axes, as an integer: their product.
+    """An integer that represents several unit axes: their product.
 
-    Keras' RNN takes a tuple for the sizes of several states, and gives symbolic tensors wrong
-    shapes. It takes this integer wherever it makes no symbolic shape; where it makes one, it gets
-    an error that says what to use.
+    Keras' RNN mistakes a tuple for the sizes of several states, and gives symbolic tensors wrong
+    shapes. It accepts this integer except for symbolic shapes, where an error says what to use
+    instead.
     """
 
     shape: tuple[int, ...]
@@ -145,7 +146,7 @@ class UnitAxes(int):
         return self
 
     def __int__(self) -> int:
-        """Refuse to be an axis of a Keras tensor: Keras converts every axis to int."""
+        """Raise, because Keras converts every axis of a symbolic tensor to int."""
         raise TypeError(format(self))
 
     def __repr__(self) -> str:
@@ -168,26 +169,26 @@ def axes_of(size: int) -> tuple[int, ...]:
 
 
 def state_size_of(size: Any) -> Any:
-    """Return the size of a state, or a list of the sizes of several, as Keras' RNN reads it."""
+    """Return the size of a state, or a list of sizes, in the form that Keras' RNN reads."""
     if isinstance(size, list) and any(isinstance(each, Sequence) for each in size):
         return [keras_size(shape_of("state_size", each)) for each in size]
     return keras_size(shape_of("state_size", size))
 
 
 def keras_size(shape: tuple[int, ...]) -> int:
-    """Return the size of a time step or of a state as Keras' RNN reads it."""
+    """Return the size of a time step or of a state in the form that Keras' RNN reads."""
     return shape[0] if len(shape) == 1 else UnitAxes(shape)
 
 
 def plain_size(shape: tuple[int, ...]) -> Any:
-    """Return the size for a configuration, which people read: an integer for a single axis."""
+    """Return the size in a readable form for configurations: an integer for a single axis."""
     return shape[0] if len(shape) == 1 else shape
 
 
 def check_units(cell: Any, input_shape: Any) -> None:
-    """Raise if the inputs of a cell have another size."""
+    """Raise if inputs do not have the size of a cell."""
     units = tuple(input_shape[1:])
-    if len(units) == 1:  # behind another cell in a list
+    if len(units) == 1:  # after another cell in a list
         units = axes_of(units[0])
     if units != cell.size:
         raise ValueError(
@@ -232,7 +233,7 @@ def check_activation(activation: Any, size: tuple[int, ...], dtype: str) -> None
 
 
 def checked_seed(seed: Any) -> int | None:
-    """Return the seed as an int from 0 to 2**64 - 1, or None; negative ones count from the end."""
+    """Return the seed from 0 to 2**64 - 1, or None; a negative one counts down from 2**64."""
     if seed is None:
         return None
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
@@ -243,7 +244,7 @@ def checked_seed(seed: Any) -> int | None:
 
 
 def serialized(owner: Any, name: str, serialize: Callable[[Any], Any]) -> Any:
-    """Return an argument of a cell or a layer in the form that a configuration holds."""
+    """Serialize an argument of a cell or a layer for its configuration."""
     value = getattr(owner, name)
     try:
         # Keras saves a lambda with a warning, and then refuses to load it.

@@ -1,4 +1,4 @@
-"""Base classes of cells, which take one time step."""
+"""Base classes of cells, which compute one time step."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ Shape = tuple[int | None, ...]
 class KerasSpikingCell(HasSettings):
     """Base class of cells, with separate behaviour for training and inference.
 
-    Subclass it for a neuron of your own: implement `call_inference`, and `call_training` if
-    training is to differ. TensorFlow differentiates both. A `KerasSpikingLayer` or Keras' own
+    Subclass it to define your own neuron: implement `call_inference`, and `call_training` if
+    training differs. TensorFlow differentiates both. A `KerasSpikingLayer` or Keras' own
     ``keras.layers.RNN`` runs the cell over time.
 
     Parameters
     ----------
     size : int or sequence of int
-        Shape of input and output of a time step, without the batch axis.
+        Shape of the input and output of a time step, without the batch axis.
     state_size : int, sequence of int or list of these, optional
-        Shape of the state; a list of shapes for several states. By default that of the input.
+        Shape of the state; a list of shapes for several states. By default, the input's shape.
     dt : float, tf.Variable, keras.Variable or None, optional
-        Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
+        Length of a time step in seconds; by default ``kspike_tf.default.dt``.
     always_use_inference : bool, optional
         Whether training uses `call_inference` too.
     **kwargs
@@ -60,7 +60,7 @@ class KerasSpikingCell(HasSettings):
     Raises
     ------
     TypeError
-        If a size is not made of integers, or ``dt`` is neither number nor variable.
+        If a size does not consist of integers, or ``dt`` is neither a number nor a variable.
     ValueError
         If a size is not positive, or ``dt`` is not positive and finite.
 
@@ -123,11 +123,11 @@ class KerasSpikingCell(HasSettings):
     def _put(self, name: str, value: Any) -> None:
         super()._put(name, value)
         if name == "dt":
-            # As an attribute, so that a SavedModel contains it. It is no weight of Keras'.
+            # An attribute, so that a SavedModel contains it. It is not a Keras weight.
             self._dt_variable = self.dt.storage if isinstance(self.dt, VariableDt) else None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Take one time step, as any Keras layer."""
+        """Take one time step; called like any Keras layer."""
         self._note_trace()
         return super().__call__(*args, **kwargs)
 
@@ -157,7 +157,7 @@ class KerasSpikingCell(HasSettings):
         inputs : (batch, *size) tf.Tensor
             Input at this step.
         states : list of tf.Tensor
-            States after the step before.
+            States after the previous step.
         training : bool or tf.Tensor, optional
             Whether the model is being trained.
 
@@ -204,9 +204,9 @@ class KerasSpikingCell(HasSettings):
         mask: Any = None,
         fresh: bool = False,
     ) -> Any:
-        """Take all time steps at once; for cells that can do so faster than step by step.
+        """Compute all time steps at once; for cells that can do so faster than step by step.
 
-        A `KerasSpikingLayer` uses it, unless a subclass changes a step.
+        A `KerasSpikingLayer` uses it, unless a subclass overrides a method for single steps.
 
         Parameters
         ----------
@@ -232,7 +232,7 @@ class KerasSpikingCell(HasSettings):
 
     @property
     def has_sequence(self) -> bool:
-        """Whether `call_sequence` is there, and does the same as the steps."""
+        """Whether the class has a `call_sequence` that does the same as its single steps."""
         cls = type(self)
         owner = next(each for each in cls.__mro__ if "call_sequence" in vars(each))
         steps = ("call", "call_training", "call_inference", "choose")
@@ -264,7 +264,7 @@ class KerasSpikingCell(HasSettings):
         return [tf.zeros([batch, *shape], dtype) for shape in self.state_shapes]
 
     def get_config(self) -> dict[str, Any]:
-        """Return the configuration from which `from_config` makes the cell again."""
+        """Return the configuration from which `from_config` rebuilds the cell."""
         config = super().get_config()
         config.update(size=plain_size(self.size), dt=dt_config(self.dt))
         # Subclasses that fix these do not take them as arguments.
@@ -281,7 +281,7 @@ class PreciseCell(KerasSpikingCell):
 
     @property
     def compute_dtype(self) -> str:
-        """Float64: Keras' RNN casts the states to this."""
+        """Float64, to which Keras' RNN casts the states."""
         return "float64"
 
     @property
@@ -303,7 +303,7 @@ class PreciseCell(KerasSpikingCell):
         return real(inputs, self.sequence_dtype)
 
     def _seconds(self) -> Any:
-        # Rounded to float32, so that a number and a float32 variable give the same outputs.
+        # In float32, dt is rounded, so that numbers and float32 variables give the same outputs.
         return tf.cast(self.step_length(self.sequence_dtype), tf.float64)
 
     def _flat(self, x: Tensor) -> Tensor:
@@ -313,7 +313,7 @@ class PreciseCell(KerasSpikingCell):
     def _merged(self, x: Tensor) -> Tensor:
         """Merge the unit axes of a sequence, as ``(batch, time, units)``."""
         if len(self.size) == 1:
-            return x  # LiteRT cannot reshape a tensor with two open axes
+            return x  # LiteRT cannot reshape a tensor with two unknown axes
         merged = tf.reshape(x, tf.concat([tf.shape(x)[:2], [self.units]], 0))
         return with_static_shape(merged, [*x.shape[:2], self.units])
 

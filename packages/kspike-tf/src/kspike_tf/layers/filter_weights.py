@@ -1,4 +1,4 @@
-"""Weights of filters: initial values, the shapes that files hold, and gradients of zero."""
+"""Weights of filters: initial values, shapes in files, and zero gradients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tau_initializer_of(tau: Any) -> Any:
 
 
 def per_unit(initializer: Any, size: tuple[int, ...], name: str) -> Any:
-    """Return an initializer that also takes a constant array, one number per unit.
+    """Return an initializer that also accepts a constant array with one number per unit.
 
     Keras' `Constant` broadcasts scalars only. The weights may have any shape with as many elements
     as there are units.
@@ -50,7 +50,7 @@ def per_unit(initializer: Any, size: tuple[int, ...], name: str) -> Any:
 
 
 def in_shape_of(weights: list[Any], values: Any) -> list[Any]:
-    """Return arrays for weights; one that is flat, or for a flat weight, is reshaped to it."""
+    """Return arrays for weights, each in its weight's shape if either of the two is flat."""
     if len(weights) != len(values):
         return list(values)  # Keras raises
 
@@ -63,11 +63,11 @@ def in_shape_of(weights: list[Any], values: Any) -> list[Any]:
 
 
 class KeepsFlatWeights(keras.layers.Layer):
-    """A filter whose weights may be flat in files of earlier versions, as those of alpha filters.
+    """A filter whose weights may be flat in files of earlier versions, as for alpha filters.
 
-    They were ``(prod(size),)`` then, and so is the state of an optimizer in such a file. A layer
-    from one keeps that shape, and tells the two kinds of files apart by an entry that new ones
-    have in the build configuration.
+    In such a file, the weights and an optimizer's states for them are ``(prod(size),)``. A layer
+    loaded from it keeps that shape. New files have an entry in the build configuration that tells
+    the two kinds apart.
     """
 
     was_flat = False  # in earlier versions
@@ -75,20 +75,20 @@ class KeepsFlatWeights(keras.layers.Layer):
     has_flat_weights = False
 
     def get_build_config(self) -> Any:
-        """Return the shape of the input, and which shape the weights have."""
+        """Return the shape of the input, and whether the weights are flat."""
         config = super().get_build_config()
         if not config or not self.was_flat:
             return config
         return {**config, "weights": "flat" if self.has_flat_weights else "units"}
 
     def build_from_config(self, config: dict[str, Any]) -> None:
-        """Build the layer that a file describes."""
+        """Build the layer from the build configuration in a file."""
         self.has_flat_weights = self.was_flat and config.get("weights", "flat") == "flat"
         super().build_from_config({k: v for k, v in config.items() if k != "weights"})
 
 
 def with_zero_gradients(x: Tensor, weights: list[Any]) -> Tensor:
-    """Return ``x``, with gradients of zero for weights that it does not depend on.
+    """Return ``x``, with zero gradients for weights that it does not depend on.
 
     Keras warns of weights without a gradient ("did you forget to provide a loss?"), and refuses to
     train a model in which no weight has one.

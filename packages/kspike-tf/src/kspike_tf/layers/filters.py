@@ -1,4 +1,4 @@
-"""Base classes of the filters: trainable time constants and initial levels."""
+"""Base classes of filters with trainable time constants and initial levels."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class FilterCell(KeepsFlatWeights, PreciseCell):
         )
 
     def load_own_variables(self, store: Any) -> None:
-        """Load the weights from a file, of either shape."""
+        """Load the weights from a file, which may hold them in either shape."""
         names = [str(number) for number in range(len(store.keys()))]
         values = in_shape_of(self.weights, [store[name] for name in names])
         super().load_own_variables(dict(zip(names, values, strict=True)))
@@ -171,8 +171,8 @@ class FilterCell(KeepsFlatWeights, PreciseCell):
         if exporter() == "LiteRT":  # no states after a mask, see `lite_rt.check_layer`
             y, end = self._scan(masking.packed(x, mask), start, tau, self._seconds())
             return masking.unpacked(y, mask), end
-        # The filter is linear: add the responses to the inputs, from rest, and to the initial
-        # state, for which there is a formula. Zeros in front leave a filter at rest unchanged.
+        # The filter is linear, so add two responses: to the inputs, from rest, and to the initial
+        # state, for which there is a formula. Leading zeros leave a filter at rest unchanged.
         x64 = masking.packed(tf.cast(x, tf.float64), mask, at_end=True)
         driven, end = self._scan(x64, tf.zeros_like(start), tau, self._seconds())
         driven = masking.unpacked(driven, mask, at_end=True)
@@ -197,11 +197,11 @@ class FilterCell(KeepsFlatWeights, PreciseCell):
         raise NotImplementedError
 
     def _rest(self, state: Tensor, tau: Tensor, seconds: Tensor) -> Tensor:
-        """Return states ``(batch, parts, 1, units)`` after times ``(batch, n, 1)`` at rest."""
+        """Let states ``(batch, parts, 1, units)`` decay for times ``(batch, n, 1)``, in seconds."""
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
-        """Return the configuration from which `from_config` makes the cell again."""
+        """Return the configuration from which `from_config` rebuilds the cell."""
         config = super().get_config()
         for fixed in ("always_use_inference", "state_size"):
             config.pop(fixed, None)
@@ -297,7 +297,7 @@ class FilterLayer(KeepsFlatWeights, KerasSpikingLayer):
         super().set_weights(in_shape_of(self.weights, weights))
 
     def get_config(self) -> dict[str, Any]:
-        """Return the configuration from which `from_config` makes the layer again."""
+        """Return the configuration from which `from_config` rebuilds the layer."""
         return {**super().get_config(), **_filter_config(self)}
 
 

@@ -16,14 +16,14 @@ INSTEAD = "or export to ONNX with kspike_tf.export.to_onnx"
 
 
 def for_each_example(x: Tensor, shape: Any) -> Tensor:
-    """Broadcast a state to all examples; LiteRT cannot move float64, but integers."""
+    """Broadcast a state to all examples; as integers for LiteRT, which cannot move float64."""
     if exporter() == "LiteRT" and x.dtype == tf.float64:
         return tf.bitcast(tf.broadcast_to(tf.bitcast(x, tf.int64), shape), tf.float64)
     return tf.broadcast_to(x, shape)
 
 
 def activation_for_export(activation: Any) -> Any:
-    """Return an activation function, for LiteRT in operations that it computes accurately.
+    """Return an activation function; for LiteRT, one that LiteRT computes accurately.
 
     LiteRT's softplus is log(1 + exp(x)), which is infinite from x = 89 on.
     """
@@ -70,7 +70,7 @@ def check_layer(layer: Any, masked: bool) -> None:
 
 
 def check_cell(cell: Any) -> None:
-    """Raise if a cell, whose states are float64, is exported to LiteRT step by step."""
+    """Raise if a cell is exported to LiteRT step by step; its states are float64."""
     if exporter() == "LiteRT":
         layer = type(cell).__name__.removesuffix("Cell")
         _refuse(
@@ -80,6 +80,6 @@ def check_cell(cell: Any) -> None:
 
 
 def _refuse(message: str) -> None:
-    # tf.lite catches errors from Keras, and then fails with an error of its own.
+    # Warn as well: tf.lite catches errors from Keras, and then fails with an error of its own.
     warnings.warn(message, stacklevel=2)
     raise ValueError(message)

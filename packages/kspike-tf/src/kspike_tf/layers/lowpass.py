@@ -20,29 +20,28 @@ class LowpassCell(FilterCell):
     """RNN cell of a lowpass filter.
 
     The impulse response is exp(−t/τ)/τ, the transfer function 1/(τ·s + 1). The discretisation is
-    exact for inputs that are constant within a step. Time constants and initial
-    levels are trained, one per unit.
-    States are float64, whatever the dtype policy.
+    exact for inputs that are constant within a step. Each unit has a trainable time constant and
+    initial level. States are float64, whatever the dtype policy.
 
     Parameters
     ----------
     size : int or sequence of int
         Shape of a time step, without the batch axis.
     tau_initializer : float, array_like, str or keras.initializers.Initializer
-        Time constants in seconds: one number, an array with one per unit, or an initializer. In
-        use they are at least 1e-8. A smaller one, where training led to it, still has a gradient,
-        which raises it if that lowers the loss.
+        Time constants in seconds: a number, an array with one number per unit, or an initializer.
+        The filter clips them to at least 1e-8. If training takes one below that, its gradient
+        still raises it where that lowers the loss.
     dt : float, tf.Variable, keras.Variable or None, optional
-        Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
+        Length of a time step in seconds; by default ``kspike_tf.default.dt``.
     apply_during_training : bool, optional
-        Whether to filter in training too; otherwise training passes inputs on unchanged, and the
-        weights are not trained.
+        Whether to filter in training too; otherwise training passes inputs through unchanged, and
+        the weights are not trained.
     level_initializer : str or keras.initializers.Initializer, optional
-        Outputs before the first step.
+        Initializer of the outputs before the first step.
     initial_level_constraint : str or keras.constraints.Constraint, optional
-        Constraint of the initial level.
+        Constraint on the initial level.
     tau_constraint : str or keras.constraints.Constraint, optional
-        Constraint of the time constants; ``kspike_tf.constraints.Mean()`` gives all units the
+        Constraint on the time constants; ``kspike_tf.constraints.Mean()`` gives all units the
         same one.
     name : str, optional
         Name of the cell.
@@ -59,9 +58,9 @@ class LowpassCell(FilterCell):
     Raises
     ------
     TypeError
-        If ``dt`` is neither number nor variable, or ``size`` not made of integers.
+        If ``dt`` is neither a number nor a variable, or ``size`` does not consist of integers.
     ValueError
-        If a number for ``tau_initializer``, or ``dt``, is not positive and finite.
+        If ``dt``, or a number for ``tau_initializer``, is not positive and finite.
 
     Examples
     --------
@@ -108,38 +107,38 @@ class Lowpass(FilterLayer):
     """Layer of lowpass filters.
 
     The impulse response is exp(−t/τ)/τ, the transfer function 1/(τ·s + 1). The discretisation is
-    exact for inputs that are constant within a step. Time constants and initial
-    levels are trained, one per unit.
+    exact for inputs that are constant within a step. Each unit has a trainable time constant and
+    initial level.
 
     The input needs a time axis.
 
     Parameters
     ----------
     tau_initializer : float, array_like, str or keras.initializers.Initializer
-        Time constants in seconds: one number, an array with one per unit, or an initializer. In
-        use they are at least 1e-8. A smaller one, where training led to it, still has a gradient,
-        which raises it if that lowers the loss.
+        Time constants in seconds: a number, an array with one number per unit, or an initializer.
+        The filter clips them to at least 1e-8. If training takes one below that, its gradient
+        still raises it where that lowers the loss.
     dt : float, tf.Variable, keras.Variable or None, optional
-        Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
+        Length of a time step in seconds; by default ``kspike_tf.default.dt``.
     apply_during_training : bool, optional
-        Whether to filter in training too; otherwise training passes inputs on unchanged, and the
-        weights are not trained.
+        Whether to filter in training too; otherwise training passes inputs through unchanged, and
+        the weights are not trained.
     level_initializer : str or keras.initializers.Initializer, optional
-        Outputs before the first step.
+        Initializer of the outputs before the first step.
     initial_level_constraint : str or keras.constraints.Constraint, optional
-        Constraint of the initial level.
+        Constraint on the initial level.
     tau_constraint : str or keras.constraints.Constraint, optional
-        Constraint of the time constants; ``kspike_tf.constraints.Mean()`` gives all units the
+        Constraint on the time constants; ``kspike_tf.constraints.Mean()`` gives all units the
         same one.
     return_sequences : bool, optional
         Whether to return the outputs of all steps, or only the last one.
     return_state : bool, optional
         Whether to return the final states too.
     stateful : bool, optional
-        Whether a call starts from the final states of the call before; see `reset_states`.
+        Whether a call starts from the final states of the previous call; see `reset_states`.
     unroll : bool, optional
-        Without effect on the outputs, because the layer takes all steps at once; needs a known
-        number of steps.
+        Has no effect on the outputs, because the layer computes all steps at once; requires a
+        known number of steps.
     time_major : bool, optional
         Whether inputs, masks and outputs are ``(time, batch, *units)``.
     activity_regularizer : str or keras.regularizers.Regularizer, optional
@@ -162,9 +161,9 @@ class Lowpass(FilterLayer):
     Raises
     ------
     TypeError
-        If ``dt`` is neither number nor variable.
+        If ``dt`` is neither a number nor a variable.
     ValueError
-        If a number for ``tau_initializer``, or ``dt``, is not positive and finite.
+        If ``dt``, or a number for ``tau_initializer``, is not positive and finite.
 
     Examples
     --------

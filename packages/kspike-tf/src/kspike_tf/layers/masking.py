@@ -1,7 +1,7 @@
-"""Masked time steps, which hold the state and repeat the output.
+"""Masked time steps, which keep the state and repeat the output.
 
-The steps that count are moved together, in their order, so that a scan over all of them runs as if
-the masked ones were not there. Then every step gets the output of the last one that counts.
+The unmasked steps are moved together, in order, so that a scan runs as if the masked steps did not
+exist. Then every step takes the output of the last unmasked one.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ Tensor = Any
 
 
 def packed(x: Tensor, mask: Tensor, at_end: bool = False) -> Tensor:
-    """Move the steps that count together, and fill the rest with zeros.
+    """Move the unmasked steps together, and fill the rest with zeros.
 
     Parameters
     ----------
     x : (batch, time, ...) tf.Tensor
         A sequence.
     mask : (batch, time) tf.Tensor of bool
-        True at steps that count.
+        True at unmasked steps.
     at_end : bool
         Whether to move them to the end rather than to the start.
 
     Returns
     -------
     (batch, time, ...) tf.Tensor
-        The steps that count, in one piece per example.
+        The unmasked steps of each example, in one piece.
     """
     steps = tf.range(tf.shape(mask)[1])
     late = mask if at_end else tf.logical_not(mask)
@@ -38,21 +38,21 @@ def packed(x: Tensor, mask: Tensor, at_end: bool = False) -> Tensor:
 
 
 def unpacked(y: Tensor, mask: Tensor, at_end: bool = False) -> Tensor:
-    """Undo `packed`: every step gets the value of the last step that counts.
+    """Undo `packed`: every step takes the value of the last unmasked one.
 
     Parameters
     ----------
     y : (batch, time, ...) tf.Tensor
-        Steps that count, in one piece.
+        Unmasked steps, in one piece.
     mask : (batch, time) tf.Tensor of bool
-        True at steps that count.
+        True at unmasked steps.
     at_end : bool
         Whether the piece is at the end.
 
     Returns
     -------
     (batch, time, ...) tf.Tensor
-        Values in their places; zeros before the first step that counts, as in Keras.
+        Values at their original steps; zeros before the first unmasked step, as in Keras.
     """
     so_far = counted(mask)
     place = so_far - 1
@@ -62,12 +62,12 @@ def unpacked(y: Tensor, mask: Tensor, at_end: bool = False) -> Tensor:
 
 
 def counted(mask: Tensor) -> Tensor:
-    """Return the number of steps that count up to and including a step, ``(batch, time)``."""
+    """Return the number of unmasked steps up to and including a step, ``(batch, time)``."""
     return tf.cumsum(tf.cast(mask, tf.int32), axis=1)
 
 
 def total(mask: Tensor) -> Tensor:
-    """Return the number of steps that count in an example, ``(batch, 1)``."""
+    """Return the number of unmasked steps in an example, ``(batch, 1)``."""
     return tf.reduce_sum(tf.cast(mask, tf.int32), axis=1, keepdims=True)
 
 

@@ -20,22 +20,21 @@ from kspike_tf.layers.states import KeepsState, Shape, Tensor
 class KerasSpikingLayer(KeepsState):
     """Base class of layers that run a `KerasSpikingCell` over time.
 
-    Subclass it for a neuron of your own and implement `build_cell`. The wrapped cell is
-    ``layer.layer.cell``.
+    Subclass it to define a layer of your own neurons, and implement `build_cell`. The wrapped cell
+    is ``layer.layer.cell``.
 
     Parameters
     ----------
     dt : float, tf.Variable, keras.Variable or None, optional
-        Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
+        Length of a time step in seconds; by default ``kspike_tf.default.dt``.
     return_sequences : bool, optional
         Whether to return the outputs of all steps, or only the last one.
     return_state : bool, optional
         Whether to return the final states too.
     stateful : bool, optional
-        Whether a call starts from the final states of the call before; see `reset_states`.
+        Whether a call starts from the final states of the previous call; see `reset_states`.
     unroll : bool, optional
-        Whether to unroll the steps of a cell that implements single steps only, rather than to
-        loop.
+        Whether to unroll the steps rather than loop, if the cell only implements single steps.
     time_major : bool, optional
         Whether inputs, masks and outputs are ``(time, batch, *units)``.
     **kwargs
@@ -44,13 +43,13 @@ class KerasSpikingLayer(KeepsState):
     Attributes
     ----------
     check_steps : callable or None
-        Gets the number of steps where a graph is traced that does not train, if it is known there.
-        It is not saved.
+        Called with the number of steps when a graph is traced for inference, if the number is
+        known. It is not saved.
 
     Raises
     ------
     TypeError
-        If ``dt`` is neither number nor variable.
+        If ``dt`` is neither a number nor a variable.
     ValueError
         If ``dt`` is not positive and finite.
 
@@ -144,7 +143,8 @@ class KerasSpikingLayer(KeepsState):
         Raises
         ------
         ValueError
-            If the input has no unit axis or unknown units, or a stateful layer an unknown batch.
+            If the input has no unit axis or unknown units, or if the layer is stateful and the
+            batch size is unknown.
         """
         input_shape = tuple(input_shape)
         self._check_input_shape(input_shape)
@@ -159,9 +159,9 @@ class KerasSpikingLayer(KeepsState):
         )
         self.layer.build((batch, time, *input_shape[2:]))
         if self._cell_with_settings() is None:
-            # build_cell is the user's, and its use of the settings is unknown.
+            # The build_cell is the user's; how it uses the settings is unknown.
             self.__dict__["_is_fixed"] = self.layer.cell.__dict__["_is_fixed"] = True
-        self.layer.trainable = self.trainable  # Keras tells only layers that exist already
+        self.layer.trainable = self.trainable  # Keras only tells existing sublayers
         if self.stateful:
             self._make_state_variables(batch)
 
@@ -193,13 +193,13 @@ class KerasSpikingLayer(KeepsState):
         Returns
         -------
         tf.Tensor or tuple of tf.Tensor
-            The outputs; with ``return_state=True``, the final states after them.
+            The outputs; with ``return_state=True``, followed by the final states.
 
         Raises
         ------
         ValueError
-            If ``constants`` are passed, shapes do not fit, or ``unroll=True`` meets an unknown
-            number of steps.
+            If ``constants`` are passed, shapes do not match, or the number of steps is unknown
+            with ``unroll=True``.
         """
         inputs = tf.convert_to_tensor(inputs)
         mask = getattr(inputs, "_keras_mask", None) if mask is None else mask
@@ -247,7 +247,7 @@ class KerasSpikingLayer(KeepsState):
     _is_called = 0
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Apply the layer, as any Keras layer."""
+        """Apply the layer; called like any Keras layer."""
         self._refuse_ragged(args, kwargs)
         self._note_trace()
         with self._call():
@@ -278,7 +278,7 @@ class KerasSpikingLayer(KeepsState):
         y = input_shape if self.return_sequences else (batch, *input_shape[2:])
         if not self.return_state:
             return y
-        # A layer that is not built makes a cell for this purpose.
+        # A layer that is not built makes a cell just for this.
         cell = self.build_cell(input_shape) if self.layer is None else self.layer.cell
         return (y, *[(batch, *shape) for shape in cell.state_shapes])
 
@@ -313,7 +313,7 @@ class KerasSpikingLayer(KeepsState):
         return [mask, *[None] * len(self.layer.cell.state_shapes)]
 
     def get_config(self) -> dict[str, Any]:
-        """Return the configuration from which `from_config` makes the layer again."""
+        """Return the configuration from which `from_config` rebuilds the layer."""
         config = super().get_config()
         config.update(
             return_sequences=self.return_sequences,

@@ -1,4 +1,4 @@
-"""Settings of layers and cells: their checks, and when they may change."""
+"""Settings of layers and cells: checks, and rules for later changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Setting:
     Parameters
     ----------
     check : callable
-        Returns an assigned value in the form that is kept, or raises.
+        Converts an assigned value to the form that is stored, or raises.
     is_read_at_calls : bool, optional
         Whether the setting may change after building, because every call reads it.
     """
@@ -34,11 +34,11 @@ class Setting:
 
 
 class HasSettings(keras.layers.Layer):
-    """A layer or cell whose settings take effect when they are assigned, or refuse it.
+    """A layer or cell whose settings take effect on assignment; otherwise the assignment raises.
 
-    Before a layer is built, every setting may change. Afterwards only those may that are read at
-    each call. Keras' functions for fit, evaluate and predict are then traced anew; a
-    ``tf.function`` of the user, which may keep the old value, gets a warning.
+    Before a layer is built, every setting may change. Afterwards, only settings that every call
+    reads may change. Keras' functions for fit, evaluate and predict are then traced again. A
+    ``tf.function`` of the user may keep the old value; a warning says so.
     """
 
     name: str
@@ -67,7 +67,7 @@ class HasSettings(keras.layers.Layer):
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """Names of the settings, which may be assigned, at least before building."""
+        """Names of the settings. All may be assigned before building, some also afterwards."""
         return tuple(self._all_settings)
 
     def __repr__(self) -> str:
@@ -85,7 +85,7 @@ class HasSettings(keras.layers.Layer):
         super().__setattr__(name, value)
 
     def _allow(self, name: str, value: Any, is_read_at_calls: bool) -> None:
-        """Raise if a setting can no longer change; have functions traced anew."""
+        """Raise if a setting can no longer change; otherwise have functions traced again."""
         holds_weights = any(
             isinstance(each, keras.layers.Layer) for each in (value, getattr(self, name))
         )
@@ -100,7 +100,7 @@ class HasSettings(keras.layers.Layer):
             _drop_functions(self)
         traces = vars(self).get("_traces", ())
         if traces:
-            gc.collect()  # graphs are circles of references
+            gc.collect()  # graphs contain reference cycles
         if others := sorted({str(each.name) for each in traces}):
             warnings.warn(
                 f"{name} of layer {self.name!r} has changed, but functions that are traced already "
@@ -111,9 +111,9 @@ class HasSettings(keras.layers.Layer):
             )
 
     def _note_trace(self) -> None:
-        """Remember the graph that is being traced with the present settings, if any.
+        """Remember the graph, if any, that is being traced with the current settings.
 
-        An exporter that traces for ONNX gets the conversions of the operations that may be in it.
+        For an export to ONNX, register conversions of the operations that the graph may contain.
         """
         if tf.executing_eagerly():
             return
@@ -134,7 +134,7 @@ def _same(old: Any, new: Any) -> bool:
 
 
 def _drop_functions(layer: keras.layers.Layer) -> None:
-    """Have all models that hold a layer trace their functions anew, as ``compile`` does."""
+    """Make all models that contain a layer trace their functions again, as ``compile`` does."""
     for model in gc.get_objects():
         if not issubclass(type(model), keras.Model):
             continue
@@ -146,7 +146,7 @@ def _drop_functions(layer: keras.layers.Layer) -> None:
 
 
 def handed_to_cell(name: str) -> Any:
-    """Return a property for a setting of a layer, kept by its cell once there is one."""
+    """Return a property for a layer's setting, which its cell holds once there is one."""
 
     def get(layer: Any) -> Any:
         cell = layer._cell_with_settings()

@@ -1,4 +1,4 @@
-"""Spiking activation: firing rates to spikes."""
+"""Spiking activation, which converts firing rates to spikes."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ class SpikingActivationCell(PreciseCell):
     """RNN cell that turns any activation function into a spiking one.
 
     The output of the activation function is a firing rate in Hz: an output of 10 becomes 10
-    spikes a second, that is, 10 spikes in 1/dt steps. A spike has the height 1/dt, so that spikes
+    spikes per second, that is, 10 in 1/dt steps. A spike has the height 1/dt, so that spikes
     and activation have the same integral over time. A step may hold several spikes; negative rates
-    give negative spikes. Voltages are float64, on a grid of 2⁻³²: spikes do not
-    depend on compiler, device, dtype policy, or on how calls divide the time.
+    give negative spikes. Voltages are float64 on a grid of 2⁻³², so spikes do not depend on the
+    compiler, device or dtype policy, nor on how calls divide the time.
 
     Parameters
     ----------
     size : int or sequence of int
         Shape of a time step, without the batch axis.
     activation : str, callable or keras.layers.Layer
-        Activation function; the weights of a layer are trained.
+        Activation function; if it is a layer, its weights are trained.
     dt : float, tf.Variable, keras.Variable or None, optional
-        Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
+        Length of a time step in seconds; by default ``kspike_tf.default.dt``.
     seed : int, optional
-        Seed of the initial voltages, one per unit, shared by all examples. Without a seed they are
-        drawn per example, anew for every call. A negative seed counts from 2**64 down.
+        Seed of the initial voltages, one per unit, shared by all examples. Without a seed, every
+        call draws new ones for every example. A negative seed counts down from 2**64.
     spiking_aware_training : bool, optional
         Whether training spikes too, with the gradient of the activation function; otherwise
         training uses the activation function alone.
@@ -73,9 +73,9 @@ class SpikingActivationCell(PreciseCell):
     Raises
     ------
     TypeError
-        If an argument is not of the type above.
+        If an argument does not have the type above.
     ValueError
-        If ``seed`` is longer than 64 bits, or ``size`` or ``dt`` not positive.
+        If ``seed`` needs more than 64 bits, or ``size`` or ``dt`` is not positive.
 
     Examples
     --------
@@ -122,7 +122,7 @@ class SpikingActivationCell(PreciseCell):
         self.spiking_aware_training = value
 
     def build(self, input_shape: Any) -> None:
-        """Build an activation with weights of its own; Keras calls this at the first use."""
+        """Build the activation if it is a layer; Keras calls this at the first use."""
         check_units(self, input_shape)
         check_activation(self.activation, self.size, self.sequence_dtype)
         if isinstance(self.activation, keras.layers.Layer) and not self.activation.built:
@@ -178,14 +178,14 @@ class SpikingActivationCell(PreciseCell):
         rectifies = self.activation is keras.activations.relu
         x = self._merged(self._cast(inputs)) if rectifies else self._rates_of_steps(inputs)
         if mask is not None:
-            # Steps that count come first; zeros follow, which leave a voltage unchanged.
+            # Unmasked steps come first; zeros follow, which leave a voltage unchanged.
             x = masking.packed(x, mask)
 
         def spiking(x: Tensor, voltage: Tensor) -> Any:
             start = self._flat(voltage if fresh else scan.on_grid(voltage))
             run = scan.rectified_spikes if rectifies else scan.spikes
             spikes, end = run(x, start, self._seconds())
-            if mask is not None:  # without a step that counts, the voltage keeps whole spikes
+            if mask is not None:  # with all steps masked, the voltage keeps whole spikes
                 end = tf.where(masking.total(mask) > 0, end, start)
             return restored(spikes), [tf.reshape(end, tf.shape(voltage))]
 
@@ -199,7 +199,7 @@ class SpikingActivationCell(PreciseCell):
         return self.choose(training, resting, spiking)(x, states[0])
 
     def _rates_of_steps(self, inputs: Tensor) -> Tensor:
-        # Time is folded into the batch, as the activation may not accept a time axis.
+        # Fold time into the batch, because the activation may not accept a time axis.
         merged = tf.reshape(inputs, tf.concat([[-1], tf.shape(inputs)[2:]], 0))
         rates = self._rates(with_static_shape(merged, [None, *self.size]))
         rates = tf.reshape(rates, tf.concat([tf.shape(inputs)[:2], [self.units]], 0))
@@ -209,7 +209,7 @@ class SpikingActivationCell(PreciseCell):
         return self._cast(activation_for_export(self.activation)(inputs))
 
     def get_config(self) -> dict[str, Any]:
-        """Return the configuration from which `from_config` makes the cell again."""
+        """Return the configuration from which `from_config` rebuilds the cell."""
         config = super().get_config()
         config.pop("always_use_inference", None)
         return {**config, **spiking_config(self)}
@@ -220,7 +220,7 @@ class SpikingActivation(KerasSpikingLayer):
     """Layer that turns any activation function into a spiking one.
 
     The output of the activation function is a firing rate in Hz: an output of 10 becomes 10
-    spikes a second, that is, 10 spikes in 1/dt steps. A spike has the height 1/dt, so that spikes
+    spikes per second, that is, 10 in 1/dt steps. A spike has the height 1/dt, so that spikes
     and activation have the same integral over time. A step may hold several spikes; negative rates
     give negative spikes.
 
@@ -231,12 +231,12 @@ class SpikingActivation(KerasSpikingLayer):
     Parameters
     ----------
     activation : str, callable or keras.layers.Layer
-        Activation function; the weights of a layer are trained.
+        Activation function; if it is a layer, its weights are trained.
     dt : float, tf.Variable, keras.Variable or None, optional
-        Length of a time step in seconds; None takes ``kspike_tf.default.dt``.
+        Length of a time step in seconds; by default ``kspike_tf.default.dt``.
     seed : int, optional
-        Seed of the initial voltages, one per unit, shared by all examples. Without a seed they are
-        drawn per example, anew for every call. A negative seed counts from 2**64 down.
+        Seed of the initial voltages, one per unit, shared by all examples. Without a seed, every
+        call draws new ones for every example. A negative seed counts down from 2**64.
     spiking_aware_training : bool, optional
         Whether training spikes too, with the gradient of the activation function; otherwise
         training uses the activation function alone.
@@ -245,10 +245,10 @@ class SpikingActivation(KerasSpikingLayer):
     return_state : bool, optional
         Whether to return the final voltages too.
     stateful : bool, optional
-        Whether a call starts from the final voltages of the call before; see `reset_states`.
+        Whether a call starts from the final voltages of the previous call; see `reset_states`.
     unroll : bool, optional
-        Without effect on the outputs, because the layer takes all steps at once; needs a known
-        number of steps.
+        Has no effect on the outputs, because the layer computes all steps at once; requires a
+        known number of steps.
     time_major : bool, optional
         Whether inputs, masks and outputs are ``(time, batch, *units)``.
     activity_regularizer : str or keras.regularizers.Regularizer, optional
@@ -266,9 +266,9 @@ class SpikingActivation(KerasSpikingLayer):
     Raises
     ------
     TypeError
-        If an argument is not of the type above.
+        If an argument does not have the type above.
     ValueError
-        If ``seed`` is longer than 64 bits, or ``dt`` not positive and finite.
+        If ``seed`` needs more than 64 bits, or ``dt`` is not positive and finite.
 
     Examples
     --------
@@ -334,7 +334,7 @@ class SpikingActivation(KerasSpikingLayer):
         return cell
 
     def get_config(self) -> dict[str, Any]:
-        """Return the configuration from which `from_config` makes the layer again."""
+        """Return the configuration from which `from_config` rebuilds the layer."""
         return {**super().get_config(), **spiking_config(self)}
 
 

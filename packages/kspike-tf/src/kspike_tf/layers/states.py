@@ -1,4 +1,4 @@
-"""States and arguments of layers over time: initial states, kept states, and shape checks."""
+"""States of layers: initial states, states kept between calls, and shape checks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Shape = tuple[int | None, ...]
 
 
 class KeepsState(HasSettings):
-    """A layer that wraps a cell with states, and may keep them from call to call."""
+    """A layer that wraps a cell with states, and may keep them between calls."""
 
     name: str
     layer: Any
@@ -37,7 +37,7 @@ class KeepsState(HasSettings):
                 f"keras.Input(batch_shape=...){self._layout_hint()}. Received: batch size None"
             )
         with tf.init_scope():
-            # Traced, not run: the weights of a layer that is built in a graph have no values yet.
+            # Trace, do not run: the weights of a layer that is built in a graph have no values yet.
             initial = tf.function(lambda: self.get_initial_state(batch), autograph=False)
             states = initial.get_concrete_function().structured_outputs
             # Not Keras variables: those are float32 weights, saved with the model.
@@ -75,7 +75,7 @@ class KeepsState(HasSettings):
         AttributeError
             If the layer is not stateful.
         ValueError
-            If the layer is not built, or number or shape of the states do not fit.
+            If the layer is not built, or the number or shape of the states does not match.
         """
         if not self.stateful:
             raise AttributeError(
@@ -95,7 +95,7 @@ class KeepsState(HasSettings):
         self._has_state.assign(True)
 
     def reset_state(self) -> None:
-        """Reset to the initial states; Keras 3 calls `reset_states` by this name."""
+        """Reset to the initial states; this is Keras 3's name for `reset_states`."""
         self.reset_states()
 
     def _start(self, x: Tensor, initial_state: Any) -> list[Tensor]:
@@ -158,7 +158,7 @@ class KeepsState(HasSettings):
                 )
 
     def _check_arguments(self, inputs: Any, initial_state: Any, constants: Any, mask: Any) -> None:
-        """Raise if arguments of a call do not fit the layer or each other."""
+        """Raise if arguments of a call do not match the layer or each other."""
         if constants is not None:
             raise ValueError(
                 f"constants are not supported by layer {self.name!r}. Received: {constants!r}"
@@ -195,5 +195,5 @@ class KeepsState(HasSettings):
 
 
 def listed(states: Any) -> list[Any]:
-    """Return states as a list; a single one may come without."""
+    """Return states as a list, a single state too."""
     return list(states) if isinstance(states, list | tuple) else [states]

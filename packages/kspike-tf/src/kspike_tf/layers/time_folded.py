@@ -18,9 +18,10 @@ class TimeFolded(keras.layers.Wrapper):
     """Applies a layer or a model to every time step, by folding time into the batch.
 
     The layer is called once, on ``(batch * time, *units)``, in training and inference. Use it in
-    place of ``keras.layers.TimeDistributed``. With a time axis of open length, that computes as
-    many steps as the first sequence has (Keras 3.15) and drops further steps of later sequences,
-    in ``predict`` and in exports. With a known length it calls the layer in a Python loop.
+    place of ``keras.layers.TimeDistributed``. If the number of steps is unknown, that wrapper
+    (in Keras 3.15) computes as many steps as the first sequence has and drops further steps of
+    later sequences, in ``predict`` and in exports. If the number is known, it calls the layer in a
+    Python loop.
 
     Parameters
     ----------
@@ -34,13 +35,13 @@ class TimeFolded(keras.layers.Wrapper):
     TypeError
         If ``layer`` is not a Keras layer.
     ValueError
-        If an input has no time axis; or if ``layer`` is or contains a stateful layer, to which
-        every step of every example would be an example of its own.
+        If an input has no time axis; or if ``layer`` is or contains a stateful layer, which would
+        treat every step of every example as a separate example.
 
     Notes
     -----
     Inputs and outputs are ``(batch, time, ...)``. A mask ``(batch, time, ...)`` is passed on, and
-    is folded for layers that take one. Steps are examples to the layer: batch normalisation
+    is folded for layers that take one. The layer treats steps as examples: batch normalisation
     computes its statistics over batch and time, and updates them once per call.
 
     Examples
@@ -91,14 +92,14 @@ class TimeFolded(keras.layers.Wrapper):
         self._check(inputs)
         kwargs = self._options(lambda each: _folded(tf.convert_to_tensor(each)), training, mask)
         with warnings.catch_warnings():
-            # A model passes no mask on; `compute_mask` passes it on here.
+            # A model drops the mask; here, `compute_mask` passes it on.
             warnings.filterwarnings("ignore", message=".*will therefore destroy the mask")
             outputs = self.layer(keras.tree.map_structure(_folded, inputs), **kwargs)
         first = keras.tree.flatten(inputs)[0]
         return keras.tree.map_structure(lambda y: _unfolded(y, first), outputs)
 
     def _options(self, fold: Any, training: Any, mask: Any) -> dict[str, Any]:
-        """Return the keyword arguments for the layer, which its ``call`` must have."""
+        """Return those keyword arguments that the layer's ``call`` accepts."""
         mask = keras.tree.map_structure(lambda m: None if m is None else fold(m), mask)
         given = {"training": training, "mask": mask}
         names = inspect.signature(self.layer.call).parameters

@@ -1,6 +1,6 @@
 """Penalties on the distance of values, or of their percentiles, from a target range.
 
-They compute in float32 at least, because the squared height of a spike (1,000 at a time step of
+They compute in at least float32, because the square of a spike's height (1,000 at a time step of
 1 ms) exceeds the largest float16.
 """
 
@@ -36,14 +36,14 @@ class RangedRegularizer(keras.regularizers.Regularizer):
     ----------
     target : float or tuple of float, optional
         Target value, or a range ``(min, max)``: values within it are not penalised, others are
-        driven towards its nearest end.
+        driven towards the nearest end of the range.
     regularizer : keras.regularizers.Regularizer, str or dict, optional
         Penalty on the signed distance of the values from the target.
 
     Raises
     ------
     TypeError
-        If ``target`` is not made of numbers, or ``regularizer`` is None.
+        If ``target`` does not consist of numbers, or ``regularizer`` is None.
     ValueError
         If ``target`` is neither one number nor two in ascending order.
 
@@ -57,7 +57,7 @@ class RangedRegularizer(keras.regularizers.Regularizer):
     3.0
     """
 
-    _has_default_weight = False  # if so, a weight of zero is intended
+    _has_default_weight = False  # if True, a weight of zero is intended
 
     def __init__(self, target: Target = 0, regularizer: Any = _L2) -> None:
         self.target = check_target(target)
@@ -259,7 +259,7 @@ class Percentile(L1L2):
     Raises
     ------
     TypeError
-        If an argument is not a number, or ``axis`` is not made of integers.
+        If an argument is not a number, or ``axis`` does not consist of integers.
     ValueError
         If ``percentile`` is outside 0 to 100, both weights are zero, a weight is negative or not
         finite, ``axis`` is empty, or ``target`` is not a range.
@@ -326,7 +326,7 @@ class Percentile(L1L2):
     def from_config(cls, config: dict[str, Any]) -> RangedRegularizer:
         """Make a regularizer from its config.
 
-        One without weights, from a file of an earlier version, has no effect, as before.
+        A regularizer without weights, from a file of an earlier version, still has no effect.
         """
         if not (config.get("l1") or config.get("l2")):
             return L1L2(target=config.get("target", 0))

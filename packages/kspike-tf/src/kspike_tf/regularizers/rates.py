@@ -1,4 +1,4 @@
-"""A regularizer for firing rates: spikes are averaged over time before the penalty."""
+"""Regularizer for firing rates, which averages spikes over time before the penalty."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from kspike_tf.regularizers.ranged import L1L2
 class MeanRates(L1L2):
     """Penalises mean firing rates outside a target range, neuron by neuron.
 
-    A spike has the height 1/dt, so that a neuron's output at one step is 0 or 1/dt, whatever its
-    rate. The mean over time is the rate. The gradient reaches all rates alike.
+    A spike has the height 1/dt, so a neuron's output at one step is a multiple of 1/dt, whatever
+    its rate. The mean over time is the rate. The gradient is the same for all steps.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ class MeanRates(L1L2):
     l2 : float, optional
         Weight of the sum of the squared distances.
     over_batch : bool, optional
-        Whether a neuron's rate is its mean over the examples of the batch too. Otherwise each
-        example has rates of its own, and penalties are means over the examples.
+        Whether to average a neuron's rate over the examples of the batch too. Otherwise, every
+        example has its own rates, and penalties are averaged over the examples.
     time_axis : int, optional
         Axis of time: 1, or 0 in a time-major layer.
 
@@ -50,7 +50,7 @@ class MeanRates(L1L2):
     10.0
     """
 
-    _has_default_weight = True  # no warning: an error says it
+    _has_default_weight = True  # an error instead of a warning
 
     def __init__(
         self,

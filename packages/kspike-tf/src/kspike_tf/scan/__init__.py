@@ -1,9 +1,9 @@
 """Spikes and filters over whole sequences, with analytic gradients.
 
-No other folder of the package loops over time. `spikes`, `lowpass` and `alpha` take sequences
-``(batch, time, units)`` and float64 states. Three mechanisms give the same results: kernels
-(`kspike_tf.scan.cpu`), and blocks and a loop (`kspike_tf.scan.portable`). LiteRT files use
-operations of their own: the same spikes, but filters in float32.
+All time loops of the package's own layers are here. `spikes`, `lowpass` and `alpha` take
+sequences ``(batch, time, units)`` and float64 states. Three mechanisms give the same results:
+compiled kernels (`kspike_tf.scan.cpu`), and blocks and a loop (`kspike_tf.scan.portable`). A
+fourth, for LiteRT files, gives the same spikes but filters in float32.
 `kspike_tf.scan.choose` selects the mechanism.
 """
 

@@ -2,7 +2,7 @@
 
 The adjoint of a linear filter is the same filter, run backwards in time. So the gradients of a
 filter are sums and products of filtered sequences, which TensorFlow can differentiate again.
-Everything is made of lowpass filters; the alpha filter is two of them in series.
+All filters are built from lowpass filters: an alpha filter is two of them in series.
 
 Kernels and loops compute first gradients faster. This module serves higher derivatives and blocks.
 """
@@ -29,7 +29,7 @@ def differentiated(
     Parameters
     ----------
     gradients : callable
-        `of_lowpass` or `of_alpha`, of a filter.
+        The result of `of_lowpass` or `of_alpha`.
     args : sequence of tf.Tensor
         The sequence, the state, the ratio of dt to τ, and the gradients of output and final state.
     d_gradients : sequence of tf.Tensor
@@ -41,7 +41,7 @@ def differentiated(
         Gradients of ``args``, in their types.
     """
     if tf.executing_eagerly():
-        # In a graph: under a forward accumulator, tapes inside a gradient record nothing.
+        # Use a graph: under a forward accumulator, tapes inside a gradient record nothing.
         return list(_in_graph(gradients)(list(args), list(d_gradients)))
     return _symbolic(gradients, args, d_gradients)
 
@@ -72,19 +72,19 @@ def _symbolic(
 
 
 def of_lowpass(lowpass: Callable[..., Any]) -> Gradients:
-    """Return the gradients of a lowpass filter, as a function that can be differentiated.
+    """Return a differentiable function that computes the gradients of a lowpass filter.
 
     Parameters
     ----------
     lowpass : callable
-        The filter, of a sequence ``(batch, time, units)``, a state ``(batch, 1, units)`` and a
-        ratio ``(units,)``.
+        The filter: a function of a sequence ``(batch, time, units)``, a state
+        ``(batch, 1, units)`` and a ratio ``(units,)``.
 
     Returns
     -------
     callable
-        Takes what `differentiated` takes, in float64; returns the gradients of sequence, state
-        and ratio.
+        Takes the ``args`` of `differentiated`, in float64; returns the gradients of sequence,
+        state and ratio.
     """
 
     def gradients(x: Tensor, state: Tensor, ratio: Tensor, d_y: Tensor, d_end: Tensor) -> Any:
@@ -104,9 +104,10 @@ def of_lowpass(lowpass: Callable[..., Any]) -> Gradients:
 
 
 def of_alpha(lowpass: Callable[..., Any], gain_of: Callable[[Tensor], Tensor]) -> Gradients:
-    """Return the gradients of an alpha filter, as `of_lowpass` does for a lowpass filter.
+    """Return a differentiable function that computes the gradients of an alpha filter.
 
-    ``gain_of`` is the gain 1 − e·(1 + r) of a ratio r; the state is ``(batch, 2, units)``.
+    As `of_lowpass`, but ``gain_of`` returns the gain 1 − e·(1 + r) for a ratio r, and the state is
+    ``(batch, 2, units)``.
     """
     alpha = in_series(lowpass, gain_of)
 
@@ -120,7 +121,7 @@ def of_alpha(lowpass: Callable[..., Any], gain_of: Callable[[Tensor], Tensor]) -
 def in_series(
     lowpass: Callable[..., Any], gain_of: Callable[[Tensor], Tensor]
 ) -> Callable[..., Any]:
-    """Return an alpha filter of float64, which is two lowpass filters; arguments as `of_alpha`."""
+    """Return a float64 alpha filter made of two lowpass filters; arguments as for `of_alpha`."""
 
     def alpha(x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
         # z = y + τ·dy/dt: z ← e·z + (1 − e)·x and y ← e·y + e·r·z + gain·x, with z before the step.

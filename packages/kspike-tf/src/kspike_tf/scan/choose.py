@@ -5,8 +5,8 @@ mechanism  where it runs                                          code
 =========  =====================================================  ===============================
 kernels    machines without an accelerator, for any number of     `kspike_tf.scan.cpu`
            steps
-blocks     beside accelerators, if the number of steps is known   `kspike_tf.scan.portable.blocks`
-           when a graph is traced
+blocks     machines with an accelerator, if the number of steps   `kspike_tf.scan.portable.blocks`
+           is known when a graph is traced
 loop       elsewhere: in exports, in a process that has loaded a  `kspike_tf.scan.portable.loop`
            saved graph, and under XLA where TensorFlow is older
            than 2.21
@@ -50,12 +50,12 @@ def way(sequence: Tensor) -> Way:
             return Way.KERNEL
         if xla_handler.is_possible():
             return Way.KERNEL_IN_XLA
-    # On processors XLA compiles a loop in a second, blocks in five, and the loop is no slower.
+    # On CPUs, XLA takes a second to compile a loop and five for blocks; the loop runs no slower.
     return Way.BLOCKS if sequence.shape[1] and not only_processors() else Way.LOOP
 
 
 def kernels_are_possible() -> bool:
-    """Return whether TensorFlow computes on CPUs only, and accepts our kernels."""
+    """Return whether TensorFlow runs on CPUs only and can register our kernels."""
     with tf.init_scope():
         return tf.executing_eagerly() and only_processors() and tensorflow_op.is_possible()
 
@@ -70,14 +70,14 @@ def only_processors() -> bool:
 def by_kernel(
     how: Way, kernel: Kernel, args: Sequence[Tensor], in_loop: Callable[..., Any]
 ) -> list[Tensor]:
-    """Scan tensors by a kernel.
+    """Scan tensors with a kernel.
 
     Parameters
     ----------
     how : Way
         `Way.KERNEL` or `Way.KERNEL_IN_XLA`.
     kernel, args
-        As `compiled.run` takes them, but tensors.
+        As for `compiled.run`, but tensors.
     in_loop : callable
         The same scan in TensorFlow operations, for processes that load the graph.
     """

@@ -33,7 +33,7 @@ def lowpass(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, 
     tau : (units,) tf.Tensor
         Time constants in seconds, clipped to at least 1e-8.
     dt : float or tf.Tensor
-        Seconds a step, float64.
+        Seconds per step, float64.
 
     Returns
     -------
@@ -46,9 +46,9 @@ def lowpass(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, 
 
 
 def alpha(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
-    """Filter a sequence by 1/(τ·s + 1)², as `lowpass` does by its filter.
+    """Filter a sequence by 1/(τ·s + 1)²; arguments and results as for `lowpass`.
 
-    The state ``(batch, 2, units)`` is the output and τ times its derivative.
+    The state ``(batch, 2, units)`` holds the output and τ times its derivative.
     """
     return _scan(_ALPHA, x, state, time_constants.ratio(tau, dt, order=2))
 
@@ -74,7 +74,7 @@ def _decay_and_slope(ratio: Tensor) -> list[Tensor]:
 
 
 class _Filter(NamedTuple):
-    """The mechanisms of a filter, as functions of sequence, state and dt/τ, and their adjoints."""
+    """Implementations of a filter, as functions of sequence, state and dt/τ, and its adjoints."""
 
     kernel: kernels.Kernel
     in_loop: Any
@@ -82,12 +82,12 @@ class _Filter(NamedTuple):
     in_blocks: Any
     back_kernel: kernels.Kernel
     back_in_loop: Any
-    more: Any  # returns the further arguments of both, from the ratio
-    adjoint: Any  # makes a differentiable adjoint from a lowpass filter
+    more: Any  # returns the extra arguments of both adjoints, from the ratio
+    adjoint: Any  # returns a differentiable adjoint, from a lowpass filter
 
 
 def _scan(kind: _Filter, x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
-    """Filter by the mechanism that `way` chooses; differentiable to any order."""
+    """Filter with the mechanism that `way` chooses; differentiable to any order."""
     if way(x) is Way.LITE_RT and 0 not in x.shape:
         return kind.in_lite_rt(x, state, ratio)
     return forward_mode.call(partial(_filtered, kind, way(x)), x, state, ratio)
@@ -122,7 +122,7 @@ def _filtered(
 
 
 def _gradients(kind: _Filter, how: Way, *args: Tensor) -> Any:
-    """Return the gradients of a filter, from its arguments and its results' gradients."""
+    """Return the gradients of a filter, from its arguments and the gradients of its results."""
 
     @tf.custom_gradient
     def gradients(*args: Tensor) -> Any:
@@ -136,7 +136,7 @@ def _gradients(kind: _Filter, how: Way, *args: Tensor) -> Any:
 
 @cache
 def _adjoint(kind: _Filter, how: Way) -> Any:
-    # By the same mechanism: only where the filter is traced is it known what will run the graph.
+    # Keep the filter's mechanism: later, it is no longer known what will run the graph.
     return kind.adjoint(partial(_filtered, _LOWPASS, how))
 
 
@@ -153,7 +153,7 @@ def _taken_back(
 
 
 def _alpha_gain(ratio: Tensor) -> Tensor:
-    """Return 1 − e·(1 + r), by its series where that cancels."""
+    """Return 1 − e·(1 + r), from its series where the closed form cancels."""
     closed = -tf.math.expm1(-ratio) - tf.exp(-ratio) * ratio
     # r²/2 − r³/3 + r⁴/8 − r⁵/30: the next term is r⁶/144, 1e-20 of the first at the limit.
     series = ratio**2 * (1 / 2 - ratio * (1 / 3 - ratio * (1 / 8 - ratio / 30)))

@@ -1,9 +1,9 @@
 """Forward-mode differentiation of scans in graphs.
 
 In eager mode, `tf.custom_gradient` supports `tf.autodiff.ForwardAccumulator` by differentiating its
-gradient. In a graph it does not: the operation that carries the gradient (``IdentityN``) passes on
-the tangents of the operations inside, and a scan's are zero. TensorFlow does differentiate the call
-of a graph function as a whole. So a scan whose inputs have tangents is called as a graph function.
+gradient. In a graph it does not: the operation that carries the gradient (``IdentityN``) takes its
+tangents from the operations inside, and those of a scan are zero. TensorFlow does differentiate a
+call of a graph function as a whole. So scans whose inputs have tangents become graph functions.
 
 Only TensorFlow's private ``forwardprop_util.pack_tangents`` tells whether there are tangents (tried
 with TensorFlow 2.21). Where it is missing, forward mode in a graph yields zero tangents; everything

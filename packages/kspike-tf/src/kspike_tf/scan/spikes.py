@@ -21,18 +21,18 @@ PHILOX = 1  # TensorFlow's number for the generator Philox4x32-10
 def spikes(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     """Convert firing rates to spikes by integration.
 
-    The gradient is straight through: spikes pass theirs on to the rates unchanged, and voltages
-    pass none. So the backward pass needs no loop over time.
+    The gradient is straight-through: that of the spikes reaches the rates unchanged, and that of
+    the voltages is dropped. So the backward pass needs no loop over time.
 
     Parameters
     ----------
     rates : (batch, time, units) tf.Tensor
         Firing rates in Hz, float32 or float64.
     voltage : (batch, units) tf.Tensor
-        Float64, on the grid. A voltage outside [0, 1) is worth whole spikes, emitted in the first
+        Float64, on the grid. Whole spikes in a voltage outside [0, 1) are emitted in the first
         step.
     dt : float or tf.Tensor
-        Seconds a step, float64.
+        Seconds per step, float64.
 
     Returns
     -------
@@ -84,10 +84,10 @@ def spike_step(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tens
 
 
 def _step(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
-    # The product is the only rounding, half to even; the sum is exact while below 2²⁰.
+    # Only the product is rounded, half to even; the sum is exact below 2²⁰.
     a = voltage + tf.round(tf.cast(rates, tf.float64) * (dt * TICKS)) * (1 / TICKS)
     count = tf.floor(a)
-    # The height is rounded, not n/dt: compilers divide by constants in ways of their own.
+    # Round the height 1/dt rather than n/dt: compilers differ in how they divide by constants.
     height = tf.cast(1 / dt, rates.dtype)
     return tf.cast(count, rates.dtype) * height, a - count
 
@@ -110,7 +110,7 @@ def _scan(x: Tensor, voltage: Tensor, dt: Tensor, rectify: bool) -> Any:
 def _in_range(rates: Tensor, voltage: Tensor, dt: Tensor) -> Tensor:
     """Return whether all steps add fewer than 2²⁰ spikes, and all voltages lie in [0, 1).
 
-    Blocks add integers, which needs both. Other values, NaN among them, take the loop.
+    Blocks add integers, which requires both. Other values, including NaN, take the loop.
     """
     few = tf.abs(tf.cast(rates, tf.float64) * dt) < 2.0**20
     return tf.reduce_all(few) & tf.reduce_all((voltage >= 0) & (voltage < 1))

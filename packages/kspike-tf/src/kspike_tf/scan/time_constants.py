@@ -1,10 +1,11 @@
-"""Time constants that training may take below zero: clipped, with a gradient that brings them back.
+"""Clipping of time constants, with a gradient that brings back those below the limit.
 
-Time constants are clipped to 1e-8 s. There the decay exp(−dt/τ) of a step is zero and so is its
-slope in τ, so a clip that only passed gradients on would pass on zero, and τ would never recover.
-Below the limit, the gradient is therefore that with respect to the decay, times the slope of the
-decay at τ = dt. It is zero where descent would lower τ further, since outputs no longer change. The
-gradient with respect to the decay is taken at the ratio `FLATTEST`, where it is small but not zero.
+Training may take a time constant τ below zero, so τ is clipped to 1e-8 s. There, the decay
+exp(−dt/τ) of a step and its slope in τ are zero. A plain clip would only pass on gradients of zero,
+and τ would never recover. Below the limit, the gradient is therefore the one with respect to the
+decay, times the slope of the decay at τ = dt. It is zero where descent would lower τ further,
+since that no longer changes the outputs. The gradient with respect to the decay is taken at the
+ratio `FLATTEST`, where it is small but not zero.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ def ratio(tau: Tensor, dt: Tensor, order: int) -> Tensor:
     def clipped(tau: Tensor) -> Any:
         def back(d_tau: Tensor) -> Tensor:
             flattest = tf.minimum(longest / SHORTEST_TAU, FLATTEST)
-            # From the slope of r^(order − 1)·e⁻ʳ at `flattest`, and of dt/τ at the shortest τ, to
-            # those at r = 1.
+            # Convert the slopes of r^(order − 1)·e⁻ʳ at `flattest`, and of dt/τ at the shortest
+            # τ, to those at r = 1.
             steeper = tf.exp(flattest - 1) * (SHORTEST_TAU / flattest ** (order - 1)) * SHORTEST_TAU
             upwards = tf.where(d_tau >= 0, tf.zeros_like(d_tau), d_tau)
             brought_back = upwards * tf.math.divide_no_nan(steeper, longest**2)
@@ -58,7 +59,7 @@ def ratio(tau: Tensor, dt: Tensor, order: int) -> Tensor:
 
 
 def weights(function: Callable[[Tensor], list[Tensor]], ratio: Tensor) -> list[Tensor]:
-    """Return a function of a ratio, with gradients that do not vanish above `FLATTEST`."""
+    """Apply a function to a ratio, with gradients that do not vanish above `FLATTEST`."""
 
     @tf.custom_gradient
     def found(ratio: Tensor) -> Any:

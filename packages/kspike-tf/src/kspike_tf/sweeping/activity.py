@@ -14,9 +14,9 @@ from kspike_energy import Application
 from kspike_tf.layers import AlphaCell, KerasSpikingCell, KerasSpikingLayer, LowpassCell
 
 SPIKING = "kspike_tf>SpikingActivation"
-_BYTES = 256 << 20  # of signals that are held at once, for one batch
-_PASSES = 2  # of one batch: its signals, and its outputs
-_UNKNOWN_MEMORY = 8  # workers, which need 4 GiB
+_BYTES = 256 << 20  # of signals in memory at once, for one batch
+_PASSES = 2  # per batch: one for its signals, one for its outputs
+_UNKNOWN_MEMORY = 8  # workers if the memory is unknown; they need 4 GiB
 _EXAMPLES = 64
 _FILTERS = (AlphaCell, LowpassCell)
 
@@ -30,7 +30,7 @@ class Activity:
     Attributes
     ----------
     profiles : dict of int to (2, steps) or (2, 1) array
-        By the identity of a signal: its mean absolute value, and its part that is not zero.
+        By the identity of a signal: its mean absolute value, and its nonzero fraction.
     examples : int
         Number of examples.
     """
@@ -39,7 +39,7 @@ class Activity:
     examples: int
 
     def add(self, other: Activity) -> None:
-        """Take the examples of another batch in."""
+        """Add the examples of another batch."""
         share = other.examples / (self.examples + other.examples)
         for key, profile in other.profiles.items():
             before = self.profiles.get(key, profile)
@@ -64,7 +64,7 @@ def measure(
     Raises
     ------
     ValueError
-        If a spiking layer returns its last step only, so that its spikes are out of sight.
+        If a spiking layer only returns its last step, so that its spikes cannot be counted.
     """
     profiles: dict[int, Profile] = {}
     for node, (_, outputs) in zip(nodes, run, strict=True):
@@ -80,7 +80,7 @@ def measure(
 
 
 def uncounted(nodes: Sequence[Application]) -> list[str]:
-    """Return the names of layers whose neurons are none of `SpikingActivation`.
+    """Return the names of layers with neurons other than `SpikingActivation`.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def uncounted(nodes: Sequence[Application]) -> list[str]:
 
 
 def is_timed(node: Application, index: int) -> bool:
-    """Return whether an output has a time axis, or its steps are examples."""
+    """Return whether an output has a time axis, or has time folded into the batch."""
     shape = node.outputs[index]
     return node.inside_time or (len(shape) > 1 and shape[1] is None)
 
@@ -116,7 +116,7 @@ def _profile(values: np.ndarray, size: tuple[int, int] | None) -> Profile:
 
 
 def usable_workers() -> int:
-    """Return how many batches to run at once: as many as there are cores and memory for."""
+    """Return the number of batches to run at once, limited by cores and memory."""
     has_affinity = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):  # as on Windows
@@ -126,7 +126,7 @@ def usable_workers() -> int:
 
 
 def batch_size(nodes: Sequence[Application], steps: int) -> int:
-    """Return how many examples to run at once, so that all signals fit a bound of memory."""
+    """Return the number of examples to run at once, so that all signals fit into `_BYTES`."""
     values = 0
     for node in nodes:
         for index, shape in enumerate(node.outputs):

@@ -14,14 +14,14 @@ from kspike_energy import Application, ModelEnergy
 
 
 class Grid(NamedTuple):
-    """What a sweep goes through.
+    """The parameter values of a sweep.
 
     Attributes
     ----------
     models : tuple of (float or None, float)
         Time steps in seconds, and factors of rates.
     timesteps : tuple of int
-        Numbers of steps, from low to high.
+        Numbers of steps, in ascending order.
     devices : tuple of str
         Names of devices.
     """
@@ -32,12 +32,12 @@ class Grid(NamedTuple):
 
 
 def checked_grid(timesteps: Any, dt: Any, scale: Any, devices: Any) -> Grid:
-    """Return the grid of a sweep, every point once.
+    """Return the grid of a sweep, without duplicates.
 
     Raises
     ------
-    TypeError, ValueError
-        If a number is not positive, there is none, or a device is unknown.
+    ValueError
+        If a number is not positive, there are no numbers, or a device is unknown.
     """
     steps = _several("timesteps", timesteps)
     for count in steps:
@@ -50,7 +50,7 @@ def checked_grid(timesteps: Any, dt: Any, scale: Any, devices: Any) -> Grid:
                 raise ValueError(f"{name} must be positive and finite. Received: {value!r}")
     names = _several("devices", devices)
     for name in names:
-        ModelEnergy.devices.get_device(name)  # an error tells those that there are
+        ModelEnergy.devices.get_device(name)  # its error lists the known ones
     own = [None if value is None else float(value) for value in _several("dt", dt)]
     factors = [float(value) for value in _several("scale", scale)]
     return Grid(
@@ -75,7 +75,7 @@ def check_count(name: str, value: Any) -> None:
 
 
 def shown(x: Any, nodes: Sequence[Application], steps: int) -> Any:
-    """Return inputs with a time axis of some steps, without a copy.
+    """Return inputs with a time axis of a number of steps, without copying them.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def shown(x: Any, nodes: Sequence[Application], steps: int) -> Any:
     Raises
     ------
     ValueError
-        If they do not fit the model's inputs, or have fewer steps.
+        If they do not match the model's inputs, or have fewer steps.
     """
     shapes = [node.outputs[0] for node in nodes if node.spec.kind == "InputLayer"]
     for shape in shapes:

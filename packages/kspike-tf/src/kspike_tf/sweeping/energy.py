@@ -23,7 +23,7 @@ def counted(model: Any, x: Any, input_coding: str) -> Network:
     model : keras.Model or kspike_ref.Model
         The model.
     x : structure of (batch, time, ...) array
-        Inputs, for lengths other than those of batch and time that the model leaves open.
+        Inputs, which give the lengths of axes that the model leaves open, except batch and time.
     input_coding : str
         As in `kspike_energy.ModelEnergy`.
     """
@@ -35,32 +35,32 @@ def counted(model: Any, x: Any, input_coding: str) -> Network:
         shapes: Any = {key: shape(array) for key, array in x.items()}
     else:
         shapes = [shape(array) for array in x] if isinstance(x, (list, tuple)) else shape(x)
-    options: Any = {"input_coding": input_coding, "input_shape": shapes}  # which it checks
+    options: Any = {"input_coding": input_coding, "input_shape": shapes}  # ModelEnergy checks them
     return ModelEnergy(model, **options).network
 
 
 class Signals:
     """Rates of a model's signals, for any number of steps.
 
-    A filtered spike train has the mean of the spikes. Behind a layer that only scales, such as
-    that from rates to activations, values are no rates any more: they count as what came in.
-    Signals behind the end of the time axis count with the rates that they are read out of.
+    A filtered spike train has the mean of the spikes. After a layer that only scales, such as the
+    one from rates to activations, values are no longer rates, so the rates of its inputs count.
+    Signals after the end of the time axis have the rates of those that they are read out of.
 
     Parameters
     ----------
     nodes : sequence of Application
         The applications of the model's layers.
     activity : Activity
-        What was measured.
+        The measured activity.
     scale : float
-        Factor of rates: the Hz of an output of 1 of a neuron.
+        Factor of rates: the firing rate in Hz for a neuron's output of 1.
     """
 
     def __init__(self, nodes: Sequence[Application], activity: Activity, scale: float) -> None:
         self.nodes, self.activity, self.scale = nodes, activity, scale
 
     def at(self, steps: int) -> dict[int, tuple[float, float]]:
-        """Return the rate in Hz and the part of values that are not zero, by signal."""
+        """Return the rate in Hz and the nonzero fraction of values, by signal."""
         means = {k: p[:, :steps].mean(axis=1) for k, p in self.activity.profiles.items()}
         hertz: dict[int, float] = {}  # of a value of 1, where values come from spikes
         rates: dict[int, float] = {}
@@ -84,7 +84,7 @@ class Signals:
         return {key: (rate, float(means[key][1])) for key, rate in rates.items()}
 
     def spikes(self, dt: float, steps: int) -> dict[str, tuple[float, int]]:
-        """Return the spikes of an example and the number of neurons, by spiking layer."""
+        """Return the spikes per example and the number of neurons, by spiking layer."""
         found: dict[str, tuple[float, int]] = {}
         examples = self.activity.examples
         for node in self.nodes:
@@ -93,7 +93,7 @@ class Signals:
                 neurons = int(np.prod([n or 1 for n in node.outputs[0][2:]]))
                 whole = round(float(values.sum()) * dt * self.scale * neurons * examples)
                 made = whole / examples
-                others = found.get(node.spec.name, (0.0, 0))  # of a layer that is shared
+                others = found.get(node.spec.name, (0.0, 0))  # of a shared layer
                 found[node.spec.name] = made + others[0], neurons + others[1]
         return found
 
@@ -113,7 +113,7 @@ def energies(
     dt: float,
     steps: int,
 ) -> dict[str, float]:
-    """Return the joules of one inference on every device.
+    """Return the energy of one inference in joules, by device.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def energies(
         ]
         layers.append(made)
     energy = ModelEnergy(Network(layers, network.name))
-    with warnings.catch_warnings():  # ModelEnergy has told once what cannot be counted
+    with warnings.catch_warnings():  # ModelEnergy has already warned of layers it cannot count
         warnings.simplefilter("ignore")
         return {name: energy.total_energy(name, steps, dt) for name in devices}
 

@@ -1,4 +1,4 @@
-"""Finished points of a sweep in a file, so that an interrupted sweep goes on where it was."""
+"""File of the finished points of a sweep, from which an interrupted sweep resumes."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 
 from kspike_tf.sweeping.result import Point
 
-_START = '{"key": "'  # of every line, also of one that was cut off
+_START = '{"key": "'  # of every line, even one that was cut off
 _FIELDS = {field.name for field in dataclasses.fields(Point)}
 
 
 class Journal:
-    """A file with one JSON object a line: a key, and a finished point.
+    """A file with one JSON object per line: a key, and a finished point.
 
     Parameters
     ----------
     path : path_like or None
-        The file, which need not exist; None keeps nothing.
+        The file, which need not exist; None stores nothing.
 
     Raises
     ------
     OSError
         If the file cannot be written.
     ValueError
-        If it holds anything else than points.
+        If it contains anything other than points.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
@@ -36,7 +36,7 @@ class Journal:
         self._points: dict[str, dict[str, Any]] = {}
         if self.path is None:
             return
-        with self.path.open("ab"):  # before the first pass, an error costs no time
+        with self.path.open("ab"):  # fail before the first pass, not after it
             pass
         text = self.path.read_bytes().decode("utf-8", errors="replace")
         self._is_whole = text[-1:] in ("", "\n")  # otherwise its last line was cut off
@@ -44,7 +44,7 @@ class Journal:
             self._read(line)
 
     def _read(self, line: str) -> None:
-        """Take a point in; the process may have ended while it wrote a line."""
+        """Read a point; the process may have ended while it wrote the line."""
         try:
             entry = json.loads(line)
         except ValueError:
@@ -54,7 +54,7 @@ class Journal:
         if not isinstance(entry, dict) or set(entry) != {"key", "point"}:
             raise self._error(line)
         point = entry["point"]
-        if isinstance(point, dict) and set(point) == _FIELDS:  # others are of another version
+        if isinstance(point, dict) and set(point) == _FIELDS:  # others are from another version
             self._points[entry["key"]] = point
 
     def _error(self, line: str) -> ValueError:
@@ -64,7 +64,7 @@ class Journal:
         )
 
     def find(self, key: str) -> dict[str, Any] | None:
-        """Return the point of a key, None if it is not finished."""
+        """Return the point of a key, or None if it is not finished."""
         return self._points.get(key)
 
     def add(self, key: str, point: dict[str, Any]) -> None:

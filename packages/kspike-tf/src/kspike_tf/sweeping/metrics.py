@@ -1,4 +1,4 @@
-"""Metrics of a sweep: accuracy, or a function of one's own."""
+"""Metrics of a sweep: accuracy, or the user's own function."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Metric:
-    """A score of outputs, higher if better.
+    """A score of outputs; higher is better.
 
     Parameters
     ----------
@@ -41,14 +41,14 @@ class Metric:
 
     @property
     def identity(self) -> str:
-        """Its full name and a hash of its code, by which points in a file are found again.
+        """Its full name and a hash of its code, which identify points in a file.
 
-        Functions that it calls are not part of it.
+        The hash does not cover functions that the metric calls.
 
         Raises
         ------
         ValueError
-            If it is not a function of a module: it may depend on values that have no name.
+            If it is not a module-level function: it may depend on values without a name.
         """
         function, code = self._function, getattr(self._function, "__code__", None)
         module, name = (getattr(function, each, "") for each in ("__module__", "__qualname__"))
@@ -70,7 +70,7 @@ class Metric:
 
 
 def _instructions(code: CodeType) -> tuple[Any, ...]:
-    """Return what decides on a function's results: its instructions, constants and names."""
+    """Return what determines a function's results: its instructions, constants and names."""
     constants = [
         _instructions(each) if isinstance(each, CodeType)
         else sorted(map(repr, each)) if isinstance(each, frozenset)
@@ -81,7 +81,7 @@ def _instructions(code: CodeType) -> tuple[Any, ...]:
 
 
 def accuracy(y: Any, outputs: Any) -> float:
-    """Return the part of examples whose highest output is that of their class.
+    """Return the fraction of examples whose highest output is that of their class.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Outputs of a model for several numbers of time steps, from a run of the longest.
+"""Outputs of a model for several numbers of time steps, from one run of the longest.
 
-What a causal layer puts out at a step depends on the steps so far. So the first steps of one long
-presentation are all that a shorter one would have been.
+The output of a causal layer at a step only depends on the steps so far. So the first steps of a
+long presentation give the same outputs as a shorter one.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _MERGES = (
 
 
 def prefix_runner(model: Any, adapter: Any) -> Runner:
-    """Return a function from a batch and numbers of steps to outputs, and all signals.
+    """Return a function from a batch and numbers of steps to outputs and signals.
 
-    It returns the outputs by number of steps, and the inputs and outputs of every application in
-    the longest run. Of a model of kspike_ref, all of them come from one run.
+    The outputs are by number of steps; the signals are the inputs and outputs of every application
+    in the longest run. For a kspike_ref model, both come from one run.
 
     Parameters
     ----------
     model : keras.Model or kspike_ref.Model
         A model whose inputs have a time axis.
     adapter : Adapter
-        Of the model's framework.
+        The adapter for the model's framework.
     """
     if is_reference(model):
         return reference_runner(model, adapter)
@@ -98,7 +98,7 @@ def _causal(graph: Graph) -> tuple[set[Node], set[int]]:
 
 
 def _is_causal(layer: Any, shapes: Sequence[tuple[int | None, ...]]) -> bool:
-    """Return whether a layer keeps the time axis and looks at no later step."""
+    """Return whether a layer keeps the time axis and never reads later steps."""
     kind, axes = type(layer), {len(shape) for shape in shapes}
     if kind in _OWN:
         options = layer.time_major, layer.return_state, not layer.return_sequences

@@ -1,4 +1,4 @@
-"""Outputs of a kspike_ref model for several numbers of time steps, from a run of the longest."""
+"""Outputs of a kspike_ref model for several numbers of time steps, from one run of the longest."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Runner = Callable[[Any, Sequence[int]], tuple[dict[int, Any], Signals]]
 
 
 def reference_runner(model: Any, adapter: RefAdapter) -> Runner:
-    """Return a function from a batch and numbers of steps to outputs, and all signals.
+    """Return a function from a batch and numbers of steps to outputs and signals.
 
     Parameters
     ----------
     model : kspike_ref.Model
         A model whose inputs have a time axis.
     adapter : RefAdapter
-        Of kspike_ref.
+        The adapter for kspike_ref.
     """
     names = [node.name for node in model.nodes]
     if any(node.layer.makes_mask for node in model.nodes) or any(
@@ -36,7 +36,7 @@ def reference_runner(model: Any, adapter: RefAdapter) -> Runner:
 
 
 class _Replayed:
-    """A model of which only the layers behind the last causal ones run anew.
+    """A model in which only the layers after the last causal ones run again.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class _Replayed:
         return found, self.adapter.signals_of(self.model, made)
 
     def _values(self, made: Sequence[Any], steps: int) -> list[Any]:
-        """Return what every node puts out for a number of steps."""
+        """Return the output of every node for a number of steps."""
         values: list[Any] = []
         for node, kind, whole in zip(self.model.nodes, self.kinds, made, strict=True):
             if kind == "ended":
@@ -75,13 +75,13 @@ class _Replayed:
                     for given in (node.arguments, node.keywords)
                 )
                 values.append(node.layer(*arguments, **keywords))
-            else:  # nothing reads time folded into the batch but what is causal
+            else:  # only causal layers read time folded into the batch
                 values.append(whole[:, :steps] if kind == "timed" else whole)
         return values
 
 
 def _kind(node: Any, given: Sequence[str]) -> str:
-    """Return what a node puts out: every step, steps as examples, or what has to run anew."""
+    """Return the kind of a node's output: every step, steps as examples, or to be run again."""
     verb, shape = getattr(node.layer, "verb", ""), node.output_shapes[0]
     is_timed = len(node.output_shapes) == 1 and len(shape) > 1 and shape[1] is None
     if "ended" in given:

@@ -93,7 +93,7 @@ class Sweep:
         ]
 
     def to_frame(self) -> Any:
-        """Return a ``pandas.DataFrame`` of `to_records`; it needs pandas."""
+        """Return a ``pandas.DataFrame`` of `to_records`; this needs pandas."""
         try:
             import pandas as pd
         except ImportError as error:
@@ -101,10 +101,10 @@ class Sweep:
         return pd.DataFrame(self.to_records())
 
     def pareto(self, device: str | None = None) -> tuple[Point, ...]:
-        """Return the points that no other beats, by energy from low to high.
+        """Return the points that no other point beats, in ascending order of energy.
 
-        A point is beaten by one that needs no more energy and scores no less, and is better in one
-        of the two.
+        A point is beaten by one that needs no more energy, scores no less, and is better in at
+        least one of the two.
 
         Parameters
         ----------
@@ -209,7 +209,7 @@ def _axes(axes: Any) -> Any:
 
 
 def _write_decades(axes: Any) -> None:
-    """Write energies with prefixes, as in 2 µJ, and as many as have room."""
+    """Label energies with SI prefixes, as in 2 µJ, and only as many as fit."""
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
     low, high = axes.get_xlim()

@@ -1,4 +1,4 @@
-"""A spiking model on data: its operating points for one time step and one scale of rates."""
+"""Operating points of a spiking model on data, for one time step and one scale of rates."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from kspike_tf.sweeping.variants import fingerprint, is_reference, seeded, updat
 
 
 class Study:
-    """A model, data, and how to look at them.
+    """A model, data, and the settings of a sweep.
 
     Parameters
     ----------
     model, x, y, metric, input_coding
         As in `sweep`.
     grid : Grid
-        What to go through.
+        The parameter values.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Study:
         pool : Executor
             Runs batches.
         bar : keras.utils.Progbar or None
-            Gets the number of examples that are done.
+            Receives the number of finished examples.
         """
         model = variant(self.model, dt, scale)
         adapter, longest = find_adapter(model), max(timesteps)
@@ -107,7 +107,7 @@ class Study:
         }
 
     def _warn_of(self, names: Sequence[str]) -> None:
-        """Tell once of neurons whose spikes are not counted."""
+        """Warn once about neurons whose spikes are not counted."""
         if names and not self._has_warned:
             self._has_warned = True
             warnings.warn(
@@ -135,7 +135,7 @@ class Study:
         )
 
     def keys(self, dt: float | None, scale: float) -> dict[int, str]:
-        """Return a hash by number of steps, of all that a point depends on."""
+        """Return a hash of everything that a point depends on, by number of steps."""
         found = {}
         for steps in self.grid.timesteps:
             text = json.dumps([self._identity, dt, scale, steps])
@@ -155,7 +155,7 @@ class Study:
 
 
 def _versions() -> dict[str, str]:
-    """Return the versions of kspike, which may count otherwise after an upgrade."""
+    """Return the versions of kspike's packages, because counts may change with an upgrade."""
     found = {each.name: each.version for each in metadata.distributions()}
     return {name: found[name] for name in sorted(filter(None, found)) if "kspike" in name}
 

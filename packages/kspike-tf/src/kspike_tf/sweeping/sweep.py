@@ -1,4 +1,4 @@
-"""`sweep`: a spiking model at many operating points."""
+"""The function `sweep`, which measures a spiking model at many operating points."""
 
 from __future__ import annotations
 
@@ -36,42 +36,42 @@ def sweep(
     """Measure accuracy, spikes, energy and latency of a spiking model at many operating points.
 
     Every combination of time step, scale and number of steps is a point. Only the longest
-    presentation runs: its first steps give all smaller numbers.
+    presentation runs: its first steps give the results for all shorter ones.
 
     Parameters
     ----------
     model : keras.Model, Conversion, kspike_ref.Model or callable
-        A spiking model whose inputs have a time axis. It stays as it is. For other values of
-        ``dt`` and ``scale`` with kspike_ref, which is faster, pass what loads a model:
+        A spiking model whose inputs have a time axis. It is not changed. To vary ``dt`` and
+        ``scale`` with kspike_ref, which is faster, pass a function that loads the model:
         ``functools.partial(kspike_ref.load_model, "spiking.keras")``.
     x : structure of (batch, ...) array
-        Inputs. Those without a time axis are shown for a number of steps; of those with one, the
-        first steps are.
+        Inputs. Without a time axis, they are shown at every step; with one, their first steps are
+        shown.
     y : (batch, ...) array
-        What the metric compares the outputs with: for accuracy, classes as integers or one-hot.
+        Targets for the metric: for accuracy, classes as integers or one-hot.
     timesteps : int or sequence of int
         Numbers of time steps.
     dt : float or sequence of float, optional
         Lengths of a time step in seconds; the model's own by default.
     scale : float or sequence of float, optional
-        Factors by which rates rise. Spikes shrink by the same factor, so that the model computes
-        the same with more or fewer spikes.
+        Factors of firing rates. Spikes shrink by the same factor, so that the model computes the
+        same function with more or fewer spikes.
     devices : str or sequence of str, optional
         Devices whose energy to estimate, from ``kspike_tf.ModelEnergy.devices``. A device that
         does not spike runs the ordinary network once, whatever the number of steps.
     metric : {"accuracy"} or callable, optional
-        ``metric(y, outputs)`` returns a number, higher if better. Accuracy compares the highest
+        ``metric(y, outputs)`` returns a number; higher is better. Accuracy compares the highest
         output, at the last step if the model returns sequences.
     input_coding : {"events", "rate", "dense"}, optional
         How a spiking device receives the model's own input, as in `kspike_tf.ModelEnergy`.
     progress : bool, optional
         Whether to show a progress bar.
     workers : int, optional
-        How many batches to run at once, each of which may need 512 MiB; by default as many as
-        there are cores, and as fit half of the memory. Results do not depend on it.
+        Number of batches to run at once, each of which may need 512 MiB; by default one per core,
+        but no more than fit into half of the memory. Results do not depend on it.
     resume : path_like, optional
-        A file, JSON in lines, to which finished points are written, and from which they are taken
-        if model, data and options are the same.
+        A JSON Lines file, to which finished points are written, and from which they are read if
+        model, data and options are the same.
 
     Returns
     -------
@@ -81,22 +81,22 @@ def sweep(
     Warns
     -----
     UserWarning
-        If the model has neurons other than `SpikingActivation`, whose spikes do not count.
+        If the model has neurons other than `SpikingActivation`, whose spikes are not counted.
 
     Raises
     ------
     TypeError
-        If the model is of another kind, or a number is none.
+        If the model is of another kind, or has several outputs and the metric is accuracy.
     ValueError
-        If an argument is out of range, data do not fit the model, a device is unknown, or a loaded
-        model of kspike_ref is to change its time step.
+        If an argument is out of range, data do not match the model, a device is unknown, or ``dt``
+        or ``scale`` is passed for a loaded kspike_ref model.
 
     Notes
     -----
     Neurons without a seed get one while they run. Layers that mix time steps, such as
-    `Bidirectional`, and all that comes behind them, run anew for every number of steps. The
-    estimate of energy is that of `kspike_tf.ModelEnergy`; signals behind the end of the time axis
-    count with the rate of the spikes that they are read out of.
+    `Bidirectional`, and all layers after them run again for every number of steps. Energy is
+    estimated as in `kspike_tf.ModelEnergy`; signals after the end of the time axis have the rate of
+    the spikes that they are read out of.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Models of a sweep: with another time step, scaled rates and fixed seeds."""
+"""Variants of a model for a sweep: other time steps, scaled rates and fixed seeds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FIRST_SEED = 2**32  # of layers without one; far from the small numbers that pe
 
 
 def is_reference(model: Any) -> bool:
-    """Return whether a model is one of kspike_ref, which this package does not import."""
+    """Return whether a model comes from kspike_ref, which this package does not import."""
     return all(hasattr(model, name) for name in ("activity", "initial_state", "nodes", "step"))
 
 
@@ -27,20 +27,20 @@ def variant(model: Any, dt: float | None, scale: float) -> Any:
     Parameters
     ----------
     model : keras.Model, kspike_ref.Model or callable
-        A model, or what makes one: it is called with ``dt`` and ``rate_scale`` if they are asked
-        for, as ``kspike_ref.load_model`` takes them.
+        A model, or a function that makes one: it is called with ``dt`` and ``rate_scale``, as in
+        ``kspike_ref.load_model``, if they differ from the model's own.
     dt : float or None
         Time step in seconds; None for the model's own.
     scale : float
-        Factor for firing rates. Neurons get a time step as many times as long, so that they fire
-        more often and put out smaller spikes; filters do not.
+        Factor for firing rates. Neurons get a time step that is longer by this factor, so that they
+        fire more often with smaller spikes; filters do not.
 
     Raises
     ------
     TypeError
         If the model is of another kind.
     ValueError
-        If a loaded model of kspike_ref is asked to change.
+        If a loaded kspike_ref model would have to change.
     """
     if isinstance(model, keras.Model):
         return _keras_variant(model, dt, scale)
@@ -80,7 +80,7 @@ def _timed(model: keras.Model) -> list[Any]:
 
 @contextmanager
 def seeded(model: Any) -> Iterator[None]:
-    """Let neurons of kspike_ref without a seed have one, so that all runs give the same spikes."""
+    """Seed those neurons of kspike_ref that have no seed, so that all runs give the same spikes."""
     holders = model.layers if is_reference(model) else ()
     drawn = [each for each in _inside(holders) if getattr(each, "seed", 0) is None]
     try:
@@ -93,7 +93,7 @@ def seeded(model: Any) -> Iterator[None]:
 
 
 def _inside(holders: Iterable[Any]) -> Iterator[Any]:
-    """Yield the cells of layers of kspike_ref, those within wrappers and stacks included."""
+    """Yield the cells of kspike_ref layers, including those in wrappers and stacks."""
     for holder in holders:
         inner = [getattr(holder, name, None) for name in ("cell", "forward", "backward")]
         inner = [each for each in [*inner, *getattr(holder, "cells", ())] if each is not None]
@@ -119,7 +119,7 @@ def fingerprint(model: Any) -> str:
 
 
 def _as_text(value: Any) -> str:
-    """Return a value that JSON does not know; of arrays, all elements."""
+    """Return a value that JSON cannot encode as text; for arrays, with all elements."""
     return f"{value.dtype} {value.tolist()}" if isinstance(value, np.ndarray) else str(value)
 
 

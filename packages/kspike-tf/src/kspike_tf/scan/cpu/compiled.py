@@ -1,11 +1,11 @@
-"""Compilation of scans to machine code, and calls of it from Python.
+"""Compilation of scans to machine code, and calls to it from Python.
 
-Numba compiles a scan in the process, at its first use, and caches nothing on disk. So no stale code
-can run after an upgrade, and nobody else's code can be loaded.
+Numba compiles a scan in this process at its first use, and caches nothing on disk. So no stale code
+can run after an upgrade, and no code from elsewhere can be loaded.
 
-One private interface of Numba is used (tried with 0.62 and 0.68): its compiler lock, which a fork
-holds. A second lock of our own, taken before or after it, could deadlock a fork and a compilation.
-Where Numba has no such lock, this module makes one.
+This module uses one private interface of Numba (tried with 0.62 and 0.68): its compiler lock, which
+a fork holds. With a second lock of our own, a fork and a compilation could deadlock. Where Numba
+has no such lock, this module makes one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from kspike_tf.scan.cpu.driver import CALL, PLAN
 from kspike_tf.scan.cpu.kernels import KERNELS, Kernel
 
 PART = 2**16  # unit steps (units × steps × batch) that are worth another thread
-# Types of sequences, by NumPy's letters.
+# Dtypes of sequences, by NumPy's one-letter codes.
 KINDS: dict[str, Any] = {letter: np.dtype(letter) for letter in "fd"}
 
 try:
@@ -36,7 +36,7 @@ try:
 except ImportError:
     lock = threading.RLock()
 
-# A child that is forked while another thread compiles would find the compiler locked forever.
+# A child forked while another thread compiles would find the compiler locked forever.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
@@ -45,7 +45,7 @@ if hasattr(os, "register_at_fork"):
 
 @cache
 def compiled(function: Callable[..., Any], result: Any, arguments: int) -> int:
-    """Compile a function of integers for the life of the process; return its address."""
+    """Compile a function of integers, kept until the process ends; return its address."""
     signature = result(*[types.intp] * arguments)
     with lock:
         made = numba.cfunc(signature, error_model="numpy")(function)
@@ -69,12 +69,12 @@ def _planned(kernel: Kernel, letter: str) -> np.ndarray:
     return plan
 
 
-# A plan for each kernel and type of sequences.
+# One plan per kernel and dtype of sequences.
 PLANS = {(kernel, letter): _planned(kernel, letter) for kernel in KERNELS for letter in KINDS}
 
 
 def prepare(kernel: Kernel, letter: str) -> int:
-    """Compile a scan unless it has been compiled; return the address of its plan."""
+    """Compile a scan if need be; return the address of its plan."""
     plan = PLANS[kernel, letter]
     with lock:
         if not plan["kernel"][0]:
@@ -87,7 +87,7 @@ def prepare(kernel: Kernel, letter: str) -> int:
 
 
 def letter(kind: Any) -> str:
-    """Return NumPy's letter for a TensorFlow dtype."""
+    """Return NumPy's one-letter code for a TensorFlow dtype."""
     return str(np.dtype(kind.as_numpy_dtype).char)
 
 
@@ -101,7 +101,7 @@ def scan() -> int:
 
 def _threads() -> int:
     """Return the number of threads: TensorFlow's intra-op limit, or the available processors."""
-    limit = tf.config.threading.get_intra_op_parallelism_threads()  # 0 is no limit
+    limit = tf.config.threading.get_intra_op_parallelism_threads()  # 0 means no limit
     # Not every system can tell which processors the process may use.
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return limit or allowed or 1
@@ -128,7 +128,7 @@ def run(kernel: Kernel, args: Sequence[np.ndarray]) -> list[np.ndarray]:
     Raises
     ------
     ValueError
-        If the arrays do not fit together; machine code would read or write past their ends.
+        If the sizes of the arrays do not match; machine code would read or write past their ends.
     MemoryError
         If memory runs out.
     """

@@ -27,22 +27,22 @@ from kspike_tf.scan.cpu.intrinsics import (
 from kspike_tf.scan.cpu.kernels import TICKS, Kernel
 
 INVALID_ARGUMENT, RESOURCE_EXHAUSTED = 3, 8
-MOST_ARGUMENTS = 8  # for which a CALL has room
+MOST_ARGUMENTS = 8  # that fit into a CALL
 AXES = 3
 WEIGHTS = 4  # rows of weights that a run has memory for
 BLOCK = 2048  # units per item of work; at 256, a step is read in too many pieces
-# Backward steps of fewer units than PREFETCHED prefetch the step before, one cache line (LINE
-# elements) at a time: hardware prefetchers only follow ascending addresses, as in wider steps.
+# Backward steps of fewer units than PREFETCHED prefetch the previous step, one cache line (LINE
+# elements) at a time. Hardware prefetchers only follow ascending addresses, as in wider steps.
 PREFETCHED, LINE = 1024, 16
 SHARES = 4  # parts of the work per thread at most, to balance the load
 INT, DOUBLE = np.dtype(np.int64), np.dtype(np.float64)
 WORD = 8  # bytes of an int64, a float64 and an address
 MOST = 2**63 - 1
 
-# Fresh memory costs less than half in huge pages: writing 164 MB takes 30 ms instead of 80 (and
-# 20 ms the second time).
+# In huge pages, a first write takes less than half the time: 30 ms instead of 80 for 164 MB (a
+# second write takes 20 ms).
 HUGE = 2**21
-WORTH_HUGE = 2 * HUGE  # as NumPy does
+WORTH_HUGE = 2 * HUGE  # as in NumPy
 MADV_HUGEPAGE = 14
 IS_LINUX = sys.platform == "linux"
 HAS_THREADS = os.name == "posix"
@@ -59,13 +59,13 @@ def offset(kind: Any, name: str) -> int:
 
 # A kernel compiled for one dtype: addresses of the kernel, of `help_with`, of the XLA handler and
 # of the name; the fields of `Kernel`; bytes per element of a sequence; elements worth another
-# thread; and the greatest number of threads.
+# thread; and the maximum number of threads.
 PLAN = _structure(
     *("kernel", "helper", "handle", "name", "arguments", "results", "states", "rows", "given"),
     *("shared", "backwards", "bytes", "part", "threads"),
 )
-# Numbers of arguments, of results, and of axes of the first argument; its shape; addresses and
-# sizes in bytes of arguments and results; room for an error message.
+# A call: numbers of arguments, of results, and of axes of the first argument; its shape; addresses
+# and sizes in bytes of arguments and results; room for an error message.
 CALL = _structure(
     *("arguments", "results", "axes", "batch", "steps", "units"),
     *((name, np.int64, MOST_ARGUMENTS) for name in ("args", "sizes", "outputs", "rooms")),
@@ -76,7 +76,7 @@ ARGS, SIZES, OUTPUTS, ROOMS, MESSAGE = (
 )
 MESSAGE_BYTES = CALL.itemsize - MESSAGE
 # The arrays of a kernel; blocks of units per example; the kernel; the number of items (one block of
-# one example each); into how many parts they are divided; and the next part to be taken.
+# one example each); the number of parts that they are divided into; and the next part to take.
 RUN = _structure(
     *("batch", "steps", "units", "size", "x", "d_y", "out", "states", "rows", "weights"),
     *("blocks", "kernel", "items", "parts", "next"),
@@ -137,9 +137,9 @@ def scan(plan_at: int, call_at: int) -> int:
 
 @inside
 def refuse(plan: Any, call: Any, call_at: int) -> int:
-    """Check the sizes of all arrays against the plan; return zero, or an error with a message.
+    """Check the sizes of all arrays against the plan; return zero, or a code and a message.
 
-    Callers are not trusted: graphs and programs may come from files.
+    Do not trust callers: graphs and programs may come from files.
     """
     message = call_at + MESSAGE
     if call.arguments != plan.arguments or call.results != plan.results or call.axes != AXES:
@@ -245,8 +245,8 @@ def first_states(given_at: int, count: int, run: Any) -> None:
 def last_gradients(before_at: int, states_at: int, given_at: int, count: int, run: Any) -> None:
     """Compute the gradients with respect to the initial states and to the ratio.
 
-    The loss depends on the initial states as on an input, so they add their product with the
-    derivative of their gradient to the ratio's sum over time.
+    The loss depends on the initial states as on an input. So the product of the states and the
+    derivatives of their gradients is added to the ratio's sum over time.
     """
     units = run.units
     d_given = elements(given_at, 0, DOUBLE)
@@ -300,10 +300,10 @@ def help_with(run_at: int) -> int:
 def over_items(kernel: Kernel, kind: np.dtype) -> Any:
     """Return a function that runs a kernel on a range of items, for sequences of one dtype.
 
-    LLVM vectorises over units if the arrays do not overlap, which it checks at run time. It would
-    make one check for all steps, and that check fails for arrays that are read from their end. So a
-    backward step starts at ``min(t * units, run.size)``: the value is ``t * units``, but LLVM
-    cannot tell where the next step starts, and checks within each step.
+    LLVM vectorises over units if the arrays do not overlap, which it checks at run time. By default
+    it checks once for all steps, and that check fails for arrays that are read from their end. So
+    a backward step starts at ``min(t * units, run.size)``. The value is always ``t * units``, but
+    LLVM cannot tell where the next step starts, so it checks within each step.
     """
     step, backwards = numba.njit(inline="always")(kernel.step), kernel.backwards
 

@@ -1,15 +1,15 @@
-"""The dynamics: formulas of a time step, for machine code and for tensors.
+"""Formulas of one time step, for machine code and for tensors.
 
-Formulas are of numbers in machine code and of tensors in `kspike_tf.scan.portable.loop`. States and
+Machine code applies the formulas to numbers, `kspike_tf.scan.portable.loop` to tensors. States and
 weights are float64; sequences are float32 or float64. Products are rounded before they are added:
-Numba fuses the two only where it is told to.
+Numba fuses the two only on request.
 
-A kernel takes one unit of one example through one step; the loops around it are in
-`kspike_tf.scan.cpu.driver`. All kernels have the same arguments. ``x``, ``d_y`` and ``out`` have
-the unit's input, the gradient with respect to the forward filter's output, and the unit's output at
-index ``k``. ``state`` ``(states, units)`` is updated in place. The unit is column ``i`` of it and
-of ``weights``, from `fill_weights` in the driver: ``(4, units)``, or dt·TICKS and 1/dt where all
-units share them. Forward kernels do not read ``d_y``.
+A kernel advances one unit of one example by one step; the loops around it are in
+`kspike_tf.scan.cpu.driver`. All kernels take the same arguments. At index ``k``, ``x`` holds the
+unit's input, ``d_y`` the gradient with respect to the forward filter's output, and ``out`` the
+unit's output. ``state`` ``(states, units)`` is updated in place; the unit is column ``i`` of it and
+of ``weights``. `fill_weights` in the driver computes ``weights``: ``(4, units)``, or dt·TICKS and
+1/dt where all units share them. Forward kernels do not read ``d_y``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kspike_tf.scan.cpu.intrinsics import rounded
 
 TICKS = 2.0**32  # steps of the voltage grid in one spike
 
-Array = Any  # float32 or float64: Numba compiles a version for each
+Array = Any  # float32 or float64; Numba compiles a version for each
 
 
 class Kernel(NamedTuple):
@@ -35,14 +35,14 @@ class Kernel(NamedTuple):
     name : str
         Its name in TensorFlow and XLA.
     step : callable
-        One of the functions of a unit and a step below.
+        One of the kernels below, for one unit and one step.
     states : int
         State variables per unit of the forward scan.
     given : int
         Number of arguments that the weights are computed from: dt, or the ratio dt/τ and the gain.
     shared : bool
-        Whether all units share the weights. Those arguments are then scalars, otherwise arrays
-        ``(units,)``.
+        Whether all units share the weights. If so, those arguments are scalars; otherwise they
+        are arrays ``(units,)``.
     backwards : bool
         Whether this is the backward pass of another kernel, from the last step to the first.
     """
@@ -65,7 +65,7 @@ class Kernel(NamedTuple):
 
     @property
     def arguments(self) -> int:
-        """Number of arguments: sequence, states, weights' arguments, gradients of both results."""
+        """Number of arguments: sequence, states, inputs of the weights, gradients of results."""
         return 2 + self.given + 2 * self.backwards
 
     @property

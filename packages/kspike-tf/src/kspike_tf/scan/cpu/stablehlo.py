@@ -12,7 +12,8 @@ def module(name: str, kinds: tuple[tuple[str, int], ...], results: int) -> str:
     """Return a module that calls a handler, for arguments of any shape.
 
     ``indices_of_shape_operands`` names the operands that hold the shapes of the results. XLA
-    evaluates them once the shapes of the arguments are known, and does not pass them on.
+    evaluates them once the shapes of the arguments are known, and does not pass them to the
+    handler.
     """
     kinds_ = [f"tensor<{'?x' * rank}{TYPES[letter]}>" for letter, rank in kinds]
     args, lines, shapes = [f"%{n}" for n in range(len(kinds))], [], []

@@ -1,14 +1,14 @@
-"""Scans as operations of TensorFlow's graphs: kernels with a label, registered through its C API.
+"""Scans as operations in TensorFlow graphs: labelled kernels, registered through the C API.
 
-What this relies on (tried with TensorFlow 2.18 and 2.21):
+This module relies on (tried with TensorFlow 2.18 and 2.21):
 
 - the functions `NAMES` in ``libtensorflow_framework``, which ``tensorflow/c/kernels.h`` and
   ``tf_tensor.h`` declare for plug-ins;
 - the operation ``PyFuncStateless``, which is in every TensorFlow and takes any arguments and
   results. A graph with an operation of our own could not be loaded without kspike_tf;
-- the attribute ``_kernel``, with which an operation asks for the kernel of a label.
+- the attribute ``_kernel``, with which an operation requests the kernel that has a given label.
 
-If a function is missing, `is_possible` is false, and scans are made of TensorFlow operations.
+If a function is missing, `is_possible` is false, and scans consist of TensorFlow operations.
 
 TensorFlow calls machine code, which finds the tensors' memory and calls the driver. No Python runs
 in a step; it would take several times as long as the scan of a small layer.
@@ -39,7 +39,7 @@ Tensor = Any
 
 OPERATION = "PyFuncStateless"
 TF_FLOAT, TF_DOUBLE = 1, 2
-MOST_AXES = 4  # for which a STEP has room
+MOST_AXES = 4  # that fit into a STEP
 NO_ARGUMENT = driver.text("no memory, or no argument")
 
 # The driver's `CALL`; the handles of arguments and results; the lengths of a tensor's axes.
@@ -93,7 +93,7 @@ def is_possible() -> bool:
 
 
 def call(kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
-    """Scan tensors in a graph that runs in this process only; arguments as of `compiled.run`."""
+    """Scan tensors in a graph that runs in this process only; arguments as for `compiled.run`."""
     label = registered(kernel, compiled.letter(args[0].dtype))
     kinds = [each.dtype for each in args[: kernel.results]]
     found = tf.raw_ops.PyFuncStateless(input=list(args), token=label, Tout=kinds)
@@ -104,8 +104,8 @@ def call(kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
 @cache
 def registered(kernel: Kernel, letter: str) -> str:
     """Register a kernel with TensorFlow; return its label."""
-    # The label is random: two threads may register at once, and labels must be unique. Besides, no
-    # saved file can ask for a label that it cannot know.
+    # Labels are random, so that they are unique even if two threads register at once, and so that
+    # no saved file can contain one.
     label = f"kspike_tf.{kernel.name}.{letter}.{uuid.uuid4().hex}"
     plan = compiled.prepare(kernel, letter)
     for name in IN_A_STEP:

@@ -1,20 +1,19 @@
-"""Scans in XLA programs, as handlers of its foreign function interface.
+"""Handlers of XLA's foreign function interface, which run scans in XLA programs.
 
-What this relies on (tried with TensorFlow 2.18 and 2.21):
+This module relies on (tried with TensorFlow 2.18 and 2.21):
 
 - ``XLA_FFI_GetApi`` in TensorFlow's library, with version 0.2 of the interface. The structures and
-  constants below have the names of ``xla/ffi/api/c_api.h`` among TensorFlow's header files. Each
+  constants below are named as in ``xla/ffi/api/c_api.h``, one of TensorFlow's header files. Each
   structure starts with its size, so that XLA knows which fields it has.
 - ``tensorflow.compiler.tf2xla.python.xla.call_module``, an operation that holds a StableHLO module.
   Ours only calls a handler, for arguments of any shape.
 
-TensorFlow before 2.21 does not export the function. Where it or the version is missing,
-`is_possible` is false, and XLA compiles scans from TensorFlow operations.
+TensorFlow before 2.21 does not export ``XLA_FFI_GetApi``. Where the function is missing or the
+version differs, `is_possible` is false, and XLA compiles scans from TensorFlow operations.
 
 The handlers are registered under their names when the package is imported, so that XLA can run a
 compiled function that another process saved. Compiling them with Numba at import would take
-seconds, so the registered functions are stubs: they call `handle`, and have it compiled first if
-need be.
+seconds, so the registered functions are stubs: they compile `handle` if need be, and call it.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from kspike_tf.scan.cpu.tensorflow_op import library
 
 Tensor = Any
 
-MODULE_VERSION = 9  # of XlaCallModule: what it may contain
+MODULE_VERSION = 9  # of XlaCallModule: the features that a module may use
 XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR = 0, 2
 XLA_FFI_Extension_Metadata = 1
 XLA_FFI_DataType_F32, XLA_FFI_DataType_F64 = 11, 12
@@ -87,8 +86,8 @@ def _error(code: int, message: str) -> int:
 
 
 OUT_OF_MEMORY = _error(driver.RESOURCE_EXHAUSTED, "no memory for a scan")
-# Compilation runs Python code, and in the main thread Python may run a signal handler there; what
-# it raises can only be printed.
+# Compilation runs Python code. In the main thread, Python may run a signal handler meanwhile; an
+# exception that it raises can only be printed.
 NOT_COMPILED = _error(XLA_FFI_Error_Code_CANCELLED, "interrupted, or failed, as printed before")
 
 
@@ -98,7 +97,7 @@ def is_possible() -> bool:
 
 
 def call(kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
-    """Scan tensors in a function that XLA compiles; arguments as of `compiled.run`."""
+    """Scan tensors in a function that XLA compiles; arguments as for `compiled.run`."""
     letter = compiled.letter(args[0].dtype)
     prepare(kernel, letter)
     like = list(args)[: kernel.results]
@@ -122,7 +121,7 @@ def _name(kernel: Kernel, letter: str) -> str:
 
 # Registration, when the package is imported
 
-# LLVM IR of the handlers: each calls the `handle` of its plan, after having it compiled if need be.
+# LLVM IR of the handlers: each compiles the `handle` of its plan if need be, and calls it.
 _ANSWER = """
 define ptr @answer(ptr %frame, ptr %plan) {{
   %asking = getelementptr i8, ptr %frame, i64 {extension_start}
@@ -178,7 +177,7 @@ def _at(address: int, kind: np.dtype) -> Any:
 
 
 def register(plans: dict[str, int]) -> bool:
-    """Register handlers with XLA, from plans' addresses by name; return whether it accepts all."""
+    """Register a handler for each plan (name: address); return whether XLA accepts them all."""
     if api() is None:
         return False
     engine = _handlers(plans.values())
@@ -215,7 +214,7 @@ def _handlers(plans: Iterable[int]) -> Any:
 
 @ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 def _describe(extension_at: int) -> None:
-    """Answer XLA's question at registration: the version of the interface."""
+    """Tell XLA the version of the interface, for which it asks at registration."""
     extension = _at(extension_at, XLA_FFI_Metadata_Extension)
     if extension["extension_base"]["type"] == XLA_FFI_Extension_Metadata:
         version = _at(extension["metadata"], XLA_FFI_Metadata)["api_version"]
@@ -231,7 +230,7 @@ def _make(plan_at: int) -> None:
 
 
 def prepare(kernel: Kernel, letter: str) -> None:
-    """Compile a scan and its handler unless they have been compiled."""
+    """Compile a scan and its handler if need be."""
     compiled.prepare(kernel, letter)
     llvm.add_symbol(create_error.symbol, int(api()["XLA_FFI_Error_Create"]))
     compiled.PLANS[kernel, letter]["handle"] = compiled.compiled(handle, types.intp, 2)

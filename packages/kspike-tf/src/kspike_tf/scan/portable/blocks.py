@@ -35,11 +35,11 @@ SHIFT_BITS = np.float64(SHIFT).view(np.int64)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function of tensors with XLA, once for each shape, unless XLA compiles all."""
+    """Compile a function of tensors with XLA, once per shape, unless its caller is compiled."""
 
     @cache
     def alone(key: Any) -> Any:
-        # A new function per shape: TensorFlow warns of one that is retraced for many.
+        # One function per shape: TensorFlow warns if a function is retraced for many shapes.
         del key
         return tf.function(partial(function), jit_compile=True, autograph=False)
 
@@ -113,8 +113,8 @@ def _increments(rates: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     """
     spikes = tf.cast(rates, tf.float64) * dt
     whole = tf.round(spikes)
-    # From 2⁵² to 2⁵³ float64 holds just the integers, so the sum rounds to them, half to even, and
-    # its last bits are the result.
+    # From 2⁵² to 2⁵³, the float64 numbers are the integers. So the sum rounds to an integer, half
+    # to even, and its last bits are the result.
     shifted = tf.bitcast((spikes - whole) * TICKS + SHIFT, tf.int64)
     return tf.cast(whole, rates.dtype), shifted - SHIFT_BITS
 

@@ -1,11 +1,11 @@
-"""Spikes and filters for LiteRT, made of its built-in operations.
+"""Spikes and filters for LiteRT, built from its own operations.
 
 LiteRT has no float64 arithmetic. Voltages are int64 counts of ticks of the grid, and the product of
-a rate and dt is computed exactly as a sum of two float32 numbers. So the spikes are bit for bit
-those of the kernels. Filters compute in float32. Nothing loops over single steps: spikes are
+a rate and dt is computed exactly as a sum of two float32 numbers. So the spikes equal those of the
+kernels bit for bit. Filters compute in float32. Neither loops over single steps: spikes are
 differences of a running sum, and filters sum their inputs in a tree.
 
-States are float64 at the boundary, as elsewhere; LiteRT can reinterpret them as int64 and round
+States enter and leave as float64, as elsewhere; LiteRT can reinterpret them as int64 and round
 them.
 """
 
@@ -24,7 +24,7 @@ HALF_OF_DIGITS = np.float32(2**12 + 1)
 
 
 def spikes(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute `kspike_tf.scan.spikes` for float32 numbers, and fewer than 2²⁰ spikes a step."""
+    """Compute `kspike_tf.scan.spikes` for float32 rates and fewer than 2²⁰ spikes per step."""
     dt = tf.cast(dt, tf.float32)
     one = tf.constant(2**TICK_BITS, tf.int64)
     start = _ticks(voltage)[:, None]
@@ -68,7 +68,7 @@ def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _ticks(voltage: Tensor) -> Tensor:
-    """Return voltages, float64, as a number of ticks, to the nearest."""
+    """Convert float64 voltages to the nearest number of ticks."""
     bits = tf.bitcast(voltage, tf.int64) + SHIFT
     whole = tf.cast(tf.bitcast(bits, tf.float64), tf.int64)  # towards zero
     halves = tf.cast(tf.bitcast(bits + (1 << 52), tf.float64), tf.int64)
@@ -76,7 +76,7 @@ def _ticks(voltage: Tensor) -> Tensor:
 
 
 def _volts(ticks: Tensor) -> Tensor:
-    """Return a number of ticks as voltages, float64."""
+    """Convert a number of ticks to float64 voltages."""
     bits = tf.bitcast(tf.cast(ticks, tf.float64), tf.int64)
     return tf.bitcast(tf.where(tf.equal(ticks, 0), bits, bits - SHIFT), tf.float64)
 
@@ -89,8 +89,8 @@ def lowpass(x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
 
 def alpha(x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
     """Compute `kspike_tf.scan.alpha` of a float32 sequence for a constant ratio dt/τ."""
-    # Two filters in a row: z ← e·z + (1 − e)·x, y ← e·y + e·r·z + (1 − e·(1 + r))·x, where z is
-    # y + τ·dy/dt, on the right from the step before.
+    # Two filters in series: z ← e·z + (1 − e)·x, y ← e·y + e·r·z + (1 − e·(1 + r))·x, where z is
+    # y + τ·dy/dt; on the right-hand sides, y and z are from the previous step.
     e, gain = tf.exp(-ratio), -tf.math.expm1(-ratio)
     level, slope = tf.split(tf.cast(state, tf.float32), 2, axis=1)
     z = _decaying_sum(x * _single(gain), level + slope, ratio)

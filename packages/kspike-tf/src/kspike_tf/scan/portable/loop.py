@@ -42,8 +42,8 @@ def scan(
     """
     first = sequences[0]
     steps = tf.shape(first)[1]
-    # XLA compiles the body even of a loop without steps, and refuses to access empty arrays. Where
-    # the number of steps may be zero, append an unused one.
+    # XLA compiles the body of a loop even if there are no steps, and rejects reads from empty
+    # arrays. So where the number of steps may be zero, append an unused one.
     states = [fitted(state, first) for state in states]
     spare = int(first.shape[1] is None and in_xla())
     room = steps + spare
@@ -148,7 +148,7 @@ def alpha_back(
 def _taken_back(
     step: Callable[..., Any], x: Tensor, state: Tensor, d_y: Tensor, d_end: Tensor, count: int
 ) -> list[Tensor]:
-    """Scan backwards over state gradients, their derivatives in the ratio, and a sum over time."""
+    """Scan backwards over time: state gradients, their derivatives in the ratio, and a sum."""
     zero = tf.zeros_like(d_end[:, 0])
     before = tf.unstack(d_end, count, 1) + [zero] * (count + 1)
     d_x, after = scan(step, [x, d_y], before, reverse=True)

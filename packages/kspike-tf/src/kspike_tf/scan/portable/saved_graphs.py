@@ -1,8 +1,8 @@
 """Graphs that can be saved: a kernel in this process, TensorFlow operations in any other.
 
 In a graph, a kernel is an operation (`kspike_tf.scan.cpu.tensorflow_op`) that works in this process
-only. So a call is a branch on whether the process is the one that traced it. A loaded graph always
-takes the other branch, in this process too, because TensorFlow renames its resources.
+only. So a call branches on whether it runs in the process that traced it. A loaded graph always
+runs the TensorFlow operations, even in this process, because TensorFlow renames its resources.
 """
 
 from __future__ import annotations
