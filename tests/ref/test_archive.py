@@ -442,7 +442,10 @@ def test_dt_that_is_a_serialised_variable(path):
             sequential(input_layer(4, 3), layer("ZeroPadding1D", "c", padding=[1 << 30, 0])),
             "small integers",
         ),
-        (sequential(input_layer(4, 3), layer("BatchNormalization", "b", axis=7)), "axis must fit"),
+        (
+            sequential(input_layer(4, 3), layer("BatchNormalization", "b", axis=7)),
+            "axis must be valid",
+        ),
     ],
 )
 def test_models_without_sense(path, config, match):

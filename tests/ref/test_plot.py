@@ -204,6 +204,7 @@ WRONG = {
     ],
     "accuracy_energy": [
         (([1.0], [0.5, 0.6]), ValueError, "the same length"),
+        (([[1.0]], [[0.5]]), ValueError, "must have one axis, and the same length"),
         (([0.0], [0.5]), ValueError, "energy must be positive"),
         (([1.0], [50]), ValueError, "accuracy must be from 0 to 1"),
         (({"a": [1.0]}, {"b": [0.5]}), ValueError, "accuracy must hold the names of energy, a"),

@@ -251,7 +251,7 @@ class Softmax(Layer):
 
     def output_shape(self, shape: Shape) -> Shape:
         if not all(-len(shape) <= a < len(shape) for a in self.axis):
-            raise ArchiveError(f"axis must fit the shape {shape}. Received: {self.axis}")
+            raise ArchiveError(f"axis must be valid for the shape {shape}. Received: {self.axis}")
         if len({a % len(shape) for a in self.axis}) < len(self.axis):
             raise ArchiveError(f"axis must name each axis once. Received: {self.axis}")
         if any(a % len(shape) == 0 for a in self.axis):

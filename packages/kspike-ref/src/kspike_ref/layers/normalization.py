@@ -20,7 +20,7 @@ def axes_of(config: dict[str, Any], rank: int, default: Any = -1) -> tuple[int, 
     given = config.get("axis", default)
     axes = given if isinstance(given, list) else [given]
     if not all(type(axis) is int and -rank <= axis < rank for axis in axes):
-        raise ArchiveError(f"axis must fit an input with {rank} axes. Received: {given}")
+        raise ArchiveError(f"axis must be valid for an input with {rank} axes. Received: {given}")
     return tuple(sorted(axis % rank for axis in axes))
 
 
