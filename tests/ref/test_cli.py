@@ -15,7 +15,7 @@ from PIL import Image
 
 import kspike_ref
 from kspike_ref import plot
-from kspike_ref.cli import app, benching, output
+from kspike_ref.cli import app, benching, inputs, output
 
 MODELS = command_files.GOLDEN / "models"
 
@@ -398,6 +398,14 @@ def test_wrong_use_exits_with_2(kspike, arguments):
     told = kspike(*arguments, status=2)
     assert "Usage: kspike" in told
     assert "Error: " in told
+
+
+def test_ctrl_c_exits_with_130(kspike, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inputs, "open_model", interrupted)
+    assert not kspike("info", "digits.keras", status=130)
 
 
 def test_a_file_that_cannot_be_written_stays_as_it_was(kspike, folder, monkeypatch):

@@ -213,7 +213,7 @@ def test_conversions_and_other_objects(tmp_path):
     conversion = kspike_tf.convert(plain, calibration_data=X)
     found = kspike_tf.sweep(conversion, X, Y, timesteps=5, devices="cpu")
     assert found == kspike_tf.sweep(conversion.model, X, Y, timesteps=5, devices="cpu")
-    assert repr(found) == "<Sweep of 1 points: accuracy, cpu>"
+    assert repr(found) == "<Sweep of 1 point: accuracy, cpu>"
     for resume in (None, tmp_path / "points.jsonl"):
         with pytest.raises(TypeError, match=r"must be a Keras model, a Conversion, .*'a\.keras'"):
             kspike_tf.sweep("a.keras", X, Y, timesteps=5, resume=resume)
