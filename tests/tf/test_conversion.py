@@ -390,7 +390,7 @@ def test_models_that_cannot_be_converted():
     with pytest.raises(ValueError, match=r"(?s)words: .*mask.*sick: .*finite.*filter: .*time axis"):
         kspike_tf.convert(sick, calibration_data=x)
     small = keras.Sequential([keras.Input((5,)), layers.Dense(2, "relu", name="small")])
-    small.quantize("int8")
+    small.get_layer("small").quantize("int8")
     with pytest.raises(ValueError, match=r"small: it is quantised \(int8\); convert .* before"):
         kspike_tf.convert(small, calibration_data=x)
 
