@@ -1,1 +1,1 @@
-"""Side-by-side benchmarks: the same work through kspike and through what people use today."""
+"""Side-by-side benchmarks: the same work in kspike and in other packages."""

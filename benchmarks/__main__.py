@@ -1,10 +1,10 @@
-"""The command line: build environments, run what is left, write the report.
+"""The command line: build environments, measure what is missing, write the report.
 
-`python -m benchmarks quick` runs tiny sizes in this environment alone, to see that everything
-works, and fails if something does not. `python -m benchmarks all` does the real thing. Every piece
-of work is stored as soon as it is done: interrupted, or stopped by `--budget`, it goes on where it
-was when it is called again. `all --again` begins anew, and `report` writes what there is. `figures`
-draws the figures again from the raw results that are published with them.
+`python -m benchmarks quick` runs tiny sizes in this environment alone, and fails if anything does
+not work. `python -m benchmarks all` runs the full benchmarks. Every result is stored at once: a run
+that was interrupted, or stopped by `--budget`, continues when it is called again. `all --again`
+starts over, and `report` writes a report of the results so far. `figures` draws the figures again
+from the published raw results.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from benchmarks.session import Session
 
 
 def say(text: str) -> None:
-    """Write a line for the person who waits."""
+    """Write a line of progress."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def prepare(folder: pathlib.Path) -> None:
-    """Make the shared images and models, if they are not there yet."""
+    """Create the shared images and models, if they do not exist yet."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ".gitignore").write_text("*\n")
     if not (folder / "data" / "digits.npz").exists():
@@ -40,7 +40,7 @@ def prepare(folder: pathlib.Path) -> None:
 
 
 def build(rebuild: bool = False) -> None:
-    """Build all environments; name what failed."""
+    """Build all environments, and report failures."""
     for environment in environments.ENVIRONMENTS.values():
         say(f"Environment {environment.name} ...")
         for what, why in environments.build(environment, rebuild).items():
@@ -48,13 +48,13 @@ def build(rebuild: bool = False) -> None:
 
 
 def contestants(arguments: argparse.Namespace, todo: list[works.Work], quick: bool) -> list[str]:
-    """Return who takes part in any of the work: only they need to be started."""
+    """Return the contestants that take part in any of the work: only these are started."""
     names = arguments.peers or (QUICK_PEERS if quick else PEERS)
     return [n for n in names if any(takes_part(n, work.name, work.peers) for work in todo)]
 
 
 def failures(result: results.Result, quick: bool) -> list[str]:
-    """Return what went wrong that should not: in the quick mode, anything; else, with kspike."""
+    """Return unexpected failures: all of them in quick mode, otherwise only those of kspike."""
     names = [entry["peer"] for entry in result["entries"] if "failed" in entry]
     return [name for name in (*names, *result["missing"]) if quick or name in OURS]
 
@@ -62,7 +62,7 @@ def failures(result: results.Result, quick: bool) -> list[str]:
 def measure(
     arguments: argparse.Namespace, store: results.Store, todo: list[works.Work], quick: bool
 ) -> bool:
-    """Do work, storing every piece as soon as it is done; return whether something failed."""
+    """Measure work, storing every result at once; return whether something failed."""
     failed = False
     prepared, start = arguments.folder / "data", time.monotonic()
     with Session(contestants(arguments, todo, quick), prepared, quick, quick) as session:
@@ -81,7 +81,7 @@ def measure(
 
 
 def run(arguments: argparse.Namespace, store: results.Store, quick: bool) -> bool:
-    """Do the work that has no result yet; return whether something failed."""
+    """Measure the work that has no result yet; return whether something failed."""
     todo = works.chosen(works.every_work(quick), arguments.only)
     paid = [n for n in costs.names(quick) if not arguments.only or "costs" in arguments.only]
     if arguments.again:
@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace, store: results.Store, quick: bool) -> boo
 
 
 def redraw(docs: pathlib.Path) -> list[pathlib.Path]:
-    """Draw the figures of the published results again; return where they are."""
+    """Draw the figures of the published results again; return their paths."""
     published = json.loads((docs / "benchmarks.json").read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as folder:
         store = results.Store(pathlib.Path(folder))
@@ -109,7 +109,7 @@ def redraw(docs: pathlib.Path) -> list[pathlib.Path]:
 
 
 def main() -> int:
-    """Parse the command line and do what it says."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("what", choices=("build", "run", "report", "figures", "all", "quick"))
     parser.add_argument("--only", nargs="*", default=[], help="parts of names of works")

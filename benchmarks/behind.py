@@ -1,4 +1,4 @@
-"""Where kspike is behind a peer or the machine's limit, and what was done about it."""
+"""Sections on the cases where kspike is slower than others, and on how they have changed."""
 
 # ruff: noqa: RUF001 (the report is set with real multiplication signs and dashes)
 
@@ -14,16 +14,16 @@ from benchmarks.tables import contestants, markdown, titled
 
 @dataclasses.dataclass(frozen=True)
 class Behind:
-    """One of ours that takes longer than another contestant.
+    """A package of kspike that takes longer than another contestant.
 
     Parameters
     ----------
     work : str
-        What, for a reader.
+        Title of the work.
     ours, other : Timing
-        Both at their fastest mode.
+        Both in their fastest modes.
     ratio : Ratio
-        How long the other takes, ours being 1: below 1 in the median.
+        The other's time divided by ours, with a median below 1.
     """
 
     work: str
@@ -91,16 +91,16 @@ def section(results: Iterable[Result]) -> Iterator[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """One of ours before and after, and who was to be caught up with.
+    """A package of kspike before and after a change, and the fastest other contestant.
 
     Parameters
     ----------
     work : str
-        What, for a reader.
+        Title of the work.
     then, now : Timing
-        At ``BEFORE`` and as checked out, measured in turns.
+        At ``BEFORE`` and in the working tree, measured in turns.
     rival : Timing or None
-        The fastest of all others.
+        The fastest other contestant.
     """
 
     work: str
@@ -110,7 +110,7 @@ class Change:
 
 
 def changes(store: Store) -> list[Change]:
-    """Return what became of ``WORST``, as far as it was measured at both commits."""
+    """Return the changes of ``WORST`` that were measured at both commits."""
     found = []
     for name, works in WORST.items():
         for work in works:
@@ -131,7 +131,7 @@ def _is_ours(name: str) -> bool:
 
 
 def before_and_after(store: Store) -> Iterator[str]:
-    """Yield the section on what was furthest behind, if there are results."""
+    """Yield the section on the cases that were furthest behind, if there are results."""
     found = changes(store)
     if not found:
         return

@@ -1,10 +1,10 @@
-"""Who takes part: one worker each, and the environment that it runs in."""
+"""The contestants, with their workers and environments."""
 
 from __future__ import annotations
 
 import dataclasses
 
-BEFORE = "4ba9c6f"  # the commit that kspike is compared with, to see what an optimisation brought
+BEFORE = "4ba9c6f"  # an earlier commit, with which optimisations of kspike are compared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,15 +14,15 @@ class Peer:
     Parameters
     ----------
     module : str
-        The module in ``benchmarks.peers`` that is its worker.
+        Module of its worker, in ``benchmarks.peers``.
     title : str
-        How the report calls it.
+        Its name in the report.
     environment : str
-        Where it runs.
+        Name of the environment in which it runs.
     commit : str
-        The commit of kspike that it runs; what is checked out, if empty.
+        The commit of kspike that it runs; the working tree, if empty.
     works : tuple of str
-        The names of the only works it takes part in; everything it offers, if empty.
+        Names of the only work in which it takes part; all that it offers, if empty.
     """
 
     module: str
@@ -32,7 +32,7 @@ class Peer:
     works: tuple[str, ...] = ()
 
 
-# What was furthest behind a peer or its limit at BEFORE: measured at both commits, in turns.
+# Work that was furthest behind a peer or a limit at BEFORE, measured at both commits in turns.
 WORST = {
     "kspike_ref": (
         "forward.lowpass.128x100x1024",
@@ -69,7 +69,7 @@ PEERS = {
     "scipy_filters": Peer("scipy_filters", "SciPy lfilter", "filters"),
 }
 OURS = ("kspike_ref", "kspike_tf")
-LIMITS = ("limits", "no_spikes")  # less work than what they are compared with
+LIMITS = ("limits", "no_spikes")  # these do less work than the contestants compared with them
 PEERS |= {
     name + _BEFORE: dataclasses.replace(
         PEERS[name], title=f"{name} at {BEFORE}", commit=BEFORE, works=WORST[name]
@@ -77,7 +77,7 @@ PEERS |= {
     for name in OURS
 }
 
-# Whoever runs in the environment of the tests, too.
+# Contestants that also run in the environment of the tests.
 QUICK_PEERS = (
     "kspike_ref",
     "kspike_tf",
@@ -91,7 +91,7 @@ QUICK_PEERS = (
 
 
 def before(name: str) -> str:
-    """Return the name under which the earlier version of one of ``OURS`` takes part."""
+    """Return the name of the contestant that is the earlier version of one of ``OURS``."""
     return name + _BEFORE
 
 
@@ -101,11 +101,11 @@ def takes_part(name: str, work: str, invited: tuple[str, ...]) -> bool:
     Parameters
     ----------
     name : str
-        Of the contestant.
+        Name of the contestant.
     work : str
         The name of the work.
     invited : tuple of str
-        Who was invited; everybody, if empty.
+        Contestants that are invited; all, if empty.
     """
     only = PEERS[name].works
     return work in only if only else not invited or name in invited

@@ -1,6 +1,6 @@
-"""What is paid before and beside the work: importing, installing, first calls, memory.
+"""Costs besides the work itself: import time, installed size, first calls, memory.
 
-Everything here is measured in processes that do nothing else.
+All are measured in processes that do nothing else.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ MEMORY_PEERS = (
     ("sinabs_torch", ""),
 )
 MEMORY_KINDS = (*DYNAMICS, *(f"{kind}-gradient" for kind in DYNAMICS))
-# TensorFlow's own allocator keeps what is free, and would hide the peak of the next call.
+# TensorFlow's own allocator keeps freed memory, and would hide the peak of the next call.
 KEEP_NOTHING = {"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1"}
 NAMES = ("costs.import", "costs.size", "costs.first-call", "costs.memory")
 
@@ -87,13 +87,13 @@ def measure(name: str, data: pathlib.Path, rounds: int, quick: bool) -> dict[str
     Parameters
     ----------
     name : str
-        Which.
+        Name of the cost.
     data : pathlib.Path
         The folder with prepared images, weights and models.
     rounds : int
-        How many alternating runs.
+        Number of alternating runs.
     quick : bool
-        Tiny sizes, in this interpreter.
+        Whether to use tiny sizes, in this interpreter.
 
     Returns
     -------
@@ -125,13 +125,13 @@ def _clean(**more: str) -> dict[str, str]:
 
 
 def import_times(rounds: int, quick: bool) -> list[dict[str, Any]]:
-    """Time imports in fresh processes, in turns; an empty process is taken off."""
+    """Time imports in fresh processes, in turns, less the time of an empty process."""
     entries = []
     for title, (environment, module) in IMPORTS.items():
-        if quick and title != module:  # only kspike's own: they are known to be here
+        if quick and title != module:  # only kspike's own packages are known to be installed
             continue
         python = _python(environment, quick)
-        # The first import, not timed, warms the cache of the disk.
+        # The first import is not timed: it warms the disk cache.
         if python and (quick or _run([python, "-c", f"import {module}"]) is not None):
             entries.append({"peer": title, "python": python, "module": module, "rounds": []})
     for _ in range(rounds):
@@ -162,7 +162,7 @@ def folder_size(folder: pathlib.Path) -> int:
 
 
 def sizes() -> list[dict[str, Any]]:
-    """Return what each environment adds to an empty one, with everything that it depends on."""
+    """Return the bytes that environments add to an empty one, with all dependencies."""
     empty = environments.ENVIRONMENTS["empty"]
     if not empty.ready:
         return []
@@ -180,7 +180,7 @@ def sizes() -> list[dict[str, Any]]:
 
 
 def first_calls(data: pathlib.Path, rounds: int, quick: bool) -> list[dict[str, Any]]:
-    """Time from the start of a process to its first result."""
+    """Time processes from their start to their first result."""
     entries: list[dict[str, Any]] = []
     for kind, contestants in FIRST_CALLS.items():
         shape = SHAPES[0] if kind == "spiking" else (1, 10, 784)
@@ -194,7 +194,7 @@ def first_calls(data: pathlib.Path, rounds: int, quick: bool) -> list[dict[str, 
     for entry in entries:
         entry["rounds"] = []
         if entry["cache"] != "cold":
-            _first_result(entry["command"], {})  # warms the caches of the disk and of Numba
+            _first_result(entry["command"], {})  # warms the disk cache and Numba's cache
     for _ in range(rounds):
         for entry in entries:
             with tempfile.TemporaryDirectory() as empty:
@@ -220,7 +220,7 @@ def _first_result(command: list[str], more: dict[str, str]) -> float | None:
 
 
 def memory(data: pathlib.Path, quick: bool) -> list[dict[str, Any]]:
-    """Return the peak of the memory that one call adds, after two calls, layer by layer."""
+    """Return the peak memory that one call adds after warm-up, layer by layer."""
     entries = []
     for peer, mode in MEMORY_PEERS:
         try:

@@ -1,4 +1,4 @@
-"""Prepare what all contestants share: real digits, a trained model and its weights.
+"""Preparation of the data that all contestants share: digits, a trained model and its weights.
 
 Runs in the driver's environment, which has scikit-learn, TensorFlow and kspike.
 """
@@ -42,14 +42,14 @@ def small_digits() -> dict[str, np.ndarray]:
 
 
 def classifier(dt: float, tau: float, sequences: bool) -> Any:
-    """Return 784→128→spiking→lowpass→10 with fresh weights.
+    """Return 784→128→spiking→lowpass→10 with untrained weights.
 
     Parameters
     ----------
     dt, tau : float
         Length of a step, and time constant of the filter, in seconds.
     sequences : bool
-        Whether it answers at every step, or at the last one.
+        Whether it returns scores at every step, or only at the last one.
     """
     import keras
 
@@ -63,7 +63,7 @@ def classifier(dt: float, tau: float, sequences: bool) -> Any:
 
 
 def train(images: np.ndarray, labels: np.ndarray) -> Any:
-    """Return the classifier, trained to answer at the last step."""
+    """Return the classifier, trained on its scores at the last step."""
     import keras
 
     keras.utils.set_random_seed(SEED)

@@ -1,4 +1,4 @@
-"""An environment for every contestant, built from the package index by pip."""
+"""Environments for the contestants, built with pip from the package index."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ FOLDER = ROOT / ".bench"
 
 @dataclasses.dataclass(frozen=True)
 class Environment:
-    """What is installed together.
+    """A virtual environment, and the packages that it contains.
 
     Parameters
     ----------
     name : str
-        The name of its folder.
+        Name of its folder.
     packages : tuple of str
-        Arguments of ``pip install``, which have to succeed together.
+        Arguments of one call of ``pip install``, which succeeds or fails as a whole.
     apart : tuple of str
-        More packages, each tried alone, so that one failure does not take the others with it.
+        More packages, installed one by one, so that one failure does not affect the others.
     python : str, optional
-        The Python version that is needed, as "3.10"; that of the driver by default.
+        The required Python version, such as "3.10"; that of the driver by default.
     """
 
     name: str
@@ -38,18 +38,18 @@ class Environment:
 
     @property
     def folder(self) -> pathlib.Path:
-        """Where it is."""
+        """Its folder."""
         return FOLDER / self.name
 
     @property
     def interpreter(self) -> pathlib.Path:
-        """Its Python."""
+        """Path of its Python interpreter."""
         scripts = "Scripts/python.exe" if os.name == "nt" else "bin/python"
         return self.folder / scripts
 
     @property
     def fingerprint(self) -> str:
-        """What it was built from: changes when something else is to be installed."""
+        """Hash of its packages, their project files and the Python version, to detect changes."""
         asked = [*self.packages, *self.apart, self.python]
         files = [ROOT / name / "pyproject.toml" for name in self.packages if "/" in name]
         asked += [file.read_text(encoding="utf-8") for file in files if file.exists()]
@@ -57,11 +57,11 @@ class Environment:
 
     @property
     def ready(self) -> bool:
-        """Whether it was built to the end."""
+        """Whether its build has finished."""
         return (self.folder / "built.json").exists()
 
     def commands(self) -> list[str]:
-        """Return the commands that build it, as a person would type them."""
+        """Return the commands that build it, as typed by hand."""
         python = f"python{self.python}" if self.python else "python3"
         pip = f"{self.name}/bin/pip install"
         installs = [" ".join([pip, *map(_quoted, self.packages)])] if self.packages else []
@@ -104,9 +104,9 @@ ENVIRONMENTS = {
 
 
 def find_python(version: str) -> str | None:
-    """Return an interpreter of that version (``"3.10"``), or ``None`` if there is none here.
+    """Return an interpreter of a version such as ``"3.10"``, or ``None`` if there is none here.
 
-    Looks at this interpreter, on the ``PATH`` and among the versions that pyenv has installed.
+    The search covers this interpreter, the ``PATH``, and the versions installed by pyenv.
     """
     pyenv = pathlib.Path(os.environ.get("PYENV_ROOT", pathlib.Path.home() / ".pyenv"))
     found = shutil.which(f"python{version}")
@@ -131,13 +131,13 @@ def sources(commit: str) -> list[pathlib.Path]:
     Parameters
     ----------
     commit : str
-        Of this repository. Its files are unpacked once, below ``FOLDER``.
+        A commit of this repository. Its files are unpacked once, below ``FOLDER``.
 
     Returns
     -------
     list of pathlib.Path
-        What goes before everything else on the path of Python; empty if git does not know the
-        commit (in a shallow clone, or outside a repository).
+        Folders to put first on Python's path; empty if git does not know the commit (in a shallow
+        clone, or outside a repository).
     """
     folder = FOLDER / "sources" / commit
     if not folder.exists():
@@ -154,19 +154,19 @@ def sources(commit: str) -> list[pathlib.Path]:
 
 
 def build(environment: Environment, rebuild: bool = False) -> dict[str, str]:
-    """Build an environment, if it is not there yet; bring it up to date, if it is.
+    """Build an environment, or update an existing one.
 
     Parameters
     ----------
     environment : Environment
-        What to build.
+        The environment.
     rebuild : bool
-        Begin from nothing.
+        Whether to start from an empty one.
 
     Returns
     -------
     dict
-        What failed ("python", or what was to be installed), and why.
+        Reasons of failures, by "python" or the packages that were to be installed.
     """
     record, made_from = environment.folder / "built.json", environment.folder / "built-from.txt"
     current = made_from.exists() and made_from.read_text() == environment.fingerprint
@@ -192,7 +192,7 @@ def build(environment: Environment, rebuild: bool = False) -> dict[str, str]:
 
 
 def build_failures(environment: Environment) -> dict[str, str]:
-    """Return what failed when it was built; empty if nothing did, or nobody tried."""
+    """Return the failures of the last build; empty if there were none, or no build."""
     record = environment.folder / "built.json"
     return dict(json.loads(record.read_text())) if record.exists() else {}
 

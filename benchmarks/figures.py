@@ -39,7 +39,7 @@ def colour(peer: str) -> str:
 
 
 def draw(store: Store, folder: pathlib.Path) -> list[pathlib.Path]:
-    """Draw everything for which there are results; return the paths of the figures."""
+    """Draw all figures for which there are results; return their paths."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -65,7 +65,7 @@ def draw(store: Store, folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def draw_growth(store: Store, plt: Any) -> Any:
-    """Draw time against neuron steps, for steps, batch and units varied alone."""
+    """Draw time against neuron steps, with steps, batch and units varied one at a time."""
     groups = {axis: store.group(f"growth-{axis}") for axis in ("steps", "batch", "units")}
     groups = {axis: results for axis, results in groups.items() if results}
     if not groups:
@@ -93,36 +93,36 @@ def draw_growth(store: Store, plt: Any) -> Any:
 
 
 def draw_layers(store: Store, plt: Any, group: str, ours: str) -> Any:
-    """Draw how many times as long everybody takes, at the largest shape of each kind."""
+    """Draw the time ratios of all contestants, at the largest shape of every kind."""
     largest = {r["work"]["kind"]: r for r in store.group(group) if best(r, ours)}
     kinds = sorted(largest, key=lambda kind: DYNAMICS.index(kind.split("-")[0]))
     return draw_ratios(plt, [(largest[kind], ours) for kind in kinds], size)
 
 
 def draw_model(store: Store, plt: Any) -> Any:
-    """Draw how many times as long everybody takes for the trained model."""
+    """Draw the time ratios of all contestants for the trained model."""
     found = {result["work"]["kind"]: result for result in store.group("model")}
     panels = [(found[k], ours) for k, ours in MODEL.items() if k in found and best(found[k], ours)]
     return draw_ratios(plt, panels, images)
 
 
 def images(result: Result) -> str:
-    """Return "10,000 images"."""
+    """Return the number of images, such as "10,000 images"."""
     count = result["work"]["batch"]
     return "1 image" if count == 1 else f"{count:,} images"
 
 
 def draw_ratios(plt: Any, panels: list[tuple[Result, str]], amount: Callable[[Result], str]) -> Any:
-    """Draw a panel for each result, with a dot for every contestant.
+    """Draw one panel per result, with one dot per contestant.
 
     Parameters
     ----------
     plt : module
         Matplotlib's interface.
     panels : list of (dict, str)
-        Raw results, each with the contestant whose time is 1.
+        Raw results, and the contestants whose time is 1.
     amount : callable
-        Takes a result, returns the second half of its panel's title.
+        Function from a result to the second half of its panel's title.
     """
     if not panels:
         return None
@@ -160,7 +160,7 @@ def draw_dots(axis: Any, result: Result, ours: str) -> None:
 
 
 def logarithmic(axis: Any, margin: float) -> None:
-    """Set a logarithmic scale whose numbers are written out and do not touch each other."""
+    """Set a logarithmic scale with plain numbers that do not overlap."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.set_xscale("log")
@@ -174,7 +174,7 @@ def logarithmic(axis: Any, margin: float) -> None:
 
 
 def draw_before(store: Store, plt: Any) -> Any:
-    """Draw the time before and after what was done about the worst, and the fastest rival's."""
+    """Draw the times of the worst cases before and now, and of the fastest other contestants."""
     found = behind.changes(store)
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""The report in five lines: how far from the fastest of the others."""
+"""The report in five lines, with ratios to the fastest other contestant."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.tables import contestants
 
 
 def in_short(store: Store) -> str:
-    """Return a section of five lines at most, one for each kind of work that has results."""
+    """Return a section of at most five lines, one per kind of work that has results."""
     lines = [line for line in _lines(store) if line]
     return "## In short\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""
 
@@ -43,7 +43,7 @@ def _lines(store: Store) -> Iterator[str]:
 
 
 def _layers(results: Iterable[Result], ours: str, title: str) -> str:
-    """Return the range of ratios between the fastest other contestant and ours."""
+    """Return a line with the range of ratios between the fastest other contestant and ours."""
     ratios = [found for result in results if (found := _fastest_other(result, ours))]
     if not ratios:
         return ""
@@ -68,7 +68,7 @@ def _model(results: Iterable[Result], titles: dict[str, str]) -> str:
 
 
 def _fastest_other(result: Result, ours: str) -> tuple[float, str] | None:
-    """Return how many times as long the fastest other contestant takes, and its title."""
+    """Return the time ratio of the fastest other contestant, and its title."""
     mine = best(result, ours)
     others = [name for name in contestants([result]) if name not in OURS + tuple(LIMITS)]
     found = [

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine and the commit on which the figures were measured."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def processor() -> str:
 
 
 def memory() -> str:
-    """Return the size of the memory, or an empty text where it cannot be known."""
+    """Return the size of the memory, or an empty string if it is unknown."""
     try:
         size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -30,7 +30,7 @@ def memory() -> str:
 
 
 def busy_seconds() -> float | None:
-    """Return for how long the cores have worked since the start, in sum; ``None`` if unknown."""
+    """Return the CPU time of all cores since the system started; ``None`` if unknown."""
     try:
         words = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()
     except OSError:
@@ -40,7 +40,7 @@ def busy_seconds() -> float | None:
 
 
 def process_seconds(process: int | str) -> float:
-    """Return for how long a process (its number, or "self") has worked; 0 if unknown."""
+    """Return the CPU time of a process (its number, or "self"); 0 if unknown."""
     try:
         status = pathlib.Path(f"/proc/{process}/stat").read_text()
     except OSError:
@@ -57,7 +57,7 @@ def describe() -> str:
 
 
 def commit() -> str:
-    """Return which commit of kspike is measured; empty outside a repository."""
+    """Return the commit of kspike that is measured; an empty string outside a repository."""
     try:
         name = _git("rev-parse", "--short", "HEAD")
         changed = _git("status", "--porcelain", "--", "packages")

@@ -1,4 +1,4 @@
-"""Spiking models one step beside the trained one: what users build from the same parts."""
+"""Variations of the trained spiking model that users build from the same parts."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ TITLES = {
 
 
 def shape(name: str) -> tuple[int, ...]:
-    """Return the shape of one image, as the model of a name takes it."""
+    """Return the shape of an image that the named model takes."""
     return {"reshape": (28, 28), "convolutions": (28, 28, 1)}.get(name, (784,))
 
 
 def make(name: str) -> Any:
-    """Return the model of a name, with weights that let its neurons fire at some 50 Hz."""
+    """Return the named model, with weights that make its neurons fire at about 50 Hz."""
     import keras
 
     keras.utils.set_random_seed(SEED)
@@ -44,7 +44,7 @@ def _spikes(x: Any, activation: str = "relu") -> Any:
 
 
 def _end(x: Any, activation: str | None = None) -> Any:
-    """Filter, and answer at every step."""
+    """Filter, and return scores at every step."""
     import keras
 
     import kspike_tf

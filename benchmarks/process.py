@@ -1,4 +1,4 @@
-"""A contestant's process, seen from the driver: one line of JSON to it, one line back."""
+"""The driver's handle on a contestant's process, which answers lines of JSON with lines of JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks import environments
 from benchmarks.contestants import Peer
 
-PATIENCE = 300.0  # seconds for an answer; the slowest, five trainings, takes 20
+PATIENCE = 300.0  # seconds to wait for an answer; the slowest, of five trainings, takes 20
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -27,11 +27,11 @@ THREAD_VARIABLES = (
 
 
 class WorkerError(RuntimeError):
-    """The process of a contestant ended, or does not answer."""
+    """The process of a contestant has ended, or does not answer."""
 
 
 def without_paths(text: str) -> str:
-    """Return a text in which files of this repository are named as seen from its root."""
+    """Return a text with the paths of this repository's files relative to its root."""
     return text.replace(f"{environments.ROOT}{os.sep}", "")
 
 
@@ -41,12 +41,12 @@ def variables(peer: Peer) -> dict[str, str]:
     Parameters
     ----------
     peer : Peer
-        Whose. An earlier commit's sources go before what is installed.
+        The contestant. Sources of an earlier commit take precedence over installed packages.
 
     Raises
     ------
     WorkerError
-        If the sources of that commit cannot be had here.
+        If the sources of that commit are not available.
     """
     found = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(os.cpu_count()))}
     found["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -64,18 +64,18 @@ class Process:
     Parameters
     ----------
     peer : Peer
-        Whose worker to start.
+        The contestant whose worker to start.
     data : pathlib.Path
         The folder with prepared images, weights and models.
     here : bool
-        Use this interpreter, not the contestant's own environment.
+        Whether to use this interpreter instead of the contestant's own environment.
     more : dict, optional
         More environment variables.
 
     Raises
     ------
     WorkerError
-        If its environment or its sources are not there.
+        If its environment or its sources do not exist.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Process:
         self.offers: dict[str, list[str]] = {}
 
     def greet(self) -> None:
-        """Wait until the worker is up; learn what it can do."""
+        """Wait until the worker is up, and read its versions and offers."""
         said = self.ask(do="hello")
         if "failed" in said:
             raise WorkerError(said["failed"])
@@ -117,7 +117,7 @@ class Process:
         Raises
         ------
         WorkerError
-            If the process has ended, or gives no answer within ``PATIENCE`` and is ended for it.
+            If the process has ended, or is killed because it does not answer within ``PATIENCE``.
         """
         assert self._process.stdin is not None  # noqa: S101 - opened as a pipe above
         assert self._process.stdout is not None  # noqa: S101
@@ -125,7 +125,7 @@ class Process:
         late = threading.Timer(PATIENCE, self._process.kill)
         late.daemon = True
         late.start()
-        # A worker that has ended already breaks the pipe; what it said is told below.
+        # A worker that has already ended breaks the pipe; its last words are reported below.
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
@@ -137,7 +137,7 @@ class Process:
         return dict(json.loads(without_paths(line)))
 
     def _last_words(self, too_late: bool) -> str:
-        """Say why there is no answer."""
+        """Return the reason why there is no answer."""
         status = self._process.wait()
         if too_late:
             return f"gave no answer within {PATIENCE:g} s"
@@ -146,7 +146,7 @@ class Process:
         return f"ended with status {status}: {said[-1][:200] if said else ''}"
 
     def end(self) -> None:
-        """Close its input, so that it ends; wait for that."""
+        """Close its input, and wait until it ends."""
         with contextlib.suppress(OSError):
             assert self._process.stdin is not None  # noqa: S101
             self._process.stdin.close()

@@ -1,4 +1,4 @@
-"""Write the report: a page of Markdown, its figures, and the raw results as JSON."""
+"""The report: a page of Markdown, its figures, and the raw results as JSON."""
 
 # ruff: noqa: RUF001 (the report is set with real multiplication signs and dashes)
 
@@ -201,7 +201,7 @@ def _costs(store: Store) -> Iterator[str]:
 
 
 def versions(results: list[Result]) -> str:
-    """Return a table of who was measured in which version."""
+    """Return a table of the contestants' versions."""
     found: dict[str, dict[str, str]] = {}
     for result in results:
         found.update(result.get("versions", {}))
@@ -214,17 +214,17 @@ def versions(results: list[Result]) -> str:
 
 
 def unmeasured(names: set[str]) -> list[str]:
-    """Return the work that belongs beside the given results and has none."""
+    """Return the expected work that is missing from the given results."""
     expected = [
         [*(work.name for work in every_work(quick)), *costs.names(quick)] for quick in (False, True)
     ]
-    # Some work is the same in the quick mode: what fits best is meant.
+    # Some names are the same in quick mode: choose the mode that has most of the given ones.
     meant = max(expected, key=lambda belong: len(names.intersection(belong)))
     return [name for name in meant if name not in names]
 
 
 def installation() -> str:
-    """Return the commands that build the environments, and what they could not install."""
+    """Return the commands that build the environments, and the packages that failed to install."""
     lines = [
         command
         for environment in environments.ENVIRONMENTS.values()
@@ -238,7 +238,7 @@ def installation() -> str:
 
 
 def caveats(everything: dict[str, Result]) -> Iterator[str]:
-    """Yield what is not measured, measured badly, or could not be measured."""
+    """Yield sections on work that was not measured, on busy machines, and on failures."""
     if absent := unmeasured(set(everything)):
         yield "## Not measured yet\n\n" + "\n".join(f"- {name}" for name in absent)
     busy = [(r["others"], name) for name, r in everything.items() if r.get("others", 0) > BUSY]
@@ -257,7 +257,7 @@ def write(store: Store, docs: pathlib.Path) -> pathlib.Path:
     store : Store
         The raw results.
     docs : pathlib.Path
-        Where to; made if it does not exist.
+        The folder, created if it does not exist.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Raw results on disk, and what is computed from them: medians, ratios, spreads."""
+"""Raw results on disk, and statistics of them: medians, ratios, ranges."""
 
 # ruff: noqa: RUF001 (the report is set with real multiplication signs and dashes)
 
@@ -18,12 +18,12 @@ Result = dict[str, Any]
 
 
 class Store:
-    """A folder with one JSON file for each piece of work.
+    """A folder with one JSON file per piece of work.
 
     Parameters
     ----------
     folder : pathlib.Path
-        Where; made if it does not exist.
+        The folder, created if it does not exist.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -34,7 +34,7 @@ class Store:
         return self.folder / f"{name}.json"
 
     def has(self, name: str) -> bool:
-        """Whether this has been measured."""
+        """Return whether this has been measured."""
         return self._path(name).exists()
 
     def load(self, name: str) -> Result | None:
@@ -42,13 +42,13 @@ class Store:
         return dict(json.loads(self._path(name).read_text())) if self.has(name) else None
 
     def save(self, name: str, result: Result) -> None:
-        """Keep a raw result: all of it or, if the process is ended meanwhile, nothing."""
+        """Save a raw result atomically: after a killed process it is complete or missing."""
         written = self._path(name).with_suffix(".part")
         written.write_text(json.dumps(result, indent=1) + "\n")
         written.replace(self._path(name))
 
     def put_aside(self, names: Iterable[str]) -> None:
-        """Move results into a folder of their own beside these, so that they are measured again."""
+        """Move results into a separate folder, so that they are measured again."""
         found = [self._path(name) for name in names if self.has(name)]
         aside = self.folder / "earlier" / time.strftime("%Y-%m-%d-%H%M%S")
         for path in found:
@@ -60,7 +60,7 @@ class Store:
         return {p.stem: dict(json.loads(p.read_text())) for p in sorted(self.folder.glob("*.json"))}
 
     def group(self, group: str) -> list[Result]:
-        """Return the results of a group of works."""
+        """Return the results of a group of work, sorted by size."""
         loaded = (
             dict(json.loads(path.read_text())) for path in self.folder.glob(f"{group}.*.json")
         )
@@ -85,26 +85,26 @@ class Timing:
 
 @dataclasses.dataclass(frozen=True)
 class Ratio:
-    """How many times as long as kspike somebody takes: median and range over the rounds."""
+    """Time of a contestant divided by kspike's: median and range over the rounds."""
 
     median: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        """As "7.1× (6.8 to 7.5)"."""
+        """Return text such as "7.1× (6.8 to 7.5)"."""
         return f"{number(self.median)}× ({number(self.low)} to {number(self.high)})"
 
 
 def number(value: float) -> str:
-    """Write a number with two or three significant digits."""
+    """Format a number with two or three significant digits."""
     if value >= 99.95:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def seconds(value: float) -> str:
-    """Write a time with its unit."""
+    """Format a time with its unit."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if value >= size:
             return f"{number(value / size)} {unit}"
@@ -112,7 +112,7 @@ def seconds(value: float) -> str:
 
 
 def timings(result: Result) -> list[Timing]:
-    """Return who finished, in the order of the result."""
+    """Return the timings of all contestants that finished, in the order of the result."""
     return [
         Timing(e["peer"], e["mode"], tuple(e["rounds"]), e["check"], e["first"])
         for e in result["entries"]
@@ -127,13 +127,13 @@ def best(result: Result, peer: str) -> Timing | None:
 
 
 def ratio(other: Timing, ours: Timing) -> Ratio:
-    """Divide round by round, so that what slows the whole machine cancels."""
+    """Divide round by round, so that slowdowns of the whole machine cancel."""
     each = [a / b for a, b in zip(other.rounds, ours.rounds, strict=True)]
     return Ratio(statistics.median(each), min(each), max(each))
 
 
 def line(work: Work, result: Result) -> str:
-    """Return one line that says how a piece of work went."""
+    """Return a one-line summary of a result."""
     parts = []
     for entry in result["entries"]:
         who = f"{entry['peer']} {entry['mode']}".strip()

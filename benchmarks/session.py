@@ -1,4 +1,4 @@
-"""The driver's side: holds one worker of every contestant and lets them run in turns."""
+"""The driver's session, which holds a worker of every contestant and runs them in turns."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from benchmarks.contestants import PEERS, takes_part
 from benchmarks.process import Process, WorkerError
 from benchmarks.works import Work
 
-PAUSE = 0.05  # seconds between two contestants: the threads of the last one stop spinning
-HOPELESS = 3.0  # times as long as its contestant's fastest mode: this mode gets no turns ...
-WORTH_SKIPPING = 0.05  # ... if a call takes as many seconds at least
+PAUSE = 0.05  # seconds between two contestants, in which the threads of the last stop spinning
+HOPELESS = 3.0  # a mode that many times slower than its contestant's fastest gets no turns ...
+WORTH_SKIPPING = 0.05  # ... if a call takes at least as many seconds
 
 
 class Session:
@@ -30,16 +30,16 @@ class Session:
     data : pathlib.Path
         The folder with prepared images, weights and models.
     here : bool
-        Use this interpreter, not the contestants' own environments.
+        Whether to use this interpreter instead of the contestants' own environments.
     first_modes : bool
-        Leave all modes of a contestant out but the first, to be quick.
+        Whether to run only the first mode of every contestant, to save time.
 
     Attributes
     ----------
     missing : dict
-        Who could not be started, and why.
+        Reasons why contestants could not be started, by name.
     others : float
-        How many cores were busy with something else during the last turns, on average.
+        Mean number of cores that were busy with something else during the last turns.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Session:
         here: bool = False,
         first_modes: bool = False,
     ) -> None:
-        self.commit = machine.commit()  # of what the workers import now
+        self.commit = machine.commit()  # of the code that the workers import now
         self.others = 0.0
         self._modes = slice(0, 1) if first_modes else slice(None)
         self.missing: dict[str, str] = {}
@@ -60,7 +60,7 @@ class Session:
         self._died.clear()
 
     def _start(self, names: Iterable[str]) -> None:
-        """Start workers, all at once, and wait until they are up."""
+        """Start all workers at once, and wait until they are up."""
         for name in names:
             with self._noting(name):
                 self.processes[name] = Process(PEERS[name], self._data, self._here)
@@ -91,21 +91,21 @@ class Session:
             process.end()
 
     def measure(self, work: Work, rounds: int, seconds: float) -> dict[str, Any]:
-        """Prepare a piece of work everywhere; then let the contestants run in turns.
+        """Prepare a piece of work in all workers, then run the contestants in turns.
 
         Parameters
         ----------
         work : Work
-            What to do.
+            The piece of work.
         rounds : int
-            How many turns each contestant gets.
+            Number of turns per contestant.
         seconds : float
-            How long a turn is; a turn has one call at least, and reports the median of its calls.
+            Length of a turn, which has at least one call and reports the median of its calls.
 
         Returns
         -------
         dict
-            The raw result: contestants with ``rounds`` (seconds a turn), ``check``, ``first``.
+            The raw result: contestants with ``rounds`` (seconds per turn), ``check``, ``first``.
         """
         start = time.monotonic()
         entries = self.prepare(work)
@@ -115,7 +115,7 @@ class Session:
         return {**self.result(work, entries, rounds, seconds), "took": took}
 
     def prepare(self, work: Work) -> list[dict[str, Any]]:
-        """Build inputs, warm up and check the answers; return an entry for each contestant."""
+        """Build inputs, warm up and check the answers; return one entry per contestant and mode."""
         died, self._died = self._died, []
         self._start(died)
         entries: list[dict[str, Any]] = []
@@ -135,7 +135,7 @@ class Session:
     def take_turns(
         self, work: Work, entries: list[dict[str, Any]], rounds: int, seconds: float
     ) -> None:
-        """Let the contestants of prepared work run in turns, forwards and backwards."""
+        """Run the contestants of prepared work in turns, alternately forwards and backwards."""
         if work.once:
             return
         start, foreign = time.perf_counter(), self._foreign_seconds()
@@ -147,7 +147,7 @@ class Session:
         self.others = round(foreign / (time.perf_counter() - start), 3)
 
     def _foreign_seconds(self) -> float:
-        """Return for how long the cores have worked on anything but this session."""
+        """Return the CPU time that was spent on anything but this session, in seconds."""
         busy = machine.busy_seconds()
         if busy is None:
             return 0.0
@@ -155,7 +155,7 @@ class Session:
         return busy - sum(map(machine.process_seconds, [*ours, "self"]))
 
     def forget(self) -> None:
-        """Let all workers drop what they prepared."""
+        """Make all workers drop their prepared work."""
         for name, process in list(self.processes.items()):
             with self._noting(name):
                 process.ask(do="forget")
@@ -163,7 +163,7 @@ class Session:
     def result(
         self, work: Work, entries: list[dict[str, Any]], rounds: int, seconds: float
     ) -> dict[str, Any]:
-        """Return the raw result of work that is done, with everything needed to judge it."""
+        """Return the raw result of finished work, with everything needed to judge it."""
         return {
             "work": dataclasses.asdict(work),
             "when": time.strftime("%Y-%m-%d %H:%M"),
@@ -184,7 +184,7 @@ class Session:
             entry["rounds"].append(said["seconds"])
 
     def _ask(self, entry: dict[str, Any], **request: Any) -> dict[str, Any]:
-        """Ask a contestant; one that dies has failed until the next piece of work."""
+        """Ask a contestant; one that dies counts as failed until the next piece of work."""
         process = self.processes.get(entry["peer"])
         if process is None:
             return {"failed": self.missing[entry["peer"]]}
@@ -194,10 +194,10 @@ class Session:
 
 
 def leave_out_slow(entries: list[dict[str, Any]]) -> None:
-    """Mark the modes that are far slower than another one of the same contestant, as ``slow``.
+    """Mark modes that are far slower than another mode of the same contestant as ``slow``.
 
-    The report takes everybody's fastest mode; what another one costs is known well enough from the
-    warm-up, and the time that its turns would take is better spent elsewhere.
+    The report shows the fastest mode of every contestant. The time of a slow mode is known well
+    enough from the warm-up, so its turns would be a waste of time.
     """
     warm: dict[str, float] = {}
     for entry in entries:

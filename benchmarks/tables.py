@@ -1,4 +1,4 @@
-"""Tables of the report: raw results in, Markdown out."""
+"""Markdown tables of raw results, for the report."""
 
 # ruff: noqa: RUF001 (the report is set with real multiplication signs and dashes)
 
@@ -21,18 +21,18 @@ def markdown(header: Row, rows: Iterable[Row]) -> str:
 
 
 def size(result: Result) -> str:
-    """Return "32×1000×128"."""
+    """Return the size of a piece of work, such as "32×1,000×128"."""
     work = result["work"]
     return f"{work['batch']:,}×{work['steps']:,}×{work['units']:,}"
 
 
 def titled(result: Result) -> str:
-    """Return "spiking 32×1,000×128": what is done, and how much of it."""
+    """Return the kind and size of a piece of work, such as "spiking 32×1,000×128"."""
     return f"{result['work']['kind']} {size(result)}"
 
 
 def cell(timing: Timing | None, ours: Timing | None) -> str:
-    """Return a time, and how many times as long it is as ours, with its range over the rounds."""
+    """Return a time, and its ratio to ours with the range over the rounds."""
     if timing is None:
         return "–"
     if ours is None or timing == ours:
@@ -41,9 +41,9 @@ def cell(timing: Timing | None, ours: Timing | None) -> str:
 
 
 def contestants(results: Iterable[Result]) -> list[str]:
-    """Return who has a time in any of the results, in the order of ``PEERS``.
+    """Return the contestants with a time in any of the results, in the order of ``PEERS``.
 
-    Earlier versions of kspike are left out: they have a section of their own.
+    Earlier versions of kspike are left out: they have their own section.
     """
     found = {timing.peer for result in results for timing in timings(result)}
     return [name for name in PEERS if name in found and not PEERS[name].commit]
@@ -52,7 +52,7 @@ def contestants(results: Iterable[Result]) -> list[str]:
 def side_by_side(
     results: Sequence[Result], ours: str, heading: Callable[[Result], str] = size
 ) -> str:
-    """Return one row a contestant, one column a piece of work; each at its best mode.
+    """Return a table of fastest modes, with a row per contestant and a column per piece of work.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def side_by_side(
     ours : str
         The contestant that the ratios refer to.
     heading : callable
-        Takes a result, returns the heading of its column.
+        Function from a result to the heading of its column.
     """
     rows = []
     for peer in contestants(results):
@@ -75,7 +75,7 @@ def side_by_side(
 
 
 def checked(checks: Sequence[dict[str, Any]]) -> str:
-    """Return the worst of what the checks found, in words."""
+    """Return the worst findings of the checks, in words."""
     said = []
     if off := [c["spikes_off"] for c in checks if "spikes_off" in c]:
         said.append(f"counts within {max(off):.2f}")
@@ -87,7 +87,7 @@ def checked(checks: Sequence[dict[str, Any]]) -> str:
 
 
 def every_mode(results: Iterable[Result]) -> str:
-    """Return all modes of all contestants, as measured: nothing is hidden by taking the best."""
+    """Return a table of all modes of all contestants, not only of the fastest."""
     rows = []
     for result in results:
         for entry in result["entries"]:
@@ -104,7 +104,7 @@ def every_mode(results: Iterable[Result]) -> str:
 
 
 def growth(results: Sequence[Result]) -> str:
-    """Return times by the number of neuron steps."""
+    """Return a table of times by the number of neuron steps."""
     peers = contestants(results)
     rows = []
     for result in results:
@@ -115,7 +115,7 @@ def growth(results: Sequence[Result]) -> str:
 
 
 def accuracy(result: Result) -> str:
-    """Return the accuracies that the same training recipe reaches."""
+    """Return a table of the accuracies of the same training recipe."""
     rows = []
     for timing in timings(result):
         found = timing.check["accuracies"]
@@ -125,7 +125,7 @@ def accuracy(result: Result) -> str:
 
 
 def energy(result: Result) -> str:
-    """Return the estimates of everybody, device by device, and how long they took."""
+    """Return a table of energy estimates by device, and of the time that they took."""
     found = timings(result)
     devices = list(found[0].check) if found else []
     rows = [
@@ -136,7 +136,7 @@ def energy(result: Result) -> str:
 
 
 def costs(entries: Iterable[dict[str, Any]]) -> str:
-    """Return times of fresh processes: imports or first calls."""
+    """Return a table of times of fresh processes: imports or first calls."""
     rows = []
     for entry in entries:
         if not entry["rounds"]:
@@ -150,13 +150,13 @@ def costs(entries: Iterable[dict[str, Any]]) -> str:
 
 
 def sizes(entries: Iterable[dict[str, Any]]) -> str:
-    """Return installed sizes."""
+    """Return a table of installed sizes."""
     rows = [[e["peer"], f"{number(e['bytes'] / 1e6)} MB"] for e in entries]
     return markdown(["installed, with all dependencies", "size"], rows)
 
 
 def memory(entries: Sequence[dict[str, Any]]) -> str:
-    """Return the memory that one call adds at its peak, as multiples of the layer's output."""
+    """Return a table of the peak memory that a call adds, in multiples of the layer's output."""
     kinds = list(dict.fromkeys(entry["kind"] for entry in entries))
     peers = [name for name in PEERS if any(entry["peer"] == name for entry in entries)]
     found = {
@@ -175,7 +175,7 @@ def memory(entries: Sequence[dict[str, Any]]) -> str:
 
 
 def failures(results: Iterable[Result]) -> list[str]:
-    """Return what could not be measured, and why: one line for each reason."""
+    """Return the reasons why work could not be measured, one line each."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for result in results:
         for name, why in result.get("missing", {}).items():

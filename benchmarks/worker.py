@@ -1,9 +1,9 @@
-"""The worker's side: a process that prepares a piece of work and runs it when told.
+"""The worker: a process that prepares a piece of work and runs it on request.
 
-One line of JSON comes in, one goes out. The driver holds a worker of every contestant at once and
-lets them run in turns, so that all of them see the same machine at nearly the same time.
+It answers every line of JSON with a line of JSON. The driver holds the workers of all contestants
+open and runs them in turns, so that all see the same machine at nearly the same time.
 
-Needs nothing but NumPy and Python 3.10: it runs in the environments of all contestants.
+It needs only NumPy and Python 3.10, because it runs in the environments of all contestants.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 
 from benchmarks import works
 
-WARM_UP = 0.3  # seconds, for calls after the first; one at least, three at most
+WARM_UP = 0.3  # seconds, for at least one and at most three calls after the first
 Result = Any
 Array = np.ndarray
 
@@ -39,11 +39,11 @@ class Job:
     Parameters
     ----------
     call : callable
-        What is timed; takes nothing.
+        Function without arguments that is timed.
     check : callable, optional
-        Takes what ``call`` returned and says how right it is: numbers by name.
+        Function from the result of ``call`` to numbers by name, which say how right it is.
     seconds : callable, optional
-        Takes what ``call`` returned and says how long its work took; otherwise the call is timed.
+        Function from the result of ``call`` to the time of its work; by default the call is timed.
     """
 
     call: Callable[[], Result]
@@ -56,7 +56,7 @@ Offers = Mapping[str, Mapping[str, Builder]]  # kind → mode → builder
 
 
 def resident() -> int:
-    """Return the resident memory of this process in bytes, or 0 where it cannot be known."""
+    """Return the resident memory of this process in bytes, or 0 if it is unknown."""
     return _status("VmRSS")
 
 
@@ -66,13 +66,13 @@ def peak() -> int:
 
 
 def forget_peak() -> None:
-    """Begin to look for the peak again (Linux)."""
+    """Reset the peak of the resident memory (Linux)."""
     with contextlib.suppress(OSError):
         pathlib.Path("/proc/self/clear_refs").write_text("5")
 
 
 def give_back() -> None:
-    """Return what is free to the system (glibc), or memory kept from before would hide the peak."""
+    """Return freed memory to the system (glibc), because it would hide the peak."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -86,7 +86,7 @@ def _status(field: str) -> int:
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Return the version of Python and of each distribution that is installed here."""
+    """Return the versions of Python and of the packages that are installed here."""
     found = {"python": platform.python_version()}
     for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -95,14 +95,14 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 
 
 class Worker:
-    """Answers the driver's requests.
+    """Handler of the driver's requests.
 
     Parameters
     ----------
     offers : mapping
-        What can be done here: ``{kind: {mode: builder}}``.
+        The work that is possible here: ``{kind: {mode: builder}}``.
     packages : sequence of str
-        Whose versions the report names.
+        Packages whose versions the report names.
     data : pathlib.Path
         The folder with prepared images, weights and models.
     """
@@ -112,14 +112,14 @@ class Worker:
         self.jobs: dict[tuple[str, str], Job] = {}
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Do what one request asks for; an error becomes an answer, too."""
+        """Handle one request; an error becomes an answer too."""
         try:
             return getattr(self, f"do_{request.pop('do')}")(**request)
         except Exception as error:  # whatever a contestant raises is its result
             return {"failed": f"{type(error).__name__}: {_short(str(error))}"}
 
     def do_hello(self) -> dict[str, Any]:
-        """Say which versions are here and which kinds of work can be done."""
+        """Return the versions of packages and the possible kinds of work."""
         kinds = {kind: list(modes) for kind, modes in self.offers.items()}
         return {"versions": versions(self.packages), "offers": kinds}
 
@@ -139,14 +139,14 @@ class Worker:
         return said
 
     def do_run(self, name: str, mode: str, seconds: float, least: int = 1) -> dict[str, Any]:
-        """Call for about ``seconds``; return the median time of a call."""
+        """Repeat the call for about ``seconds``; return the median time of a call."""
         job = self.jobs[name, mode]
         times = self._times(job, seconds, 10_000, least)
         return {"seconds": statistics.median(times), "calls": len(times)}
 
     @staticmethod
     def _times(job: Job, seconds: float, most: int, least: int = 1) -> list[float]:
-        """Call for about ``seconds``; return the time of every call, or what it tells."""
+        """Repeat the call for about ``seconds``; return the measured or reported times."""
         times: list[float] = []
         end = time.perf_counter() + seconds
         while len(times) < least or (time.perf_counter() < end and len(times) < most):
@@ -167,14 +167,14 @@ class Worker:
         return {"before": before, "peak": peak()}
 
     def do_forget(self) -> dict[str, Any]:
-        """Let go of everything that was prepared."""
+        """Drop everything that was prepared."""
         self.jobs.clear()
         works.forget()
         return {}
 
 
 def _short(text: str) -> str:
-    """Return a message in one line, with its beginning and its end if it is long."""
+    """Return a message in one line, without its middle if it is long."""
     line = " ".join(text.split())
     return line if len(line) <= 400 else f"{line[:200]} … {line[-200:]}"
 
@@ -186,7 +186,7 @@ def _plain(value: object) -> object:
 
 
 def private_output() -> IO[str]:
-    """Keep the standard output for answers: what a library prints goes to the error output."""
+    """Keep the standard output for answers, and send prints of libraries to the error output."""
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return channel
@@ -198,9 +198,9 @@ def serve(offers: Offers, packages: Sequence[str]) -> None:
     Parameters
     ----------
     offers : mapping
-        What can be done here: ``{kind: {mode: builder}}``.
+        The work that is possible here: ``{kind: {mode: builder}}``.
     packages : sequence of str
-        Whose versions the report names.
+        Packages whose versions the report names.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=pathlib.Path, required=True)
@@ -208,7 +208,7 @@ def serve(offers: Offers, packages: Sequence[str]) -> None:
     arguments = parser.parse_args()
     channel = private_output()
     worker = Worker(offers, packages, arguments.data)
-    if arguments.once:  # a process that does one thing once, to see how long that takes
+    if arguments.once:  # one piece of work, once, to time a fresh process
         work = works.Work.read(json.loads(arguments.once[0]))
         offers[work.kind][arguments.once[1]](work, arguments.data).call()
         channel.write("done\n")

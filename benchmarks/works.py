@@ -1,6 +1,6 @@
-"""What is computed: every piece of work, its inputs, and what its answer has to be.
+"""The work to compute: its pieces, their inputs, and checks of their answers.
 
-Read by the driver and by every worker, so it needs nothing but NumPy and Python 3.10.
+The driver and all workers import this module, so it needs only NumPy and Python 3.10.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ import numpy as np
 
 from benchmarks import models
 
-DT = 0.001  # seconds a step
+DT = 0.001  # seconds per step
 TAU = 0.02  # seconds, of both filters
 MAX_RATE = 200.0  # Hz; below 1/dt, so that no library has to emit two spikes in a step
 DYNAMICS = ("spiking", "lowpass", "alpha")
 
 SHAPES = ((32, 100, 128), (32, 1000, 128), (128, 100, 1024))
 QUICK_SHAPES = ((4, 20, 16),)
-STATIC_STEPS = 10  # steps that an image is shown
+STATIC_STEPS = 10  # steps for which an image is shown
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """One thing to compute, by everybody who can.
+    """One piece of work, for all contestants that offer it.
 
     Parameters
     ----------
     group : str
         The section of the report.
     kind : str
-        What a worker looks up among its offers.
+        Key of the work in a worker's offers.
     batch, steps, units : int
-        The size; what they mean depends on the kind.
+        The size. Its meaning depends on the kind.
     peers : tuple of str
-        Who takes part; empty for everybody who offers the kind.
+        Contestants that take part; empty for all that offer the kind.
     once : bool
-        One call and one turn: what counts is the answer, not the time.
+        Whether it runs in one call and one turn, for the sake of its answer instead of its time.
     """
 
     group: str
@@ -53,7 +53,7 @@ class Work:
 
     @property
     def name(self) -> str:
-        """A name that is also the name of the file with its results."""
+        """Name of the work, and of the file with its results."""
         return f"{self.group}.{self.kind}.{self.batch}x{self.steps}x{self.units}"
 
     @property
@@ -63,7 +63,7 @@ class Work:
 
     @classmethod
     def read(cls, fields: dict[str, Any]) -> Work:
-        """Return the work that ``dataclasses.asdict`` and JSON have taken apart."""
+        """Return the work from fields that went through ``dataclasses.asdict`` and JSON."""
         return cls(**{**fields, "peers": tuple(fields["peers"])})
 
 
@@ -72,7 +72,7 @@ _GROWTH_BASE = {"batch": 10, "steps": 10, "units": 100}
 
 
 def growth(quick: bool) -> Iterator[Work]:
-    """Vary steps, batch and units, each alone, from 10⁴ to 10⁸ neuron steps."""
+    """Yield work with steps, batch and units varied alone, from 10⁴ to 10⁸ neuron steps."""
     for axis, base in _GROWTH_BASE.items():
         for exponent in range(2 if quick else 5):
             size = {**_GROWTH_BASE, axis: base * 10**exponent}
@@ -83,7 +83,7 @@ BESIDE = ("static", "varying", "one")  # a batch of still images, of moving ones
 
 
 def beside(quick: bool) -> Iterator[Work]:
-    """Run the models of models.py in three ways."""
+    """Yield work that runs the models of models.py in three ways."""
     images = {"static": 10_000, "varying": 4_000, "one": 1}
     for name in models.NAMES:
         for how in BESIDE:
@@ -108,7 +108,7 @@ def every_work(quick: bool = False) -> list[Work]:
     Parameters
     ----------
     quick : bool
-        Tiny sizes, to see that everything runs.
+        Whether to use tiny sizes, to see that everything runs.
     """
     shapes = QUICK_SHAPES if quick else SHAPES
     images = 50 if quick else 10_000
@@ -132,7 +132,7 @@ def every_work(quick: bool = False) -> list[Work]:
 
 
 def chosen(works: Iterable[Work], patterns: Iterable[str]) -> list[Work]:
-    """Return the works whose name contains one of the patterns; all, if there is none."""
+    """Return the work whose name contains one of the patterns; all work without patterns."""
     patterns = list(patterns)
     return [w for w in works if not patterns or any(pattern in w.name for pattern in patterns)]
 
@@ -141,14 +141,14 @@ def chosen(works: Iterable[Work], patterns: Iterable[str]) -> list[Work]:
 def rates(work: Work) -> np.ndarray:
     """Return firing rates in Hz, ``(batch, steps, units)``, float32, the same everywhere.
 
-    All modes of a contestant get the same array: drawing it takes longer than most of the work.
+    All modes of a contestant share one array, because drawing it takes longer than most work.
     """
     generator = np.random.default_rng(work.batch * 7 + work.units)
     return generator.random(work.shape, dtype=np.float32) * np.float32(MAX_RATE)
 
 
 def reference_filter(x: np.ndarray, kind: str) -> np.ndarray:
-    """Filter along axis 1 in float64, step by step: the recursion of a textbook."""
+    """Filter along axis 1 in float64, step by step, with the recursion of a textbook."""
     s = DT / TAU
     e = np.exp(-s)
     x = x.astype(np.float64)
@@ -169,21 +169,21 @@ def reference_filter(x: np.ndarray, kind: str) -> np.ndarray:
 
 @functools.lru_cache(maxsize=2)
 def filtered(work: Work) -> np.ndarray:
-    """Return the textbook's answer to a filter's work."""
+    """Return the reference output of a filter's work."""
     return reference_filter(rates(work), work.kind.removesuffix("-gradient"))
 
 
 def check_forward(work: Work, answer: np.ndarray, delay: int = 0) -> dict[str, float]:
-    """Say how far an answer of a layer is from the equations.
+    """Return how far the output of a layer is from the equations.
 
     Parameters
     ----------
     work : Work
-        What was computed.
+        The piece of work.
     answer : ndarray
         ``(batch, steps, units)``.
     delay : int
-        By how many steps a filter answers late, because its library defines it so.
+        Number of steps by which a library's definition delays the output of a filter.
 
     Returns
     -------
@@ -201,7 +201,7 @@ def check_forward(work: Work, answer: np.ndarray, delay: int = 0) -> dict[str, f
 
 
 def check_gradient(work: Work, gradient: np.ndarray) -> dict[str, float]:
-    """Say how far d Σ y² / d x of a filter is from the filter run backwards over 2y."""
+    """Return how far d Σ y² / d x of a filter is from the filter run backwards over 2y."""
     if work.kind.startswith("spiking"):
         return {"finite": float(np.isfinite(gradient).all())}
     expected = filtered_back(work)
@@ -210,7 +210,7 @@ def check_gradient(work: Work, gradient: np.ndarray) -> dict[str, float]:
 
 @functools.lru_cache(maxsize=1)
 def filtered_back(work: Work) -> np.ndarray:
-    """Return d Σ y² / d x: the filter once more, over 2y and from the end."""
+    """Return d Σ y² / d x: the same filter, run backwards over 2y."""
     kind = work.kind.removesuffix("-gradient")
     return reference_filter(2 * filtered(work)[:, ::-1], kind)[:, ::-1]
 
@@ -237,25 +237,25 @@ def flickering(images: np.ndarray, steps: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=1)
 def frames(folder: pathlib.Path, work: Work) -> np.ndarray:
-    """Return what the model sees at every step: an image each, or a flickering one."""
+    """Return the model's inputs at every step: constant or flickering images."""
     present = flickering if work.kind == "predict-varying" else shown
     return present(digits(folder, work)["images"], work.steps)
 
 
 def forget() -> None:
-    """Let go of all inputs and answers that are kept for the next mode."""
+    """Drop all inputs and answers that are cached for the next mode."""
     for kept in (rates, filtered, filtered_back, frames):
         kept.cache_clear()
 
 
-MODEL_DT = 0.005  # seconds a step, of the trained models
+MODEL_DT = 0.005  # seconds per step, in the trained models
 RECIPE_EPOCHS = 5
 CONVOLUTIONS = {"conv-1%": 0.01, "conv-2%": 0.02, "conv-20%": 0.2}  # kind → activity
 CONV_SIDE, CONV_FILTERS = 16, 64  # pixels of an image; output channels of the 3×3 kernels
 
 
 def conv_rates(work: Work) -> np.ndarray:
-    """Return rates that make the wanted fraction of neurons fire in a step, float32."""
+    """Return float32 rates that make the wanted fraction of neurons fire in a step."""
     generator = np.random.default_rng(3)
     size = (work.batch, work.steps, CONV_SIDE, CONV_SIDE, work.units)
     mean = CONVOLUTIONS[work.kind] / DT
@@ -263,7 +263,7 @@ def conv_rates(work: Work) -> np.ndarray:
 
 
 def conv_spikes(work: Work) -> np.ndarray:
-    """Return the spikes that such rates cause, ``(batch · steps, side, side, channels)``."""
+    """Return random spikes of such rates, ``(batch · steps, side, side, channels)``."""
     generator = np.random.default_rng(4)
     fires = generator.random(conv_rates(work).shape, dtype=np.float32) * np.float32(1 / DT)
     spikes = np.where(fires < conv_rates(work), np.float32(1 / DT), np.float32(0))
@@ -271,7 +271,7 @@ def conv_spikes(work: Work) -> np.ndarray:
 
 
 def reference_scores(found: dict[str, np.ndarray], frames: np.ndarray) -> np.ndarray:
-    """Run the trained model step by step in float64: the textbook again."""
+    """Run the trained model step by step in float64, as a reference."""
     rates_ = np.maximum(frames @ found["hidden_kernel"] + found["hidden_bias"], 0)
     decay = np.exp(-MODEL_DT / TAU)
     voltage = np.repeat(found["voltage"][None], len(frames), axis=0)
@@ -285,7 +285,7 @@ def reference_scores(found: dict[str, np.ndarray], frames: np.ndarray) -> np.nda
 
 
 def check_scores(work: Work, folder: pathlib.Path, scores: np.ndarray) -> dict[str, float]:
-    """Say how often the answers are the textbook's, and how often they are right."""
+    """Return how often the answers are those of the reference, and how often they are right."""
     found = digits(folder, work)
     some = slice(0, min(work.batch, 500))
     present = flickering if work.kind == "predict-varying" else shown

@@ -1,9 +1,9 @@
 """Convert a trained convolutional network into a spiking one, then train it to spike less.
 
 An ordinary Keras model with batch normalisation and max pooling learns scikit-learn's handwritten
-digits. `kspike_tf.convert` makes a spiking model of it, kspike_ref runs the saved file for several
-numbers of steps. A second conversion has half the firing rates, and loses accuracy; five epochs of
-spiking-aware training with a penalty on rates bring it back, with fewer spikes still.
+digits. `kspike_tf.convert` converts it to a spiking model, and kspike_ref runs the saved file for
+several numbers of steps. A second conversion has half the firing rates, and loses accuracy. Five
+epochs of spiking-aware training with a penalty on rates restore it, with even fewer spikes.
 
 Usage: python examples/convert_digits.py [--epochs N]
 """
@@ -25,9 +25,9 @@ from kspike_tf.regularizers import MeanRates
 SEED = 0
 MAX_RATE = 500.0  # Hz of the busiest neurons
 TIMESTEPS = (20, 40, 60, 100)  # of 1 ms
-FINE_TUNING_RATE = 250.0  # Hz of the busiest neurons, before the training
+FINE_TUNING_RATE = 250.0  # Hz of the busiest neurons, before training
 FINE_TUNING_STEPS = 40
-PENALTY = 3e-4  # for each Hz of each neuron
+PENALTY = 3e-4  # per Hz and neuron
 
 
 class Digits(NamedTuple):
@@ -50,7 +50,7 @@ def load() -> Digits:
 
 
 def ordinary_model(shape: tuple[int, ...] = (8, 8, 1)) -> keras.Model:
-    """Return a convolutional network without spikes, for images of a shape."""
+    """Return an ordinary convolutional network, for images of one shape."""
     layers = keras.layers
     return keras.Sequential(
         [
@@ -100,12 +100,12 @@ def in_reference(model: keras.Model) -> kspike_ref.Model:
 
 
 def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Return the fraction of images whose highest score is their label's."""
+    """Return the fraction of images whose label has the highest score."""
     return float(np.mean(scores.argmax(axis=-1) == labels))
 
 
 def to_fine_tune(model: keras.Model, digits: Digits) -> keras.Model:
-    """Return a conversion of few spikes, whose weights have the size that optimisers expect."""
+    """Return a conversion with few spikes, and with weights of the scale that optimisers expect."""
     return kspike_tf.convert(
         model,
         calibration_data=digits.images[:500],

@@ -1,6 +1,6 @@
 """Train a neuron of your own: leaky integrate-and-fire, with trainable membrane time constants.
 
-`kspike_tf.layers.KerasSpikingCell` takes one time step; `KerasSpikingLayer` runs it over time.
+`kspike_tf.layers.KerasSpikingCell` computes one time step; `KerasSpikingLayer` runs it over time.
 TensorFlow differentiates the steps. Run as ``python examples/custom_neuron.py [--epochs N]``.
 """
 
@@ -24,9 +24,9 @@ SLOPE = 10.0
 
 @tf.custom_gradient
 def threshold(excess):
-    """Return spikes where the voltage is past the threshold, with a stand-in for their gradient.
+    """Return spikes where the voltage reaches the threshold, with a surrogate gradient.
 
-    The stand-in is the fast sigmoid's, 1 / (1 + slope·|excess|)² (Zenke and Ganguli, SuperSpike,
+    The surrogate is the fast sigmoid's, 1 / (1 + slope·|excess|)² (Zenke and Ganguli, SuperSpike,
     Neural Computation 30(6), 2018).
     """
     spikes = tf.cast(excess >= 0, excess.dtype)
@@ -37,8 +37,8 @@ def threshold(excess):
 class LIFCell(KerasSpikingCell):
     """One time step of leaky integrate-and-fire neurons.
 
-    The voltage follows τ·dv/dt = J − v exactly for an input J that is constant in a step; at 1
-    the neuron spikes, and its voltage falls by 1.
+    For an input J that is constant within a step, the voltage follows τ·dv/dt = J − v exactly. At
+    1 the neuron spikes, and its voltage drops by 1.
     """
 
     def __init__(self, size, tau=0.02, **kwargs):
@@ -46,7 +46,7 @@ class LIFCell(KerasSpikingCell):
         self.initial_tau = tau
 
     def build(self, input_shape):
-        """Make one time constant per neuron; its logarithm is trained, so it stays positive."""
+        """Create one time constant per neuron. Its logarithm is trained, so it stays positive."""
         self.log_tau = self.add_weight(
             shape=self.size,
             initializer=keras.initializers.Constant(math.log(self.initial_tau)),
@@ -66,7 +66,7 @@ class LIFCell(KerasSpikingCell):
         return spikes / self.step_length(), [voltage - spikes]
 
     def get_config(self):
-        """Return what makes the same cell again."""
+        """Return the configuration that recreates the cell."""
         return {**super().get_config(), "tau": self.initial_tau}
 
 
@@ -79,11 +79,11 @@ class LIF(KerasSpikingLayer):
         self.tau = tau
 
     def build_cell(self, input_shape):
-        """Make the cell, now that the number of neurons is known."""
+        """Create the cell, now that the number of neurons is known."""
         return LIFCell(input_shape[2:], tau=self.tau, dt=self.dt)
 
     def get_config(self):
-        """Return what makes the same layer again."""
+        """Return the configuration that recreates the layer."""
         return {**super().get_config(), "tau": self.tau}
 
 

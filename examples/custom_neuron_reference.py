@@ -1,8 +1,8 @@
 """The neuron of `custom_neuron`, run by kspike_ref without TensorFlow, and its energy.
 
-A custom layer is Python code, which a model file does not hold, so kspike_ref needs a version of it
-in NumPy. Run as ``python examples/custom_neuron_reference.py model.keras``, with a file that
-``make_model().save("model.keras")`` of `custom_neuron` wrote.
+A model file does not contain the Python code of a custom layer, so kspike_ref needs a version of it
+in NumPy. Run as ``python examples/custom_neuron_reference.py model.keras``, with a file written by
+``make_model().save("model.keras")`` of `custom_neuron`.
 """
 
 import sys
@@ -12,14 +12,14 @@ import numpy as np
 import kspike_ref
 from kspike_energy import ModelEnergy
 
-NAME = "custom_neuron>LIF"  # package>Class, as the file says
+NAME = "custom_neuron>LIF"  # package>Class, as in the file
 
 
 class LIFCell(kspike_ref.Layer):
     """The saved cell of the layer: logarithms of time constants, one per neuron."""
 
     def weight_shapes(self, shape):
-        """Return the shape of each weight, in the order in which `build` made them."""
+        """Return the shapes of the weights, in the order in which `build` created them."""
         return {"log_tau": shape[1:]}
 
 
@@ -34,24 +34,24 @@ class LIF(kspike_ref.StatefulLayer):
         self.dt = self.dtype.type(self.config["dt"])
 
     def parts(self, shape):
-        """Return where the weights of the layers within are: the Keras layer holds an RNN."""
+        """Return the inner layer and where its weights are: the Keras layer wraps an RNN."""
         return [("layer/cell", self.cell, ((shape[0], *shape[2:]),))]
 
     def output_shape(self, shape):
-        """Return the shape of the outputs: one step's only where no sequence is returned."""
+        """Return the shape of the outputs: that of one step if no sequence is returned."""
         return (shape[0], *shape[2:]) if self.reduces else shape
 
     def prepare(self):
-        """Compute the decay, which depends on the weights alone."""
+        """Compute the decay, which depends only on the weights."""
         self.decay = np.exp(-self.dt / np.exp(self.weights["layer/cell/log_tau"]))
 
     def initial_state(self, batch, shape):
-        """Return voltages of 0, and outputs of 0 for a run of no steps."""
+        """Return zero voltages, and zero outputs for a run without steps."""
         zeros = np.zeros((batch, *shape[2:]), self.dtype)
         return zeros, zeros
 
     def scan(self, state, x, mask=None):
-        """Return the outputs of all steps and the state after them; masked steps hold both."""
+        """Return the outputs of all steps and the final state; masked steps keep both unchanged."""
         voltage, last = state
         outputs = np.empty(x.shape, self.dtype)
         for t in range(x.shape[1]):
@@ -70,12 +70,12 @@ class LIF(kspike_ref.StatefulLayer):
 
 @ModelEnergy.register_layer(NAME)
 def count(node):
-    """Count an update a neuron and time step; the connections into it are the Dense layer's."""
+    """Count one update per neuron and time step; the connections belong to the Dense layer."""
     return {"connections": 0, "neurons": node.output_shapes[-1], "spiking": True}
 
 
 def main():
-    """Run a saved model, and print its output and its energy."""
+    """Run a saved model, and print its mean rate and its energy."""
     model = kspike_ref.load_model(sys.argv[1])
     images = np.random.default_rng(0).random((100, 12, 64), np.float32)
     rates = model.activity(images)["lif"]

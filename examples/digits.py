@@ -1,8 +1,8 @@
 """Train a spiking network on handwritten digits, run it without TensorFlow, estimate its energy.
 
-The whole way in one script: kspike_tf trains the network and saves it, a second process that
-cannot import TensorFlow runs the file with kspike_ref, and kspike_energy estimates what an
-inference costs. Every claim is checked; the exit status is 1 if one of them fails.
+The whole workflow in one script: kspike_tf trains the network and saves it, a second process that
+cannot import TensorFlow runs the file with kspike_ref, and kspike_energy estimates the energy of an
+inference. The script checks every claim; the exit status is 1 if one of them fails.
 
 Usage: python examples/digits.py [--out FOLDER] [--epochs N] [--docs]
 """
@@ -25,10 +25,10 @@ from sklearn.model_selection import train_test_split
 import kspike_tf
 from kspike_energy import ModelEnergy
 
-DT = 0.005  # seconds a step
-DURATION = 0.1  # seconds that an image is shown
+DT = 0.005  # seconds per step
+DURATION = 0.1  # seconds for which an image is shown
 TIMESTEPS = round(DURATION / DT)
-STEPS = (1, 2, 3, 5, 10, 20, 40)  # for which images are shown in the figure of the energy
+STEPS = (1, 2, 3, 5, 10, 20, 40)  # lengths of presentations in the figure of accuracy and energy
 MAX_RATE = 100.0  # Hz, of a pixel at full brightness
 SEED = 0
 BATCH = 32
@@ -43,7 +43,7 @@ def digits_as_rates() -> list[np.ndarray]:
 
 
 def show(images: np.ndarray, timesteps: int) -> np.ndarray:
-    """Present each image for a number of steps: (images, pixels) to (images, time, pixels)."""
+    """Present every image for a number of steps: (images, pixels) to (images, time, pixels)."""
     return np.repeat(images[:, None], timesteps, axis=1)
 
 
@@ -65,7 +65,7 @@ def build_model(dt: float = DT) -> keras.Model:
 
 
 def train(model: keras.Model, images: np.ndarray, labels: np.ndarray, epochs: int) -> None:
-    """Train spiking-aware: spikes forward, the gradient of the rates backward."""
+    """Train with spikes in the forward pass, and the gradient of the rates in the backward pass."""
     steps = epochs * -(-len(images) // BATCH)
     model.compile(
         optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps)),
@@ -76,12 +76,12 @@ def train(model: keras.Model, images: np.ndarray, labels: np.ndarray, epochs: in
 
 
 def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Return the fraction of images whose highest score is their label's."""
+    """Return the fraction of images whose label has the highest score."""
     return float(np.mean(scores.argmax(axis=-1) == labels))
 
 
 def run_in_keras(model: keras.Model, images: np.ndarray) -> dict[str, np.ndarray | float]:
-    """Return scores, rates and spikes of the held-out digits, and the time that an image takes."""
+    """Return scores, rates and spikes of the held-out digits, and the time per image."""
     shown = show(images, TIMESTEPS)
     scores, seconds = timed(lambda: model.predict(shown, batch_size=len(shown), verbose=0))
     inside = keras.Model(
@@ -117,7 +117,7 @@ def run_without_tensorflow(
 
 
 def by_steps(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> list[Point]:
-    """Return accuracy and energy for images that are shown shorter and longer."""
+    """Return accuracy and energy for images that are shown for different numbers of steps."""
     points = []
     for steps in STEPS:
         shown = show(images, steps)

@@ -1,4 +1,4 @@
-"""README and documentation from one run of digits.py: its table, its figures, and their hashes."""
+"""Publication of one run of digits.py in README and docs: its table, its figures, their hashes."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ TABLE = re.compile(r"(?<=```text\n)Handwritten digits, held out\n.*?(?=```)", re
 
 
 def publish(table: str, figures: list[pathlib.Path]) -> None:
-    """Write the table into the README, copy the figures, and record what belongs together."""
+    """Write the table into the README, copy the figures, and record their hashes."""
     readme = ROOT / "README.md"
     text = "\n".join(line.rstrip() for line in table.splitlines()) + "\n"
     readme.write_text(TABLE.sub(lambda _: text, readme.read_text(encoding="utf-8")), "utf-8")
@@ -29,7 +29,7 @@ def digest(content: bytes) -> str:
 
 
 def published() -> dict[str, str]:
-    """Return the digests of what README and documentation hold now."""
+    """Return the digests of the table and figures in README and docs."""
     (table,) = TABLE.findall((ROOT / "README.md").read_text(encoding="utf-8"))
     names = [name for name in json.loads(RECORD.read_text(encoding="utf-8")) if name != "table"]
     figures = {name: digest((FOLDER / name).read_bytes()) for name in names}

@@ -17,7 +17,7 @@ SPIKING = ("loihi", "spinnaker", "spinnaker2")
 
 
 def draw_figures(folder: pathlib.Path, results: Results, images: np.ndarray) -> list[pathlib.Path]:
-    """Write the three figures as PNG; return where they are."""
+    """Write the three figures as PNG files; return their paths."""
     paths = []
     with plot.style():
         figures = {
@@ -33,7 +33,7 @@ def draw_figures(folder: pathlib.Path, results: Results, images: np.ndarray) -> 
 
 
 def draw_raster(results: Results, images: np.ndarray) -> plt.Figure:
-    """Draw three held-out digits, the spikes that they cause, and the scores that these give."""
+    """Draw three held-out digits, the spikes that they cause, and the resulting scores."""
     chosen = [int(np.flatnonzero(results.labels == label)[0]) for label in (0, 3, 7)]
     figure, axes = plt.subplots(3, 3, figsize=(4.5, 4.6), height_ratios=(0.9, 2.4, 1), sharey="row")
     for column, index in enumerate(chosen):
@@ -83,7 +83,7 @@ def draw_accuracy(results: Results) -> plt.Figure:
 
 
 def draw_energy(results: Results) -> plt.Figure:
-    """Draw the estimated energy of an inference on each device."""
+    """Draw the estimated energy of an inference on every device."""
     figure, axes = plt.subplots(figsize=(4.5, 3.0))
     groups = {"as a spiking network": (BLUE, "o"), "as an ordinary network": (ORANGE, "s")}
     rows = dict(sorted(results.reference_joules.items(), key=lambda item: item[1]))

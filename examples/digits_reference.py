@@ -9,7 +9,7 @@ import sys
 
 
 class NoFrameworks(importlib.abc.MetaPathFinder):
-    """Refuses TensorFlow and Keras, however deep the import that asks for them."""
+    """An import hook that blocks TensorFlow and Keras, also for indirect imports."""
 
     def find_spec(self, fullname, path=None, target=None):
         """Raise for the blocked packages; leave all others to the next finder."""
@@ -27,7 +27,7 @@ from kspike_energy import ModelEnergy  # noqa: E402
 
 
 def main(model_path: str, inputs_path: str, results_path: str) -> None:
-    """Classify the held-out digits, spike again from Keras' rates, estimate the energy."""
+    """Classify the held-out digits, repeat the spikes from Keras' rates, estimate the energy."""
     inputs = np.load(inputs_path)
     timesteps, dt, seed = int(inputs["timesteps"]), float(inputs["dt"]), int(inputs["seed"])
     images = inputs["images"]

@@ -10,7 +10,7 @@ from rich.table import Table
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """Accuracy on held-out digits that are shown for some steps, and joules an inference."""
+    """Accuracy on held-out digits shown for a number of steps, and joules per inference."""
 
     steps: int
     accuracy: float
@@ -41,7 +41,7 @@ class Results:
         )
 
     def spikes_given_rates(self) -> int:
-        """Count the neuron steps at which the reference, given Keras' rates, spikes otherwise."""
+        """Count the neuron steps whose spikes differ when the reference gets Keras' rates."""
         return int(np.sum(self.reference["repeated"] != self.keras["spikes"]))
 
     def spikes_end_to_end(self) -> float:
@@ -49,7 +49,7 @@ class Results:
         return float(np.mean(self.reference["spikes"] != self.keras["spikes"]))
 
     def spike_shift(self) -> int:
-        """Return the largest difference of the running spike counts; 1 is a shift by one step."""
+        """Return the largest difference between running spike counts; 1 is a shift by one step."""
         height = 1 / self.dt
         counts = np.cumsum((self.reference["spikes"] - self.keras["spikes"]) / height, axis=1)
         return int(np.abs(np.rint(counts)).max())

@@ -31,7 +31,7 @@ def read_idx(path: pathlib.Path) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the file is no IDX file of bytes, larger than allowed, cut off, or longer than it says.
+        If the file is not an IDX file of bytes, is too large, or has another length than it states.
     """
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rb") as file:
@@ -59,21 +59,21 @@ def _read(file: BinaryIO) -> np.ndarray:
     shape = tuple(int(n) for n in np.frombuffer(lengths, ">u4"))
     if math.prod(shape) > MAX_VALUES:
         raise ValueError(f"must hold at most {MAX_VALUES} values. Received: shape={shape}")
-    values = file.read(math.prod(shape) + 1)  # one more than there may be
+    values = file.read(math.prod(shape) + 1)  # one more, to notice a file that is too long
     if len(values) != math.prod(shape):
         raise ValueError(f"must hold {math.prod(shape)} values, and holds fewer or more")
     return np.frombuffer(values, np.uint8).reshape(shape)
 
 
 def load_images(folder: pathlib.Path) -> Images:
-    """Return the four files of MNIST or Fashion-MNIST in a folder.
+    """Read the four files of MNIST or Fashion-MNIST in a folder.
 
     Raises
     ------
     FileNotFoundError
         If a file is missing.
     ValueError
-        If a file is damaged, or images and labels do not fit each other.
+        If a file is damaged, or images and labels do not match.
     """
     parts = []
     for part in ("train", "t10k"):

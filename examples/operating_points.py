@@ -1,8 +1,8 @@
 """Print accuracy, rates, spikes and energy of a converted network for 5 to 100 time steps.
 
 A convolutional network learns scikit-learn's handwritten digits, or MNIST or Fashion-MNIST from
-the four IDX files in a folder. `kspike_tf.convert` makes it spike, and `kspike_tf.sweep` runs it in
-kspike_ref.
+the four IDX files in a folder. `kspike_tf.convert` converts it to a spiking network, and
+`kspike_tf.sweep` runs that in kspike_ref.
 
 Usage: python examples/operating_points.py [--data FOLDER] [--max-rate HZ] [--write PAGE] ...
 """
@@ -16,7 +16,7 @@ import keras
 
 import kspike_tf
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))  # where this is run as a module
+sys.path.insert(0, str(pathlib.Path(__file__).parent))  # needed when this is run as a module
 
 import convert_digits
 import idx
@@ -76,7 +76,7 @@ def measured(arguments: argparse.Namespace) -> tuple[kspike_tf.Sweep, float]:
 
 
 def write(page: pathlib.Path, name: str, text: str) -> None:
-    """Put a table between the two marks of a page that have its name."""
+    """Write a table between the two marks in a page that have its name."""
     start, end = (f"<!-- {name}: {word} -->" for word in ("begin", "end"))
     before, rest = page.read_text(encoding="utf-8").split(start)
     after = rest.split(end)[1]

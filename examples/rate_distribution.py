@@ -1,4 +1,4 @@
-"""Draw firing rates of a network that was trained with and without a penalty on them.
+"""Draw the firing rates of a network trained with and without a penalty on them.
 
 Two networks learn scikit-learn's handwritten digits with spikes, one of them with `MeanRates`.
 
@@ -25,7 +25,7 @@ NEURONS = 128
 
 
 def trained(images: np.ndarray, labels: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
-    """Return the mean rate of every hidden neuron in Hz, and the accuracy, after training."""
+    """Train a network; return the mean rate of every hidden neuron in Hz, and the accuracy."""
     keras.utils.set_random_seed(SEED)
     regularizer = kspike_tf.regularizers.MeanRates(TARGET, l2=penalty) if penalty else None
     spiking = kspike_tf.SpikingActivation(
@@ -72,7 +72,7 @@ def draw(rates: dict[str, tuple[np.ndarray, float]]) -> Figure:
 
 
 def main() -> None:
-    """Train both networks and draw."""
+    """Train both networks, and draw their rates."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("rates.png"))
     out = parser.parse_args().out

@@ -1,1 +1,1 @@
-"""Converters of trained networks side by side: kspike, SpikingJelly and SNN Toolbox."""
+"""Comparison of converters of trained networks: kspike, SpikingJelly and SNN Toolbox."""

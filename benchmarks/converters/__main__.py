@@ -1,4 +1,4 @@
-"""Train the digits network, let every converter make it spike, and print a table.
+"""Train the digits network, convert it with every converter, and print a table.
 
 Usage: python -m benchmarks.converters [--epochs N] [--write PAGE.md]
 """
@@ -29,10 +29,10 @@ START, END = "<!-- converters: begin -->", "<!-- converters: end -->"
 
 
 def ask(worker: str, data: pathlib.Path) -> dict[str, Any]:
-    """Run a worker in its environment; return its points by the name of a setting.
+    """Run a worker in its environment; return its points by setting.
 
-    A worker reads the weights and images in ``data`` and writes a line of JSON: for each setting,
-    number of steps, accuracy, and spikes per image. What fails is returned as its last words.
+    A worker reads the weights and images in ``data`` and writes a line of JSON: for every setting,
+    number of steps, accuracy, and spikes per image. If it fails, its last error line is returned.
     """
     environment = ENVIRONMENTS[PEERS[worker][0]]
     failures = build(environment)

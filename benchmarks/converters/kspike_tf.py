@@ -1,4 +1,4 @@
-"""The network that all converters get, and what kspike_tf makes of it.
+"""The network that all converters get, and its conversion by kspike_tf.
 
 Runs in the driver's environment.
 """
@@ -43,7 +43,7 @@ def trained(path: pathlib.Path, epochs: int) -> tuple[keras.Model, float]:
     path : pathlib.Path
         File for weights, in Keras' order, and images.
     epochs : int
-        How long to train.
+        Number of epochs of training.
     """
     example = _example()
     keras.utils.set_random_seed(example.SEED)

@@ -1,4 +1,4 @@
-"""The digits network, normalised and converted by SNN Toolbox, on its own simulator.
+"""The digits network, normalised and converted by SNN Toolbox, and run on its own simulator.
 
 Runs in an environment with SNN Toolbox and TensorFlow 2.10: WORKER NETWORK.npz STEPS ...
 """
@@ -80,7 +80,7 @@ def spikes_in(folder):
 
 
 def main():
-    """Answer with a line of JSON."""
+    """Write the results as a line of JSON."""
     data = dict(np.load(sys.argv[1]))
     with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(sys.stderr):
         folder = pathlib.Path(name)

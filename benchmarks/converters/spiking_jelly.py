@@ -73,7 +73,7 @@ def points(model, data, timesteps, options):
 
 
 def main():
-    """Answer with a line of JSON."""
+    """Write the results as a line of JSON."""
     data = dict(np.load(sys.argv[1]))
     model, timesteps = network(data), [int(steps) for steps in sys.argv[2:]]
     with torch.no_grad():

@@ -1,1 +1,1 @@
-"""One worker script for each contestant, run in an environment of its own (see worker.py)."""
+"""Worker scripts, one per contestant, which run in their own environments (see worker.py)."""

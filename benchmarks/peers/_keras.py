@@ -1,7 +1,7 @@
-"""What the Keras contestants have in common; runs on TensorFlow 2.10 and on 2.21.
+"""Common code of the Keras contestants, for TensorFlow 2.10 and 2.21.
 
-Each is measured in a plain `tf.function` and under XLA (`jit_compile=True`); the report shows the
-faster one.
+All are measured in a plain `tf.function` and under XLA (`jit_compile=True`); the report shows the
+faster mode.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MODES = {"tf.function": False, "XLA": True}
 
 @dataclasses.dataclass(frozen=True)
 class Layers:
-    """How a contestant makes its layers.
+    """Functions that make a contestant's layers.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def forward(layers: Layers, xla: bool) -> Builder:
 
 
 def gradient(layers: Layers, xla: bool) -> Builder:
-    """Return a builder of one forward and backward pass, loss Σ y², to inputs and weights."""
+    """Return a builder of a forward and backward pass of the loss Σ y², to inputs and weights."""
 
     def build(work: works.Work, _: pathlib.Path) -> Job:
         x = tf.constant(works.rates(work))
@@ -82,7 +82,7 @@ def gradient(layers: Layers, xla: bool) -> Builder:
 def model(layers: Layers, found: dict[str, np.ndarray], repeat: int = 0) -> tf.keras.Model:
     """Return 784→128→spiking→lowpass→10 with the prepared weights.
 
-    With ``repeat``, the input is an image, and the first layer is applied before it is repeated.
+    With ``repeat``, the input is one image, and the first layer runs before it is repeated.
     """
     hidden = tf.keras.layers.Dense(found["hidden_bias"].size)
     scores = tf.keras.layers.Dense(found["scores_bias"].size)
@@ -129,7 +129,7 @@ def one_image(layers: Layers, xla: bool) -> Builder:
 
 
 class StepTimes(tf.keras.callbacks.Callback):
-    """The times at which training steps began, and the last one ended.
+    """A record of the times at which training steps began and the last one ended.
 
     Whole epochs are less informative: at their end Keras waits while TensorFlow tunes its input
     pipeline, which takes a variable time, at times more than half a second.
@@ -141,16 +141,16 @@ class StepTimes(tf.keras.callbacks.Callback):
         self.ended = 0.0
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Remember when."""
+        """Record the time."""
         self.begun.append(time.perf_counter())
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Remember when."""
+        """Record the time."""
         self.ended = time.perf_counter()
 
 
 def fit(layers: Layers, xla: bool) -> Builder:
-    """Return a builder of an epoch of training; its time is the median of a step's."""
+    """Return a builder of an epoch of training, whose time is the median time of a step."""
 
     def build(work: works.Work, data: pathlib.Path) -> Job:
         found = works.digits(data, work)
@@ -171,7 +171,7 @@ def fit(layers: Layers, xla: bool) -> Builder:
 
 
 def recipe(layers: Layers) -> Builder:
-    """Return a builder of the same training from the same weights, once for each seed."""
+    """Return a builder of the same training from the same weights, once per seed."""
 
     def build(work: works.Work, data: pathlib.Path) -> Job:
         with np.load(data / "recipe.npz") as stored:
@@ -206,7 +206,7 @@ def trained(layers: Layers, found: dict[str, np.ndarray], seed: int, steps: int)
 
 
 def energy(layers: Layers, make: Callable[..., Any]) -> Builder:
-    """Return a builder of an estimate: build it, run the example data, six devices."""
+    """Return a builder of an energy estimate: construct it, run the data, total six devices."""
 
     def build(work: works.Work, data: pathlib.Path) -> Job:
         found = works.digits(data, work)
@@ -218,7 +218,7 @@ def energy(layers: Layers, make: Callable[..., Any]) -> Builder:
 
 
 def totals(estimate: Any, steps: int) -> dict[str, float]:
-    """Return joules per inference on the six devices that all know."""
+    """Return joules per inference on the six devices that all contestants know."""
     return {
         device: float(
             estimate.total_energy(device, timesteps_per_inference=steps, dt=works.MODEL_DT)
@@ -228,7 +228,7 @@ def totals(estimate: Any, steps: int) -> dict[str, float]:
 
 
 def offers(layers: Layers, repeat: bool = True) -> dict[str, dict[str, Builder]]:
-    """Return everything that a set of Keras layers offers."""
+    """Return all work that a set of Keras layers offers."""
     sizes = (256, 1000, 10_000)
     static = {f"batches of {size}": predict(layers, size) for size in sizes}
     static["batches of 1000, XLA"] = predict(layers, 1000, xla=True)

@@ -1,7 +1,7 @@
-"""What the PyTorch libraries have in common.
+"""Common code of the PyTorch libraries.
 
-They get the layout that each likes best, currents in units of the threshold (rate × dt, prepared
-beforehand) and no activation function in front: less work than the layers of kspike do.
+Every library gets its fastest layout, currents in units of the threshold (rate × dt, prepared
+beforehand) and no activation function in front. That is less work than kspike's layers do.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def gradient(run: Run, time_major: bool) -> Builder:
 
 
 def offers(runs: Mapping[str, Run], time_major: bool) -> dict[str, dict[str, Builder]]:
-    """Return what an integrate-and-fire layer offers: spikes and gradients, in several modes."""
+    """Return the work that an integrate-and-fire layer offers: spikes and gradients, by mode."""
     return {
         "spiking": {mode: forward(run, time_major) for mode, run in runs.items()},
         "spiking-gradient": {mode: gradient(run, time_major) for mode, run in runs.items()},

@@ -1,4 +1,4 @@
-"""Worker of KerasSpiking, the system replaced."""
+"""Worker of KerasSpiking, which kspike replaces."""
 
 from __future__ import annotations
 

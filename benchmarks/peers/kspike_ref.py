@@ -12,7 +12,7 @@ from benchmarks.worker import Job, serve
 
 
 def spiking(work: works.Work, _: pathlib.Path) -> Job:
-    """Spikes of rates."""
+    """Convert rates to spikes."""
     x = works.rates(work)
     return Job(
         lambda: kspike_ref.spiking_activation(x, dt=works.DT, seed=0)[0],
@@ -21,7 +21,7 @@ def spiking(work: works.Work, _: pathlib.Path) -> Job:
 
 
 def lowpass(work: works.Work, _: pathlib.Path) -> Job:
-    """Lowpass filter."""
+    """Apply a lowpass filter."""
     x = works.rates(work)
     return Job(
         lambda: kspike_ref.lowpass(x, works.TAU, dt=works.DT)[0],
@@ -30,7 +30,7 @@ def lowpass(work: works.Work, _: pathlib.Path) -> Job:
 
 
 def alpha(work: works.Work, _: pathlib.Path) -> Job:
-    """Alpha filter."""
+    """Apply an alpha filter."""
     x = works.rates(work)
     return Job(
         lambda: kspike_ref.alpha(x, works.TAU, dt=works.DT)[0],
@@ -39,7 +39,7 @@ def alpha(work: works.Work, _: pathlib.Path) -> Job:
 
 
 def predict_static(work: works.Work, data: pathlib.Path) -> Job:
-    """Classify images, each shown for some steps."""
+    """Classify images that are constant over time."""
     images = works.digits(data, work)["images"]
     model = kspike_ref.load_model(data / "digits.keras")
     return Job(
@@ -49,7 +49,7 @@ def predict_static(work: works.Work, data: pathlib.Path) -> Job:
 
 
 def predict_varying(work: works.Work, data: pathlib.Path) -> Job:
-    """Classify images given for every step."""
+    """Classify images that change at every step."""
     frames = works.frames(data, work)
     model = kspike_ref.load_model(data / "digits.keras")
     return Job(lambda: model.predict(frames), lambda y: works.check_scores(work, data, y))
@@ -83,7 +83,7 @@ def convolution(work: works.Work, data: pathlib.Path) -> Job:
 
 
 def beside(work: works.Work, data: pathlib.Path) -> Job:
-    """Run a model one step beside the trained one."""
+    """Run a variation of the trained model."""
     images, name = works.beside_images(work)
     model = kspike_ref.load_model(data / f"{name}.keras")
     steps = None if work.kind.startswith("varying") else work.steps

@@ -22,7 +22,7 @@ LAYERS = _keras.Layers(
 
 
 def beside(batch_size: int) -> Builder:
-    """Return a builder of a model one step beside the trained one, as Keras runs it."""
+    """Return a builder of a variation of the trained model, run by Keras."""
 
     def build(work: works.Work, data: pathlib.Path) -> Job:
         images, name = works.beside_images(work)

@@ -1,4 +1,4 @@
-"""Worker of the machine's limits: a parallel copy of the memory, the products of a BLAS."""
+"""Worker of the machine's limits: a parallel copy of memory, and the matrix products of BLAS."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def copied(work: works.Work, _: pathlib.Path) -> Job:
 
 
 def copied_fresh(work: works.Work, _: pathlib.Path) -> Job:
-    """Copy into memory that is allocated anew, as the functions of a library do."""
+    """Copy into newly allocated memory, as the functions of a library do."""
     x = works.rates(work).reshape(-1)
     return Job(lambda: copy(x, np.empty_like(x)))
 
 
 def products(images: int, frames: int, work: works.Work, data: pathlib.Path) -> Job:
-    """Multiply the model's matrices: ``images`` in the first layer, ``frames`` in the last."""
+    """Multiply the matrices: ``images`` rows in the first layer, ``frames`` in the last one."""
     found = works.digits(data, work)
     first = np.resize(found["images"], (images, work.units))
     hidden = np.ones((frames, found["hidden_kernel"].shape[1]), np.float32)
@@ -40,12 +40,12 @@ def products(images: int, frames: int, work: works.Work, data: pathlib.Path) -> 
 
 
 def products_static(work: works.Work, data: pathlib.Path) -> Job:
-    """Multiply each layer once for each image: before time begins, and after its end."""
+    """Multiply both layers once per image: before time begins, and after its end."""
     return products(work.batch, work.batch, work, data)
 
 
 def products_varying(work: works.Work, data: pathlib.Path) -> Job:
-    """Multiply the first layer at every step, the last at the end."""
+    """Multiply the first layer at every step, and the last one at the end."""
     return products(work.batch * work.steps, work.batch, work, data)
 
 

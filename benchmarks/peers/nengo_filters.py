@@ -1,4 +1,4 @@
-"""Worker of Nengo: its synapses, by the reference simulator and applied to an array."""
+"""Worker of Nengo: its synapses, in the reference simulator and applied to an array."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SYNAPSES = {"lowpass": nengo.Lowpass(works.TAU), "alpha": nengo.Alpha(works.TAU)
 
 
 def _time_major(work: works.Work) -> np.ndarray:
-    """Return ``(steps, batch · units)``: Nengo knows no batches."""
+    """Return ``(steps, batch · units)``, because Nengo has no batches."""
     x = np.swapaxes(works.rates(work), 0, 1)
     return np.ascontiguousarray(x).reshape(work.steps, -1)
 
@@ -25,7 +25,7 @@ def _check(work: works.Work, y: np.ndarray, delay: int = 0) -> dict[str, float]:
 
 
 def simulated(work: works.Work, _: pathlib.Path) -> Job:
-    """Simulate a network of one node and one filtered probe, which sees it a step later."""
+    """Simulate a network of one node and one filtered probe, which is one step late."""
     x = _time_major(work)
     with nengo.Network() as network:
         node = nengo.Node(lambda t: x[min(round(t / works.DT), work.steps) - 1])

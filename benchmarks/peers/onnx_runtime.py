@@ -1,7 +1,7 @@
-"""Worker of ONNX Runtime: the trained model, all steps unrolled into one graph by hand.
+"""Worker of ONNX Runtime: the trained model, with all steps unrolled into one graph by hand.
 
-Written with the graph builder and not exported, so that it has no operation too many: the best
-that the runtime can be given.
+The graph is written with the graph builder instead of exported, so that it has no superfluous
+operations: the best case for the runtime.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.worker import Builder, Job, serve
 
 
 class Graph:
-    """Collects nodes and constants."""
+    """Nodes and constants of a graph under construction."""
 
     def __init__(self) -> None:
         self.nodes: list = []
@@ -39,7 +39,7 @@ class Graph:
 
 
 def unrolled(found: dict[str, np.ndarray], steps: int, static: bool) -> bytes:
-    """Return the model for images (``static``) or for ``steps`` frames each."""
+    """Return the model, for single images (``static``) or for sequences of ``steps`` frames."""
     graph = Graph()
     scalar = lambda value: np.array(value, np.float32)  # noqa: E731
     decay = np.exp(-works.MODEL_DT / works.TAU)

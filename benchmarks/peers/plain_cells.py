@@ -1,7 +1,7 @@
 """The dynamics as plain Keras 3 RNN cells: one step in `call`, autodiff for the rest.
 
-This is what somebody writes who moves a spiking model to Keras 3 by hand. Float32 state, one
-voltage and filter state for each unit, a straight-through estimator for the spikes.
+This is how one would port a spiking model to Keras 3 by hand: float32 state, one voltage and filter
+state per unit, and a straight-through estimator for the spikes.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from keras import ops
 
 
 class PlainSpikingCell(keras.layers.Layer):
-    """Integrate a ReLU and spike.
+    """Integrate-and-fire neurons with a ReLU.
 
     Parameters
     ----------
     units : int
-        How many neurons.
+        Number of neurons.
     dt : float
         Length of a step in seconds.
     """
@@ -36,7 +36,7 @@ class PlainSpikingCell(keras.layers.Layer):
 
 
 class _PlainFilterCell(keras.layers.Layer):
-    """What both filters share: a trainable time constant and initial level for each unit."""
+    """Base class of both filters: a trainable time constant and initial level per unit."""
 
     def __init__(self, units: int, tau: float, dt: float, **kwargs):
         super().__init__(**kwargs)
@@ -44,7 +44,7 @@ class _PlainFilterCell(keras.layers.Layer):
         self.initial_tau, self.dt = tau, dt
 
     def build(self, input_shape):
-        """Make the weights."""
+        """Create the weights."""
         units = self.output_size
         start = keras.initializers.Constant(self.initial_tau)
         self.tau = self.add_weight(shape=(1, units), initializer=start, name="tau")

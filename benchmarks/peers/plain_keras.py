@@ -1,6 +1,6 @@
-"""Worker of what a porter would write: Keras 3 RNN cells, line by line, with autodiff.
+"""Worker of a plain port to Keras 3: RNN cells, line by line, with autodiff.
 
-It also holds TensorFlow's convolution.
+It also runs TensorFlow's convolution.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LAYERS = _keras.Layers(
 
 
 def convolution(work: works.Work, _: pathlib.Path) -> Job:
-    """TensorFlow's convolution alone, on spikes that are there already."""
+    """Run TensorFlow's convolution alone, on spikes prepared beforehand."""
     spikes = tf.constant(works.conv_spikes(work))
     kernel = tf.random.normal((3, 3, work.units, works.CONV_FILTERS))
     run = tf.function(lambda x: tf.nn.conv2d(x, kernel, 1, "VALID"))

@@ -30,7 +30,7 @@ def run(step):
 
 
 def convolution(work: works.Work, _: pathlib.Path) -> Job:
-    """PyTorch's convolution alone, on spikes that are there already."""
+    """Run PyTorch's convolution alone, on spikes prepared beforehand."""
     spikes = torch.from_numpy(works.conv_spikes(work)).permute(0, 3, 1, 2)
     layer = torch.nn.Conv2d(work.units, works.CONV_FILTERS, 3).to(memory_format=torch.channels_last)
 

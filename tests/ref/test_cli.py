@@ -310,14 +310,14 @@ FAILURES = {
         "digits.npz: cannot be read: no array 'x'; it holds x_test, y_test",
     ),
     "other kind": (("run", "digits.keras", "digits.keras"), "digits.keras: not an array"),
-    "number of files": (("run", "digits.keras", "x.npy", "y.npy"), "takes 1 file of inputs"),
+    "number of files": (("run", "digits.keras", "x.npy", "y.npy"), "takes 1 file, one per input"),
     "shape": (("run", "digits.keras", "x.npy"), "(pass --timesteps N for inputs"),
-    "width of a table": (("run", "digits.keras", "y.csv", "-t", 2), "a line must hold an example"),
+    "width of a table": (("run", "digits.keras", "y.csv", "-t", 2), "every line must hold"),
     "folder of the output": (("run", "digits.keras", "x.npy", "-o", "no/y.npy"), "no: no such"),
     "kind of the output": (("run", "digits.keras", "x.npy", "-o", "y.txt"), "must end with .npy"),
     "labels": (
         ("run", "digits.keras", "digit.png", "-t", 2, "--labels", "y.npy"),
-        "labels must be 1 classes",
+        "labels must have one entry per example (1)",
     ),
     "layer": (("activity", "digits.keras", "x.npy", "-t", 2, "-l", "spike"), "spikes"),
     "example": (

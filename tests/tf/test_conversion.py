@@ -347,7 +347,7 @@ def test_bad_input():
     cases = [
         ({"calibration_data": x[:, None]}, ValueError, "without a time axis"),
         ({"calibration_data": x[..., :1]}, ValueError, r"\(batch, 6, 6, 2\)"),
-        ({"calibration_data": x[:0]}, ValueError, "must hold examples"),
+        ({"calibration_data": x[:0]}, ValueError, "must not be empty"),
         ({"calibration_data": [x, x]}, ValueError, "calibration_data"),
         ({"calibration_data": x * np.nan}, ValueError, "must be finite"),
         ({"calibration_data": np.full(x.shape, "a")}, ValueError, "must be numbers"),

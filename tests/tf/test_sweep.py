@@ -286,7 +286,7 @@ def test_pareto_front():
         ({"workers": 0}, "workers must be a positive"),
         ({"devices": ["lohi"]}, "loihi"),
         ({"metric": "f1"}, "metric must be 'accuracy' or a function"),
-        ({"x": X[:3]}, "as many in each array"),
+        ({"x": X[:3]}, "the same number of examples"),
         ({"x": X[:, :, None, None]}, "x must have .* with or without the time axis"),
         ({"y": np.zeros((len(X), 2, 2))}, "accuracy needs one class per example"),
         ({"metric": lambda y, outputs: 0.0, "resume": "points.jsonl"}, "with resume=, metric must"),
@@ -310,7 +310,7 @@ def test_models_that_cannot_be_swept():
         kspike_tf.sweep(keras.Sequential([keras.Input((None, 6)), last]), X, Y, timesteps=3)
     one = model_of()
     two = keras.Model(one.inputs, [one.outputs[0], one.outputs[0]])
-    with pytest.raises(TypeError, match="a function for models of several outputs"):
+    with pytest.raises(TypeError, match="a function for models with several outputs"):
         kspike_tf.sweep(two, X, Y, timesteps=3)
     still = keras.Sequential([keras.Input((6,)), layers.Dense(3)])
     with pytest.raises(ValueError, match="inputs with a time axis of unknown length"):

@@ -1,4 +1,4 @@
-"""Energy estimates for spiking and ordinary networks that say what they count."""
+"""Energy estimates for spiking and ordinary networks, from documented counting rules."""
 
 from kspike_energy import model_energy
 from kspike_energy.adapters import Adapter, register_adapter
@@ -33,7 +33,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> str:
-    """Return the version, looked up only on request: that takes milliseconds."""
+    """Return the version. The lookup takes milliseconds, so it runs only on request."""
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import PackageNotFoundError, version

@@ -1,4 +1,4 @@
-"""A `Network` built from a model: counts of its layers, and activity measured on data."""
+"""Conversion of a model to a `Network`: counts of its layers, and activity measured on data."""
 
 import math
 import warnings
@@ -26,7 +26,7 @@ __all__ = ["build_network", "time_steps"]
 
 @dataclass(frozen=True)
 class _Applied:
-    """One application of a layer: its counts, or why there are none, and its inputs' activity."""
+    """One application of a layer: counts, or the reason for their absence, and input activity."""
 
     node: Node
     counts: Counts
@@ -40,12 +40,12 @@ class _Applied:
 
 
 def build_network(model: Any, data: Any, settings: Settings) -> Network:
-    """Return the network that a model is, with the activity of its signals on data.
+    """Return a model as a `Network`, with the activity of its signals on data.
 
     Parameters
     ----------
     model : object
-        A model that an adapter reads, or a `Network`, which stays as it is.
+        A model that an adapter reads, or a `Network`, which is returned unchanged.
     data : object or None
         Data in any form that `batches` takes; None to count only.
     settings : Settings
@@ -54,12 +54,12 @@ def build_network(model: Any, data: Any, settings: Settings) -> Network:
     Returns
     -------
     Network
-        One layer for every layer of the model that is applied, in order of execution.
+        One layer per applied layer of the model, in order of execution.
 
     Raises
     ------
     TypeError, ValueError
-        If no adapter takes the model, or the data does not fit it, or comes with a `Network`.
+        If no adapter reads the model, the data does not fit it, or a `Network` comes with data.
     """
     if isinstance(model, Network):
         return _described(model, data)
@@ -95,7 +95,7 @@ def build_network(model: Any, data: Any, settings: Settings) -> Network:
 
 
 def _described(network: Network, data: Any) -> Network:
-    """Return a network that was described by hand, to which no data belong."""
+    """Return a hand-written network, after checking that no data comes with it."""
     if data is not None:
         raise ValueError(
             "example_data must be None for a Network: its layers state their rates. "
@@ -112,7 +112,7 @@ def time_steps(adapter: Adapter, nodes: Sequence[Node]) -> list[list[float | Non
         steps = [emitted.get(tensor) for tensor in node.input_ids]
         own = _usable_dt(adapter.layer_dt(node.spec.layer))
         found.append([*steps, own])
-        # A layer without a time step of its own hands on spikes, or values made from them.
+        # A layer without its own time step passes on spikes, or values computed from them.
         after = own or next((step for step in steps if step), None)
         emitted.update(dict.fromkeys(node.output_ids, after))
     return found
@@ -133,7 +133,7 @@ def _count_open(
     counted: Sequence[tuple[Counts, str]],
     data: Any,
 ) -> list[tuple[Counts, str]]:
-    """Return the counts, with those of layers that need the length of time taken from data."""
+    """Return the counts, taking the length of the time axis from data where layers need it."""
     gaps = [
         bool(problem) and any(None in shape[1:] for shape in (*node.inputs, *node.outputs))
         for node, (_, problem) in zip(nodes, counted, strict=True)
@@ -149,7 +149,7 @@ def _count_open(
 
 
 def _warn_about_gaps(problems: Mapping[str, str]) -> None:
-    """Warn once of all layers that cannot be counted, with the first few reasons."""
+    """Warn once about all layers that cannot be counted, with the first few reasons."""
     if problems:
         more = len(problems) - 5
         text = "; ".join(list(problems.values())[:5])
@@ -160,7 +160,7 @@ def _warn_about_gaps(problems: Mapping[str, str]) -> None:
 
 
 def _warn_about_unknown_to_keras_spiking(nodes: Sequence[Node]) -> None:
-    """Warn once of all layers that KerasSpiking does not know, as KerasSpiking itself does."""
+    """Warn once about all layers that KerasSpiking does not know, as KerasSpiking itself does."""
     unknown = {n.spec.name: n.spec.type_name for n in nodes if not is_known_to_keras_spiking(n)}
     if unknown:
         shown = ", ".join(f"{name} ({kind})" for name, kind in list(unknown.items())[:5])
@@ -185,7 +185,7 @@ def _layer(
     node_stats: dict[Any, dict[str, Any]] = {}
     for one in uses:
         origin = one.node if one.node.origin is None else one.node.origin
-        # A nested model that is applied twice has its inner nodes applied twice.
+        # A nested model that is applied twice applies its inner nodes twice.
         add_stats(node_stats, origin, stats_dict(one.counts))
     return Layer(
         spec.name,
@@ -211,14 +211,14 @@ def _costs(counts: Counts) -> bool:
 
 
 def _usable_dt(dt: float | None) -> float | None:
-    """Return a layer's time step, or None if a schedule has yet to set it."""
+    """Return a layer's time step, or None if a schedule has not set it yet."""
     return dt if dt is not None and dt > 0 and math.isfinite(dt) else None
 
 
 def _added_up(synapses: Sequence[Sequence[Synapses]]) -> list[list[Synapses]]:
-    """Return one signal for all applications of a layer, as KerasSpiking adds them up.
+    """Merge all applications of a layer into one signal, as KerasSpiking does.
 
-    It multiplies the sum of the connections by the sum of the rates.
+    KerasSpiking multiplies the sum of the connections by the sum of the rates.
     """
     connections = sum(s.connections for terms in synapses for s in terms)
     known = [[s.rate for s in terms if s.rate is not None] for terms in synapses]
@@ -236,7 +236,7 @@ def _shapes(nodes: Sequence[Node]) -> Any:
 
 
 def _synapses(one: _Applied, settings: Settings) -> list[Synapses]:
-    """Return the synapses of one application; silent ones for inputs without connections."""
+    """Return the synapses of one application; without connections, an empty entry per input."""
     if one.counts.terms:
         return [_of_term(term, one, settings) for term in one.counts.terms]
     return [
@@ -253,7 +253,7 @@ def _synapses(one: _Applied, settings: Settings) -> list[Synapses]:
 
 def _of_term(term: Term, one: _Applied, settings: Settings) -> Synapses:
     """Return the synapses of one counted term, with the activity of its signal."""
-    # A signal inside the layer has no activity of its own: it takes the first input's.
+    # The activity of a signal inside the layer is unknown, so it takes that of the first input.
     source = 0 if term.source is None else term.source
     signal = one.activity[source] if source < len(one.activity) else None
     coding = "signal" if term.source is None else one.coding(source, settings)

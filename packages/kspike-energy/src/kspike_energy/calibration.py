@@ -27,9 +27,9 @@ def fit_device(
     """Return a device whose energies are fitted to measurements.
 
     The energy of a call is E_call + E_kernel · kernels + E_op · operations · batch size. The fit
-    minimises the sum of squared relative errors over energies that are not negative; a single term
-    takes the geometric mean. ``device.fit`` holds the factors between every measurement and its
-    prediction from all the others.
+    minimises the sum of squared relative errors, with no energy below zero. A single term is the
+    geometric mean of its ratios. ``device.fit`` holds the leave-one-out errors: the factor between
+    every measurement and its prediction from all the others.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def fit_device(
     measurements : iterable of mapping, or pandas.DataFrame
         One row per measurement: "joules" per inference; "model" (anything that `ModelEnergy`
         takes, or a `ModelEnergy`), or "operations" (multiply-adds per inference) and optionally
-        "kernels" (layers that the runtime launches); optionally "batch_size".
+        "kernels" (layers that the runtime launches); and optionally "batch_size".
     terms : sequence of {"call", "kernel", "op"}, optional
         The energies to fit; by default all that the rows have data for.
     spiking, source, description : optional
@@ -49,13 +49,13 @@ def fit_device(
     Returns
     -------
     Device
-        Not registered yet: assign it to ``ModelEnergy.devices[name]``.
+        The device. To register it, assign it to ``ModelEnergy.devices[name]``.
 
     Raises
     ------
     TypeError, ValueError
-        If a row is incomplete or has a figure that is not positive, there are too few rows, or
-        they do not tell the terms apart.
+        If a row is incomplete, a figure is not positive, there are too few rows, or the rows do
+        not tell the terms apart.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def fit_device(
 
 
 def _measurement(index: int, row: Mapping[str, Any]) -> Measurement:
-    """Return a row as a measurement, after checking it."""
+    """Check a row, and return it as a measurement."""
     where = f"measurements[{index}]"
     for key in row:
         if key not in _KEYS:
@@ -127,5 +127,5 @@ def _workload(model: Any, batch_size: int) -> Workload:
 
 
 def _whole(value: Any) -> Any:
-    """Return a whole number that is written as a float, such as 1e6, as an int."""
+    """Return a whole number written as a float, such as 1e6, as an int."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

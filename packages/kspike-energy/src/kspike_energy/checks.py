@@ -17,22 +17,22 @@ __all__ = [
     "real",
 ]
 
-# Larger counts are mistakes, and would leave the range of floating-point numbers.
+# Larger counts are mistakes, and very large ones would overflow floating-point numbers.
 LARGEST = 2**63 - 1
 
-# Shorter texts occur in too many names to suggest one of them.
+# Shorter strings occur in too many names to suggest one of them.
 _SHORTEST_PART = 3
 
 
 def did_you_mean(name: object, choices: Iterable[object]) -> str:
-    """Return "; did you mean 'x'?" for the closest of the choices, or an empty text.
+    """Return "; did you mean 'x'?" for the closest choice, or an empty string.
 
     Parameters
     ----------
     name : object
-        The misspelt name; anything but text has no closest choice.
+        The misspelt name. Anything but a string has no closest choice.
     choices : iterable of object
-        The known names; anything but text is passed over.
+        The known names. Anything but a string is ignored.
 
     Examples
     --------
@@ -64,12 +64,12 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def check_whole(name: str, value: object, least: int = 0, shown: str = "") -> int:
-    """Return a whole number from ``least`` to 2⁶³ - 1.
+    """Check that a value is a whole number from ``least`` to 2⁶³ - 1, and return it.
 
     Parameters
     ----------
     name : str
-        What the number is, for messages.
+        Name of the number in messages.
     value : object
         The number.
     least : int, optional
@@ -80,7 +80,7 @@ def check_whole(name: str, value: object, least: int = 0, shown: str = "") -> in
     Raises
     ------
     TypeError
-        If it is no whole number.
+        If it is not a whole number.
     ValueError
         If it is out of range.
     """
@@ -96,17 +96,17 @@ def check_whole(name: str, value: object, least: int = 0, shown: str = "") -> in
 
 
 def check_count(name: str, value: object) -> int:
-    """Return the whole number of an argument, which must be at least one."""
+    """Check that an argument is a whole number of at least one, and return it."""
     return check_whole(name, value, 1, f"{name}=")
 
 
 def check_energy(name: str, value: object) -> None:
-    """Raise if a value is no number of joules, negative, or not finite.
+    """Raise unless a value is a finite number of joules that is not negative.
 
     Raises
     ------
     TypeError
-        If it is no number.
+        If it is not a number.
     ValueError
         If it is negative, infinite or NaN.
     """
@@ -118,7 +118,7 @@ def check_energy(name: str, value: object) -> None:
 
 
 def check_names(name: str, value: object) -> None:
-    """Raise `TypeError` for a text in place of a list of texts."""
+    """Raise `TypeError` for a string in place of a list of strings."""
     if isinstance(value, str):
         raise TypeError(f"{name} must be a list of names. Received: {name}={value!r}")
 
@@ -146,7 +146,7 @@ def finite(what: str, compute: Callable[[], float]) -> float:
     Raises
     ------
     ValueError
-        If the result, or a sum on the way to it, is not finite.
+        If the result, or an intermediate sum, is not finite.
     """
     try:
         value = float(compute())

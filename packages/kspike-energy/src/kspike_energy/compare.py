@@ -1,4 +1,4 @@
-"""Devices side by side on one network: ratios, break-even rates, and the quantised rival."""
+"""Comparison of devices on one network: ratios, break-even rates, and the quantised rival."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from kspike_energy.quantised import SOURCE, QuantisedRival, quantised_rival
 __all__ = ["compare_devices", "device_names", "sources"]
 
 
-# Devices that a comparison of models of energy shows by default.
+# Devices that a comparison shows for every energy model.
 _BY_MODEL = {
     "operations": ("cpu", "gpu", "arm", "loihi", "spinnaker", "spinnaker2"),
     "measured": (
@@ -32,7 +32,7 @@ _BY_MODEL = {
 
 
 def device_names(devices: Sequence[str] | None, models: Sequence[str] | None) -> list[str]:
-    """Return the devices to compare: those named, and those of the models of energy.
+    """Return the devices to compare: the named ones, and those of the energy models.
 
     Parameters
     ----------
@@ -44,9 +44,9 @@ def device_names(devices: Sequence[str] | None, models: Sequence[str] | None) ->
     Raises
     ------
     TypeError
-        If one of them is a single text.
+        If an argument is a single string.
     ValueError
-        If a model is unknown, or there is none.
+        If a model is unknown, or ``models`` is empty.
     """
     check_names("devices", devices)
     check_names("models", models)
@@ -75,12 +75,12 @@ def compare_devices(
     baseline : Device
         The device that ratios and break-even rates refer to.
     weight_bits : int, optional
-        Bits of the weights of the quantised rival.
+        Weight bits of the quantised rival.
     """
     if not devices:
         raise ValueError("devices must name at least one device. Received: devices=[]")
     base_energy = estimate.total(baseline)
-    # Other energies of a memory are read in other ways: readings of one memory only are compared.
+    # Readings can be compared only if all devices have the same memory.
     one_memory = len({device.memory for device in devices if device.memory is not None}) == 1
     spiking = any(device.needs_rates for device in (*devices, baseline))
     steps = estimate.steps if spiking else estimate.timesteps or 1
@@ -116,7 +116,7 @@ def compare_devices(
 
 
 def sources(devices: Sequence[Device], baselines: Sequence[Device]) -> tuple[str, ...]:
-    """Return the citations of all numbers in a comparison, each once.
+    """Return the distinct citations of all numbers in a comparison.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def sources(devices: Sequence[Device], baselines: Sequence[Device]) -> tuple[str
     Returns
     -------
     tuple of str
-        Citations of the devices, and of the quantised rival where one of them can break even.
+        Citations of the devices, and of the quantised rival if a device can break even.
     """
     found = [device.source for device in (*devices, *baselines)]
     if any(_can_break_even(device, base) for device in devices for base in baselines):
@@ -137,7 +137,7 @@ def sources(devices: Sequence[Device], baselines: Sequence[Device]) -> tuple[str
 
 
 def _can_break_even(device: Device, baseline: Device) -> bool:
-    """Return whether layers have a rate at which both devices need the same."""
+    """Return whether layers can have a rate at which both devices need the same energy."""
     return device.needs_rates and not baseline.spiking and device.model == baseline.model
 
 
@@ -167,9 +167,9 @@ def _break_even(
 ) -> BreakEven:
     """Return the rate at which a layer costs the same on both devices.
 
-    The energy on a spiking device is a straight line over the rate: E(0) + E' · rate = energy of
-    the baseline for this layer, solved for the rate. With exact events, these are taken to grow in
-    proportion to the rate: behind a filter, many more values than spikes are events.
+    The energy on a spiking device is linear in the rate. This solves E(0) + E' · rate = energy of
+    the baseline for this layer. Exact events are assumed to grow in proportion to the rate: after
+    a filter, there are many more events than spikes.
     """
     timesteps, rate = estimate.steps_of(layer), estimate.rate(layer)
     spikes = None if rate is None else rate * estimate.dt_of(layer)

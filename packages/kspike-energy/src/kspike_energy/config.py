@@ -7,19 +7,19 @@ __all__ = ["DefaultManager", "check_dt", "default"]
 
 
 def check_dt(dt: object, name: str = "dt") -> float:
-    """Return ``dt`` as a float, after checking that it is a positive length of time.
+    """Check that ``dt`` is a positive length of time, and return it as a float.
 
     Parameters
     ----------
     dt : object
         Length of one time step, in seconds.
     name : str, optional
-        How the error message calls the value.
+        Name of the value in error messages.
 
     Returns
     -------
     float
-        The same length of time.
+        The length of one time step, in seconds.
 
     Raises
     ------
@@ -45,10 +45,10 @@ def check_dt(dt: object, name: str = "dt") -> float:
 
 
 class DefaultManager:
-    """Manages the default parameter values of kspike's layers and estimates.
+    """Default parameter values of kspike's layers and estimates.
 
-    Use the one object `kspike_energy.default` (the same object as ``kspike_tf.default``)
-    rather than making another.
+    Use the shared object `kspike_energy.default`, which is also ``kspike_tf.default``, instead
+    of creating another.
 
     Parameters
     ----------

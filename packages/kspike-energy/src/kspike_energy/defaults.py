@@ -1,4 +1,4 @@
-"""Defaults of estimates: time steps and their length, from the layers and the data."""
+"""Default number and length of time steps, from the layers and the data."""
 
 import math
 
@@ -10,7 +10,7 @@ __all__ = ["default_dt", "default_steps"]
 
 
 def default_steps(network: Network, settings: Settings) -> tuple[int | None, str]:
-    """Return the default of time steps per inference, and its origin."""
+    """Return the default number of time steps per inference, and its origin."""
     if settings.options.convention == "keras-spiking":
         return 1, "KerasSpiking's default"
     if network.time_axis == BY_HAND:
@@ -23,7 +23,7 @@ def default_steps(network: Network, settings: Settings) -> tuple[int | None, str
 def default_dt(network: Network, settings: Settings) -> tuple[float, str, bool]:
     """Return the default time step, its origin, and whether layers keep their own.
 
-    Signals in front of the first layer with a time step have the step of that layer.
+    Signals before the first layer with a time step use that layer's step.
     """
     own = [layer.dt for layer in network.layers if layer.dt is not None]
     if settings.options.convention == "keras-spiking":

@@ -37,9 +37,9 @@ class Estimate:
     dt_from : str
         Origin of this length, for reports.
     batch_size : int
-        Inferences per call, which share a device's energies per call and kernel.
+        Inferences per call. They share a device's energies per call and per kernel.
     own_dt : bool
-        Whether signals of layers with a time step of their own keep it.
+        Whether signals use the time step of the layer that emits them, if it has its own.
     """
 
     network: Network
@@ -67,9 +67,9 @@ class Estimate:
         network, settings
             As in `Estimate`.
         timesteps : int or None
-            Time steps per inference; those of the data for None.
+            Time steps per inference; None takes the number in the data.
         dt : float or None
-            Length of a time step in seconds; the layers' own for None, or the default.
+            Length of a time step in seconds; None takes the layers' own, or the default.
         batch_size : int
             Inferences per call.
 
@@ -108,7 +108,7 @@ class Estimate:
 
     @property
     def workload(self) -> Workload:
-        """The parts of one call that a device's overheads depend on."""
+        """The quantities of one call that a device's overheads depend on."""
         return self.network.workload(self.batch_size)
 
     @property
@@ -117,7 +117,7 @@ class Estimate:
         return [layer for layer in self.network.layers if not layer.problem]
 
     def synops(self, layer: Layer) -> float | None:
-        """Return synaptic operations of a layer per time step; None without its rate."""
+        """Return a layer's synaptic operations per time step; None if its rate is unknown."""
         return layer.synops(self.dt, self.settings.events, self.own_dt)
 
     def rate(self, layer: Layer) -> float | None:
@@ -141,17 +141,17 @@ class Estimate:
 
     @property
     def has_sizes(self) -> bool:
-        """Whether devices with a model of memory can be estimated."""
+        """Whether devices with a memory model can be estimated."""
         busy = (layer for layer in self.counted if layer.connections or layer.neurons)
         return all(layer.stored is not None for layer in busy)
 
     def can_run(self, device: Device) -> bool:
-        """Return whether what a device's energies depend on is known."""
+        """Return whether everything that an estimate for a device needs is known."""
         rates = self.has_rates or not device.needs_rates
         return rates and (self.has_sizes or device.memory is None)
 
     def operations(self, layer: Layer, device: Device) -> tuple[float, float]:
-        """Return synaptic operations and unit updates of a layer per inference.
+        """Return a layer's synaptic operations and unit updates per inference.
 
         Raises
         ------
@@ -171,7 +171,7 @@ class Estimate:
         return finite(what, lambda: synops * steps), float(layer.neurons * steps)
 
     def layer(self, layer: Layer, device: Device) -> tuple[float, float]:
-        """Return joules per inference of a layer: of synaptic operations, and of unit updates.
+        """Return a layer's joules per inference for synaptic operations and for unit updates.
 
         The first includes the layer's share of the energy per kernel.
         """
@@ -180,7 +180,7 @@ class Estimate:
     def energy_of(
         self, layer: Layer, device: Device, synops: float, updates: float
     ) -> tuple[float, float]:
-        """Return what `layer` does, for other numbers of operations per inference.
+        """Return the energies of `layer` for a given number of operations per inference.
 
         Parameters
         ----------
@@ -205,7 +205,7 @@ class Estimate:
         )
 
     def total(self, device: Device) -> float:
-        """Return joules per inference of all layers that could be counted, and of the call.
+        """Return joules per inference of all counted layers, and of the call.
 
         Warns
         -----
@@ -224,8 +224,8 @@ class Estimate:
     def range(self, device: Device) -> tuple[float, float]:
         """Return joules per inference with a device's lowest and highest published figures.
 
-        For a device that was fitted to measurements: the prediction interval of its fit. For one
-        with a model of memory: two readings of the energies per access.
+        A device fitted to measurements has the prediction interval of its fit instead. One with a
+        memory model has the lower and the higher of two readings of the energies per access.
         """
         what = f"the range of energies on {device.name!r}"
         if device.energy_per_op is not None:
@@ -254,7 +254,7 @@ class Estimate:
         return low, high
 
     def readings(self, device: Device) -> tuple[float, ...]:
-        """Return joules per inference by both readings of a memory's energies; () without one."""
+        """Return joules per inference by both readings of access energies; () without a memory."""
         totals: list[float] = []
         if device.memory is None:
             return ()
@@ -269,7 +269,7 @@ class Estimate:
         return tuple(totals)
 
     def find(self, layer: Any) -> Layer:
-        """Return the network's layer for a layer of the model, or for a name.
+        """Return the network's layer for a layer of the model or for a name.
 
         Raises
         ------

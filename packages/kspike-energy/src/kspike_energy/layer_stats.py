@@ -1,4 +1,4 @@
-"""Statistics of single layers, without a model around them, under KerasSpiking's names."""
+"""Statistics of single layers outside a model, under KerasSpiking's names."""
 
 import sys
 import warnings
@@ -23,16 +23,16 @@ __all__ = [
     "timedistributed_stats",
 ]
 
-# Only Keras' own layers and nodes need the Keras adapter, so it is imported where they appear.
+# Only Keras' own layers and nodes need the Keras adapter, so it is imported on demand.
 
 
 def _as_node(node: Any) -> Node:
-    """Return a node for the rules, from one of theirs or one of Keras' own.
+    """Return a `Node`, converting one of Keras' own nodes if necessary.
 
     Raises
     ------
     TypeError
-        If it is neither.
+        If ``node`` is neither.
     """
     if isinstance(node, Node):
         return node
@@ -69,14 +69,14 @@ def compute_stats(layer: Any, node: Any = None) -> dict[str, Any]:
     """
     if node is not None:
         node = _as_node(node)
-        if layer is not None and layer is not node.layer:  # such as one that the node's layer wraps
+        if layer is not None and layer is not node.layer:  # such as a layer that node.layer wraps
             from kspike_energy.adapters.keras import layer_spec
 
             node = replace(node, spec=layer_spec(layer))
         return _node_stats(node)
     if not hasattr(layer, "_inbound_nodes"):
         raise TypeError(f"layer must be a Keras layer, unless node is passed. Received: {layer!r}")
-    # Every application alone: two of them need not belong to one model.
+    # Count every application separately, because they may belong to different models.
     every = [_node_stats(_as_node(inbound)) for inbound in layer._inbound_nodes]
     if not every:
         name = getattr(layer, "name", repr(layer))
@@ -135,10 +135,10 @@ def timedistributed_stats(node: Any) -> dict[str, Any]:
 
 
 class LayerStatsComputers(MutableMapping[type | str, Statistics]):
-    """Functions from a node to statistics, by class or by the name that a class is saved under.
+    """Counting functions by layer class, or by the name under which Keras saves the class.
 
-    Reading finds registered functions first, then the built-in rules. Writing registers without a
-    warning, and deleting removes a registered function; built-in rules stay.
+    Lookup tries registered functions first, then the built-in rules. Assignment registers a
+    function without a warning. Deletion removes a registered function; built-in rules stay.
     """
 
     def __getitem__(self, layer_class: type | str) -> Statistics:

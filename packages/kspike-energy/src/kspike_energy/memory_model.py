@@ -1,4 +1,4 @@
-"""Energy of a layer on a device with a model of memory."""
+"""Energy of a layer on a device with a memory model."""
 
 import math
 
@@ -13,25 +13,25 @@ __all__ = ["memory_energy"]
 def memory_energy(
     layer: Layer, device: Device, synops: float, steps: int, *, by_line: bool = False
 ) -> tuple[float, float]:
-    """Return joules per inference of a layer: of its connections, and of unit updates.
+    """Return a layer's joules per inference for connections and for unit updates.
 
     Parameters
     ----------
     layer : Layer
         A layer that could be counted.
     device : Device
-        A device with a model of memory.
+        A device with a memory model.
     synops : float
         Synaptic operations per inference.
     steps : int
         Time steps per inference.
     by_line : bool, optional
-        Which reading of the energies of accesses to use.
+        Whether to use the straight-line reading of the energies per access.
 
     Raises
     ------
     ValueError
-        If the device has no model of memory, or the layer's number of outputs is unknown.
+        If the device has no memory model, or the layer's number of outputs is unknown.
     """
     memory = device.memory
     if memory is None:
@@ -46,7 +46,7 @@ def memory_energy(
         )
     synapses: Parts = {}
     updates: Parts = {}
-    if not device.spiking and layer.connections:  # which take up an activation behind them
+    if not device.spiking and layer.connections:  # an activation that follows them is free
         synapses = ordinary_energy(memory, storage, layer.connections, by_line=by_line)
     if device.spiking:
         if layer.connections:

@@ -1,7 +1,7 @@
-"""`ModelEnergy`, and the statistics of layers under the names that KerasSpiking has for them.
+"""`ModelEnergy`, and layer statistics under KerasSpiking's names.
 
-The functions take a `Node`, or one of Keras' own nodes, and return a dictionary of "connections",
-"neurons" and "spiking", so that they can be registered for layers with the same costs:
+The functions take a `Node` or one of Keras' own nodes. They return a dictionary of "connections",
+"neurons" and "spiking", so you can register them for other layers with the same costs:
 
 >>> from kspike_energy import ModelEnergy, model_energy
 >>> _ = ModelEnergy.register_layer("mypackage>MyDense")(model_energy.dense_stats)
@@ -45,14 +45,14 @@ __all__ = [
 class ModelEnergy:
     """Count the operations of a network, and estimate the energy that devices need for them.
 
-    The counts of a layer, per time step, are *connections* from input elements to units (an event
-    at an input element costs one synaptic operation per connection that leaves it), and *neurons*,
-    the unit updates. With a device's energies E, an inference of T time steps of length dt needs:
+    A layer has two counts per time step: *connections* from input elements to units, and unit
+    updates, called *neurons*. An event at an input element costs one synaptic operation per
+    outgoing connection. With a device's energies E, an inference of T steps of length dt needs:
 
-        a spiking device:
+        on a spiking device:
           E_synop · Σ connections · rate · dt · T
           + E_neuron · neurons · T
-        another one, all in one step:
+        on any other device, in a single step:
           E_synop · Σ connections
           + E_neuron · neurons
 
@@ -62,42 +62,43 @@ class ModelEnergy:
     Parameters
     ----------
     model : keras.Model, kspike_ref.Model, Network, or a model with a registered adapter
-        The network. It stays as it is.
+        The network. It is not modified.
     example_data : array_like, or iterable of batches, optional
         Input on which firing rates are measured, in any form that ``model.predict`` takes. Only
         spiking devices need it. It runs in batches, so it need not fit in memory.
     padding : {"excluded", "counted"}, optional
-        Whether positions over the padding of a convolution count as connections, as in
-        KerasSpiking and published multiply-add counts.
+        Whether window positions over the padding of a convolution count as connections, as they do
+        in KerasSpiking and in published multiply-add counts.
     normalization : {"folded", "separate"}, optional
-        Whether a batch normalisation directly behind a linear layer, and constant scaling of the
-        input, are folded into weights and cost nothing.
+        Whether batch normalisation directly after a linear layer, and constant scaling of the
+        input, are folded into the weights and cost nothing.
     events : {"mean", "exact"}, optional
-        ``"mean"``: connections × mean rate, as above. ``"exact"``: every event (a value that is
-        not zero, in one time step) × the connections that leave its element. A signal inside a
-        layer cannot be measured and counts as present at every element and step. A layer behind
-        the end of the time axis runs once per inference.
+        ``"mean"``: connections × mean rate, as above. ``"exact"``: every event (nonzero value at a
+        time step) × the connections that leave its element. Signals inside a layer cannot be
+        measured and count as present at every element and step. A layer after the end of the time
+        axis runs once per inference.
     input_coding : {"rate", "events", "dense"}, optional
-        How a spiking device receives the network's own input: every value is a rate in Hz; or
-        every value that is not zero is one event per step; or every element is one, at every step.
+        How a spiking device receives the network's input. ``"rate"``: values are rates in Hz.
+        ``"events"``: every nonzero value is one event per step. ``"dense"``: every element is one
+        event at every step.
     time_axis : {"auto", 1, None}, optional
         Which axis is time; counts are per time step. ``"auto"``: axis 1, if its length is unknown
         or a temporal layer is connected to it.
     input_shape : tuple, or list or dict of tuple, optional
-        Shapes of the network's inputs, with None for batch and unknown time, if the model leaves
-        more lengths open; by default those of ``example_data``.
+        Shapes of the network's inputs, with None for the batch and for unknown time. Needed if the
+        model leaves other lengths open; by default those of ``example_data``.
     batch_size : int, optional
-        Number of examples that the model runs on at once.
+        Number of examples per batch.
     progress : bool, optional
-        Whether to show the number of batches that are done.
+        Whether to show the number of finished batches.
     convention : {"kspike", "keras-spiking"}, optional
-        Whose rules count. ``"keras-spiking"`` gives the numbers of KerasSpiking 0.3.0; the guide
-        lists every difference. Registered functions come first in both.
+        The counting rules. ``"keras-spiking"`` gives the numbers of KerasSpiking 0.3.0; the guide
+        lists every difference. Registered functions take precedence over both.
 
     Raises
     ------
     TypeError, ValueError
-        If no adapter takes the model, an argument is invalid, or the data does not fit the model.
+        If no adapter reads the model, an argument is invalid, or the data does not fit the model.
 
     Notes
     -----
@@ -118,7 +119,7 @@ class ModelEnergy:
     """
 
     devices: ClassVar[DeviceTable] = DEVICES
-    """The devices of estimates by name, with the sources of their figures."""
+    """Known devices by name, with the sources of their figures."""
     layer_stats_computers: ClassVar[LayerStatsComputers] = LayerStatsComputers()
     """The functions that count layers, by class or saved name."""
     compute_layer_stats = staticmethod(compute_stats)
@@ -136,11 +137,11 @@ class ModelEnergy:
     to_markdown = reports.to_markdown
     """Return a Markdown table of layers and energies, with assumptions."""
     to_latex = reports.to_latex
-    """Return the same table for LaTeX."""
+    """Return the same table as LaTeX."""
     to_html = reports.to_html
     """Write a report as one HTML file."""
     bibtex = reports.bibtex
-    """Return BibTeX entries of the sources of all numbers in reports on devices."""
+    """Return BibTeX entries for the sources of all numbers in reports."""
     to_json = reports.to_json
     """Return `to_dict` as JSON."""
     register_device = staticmethod(register_device)
@@ -202,20 +203,20 @@ class ModelEnergy:
         timesteps: int | None = None,
         batch_size: int = 1,
     ) -> Estimate:
-        """Return the energies of one inference, which other methods look at.
+        """Return the energies of one inference, on which the other methods build.
 
         Parameters
         ----------
         timesteps_per_inference : int, optional
-            Time steps per inference on a spiking device: by default those of ``example_data``, or
-            1 for a network described by hand. Static data need a number.
+            Time steps per inference on a spiking device. By default the number in
+            ``example_data``, or 1 for a hand-written `Network`. Static data requires a number.
         dt : float, optional
-            Length of a time step there, in seconds: by default the layers' own, or
+            Length of a time step on a spiking device, in seconds. By default the layers' own, or
             ``kspike_energy.default.dt``.
         timesteps : int, optional
             A shorter name for ``timesteps_per_inference``.
         batch_size : int, optional
-            Inferences per call, which share a device's energies per call and per kernel.
+            Inferences per call. They share a device's energies per call and per kernel.
         """
         steps = steps_passed(timesteps_per_inference, timesteps)
         return Estimate.of(self.network, self._settings, steps, dt, batch_size)
@@ -263,8 +264,8 @@ class ModelEnergy:
     ) -> float:
         """Estimate the energy of the whole network, in joules per inference.
 
-        It leaves out layers that could not be counted, of which a warning told when the network
-        was read. For a device without a figure per neuron it holds synaptic operations only.
+        The total leaves out layers that could not be counted; a warning names them on construction.
+        For a device without a figure per neuron, it covers synaptic operations only.
 
         Parameters
         ----------
@@ -276,7 +277,7 @@ class ModelEnergy:
         Raises
         ------
         ValueError
-            If the device is unknown, or a firing rate that the estimate needs.
+            If the device, or a firing rate that the estimate needs, is unknown.
         """
         figures = DEVICES.get_device(device)
         return self.estimate(
@@ -315,16 +316,16 @@ class ModelEnergy:
         Parameters
         ----------
         devices : sequence of str, optional
-            Names of devices; KerasSpiking's six by default.
+            Names of devices; by default KerasSpiking's six, or none if ``models`` is passed.
         timesteps_per_inference, dt, timesteps, batch_size
             As in `estimate`.
         baseline : str, optional
             The device that ratios and break-even rates refer to.
         models : sequence of {"operations", "measured", "memory"}, optional
-            Models of energy whose devices are compared, besides ``devices``. The comparison says
-            which side wins by each model, and whether they disagree.
+            Energy models whose devices to compare, in addition to ``devices``. The comparison says
+            which side wins under every model, and whether the models disagree.
         weight_bits : int, optional
-            Bits of the weights of the quantised network that spiking must beat.
+            Weight bits of the quantised network that the spiking network must beat.
         """
         names = device_names(devices, models)
         return compare_devices(

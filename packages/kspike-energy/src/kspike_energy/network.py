@@ -1,6 +1,6 @@
 """Networks as layers with connections, neurons and firing rates.
 
-`ModelEnergy` builds one from a framework's model. For any other framework, write it by hand:
+`ModelEnergy` builds a network from a framework's model. For other frameworks, write one by hand:
 
 >>> network = Network(
 ...     [
@@ -49,38 +49,38 @@ class Layer:
     rate : float, optional
         Mean firing rate of its input in Hz. Estimates for spiking devices need it.
     spiking : bool, optional
-        Whether a spiking device could run it as it is.
+        Whether a spiking device could run it unchanged.
     type_name : str, optional
         Its type, for reports.
     output_shape : tuple, optional
-        With None for batch and time.
+        Output shape, with None for batch and time.
     params : int, optional
         Number of weights.
     dt : float, optional
         Its own time step in seconds, if it has one.
     synapses : sequence of sequence of Synapses, optional
-        The connections of its applications by signal; replaces ``connections`` and ``rate``.
+        For every application, its connections by signal; replaces ``connections`` and ``rate``.
     problem : str, optional
-        Reason why it could not be counted; such a layer is a gap in every total.
+        Reason why it could not be counted. Totals leave such a layer out.
     layer : object, optional
         The framework's own layer.
     once : bool, optional
-        Whether it runs once per inference, behind the end of the time axis. The exact count uses
-        this.
+        Whether it comes after the end of the time axis, and so runs once per inference. Only the
+        exact count uses this.
     storage : Storage, optional
-        Numbers that it keeps in memory, for devices with a model of memory; by default those of a
-        dense layer with as many connections.
+        Sizes of its data in memory, for devices with a memory model; by default those of a dense
+        layer with the same number of connections.
     whole : bool, optional
-        Whether its counts are those of a whole sequence, as in attention: it runs once per
+        Whether its counts cover a whole sequence, as in attention, so that it runs once per
         inference.
     node_stats : dict, optional
         "connections", "neurons" and "spiking" by the framework's own node. A node that runs
-        several times, in a nested model, holds the sum.
+        several times in a nested model holds the sum.
 
     Raises
     ------
     TypeError, ValueError
-        If a count is no whole number or negative, or the rate is not a finite number of Hz.
+        If a count is negative or not a whole number, or the rate is negative or not finite.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Layer:
 
     @property
     def key(self) -> Any:
-        """The framework's own layer if it can be a dictionary key, otherwise this one."""
+        """The framework's own layer if there is one and it is hashable, otherwise this object."""
         try:
             hash(self.layer)
         except TypeError:
@@ -151,7 +151,7 @@ class Layer:
         dt : float
             Time step in seconds.
         own_dt : bool
-            Whether signals that have a time step of their own keep it.
+            Whether signals with their own time step keep it.
         """
         every = [s for terms in self.synapses for s in terms]
         return [(s, (s.dt if own_dt else None) or dt) for s in every]
@@ -159,7 +159,8 @@ class Layer:
     def rate(self, dt: float, own_dt: bool = False) -> float | None:
         """Return the mean firing rate of its inputs in Hz, weighted by their connections.
 
-        So ``connections × rate × dt`` is the number of synaptic operations per time step.
+        With these weights, ``connections × rate × dt`` is the number of synaptic operations per
+        time step.
         """
         known = [
             (s.connections, rate)
@@ -190,7 +191,7 @@ class Layer:
 
     @property
     def stored(self) -> Storage | None:
-        """Numbers that it keeps in memory; those of a dense layer if nothing else is known.
+        """Sizes of its data in memory; those of a dense layer if nothing else is known.
 
         None if the number of outputs is unknown.
         """
@@ -230,7 +231,7 @@ class Network:
     Parameters
     ----------
     layers : sequence of Layer
-        The layers, with different names.
+        The layers, with unique names.
     name : str, optional
         Name for reports.
     params : int or None, optional
@@ -238,12 +239,12 @@ class Network:
     time_axis : str, optional
         Description of the time axis, for reports.
     data_steps : sequence of int, optional
-        Numbers of time steps of the sequences in the example data, each once.
+        Distinct lengths of the sequences in the example data, in time steps.
 
     Raises
     ------
     TypeError
-        If a layer is no `Layer`.
+        If a layer is not a `Layer`.
     ValueError
         If two layers have the same name.
     """
@@ -278,9 +279,9 @@ class Network:
         return sum(layer.neurons for layer in self.layers if not layer.problem)
 
     def workload(self, batch_size: int = 1) -> Workload:
-        """Return the parts of one call that overheads depend on.
+        """Return the quantities of one call that overheads depend on.
 
-        A layer with connections is one kernel, and takes up its activation.
+        A layer with connections is one kernel, which includes its activation.
         """
         busy = [layer for layer in self.layers if layer.kernels and not layer.problem]
         kinds = frozenset(layer.type_name for layer in busy) - {_UNKNOWN_TYPE}

@@ -1,4 +1,4 @@
-"""Metrics of a network on data, as NeuroBench 2.3 defines them."""
+"""NeuroBench 2.3's metrics of a network on data."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -36,12 +36,12 @@ class Metrics:
     activation_sparsity : float
         Fraction of outputs of spiking neurons, ReLU and sigmoid that are zero.
     effective_macs, effective_acs : float
-        Operations whose weight and input are not zero: multiply-accumulates, and accumulates of
-        layers whose inputs are spikes only.
+        Operations with a nonzero weight and input: multiply-accumulates, and accumulates of layers
+        that receive only spikes.
     dense : float
-        Operations of the same layers if no weight and input were zero.
+        Operations of the same layers, with zero weights and inputs included.
     membrane_updates : float
-        Updates that change the voltage of a spiking neuron; the first step changes all.
+        Updates that change the voltage of a spiking neuron. All updates of the first step count.
     notes : tuple of str
         Layers that NeuroBench leaves out, and their operations.
 
@@ -101,7 +101,7 @@ class _Sums:
 
 
 def metrics(model: Any, x: Any, *, batch_size: int = 32) -> Metrics:
-    """Return the metrics of a network that NeuroBench defines.
+    """Measure the metrics of a network that NeuroBench defines.
 
     Parameters
     ----------
@@ -110,25 +110,25 @@ def metrics(model: Any, x: Any, *, batch_size: int = 32) -> Metrics:
     x : array_like, or iterable of batches
         Data in any form that ``model.predict`` takes.
     batch_size : int, optional
-        Number of examples that the model runs on at once.
+        Number of examples per batch.
 
     Returns
     -------
     Metrics
-        Prints as a list.
+        The metrics, which print as a list.
 
     Raises
     ------
     TypeError
-        If no adapter takes the model.
+        If no adapter reads the model.
     ValueError
         If the data is empty, or does not fit the model.
 
     Notes
     -----
-    A value that is ``±1 / dt`` high, with the time step of the layer that emits it, is a spike.
-    NeuroBench counts neither pooling nor normalisation, recurrent layers, attention or activations
-    other than ReLU and sigmoid: ``notes`` name such layers with their operations per time step.
+    A value of ``±1 / dt`` is a spike, where dt is the time step of the layer that emits it.
+    NeuroBench does not count pooling, normalisation, recurrent layers, attention, or activations
+    other than ReLU and sigmoid. ``notes`` names such layers with their operations per time step.
     """
     adapter = find_adapter(model)
     check_count("batch_size", batch_size)
@@ -165,12 +165,12 @@ def _length(batch: Any) -> int:
 
 
 def _inner(node: Node) -> Node:
-    """Return the node of a layer that is applied at every time step."""
+    """Return the node inside a wrapper over time, or the node itself if it is no wrapper."""
     return node.inner("layer", drop_time=True) if node.spec.kind in OVER_TIME else node
 
 
 def _kernel(adapter: Adapter, node: Node) -> NDArray[Any] | None:
-    """Return the weights of a layer with products; None for any other."""
+    """Return the kernel of a layer in `PRODUCTS`; None for any other."""
     if _inner(node).spec.kind not in PRODUCTS:
         return None
     weights = adapter.weights(node.spec.layer)
@@ -189,7 +189,7 @@ def _add(
     if kernel is not None:
         values = np.asarray(inputs[0])
         inner = _inner(node)
-        # A convolution along time is one over an axis of its input.
+        # A convolution along time treats the time axis like any other axis of its input.
         steps = node.timed_inputs[0] and (inner is not node or inner.spec.kind == "Dense")
         axes = (0, 1) if steps else (0,)
         active = np.asarray(np.count_nonzero(values, axis=axes))
@@ -210,13 +210,13 @@ def _add(
 
 
 def _are_spikes(values: NDArray[Any], dt: float) -> bool:
-    """Return whether all values that are not zero are single spikes."""
+    """Return whether all nonzero values are single spikes."""
     heights = np.abs(values[values != 0]) * dt
     return bool(np.all(np.abs(heights - 1) < 1e-5))
 
 
 def _is_activation(node: Node) -> bool:
-    """Return whether NeuroBench takes a layer's outputs for activations."""
+    """Return whether NeuroBench counts a layer's outputs as activations."""
     kind, config = node.spec.kind, node.config
     if kind == _SPIKING or kind in ("ReLU", "ops>Relu", "ops>Sigmoid"):
         return True
@@ -227,14 +227,14 @@ def _updates(node: Node, x: NDArray[Any], y: NDArray[Any]) -> int:
     """Return how often a voltage changes: v + rate · dt - spikes differs from v."""
     rates = np.maximum(x, 0) if node.config.get("activation") == "relu" else x
     axis = 0 if node.config.get("time_major") else 1
-    if y.shape != x.shape:  # the last step alone is known: every step counts
+    if y.shape != x.shape:  # only the last output is known, so every step counts
         return int(x.size)
     changed = np.moveaxis(~np.isclose(rates, y, rtol=1e-6, atol=0), axis, 0)
     return int(changed[0].size + np.count_nonzero(changed[1:]))
 
 
 def _notes(nodes: Sequence[Node]) -> Iterator[str]:
-    """Yield the layers that NeuroBench leaves out."""
+    """Yield notes on the layers that NeuroBench leaves out."""
     for node in nodes:
         inner = _inner(node)
         kind = inner.spec.kind

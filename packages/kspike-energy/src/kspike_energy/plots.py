@@ -1,4 +1,4 @@
-"""Figures of energy estimates; they need Matplotlib (``kspike-energy[plots]``)."""
+"""Figures of energy estimates, drawn with Matplotlib (``kspike-energy[plots]``)."""
 
 from kspike_energy.presentation.plots import plot_break_even, plot_devices, plot_layers
 

@@ -1,16 +1,16 @@
-"""Break-even of a spiking network with a quantised ordinary one that carries as much information.
+"""Break-even of a spiking network with a quantised ordinary network of equal information.
 
-A rate code of T steps tells T + 1 values apart, as ⌈log2(T + 1)⌉ bits do (Yan, Bai, Tang, Wong,
+A rate code of T steps distinguishes T + 1 values, as ⌈log2(T + 1)⌉ bits do (Yan, Bai, Tang, Wong,
 "Reconsidering the energy efficiency of spiking neural networks inference from analytical
-perspectives", arXiv 2409.08290, theorem 1). Both networks have the same weights. An inference
-needs, per connection, with s spikes per input and step:
+perspectives", arXiv 2409.08290, theorem 1). Both networks have the same weights. With s spikes
+per input and step, an inference needs per connection:
 
     quantised, b bits    b · move + read + multiply
     spiking, by events   T · s · (move_event + read + add)
     spiking, by frames   T · (move + read + s · add)
 
-The spiking network uses the better of its two dataflows. It breaks even at the largest s for
-which that is the cheaper network.
+The spiking network uses the cheaper of its two dataflows. It breaks even at the largest s at
+which it needs no more than the quantised network.
 """
 
 import math
@@ -27,11 +27,11 @@ _SPREAD = 0.5  # the paper varies each assumption by half
 
 @dataclass(frozen=True)
 class Costs:
-    """Joules of the parts of a connection, in 22 nm.
+    """Energies of the parts of a connection in 22 nm, in joules.
 
-    The paper states the energies of movement and addition for its "typical neuromorphic" hardware.
-    Those of the weight and the multiplication are inferred: they are the values with which the
-    formulas above give the paper's own break-even rates and sensitivities, within 0.5 %.
+    The paper states the energies of moving data and of additions for its "typical neuromorphic"
+    hardware. The energies of reading weights and of multiplications are inferred: with them, the
+    formulas above give the paper's own break-even rates and sensitivities within 0.5 %.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Costs:
     add : float
         One addition.
     multiply : float
-        One multiply-add, weighted with the share of activations that are not zero; inferred.
+        One multiply-add, weighted by the fraction of nonzero activations; inferred.
     """
 
     move_event: float = 3.0e-12
@@ -54,7 +54,7 @@ class Costs:
     multiply: float = 0.0162e-12
 
     def break_even(self, timesteps: int, weight_bits: int) -> float:
-        """Return the spikes per input and step at which both networks need the same."""
+        """Return the spikes per input and step at which both networks need the same energy."""
         read = self.read * weight_bits
         quantised = activation_bits(timesteps) * self.move + read + self.multiply
         by_events = quantised / (timesteps * (self.move_event + read + self.add))
@@ -80,11 +80,11 @@ class QuantisedRival:
     bits : int
         Bits of its activations: ⌈log2(T + 1)⌉ for T steps.
     weight_bits : int
-        Bits of the weights of both networks.
+        Weight bits of both networks.
     spikes : float
         Spikes per input and step below which the spiking network needs less.
     sensitivity : tuple of (str, float, float)
-        For every assumption, that number if the assumption is half and one and a half times as
+        For every assumption, its name, and ``spikes`` if the assumption is 0.5 and 1.5 times as
         large.
     """
 
@@ -104,7 +104,7 @@ class QuantisedRival:
         return max(max(pair) for _, *pair in self.sensitivity)
 
     def verdict(self, spikes: float | None) -> str:
-        """Return whether a number of spikes per input and step beats it: "yes", "no" or "close"."""
+        """Return whether spikes per input and step beat it: "yes", "no", "close", or "?"."""
         if spikes is None:
             return "?"
         if self.low <= spikes <= self.high:
@@ -113,7 +113,7 @@ class QuantisedRival:
 
 
 def activation_bits(timesteps: int) -> int:
-    """Return the bits that carry as much as a rate code over a number of steps.
+    """Return the number of bits that carry as much information as a rate code of T steps.
 
     Examples
     --------
@@ -124,12 +124,12 @@ def activation_bits(timesteps: int) -> int:
 
 
 def quantised_rival(timesteps: int, weight_bits: int) -> QuantisedRival:
-    """Return the quantised network that a spiking one over a number of steps must beat.
+    """Return the quantised network that a spiking network of T steps must beat.
 
     Raises
     ------
     TypeError, ValueError
-        If a number is not whole and positive.
+        If an argument is not a positive whole number.
 
     Examples
     --------

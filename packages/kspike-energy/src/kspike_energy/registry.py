@@ -1,4 +1,4 @@
-"""Devices and counting functions that users registered; one registry per process."""
+"""The registry of devices and counting functions, one per process."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -46,17 +46,17 @@ def register_device(
     Parameters
     ----------
     device_name : str
-        Its name.
+        Name of the device.
     energy_per_synop, energy_per_neuron, spiking, source, description, synop_range, neuron_range, \
     energy_per_call, energy_per_kernel, energy_per_op
         As in `Device`.
     replace : bool, optional
-        Whether it may replace a device with other figures without a warning.
+        Whether to replace a device that has other figures without a warning.
 
     Raises
     ------
     TypeError, ValueError
-        If a figure is negative, not finite or no number.
+        If a figure is negative, not finite, or not a number.
 
     Examples
     --------
@@ -85,7 +85,7 @@ def register_layer(layer_class: type | str) -> Callable[[Statistics], Statistics
     """Return a decorator that registers a counting function for a layer.
 
     The function takes a `Node` and returns a dictionary with any of "connections" (0 by default),
-    "neurons" (0) and "spiking" (True). A function that replaces another one causes a warning.
+    "neurons" (0) and "spiking" (True). Replacing a registered function causes a warning.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def register_layer(layer_class: type | str) -> Callable[[Statistics], Statistics
     Raises
     ------
     TypeError
-        If ``layer_class`` is neither a class nor text, or the function cannot be called.
+        If ``layer_class`` is neither a class nor a string, or the function is not callable.
 
     Examples
     --------
@@ -119,7 +119,7 @@ def _check_layer_class(layer_class: object) -> None:
 
 
 def set_statistics(layer_class: type | str, function: Statistics, *, warn: bool = False) -> None:
-    """Register a counting function; on request warn if it replaces another one."""
+    """Register a counting function; if ``warn``, warn when it replaces another one."""
     _check_layer_class(layer_class)
     if not callable(function):
         raise TypeError(f"statistics must be a function of a node. Received: {function!r}")
@@ -140,7 +140,7 @@ def forget_statistics(layer_class: type | str) -> None:
     Raises
     ------
     KeyError
-        If it has none.
+        If there is none.
     """
     function = STATISTICS.pop(layer_class)
     for key in _keys(layer_class):
@@ -149,7 +149,7 @@ def forget_statistics(layer_class: type | str) -> None:
 
 
 def _keys(layer_class: type | str) -> list[type | str]:
-    """Return the class, and for Keras' own classes their name, for adapters without Keras."""
+    """Return the class; for Keras' own classes also the name, which other adapters look up."""
     own = isinstance(layer_class, type) and layer_class.__module__.startswith("keras.")
     return [layer_class, layer_class.__name__] if own else [layer_class]  # type: ignore[union-attr]
 

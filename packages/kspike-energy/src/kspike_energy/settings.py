@@ -16,16 +16,16 @@ Shapes: TypeAlias = Sequence[int | None] | Sequence[Any] | Mapping[str, Any]  # 
 
 @dataclass(frozen=True)
 class Options:
-    """How to count; the same for all layers of a network.
+    """Counting options, shared by all layers of a network.
 
     Parameters
     ----------
     padding : {"excluded", "counted"}
-        Whether positions over the padding of a convolution or pooling count as connections.
+        Whether window positions over the padding of a convolution or pooling are connections.
     normalization : {"folded", "separate"}
-        Whether a batch normalisation behind a linear layer is folded into that layer's weights.
+        Whether batch normalisation after a linear layer is folded into that layer's weights.
     convention : {"kspike", "keras-spiking"}
-        Whose rules count: those of this package, or those of KerasSpiking.
+        The counting rules: those of this package, or those of KerasSpiking.
     """
 
     padding: str = "excluded"
@@ -40,14 +40,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model is counted and measured.
+    """Settings for counting and measuring a model.
 
     `ModelEnergy` documents every field.
 
     Raises
     ------
     TypeError, ValueError
-        If a field is not one of its choices, or two of them exclude each other.
+        If a field has an invalid value, or two fields exclude each other.
     """
 
     options: Options = field(default_factory=Options)
@@ -82,19 +82,19 @@ class Settings:
 
 
 def steps_passed(timesteps_per_inference: int | None, timesteps: int | None) -> int | None:
-    """Return the time steps per inference, whichever of their two names they came under.
+    """Return the time steps per inference, passed under either of their two names.
 
     Parameters
     ----------
     timesteps_per_inference : int or None
-        The number under its main name.
+        The argument with the main name.
     timesteps : int or None
-        The number under its shorter name.
+        The argument with the shorter name.
 
     Raises
     ------
     TypeError
-        If both are given, or ``timesteps`` is no whole number.
+        If both are given, or ``timesteps`` is not a whole number.
     ValueError
         If ``timesteps`` is below 1.
     """

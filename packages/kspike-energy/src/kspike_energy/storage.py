@@ -1,4 +1,4 @@
-"""Numbers that a layer keeps in memory, and how it goes through them."""
+"""Sizes of a layer's data in memory, and how the layer accesses it."""
 
 from dataclasses import dataclass
 
@@ -7,23 +7,23 @@ __all__ = ["Storage"]
 
 @dataclass(frozen=True)
 class Storage:
-    """Numbers that a layer keeps in memory, at one time step.
+    """Sizes of a layer's data in memory, at one time step.
 
     Parameters
     ----------
     inputs, outputs : int
-        Elements of its inputs and outputs.
+        Number of elements of its inputs and outputs.
     parameters : int
-        Weights and biases.
+        Number of weights and biases.
     biased : bool, optional
         Whether it adds a bias to every output.
     windows : bool, optional
-        Whether it reads an input again for every connection, as a convolution does; a dense layer
-        reads each once.
+        Whether it reads an input element once per connection, as a convolution does. A dense layer
+        reads every input element once.
     kernel : int, optional
-        Filters of one input channel times positions of a window: the weights of the channel.
+        Weights per input channel: its filters times the positions of a window.
     leaky : bool, optional
-        Whether a unit update multiplies its state, as a lowpass filter does.
+        Whether a unit update multiplies the state, as in a lowpass filter.
     uses : int, optional
         Number of its applications.
     """

@@ -1,4 +1,4 @@
-"""Connections that leave one signal, and their synaptic operations."""
+"""Outgoing connections of one signal, and their synaptic operations."""
 
 from dataclasses import dataclass
 
@@ -7,20 +7,20 @@ __all__ = ["Synapses"]
 
 @dataclass(frozen=True, eq=False)
 class Synapses:
-    """Connections that leave one signal, and the signal's activity.
+    """Outgoing connections of one signal, and the signal's activity.
 
     Parameters
     ----------
     connections : int
-        Their number.
+        Number of connections.
     rate : float or None, optional
         Mean absolute value of the signal in Hz; None if it was not measured.
     active : float or None, optional
-        Mean number of events per element and time step. A value that is not zero is an event.
-    coding : {"rate", "events", "dense"}, optional
-        How a spiking device receives the signal.
+        Mean number of events per element and time step. Every nonzero value is an event.
+    coding : {"rate", "events", "dense", "signal"}, optional
+        How a spiking device receives the signal: an ``input_coding``, or "signal" inside a network.
     dt : float or None, optional
-        Time step in seconds of the layer that emits the signal, if it has one of its own.
+        Time step in seconds of the layer that emits the signal, if it has its own.
     weighted_rate : float or None, optional
         Sum over the elements of fan-out × mean absolute value.
     operations : int or float or None, optional
@@ -47,7 +47,7 @@ class Synapses:
         return self.rate
 
     def synops(self, dt: float, events: str) -> float | None:
-        """Return synaptic operations per time step; None without the data for it.
+        """Return synaptic operations per time step; None if the data to count them is missing.
 
         Parameters
         ----------

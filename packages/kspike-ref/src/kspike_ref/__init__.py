@@ -30,14 +30,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> str:
-    """Return the version, which is looked up on demand because that takes milliseconds."""
+    """Return the version on demand, because the lookup takes milliseconds."""
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import PackageNotFoundError, version
 
     try:
         return version("kspike-ref")
-    except PackageNotFoundError:  # run from its sources, without an installation
+    except PackageNotFoundError:  # run from the sources, without an installation
         return "unknown"
 
 

@@ -1,4 +1,4 @@
-"""The entry of the command line: ``kspike``, or ``python -m kspike_ref``."""
+"""Entry point of the command line: ``kspike`` or ``python -m kspike_ref``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _NEEDED = ("typer", "rich")
 
 
 def main() -> None:
-    """Run the command line, and exit: 0 for success, 1 for a failure, 2 for wrong use."""
+    """Run the command line and exit: 0 for success, 1 for a failure, 2 for wrong use."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         sys.stderr.write(

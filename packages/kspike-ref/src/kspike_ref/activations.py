@@ -1,9 +1,9 @@
 """The activation functions of Keras 3, under their Keras names, in NumPy.
 
-Every function takes ``x``, an array of floats, then the parameters that Keras gives it with Keras'
-defaults, and ``out``: an array of the shape and type of the result to write into, which may be
-``x`` itself. Without ``out`` the result is a new array (`linear` returns ``x``). All compute in
-the type of ``x``, without overflow where the result is finite.
+Every function takes ``x``, an array of floats; Keras' parameters with Keras' defaults; and ``out``,
+an array with the shape and type of the result to write into, which may be ``x`` itself. Without
+``out``, the result is a new array (`linear` returns ``x``). All functions compute in the type of
+``x``, without overflow where the result is finite.
 """
 
 from __future__ import annotations
@@ -80,14 +80,14 @@ def celu(x: Floats, alpha: float = 1.0, out: Out = None) -> Floats:
 
 
 def exponential(x: Floats, out: Out = None) -> Floats:
-    """eˣ, infinite where that is out of range."""
+    """eˣ, or infinity where that is out of range."""
     with np.errstate(over="ignore"):
         return np.exp(x, out=out)
 
 
 def sigmoid(x: Floats, out: Out = None) -> Floats:
     """1/(1 + e⁻ˣ)."""
-    # Clipped so that the exponential stays finite; the result is 0 to within the smallest number.
+    # Clip to keep the exponential finite; the result is then below the smallest normal number.
     largest = math.floor(math.log(float(np.finfo(x.dtype).max)))
     y = np.negative(x, out=out)
     np.minimum(y, largest, out=y)
@@ -136,7 +136,7 @@ def erf(x: Floats) -> Floats:
 
 
 def gelu(x: Floats, approximate: bool = False, out: Out = None) -> Floats:
-    """x·Φ(x), with Φ the normal distribution; or its approximation by tanh."""
+    """x·Φ(x), with Φ the standard normal distribution function, or its approximation by tanh."""
     inner: Floats
     if approximate:
         inner = x * x * x
@@ -177,12 +177,12 @@ def tanh_shrink(x: Floats, out: Out = None) -> Floats:
 
 
 def hard_shrink(x: Floats, threshold: float = 0.5, out: Out = None) -> Floats:
-    """Return x where its size is above the threshold, else 0."""
+    """Return x where |x| is above the threshold, else 0."""
     return np.multiply(x, np.abs(x) > threshold, out=out)
 
 
 def soft_shrink(x: Floats, threshold: float = 0.5, out: Out = None) -> Floats:
-    """Return x drawn towards 0 by the threshold."""
+    """Return x moved towards 0 by the threshold; 0 where |x| is smaller."""
     return np.subtract(x, np.clip(x, -threshold, threshold), out=out)
 
 
@@ -272,8 +272,8 @@ def get(identifier: str | Mapping[str, Any] | None) -> Activation:
     Parameters
     ----------
     identifier : str, mapping or None
-        A Keras name; what Keras writes for a function, ``{"class_name": "function", "config":
-        name, …}``; or ``None``, which is `linear`.
+        A Keras name; the dictionary that Keras saves for a function, ``{"class_name": "function",
+        "config": name, …}``; or ``None`` for `linear`.
 
     Returns
     -------
@@ -283,7 +283,7 @@ def get(identifier: str | Mapping[str, Any] | None) -> Activation:
     Raises
     ------
     ValueError
-        If there is no such function, or it is a user's own.
+        If Keras has no such function, or it is the user's own.
 
     Examples
     --------

@@ -14,7 +14,7 @@ import numpy as np
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_MANY = 40  # names that a message lists at most
+_MANY = 40  # the most names that a message lists
 
 
 def told_options(function: Callable[P, R]) -> Callable[P, R]:
@@ -28,7 +28,7 @@ def told_options(function: Callable[P, R]) -> Callable[P, R]:
     Returns
     -------
     callable
-        The same function. Its TypeError for an unknown option lists the options that there are.
+        The same function. Its TypeError for an unknown option lists the valid options.
     """
     known = [name for name in inspect.signature(function).parameters if name != "self"]
 
@@ -68,7 +68,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def check_names(argument: str, given: Any, known: Sequence[str]) -> set[str]:
-    """Return names as a set, and refuse unknown ones.
+    """Return names as a set; refuse unknown ones.
 
     Parameters
     ----------
@@ -87,9 +87,9 @@ def check_names(argument: str, given: Any, known: Sequence[str]) -> set[str]:
     Raises
     ------
     TypeError
-        If they are not strings.
+        If a name is not a string.
     ValueError
-        If a name is unknown; the message lists those that exist.
+        If a name is unknown; the message lists the names that exist.
     """
     names = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
     if not all(isinstance(name, str) for name in names):
@@ -112,7 +112,7 @@ def check_count(argument: str, value: Any, least: int = 0) -> int:
     argument : str
         The name of the argument, for messages.
     value : int
-        The value of the argument; NumPy's integers are allowed.
+        The value of the argument; NumPy integers are allowed.
     least : int
         The smallest allowed value.
 
@@ -144,14 +144,14 @@ def time_step(dt: float) -> float:
     Returns
     -------
     float
-        The same as a Python float.
+        ``dt`` as a Python float.
 
     Raises
     ------
     TypeError
         If ``dt`` is not a real number.
     ValueError
-        If ``dt`` is not positive and finite, or leaves the range of float32.
+        If ``dt`` is not positive and finite, or outside the range of float32.
     """
     values = np.asarray(dt)
     if values.shape != () or values.dtype.kind not in "iuf":
@@ -168,7 +168,7 @@ def time_step(dt: float) -> float:
 
 
 def seed_words(seed: int) -> tuple[int, int]:
-    """Check a seed and cut it into the two words of a Philox key.
+    """Check a seed and split it into the two words of a Philox key.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def seed_words(seed: int) -> tuple[int, int]:
     Raises
     ------
     TypeError
-        If ``seed`` is not an integer (a bool is none).
+        If ``seed`` is not an integer (bools are refused, too).
     ValueError
         If ``seed`` is negative or longer than 64 bits.
     """
@@ -205,7 +205,7 @@ def unit_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
     Returns
     -------
     tuple of int
-        The same as a tuple.
+        The lengths as a tuple.
 
     Raises
     ------

@@ -1,9 +1,9 @@
-"""Keras' rules of type promotion, for NumPy arrays.
+"""Keras' type promotion rules for NumPy arrays.
 
-NumPy and Keras disagree on the type of a result: the sum of bools is int64 in NumPy and int32 in
-Keras, the square root of int8 is float16 in NumPy and float32 in Keras. A model computes with
-Keras' rules, which are JAX's [1]_ with two exceptions of Keras on TensorFlow: int64 and float64 are
-kept, and uint64 becomes uint32.
+NumPy and Keras disagree on result types: the sum of bools is int64 in NumPy and int32 in Keras, the
+square root of int8 is float16 in NumPy and float32 in Keras. Models follow Keras' rules, which are
+JAX's [1]_ with two exceptions of Keras on TensorFlow: int64 and float64 are kept, and uint64
+becomes uint32.
 
 Half-precision types have names here, but no arrays: NumPy has no bfloat16, and its float16 is slow.
 Where Keras computes in ``float16`` or ``bfloat16``, kspike_ref computes in float32; see `computed`.
@@ -64,7 +64,7 @@ def result_type(*types: Any) -> str:
 
 
 def _name(kind: Any) -> str:
-    """Return Keras' name of a type that is not weak."""
+    """Return Keras' name for a type that is not weak."""
     name = "bool" if kind is bool else str(getattr(kind, "name", kind))
     if name not in NAMES:
         raise ValueError(f"a type must be one of {', '.join(NAMES)}. Received: {kind!r:.80}")
@@ -72,12 +72,12 @@ def _name(kind: Any) -> str:
 
 
 def _wider_float(names: set[str]) -> str:
-    """Return the type that holds several floats; the halves do not hold each other."""
+    """Return the type that holds several float types; neither half type holds the other."""
     return "float64" if "float64" in names else "float32"
 
 
 def _wider_integer(names: set[str]) -> str:
-    """Return the type that holds several integers: float32 where no integer does."""
+    """Return the type that holds several integer types, or float32 if no integer type does."""
     signed = max((_BITS[name] for name in names if name[0] == "i"), default=0)
     unsigned = max((_BITS[name] for name in names if name[0] == "u"), default=0)
     if not signed:
@@ -127,21 +127,21 @@ def unified(arrays: list[Array]) -> list[Array]:
 
 
 def smallest(dtype: DType) -> Any:
-    """Return the smallest value of a type: the maximum of no elements."""
+    """Return the smallest value of a type, which is the maximum of an empty array."""
     if dtype.kind == "f":
         return dtype.type(-np.inf)
     return np.False_ if dtype.kind == "b" else dtype.type(np.iinfo(dtype).min)
 
 
 def largest(dtype: DType) -> Any:
-    """Return the largest value of a type: the minimum of no elements."""
+    """Return the largest value of a type, which is the minimum of an empty array."""
     if dtype.kind == "f":
         return dtype.type(np.inf)
     return np.True_ if dtype.kind == "b" else dtype.type(np.iinfo(dtype).max)
 
 
 def cut(x: Array, dtype: DType) -> Array:
-    """Return real numbers in an integer type, without fractions and clipped to the type's limits.
+    """Cast real numbers to a type; for integers, drop fractions and clip to the type's limits.
 
     TensorFlow's cast does the same on processors with vector instructions; NumPy's wraps around.
     """
@@ -155,12 +155,12 @@ def cut(x: Array, dtype: DType) -> Array:
 
 
 def float_type(kind: Any) -> DType:
-    """Return the type of functions such as ``exp`` and of means, which is never an integer."""
+    """Return the result type of means and of functions such as ``exp``: never an integer."""
     return computed(result_type(kind, float))
 
 
 def sum_type(kind: Any) -> DType:
-    """Return the type of sums and products, at least 32 bits wide so that small integers fit.
+    """Return the result type of sums and products: at least 32 bits, so that small integers fit.
 
     The sum of bools is int32.
     """
@@ -181,27 +181,27 @@ def autocast(x: Array, dtype: DType) -> Array:
 
 
 def cast(x: Array, dtype: DType) -> Array:
-    """Return an array in another type; an input repeated by stride 0 stays repeated."""
+    """Cast an array; an input repeated over time by stride 0 stays repeated."""
     if x.ndim > 1 and x.shape[1] > 1 and x.strides[1] == 0:
         return np.broadcast_to(x[:, :1].astype(dtype), x.shape)
     return x.astype(dtype, copy=False)
 
 
 def array(values: Any, must: str) -> Array:
-    """Return values as an array, whatever holds them.
+    """Return values as an array, also those of other libraries.
 
     Parameters
     ----------
     values : array_like
-        Also tensors of other libraries, which may refuse: PyTorch's that are on a device, of
-        bfloat16 or part of a gradient.
+        Also tensors of other libraries. PyTorch does not convert tensors that are on a device, of
+        bfloat16, or part of a gradient.
     must : str
-        The start of an error message: what the values must be.
+        The start of an error message, such as ``"x must be an array of numbers"``.
 
     Raises
     ------
     TypeError
-        If the library that holds them makes no array of them; the message has its words.
+        If the library of the values does not convert them; the message quotes its error.
     ValueError
         If nested lists are ragged.
     """
@@ -216,7 +216,7 @@ def array(values: Any, must: str) -> Array:
 def real(values: Any, must: str) -> Array:
     """Return an array of a type that NumPy can compute with; arguments and errors as in `array`.
 
-    Keras' half-precision models return bfloat16 of the package ml_dtypes, which becomes float32.
+    Half-precision Keras models return bfloat16 of the package ml_dtypes; it becomes float32.
     """
     found = array(values, must)
     return found.astype(np.float32) if found.dtype.name == "bfloat16" else found

@@ -1,4 +1,4 @@
-"""`load_model`: from a saved file to a model that runs."""
+"""`load_model`, which builds a model from a saved file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import warnings
 from pathlib import Path
 
-from kspike_ref import layers as layers  # enters the layers in the table
+from kspike_ref import layers as layers  # registers the layers
 from kspike_ref.arguments import time_step, told_options
 from kspike_ref.layers.errors import UnsupportedLayerError
 from kspike_ref.model import Model
@@ -30,20 +30,20 @@ def load_model(
 ) -> Model:
     """Load a model that Keras saved, without Keras and without TensorFlow.
 
-    Nothing in the file is executed: a model is made of layers that kspike_ref knows, or that you
+    Nothing in the file is executed: a model consists of layers that kspike_ref knows, or that you
     registered with `register_layer`.
 
     Parameters
     ----------
     path : path_like
-        A ``.keras`` file of Keras 3 or 2, a folder of that kind, or a whole-model ``.h5`` file.
+        A ``.keras`` file of Keras 3 or 2, such a file unpacked, or a whole-model ``.h5`` file.
     max_bytes, max_operations : float, optional
-        The most that a run may take, as `Model.cost` estimates it; a larger one is refused.
+        Limits for every run, as estimated by `Model.cost`; a run that exceeds one is refused.
     dt : float, optional
-        Time step in seconds for all layers that have one, neurons and filters alike, in place of
-        the saved one; time constants stay. It is what ``kspike_tf.config.set_dt`` does in Keras.
+        Time step in seconds that replaces the saved one in all neurons and filters; time constants
+        stay. ``kspike_tf.config.set_dt`` does the same in Keras.
     rate_scale : float, optional
-        Factor for firing rates. Spikes become so much smaller, so that the model stays the same.
+        Factor for firing rates. Spikes shrink by the same factor, so the model computes the same.
 
     Returns
     -------
@@ -53,23 +53,23 @@ def load_model(
     Raises
     ------
     FileNotFoundError
-        If nothing is there.
+        If ``path`` does not exist.
     ArchiveError
-        If the file is damaged, hostile, or not what Keras writes.
+        If the file is damaged, hostile, or not in a form that Keras writes.
     UnsupportedLayerError
-        If layers or options of layers are not supported; the error lists all of them.
+        If layers or their options are not supported; the error lists all of them.
     ValueError
-        If a limit is not positive, or ``dt`` is not, or no layer has a time step; if
-        ``rate_scale`` is not positive and finite, or no layer has neurons.
+        If a limit or ``dt`` is not positive, or ``rate_scale`` is not positive and finite; if no
+        layer has a time step for ``dt``, or no layer has neurons for ``rate_scale``.
 
     Notes
     -----
-    Model files are treated as untrusted. They may hold 32 MiB and 1,000,000 lists, objects and
-    values of JSON; 10,000 files, and no zip64 list of them; weights that expand to 64 MiB or 100
-    times their compressed size; 10,000 layers, 10,000 applications of layers, 40 levels of layers
-    within layers; 2³¹ elements in one example of an output; 32 MiB of vocabularies in files of
-    their own, 1,000,000 words in all; and 256 MiB of arrays whose size is only in the
-    configuration. Each byte of a weight file is read once. A folder obeys the same limits.
+    Model files are treated as untrusted. The limits are 32 MiB and 1,000,000 lists, objects and
+    values of JSON; 10,000 files, in an archive that is not zip64; weights that expand to 64 MiB or
+    100 times their compressed size; 10,000 layers, 10,000 layer applications, 40 levels of nested
+    layers; 2³¹ elements in one example of an output; 32 MiB of vocabularies in separate files, and
+    1,000,000 words in all; and 256 MiB of arrays whose size is only in the configuration. Each byte
+    of a weight file is read once. The same limits apply to folders.
     """
     check_limit("max_bytes", max_bytes)
     check_limit("max_operations", max_operations)
@@ -77,7 +77,7 @@ def load_model(
     if rate_scale is not None and not math.isfinite(rate_scale):
         raise ValueError(f"rate_scale must be finite. Received: rate_scale={rate_scale!r}")
     dt = None if dt is None else time_step(dt)
-    place = Path(path)  # a TypeError for what is no path at all
+    place = Path(path)  # raises TypeError if it is not a path
     with one_load():
         try:
             graph, timed = load_graph(place, dt, rate_scale)
@@ -85,8 +85,8 @@ def load_model(
         except (ArchiveError, UnsupportedLayerError, FileNotFoundError):
             raise
         except Exception as error:
-            # Whatever a configuration makes go wrong in a layer is the configuration's fault; an
-            # error in a layer of the user's own is the cause that is shown first.
+            # Any error in a layer is reported as a fault of the configuration. If a user's own
+            # layer has a bug, the traceback shows that error first, as the cause.
             detail = f"{type(error).__name__}: {error!s:.200}"
             raise ArchiveError(f"the model in {str(place)!r} cannot be built: {detail}") from error
     if dt and not timed["dt"]:

@@ -1,4 +1,4 @@
-"""Models, ready to run."""
+"""The `Model` class: prediction, activity, recording and streaming."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Model(Summarised):
     name : str
         The model's name.
     nodes : tuple of Node
-        The applications of layers, in the order in which they run, the inputs first.
+        The layer applications in execution order, inputs first.
     layers : tuple of Layer
-        The layers, each once.
+        The layers, without repetition.
     inputs, outputs : tuple of str
-        The names of the input layers, and of the nodes that make the outputs.
+        The names of the input layers and of the output nodes.
     last_run : dict of str to LayerRun
         Operations and events of the layers with products in the last run.
     num_threads : int or None
@@ -57,7 +57,7 @@ class Model(Summarised):
     ) -> None:
         self._graph = graph
         self._engine = Engine(graph, max_bytes, max_operations)
-        self._has_one_output = isinstance(graph.outputs, Ref)  # and no structure around it
+        self._has_one_output = isinstance(graph.outputs, Ref)  # not a list or dictionary
         self.name = graph.name
         self.nodes: tuple[Node, ...] = tuple(graph.nodes)
         self.layers: tuple[Layer, ...] = tuple(
@@ -98,8 +98,8 @@ class Model(Summarised):
         Parameters
         ----------
         x : array_like, or list or dict of array_like, or iterator, or dask.array.Array
-            The inputs, ``(batch, time, …)``; in the model's own structure if there are several. Or
-            an iterator over batches of inputs, or a dataset of ``tf.data``.
+            The inputs, ``(batch, time, …)``; if several, in the model's own structure. Or an
+            iterator over batches of inputs, or a ``tf.data`` dataset.
         batch_size : int, optional
             The number of examples in a block.
         timesteps : int, optional
@@ -109,46 +109,46 @@ class Model(Summarised):
         verbose : int or str, optional
             As in Keras: 1 and 2 show a progress bar, with ``tqdm``.
         max_bytes, max_operations : float, optional
-            Limits of this run, as `cost` estimates it, besides those of the model. For an
-            iterator, of the run of each batch.
+            Limits of this run, as estimated by `cost`, in addition to the model's. For an
+            iterator, they apply to every batch.
         out : ndarray, or list or dict of ndarray, optional
-            Arrays to write the outputs to, such as memory maps; in the model's own structure, of
-            the outputs' shapes and types.
+            Arrays to write the outputs to, such as memory maps, with the structure, shapes and
+            types of the outputs.
 
         Returns
         -------
         ndarray, or list or dict of ndarray, or iterator
-            The outputs, in the model's own structure; ``out`` itself if there is one. For an
-            iterator over batches, an iterator over their outputs, which reads a batch when it is
-            asked for its outputs, and holds one batch at a time. For arrays of Dask, lazy ones.
+            The outputs, in the model's own structure; ``out`` itself if it was passed. For an
+            iterator over batches, an iterator over their outputs, which reads each batch on demand
+            and holds one batch at a time. For Dask arrays, lazy arrays.
 
         Raises
         ------
         TypeError
-            If an input does not hold real numbers, or strings where the model's `keras.Input` has
-            ``dtype="string"``, or is a masked array; or a layer gets numbers of a type that it
-            does not take in Keras either, as a convolution of integers; or ``out`` is not what the
-            outputs are, in structure or type.
+            If an input does not hold real numbers (strings for a `keras.Input` with
+            ``dtype="string"``), or is a masked array; if a layer gets a type of number that it
+            does not take in Keras either, such as integers in a convolution; or if ``out`` differs
+            from the outputs in structure or type.
         ValueError
-            If the inputs do not fit the model or each other; the run may exceed the limits; or
-            ``out`` has another shape, is read-only, or shares memory with ``x``.
+            If the inputs do not fit the model or each other; if the run may exceed the limits; or
+            if ``out`` has another shape, is read-only, or shares memory with ``x``.
         OSError
             If ``out`` is a memory map, and the disk has no room for its file.
 
         Notes
         -----
-        Ctrl-C ends long runs within a fraction of a second; part of ``out`` is written by then, and
-        on a slow disk, a write to it may end after ``KeyboardInterrupt`` was raised.
+        Ctrl-C ends long runs within a fraction of a second. Part of ``out`` is written by then; on
+        a slow disk, a write to it may end after ``KeyboardInterrupt`` was raised.
 
-        Outputs for a ``dask.array`` are in the blocks of its first axis, with the bits of one run
-        whatever these are; layers without a seed take one for all blocks (`distributed.seeded`).
+        Outputs for a ``dask.array`` have the blocks of its first axis, and the same bits however
+        it is cut; layers without a seed get one seed for all blocks (`distributed.seeded`).
 
         A batch that is a tuple is ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``, as in Keras.
-        Each call starts from the initial state, also of layers saved with ``stateful=True``.
+        Each call starts from the initial state, even in layers saved with ``stateful=True``.
 
         Inputs are cast to the type of the model's `keras.Input`. Other types are those of Keras on
-        TensorFlow, with one exception: what Keras computes in float16 or bfloat16, which NumPy
-        lacks, is computed and returned in float32, with the weights as they were saved.
+        TensorFlow, with one exception: where Keras computes in float16 or bfloat16, kspike_ref
+        computes and returns float32, with the weights as they were saved.
         """
         is_plain = out is None and not progress
         if is_plain and batch_size is verbose is max_bytes is max_operations is None:
@@ -172,12 +172,12 @@ class Model(Summarised):
     def __call__(self, x: Inputs, training: bool = False) -> Outputs:
         """Run the model, as `predict` does; ``training`` must not be True (`ValueError`)."""
         if training:
-            raise ValueError(f"training must be False: models only run. Received: {training!r}")
+            raise ValueError(f"training must be False in kspike_ref. Received: {training!r}")
         return self.predict(x)
 
     @told_options
     def cost(self, shape: Shapes, batch_size: int | None = None) -> Cost:
-        """Estimate the operations of `predict`, and a bound of its memory, without running it.
+        """Estimate the operations of `predict`, and bound its memory, without running it.
 
         Parameters
         ----------
@@ -189,7 +189,7 @@ class Model(Summarised):
         Raises
         ------
         ValueError
-            If a shape does not fit the model, or a layer cannot tell that of its output.
+            If a shape does not fit the model, or a layer cannot infer its output shape.
         """
         return self._engine.cost(shape, check_batch_size(batch_size))
 
@@ -206,11 +206,11 @@ class Model(Summarised):
         Parameters
         ----------
         x : array_like, or list or dict of array_like
-            The inputs, as in `predict`; those of Dask have lazy outputs here too.
+            The inputs, as in `predict`; Dask arrays have lazy outputs here, too.
         timesteps : int, optional
             As in `predict`.
         layers : iterable of str, optional
-            The names of the layers to return; all without. Others are freed as soon as used.
+            The names of the layers to return; all by default. Other outputs are freed after use.
         batch_size : int, optional
             As in `predict`.
 
@@ -223,7 +223,7 @@ class Model(Summarised):
         Raises
         ------
         ValueError
-            If the inputs do not fit the model, or there is no layer of a name.
+            If the inputs do not fit the model, or a layer does not exist.
         """
         if is_lazy(x):
             options = {"timesteps": timesteps, "layers": layers, "batch_size": batch_size}
@@ -253,7 +253,7 @@ class Model(Summarised):
         x : array_like, or list or dict of array_like
             The inputs, as in `predict`.
         layers : iterable of str, optional
-            The names of spiking layers, filters and neurons of your own; all of them without.
+            The names of spiking layers, filters and your own neurons; all of them by default.
         voltages : bool
             Whether to record voltages, which take twice the memory of float32 spikes.
         timesteps : int, optional
@@ -262,20 +262,20 @@ class Model(Summarised):
         Returns
         -------
         Recording
-            ``spikes``, ``voltages`` and ``levels``: arrays ``(examples, steps, *units)`` by the
-            names of layers, and ``dt``. A layer that is applied several times appears as ``name``,
+            ``spikes``, ``voltages`` and ``levels``: arrays ``(examples, steps, *units)`` by layer
+            name, and ``dt``. A layer that is applied several times appears as ``name``,
             ``name:1``, ``name:2`` …
 
         Raises
         ------
         TypeError, ValueError
-            If the inputs do not fit the model, or there is no spiking layer or filter of a name.
+            If the inputs do not fit the model, or a name is not of a spiking layer or filter.
         ValueError
-            If the model has neither, or does not run step by step, as `initial_state` says.
+            If the model has neither, or does not run step by step (see `initial_state`).
 
         Notes
         -----
-        All steps are in the arrays also of layers with ``return_sequences=False``. The bits are
+        The arrays hold all steps, even for layers with ``return_sequences=False``. The bits are
         those of `predict`. All examples run at once, so memory grows with their number.
         """
         nodes = dict(zip(names_of(self.nodes), self.nodes, strict=True))
@@ -304,12 +304,12 @@ class Model(Summarised):
         x : array_like, or list or dict of array_like
             The inputs of this step, ``(batch, …)`` without a time axis.
         state : State
-            From `initial_state`, or from the step before. It is not changed.
+            From `initial_state` or from the previous step. It is not changed.
 
         Returns
         -------
         outputs : ndarray, or list or dict of ndarray
-            Without a time axis. What reduces over time gives its value over the steps so far.
+            Without a time axis. Layers that reduce over time give their value so far.
         state : State
             The state after this step.
 

@@ -28,11 +28,11 @@ class Signal:
         The name of the argument, for messages.
     rows : ndarray
         The values as ``(rows, steps, units)``, C-contiguous and read-only, or ``(rows, 1, units)``
-        where one input is presented at all steps (a time axis of stride 0).
+        if one input is presented at all steps (a time axis of stride 0).
     steps : int
         The number of time steps.
     shape : tuple of int
-        The shape that came, and that outputs have.
+        The shape of the argument and of outputs.
     batch : int
         The number of examples.
     units : tuple of int
@@ -51,22 +51,22 @@ class Signal:
 
     @property
     def state_shape(self) -> tuple[int, ...]:
-        """The shape of a state with one number a unit, ``(batch, *units)``."""
+        """The shape of a state with one number per unit, ``(batch, *units)``."""
         return (self.batch, *self.units)
 
     @property
     def size(self) -> int:
-        """The number of units of one example."""
+        """The number of units in one example."""
         return math.prod(self.units)
 
     def room(self, out: Floats | None = None) -> Floats:
-        """Return memory for an output in the form of `rows`, which may be that of ``out``.
+        """Return memory for an output in the form of `rows`: that of ``out`` if it fits.
 
         Parameters
         ----------
         out : ndarray, optional
-            An array of the caller. Its memory is used if it is C-contiguous, aligned and of the
-            type that is computed in; otherwise `restore` copies.
+            The caller's array. Its memory is used if it is C-contiguous, aligned and of the type
+            of `rows`; otherwise `restore` copies.
 
         Raises
         ------
@@ -104,14 +104,14 @@ class Signal:
             raise ValueError("out must be writable. Received: a read-only array")
 
     def _check_overlap(self, room: Floats) -> None:
-        """Refuse memory that is overwritten before it is read."""
+        """Refuse an output that overwrites inputs before they are read."""
         x = self.rows
-        # Loops read an element before they write to its place.
+        # Loops read an element before they overwrite it.
         is_in_place = x.shape == room.shape and x.ctypes.data == room.ctypes.data
         if np.may_share_memory(x, room) and not is_in_place:
             raise ValueError(
                 f"out must not overlap {self.name} in part. Pass {self.name} itself to overwrite "
-                "it, or an array of its own"
+                "it, or a separate array"
             )
 
     def restore(self, room: Floats, out: Floats | None = None) -> Floats:
@@ -120,9 +120,9 @@ class Signal:
         Parameters
         ----------
         room : ndarray
-            From `room`, filled.
+            The result of `room`, filled.
         out : ndarray, optional
-            What `room` was called with; it is returned.
+            The argument of `room`; it is returned.
         """
         if out is None:
             return room.reshape(self.shape).astype(self.dtype, copy=False)
@@ -151,12 +151,12 @@ def signal(
     half : type
         The type that float16 is computed in.
     unit_axes : int, optional
-        How many axes the units have; one or more if it is not said.
+        The number of unit axes; None for one or more.
 
     Returns
     -------
     Signal
-        With time first, examples and units are one axis, so that nothing is transposed.
+        With time first, examples and units form one axis, which avoids a transpose.
 
     Raises
     ------
@@ -185,7 +185,7 @@ def signal(
 
 
 def _check_axes(name: str, shape: tuple[int, ...], time_major: bool, unit_axes: Any) -> None:
-    """Refuse a signal with other axes, above all (time, units) that lacks its batch."""
+    """Refuse a signal with other axes, above all (time, units) without a batch."""
     is_whole = isinstance(unit_axes, int | np.integer) and not isinstance(unit_axes, bool)
     if unit_axes is not None and not (is_whole and unit_axes >= 0):
         raise ValueError(f"unit_axes must be an integer, 0 or more. Received: {unit_axes!r}")
@@ -209,12 +209,12 @@ def real_array(name: str, values: ArrayLike) -> Floats:
     name : str
         The name of the argument, for messages.
     values : array_like
-        What came. Bools and integers of up to 16 bits become float32, wider ones float64.
+        The values. Bools and integers of up to 16 bits become float32, wider ones float64.
 
     Returns
     -------
     ndarray
-        Of float16, float32 or float64; no copy where the type fits.
+        Of float16, float32 or float64; not copied if the type fits.
 
     Raises
     ------
@@ -240,16 +240,16 @@ def real_array(name: str, values: ArrayLike) -> Floats:
 
 
 def per_unit(name: str, values: ArrayLike, shape: tuple[int, ...]) -> State:
-    """Broadcast a state or a parameter to the shape it is needed in, as float64.
+    """Broadcast a state or a parameter to a shape, as float64.
 
     Parameters
     ----------
     name : str
         The name of the argument, for messages.
     values : array_like
-        Of a shape that broadcasts to ``shape``.
+        Values that broadcast to ``shape``; an extra leading axis of length 1 is dropped.
     shape : tuple of int
-        ``(batch, *units)``, or ``units``, of which a leading axis of length 1 is no part.
+        ``(batch, *units)`` or ``units``.
 
     Returns
     -------
@@ -283,7 +283,7 @@ def time_constant(tau: ArrayLike, units: tuple[int, ...]) -> State:
     Parameters
     ----------
     tau : array_like
-        Seconds; a scalar, or of a shape that broadcasts to ``units`` or ``(1, *units)``.
+        Seconds; a scalar, or an array that broadcasts to ``units`` or ``(1, *units)``.
     units : tuple of int
         The unit axes.
 
@@ -306,12 +306,12 @@ def time_constant(tau: ArrayLike, units: tuple[int, ...]) -> State:
 
 
 def shown(values: Floats) -> str:
-    """Return a value, or the ends of an array, short enough for a message.
+    """Format a value, or the ends of an array, for an error message.
 
     Parameters
     ----------
     values : ndarray
-        What came.
+        The values.
 
     Returns
     -------

@@ -10,7 +10,7 @@ Out = Floats | None
 
 
 def into(values: Floats, out: Out) -> Floats:
-    """Return ``values``, in ``out`` where one is given."""
+    """Return ``values``, copied into ``out`` if that is an array."""
     if out is None:
         return values
     out[...] = values
@@ -33,17 +33,17 @@ def log_softmax(x: Floats, axis: int = -1, out: Out = None) -> Floats:
 
 
 def sparsemax(x: Floats, axis: int = -1, out: Out = None) -> Floats:
-    """Return max(x − τ, 0), with the τ that Keras 3 takes.
+    """Return max(x − τ, 0), with τ as Keras 3 computes it.
 
-    Martins and Astudillo (2016, algorithm 1) take τ = (S − 1)/k, with k the size of the support and
+    Martins and Astudillo (2016, algorithm 1) use τ = (S − 1)/k, with k the size of the support and
     S the sum of its k largest values, so that the result adds up to 1. Keras (3.15) adds up all
-    partial sums of the support instead, and its answer adds up to less. Models are trained so.
+    partial sums of the support instead, so its result adds up to less. Models are trained with it.
     """
     z = np.moveaxis(x, axis, -1)
     descending = -np.sort(-z, axis=-1)
     partial = descending.cumsum(axis=-1)
     support = descending - (partial - 1) / np.arange(1, z.shape[-1] + 1, dtype=x.dtype) > 0
     total = np.where(support, partial, 0).sum(axis=-1, keepdims=True, dtype=x.dtype)
-    with np.errstate(divide="ignore", invalid="ignore"):  # no support where x is out of precision
+    with np.errstate(divide="ignore", invalid="ignore"):  # empty support where x lacks precision
         tau = (total - 1) / support.sum(axis=-1, keepdims=True, dtype=x.dtype)
     return into(np.moveaxis(np.maximum(z - tau, 0), -1, axis), out)

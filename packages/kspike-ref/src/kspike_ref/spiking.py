@@ -33,14 +33,14 @@ class SpikingDynamics:
     Parameters
     ----------
     dt : float
-        Seconds a step, positive.
+        Seconds per step, positive.
     dtype : dtype
-        Of rates and spikes: float32 or float64. With float32, ``dt`` is rounded to float32 first.
+        Type of rates and spikes, float32 or float64. For float32, ``dt`` is rounded to it first.
 
     Attributes
     ----------
     gain : float
-        Grid steps of voltage for one Hz: dt·2³².
+        Grid steps of voltage per Hz: dt·2³².
     height : float
         The output of a step with one spike: 1/dt.
     """
@@ -51,7 +51,7 @@ class SpikingDynamics:
         self.height = np.dtype(dtype).type(1.0 / seconds)
 
     def run(self, rates: Floats, voltage: State, out: Floats) -> None:
-        """Spike over a number of steps.
+        """Compute the spikes of a number of steps.
 
         Parameters
         ----------
@@ -60,7 +60,7 @@ class SpikingDynamics:
         voltage : (rows, units) ndarray
             Float64, C-contiguous, on the grid; updated in place.
         out : (rows, steps, units) ndarray
-            Filled with the spikes; of the type of ``rates``.
+            Filled with the spikes; the same type as ``rates``.
         """
         x = frozen(rates)
         gain, height = self.gain, self.height
@@ -71,7 +71,7 @@ class SpikingDynamics:
         threads.run(work, *out.shape)
 
     def step(self, rates: Floats, voltage: State, out: Floats) -> None:
-        """Spike for one step, on the calling thread; arrays as in `run`, without the time axis."""
+        """Compute one step on the calling thread; arrays as in `run`, without the time axis."""
         rows, units = out.shape
         loops.spike(
             frozen(rates[:, None]),
@@ -100,58 +100,58 @@ def spiking_activation(
 
         v ← v + r·dt;   n = floor(v);   v ← v − n;   output = n/dt
 
-    There may be several spikes in a step, and negative ones where the rate is negative. The
-    increment r·dt is rounded to a multiple of 2⁻³² (half to even); all else is exact, so the bits
-    do not depend on how time is cut into calls, and after T steps at one rate there have been
+    A step may hold several spikes; negative rates give negative spikes. The increment r·dt is
+    rounded to a multiple of 2⁻³² (half to even). Everything else is exact, so the bits do not
+    depend on how time is cut into calls, and T steps at a constant rate give
     floor(v0 + T·r·dt) spikes.
 
     Parameters
     ----------
     rates : (batch, time, *units) array_like
-        Firing rates in Hz, float16, float32 or float64; any number of unit axes, none only with
-        ``unit_axes=0``. Bools and integers of up to 16 bits are taken as float32,
-        wider ones as float64. A rate that is not finite leaves that neuron's voltage NaN.
+        Firing rates in Hz: float16, float32 or float64, with one or more unit axes, or none with
+        ``unit_axes=0``. Bools and integers of up to 16 bits become float32, wider ones float64.
+        A rate that is not finite makes that neuron's voltage NaN.
     dt : float
-        Seconds a step. Rounded to float32 first, unless the rates are float64.
+        Seconds per step. Rounded to float32 first, unless the rates are float64.
     initial_voltage : array_like, optional
-        In spikes; of a shape that broadcasts to ``(batch, *units)``, rounded to the grid. To go
-        on where a call ended, give the voltage that it returned.
+        In spikes; it must broadcast to ``(batch, *units)`` and is rounded to the grid. To continue
+        from an earlier call, pass the voltage that it returned.
     seed : int, optional
         Seed of the initial voltages (see `initial_voltage`), one per unit, shared by all examples.
-        Without a seed and a voltage, they are drawn per example, anew for every call.
+        Without a seed and a voltage, every call draws new voltages for each example.
     time_major : bool
         Whether ``rates`` are ``(time, batch, *units)``.
     out : ndarray, optional
-        Where to write the spikes: of the shape and type of ``rates``, in native byte order.
-        Calls that share one array save the time that fresh memory takes, about as long as the
-        computation. It may be ``rates`` itself, but must not overlap it in part. An array that is
-        not C-contiguous, or float16, costs a copy.
+        Array for the spikes, with the shape and type of ``rates``, in native byte order. Reusing
+        one array avoids fresh memory, which takes about as long as the computation. It may be
+        ``rates`` itself, but must not overlap it in part. An array that is not C-contiguous, or
+        float16, costs a copy.
     unit_axes : int, optional
-        How many axes the units have: 0 for ``(batch, time)``, which is refused otherwise, as it
-        is mostly ``(time, units)`` without its batch.
+        The number of unit axes. Pass 0 for ``(batch, time)``, which is refused otherwise, because
+        it is usually ``(time, units)`` without a batch.
 
     Returns
     -------
     spikes : ndarray
-        ``out``, or a new array of the shape and type of ``rates``: the number of spikes in a step
-        times 1/dt.
+        ``out``, or a new array with the shape and type of ``rates``: the number of spikes in a
+        step times 1/dt.
     voltage : (batch, *units) ndarray
         The voltage after the last step, float64.
 
     Raises
     ------
     TypeError
-        If an argument is not of the type above.
+        If an argument has another type.
     ValueError
         If ``rates`` have other axes, ``dt`` is not positive and finite, ``initial_voltage`` does
         not broadcast, is not finite or is 2²⁰ spikes or more, ``seed`` is negative or longer than
-        64 bits, both ``seed`` and ``initial_voltage`` are given, or ``out`` has another shape, is
+        64 bits, ``seed`` is passed with ``initial_voltage``, or ``out`` has another shape, is
         read-only or overlaps ``rates`` in part.
 
     Warns
     -----
     UserWarning
-        If ``dt`` is a second or more and a neuron spikes more than once in it, which suggests
+        If ``dt`` is a second or more and a neuron spikes more than once per step, which suggests
         that milliseconds are meant.
 
     Examples
@@ -177,7 +177,7 @@ def spiking_activation(
 
 
 def _warn_of_milliseconds(rates: Floats, dt: float) -> None:
-    """Warn of a time step in which neurons spike many times; rates below one a step are meant."""
+    """Warn if a neuron spikes more than once per step: dt is probably in milliseconds."""
     highest = float(np.nanmax(np.abs(rates), initial=0.0))
     if highest * dt > 1:
         warnings.warn(
@@ -188,7 +188,7 @@ def _warn_of_milliseconds(rates: Floats, dt: float) -> None:
 
 
 def _first_voltage(given: ArrayLike | None, seed: int | None, shape: tuple[int, ...]) -> State:
-    """Return the initial voltages: those of the caller, or drawn ones."""
+    """Return the initial voltages: the caller's, or drawn ones."""
     if given is None and seed is None:
         words = np.random.default_rng().integers(0, 2**32, shape, np.uint32)
         return words / _TICKS
@@ -196,41 +196,39 @@ def _first_voltage(given: ArrayLike | None, seed: int | None, shape: tuple[int, 
         return np.broadcast_to(initial_voltage(shape[1:], seed), shape)  # type: ignore[arg-type]
     if seed is not None:
         seed_words(seed)
-        raise ValueError(
-            f"seed must be None where initial_voltage is given. Received: seed={seed!r}"
-        )
+        raise ValueError(f"seed must be None if initial_voltage is given. Received: seed={seed!r}")
     voltage = per_unit("initial_voltage", given, shape)
     if (np.abs(voltage) >= _LARGEST).any():
         raise ValueError(
-            "initial_voltage must be of fewer than 2**20 spikes, beyond which the grid is not "
-            f"exact. Received: initial_voltage={shown(np.asarray(given))}"
+            "initial_voltage must be below 2**20 spikes in magnitude; larger values are not exact. "
+            f"Received: initial_voltage={shown(np.asarray(given))}"
         )
     return on_grid(voltage)
 
 
 def check_voltage(voltage: State, name: str) -> None:
-    """Refuse voltages of a model's tensor beyond the range in which the grid is exact.
+    """Refuse voltages from a model's tensor that are beyond the grid's exact range.
 
-    A voltage that is NaN, as a rate that is not finite leaves it, is let through.
+    NaN passes, because rates that are not finite leave such voltages.
 
     Parameters
     ----------
     voltage : ndarray
         In spikes.
     name : str
-        The name of the layer that takes it.
+        The name of the layer that takes them.
 
     Raises
     ------
     ValueError
-        If one is 2²⁰ spikes or more.
+        If a voltage is 2²⁰ spikes or more.
     """
     largest = float(np.nanmax(np.abs(voltage), initial=0.0))
     if largest >= _LARGEST:
         raise ValueError(
-            f"initial_state of layer {name!r} must be of fewer than 2**20 spikes, beyond which "
-            f"the grid is not exact. Received: a voltage of {largest:.3g}; check the tensor that "
-            "the model gives it"
+            f"initial_state of layer {name!r} must be below 2**20 spikes in magnitude; larger "
+            f"values are not exact. Received: a voltage of {largest:.3g}; check the tensor that "
+            "the model passes as initial_state"
         )
 
 
@@ -251,7 +249,7 @@ def on_grid(voltage: State) -> State:
 
 
 def initial_voltage(shape: int | Sequence[int], seed: int) -> State:
-    """Draw the voltages that neurons start from, uniform on the grid in [0, 1).
+    """Draw the initial voltages of neurons, uniform on the grid in [0, 1).
 
     Parameters
     ----------
@@ -264,7 +262,7 @@ def initial_voltage(shape: int | Sequence[int], seed: int) -> State:
     -------
     ndarray
         ``u·2⁻³²`` as float64, where ``u`` are the words of Philox4x32-10 with the key ``seed`` (low
-        word, high word) and the counter 0, 1, 2, …, four words a counter, in C order.
+        word, high word) and the counter 0, 1, 2, …, four words per counter, in C order.
 
     Raises
     ------
@@ -287,7 +285,7 @@ def initial_voltage(shape: int | Sequence[int], seed: int) -> State:
     return _philox(math.prod(axes), *seed_words(seed)).reshape(axes) / _TICKS
 
 
-# Models start from the same voltages at every call: drawing them anew took half the time of
+# Models start every call from the same voltages: drawing them again took half the time of
 # classifying one image.
 @lru_cache(maxsize=16)
 def _philox(size: int, low: int, high: int) -> NDArray[np.uint32]:

@@ -1,6 +1,6 @@
 """Arrays of strings: checks of inputs, and conversion to the form that layers take.
 
-Layers take arrays of objects, which are bytes of UTF-8 text, as in TensorFlow.
+Layers take object arrays that hold UTF-8 text as bytes, as in TensorFlow.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-_KINDS = "UST"  # of NumPy's types: str, bytes and StringDType
+_KINDS = "UST"  # kinds of NumPy's string types: str, bytes and StringDType
 
 
 def text(name: str, values: Any) -> Array:
@@ -23,12 +23,12 @@ def text(name: str, values: Any) -> Array:
     name : str
         The input's name, for messages.
     values : array_like of str or bytes
-        NumPy's types of strings, objects, or nested lists.
+        NumPy's string types, objects, or nested lists.
 
     Returns
     -------
     ndarray
-        One of NumPy's types of strings, or objects that are str or bytes.
+        Of a NumPy string type, or of objects that are str or bytes.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def text(name: str, values: Any) -> Array:
 
 
 def encoded(name: str, array: Array) -> Array:
-    """Return an array of strings as an array of bytes objects, in UTF-8.
+    """Encode an array of strings as an object array of UTF-8 bytes.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def encoded(name: str, array: Array) -> Array:
     Raises
     ------
     ValueError
-        If a text holds half of a surrogate pair, which UTF-8 cannot encode.
+        If a string holds half of a surrogate pair, which UTF-8 cannot encode.
     """
     try:
         words = [
@@ -87,7 +87,7 @@ def encoded(name: str, array: Array) -> Array:
 
 
 def objects(words: list[Any], shape: tuple[int, ...]) -> Array:
-    """Return a list of strings as an array of objects of a shape."""
+    """Return a list of strings as an object array with a shape."""
     made = np.empty(len(words), object)
     made[:] = words
     return made.reshape(shape)

@@ -1,4 +1,4 @@
-"""A model as a table: its layers, shapes, weights and dynamics."""
+"""The summary table of a model: layers, shapes, weights and dynamics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kspike_ref.tables import as_html, boxed
 
 
 class Summarised:
-    """A model that shows itself as a table with one row for each node.
+    """Mixin that shows a model as a table with one row per node.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Summarised:
     nodes : tuple of Node
         Its nodes.
     outputs : tuple of str
-        The names of the nodes that make its outputs.
+        The names of its output nodes.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Summarised:
         Parameters
         ----------
         print_fn : callable, optional
-            Takes the text; `print` by default. ``str(model)`` is the same text.
+            Called with the text; `print` by default. ``str(model)`` is the same text.
         """
         (print if print_fn is None else print_fn)(str(self))
 
@@ -75,7 +75,7 @@ def _notes(nodes: Sequence[Node]) -> list[str]:
 
 
 def _weights(nodes: Sequence[Node]) -> list[Array]:
-    """Return all weights; those that layers share once."""
+    """Return all weights; weights that layers share occur once."""
     return list({id(w): w for node in nodes for w in node.layer.weights.values()}.values())
 
 

@@ -22,9 +22,9 @@ from kspike_ref.signals import (
     time_constant,
 )
 
-# Synapses and membranes take up to about a second, and steps of a simulation are shorter than one.
+# Synapses and membranes have time constants up to about a second, and time steps are below one.
 _LONG_TAU, _LONG_STEP = 5.0, 1.0  # seconds
-SHORTEST_TAU = 1e-8  # seconds; training may have taken a time constant below
+SHORTEST_TAU = 1e-8  # seconds; training may push a time constant below this
 
 
 class LowpassDynamics:
@@ -35,7 +35,7 @@ class LowpassDynamics:
     tau : (units,) array_like
         Time constants in seconds, clipped to at least 1e-8.
     dt : float
-        Seconds a step, positive.
+        Seconds per step, positive.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class LowpassDynamics:
         self.decay = aligned(np.exp(-dt / clipped))
 
     def run(self, x: Floats, level: State, out: Floats) -> None:
-        """Filter over a number of steps.
+        """Filter a number of steps.
 
         Parameters
         ----------
@@ -67,7 +67,7 @@ class LowpassDynamics:
         threads.run(work, *out.shape)
 
     def step(self, x: Floats, level: State, out: Floats) -> None:
-        """Filter one step, on the calling thread; arrays as in `run`, without the time axis."""
+        """Filter one step on the calling thread; arrays as in `run`, without the time axis."""
         rows, units = out.shape
         loops.lowpass(frozen(x[:, None]), self.decay, (0, rows, 0, units), level, out[:, None])
 
@@ -80,7 +80,7 @@ class AlphaDynamics:
     tau : (units,) array_like
         Time constants in seconds, clipped to at least 1e-8.
     dt : float
-        Seconds a step, positive.
+        Seconds per step, positive.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class AlphaDynamics:
         self.ramp = aligned(self.decay * s)
 
     def run(self, x: Floats, state: State, out: Floats) -> None:
-        """Filter over a number of steps.
+        """Filter a number of steps.
 
         Parameters
         ----------
@@ -115,7 +115,7 @@ class AlphaDynamics:
         threads.run(work, *out.shape)
 
     def step(self, x: Floats, state: State, out: Floats) -> None:
-        """Filter one step, on the calling thread; arrays as in `run`, without the time axis."""
+        """Filter one step on the calling thread; arrays as in `run`, without the time axis."""
         rows, units = out.shape
         region = (0, rows, 0, units)
         loops.alpha(frozen(x[:, None]), self.decay, self.ramp, region, state, out[:, None])
@@ -138,45 +138,44 @@ def lowpass(
 
         y ← x + d·(y − x)
 
-    which is 1/(τ·s + 1) under a zero-order hold; the input of a step already acts in that step.
+    This is 1/(τ·s + 1) under a zero-order hold; the input of a step already acts in that step.
     The state is float64, and each output is rounded once.
 
     Parameters
     ----------
     x : (batch, time, *units) array_like
-        The signal, float16, float32 or float64; any number of unit axes, none only with
-        ``unit_axes=0``. Bools and integers of up to 16 bits are taken as float32,
-        wider ones as float64.
+        The signal: float16, float32 or float64, with one or more unit axes, or none with
+        ``unit_axes=0``. Bools and integers of up to 16 bits become float32, wider ones float64.
     tau : float or array_like
-        Time constant in seconds, positive; of a shape that broadcasts to ``units`` or
-        ``(1, *units)``. Clipped to at least 1e-8.
+        Time constant in seconds, positive; it must broadcast to ``units`` or ``(1, *units)``.
+        Clipped to at least 1e-8.
     dt : float
-        Seconds a step.
+        Seconds per step.
     initial_level : float or array_like
-        The output before the first step; of a shape that broadcasts to ``(batch, *units)``. To go
-        on where a call ended, give the level that it returned.
+        The output before the first step; it must broadcast to ``(batch, *units)``. To continue
+        from an earlier call, pass the level that it returned.
     time_major : bool
         Whether ``x`` is ``(time, batch, *units)``.
     out : ndarray, optional
-        Where to write the filtered signal: of the shape and type of ``x``, in native byte order.
-        Calls that share one array save the time that fresh memory takes, about as long as the
-        computation. It may be ``x`` itself, but must not overlap it in part. An array that is
-        not C-contiguous, or float16, costs a copy.
+        Array for the filtered signal, with the shape and type of ``x``, in native byte order.
+        Reusing one array avoids fresh memory, which takes about as long as the computation. It
+        may be ``x`` itself, but must not overlap it in part. An array that is not C-contiguous,
+        or float16, costs a copy.
     unit_axes : int, optional
-        How many axes the units have: 0 for ``(batch, time)``, which is refused otherwise, as it
-        is mostly ``(time, units)`` without its batch.
+        The number of unit axes. Pass 0 for ``(batch, time)``, which is refused otherwise, because
+        it is usually ``(time, units)`` without a batch.
 
     Returns
     -------
     y : ndarray
-        ``out``, or a new array of the shape and type of ``x``.
+        ``out``, or a new array with the shape and type of ``x``.
     level : (batch, *units) ndarray
         The output after the last step, float64.
 
     Raises
     ------
     TypeError
-        If an argument is not of the type above.
+        If an argument has another type.
     ValueError
         If ``x`` has other axes, ``tau`` or ``dt`` is not positive and finite,
         ``initial_level`` is not finite, a shape does not broadcast, or ``out`` has another shape,
@@ -220,45 +219,44 @@ def alpha(
 
         w = y − x;   k = e·s·(p + w);   y ← x + e·w + k;   p ← e·p − k
 
-    which is 1/(τ·s + 1)² under a zero-order hold; the input of a step already acts in that step.
+    This is 1/(τ·s + 1)² under a zero-order hold; the input of a step already acts in that step.
     The state is float64, and each output is rounded once.
 
     Parameters
     ----------
     x : (batch, time, *units) array_like
-        The signal, float16, float32 or float64; any number of unit axes, none only with
-        ``unit_axes=0``. Bools and integers of up to 16 bits are taken as float32,
-        wider ones as float64.
+        The signal: float16, float32 or float64, with one or more unit axes, or none with
+        ``unit_axes=0``. Bools and integers of up to 16 bits become float32, wider ones float64.
     tau : float or array_like
-        Time constant in seconds, positive; of a shape that broadcasts to ``units`` or
-        ``(1, *units)``. Clipped to at least 1e-8.
+        Time constant in seconds, positive; it must broadcast to ``units`` or ``(1, *units)``.
+        Clipped to at least 1e-8.
     dt : float
-        Seconds a step.
+        Seconds per step.
     initial_level : float or array_like
-        The output before the first step, at rest (p = 0); of a shape that broadcasts to
-        ``(batch, *units)``. Or, to go on where a call ended, the state that it returned.
+        The output before the first step, at rest (p = 0); it must broadcast to
+        ``(batch, *units)``. Or, to continue from an earlier call, the state that it returned.
     time_major : bool
         Whether ``x`` is ``(time, batch, *units)``.
     out : ndarray, optional
-        Where to write the filtered signal: of the shape and type of ``x``, in native byte order.
-        Calls that share one array save the time that fresh memory takes, about as long as the
-        computation. It may be ``x`` itself, but must not overlap it in part. An array that is
-        not C-contiguous, or float16, costs a copy.
+        Array for the filtered signal, with the shape and type of ``x``, in native byte order.
+        Reusing one array avoids fresh memory, which takes about as long as the computation. It
+        may be ``x`` itself, but must not overlap it in part. An array that is not C-contiguous,
+        or float16, costs a copy.
     unit_axes : int, optional
-        How many axes the units have: 0 for ``(batch, time)``, which is refused otherwise, as it
-        is mostly ``(time, units)`` without its batch.
+        The number of unit axes. Pass 0 for ``(batch, time)``, which is refused otherwise, because
+        it is usually ``(time, units)`` without a batch.
 
     Returns
     -------
     y : ndarray
-        ``out``, or a new array of the shape and type of ``x``.
+        ``out``, or a new array with the shape and type of ``x``.
     state : (batch, 2, prod(units)) ndarray
         The state after the last step, float64: ``state[:, 0]`` is y, ``state[:, 1]`` is p.
 
     Raises
     ------
     TypeError
-        If an argument is not of the type above.
+        If an argument has another type.
     ValueError
         If ``x`` has other axes, ``tau`` or ``dt`` is not positive and finite,
         ``initial_level`` is not finite, a shape does not broadcast, or ``out`` has another shape,
@@ -284,7 +282,7 @@ def alpha(
     if not time_major:
         dynamics.run(signal_.rows, state, room)
     else:
-        # Time is the first axis: examples and units are one long axis, in the state as well.
+        # Time is the first axis: examples and units form one long axis, also in the state.
         merged = aligned(state.swapaxes(0, 1)).reshape(1, 2, -1)
         dynamics.run(signal_.rows, merged, room)
         state = np.ascontiguousarray(merged.reshape(2, *state[:, 0].shape).swapaxes(0, 1))
@@ -295,7 +293,7 @@ def _arguments(
     x: ArrayLike, tau: ArrayLike, dt: float, time_major: bool, unit_axes: int | None
 ) -> tuple[Signal, State, float]:
     """Check the arguments of both filters; return time constants per unit of the rows."""
-    # Float16 is computed in float64, so that each output is rounded once.
+    # Compute float16 in float64, so that each output is rounded once.
     signal_ = signal("x", x, time_major, np.float64, unit_axes)
     constants = time_constant(tau, signal_.units).reshape(-1)
     if time_major:
@@ -306,7 +304,7 @@ def _arguments(
 
 
 def _warn_of_milliseconds(tau: State, dt: float) -> None:
-    """Warn where tau and dt are probably not in the same unit; in milliseconds, both are right."""
+    """Warn if tau and dt seem to have different units; both in milliseconds gives right results."""
     low, high = float(tau.min(initial=np.inf)), float(tau.max(initial=0.0))
     if dt < _LONG_STEP and high >= _LONG_TAU:
         told = f"tau={high:g} with dt={dt:g}; for {high:g} ms pass tau={high / 1000:g}"
@@ -318,7 +316,7 @@ def _warn_of_milliseconds(tau: State, dt: float) -> None:
 
 
 def _alpha_state(initial_level: ArrayLike, x: Signal) -> Any:
-    """Return the initial state, in memory of its own."""
+    """Return the initial state in its own memory."""
     shape = (x.batch, 2, x.size)
     if np.shape(initial_level) == shape and x.state_shape != shape:
         values = real_array("initial_level", initial_level)

@@ -1,4 +1,4 @@
-"""Tables as text and as HTML, and numbers with units in them."""
+"""Text and HTML tables, and times with units."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def boxed(rows: Sequence[Row], right: Sequence[int] = ()) -> list[str]:
     Parameters
     ----------
     rows : sequence of sequence of str
-        Rows of as many cells. Control characters are shown as escapes.
+        Rows with the same number of cells. Control characters are shown as escapes.
     right : sequence of int
-        The columns whose cells are on the right.
+        The columns to align right.
     """
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -56,11 +56,11 @@ def as_html(rows: Sequence[Row], caption: str, notes: Sequence[str] = ()) -> str
     Parameters
     ----------
     rows : sequence of sequence of str
-        Rows of cells, which are shown as they are.
+        Rows of cells; HTML in them is escaped.
     caption : str
-        Text above.
+        Text above the table.
     notes : sequence of str
-        Lines below.
+        Lines below the table.
     """
 
     def row(cells: Row, tag: str) -> str:

@@ -14,19 +14,19 @@ Inputs: TypeAlias = "ArrayLike | Sequence[Inputs] | Mapping[str, Inputs]"
 """One input, or several in the structure of a model."""
 
 Outputs: TypeAlias = "Array | Any"
-"""The output of a model as type checkers see it; a list or dictionary where there are several.
+"""The output of a model, or a list or dictionary of several.
 
-They take it for an array, which it mostly is, and accept it where a list or dictionary is wanted.
+Type checkers treat it as an array, the usual case, and accept it as a list or dictionary, too.
 """
 
 Targets: TypeAlias = "Array | Sequence[Targets] | Mapping[str, Targets]"
 """Arrays to write to, in the structure of a model's outputs."""
 
 Shapes: TypeAlias = "Sequence[int] | Sequence[Shapes] | Mapping[str, Shapes]"
-"""The shape of an input, or those of several in the structure of a model."""
+"""The shape of an input, or several shapes in the structure of a model."""
 
 State: TypeAlias = Any
-"""What `Model.initial_state` and `Model.step` return, for the next step alone."""
+"""An opaque state of streaming, from `Model.initial_state` or `Model.step`, for the next step."""
 
 Verbose: TypeAlias = "int | str"
-"""How much to show of a run, as in Keras: 0, 1, 2 or ``"auto"``."""
+"""How much progress to show, as in Keras: 0, 1, 2 or ``"auto"``."""

@@ -1,8 +1,8 @@
 """Compilation ahead of time: ``python -m kspike_ref.warm_up [model.keras ...]``.
 
-Without models, all kernels are compiled for float32 and float64; with models, what they need. Run
-it where an image of a container is built: processes then start warm, also from a file system that
-they cannot write and as other users, if root or their own user filled the cache.
+Without models, it compiles all kernels for float32 and float64; with models, only the kernels that
+they need. Run it while a container image is built: processes then start warm, also on a read-only
+file system and as another user, if root or that user filled the cache.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from kspike_ref.saved.archive import ArchiveError
 
 Call = tuple[Callable[..., Any], dict[str, Any]]
 
-_STEPS = 2  # of a time axis of any length
-_LENGTH = 32  # of another axis of any length
+_STEPS = 2  # for time axes of any length
+_LENGTH = 32  # for other axes of any length
 
 
 def small_calls(dtype: Any) -> Iterator[Call]:
-    """Return a call of each compiled loop on small arrays, of the kinds that models call them with.
+    """Yield a call of every compiled loop, on small arrays of the kinds that models use.
 
     Parameters
     ----------
@@ -149,12 +149,12 @@ def compile_all() -> None:
 
 
 def run_model(model: Model) -> None:
-    """Run a model on zeros, or empty strings, in the ways that it may be run.
+    """Run `predict` and, if possible, `step` of a model on zeros or empty strings.
 
     Parameters
     ----------
     model : Model
-        The model. Axes of any length are taken to be short.
+        The model. Axes of any length are made short.
     """
     arrays: list[Any] = []
     for node in model.nodes:
@@ -163,11 +163,11 @@ def run_model(model: Model) -> None:
             is_text = getattr(node.layer, "is_text", False)
             arrays.append(np.full(lengths, "", "U1") if is_text else np.zeros(lengths, np.float32))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FewSpikesWarning)  # zeros make none
+        warnings.simplefilter("ignore", FewSpikesWarning)  # zeros cause no spikes
         model.predict(_one_or_all(arrays))
     try:
         state = model.initial_state(1)
-    except ValueError:  # it has no time axis, or looks at all of it
+    except ValueError:  # it has no time axis, or a layer needs all steps
         return
     timed = [array[:, 0] for array in arrays]
     model.step(_one_or_all(timed), state)
@@ -184,7 +184,7 @@ def _one_or_all(arrays: list[Any]) -> Any:
 
 
 def main(paths: Sequence[str]) -> int:
-    """Compile what some models need, or everything; return the exit status."""
+    """Compile the kernels that some models need, or all kernels; return the exit status."""
     folder = folders.writable_folder()
     if folder is None:
         print(

@@ -1,4 +1,4 @@
-"""Adapters by framework, imported when a model of the framework appears."""
+"""Adapters for frameworks, imported when a model of the framework appears."""
 
 from kspike_energy.adapters.base import Adapter
 from kspike_energy.adapters.find import find_adapter, register_adapter

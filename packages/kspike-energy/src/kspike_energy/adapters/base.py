@@ -1,4 +1,4 @@
-"""The base class of adapters, and what they share."""
+"""The `Adapter` base class, and helpers that adapters share."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -11,7 +11,7 @@ __all__ = ["Adapter", "is_mask", "positional_names"]
 
 
 def is_mask(name: object) -> bool:
-    """Return whether an argument of this name is a mask, and no signal."""
+    """Return whether an argument of this name is a mask rather than a signal."""
     return isinstance(name, str) and (name == "mask" or name.endswith("_mask"))
 
 
@@ -23,12 +23,12 @@ def positional_names(call: Callable[..., Any]) -> list[str]:
 
 
 class Adapter(ABC):
-    """Reads the models of one framework for `ModelEnergy`.
+    """Reader of one framework's models for `ModelEnergy`.
 
     Subclass it, and register the subclass with `kspike_energy.register_adapter`. An adapter lists
-    the applications of a model's layers, whose kinds have a rule (see
-    `kspike_energy.counting.rules`) or which have ``statistics`` of their own, and runs the model
-    on one batch. The guide has a complete one of 20 lines.
+    the applications of a model's layers, and runs the model on one batch. Every layer needs a kind
+    with a rule (see `kspike_energy.counting.rules`), or its own ``statistics``. The guide has a
+    complete adapter of 20 lines.
     """
 
     @abstractmethod
@@ -40,8 +40,8 @@ class Adapter(ABC):
         model : object
             The model.
         shapes : tuple, or list or dict of tuple, optional
-            Shapes of its inputs, with None for batch and unknown time, if the model leaves more
-            lengths open.
+            Shapes of its inputs, with None for the batch and for unknown time, if the model leaves
+            other lengths open.
         """
 
     @abstractmethod
@@ -57,15 +57,15 @@ class Adapter(ABC):
         """
 
     def signals(self, model: Any, batch: Any) -> Iterator[tuple[list[Any], list[Any]]]:
-        """Yield inputs and outputs of every application on one batch; only metrics need this."""
+        """Yield the inputs and outputs of every application on one batch, for metrics."""
         raise NotImplementedError(f"{type(self).__name__} has no signals, so it has no metrics")
 
     def weights(self, layer: Any) -> Mapping[str, Any]:
-        """Return the weights of a layer by name; only metrics need this."""
+        """Return the weights of a layer by name, for metrics."""
         raise NotImplementedError(f"{type(self).__name__} has no weights, so it has no metrics")
 
     def footprint(self, model: Any) -> int:
-        """Return the bytes of all weights of a model; only metrics need this."""
+        """Return the bytes of all weights of a model, for metrics."""
         raise NotImplementedError(f"{type(self).__name__} has no weights, so it has no metrics")
 
     def input_shapes(self, model: Any) -> Any:
@@ -77,7 +77,7 @@ class Adapter(ABC):
         return 0
 
     def layer_dt(self, layer: Any) -> float | None:
-        """Return the time step of a layer in seconds, if it has one of its own."""
+        """Return the time step of a layer in seconds; None if it does not have its own."""
         return None
 
     def name(self, model: Any) -> str:

@@ -1,4 +1,4 @@
-"""The adapter of a model, found without importing a framework."""
+"""Lookup of a model's adapter, without importing a framework."""
 
 import importlib
 import os
@@ -16,7 +16,7 @@ def _load(path: str) -> Adapter:
     return adapter
 
 
-# By the type of a model, or by its module and name, which need no import.
+# By model class, or by its dotted name, which needs no import.
 _ADAPTERS: dict[type | str, Callable[[], Adapter]] = {
     "keras.src.models.model.Model": lambda: _load("kspike_energy.adapters.keras:KerasAdapter"),
     "kspike_ref.model.Model": lambda: _load("kspike_energy.adapters.ref:RefAdapter"),
@@ -24,20 +24,20 @@ _ADAPTERS: dict[type | str, Callable[[], Adapter]] = {
 
 
 def register_adapter(model_type: type | str, adapter: type[Adapter]) -> None:
-    """Make `ModelEnergy` take the models of another framework.
+    """Register an adapter, so that `ModelEnergy` reads the models of another framework.
 
     Parameters
     ----------
     model_type : type or str
         Class of the models, or its dotted name (such as ``"myframework.core.Model"``), which
-        needs no import of the framework. The adapter takes subclasses too.
+        needs no import of the framework. The adapter reads subclasses too.
     adapter : type
-        Subclass of `Adapter`. Every model gets an instance of its own.
+        Subclass of `Adapter`. Every model gets its own instance.
 
     Raises
     ------
     TypeError
-        If either is of another type.
+        If either has another type.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def find_adapter(model: Any) -> Adapter:
     Raises
     ------
     TypeError
-        If none takes it.
+        If no adapter reads it.
     """
     if isinstance(model, (str, os.PathLike)):
         path = os.fspath(model)

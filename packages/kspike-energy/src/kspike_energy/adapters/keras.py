@@ -1,9 +1,9 @@
-"""Keras models as applications of layers.
+"""The adapter for Keras models.
 
-Keras is loaded already when this module is imported, because the user has a model. The adapter
-only reads the model: it walks the graph with stand-ins for its tensors, and measures by calling
-the operations one by one on data, in a scope that discards state updates. It adds no layer, node
-or weight.
+This module is imported only for a user's model, so Keras is already loaded. The adapter does not
+modify the model and adds no layer, node or weight. It reads the graph by walking it with symbolic
+tensors, and measures by calling the operations one by one on data, in a scope that discards state
+updates.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def _operands(arguments: Any) -> tuple[Shape, ...]:
 
 
 class KerasAdapter(Adapter):
-    """Functional and Sequential Keras models."""
+    """Adapter for Functional and Sequential Keras models."""
 
     def check(self, model: Any) -> None:
         """Raise if the model has no graph to read."""
@@ -58,7 +58,7 @@ class KerasAdapter(Adapter):
         self.check(model)
         found: list[Node] = []
         specs: dict[tuple[int, str], LayerSpec] = {}
-        alive: list[Any] = []  # identities hold only as long as the tensors live
+        alive: list[Any] = []  # the id of a tensor is unique only while the tensor exists
         inputs = self._stand_ins(model, shapes)
         stand = Stand()
         ends: list[Any] = []
@@ -90,7 +90,7 @@ class KerasAdapter(Adapter):
         return [replace(node, returned=bool(returned & set(node.output_ids))) for node in found]
 
     def _stand_ins(self, model: Any, shapes: Any) -> list[Any]:
-        """Return a symbolic tensor for every input; ``shapes`` replace its own if there are any."""
+        """Return a symbolic tensor for every input, of its own shape or one from ``shapes``."""
         own = functional(model)._inputs
         wanted = [shape_of(t) for t in own]
         if shapes is not None:
@@ -106,7 +106,7 @@ class KerasAdapter(Adapter):
             yield [keras.ops.convert_to_numpy(t) for t in one.inputs]
 
     def signals(self, model: Any, batch: Any) -> Iterator[tuple[list[Any], list[Any]]]:
-        """Yield inputs and outputs of every application on one batch."""
+        """Yield the inputs and outputs of every application on one batch."""
         for one in _visits(model, batch):
             inputs, outputs = one.inputs, one.outputs
             yield (
@@ -133,7 +133,7 @@ class KerasAdapter(Adapter):
         return int(target.count_params()) if isinstance(target, keras.layers.Layer) else 0
 
     def layer_dt(self, layer: Any) -> float | None:
-        """Return the time step of a layer that has one, such as those of kspike_tf."""
+        """Return the time step of a layer that has one, as kspike_tf's layers do."""
         dt = getattr(layer, "dt", getattr(getattr(layer, "cell", None), "dt", None))
         if dt is None:
             return None
@@ -148,7 +148,7 @@ class KerasAdapter(Adapter):
 
 
 def _visits(model: Any, batch: Any) -> Iterator[Visit]:
-    """Yield the operations of a model on one batch, as at inference."""
+    """Yield the operations of a model on one batch, in inference mode."""
     with keras.StatelessScope():
         tensors = functional(model)._standardize_inputs(_as_tensors(batch))
         yield from walk(model, tensors, Run())
@@ -161,7 +161,7 @@ def _as_tensors(batch: Any) -> Any:
 
 
 def node_application(node: Any) -> Node:
-    """Return one of Keras' own nodes as a `Node`."""
+    """Convert one of Keras' own nodes to a `Node`."""
     layer = node.operation
     given, outputs = list(node.input_tensors), keras.tree.flatten(node.outputs)
     given = [given[i] for i in signals_of(node)]

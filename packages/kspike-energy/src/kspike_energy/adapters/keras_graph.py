@@ -37,27 +37,27 @@ def shape_of(tensor: Any) -> Shape:
 
 
 def output_shapes(operation: Any, inputs: list[Shape], outputs: list[Any]) -> list[Shape]:
-    """Return the outputs' shapes, with lengths that EinsumDense leaves open although known."""
+    """Return the outputs' shapes, including known lengths that EinsumDense leaves open."""
     if isinstance(operation, keras.layers.EinsumDense):
         return [einsum_output(operation.equation, inputs[0], outputs[0].shape)]
     return [shape_of(tensor) for tensor in outputs]
 
 
 class Stand:
-    """Computes shapes: fresh symbolic tensors stand for values."""
+    """Shape inference: fresh symbolic tensors stand in for values."""
 
     def __init__(self) -> None:
-        # A tensor at one time step, or at all of them, by identity; and the tensor that it is.
+        # By the id of a tensor that enters or leaves time: the tensor, and its counterpart.
         self._same: dict[int, tuple[Any, Any]] = {}
 
     def identity(self, tensor: Any) -> int:
-        """Return the identity of a signal: one for its steps, and for all of them together."""
+        """Return a signal's identity, shared by the whole sequence and its single time steps."""
         while id(tensor) in self._same:
             tensor = self._same[id(tensor)][1]
         return id(tensor)
 
     def _is(self, tensor: Any, same: Any) -> Any:
-        self._same[id(tensor)] = (tensor, same)  # kept alive, so that its identity stays its own
+        self._same[id(tensor)] = (tensor, same)  # kept alive, so that its id stays unique
         return tensor
 
     def call(self, operation: Any, node: Any, args: Any, kwargs: Any) -> Any:
@@ -65,7 +65,7 @@ class Stand:
         given = [shape_of(t) for t in keras.tree.flatten((args, kwargs)) if _is_symbolic(t)]
         outputs = node.outputs
         if given != [shape_of(t) for t in node.input_tensors]:
-            # A nested model on another shape than its own, or a length that the model leaves open.
+            # A nested model called with another shape, or a length that the model leaves open.
             outputs = operation.compute_output_spec(*args, **kwargs)
         made = keras.tree.flatten(outputs)
         shapes = output_shapes(operation, given, made)
@@ -80,26 +80,26 @@ class Stand:
         return self._is(step, value)
 
     def leave_time(self, value: Any, like: Any) -> Any:
-        """Return a signal at all time steps of another one."""
+        """Return a signal at all time steps of ``like``."""
         steps = keras.KerasTensor((*like.shape[:2], *value.shape[1:]), dtype=value.dtype)
         return self._is(steps, value)
 
 
 class Run:
-    """Computes values: calls the operations on data."""
+    """Execution of the operations on data."""
 
     def call(self, operation: Any, node: Any, args: Any, kwargs: Any) -> Any:
-        """Return the outputs, as at inference."""
+        """Return the outputs in inference mode."""
         if getattr(operation, "_call_has_training_arg", False):
             kwargs = {**kwargs, "training": False}
         return operation(*args, **kwargs)
 
     def enter_time(self, value: Any) -> Any:
-        """Return a signal with its time steps as examples."""
+        """Fold the time steps of a signal into the batch."""
         return keras.ops.reshape(value, (-1, *value.shape[2:]))
 
     def leave_time(self, value: Any, like: Any) -> Any:
-        """Return a signal with the batch and time steps of another one."""
+        """Unfold a signal into the batch and the time steps of ``like``."""
         return keras.ops.reshape(value, (*like.shape[:2], *value.shape[1:]))
 
 
@@ -125,9 +125,9 @@ class Visit:
     Parameters
     ----------
     name : str
-        Name of the operation, after those of the models around it.
+        Name of the operation, prefixed with the names of the enclosing models.
     operation, node : object
-        Keras' own.
+        Keras' operation and node.
     inputs, outputs : list
         Values of its signals.
     masks : sequence
@@ -135,7 +135,7 @@ class Visit:
     arguments : tuple
         All arguments.
     inside_time : bool
-        Whether a model around it runs at every time step.
+        Whether an enclosing model runs at every time step.
     """
 
     name: str
@@ -162,7 +162,7 @@ def walk(
     how : Stand or Run
         Computes outputs.
     prefix, inside
-        Names of the models around this one, and whether one of them runs at every time step.
+        Names of the enclosing models, and whether one of them runs at every time step.
     """
     graph = functional(model)
     values = {id(t): value for t, value in zip(graph._inputs, inputs, strict=True)}
@@ -200,7 +200,7 @@ def _apply(
         flat = keras.tree.flatten(outputs)
         yield Visit(name, operation, node, signals, flat, masks, (args, kwargs), inside)
         return outputs
-    own = inputs[: len(functional(inner)._inputs)]  # a mask may follow: the layers inside get none
+    own = inputs[: len(functional(inner)._inputs)]  # drop a mask: the inner layers do not get it
     if not over_time:
         return (yield from walk(inner, own, how, f"{name}/", inside))
     steps = [how.enter_time(t) for t in own]
@@ -217,7 +217,7 @@ def _is_over_time(operation: Any) -> bool:
 def signals_of(node: Any) -> list[int]:
     """Return the indices of a node's signals, in the order of the parameters of ``call``.
 
-    Masks are no signals. Keras sorts tensors that are passed by name; this restores their order.
+    Masks are not signals. Keras sorts tensors passed by keyword; this restores their order.
     """
     operation, arguments = node.operation, node.arguments
     found = []

@@ -1,4 +1,4 @@
-"""Keras layers, cells and operations as `LayerSpec`."""
+"""Conversion of Keras layers, cells and operations to `LayerSpec`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,11 +11,11 @@ from kspike_energy.registry import find_statistics
 
 __all__ = ["class_kind", "layer_spec"]
 
-_APPLICATION_LAYERS = ("LayerScale", "StochasticDepth")  # defined beside keras.applications
+_APPLICATION_LAYERS = ("LayerScale", "StochasticDepth")  # defined in keras.applications
 
 
 def class_kind(cls: type) -> str | None:
-    """Return the name of the rule for this class, if there can be one."""
+    """Return the name of the rule for a class; None if there can be none."""
     module = cls.__module__
     if module.startswith(("keras.src.layers", "keras.layers")):
         return cls.__name__
@@ -30,8 +30,8 @@ def class_kind(cls: type) -> str | None:
 def _resolve(layer: Any) -> tuple[str | None, Callable[[Node], Mapping[str, Any]] | None]:
     """Return the kind of a layer's class, and the function that a user registered for it.
 
-    A subclass counts as its base, unless it has a ``call`` of its own and so computes something
-    else.
+    A subclass counts as its base class, unless it defines its own ``call`` and so may compute
+    something else.
     """
     for cls in type(layer).__mro__:
         kind = class_kind(cls)
@@ -46,14 +46,14 @@ def _resolve(layer: Any) -> tuple[str | None, Callable[[Node], Mapping[str, Any]
 
 
 def layer_spec(layer: Any, name: str | None = None) -> LayerSpec:
-    """Return a Keras layer, cell or operation as the rules see it.
+    """Return the `LayerSpec` of a Keras layer, cell or operation.
 
     Parameters
     ----------
     layer : keras.Operation
         The layer, cell or operation.
     name : str, optional
-        Its name in reports; its own by default.
+        Its name in reports; by default the layer's own name.
     """
     kind, statistics = _resolve(layer)
 

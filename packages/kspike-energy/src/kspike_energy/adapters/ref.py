@@ -1,6 +1,6 @@
-"""Models of kspike_ref as applications of layers.
+"""The adapter for kspike_ref models.
 
-It reads a model's public attributes only, and needs no import of kspike_ref.
+It reads only a model's public attributes, and does not import kspike_ref.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,14 +17,14 @@ __all__ = ["RefAdapter"]
 
 
 def _kind(key: str) -> str:
-    """Return the name of the rule for a layer, from kspike_ref's key of its saved class."""
+    """Return the name of the rule for a layer, from kspike_ref's key for its saved class."""
     return key.removeprefix("custom:").replace("ops:", "ops>")
 
 
 def _into_time(node: Any) -> int | None:
-    """Return None for a layer; else 1 if a model at every time step begins, -1 if it ends.
+    """Return how a node changes the depth of time-distributed models; None for a layer.
 
-    It is 0 if a model receives a mask.
+    It is 1 where such a model begins, -1 where it ends, and 0 where it receives a mask.
     """
     return {"fold": 1, "unfold": -1, "mask": 0}.get(getattr(node.layer, "verb", ""))
 
@@ -63,7 +63,7 @@ def _refs(value: Any) -> Iterator[Any]:
 
 
 def _spec(layer: Any, name: str, kind: str, config: Mapping[str, Any]) -> LayerSpec:
-    """Return a layer, or one saved inside another, as the rules see it."""
+    """Return the `LayerSpec` of a layer, or of one saved inside another."""
     statistics = find_statistics(type(layer), kind)
 
     def wrap(key: str) -> LayerSpec | list[LayerSpec]:
@@ -77,7 +77,7 @@ def _spec(layer: Any, name: str, kind: str, config: Mapping[str, Any]) -> LayerS
 
 
 def _inner(saved: Mapping[str, Any]) -> LayerSpec:
-    """Return the spec of a layer that is saved in another one's configuration."""
+    """Return the `LayerSpec` of a layer saved in another layer's configuration."""
     config = saved.get("config", {})
     kind = str(saved["class_name"])
     if str(saved.get("module")).split(".")[0] != "keras":
@@ -130,7 +130,7 @@ def _received(model: Any, outputs: list[Any]) -> Iterator[list[Any]]:
 
 
 class RefAdapter(Adapter):
-    """Models that `kspike_ref.load_model` returns."""
+    """Adapter for the models that `kspike_ref.load_model` returns."""
 
     def applications(self, model: Any, shapes: Any = None) -> list[Node]:
         """Return every application of a layer, in order.
@@ -143,14 +143,14 @@ class RefAdapter(Adapter):
         made = _shapes(model, shapes)
         found: list[Node] = []
         identities: dict[tuple[int, int], int] = {}
-        depths: dict[tuple[int, int], int] = {}  # models at every time step around it
+        depths: dict[tuple[int, int], int] = {}  # number of enclosing time-distributed models
 
         def identity(node: int, output: int) -> int:
             return identities.setdefault((node, output), len(identities))
 
         for index, node in enumerate(model.nodes):
             depth = max((depths[ref] for ref in node.inputs), default=0)
-            # The edge of a model at every time step is no layer: the signal stays the same.
+            # The boundary of a time-distributed model is not a layer: the signal stays the same.
             if (step := _into_time(node)) is not None:
                 identities[index, 0] = identity(*node.inputs[0])
                 depths[index, 0] = depths[node.inputs[0]] + step
@@ -184,11 +184,11 @@ class RefAdapter(Adapter):
         yield from _received(model, list(model.activity(batch).values()))
 
     def signals(self, model: Any, batch: Any) -> Iterator[tuple[list[Any], list[Any]]]:
-        """Yield inputs and outputs of every application on one batch."""
+        """Yield the inputs and outputs of every application on one batch."""
         return self.signals_of(model, list(model.activity(batch).values()))
 
     def signals_of(self, model: Any, values: list[Any]) -> Iterator[tuple[list[Any], list[Any]]]:
-        """Yield inputs and outputs of every application in a run, from what all nodes put out."""
+        """Yield the inputs and outputs of every application, from the outputs of all nodes."""
         outputs = (
             made if isinstance(made, list | tuple) else [made]
             for node, made in zip(model.nodes, values, strict=True)
@@ -207,7 +207,7 @@ class RefAdapter(Adapter):
         return sum(array.nbytes for array in arrays.values())
 
     def input_shapes(self, model: Any) -> Any:
-        """Return shapes of the model's inputs: one, or a dictionary by name."""
+        """Return the shapes of the model's inputs: one shape, or a list of several."""
         shapes = {
             name: tuple(node.output_shapes[0])
             for name in model.inputs
@@ -224,9 +224,9 @@ class RefAdapter(Adapter):
         return sum(sizes.values())
 
     def layer_dt(self, layer: Any) -> float | None:
-        """Return the time step of a layer that saved one."""
+        """Return the time step saved with a layer; None if there is none."""
         config = layer.config
-        cell = config.get("cell")  # of an RNN, saved as an object of its own
+        cell = config.get("cell")  # an RNN saves its cell as a separate object
         if isinstance(cell, Mapping):
             config = cell.get("config", {})
         dt = config.get("dt")

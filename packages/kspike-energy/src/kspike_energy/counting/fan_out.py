@@ -1,12 +1,12 @@
-"""Number of connections that leave every input element: the fan-out, from shapes alone.
+"""Fan-out: the number of connections that leave every input element, from shapes alone.
 
 Convention: one connection joins one element of a layer's input to one of its units. A synaptic
 event at an input element costs one operation per connection that leaves the element, so the total
-number of connections is not enough. Every fan-out here is a product of one factor per axis, which
-keeps it small: a convolution over 224 × 224 × 3 elements needs 224 + 224 + 1 numbers, and its
-connections are a product of sums.
+number of connections is not enough. Every fan-out is a product of one factor per axis, which keeps
+it small: a convolution over 224 × 224 × 3 elements needs 224 + 224 + 1 numbers, and its number of
+connections is a product of sums.
 
-Padding is not an input element, so windows that reach over the border have fewer connections.
+Padding is not an input element, so windows that cross the border have fewer connections.
 ``padding="counted"`` counts full windows, as published multiply-add counts do.
 """
 
@@ -34,7 +34,7 @@ class FanOut:
     shape : tuple of int
         Shape of the input, without batch and time.
     factors : tuple of int, Fraction or (length,) ndarray
-        Per axis, the factors of all positions, or one factor for all of them.
+        Per axis, one factor per position or one factor for all positions.
     each : int or Fraction, optional
         A factor common to all elements.
 
@@ -55,7 +55,7 @@ class FanOut:
 
     @classmethod
     def spread(cls, shape: Sequence[int], connections: int) -> "FanOut":
-        """Return the fan-out of which only the total is known, spread evenly."""
+        """Return a fan-out of which only the total is known, spread evenly."""
         return cls.uniform(shape, Fraction(connections, max(math.prod(shape), 1)))
 
     @property
@@ -85,7 +85,7 @@ class FanOut:
         rest = np.asarray(values).reshape(self.shape)
         rest = rest.astype(np.int64 if rest.dtype.kind in "iub" else np.float64)
         scale = Fraction(self.each)
-        for factor in reversed(self.factors):  # the last axis first, so that axes keep their place
+        for factor in reversed(self.factors):  # last axis first, because ``@`` contracts that one
             if isinstance(factor, np.ndarray):
                 rest = rest @ factor
             else:
@@ -127,7 +127,7 @@ class Windows:
 
     @property
     def before(self) -> int:
-        """Padding elements in front of the axis that the windows slide over."""
+        """Number of padding elements before the axis that the windows slide over."""
         reach = (self.kernel - 1) * self.dilation + 1
         if self.padding == "same":
             # A transposed convolution is the gradient of one from its outputs to its inputs.

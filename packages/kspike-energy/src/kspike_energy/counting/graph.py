@@ -1,4 +1,4 @@
-"""Nodes completed with what follows from the connections between them."""
+"""Completion of nodes with properties that follow from the graph."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def complete_nodes(
     options: Options | None = None,
     time_axis: str | int | None = "auto",
 ) -> list[Node]:
-    """Return the nodes of an adapter, ready for the counting rules.
+    """Complete the nodes of an adapter for the counting rules.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def complete_nodes(
 
 
 def _with_masks(nodes: Sequence[Node]) -> list[Node]:
-    """Return the nodes, with those marked whose outputs are used as masks only."""
+    """Return the nodes, and mark those whose outputs are used only as masks."""
     signals = {t for node in nodes if node.returned for t in node.output_ids}
     masks: set[int] = set()
     marked = []
@@ -72,10 +72,10 @@ def _with_masks(nodes: Sequence[Node]) -> list[Node]:
 
 
 def _tensors_of_one_layer(nodes: Sequence[Node]) -> set[int]:
-    """Return the tensors whose only consumer is one layer, for every use of their own layer.
+    """Return the tensors with a single consumer, the same for every use of the producing layer.
 
-    If another layer reads a tensor, or the model returns it, then its layer cannot take up what
-    the layer behind it does.
+    If another layer reads a tensor, or the model returns it, then the next layer cannot be folded
+    into the producing one.
     """
     readers: dict[int, list[int]] = defaultdict(list)
     tensors: dict[int, list[int]] = defaultdict(list)
@@ -95,7 +95,7 @@ def _tensors_of_one_layer(nodes: Sequence[Node]) -> set[int]:
 
 
 def _identity(node: Node) -> int:
-    """Return one number for all applications of a layer."""
+    """Return a number that all applications of a layer share."""
     return id(node if node.spec.layer is None else node.spec.layer)
 
 
@@ -110,7 +110,7 @@ def _is_linear(node: Node) -> bool:
 
 
 def _input_tensors(nodes: Sequence[Node]) -> set[int]:
-    """Return the tensors that hold the network's own input, at most rearranged."""
+    """Return the tensors that hold the network's own input, possibly rearranged."""
     produced = {tensor for node in nodes for tensor in node.output_ids}
     found: set[int] = set()
     for node in nodes:

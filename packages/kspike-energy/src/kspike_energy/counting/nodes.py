@@ -1,7 +1,7 @@
 """Applications of layers, and their counts.
 
-An adapter turns the model of its framework into a list of `Node`. Neither this module nor the
-rules know a framework: a layer is a *kind* (the name under which Keras saves it, such as
+An adapter converts the model of its framework to a list of `Node`. This module and the rules do not
+depend on a framework: a layer is a *kind* (the name under which Keras saves it, such as
 ``"Dense"`` or ``"kspike_tf>Lowpass"``) and a configuration.
 """
 
@@ -57,7 +57,7 @@ class LayerSpec:
         return self.read_config()
 
     def inner(self, key: str) -> "LayerSpec":
-        """Return the one layer inside this one.
+        """Return the single layer inside this one.
 
         Raises
         ------
@@ -84,29 +84,29 @@ class Node:
     inputs, outputs : tuple of tuple
         Shapes, with batch and time.
     input_ids, output_ids : tuple of int, optional
-        Identities of the tensors. A tensor that goes from one layer to the next has one identity,
-        and so has a tensor that enters or leaves a model applied at every time step.
+        Identities of the tensors. A tensor keeps its identity from one layer to the next, and when
+        it enters or leaves a model that is applied at every time step.
     input_tensors, output_tensors : tuple, optional
         The framework's symbolic tensors, if it has them.
     operands : tuple of tuple, optional
-        Shapes of every tensor argument, constants included, for an operation that is no layer.
+        Shapes of all tensor arguments, including constants, of an operation that is not a layer.
     inside_time : bool, optional
-        Whether a surrounding layer applies this one once for each time step.
+        Whether an enclosing layer applies this one at every time step.
     origin : object, optional
         The framework's own node, if it has one that can be a dictionary key.
     mask_ids : tuple of int, optional
-        Identities of the tensors that the layer takes as masks; they are no inputs.
+        Identities of the tensors that the layer takes as masks, which are not inputs.
     returned : bool, optional
-        Whether the model returns an output of it.
+        Whether the model returns one of its outputs.
     timed_inputs, timed_outputs : tuple of bool, optional
         Which inputs and outputs have time on axis 1.
     from_input : tuple of bool, optional
-        Which inputs are the model's own input, at most rearranged.
+        Which inputs are the model's own input, possibly rearranged.
     behind_linear : bool, optional
-        Whether the weights of a linear layer can take up what this one does: its first input is
-        the output of that layer, and has no other consumer.
+        Whether this layer can be folded into the weights of a linear layer: its first input is the
+        output of that layer, and has no other consumer.
     only_mask : bool, optional
-        Whether its outputs are used as masks only.
+        Whether its outputs are used only as masks.
     options : Options, optional
         How to count.
     """
@@ -143,7 +143,7 @@ class Node:
 
     @property
     def outbound_layer(self) -> Any:
-        """The framework's layer, under the name that nodes of Keras 2 had for it."""
+        """The framework's layer, under its name in the nodes of Keras 2."""
         return self.spec.layer
 
     @property
@@ -182,12 +182,12 @@ class Node:
 
     @property
     def full_inputs(self) -> tuple[Shape, ...]:
-        """Another name of ``inputs``."""
+        """Another name for ``inputs``."""
         return self.inputs
 
     @property
     def full_outputs(self) -> tuple[Shape, ...]:
-        """Another name of ``outputs``."""
+        """Another name for ``outputs``."""
         return self.outputs
 
     def units_in(self, index: int = 0) -> tuple[int, ...]:
@@ -233,16 +233,16 @@ class Node:
 
 @dataclass(frozen=True)
 class Term:
-    """Connections that leave one signal.
+    """Outgoing connections of one signal.
 
     Parameters
     ----------
     fan_out : FanOut
-        Connections of each element of the signal.
+        Connections of every element of the signal.
     source : int or None
         Index of the layer's input that is the signal; None for a signal inside the layer.
     every_step : bool
-        Whether every element counts as an event at every step whatever its value, as an index
+        Whether every element counts as an event at every step, whatever its value, as an index
         into an embedding does.
     """
 
@@ -262,9 +262,9 @@ class Counts:
     neurons : int
         Unit updates.
     spiking : bool
-        Whether a spiking device could run the layer as it is.
+        Whether a spiking device could run the layer unchanged.
     whole : bool
-        Whether the counts are those of a whole sequence rather than of one step.
+        Whether the counts cover a whole sequence rather than one step.
     """
 
     terms: tuple[Term, ...] = ()

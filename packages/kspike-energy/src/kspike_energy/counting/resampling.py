@@ -10,8 +10,8 @@ from kspike_energy.counting.nodes import Node, UndefinedShapeError
 
 __all__ = ["resampled", "taps"]
 
-# Half the width of an interpolation kernel, in input elements. Kernels are zero at all other whole
-# distances but zero, so an output that lies on an input element is made from that element alone.
+# Half the width of an interpolation kernel, in input elements. Kernels are zero at every nonzero
+# whole distance, so an output that lies on an input element depends on that element alone.
 _RADIUS = {"bilinear": 1, "bicubic": 2, "lanczos3": 3, "lanczos5": 5}
 
 
@@ -20,8 +20,8 @@ def taps(
 ) -> NDArray[np.int64]:
     """Return the number of outputs that every input element of an axis contributes to.
 
-    Elements are centred at half-integers. Taps beyond the border fall on its last element, or
-    away, so every input element counts once per output.
+    Elements are centred at half-integers. Taps beyond the border fall on the last element or are
+    dropped, so an input element counts at most once per output.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def taps(
     interpolation : {"nearest", "bilinear", "bicubic", "lanczos3", "lanczos5"}, optional
         The kernel; any other name counts as "nearest".
     antialias : bool, optional
-        Whether the kernel widens if the axis becomes shorter.
+        Whether the kernel widens when the axis becomes shorter.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def resampled(node: Node, interpolation: str, antialias: bool = False, steps: in
     Parameters
     ----------
     node : Node
-        Its application.
+        The application of the layer.
     interpolation, antialias
         As in `taps`.
     steps : int, optional

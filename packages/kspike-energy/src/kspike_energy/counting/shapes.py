@@ -1,4 +1,4 @@
-"""Shapes of a model's inputs: structures of them as lists, and checks that they fit."""
+"""Shapes of a model's inputs: flattening of structures, and checks that shapes fit."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,26 +9,26 @@ __all__ = ["fits", "fitting_shapes", "flat_shapes"]
 
 
 def fits(shape: Shape, own: Shape) -> bool:
-    """Return whether a shape has the rank of another one, and its lengths where they are known."""
+    """Return whether a shape has the rank of ``own``, and its lengths where they are known."""
     return len(shape) == len(own) and all(
         length is None or length == new for length, new in zip(own, shape, strict=True)
     )
 
 
 def flat_shapes(shapes: Any, names: Sequence[str] = ()) -> list[Shape]:
-    """Return the shapes in a structure of inputs as a list.
+    """Flatten a structure of shapes to a list.
 
     Parameters
     ----------
     shapes : tuple, or list or dict of tuple
         The structure.
     names : sequence of str, optional
-        Order of the keys of a dictionary, if these are its keys; sorted otherwise, as in Keras.
+        Order of a dictionary's keys, if it has these keys; otherwise they are sorted, as in Keras.
 
     Raises
     ------
     TypeError
-        If a shape is no tuple.
+        If a shape is not a tuple.
     """
     if isinstance(shapes, Mapping):
         order = names if names and set(names) == set(shapes) else sorted(shapes)
@@ -41,7 +41,7 @@ def flat_shapes(shapes: Any, names: Sequence[str] = ()) -> list[Shape]:
 
 
 def fitting_shapes(shapes: Any, own: Sequence[Shape], names: Sequence[str]) -> list[Shape]:
-    """Return the shapes that a user states for a model's inputs as a list, if they fit.
+    """Check that a user's shapes fit a model's inputs, and return them as a list.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def fitting_shapes(shapes: Any, own: Sequence[Shape], names: Sequence[str]) -> l
     TypeError
         If ``shapes`` are not tuples.
     ValueError
-        If there are more or fewer than inputs, or one does not fit.
+        If there are more or fewer shapes than inputs, or one does not fit.
     """
     wanted = flat_shapes(shapes, names)
     if len(wanted) != len(own):

@@ -1,4 +1,4 @@
-"""Statistics of a layer as a dictionary: of its counts, or from a registered function."""
+"""Layer statistics as dictionaries, from counts or from registered functions."""
 
 import math
 from collections.abc import Mapping
@@ -35,12 +35,12 @@ def add_stats(totals: dict[Any, dict[str, Any]], key: Any, stats: Mapping[str, A
 
 
 def registered_statistics(node: Node) -> dict[str, Any]:
-    """Return the registered function's statistics of a node, as plain Python values.
+    """Call the function registered for a node, and return its statistics as plain Python values.
 
     Raises
     ------
     TypeError
-        If they are no dictionary of whole numbers, or the function multiplied an open length.
+        If they are not a dictionary of whole numbers, or the function multiplied an open length.
     ValueError
         If no function is registered, a count is negative, or a key is unknown.
     """
@@ -60,7 +60,7 @@ def registered_statistics(node: Node) -> dict[str, Any]:
 
 
 def _checked(name: str, statistics: Any) -> dict[str, Any]:
-    """Return statistics with plain Python values, after checking them."""
+    """Check statistics, and return them with plain Python values."""
     if not isinstance(statistics, Mapping):
         raise TypeError(
             f"statistics registered for layer {name!r} must be a dictionary. "
@@ -82,9 +82,9 @@ def _checked(name: str, statistics: Any) -> dict[str, Any]:
 
 
 def from_statistics(node: Node) -> Counts:
-    """Return the registered function's statistics of a node as counts.
+    """Return the statistics of the function registered for a node, as `Counts`.
 
-    A function returns totals, so the connections are spread evenly over the elements of the inputs.
+    The function returns totals, so the connections are spread evenly over the input elements.
     """
     stats = registered_statistics(node)
     connections = stats.get("connections", 0)

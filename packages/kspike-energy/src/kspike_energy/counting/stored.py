@@ -1,4 +1,4 @@
-"""Numbers that a layer of a model keeps in memory, from its shapes and configuration."""
+"""Sizes of a layer's data in memory, from its shapes and configuration."""
 
 import math
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ __all__ = ["stored"]
 
 
 def stored(nodes: Sequence[Node], params: int) -> Storage | None:
-    """Return the sizes of a layer; None if a shape is undefined or a user counts it.
+    """Return the sizes of a layer; None for an undefined shape or a registered function.
 
     Parameters
     ----------
     nodes : sequence of Node
         The applications of the layer. The first one states the shapes.
     params : int
-        Weights and biases.
+        Number of weights and biases.
     """
     node = nodes[0]
     try:

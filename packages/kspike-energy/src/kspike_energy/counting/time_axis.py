@@ -1,4 +1,4 @@
-"""Which tensors of a network have time on axis 1."""
+"""The tensors of a network whose axis 1 is time."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,10 +13,10 @@ _TEMPORAL = names(
     kspike_tf>SpikingActivation kspike_tf>Lowpass kspike_tf>Alpha kspike_tf>TimeFolded
     """
 )
-# Layers that put out every time step unless told otherwise; recurrent ones do not.
+# Layers that return every time step by default, unlike recurrent layers.
 _SEQUENCES_BY_DEFAULT = frozenset(kind for kind in _TEMPORAL if ">" in kind)
 
-# Layers that put another axis in the place of axis 1.
+# Layers that replace axis 1 with another axis.
 _BREAKS_AXIS = names(
     """
     Flatten RepeatVector Dot GlobalAveragePooling1D GlobalAveragePooling2D
@@ -78,7 +78,7 @@ def _tensors(node: Node) -> Iterator[tuple[int, Shape]]:
 
 
 def _timed_by_itself(node: Node, *, unknown: bool) -> Iterator[int]:
-    """Yield the tensors of a node that have time whatever its neighbours are."""
+    """Yield the tensors of a node that have time, whatever its neighbours are."""
     if unknown:
         yield from (t for t, shape in _tensors(node) if len(shape) > 1 and shape[1] is None)
     kind = node.spec.kind

@@ -20,13 +20,13 @@ class Device:
     Parameters
     ----------
     name : str
-        Its name in estimates.
+        Name of the device.
     energy_per_synop : float
         Joules per synaptic operation.
     energy_per_neuron : float or None
         Joules per unit update; None if no figure is published.
     spiking : bool
-        Whether the device computes only on events, rather than every connection.
+        Whether the device computes only on events, rather than on every connection.
     source : str, optional
         Citation.
     description : str, optional
@@ -34,15 +34,15 @@ class Device:
     synop_range, neuron_range : tuple of (float, float), optional
         Lowest and highest published figure, in joules.
     energy_per_call, energy_per_kernel : float, optional
-        Joules per call of the whole network, and per layer that a runtime launches, whatever the
-        batch size.
+        Joules per call of the whole network, and per layer that a runtime launches, for any batch
+        size.
     energy_per_op : float, optional
-        Joules per multiply-add of the whole network as if it were an ordinary one; replaces the
+        Joules per multiply-add of the whole network, counted as an ordinary one. Replaces the
         energies per synaptic operation and unit update.
     fit : Fit, optional
         Accuracy and scope of energies that were fitted to measurements.
     memory : Memory, optional
-        Energies of memory accesses and integer arithmetic; replaces the energies per synaptic
+        Energies of memory accesses and integer arithmetic. Replaces the energies per synaptic
         operation and unit update.
 
     Raises
@@ -50,13 +50,13 @@ class Device:
     TypeError
         If a figure is not a number or ``spiking`` not a bool.
     ValueError
-        If a figure is negative or not finite, or a range does not hold its figure.
+        If a figure is negative or not finite, or a range does not contain its figure.
 
     Notes
     -----
-    A device reads and writes like KerasSpiking's dictionary of "energy_per_synop",
-    "energy_per_neuron" and "spiking"; other fields have their own names as keys. A figure that a
-    user writes is not the published one, so writing it drops the range and the source.
+    A device behaves like KerasSpiking's dictionary of "energy_per_synop", "energy_per_neuron" and
+    "spiking"; the keys of other fields are their names. Assigning a new figure drops its range and
+    the source, because both belong to the published figure.
 
     Examples
     --------
@@ -136,7 +136,7 @@ class Device:
             object.__setattr__(self, name, getattr(changed, name))
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return one field, or ``default`` if there is none of that name."""
+        """Return one field, or ``default`` if no field has that name."""
         return self[key] if key in FIELDS else default
 
     def items(self) -> list[tuple[str, Any]]:
@@ -165,13 +165,13 @@ class Device:
 
     @property
     def has_range(self) -> bool:
-        """Whether sources disagree about this device."""
+        """Whether figures of this device span a range."""
         ranges = (self.synop_range, self.neuron_range, self.memory)
         return any(one is not None for one in ranges)
 
     @property
     def model(self) -> str:
-        """Model of energy: "memory", "measured" or "operations"."""
+        """Energy model: "memory", "measured" or "operations"."""
         if self.memory is not None:
             return "memory"
         return "operations" if self.energy_per_op is None else "measured"
@@ -185,7 +185,7 @@ class Device:
         return html_table(("Energy", "per operation"), self._figures(), self.name, notes)
 
     def _figures(self) -> list[list[str]]:
-        """Return its energies as rows of text."""
+        """Return the energies as rows of text."""
         rows = [["synaptic operation", si(self.energy_per_synop)]]
         if self.energy_per_op is not None:
             rows = [["call", si(self.energy_per_call)], ["kernel", si(self.energy_per_kernel)]]
@@ -207,7 +207,7 @@ class Device:
 
 FIELDS = tuple(field.name for field in fields(Device))
 KEYS = ("energy_per_synop", "energy_per_neuron", "spiking")
-# The range that belongs to a figure.
+# The range that belongs to every figure.
 _RANGES = {"energy_per_synop": "synop_range", "energy_per_neuron": "neuron_range"}
 
 

@@ -36,15 +36,15 @@ def fit(
     """Return a device whose energies are fitted to measurements.
 
     The energy of a call is E_call + E_kernel · kernels + E_op · operations · batch size. The fit
-    minimises the sum of squared relative errors over energies that are not negative. A single term
-    takes the geometric mean of its ratios.
+    minimises the sum of squared relative errors, with no energy below zero. A single term is the
+    geometric mean of its ratios.
 
     Parameters
     ----------
     name : str
         Name of the device.
     measurements : sequence of Measurement
-        More than there are terms.
+        More measurements than terms.
     terms : sequence of {"call", "kernel", "op"}, optional
         The energies to fit; others are zero.
     spiking, source, description
@@ -96,7 +96,7 @@ def fit(
 
 
 def _features(workload: Workload, terms: Sequence[str]) -> list[float]:
-    """Return the multiples of the terms in the energy of one call."""
+    """Return the coefficients of the terms in the energy of one call."""
     every = {
         "call": 1.0,
         "kernel": float(workload.kernels),
@@ -106,10 +106,10 @@ def _features(workload: Workload, terms: Sequence[str]) -> list[float]:
 
 
 def _solve(ratios: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the energies that bring ``ratios @ energies`` nearest to one, none of them negative.
+    """Return the non-negative least-squares solution of ``ratios @ energies = 1``.
 
-    The best solution of a non-negative problem is the ordinary one of some subset of its terms,
-    and three terms have seven subsets.
+    The solution of the non-negative problem is the ordinary one for some subset of its terms, and
+    three terms have only seven subsets. A single term takes a geometric mean instead.
     """
     count = ratios.shape[1]
     if count == 1:
@@ -129,7 +129,7 @@ def _solve(ratios: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _left_out(ratios: NDArray[np.float64]) -> tuple[float, ...]:
-    """Return the factor between every measurement and its prediction from all the others."""
+    """Return the factors between every measurement and its prediction from all the others."""
     factors = []
     for index in range(len(ratios)):
         others = np.delete(ratios, index, axis=0)

@@ -1,7 +1,7 @@
 """Devices whose energies are fitted to published measurements.
 
-The tables lie in ``measurements/``. `keyword_spotter.csv` holds dynamic energy, the power while
-running minus the idle power, over inferences per second. `mlperf_tiny.csv` holds whole boards.
+The tables are in ``measurements/``. `keyword_spotter.csv` holds dynamic energies: running minus
+idle power, divided by inferences per second. `mlperf_tiny.csv` holds energies of whole boards.
 """
 
 import csv
@@ -23,7 +23,7 @@ _BLOUW = (
 _MLPERF = "MLPerf Tiny {round}, closed division, energy mode, MLCommons, {year}; {submitter}"
 _YEARS = {"v0.7": 2022, "v1.1": 2023}
 
-# Name of a device, the rows that it is fitted to (device, beginning of the run), terms, hardware.
+# Device name, the rows that it is fitted to (device, prefix of the run), terms, hardware.
 _SPOTTERS = [
     ("xeon-e5-2630", "cpu", "cpu", ("call", "kernel", "op"), "workstation with Intel Xeon E5-2630"),
     ("quadro-k4000", "gpu", "gpu", ("call", "kernel", "op"), "Nvidia Quadro K4000"),
@@ -48,7 +48,7 @@ _SPOTTERS = [
     ),
 ]
 
-# Multiply-adds per inference and layers of the networks of MLPerf Tiny.
+# Multiply-adds per inference, and number of layers, of the networks of MLPerf Tiny.
 _TINY = {
     "ad": (264_192, 10),
     "kws": (2_656_768, 10),
@@ -65,8 +65,8 @@ def _rows(name: str) -> list[dict[str, str]]:
 def keyword_spotter_workload(layers: int, copies: int, batch_size: int) -> Workload:
     """Return the workload of a keyword spotter.
 
-    390 inputs; a dense layer of 256; ``copies`` branches of ``layers`` dense layers of 256; a dense
-    layer of 256 on all of them; a dense layer of 29.
+    It has 390 inputs, a dense layer of 256 units, ``copies`` branches of ``layers`` dense layers of
+    256, a dense layer of 256 on all branches, and a dense layer of 29.
     """
     branches = copies if layers else 1
     operations = 390 * 256 + branches * (layers + 1) * 256 * 256 + 256 * 29
@@ -74,7 +74,7 @@ def keyword_spotter_workload(layers: int, copies: int, batch_size: int) -> Workl
 
 
 def keyword_spotter_measurements(device: str, run: str = "") -> list[Measurement]:
-    """Return the measurements of keyword spotters on a device, of runs that begin with a text."""
+    """Return the keyword spotters' measurements on a device, of runs whose name has a prefix."""
     return [
         Measurement(
             keyword_spotter_workload(

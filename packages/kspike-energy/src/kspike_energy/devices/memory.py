@@ -15,12 +15,11 @@ connections, N inputs, M outputs, W parameters, and kernels of K weights per inp
                  N + M + K                         2 θ multiply-adds too
 
 θ is the number of input spikes, S of synaptic operations and U of unit updates per inference.
-Numbers of the equations are those of the authors' implementation, in the functions below. Three
-things differ from the paper: S takes strides and borders into account, where it reads whole
-kernels; a spike is written and read once on the side of the layer that receives it, where it
-counts the writes at the layer that sends it; and an input spike of a dense layer causes one
-addition per output, as in its implementations, where its equation 2 counts them once per input
-again.
+Equation numbers in the functions below are those of the authors' implementation. Three things
+differ from the paper. S accounts for strides and borders; the paper reads whole kernels. A spike
+is written and read once, both at the layer that receives it; the paper counts writes at the layer
+that sends it. An input spike of a dense layer causes one addition per output, as in the
+implementations; equation 2 of the paper counts these again for every input.
 """
 
 from collections.abc import Mapping
@@ -43,22 +42,22 @@ class Memory:
     Parameters
     ----------
     add, multiply : float
-        Joules of an addition and of a multiplication.
+        Joules per addition and per multiplication.
     accesses : tuple of (int, float)
-        Sizes of memories in bytes, and joules of one access to them. Between and beyond them the
-        energy is a straight line, and it is zero for no memory.
+        Memory sizes in bytes, and joules per access. The energy is linear between the sizes, from
+        zero at size zero, and beyond the last one.
     line : tuple of (float, float)
-        Another reading of the same points: joules of an access to no memory, and joules that every
-        byte adds.
+        The straight-line reading of the same points: joules per access at size zero, and joules
+        added per byte.
     word : int, optional
-        Bytes of a number.
+        Bytes per number.
     queue : int, optional
-        Spikes that the queue in front of a layer holds.
+        Spikes that the queue at the input of a layer holds.
 
     Raises
     ------
     TypeError, ValueError
-        If an energy is negative or not finite, or sizes do not grow.
+        If an energy is negative or not finite, or the sizes do not increase.
     """
 
     add: float
@@ -85,7 +84,7 @@ class Memory:
         check_count("queue", self.queue)
 
     def access(self, numbers: int, *, by_line: bool = False) -> float:
-        """Return the joules of one read or write in a memory of a given size."""
+        """Return the joules of one read or write in a memory of this many numbers."""
         size = numbers * self.word
         if by_line:
             start, slope = self.line
@@ -103,7 +102,7 @@ class Memory:
 # Horowitz, "Computing's energy problem", ISSCC 2014, figure 1.1.9: 45 nm at 0.9 V; 32-bit integer
 # addition and multiplication; one access to a cache of 8 KB, 32 KB and 1 MB. The line is that of
 # the authors' implementation (qualia-plugin-snn, EnergyEstimationMetric._e_ram: 1.09e-5 pJ per bit
-# and 13.2 pJ, close to the least-squares line through the three points); the straight pieces are
+# and 13.2 pJ, close to the least-squares line through the three points). Linear interpolation is
 # SpikingJelly's reading (op_counter, LemaireEnergyCostConfig), as is the queue of 1000 spikes.
 HOROWITZ = Memory(
     add=0.1e-12,
@@ -116,7 +115,7 @@ HOROWITZ = Memory(
 def ordinary_energy(
     memory: Memory, storage: Storage, connections: float, *, by_line: bool = False
 ) -> Parts:
-    """Return the joules of a layer of an ordinary network per inference, by part.
+    """Return the joules per inference of a layer of an ordinary network, by part.
 
     Parameters
     ----------
@@ -127,7 +126,7 @@ def ordinary_energy(
     connections : float
         Multiply-adds.
     by_line : bool, optional
-        Which reading of the energies of accesses to use.
+        Whether to use the straight-line reading of the energies per access.
     """
 
     def access(numbers: int) -> float:
@@ -156,7 +155,7 @@ def spiking_energy(
     *,
     by_line: bool = False,
 ) -> Parts:
-    """Return the joules that the synapses of a layer of a spiking network need, by part.
+    """Return the joules per inference of a spiking layer's synapses, by part.
 
     Parameters
     ----------
@@ -185,7 +184,7 @@ def spiking_energy(
 def update_energy(
     memory: Memory, storage: Storage, units: int, steps: int, *, by_line: bool = False
 ) -> Parts:
-    """Return the joules that the unit updates of a spiking layer need, by part.
+    """Return the joules per inference of a spiking layer's unit updates, by part.
 
     Parameters
     ----------

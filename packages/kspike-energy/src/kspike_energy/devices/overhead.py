@@ -1,4 +1,4 @@
-"""Fitted energies: how well they predict measurements, and which networks they cover."""
+"""Accuracy and scope of fitted energies: prediction errors, and workloads that they cover."""
 
 import math
 from collections.abc import Iterable
@@ -11,14 +11,14 @@ _QUANTILE = 0.9
 
 @dataclass(frozen=True)
 class Workload:
-    """The parts of one call that overheads depend on.
+    """The quantities of one call that overheads depend on.
 
     Parameters
     ----------
     operations : int
         Multiply-adds per inference.
     kernels : int
-        Layers that a runtime launches; a dense layer with its activation is one.
+        Layers that a runtime launches. A dense layer and its activation count as one.
     batch_size : int
         Inferences per call.
     kinds : frozenset of str
@@ -40,8 +40,8 @@ class Fit:
     family : str
         The measured networks, such as "dense networks".
     factors : tuple of float
-        For every measurement, the factor between it and its prediction from all the others; at
-        least 1.
+        Leave-one-out errors: for every measurement, the factor between it and its prediction from
+        all the others; at least 1.
     operations, kernels, batch_sizes : tuple of (int, int)
         Smallest and largest value of the measured workloads.
     kinds : tuple of str, optional
@@ -76,7 +76,7 @@ class Fit:
         return max(self.factors)
 
     def outside(self, workload: Workload) -> list[str]:
-        """Return how a workload lies outside the measured ones; nothing if it does not."""
+        """Return how a workload lies outside the measured ones; an empty list if it does not."""
         found = []
         for value, (low, high), name in (
             (workload.operations, self.operations, "operations"),
@@ -103,8 +103,9 @@ class Fit:
     def interval(self, workload: Workload) -> float:
         """Return the factor of a prediction interval.
 
-        Inside the measured family, 90% of the left-out measurements lie within it. Outside, it is
-        the worst factor times the ratio to the nearest measured number of operations.
+        Inside the measured family, 90% of the left-out measurements lie within this factor.
+        Outside, it is the worst factor times the ratio to the nearest measured number of
+        operations.
         """
         if not self.outside(workload):
             return self.within

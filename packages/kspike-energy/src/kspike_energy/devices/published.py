@@ -1,7 +1,7 @@
 """Devices with published energies per operation, and the sources of the figures.
 
-A device without a published figure for unit updates has None there, and its totals say that they
-hold synaptic operations only. Ranges span the figures of several sources for one device.
+A device without a published figure for unit updates has None in its place, and its totals say that
+they cover synaptic operations only. Ranges span the figures of several sources for one device.
 """
 
 from dataclasses import replace
@@ -32,7 +32,7 @@ _LEMAIRE = (
     "Lemaire et al., 'An analytical estimation of spiking neural networks energy efficiency', "
     "ICONIP 2022 (arXiv 2210.13107)"
 )
-# The implementations that the formulas of the model of memory were checked against.
+# The implementations against which the formulas of the memory model were checked.
 _QUALIA = "Novac, 'qualia-plugin-snn', 2023 (github.com/LEAT-EDGE/qualia-plugin-snn)"
 _SPIKINGJELLY = (
     "Fang et al., 'SpikingJelly: an open-source machine learning infrastructure platform for "
@@ -63,7 +63,7 @@ def _with_memory(name: str, *, spiking: bool) -> Device:
     return Device(
         name,
         energy_per_synop=HOROWITZ.add if spiking else HOROWITZ.multiply_add,
-        energy_per_neuron=0.0,  # the model of memory has its own energies of unit updates
+        energy_per_neuron=0.0,  # the memory model has its own energies of unit updates
         spiking=spiking,
         source=f"{_LEMAIRE}; formulas: {_QUALIA}; formulas: {_SPIKINGJELLY}; "
         f"energies: {_HOROWITZ}, figure 1.1.9",
@@ -148,8 +148,8 @@ def published_devices() -> DeviceTable:
     Returns
     -------
     DeviceTable
-        KerasSpiking's six first, then others, those with a model of memory, and those fitted to
-        measurements.
+        KerasSpiking's six first, then other published ones, those with a memory model, and those
+        fitted to measurements.
 
     Examples
     --------

@@ -14,9 +14,9 @@ __all__ = ["DeviceTable"]
 
 
 class DeviceTable(MutableMapping[str, Device]):
-    """Devices by name; prints as a table with sources.
+    """Devices by name, which print as a table with sources.
 
-    It reads and writes like KerasSpiking's dictionary: assign a `Device`, or a dictionary of its
+    The table behaves like KerasSpiking's dictionary: assign a `Device`, or a dictionary of its
     figures.
     """
 
@@ -46,7 +46,7 @@ class DeviceTable(MutableMapping[str, Device]):
         Raises
         ------
         ValueError
-            If there is none.
+            If no device has that name.
         """
         if isinstance(name, str) and name in self._devices:
             return self._devices[name]
@@ -57,7 +57,7 @@ class DeviceTable(MutableMapping[str, Device]):
         )
 
     def add(self, device: Device, *, replace: bool = False) -> None:
-        """Add a device; replacing another one of that name warns, unless ``replace``."""
+        """Add a device; warn if it replaces a different one, unless ``replace`` is True."""
         known = self._devices.get(device.name)
         if known is not None and known != device and not replace:
             warnings.warn(
@@ -78,7 +78,7 @@ class DeviceTable(MutableMapping[str, Device]):
 
     @property
     def _sources(self) -> list[str]:
-        """Sources of all devices, each once."""
+        """Distinct sources of all devices."""
         return list(dict.fromkeys(device.source for device in self.values()))
 
     def _rows(self) -> list[list[str]]:
@@ -130,14 +130,14 @@ def _cells(device: Device) -> list[str]:
 
 
 def _as_device(name: str, device: "Device | Mapping[str, Any]") -> Device:
-    """Return a device from what was assigned to a name.
+    """Convert a value that was assigned to a name to a device.
 
     Raises
     ------
     TypeError
         If it is neither a device nor a dictionary.
     ValueError
-        If a figure is missing or unknown, or is no energy.
+        If a figure is missing, unknown, or not a valid energy.
     """
     if isinstance(device, Device):
         return device if device.name == name else changed(device, name=name)

@@ -1,8 +1,8 @@
 """Activity of a signal on data, accumulated batch by batch.
 
-It holds, per element of the signal, the sum of absolute values and the number of values that are
-not zero, over batch and time. Both counts need no more: the mean count takes the average, the
-exact count weighs the elements with their fan-out.
+For every element of the signal, it holds the sum of absolute values and the number of nonzero
+values, over batch and time. Both counts need no more: the mean count takes the average, and the
+exact count weights the elements by their fan-out.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ __all__ = ["Activity"]
 
 @dataclass
 class Activity:
-    """Sums over batch and time of one signal.
+    """Sums of one signal over batch and time.
 
     Parameters
     ----------
     absolute : ndarray
         Per element, the sum of its absolute values.
     active : ndarray
-        Per element, the number of values that were not zero.
+        Per element, the number of nonzero values.
     samples : int
         Number of values per element: batch × time.
     """
@@ -53,13 +53,13 @@ class Activity:
         Returns
         -------
         Activity or None
-            None if the values are no numbers, such as text.
+            None if the values are not numbers, such as text.
         """
         array = np.asarray(values)
         if array.dtype.kind not in "biuf":
             return None
         axes = (0, 1) if timed else (0,)
-        with np.errstate(over="ignore"):  # a sum that is too large is an error below
+        with np.errstate(over="ignore"):  # the check below reports a sum that is too large
             absolute = np.abs(array).sum(axis=axes, dtype=np.float64)
         if np.isnan(absolute).any():
             raise ValueError(f"the activity at the input of layer {name!r} contains NaN")
@@ -93,7 +93,7 @@ class Activity:
 
     @property
     def active_fraction(self) -> float:
-        """Fraction of values that are not zero: events per element and time step."""
+        """Fraction of nonzero values: events per element and time step."""
         return int(np.sum(self.active)) / max(self.samples * np.size(self.active), 1)
 
 

@@ -1,7 +1,7 @@
 """Example data in batches.
 
-Arrays, memory-mapped ones included, are sliced and never copied as a whole. Data sets and
-generators provide batches of their own.
+Arrays, including memory-mapped ones, are sliced and never copied as a whole. Data sets and
+generators provide their own batches.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,7 +39,7 @@ def batches(data: Any, shapes: Any = None, batch_size: int = 32) -> Iterator[Any
     TypeError
         If the data is none of these.
     ValueError
-        If it is empty, or of another shape than the model's inputs.
+        If it is empty, or its shape differs from that of the model's inputs.
     """
     if isinstance(data, (str, bytes)):
         raise TypeError(f"example_data must be arrays or batches. Received: {data!r:.60}")
@@ -74,7 +74,7 @@ def check_arrays(data: Any, shapes: Any) -> Any:
     TypeError
         If they are not real numbers.
     ValueError
-        If one is empty, or of another shape.
+        If one is empty, or has another shape.
     """
     arrays = _arrays(data)
     _check(arrays, shapes)
@@ -172,7 +172,7 @@ def _wanted(arrays: Any, shapes: Any) -> list[Any]:
 
 
 def peek(data: Any) -> tuple[Any, Any]:
-    """Return the first batch of data, or all of its arrays, and the data with that batch.
+    """Return the first batch of a stream, or all arrays; and data that still holds that batch.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def peek(data: Any) -> tuple[Any, Any]:
 def shapes_of_data(arrays: Any, shapes: Any, *, time: bool = False) -> Any:
     """Return the inputs' shapes, with open lengths filled in from data.
 
-    The batch stays open. So does axis 1 if no other length is open: it is time.
+    The batch stays open. So does axis 1 if no other length is open, because it is time.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def shapes_of_data(arrays: Any, shapes: Any, *, time: bool = False) -> Any:
     Returns
     -------
     object
-        The shapes, or None if the data fill in nothing.
+        The shapes; None without data or without shapes.
     """
     if arrays is None or shapes is None or isinstance(arrays, (str, bytes)):
         return None

@@ -1,4 +1,4 @@
-"""Operations whose weight and input are not zero."""
+"""Effective operations: those with a nonzero weight and a nonzero input."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,22 +12,21 @@ from kspike_energy.counting.rules.linear import as_tuple
 
 __all__ = ["PRODUCTS", "effective_operations"]
 
-# Layers whose operations can be told apart by their weights.
+# Layers whose operations can be assigned to single weights.
 PRODUCTS = frozenset({"Dense", "Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D"})
 
 
 def effective_operations(node: Node, active: NDArray[np.int64], kernel: NDArray[Any]) -> int:
-    """Return the number of pairs of an input and a weight that are both not zero.
+    """Return the number of operations with a nonzero input and a nonzero weight.
 
     Parameters
     ----------
     node : Node
         One application of a layer of `PRODUCTS`.
     active : ndarray
-        For every input element, without batch and time, the number of its values that are not
-        zero.
+        For every input element, without batch and time, the number of its nonzero values.
     kernel : ndarray
-        Its weights.
+        Weights of the layer.
     """
     used = kernel != 0
     if node.spec.kind == "Dense":
@@ -53,7 +52,7 @@ def effective_operations(node: Node, active: NDArray[np.int64], kernel: NDArray[
 def _per_channel(
     config: Mapping[str, Any], used: NDArray[np.bool_], rank: int, channels: int
 ) -> NDArray[np.int64]:
-    """Return, per tap and input channel, the number of weights that are not zero."""
+    """Return the number of nonzero weights per tap and input channel."""
     if "depth_multiplier" in config:
         return np.asarray(used.sum(axis=-1, dtype=np.int64))
     groups = int(config.get("groups") or 1)

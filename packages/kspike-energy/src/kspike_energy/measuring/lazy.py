@@ -1,4 +1,4 @@
-"""Activity measured on arrays of Dask: block by block, in one pass over the data."""
+"""Activity measured on Dask arrays, block by block, in one pass over the data."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -8,21 +8,21 @@ import numpy as np
 
 __all__ = ["in_blocks", "is_lazy"]
 
-_MOST_AXES = 64  # of a NumPy array
+_MOST_AXES = 64  # NumPy's limit
 
 
 def is_lazy(data: Any) -> bool:
-    """Return whether data are, or hold, arrays of Dask."""
+    """Return whether data is a Dask array or contains one."""
     return "dask.array" in sys.modules and any(map(_is_dask, _arrays(data)))
 
 
 def in_blocks(
     measure: Callable[[Any, Any], Any], merge: Callable[[list[Any]], Any], model: Any, data: Any
 ) -> Any:
-    """Return the merged measurements of all blocks of the batch.
+    """Measure all blocks along the batch axis, and return the merged measurements.
 
-    Blocks are measured where Dask's scheduler runs them, and merged eight at a time in their order.
-    The model is a task of its own, so that a cluster sends it to each worker once.
+    Blocks are measured where Dask's scheduler runs them, and merged eight at a time, in order.
+    The model is a separate task, so that a cluster sends it to every worker once.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def in_blocks(
     model : object
         The model.
     data : dask.array.Array, or list or dict of arrays
-        At least one of them is an array of Dask.
+        At least one of them is a Dask array.
     """
     import dask
     import dask.array as da
@@ -84,21 +84,21 @@ def _arrays(data: Any) -> list[Any]:
 
 
 def _like(arrays: list[Any], names: list[str] | bool) -> Any:
-    """Return arrays as a dict of these names; as a list; or the only one as it is."""
+    """Return arrays as a dictionary with these names, as a list, or as the only array."""
     if isinstance(names, list):
         return dict(zip(names, arrays, strict=True))
     return arrays if names else arrays[0]
 
 
 def _block(block: Any) -> Any:
-    """Return a block out of lists of the one block along every other axis."""
+    """Unwrap a block from nested lists, which hold one block along every other axis."""
     while isinstance(block, list):
         (block,) = block
     return block
 
 
 def _merged(parts: Any, merge: Callable[[list[Any]], Any]) -> Any:
-    """Return the measurements of several blocks as one; None if all of them are empty."""
+    """Merge the measurements of several blocks; None if all of them are empty."""
     listed = parts if isinstance(parts, list) else [parts]
     kept = [part for part in listed if part is not None]
     return merge(kept) if kept else None

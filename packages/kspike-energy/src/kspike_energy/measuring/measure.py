@@ -26,7 +26,7 @@ class Measured:
     Parameters
     ----------
     activities : list of list of Activity or None
-        Per node, the activity of its inputs; None for values that are no numbers.
+        Per node, the activity of its inputs; None for values that are not numbers.
     steps : set of int
         Lengths of the sequences in the data.
     """
@@ -38,7 +38,7 @@ class Measured:
 def measure(
     model: Any, adapter: Adapter, nodes: Sequence[Node], data: Any, settings: Settings
 ) -> Measured:
-    """Return the activity of every input of every node, measured batch by batch.
+    """Measure the activity of every input of every node, batch by batch.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def measure(
     adapter : Adapter
         The adapter.
     nodes : sequence of Node
-        Its nodes, in the adapter's order.
+        The model's nodes, in the adapter's order.
     data : object
         Data in any form that `batches` takes.
     settings : Settings
@@ -59,7 +59,7 @@ def measure(
         If the data is empty, or does not fit the model.
     """
     signals = [_Signals(n.spec.name, n.timed_inputs[: len(n.inputs)]) for n in nodes]
-    # Batches would cut the sequences of layers that take time first, so run such data as a whole.
+    # If a layer takes time on axis 0, batches would cut the sequences: run such data as a whole.
     time_first = any(map(_time_first, nodes))
     if is_lazy(data):
         if time_first:
@@ -75,7 +75,7 @@ def measure(
 class _Signals:
     """Inputs of a node: the name of its layer, and which of them have time.
 
-    Workers of Dask get this with every block, and a `Node` holds its layer with all weights.
+    Dask sends this to workers with every block; a `Node` would bring its layer's weights along.
     """
 
     name: str
@@ -91,7 +91,7 @@ def _measure_batches(
     *,
     time_first: bool,
 ) -> Measured:
-    """Return the activity on data in memory, or on a stream of batches."""
+    """Measure the activity on data in memory, or on a stream of batches."""
     total = Measured([[None] * len(node.timed) for node in nodes])
     seen = 0
     size = sys.maxsize if time_first else settings.batch_size
@@ -113,7 +113,7 @@ def _measure_batches(
 def _measure_blocks(
     model: Any, adapter: Adapter, nodes: Sequence[_Signals], data: Any, settings: Settings
 ) -> Measured:
-    """Return the activity on arrays of Dask."""
+    """Measure the activity on Dask arrays."""
     silent = replace(settings, progress=False)
 
     def block(model: Any, part: Any) -> Measured:
@@ -137,7 +137,7 @@ def _measure_blocks(
 
 
 def _sum(one: Activity | None, other: Activity | None, name: str) -> Activity | None:
-    """Return the activity of two parts of the data; neither is changed."""
+    """Return the activity of two parts of the data together, without changing either."""
     if one is None or other is None:
         return one or other
     total = replace(one)
@@ -162,7 +162,7 @@ def _time_first(node: Node) -> bool:
 
 
 def _with_progress(stream: Iterable[Any], progress: bool) -> Iterator[Any]:
-    """Yield batches, and show their number on request: with tqdm if it is installed."""
+    """Yield batches; if ``progress``, show their number, with tqdm if it is installed."""
     if not progress:
         yield from stream
         return

@@ -1,4 +1,4 @@
-"""BibTeX entries of the sources of energy figures."""
+"""BibTeX entries for the sources of energy figures."""
 
 import re
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from kspike_energy.presentation.tables import latex_text
 
 __all__ = ["bibtex_entries"]
 
-# By a name that occurs in citations of the source.
+# By a string that occurs in citations of the source.
 _ENTRIES = {
     "Degnan": """@article{degnan2016,
   author = {Degnan, Brian and Marr, Bo and Hasler, Jennifer},
@@ -83,7 +83,7 @@ _ENTRIES = {
 
 
 def bibtex_entries(sources: Iterable[str]) -> str:
-    """Return BibTeX entries of citations, each once; unknown ones as notes.
+    """Return BibTeX entries for distinct citations; unknown ones become notes.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def bibtex_entries(sources: Iterable[str]) -> str:
 
 
 def _new_key(source: str, taken: set[str]) -> str:
-    """Return a key of a source that no other has: numbered if it starts like another."""
+    """Return a unique key for a source, numbered if another one starts with the same text."""
     start = re.sub(r"\W+", "", source)[:20].lower() or "source"
     keys = chain([start], (f"{start}-{number}" for number in count(2)))
     return next(key for key in keys if key not in taken)

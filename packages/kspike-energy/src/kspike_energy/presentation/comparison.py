@@ -1,4 +1,4 @@
-"""A comparison of devices; prints as tables."""
+"""A comparison of devices, which prints as tables."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -24,7 +24,7 @@ __all__ = ["Comparison"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Devices compared on one network; prints as a table.
+    """A comparison of devices on one network, which prints as tables.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Comparison:
 
     @property
     def timesteps_per_inference(self) -> int:
-        """Another name of ``timesteps``, as in `ModelEnergy`."""
+        """Another name for ``timesteps``, as in `ModelEnergy`."""
         return self.timesteps
 
     @property
@@ -74,7 +74,7 @@ class Comparison:
 
     @property
     def winners(self) -> tuple[Winner, ...]:
-        """The side that wins, by every model of energy that has devices of both sides."""
+        """The winning side under every energy model with devices of both sides."""
         return winners(self.devices)
 
     def to_dict(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Comparison:
         return [{key: record[key] for key in record if key != "readings"} for record in records]
 
     def bibtex(self) -> str:
-        """Return BibTeX entries of the sources of all numbers."""
+        """Return BibTeX entries for the sources of all numbers."""
         return bibtex_entries(self.sources)
 
     def __str__(self) -> str:

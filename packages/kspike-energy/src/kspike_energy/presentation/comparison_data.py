@@ -1,4 +1,4 @@
-"""Parts of a comparison: devices, break-even rates of layers, and the winner by each model."""
+"""Parts of a comparison: devices, break-even rates of layers, and winners by energy model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class DeviceEnergy:
     Parameters
     ----------
     device : str
-        Its name.
+        Name of the device.
     energy, low, high : float
         Joules per inference: with the device's own figures, and with the lowest and highest.
     ratio : float
@@ -21,12 +21,13 @@ class DeviceEnergy:
     spiking : bool
         Whether it computes only on events.
     neurons_included : bool
-        Whether its figure per unit update is known; if not, synaptic operations only.
+        Whether its figure per unit update is known. If not, ``energy`` covers synaptic operations
+        only.
     model : {"operations", "measured", "memory"}
-        Model of energy.
+        Energy model.
     readings : tuple of float
-        Joules per inference by each reading of the energies of accesses, if all devices that are
-        compared and have a model of memory have the same; else empty.
+        Joules per inference by both readings of the energies per access, if all compared devices
+        with a memory model have the same memory; else empty.
     """
 
     device: str
@@ -47,18 +48,18 @@ class BreakEven:
     Parameters
     ----------
     layer, device : str
-        Their names.
+        Names of the layer and of the spiking device.
     rate : float or None
-        The rate of its input in Hz, as measured.
+        Measured rate of the layer's input, in Hz.
     break_even_rate : float or None
-        Below this rate the spiking device needs less than the baseline for this layer. None for a
-        layer without connections; negative if its unit updates alone cost more.
+        Below this rate the spiking device needs less than the baseline for this layer. None if the
+        energy does not depend on the rate; negative if the unit updates alone cost more.
     wins : bool or None
-        Whether the measured rate is below.
+        Whether the measured rate is below the break-even rate.
     spikes_per_step : float or None
-        Spikes per input and time step, as measured; events of the exact count with it.
+        Measured spikes per input and time step, or events with the exact count.
     beats_quantised : bool or None
-        Whether that is below the break-even with a quantised network, with the energies assumed.
+        Whether that is below the break-even with a quantised network, for the assumed energies.
     """
 
     layer: str
@@ -72,19 +73,19 @@ class BreakEven:
 
 @dataclass(frozen=True)
 class Winner:
-    """The side that needs less, by one model of energy.
+    """The side that needs less under one energy model.
 
     Parameters
     ----------
     model : {"operations", "measured", "memory"}
-        Model of energy.
+        Energy model.
     spiking, ordinary : DeviceEnergy
         The cheapest device of each side.
     side : {"spiking", "ordinary"} or None
-        The side that needs less; None if the ranges of both overlap, except by memory:
-        if both sides have the same memory, one must need less by both readings of its energies.
+        The side that needs less; None if the ranges of both overlap. If both sides have the same
+        memory, one must instead need less by both readings of its energies.
     factor : float
-        Energy of the dearer one divided by that of the cheaper one.
+        Energy of the more expensive one divided by that of the cheaper one.
     """
 
     model: str
@@ -95,7 +96,7 @@ class Winner:
 
 
 def winners(devices: Sequence[DeviceEnergy]) -> tuple[Winner, ...]:
-    """Return the winner by every model of energy that has devices of both sides."""
+    """Return the winner under every energy model with devices of both sides."""
     found = []
     for model in dict.fromkeys(device.model for device in devices):
         own = [device for device in devices if device.model == model]
@@ -121,7 +122,7 @@ def _winner(model: str, spiking: DeviceEnergy, ordinary: DeviceEnergy) -> Winner
 
 
 def _needs_less(one: DeviceEnergy, other: DeviceEnergy) -> bool:
-    """Return whether a device needs less than another by all readings, or in all of the range."""
+    """Return whether a device needs less than another by all readings, or over its whole range."""
     if one.readings and other.readings:
         return all(a < b for a, b in zip(one.readings, other.readings, strict=True))
     return one.high < other.low

@@ -1,4 +1,4 @@
-"""A comparison as text: cells of its tables, and notes on the winner and the quantised rival."""
+"""Text of a comparison: cells of its tables, and notes on the winner and the quantised rival."""
 
 import textwrap
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ _MODELS = {
     "memory": "operations and memory",
 }
 
-# Time steps that the source of the quantised rival looks at.
+# Smallest and largest number of time steps that the source of the quantised rival covers.
 _STEPS = (1, 15)
 
 
@@ -56,7 +56,7 @@ def device_table(devices: Sequence[DeviceEnergy], baseline: str) -> list[str]:
 def baseline_notes(
     devices: Sequence[DeviceEnergy], baseline: str, energy: float | None
 ) -> list[str]:
-    """Return the energy of the device that ratios refer to, if no row shows it."""
+    """Return a note on the energy of the device that ratios refer to, if no row shows it."""
     if energy is None or any(device.device == baseline for device in devices):
         return []
     return [f"/ {baseline}: the ratio to {si(energy)}, the energy on {baseline}."]
@@ -92,7 +92,7 @@ def _threshold(value: float | None) -> str:
 
 
 def winner_notes(found: Sequence[Winner]) -> list[str]:
-    """Return the winner by every model of energy, and whether the models disagree."""
+    """Return notes on the winner under every energy model, and on models that disagree."""
     notes = [_winner_note(winner) for winner in found]
     by_side = {
         side: " and by ".join(_MODELS[winner.model] for winner in found if winner.side == side)
@@ -119,7 +119,7 @@ def _winner_note(winner: Winner) -> str:
 
 
 def quantised_notes(rival: QuantisedRival, timesteps: int) -> list[str]:
-    """Return the break-even with the quantised rival, and its sensitivity."""
+    """Return notes on the break-even with the quantised rival and its sensitivity."""
     parts = "; ".join(
         f"{name} {min(pair):.1%} to {max(pair):.1%}" for name, *pair in rival.sensitivity
     )
@@ -139,5 +139,5 @@ def quantised_notes(rival: QuantisedRival, timesteps: int) -> list[str]:
 
 
 def wrapped(notes: Sequence[str]) -> list[str]:
-    """Return notes as lines of a printed page."""
+    """Wrap notes to lines for printing."""
     return [line for note in notes for line in textwrap.wrap(note, 98, break_on_hyphens=False)]

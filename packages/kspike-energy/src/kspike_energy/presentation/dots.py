@@ -1,4 +1,4 @@
-"""Places of dots on a logarithmic axis, in percent of its width."""
+"""Positions of dots on a logarithmic axis, in percent of its width."""
 
 import math
 from collections.abc import Iterable
@@ -8,12 +8,12 @@ from kspike_energy.presentation.units import si
 
 __all__ = ["Scale", "Tick"]
 
-_MOST_TICKS = 5  # more of them would overlap on a telephone
+_MOST_TICKS = 5  # more would overlap on a phone
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A labelled place on an axis.
+    """A labelled position on an axis.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class Tick:
     label : str
         Text.
     anchor : {"start", "middle", "end"}
-        The part of the text that lies there.
+        The part of the text at that position.
     """
 
     place: float
@@ -45,7 +45,7 @@ class Scale:
 
     @classmethod
     def over(cls, values: Iterable[float]) -> "Scale":
-        """Return an axis that holds all values that are not zero."""
+        """Return an axis that covers all values above zero."""
         logarithms = [math.log10(value) for value in values if value > 0]
         if not logarithms:
             return cls(-1, 0)
@@ -53,7 +53,7 @@ class Scale:
         return cls(first, max(math.ceil(max(logarithms)), first + 1))
 
     def place(self, value: float) -> float | None:
-        """Return the place of a value; None for zero."""
+        """Return the position of a value; None for zero."""
         if value <= 0:
             return None
         return round(100 * (math.log10(value) - self.first) / (self.last - self.first), 2)

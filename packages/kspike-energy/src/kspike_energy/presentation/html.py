@@ -1,4 +1,4 @@
-"""A report of an estimate as one self-contained HTML file; it needs Jinja2."""
+"""The report of an estimate as one self-contained HTML file, rendered with Jinja2."""
 
 import base64
 import hashlib
@@ -25,9 +25,9 @@ __all__ = ["html_report"]
 
 
 def html_report(estimate: Estimate, devices: Sequence[Device]) -> str:
-    """Return an estimate as an HTML page that loads nothing.
+    """Return an estimate as an HTML page that loads no other files.
 
-    Names are escaped, and a content security policy lets no script but the page's own run.
+    Names are escaped, and a content security policy allows no script but the page's own.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def html_report(estimate: Estimate, devices: Sequence[Device]) -> str:
 
 
 def _hash(text: str) -> str:
-    """Return the hash with which a content security policy allows an inline text."""
+    """Return the hash with which a content security policy allows an inline script or style."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
@@ -114,13 +114,13 @@ def _device_chart(devices: Sequence[DeviceEnergy]) -> dict[str, Any]:
 
 
 def _marks(scale: Scale, values: Sequence[tuple[float, bool]]) -> list[dict[str, Any]]:
-    """Return dots at the values that are not zero."""
+    """Return dots at the values above zero."""
     places = [(scale.place(value), spiking) for value, spiking in values]
     return [{"place": place, "spiking": spiking} for place, spiking in places if place is not None]
 
 
 def _break_even(comparison: Comparison) -> dict[str, Any]:
-    """Return the table of break-even rates; without rows if there is no spiking device."""
+    """Return the table of break-even rates, which has no rows without a spiking device."""
     headers, rows = break_even_cells(comparison.layers, comparison.quantised)
     notes = quantised_notes(comparison.quantised, comparison.timesteps)
     return {"baseline": comparison.baseline, "headers": headers, "rows": rows, "notes": notes}
@@ -129,7 +129,7 @@ def _break_even(comparison: Comparison) -> dict[str, Any]:
 def _layer_chart(
     estimate: Estimate, devices: Sequence[Device], comparison: Comparison
 ) -> dict[str, Any]:
-    """Return the layers on the cheapest devices of both sides, or else on the first device."""
+    """Return the layers on the cheapest device of either side, or else on the first device."""
     names = [devices[0].name]
     if comparison.winners:
         first = comparison.winners[0]
@@ -166,7 +166,7 @@ def _table(estimate: Estimate, devices: Sequence[Device]) -> dict[str, Any]:
 
 
 def _row(estimate: Estimate, layer: Layer, devices: Sequence[Device]) -> list[dict[str, Any]]:
-    """Return the cells of a layer; those that are unknown sort below all others."""
+    """Return the cells of a layer; unknown values sort below all others."""
     shape = "?" if layer.output_shape is None else str(layer.output_shape)
     cells: list[dict[str, Any]] = [
         {"text": text, "value": None} for text in (layer.name, layer.type_name, shape)

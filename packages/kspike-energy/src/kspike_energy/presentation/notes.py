@@ -12,7 +12,7 @@ from kspike_energy.presentation.units import si
 
 __all__ = ["notes", "warning_notes"]
 
-# Types of layers that the source of the model of memory covers, and those described by hand.
+# Types of layers that the source of the memory model covers, and of layers written by hand.
 _COVERED = re.compile(r"Dense|(Depthwise)?Conv[123]D|Layer")
 
 # Borders and strides of convolutions change a count by less than this factor.
@@ -20,7 +20,7 @@ _MANY_EVENTS = 1.25
 
 
 def warning_notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
-    """Return those notes that doubt the numbers."""
+    """Return the notes that question the numbers."""
     spiking = any(device.needs_rates for device in devices)
     doubts = _busy(estimate) + _many_events(estimate) + _other_dt(estimate)
     return [*_gaps(estimate), *(doubts if spiking else [])]
@@ -40,7 +40,7 @@ def _busy(estimate: Estimate) -> list[str]:
 
 
 def _many_events(estimate: Estimate) -> list[str]:
-    """Return the layers whose exact count is well above that of their rates, with the factor."""
+    """Return a note on layers whose exact count is well above that of their rates."""
     if estimate.settings.events != "exact":
         return []
     layers = []
@@ -98,7 +98,7 @@ def notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
 
 
 def _memory_notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
-    """Return the scope of models of memory, and the layers that they were not made for."""
+    """Return a note on the scope of memory models, and on the layers outside it."""
     if not devices:
         return []
     names = ", ".join(device.name for device in devices)
@@ -124,7 +124,7 @@ def _memory_notes(estimate: Estimate, devices: Sequence[Device]) -> list[str]:
 
 
 def _beyond_published_memories(estimate: Estimate, devices: Sequence[Device]) -> str:
-    """Return the layers with more numbers than the largest memory of a published energy holds."""
+    """Return the layers that do not fit in the largest memory with a published energy."""
     most = min(d.memory.accesses[-1][0] // d.memory.word for d in devices if d.memory is not None)
     sizes = [(layer.name, layer.stored) for layer in estimate.counted if layer.connections]
     return ", ".join(
@@ -135,7 +135,7 @@ def _beyond_published_memories(estimate: Estimate, devices: Sequence[Device]) ->
 
 
 def _fitted_note(estimate: Estimate, device: Device, fit: Fit) -> str:
-    """Return the accuracy of a fitted device, and the energy that no layer shows."""
+    """Return a note on the accuracy of a fitted device, and on the energy outside the layers."""
     batch = estimate.batch_size
     call = device.energy_per_call / batch
     return (

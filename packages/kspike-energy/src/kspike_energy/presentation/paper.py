@@ -29,7 +29,7 @@ def _rows(estimate: Estimate, devices: Sequence[Device]) -> list[list[str]]:
 
 
 def markdown_table(estimate: Estimate, devices: Sequence[Device]) -> str:
-    """Return an estimate as a Markdown table with notes; names are shown as they are."""
+    """Return an estimate as a Markdown table with notes, with all text escaped."""
     cells = [[_markdown(cell) for cell in row] for row in _rows(estimate, devices)]
     rule = ["---", "---", *["---:"] * (2 + len(devices))]
     lines = [f"| {' | '.join(row)} |" for row in (cells[0], rule, *cells[1:])]

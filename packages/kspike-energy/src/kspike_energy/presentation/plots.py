@@ -1,8 +1,8 @@
-"""Figures of energy estimates; they need Matplotlib (``kspike-energy[plots]``).
+"""Figures of energy estimates, drawn with Matplotlib (``kspike-energy[plots]``).
 
 Energies span many decades, so every figure has dots on a logarithmic axis. A line through a dot
 spans the figures of different sources, or the prediction interval of a fit. Filled dots are spiking
-devices, hollow ones are not.
+devices, and hollow ones are ordinary devices.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _SYNOPS, _NEURONS = "#0072B2", "#E69F00"
 
 
 def _axes(axes: Any, height: float) -> Any:
-    """Return the axes to draw on; new ones for None."""
+    """Return the axes to draw on; None makes new ones."""
     if axes is not None:
         return axes
     try:
@@ -32,7 +32,7 @@ def _axes(axes: Any, height: float) -> Any:
 
 
 def _finish(axes: Any, names: Sequence[str], label: str) -> None:
-    """Name the rows, from the top down, and set up a logarithmic axis and the key."""
+    """Label the rows from the top down, and set up the logarithmic axis and the legend."""
     axes.set_yticks(range(len(names)), list(reversed(names)), fontsize=8)
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_xscale("log")
@@ -119,7 +119,7 @@ def plot_layers(
     device : str
         Name of a device.
     timesteps_per_inference, dt, timesteps
-        As of `ModelEnergy.layer_energy`.
+        As in `ModelEnergy.layer_energy`.
     axes : matplotlib.axes.Axes, optional
         Where to draw; a new figure by default.
 
@@ -154,7 +154,7 @@ def plot_layers(
 
 
 def plot_break_even(comparison: Comparison, axes: Any = None) -> Any:
-    """Draw the measured rate of every layer beside the rates below which spiking pays.
+    """Draw the measured rate of every layer, and the rates below which spiking pays off.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def plot_break_even(comparison: Comparison, axes: Any = None) -> Any:
     Raises
     ------
     ValueError
-        If the comparison has no spiking device, or an ordinary baseline is missing.
+        If the comparison has no spiking device or no ordinary baseline.
     """
     names = list(dict.fromkeys(layer.layer for layer in comparison.layers))
     devices = list(dict.fromkeys(layer.device for layer in comparison.layers))

@@ -77,7 +77,7 @@ def summary(
     timesteps_per_inference, dt, timesteps, batch_size
         As in `ModelEnergy.estimate`.
     line_length : int, optional
-        Longest line to print.
+        Length of the longest line.
     print_warnings : bool, optional
         Whether to print assumptions and gaps.
     """
@@ -169,7 +169,7 @@ def to_json(
     timesteps: int | None = None,
     batch_size: int = 1,
 ) -> str:
-    """Return `to_dict` as JSON with ``indent`` spaces of indentation."""
+    """Return `to_dict` as JSON, indented by ``indent`` spaces."""
     data = to_dict(
         energy, devices, timesteps_per_inference, dt, timesteps=timesteps, batch_size=batch_size
     )
@@ -209,7 +209,7 @@ def to_latex(
     timesteps: int | None = None,
     batch_size: int = 1,
 ) -> str:
-    """Return the table of `to_markdown` for LaTeX with the package ``booktabs``."""
+    """Return the table of `to_markdown` as LaTeX, for the package ``booktabs``."""
     estimate = energy.estimate(
         timesteps_per_inference, dt, timesteps=timesteps, batch_size=batch_size
     )
@@ -226,17 +226,17 @@ def to_html(
     timesteps: int | None = None,
     batch_size: int = 1,
 ) -> None:
-    """Write a report as one HTML file that loads nothing (``kspike-energy[report]``).
+    """Write a report as one self-contained HTML file (``kspike-energy[report]``).
 
-    It holds figures, a table of layers that sorts, assumptions, warnings, and sources.
+    It has figures, a sortable table of layers, assumptions, warnings, and sources.
 
     Parameters
     ----------
     path : str or path-like
         Where to write.
     devices : sequence of str, optional
-        Names of devices, the baseline first; by default KerasSpiking's six and the two with a model
-        of memory, as far as they can be estimated.
+        Names of devices, the baseline first; by default KerasSpiking's six and the two with a
+        memory model, except those that cannot be estimated.
     timesteps_per_inference, dt, timesteps, batch_size
         As in `ModelEnergy.estimate`.
 
@@ -257,11 +257,11 @@ def to_html(
 
 
 def bibtex(energy: Estimating, devices: Sequence[str] = ("cpu",)) -> str:
-    """Return BibTeX entries of the sources of the numbers that reports on devices hold.
+    """Return BibTeX entries for the sources of all numbers in reports on these devices.
 
-    They include the source of the quantised network that `ModelEnergy.compare` and
-    `ModelEnergy.to_html` state, if an ordinary device and a spiking one can break even. A
-    `Comparison` has a ``bibtex`` of its own.
+    They include the source of the quantised network in `ModelEnergy.compare` and
+    `ModelEnergy.to_html`, if an ordinary and a spiking device can break even. A `Comparison` has
+    its own ``bibtex``.
 
     Parameters
     ----------

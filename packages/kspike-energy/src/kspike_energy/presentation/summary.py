@@ -17,7 +17,7 @@ __all__ = ["summary_text"]
 
 @dataclass(frozen=True)
 class _Column:
-    """A column of the summary: its header, its cells, and the device that it is about."""
+    """A column of the summary: its header, its cells, and the device that it refers to."""
 
     name: str
     header: str
@@ -49,7 +49,7 @@ def summary_text(
     Raises
     ------
     ValueError
-        If a column or device is unknown, or a rate that it needs.
+        If a column, a device, or a rate that it needs is unknown.
     """
     if isinstance(columns, str) or not columns:
         raise ValueError(f"columns must be a list of column names. Received: columns={columns!r}")
@@ -73,7 +73,7 @@ def _shape_cell(layer: Layer) -> str:
 
 
 def _plain_columns(estimate: Estimate) -> dict[str, tuple[str, Callable[[Layer], str]]]:
-    """Return header and cells of every column that is about no device."""
+    """Return header and cells of every column that does not refer to a device."""
 
     def counted(cell: Callable[[Layer], str]) -> Callable[[Layer], str]:
         return lambda layer: "?" if layer.problem else cell(layer)
@@ -98,7 +98,7 @@ _ENERGIES: Mapping[str, tuple[str, Callable[[float, float], float]]] = {
 
 
 def _column(estimate: Estimate, name: str, devices: DeviceTable) -> _Column:
-    """Return the column of this name.
+    """Return the column with this name.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Tables as text, HTML and rich objects, from plain cells; text of cells for LaTeX."""
+"""Tables of plain cells as text, HTML and rich objects; escaped text for LaTeX."""
 
 import html
 import importlib
@@ -13,7 +13,7 @@ _LARGEST_WITHOUT_EXPONENT = 1e6
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number to a number of significant digits; "?" for None.
+    """Return a number as text with ``digits`` significant digits; "?" for None.
 
     Examples
     --------
@@ -48,10 +48,10 @@ def text_table(
     rows : sequence of sequence of str
         Cells. The first column is aligned to the left, other columns to the right.
     line_length : int
-        Longest line. In a wider table, headers break between words and cells of ``breakable``
-        columns anywhere; numbers never break.
+        Length of the longest line. In a wider table, headers break between words, and cells of
+        ``breakable`` columns break anywhere; numbers never break.
     breakable : sequence of int, optional
-        Columns of text.
+        Indices of columns of text.
     """
     columns = list(zip(headers, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
@@ -62,7 +62,7 @@ def text_table(
         spare = [index for index, width in enumerate(widths) if width > floors[index]]
         if not spare:
             break
-        # A broken name is harder to read than a broken header, so names come last.
+        # A broken name is harder to read than a broken header, so names break last.
         widest = max(spare, key=lambda index: (index not in breakable, widths[index]))
         widths[widest] -= 1
     wrapped = [textwrap.wrap(header, width) for header, width in zip(headers, widths, strict=True)]
@@ -131,7 +131,7 @@ def html_table(
 def rich_table(
     headers: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()
 ) -> Any:
-    """Return a table of ``rich`` with notes below it (``kspike-energy[report]``)."""
+    """Return a ``rich`` table with notes below it (``kspike-energy[report]``)."""
     escape = importlib.import_module("rich.markup").escape
     below = "\n".join(map(escape, notes))
     table = importlib.import_module("rich.table").Table(

@@ -28,7 +28,7 @@ def si(value: float | None, unit: str = "J", digits: int = 3) -> str:
 
 
 def si_range(low: float, high: float, unit: str = "J") -> str:
-    """Return "low to high"; an empty text if both are the same.
+    """Return "low to high"; an empty string if both are equal.
 
     Examples
     --------

@@ -1,1 +1,1 @@
-"""The command line `kspike`, for which the extra ``[cli]`` installs Typer, rich and more."""
+"""The command line `kspike`, which needs the extra ``[cli]``: Typer, rich and more."""

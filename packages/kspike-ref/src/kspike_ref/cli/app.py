@@ -1,4 +1,4 @@
-"""The command line's commands, and the messages of what goes wrong."""
+"""The application with all commands, and its error messages."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def callback(
 
 
 def run() -> None:
-    """Run a command, and exit: 0 for success, 1 for a failure, 2 for wrong use."""
+    """Run a command and exit: 0 for success, 1 for a failure, 2 for wrong use."""
     warnings.formatwarning = lambda message, *_, **__: f"kspike: warning: {_lines(message)}\n"
     try:
         app(prog_name="kspike")
         sys.stdout.flush()
-    except BrokenPipeError:  # as of `kspike info model.keras | head -1`
+    except BrokenPipeError:  # as in `kspike info model.keras | head -1`
         sys.stdout = None  # type: ignore[assignment]  # or Python complains while it shuts down
         raise SystemExit(1) from None
     except _FAILURES as error:
@@ -69,13 +69,13 @@ def run() -> None:
 
 
 def _lines(text: object) -> str:
-    """Return text without escape sequences of a terminal, which names in files may hold."""
+    """Return text without terminal escape sequences, which names in files may hold."""
     return "\n".join(map(printable, str(text).split("\n")))
 
 
 def message_of(error: BaseException) -> str:
-    """Return what to tell about an error: the file, if there is one, and the reason."""
+    """Return the message for an error: the file, if there is one, and the reason."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
     text = str(error) or type(error).__name__
-    return text.replace("pass timesteps=N", "pass --timesteps N")  # as it is called here
+    return text.replace("pass timesteps=N", "pass --timesteps N")  # the option's name here

@@ -16,9 +16,9 @@ from kspike_ref.model import Model
 from kspike_ref.running.few_spikes import FewSpikesWarning
 from kspike_ref.running.threads import cores
 
-_STEPS = 20  # of a time axis of any length
-_LENGTH = 32  # of another axis of any length
-_FEWEST = 5  # calls that are measured at least
+_STEPS = 20  # for time axes of any length
+_LENGTH = 32  # for other axes of any length
+_FEWEST = 5  # the fewest calls to measure
 
 
 def bench(
@@ -43,7 +43,7 @@ def bench(
     model = inputs.open_model(model_file, threads)
     loading = time.perf_counter() - start
     with waiting("measuring"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FewSpikesWarning)  # the inputs mean nothing
+        warnings.simplefilter("ignore", FewSpikesWarning)  # the inputs are random
         records = _measurements(model, batch_size, timesteps, seconds)
     steps = timesteps if inputs.has_time(model) else None
     result: dict[str, Any] = {
@@ -65,7 +65,7 @@ def bench(
 def _measurements(
     model: Model, batch_size: int, timesteps: int, seconds: float
 ) -> list[dict[str, Any]]:
-    """Return the times of every way to run a model, as plain data."""
+    """Measure every way to run a model; return the times as plain data."""
     one, many = (random_inputs(model, n, timesteps) for n in (1, batch_size))
     calls: list[tuple[str, int, Callable[[], Any]]] = [
         ("predict, 1 example", 1, lambda: model.predict(one)),
@@ -91,14 +91,14 @@ def _measurements(
 
 
 def random_inputs(model: Model, count: int, timesteps: int) -> Any:
-    """Return inputs for a model: values from 0 to 1, or zeros where it takes integers or text.
+    """Return inputs for a model: random floats from 0 to 1, zeros for integers, or empty strings.
 
     Parameters
     ----------
     model : Model
         The model.
     count, timesteps : int
-        Examples, and steps of a time axis of any length.
+        The numbers of examples, and of steps in time axes of any length.
     """
     rng = np.random.default_rng(0)
     arrays: list[Any] = []
@@ -116,7 +116,7 @@ def random_inputs(model: Model, count: int, timesteps: int) -> Any:
 
 
 def _one_step(model: Model, x: Any) -> Callable[[], Any] | None:
-    """Return a call of one time step; None for a model without steps."""
+    """Return a call of one time step, or None if the model does not run step by step."""
     try:
         state = model.initial_state(1)
     except ValueError:
@@ -126,7 +126,7 @@ def _one_step(model: Model, x: Any) -> Callable[[], Any] | None:
 
 
 def _times(call: Callable[[], Any], seconds: float) -> list[float]:
-    """Return the seconds of calls, after one that compiles and one that makes the plan."""
+    """Return the durations of calls in seconds, after one to compile and one to make the plan."""
     call()
     call()
     taken: list[float] = []

@@ -13,12 +13,12 @@ from kspike_ref.cli import inputs, options
 from kspike_ref.cli.output import check_writable, replacing, show, waiting
 from kspike_ref.model import Model
 
-_DEFAULTS = 6  # devices: those of KerasSpiking
+_DEFAULTS = 6  # devices, the same as in KerasSpiking
 _NEEDED = "kspike energy needs kspike-energy: pip install kspike-energy"
 
 
 def device_names(incomplete: str) -> list[str]:
-    """Return the devices whose names begin with a text, for the completion of a shell."""
+    """Return the devices whose names begin with a text, for shell completion."""
     if find_spec("kspike_energy") is None:
         return []
     from kspike_energy import ModelEnergy
@@ -82,7 +82,7 @@ def energy(
 def _example_data(
     model: Model, names: list[str], timesteps: int | None, divide: float | None
 ) -> Any:
-    """Read data, and show what has no time axis for a number of steps, as the model needs it."""
+    """Read data; repeat an input without a time axis over the steps if the model has time."""
     steps = timesteps if inputs.has_time(model) else None
     x = inputs.read_inputs(model, names, steps, divide)
     axes = len(inputs.input_nodes(model)[0].output_shapes[0])
@@ -98,6 +98,6 @@ def _default_devices(devices: Any, has_rates: bool) -> list[str]:
 
 
 def _refuse_spiking(devices: Any, names: list[str]) -> None:
-    """Refuse devices whose energy depends on firing rates, which were not measured."""
+    """Refuse devices whose energy depends on firing rates, because these were not measured."""
     if spiking := [name for name in names if name in devices and devices[name].needs_rates]:
         raise ValueError(f"{', '.join(spiking)} needs firing rates: measure them with --data FILE")

@@ -113,16 +113,16 @@ def voltage(
 
 
 def _plot(output: Path) -> Any:
-    """Return the module of figures, for a file that can be written."""
+    """Check that the figure's file can be written, and return the plot module."""
     check_writable(output, _FORMATS)
     from kspike_ref import plot
 
-    with plot.style():  # says what to install if Matplotlib is missing
+    with plot.style():  # raises ImportError if Matplotlib is missing
         return plot
 
 
 def _spiking(model: Model) -> dict[str, Layer]:
-    """Return the spiking layers by name; one that is applied twice is in it for both times."""
+    """Return the spiking layers by name; a layer that is applied twice has two names."""
     nodes = zip(names_of(model.nodes), model.nodes, strict=True)
     found = {name: node.layer for name, node in nodes if inputs.is_spiking(node.layer)}
     if not found:
@@ -142,7 +142,7 @@ def _chosen(model: Model, layers: list[str] | None) -> list[str]:
 
 
 def _filters(model: Model, names: Sequence[str]) -> dict[str, str]:
-    """Return the name of the filter that takes the spikes of a layer, where there is one."""
+    """Return the names of the filters that take the spikes of layers, by layer."""
     known = names_of(model.nodes)
     found: dict[str, str] = {}
     for name, node in zip(known, model.nodes, strict=True):

@@ -19,7 +19,7 @@ Array = NDArray[Any]
 ARRAYS = (".npy", ".npz", ".csv")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 _STARTS = {".npy": b"\x93NUMPY", ".npz": b"PK"}
-# What NumPy and zipfile raise for files that are damaged; RuntimeError for encrypted ones.
+# Errors of NumPy and zipfile for damaged files; RuntimeError is for encrypted ones.
 _DAMAGED = (ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _LONGEST_CELL = 20  # characters of a cell that an error quotes
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's names, by the number of channels
@@ -41,7 +41,7 @@ def read_array(name: str) -> Array | dict[str, Array]:
     Raises
     ------
     OSError
-        If it cannot be read.
+        If the file cannot be read.
     ValueError
         If it is damaged, or of another kind.
     """
@@ -89,13 +89,16 @@ def read_images(names: Sequence[str], shape: Sequence[int | None]) -> Array:
     Raises
     ------
     OSError
-        If a file cannot be read, or is no image.
+        If a file cannot be read.
     ValueError
-        If the model takes no images, or the sizes differ; or a file holds several frames, pixels of
-        more than 8 bits, or transparent ones for a model without a fourth channel.
+        If the model takes no images, or the sizes differ; or a file is not an image, or holds
+        several frames, pixels of more than 8 bits, or transparent ones for a model without a
+        fourth channel.
     """
     if not 1 <= len(shape) <= 3:
-        raise ValueError(f"{names[0]}: the model takes examples of shape {tuple(shape)}, no images")
+        raise ValueError(
+            f"{names[0]}: the model takes examples of shape {tuple(shape)}, not images"
+        )
     channels = shape[2] if len(shape) == 3 else 1
     if channels not in _MODES:
         raise ValueError(
@@ -125,10 +128,10 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     Parameters
     ----------
     path : Path
-        A ``.npz`` file for any arrays; a ``.npy`` file for one; a ``.csv`` file for one of two axes
-        at most.
+        A ``.npz`` file for any arrays; a ``.npy`` file for one; a ``.csv`` file for one with at
+        most two axes.
     arrays : mapping of str to ndarray
-        By name.
+        The arrays by name.
 
     Raises
     ------
@@ -162,7 +165,7 @@ def check_format(path: Path, ranks: Mapping[str, int]) -> None:
     Raises
     ------
     ValueError
-        If it has to be another format; or if a name would lead out of the folder in which a
+        If the arrays need another format, or a name would lead out of the folder in which a
         ``.npz`` file is unpacked.
     """
     suffix = path.suffix.lower()
@@ -180,12 +183,12 @@ def check_format(path: Path, ranks: Mapping[str, int]) -> None:
 def _is_safe(name: str) -> bool:
     """Return whether a member of an archive, unpacked anywhere, stays in the folder."""
     parts = name.replace("\\", "/").split("/")
-    is_absolute = not parts[0] or parts[0].endswith(":")  # a drive of Windows
+    is_absolute = not parts[0] or parts[0].endswith(":")  # a Windows drive
     return not is_absolute and ".." not in parts
 
 
 def _write_archive(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write what `numpy.savez` writes; that takes no arrays named ``file``."""
+    """Write arrays as `numpy.savez` does, which takes no array named ``file``."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
@@ -193,7 +196,7 @@ def _write_archive(path: Path, arrays: Mapping[str, Array]) -> None:
 
 
 def _split(name: str) -> tuple[Path, str | None]:
-    """Return a path, and the name of an array in it if one follows a colon."""
+    """Return a path, and the name of an array in the file if one follows a colon."""
     start, colon, key = name.rpartition(":")
     if colon and start.lower().endswith(".npz") and not Path(name).exists():
         return Path(start), key
@@ -218,7 +221,7 @@ def _from_archive(archive: Any, key: str | None) -> Array | dict[str, Array]:
 
 
 def _read_csv(path: Path) -> Array:
-    """Return the rows of a file of numbers, without a first line of names."""
+    """Return the rows of a file of numbers, without a header line."""
     skip = 0
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -236,13 +239,13 @@ def _read_csv(path: Path) -> Array:
 
 
 def _is_header(line: str) -> bool:
-    """Return whether a first line has names alone; one with a number in it is data."""
+    """Return whether a first line holds only names; a line with a number is data."""
     cells = [cell.strip() for cell in line.split("#")[0].split(",")]
     return any(cells) and not any(map(_is_number, cells))
 
 
 def _is_number(cell: str) -> bool:
-    if "_" in cell or not cell.isascii():  # which float takes, and loadtxt does not
+    if "_" in cell or not cell.isascii():  # float accepts these, loadtxt does not
         return False
     try:
         float(cell)
@@ -252,17 +255,17 @@ def _is_number(cell: str) -> bool:
 
 
 def _quoted(cell: str) -> str:
-    """Return what stands in a cell, for an error."""
+    """Return the text of a cell, quoted for an error message."""
     hint = "; columns are separated by commas" if set(cell) & set("; \t") else ""
     return repr(cell[:_LONGEST_CELL]) + hint if cell else "nothing"
 
 
 def _fault(path: Path, skip: int) -> str | None:
-    """Return what is wrong with a file of numbers, by line and column; None if nothing is seen."""
+    """Return the first fault in a file of numbers, by line and column, or None."""
     width = 0
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, 1):
-            text = line.split("#")[0].strip("\r\n")  # as loadtxt
+            text = line.split("#")[0].strip("\r\n")  # as in loadtxt
             if number <= skip or not text:
                 continue
             cells = [cell.strip() for cell in text.split(",")]
@@ -289,13 +292,13 @@ def _read_image(name: str, mode: str) -> Array:
             _check_image(image, mode)
             return np.asarray(image.convert(mode))
     except UnidentifiedImageError:
-        raise ValueError(f"{name}: cannot be read: it is no image that Pillow knows") from None
+        raise ValueError(f"{name}: cannot be read: Pillow does not recognise it") from None
     except (Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise ValueError(f"{name}: cannot be read: {error}") from error
 
 
 def _check_image(image: Any, mode: str) -> None:
-    """Refuse an image of which the conversion to a mode would lose pixels or values."""
+    """Refuse an image whose conversion to a mode would lose pixels or values."""
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         raise ValueError(f"it holds {frames} frames: save each as an image of its own")

@@ -1,4 +1,4 @@
-"""Models and their inputs from the arguments of a command."""
+"""Loading of models and their inputs from the arguments of a command."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def open_model(
     Raises
     ------
     FileNotFoundError, ArchiveError, UnsupportedLayerError, ValueError
-        As `load_model` does; the error of a damaged file names it.
+        As in `load_model`; the error for a damaged file names the file.
     """
     try:
         model = load_model(path, dt=dt, rate_scale=rate_scale)
@@ -54,7 +54,7 @@ def has_time(model: Model) -> bool:
 
 
 def is_spiking(layer: Layer) -> bool:
-    """Return whether a layer puts out spikes, whose mean is a firing rate in Hz."""
+    """Return whether a layer outputs spikes, whose mean is a firing rate in Hz."""
     return _class_of(layer) in _SPIKING
 
 
@@ -80,29 +80,29 @@ def read_inputs(
     model : Model
         The model.
     names : sequence of str
-        Files: one for each input, or one ``.npz`` file with an array for each, or images.
+        Files: one per input, or one ``.npz`` file with an array per input, or images.
     timesteps : int or None
         The number of steps for which inputs without a time axis are shown.
     divide_by : float or None
-        What to divide the inputs by, as 255 for pixels.
+        The divisor of the inputs, such as 255 for pixels.
 
     Returns
     -------
     ndarray, or list or dict of ndarray
-        As `Model.predict` takes them.
+        The inputs for `Model.predict`.
 
     Raises
     ------
     OSError
         If a file cannot be read.
     ValueError
-        If one is damaged, or does not fit the model.
+        If a file is damaged, or does not fit the model.
     """
     nodes = input_nodes(model)
     shapes = [node.output_shapes[0][1 if timesteps is None else 2 :] for node in nodes]
     if all(map(files.is_image, names)):
         if len(nodes) != 1:
-            raise ValueError(f"{names[0]}: images fit a model of one input, not of {len(nodes)}")
+            raise ValueError(f"{names[0]}: images need a model with one input, not {len(nodes)}")
         return _divided(files.read_images(names, shapes[0]), divide_by)
     if len(names) == 1 and len(nodes) > 1:
         found = files.read_array(names[0])
@@ -111,7 +111,7 @@ def read_inputs(
         return {name: _divided(found[name], divide_by) for name in model.inputs}
     if len(names) != len(nodes):
         wanted = "1 file" if len(nodes) == 1 else f"{len(nodes)} files"
-        raise ValueError(f"the model takes {wanted} of inputs. Received: {len(names)}")
+        raise ValueError(f"the model takes {wanted}, one per input. Received: {len(names)}")
     arrays = [
         _divided(_fitting(files.one_array(name), name, shape), divide_by)
         for name, shape in zip(names, shapes, strict=True)
@@ -120,7 +120,7 @@ def read_inputs(
 
 
 def count_examples(x: Any) -> int:
-    """Return the number of examples of inputs from `read_inputs`."""
+    """Return the number of examples in inputs from `read_inputs`."""
     if isinstance(x, dict):
         x = list(x.values())
     return len(x[0] if isinstance(x, list) else x)
@@ -132,7 +132,7 @@ def one_example(x: Any, example: int) -> Any:
     Raises
     ------
     ValueError
-        If there are fewer.
+        If there are fewer examples.
     """
     if isinstance(x, dict):
         return {name: one_example(one, example) for name, one in x.items()}
@@ -140,17 +140,19 @@ def one_example(x: Any, example: int) -> Any:
         return [one_example(one, example) for one in x]
     count = len(x) if x.ndim else 0
     if example >= count:
-        raise ValueError(f"--example must be below {count}, the number of examples: {example}")
+        raise ValueError(
+            f"--example must be below {count}, the number of examples. Received: {example}"
+        )
     return x[example : example + 1]
 
 
 def outputs_by_name(model: Model, outputs: Any) -> dict[str, Any]:
-    """Return what `Model.predict` returned by the names of the outputs."""
+    """Return the outputs of `Model.predict` by output name."""
     return dict(zip(_output_keys(model), _ends(outputs), strict=True))
 
 
 def output_ranks(model: Model) -> dict[str, int]:
-    """Return how many axes a model's outputs have at least, by the names of `outputs_by_name`."""
+    """Return the least number of axes of a model's outputs, by the names of `outputs_by_name`."""
     ranks = [
         min(len(s) for node in model.nodes if node.name == name for s in node.output_shapes)
         for name in model.outputs
@@ -162,7 +164,7 @@ def _output_keys(model: Model) -> list[str]:
     keys = list(model.outputs)
     if len(keys) == len(set(keys)):
         return keys
-    return [f"{key}:{i}" for i, key in enumerate(keys)]  # of a layer that is put out twice
+    return [f"{key}:{i}" for i, key in enumerate(keys)]  # a layer is an output twice
 
 
 def _ends(outputs: Any) -> list[Any]:
@@ -175,12 +177,12 @@ def _ends(outputs: Any) -> list[Any]:
 
 
 def _fitting(array: Any, name: str, shape: Sequence[int | None]) -> Any:
-    """Return an array with the rows of a .csv file in the shape of an example."""
+    """Return an array; rows of a .csv file get the shape of an example."""
     if not name.lower().endswith(".csv") or any(n is None for n in shape):
         return array
     if math.prod(n or 1 for n in shape) != array.shape[1]:
         raise ValueError(
-            f"{name}: a line must hold an example of shape {tuple(shape)}. "
+            f"{name}: every line must hold an example of shape {tuple(shape)}. "
             f"Received: {array.shape[1]} numbers"
         )
     return array.reshape(len(array), *(n or 1 for n in shape))

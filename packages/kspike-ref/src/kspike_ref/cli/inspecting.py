@@ -135,7 +135,7 @@ def doctor(as_json: options.Json = False) -> None:
 
 
 def _row(node: Node) -> tuple[Any, ...]:
-    """Return the row of a node; the weights of a layer count where it is applied first."""
+    """Return the row of a node; a layer's weights count at its first application."""
     again = f" (use {node.node_index + 1})" if node.node_index else ""
     count = 0 if again else sum(w.size for w in _arrays(node.layer))
     shapes = ", ".join(map(shape_text, node.output_shapes))
@@ -147,7 +147,7 @@ def _arrays(layer: Layer) -> list[Any]:
 
 
 def _dynamics(layer: Layer) -> dict[str, Any]:
-    """Return the time step of a layer that has one, the mean of its time constants and its seed."""
+    """Return the time step, mean time constant and seed of a layer that has a time step."""
     cell: Any = getattr(layer, "cell", None)
     if not hasattr(cell, "dt"):
         return {}
@@ -157,7 +157,7 @@ def _dynamics(layer: Layer) -> dict[str, Any]:
 
 
 def _meant(seconds: float) -> float:
-    """Return a number that was rounded to float32 as people wrote it."""
+    """Return the decimal number that was rounded to this float32 number."""
     return float(f"{seconds:.7g}")
 
 
@@ -176,7 +176,7 @@ def _compiled(folder: Path) -> list[Path]:
 
 
 def package_version(name: str) -> str | None:
-    """Return the version of an installed package; None if it is not."""
+    """Return the version of a package, or None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Results as text for people and programs, and files that appear whole."""
+"""Output of results as text or JSON, and files that are written in one step."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Table:
     header : sequence of str
         The names of the columns.
     rows : sequence of sequence
-        Texts are set left, numbers right; None is shown as a dash.
+        Text is aligned left, numbers right; None is shown as a dash.
     """
 
     header: Sequence[str]
@@ -45,16 +45,16 @@ Part = str | Mapping[str, Any] | Table
 
 
 def show(result: Mapping[str, Any], as_json: bool, *parts: Part) -> None:
-    """Print a result on the standard output.
+    """Print a result to standard output.
 
     Parameters
     ----------
     result : mapping
-        All of it, as plain data.
+        The whole result, as plain data.
     as_json : bool
         Whether to print ``result`` as JSON; otherwise the parts.
     *parts : str, mapping or Table
-        The same for people, with empty lines between: text, facts by name, tables.
+        The result for people, separated by empty lines: text, facts by name, tables.
     """
     if as_json:
         typer.echo(json.dumps(_finite(result), indent=2))
@@ -63,7 +63,7 @@ def show(result: Mapping[str, Any], as_json: bool, *parts: Part) -> None:
 
 
 def shown(value: Any) -> str:
-    """Return a value for people: numbers with four digits, sequences with commas."""
+    """Format a value for people: thousands separators, and four digits for floats."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -76,13 +76,13 @@ def shown(value: Any) -> str:
 
 
 def shape_text(shape: Sequence[int | None]) -> str:
-    """Return a shape as in ``(?, 20, 64)``, with a question mark for what is unknown."""
+    """Return a shape such as ``(?, 20, 64)``, with a question mark for unknown lengths."""
     return "(" + ", ".join("?" if n is None else str(n) for n in shape) + ")"
 
 
 @contextmanager
 def waiting(message: str) -> Iterator[None]:
-    """Show on a terminal that something takes a while; nothing elsewhere."""
+    """Show a message while the ``with`` block runs, on terminals only."""
     console = Console(stderr=True)
     if not sys.stderr.isatty():
         yield
@@ -97,16 +97,16 @@ def check_writable(path: Path | None, suffixes: Sequence[str]) -> None:
     Parameters
     ----------
     path : Path or None
-        The file, if one is asked for.
+        The file, or None if no file is requested.
     suffixes : sequence of str
-        Those that it may have.
+        The suffixes that it may have.
 
     Raises
     ------
     ValueError
         If it has another suffix.
     OSError
-        If there is no such folder, or the path is a folder.
+        If its folder does not exist, or the path is a folder.
     """
     if path is None:
         return
@@ -120,12 +120,12 @@ def check_writable(path: Path | None, suffixes: Sequence[str]) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path beside a file; what is written there replaces the file at the end.
+    """Yield a path in the same folder; the file written there replaces ``path`` at the end.
 
     Raises
     ------
     OSError
-        If it cannot be written; the file is then as it was.
+        If it cannot be written; ``path`` is then unchanged.
     """
     beside = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
@@ -139,7 +139,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text in one step."""
+    """Write a text file in one step."""
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8")
 

@@ -75,7 +75,7 @@ def _check_threads(threads: int | None, scheduler: str | None) -> None:
     """Refuse a number of threads for a run on a cluster, which would ignore it."""
     if scheduler is not None and threads is not None:
         raise ValueError(
-            "--threads does not go with --scheduler, whose workers set their own. "
+            "--threads must be left out with --scheduler: its workers set their own. "
             f"Received: {threads}"
         )
 
@@ -92,7 +92,7 @@ def _predicted(
 
 
 def _show_run(result: dict[str, Any], outputs: dict[str, Any], as_json: bool) -> None:
-    """Print the result of `run`, with classes if these go nowhere else."""
+    """Print the result of `run`, with classes if there is no output file and no accuracy."""
     facts = {
         "model": result["model"],
         "examples": result["examples"],
@@ -111,7 +111,7 @@ def _show_run(result: dict[str, Any], outputs: dict[str, Any], as_json: bool) ->
 
 
 def _warn_of_nan(outputs: dict[str, Any]) -> None:
-    """Warn of outputs that are not numbers: a class or an accuracy means nothing there."""
+    """Warn about NaN in outputs, which makes classes and accuracies meaningless."""
     for name, y in outputs.items():
         if y.dtype.kind != "f":
             continue
@@ -120,7 +120,7 @@ def _warn_of_nan(outputs: dict[str, Any]) -> None:
 
 
 def _classes(scores: Any) -> list[int | None]:
-    """Return the class of each example; None where a score is NaN."""
+    """Return the classes of all examples; None if a score is NaN."""
     lost = np.isnan(scores).any(axis=1) if scores.dtype.kind == "f" else [False] * len(scores)
     found = scores.argmax(axis=1).tolist()
     return [None if nan else one for one, nan in zip(found, lost, strict=True)]
@@ -175,7 +175,7 @@ def activity(
 
 
 def _record(model: Model, key: str, values: Any) -> dict[str, Any]:
-    """Return what a layer, by its key in `Model.activity`, put out, as plain data."""
+    """Return facts about the output of a layer, by its key in `Model.activity`, as plain data."""
     by_name = {node.name: node.layer for node in model.nodes}
     layer = by_name.get(key) or by_name[key.rpartition(":")[0]]
     first = values[0] if isinstance(values, list) else values
@@ -197,10 +197,10 @@ def _accuracy(scores: Any, labels: Any) -> float:
     Parameters
     ----------
     scores : (examples, classes) or (examples, time, classes) ndarray
-        The class is the largest score, of the last time step; with one unit, the class is 1 above
+        The class is that of the largest score in the last time step; with one unit, it is 1 above
         0.5.
     labels : (examples,) or (examples, classes) ndarray
-        Classes, or scores of which the largest is right.
+        Classes, or scores whose largest value marks the right class.
 
     Raises
     ------
@@ -209,15 +209,16 @@ def _accuracy(scores: Any, labels: Any) -> float:
     """
     if scores.ndim < 2 or len(labels) != len(scores):
         raise ValueError(
-            f"labels must be {len(scores)} classes for outputs of shape {scores.shape}. "
-            f"Received: shape {np.shape(labels)}"
+            f"labels must have one entry per example ({len(scores)}), and outputs an axis of "
+            "classes. "
+            f"Received: labels of shape {np.shape(labels)}, outputs of shape {scores.shape}"
         )
     last = scores.reshape(len(scores), -1, scores.shape[-1])[:, -1]
     found = (last[:, 0] > 0.5) if last.shape[1] == 1 else last.argmax(axis=1)
     right = np.asarray(labels).reshape(len(labels), -1)
     if right.shape[1] not in (1, scores.shape[-1]):
         raise ValueError(
-            f"labels must be classes, or {scores.shape[-1]} scores for each example. "
+            f"labels must hold one class or {scores.shape[-1]} scores per example. "
             f"Received: shape {np.shape(labels)}"
         )
     classes = right[:, 0] if right.shape[1] == 1 else right.argmax(axis=1)
@@ -246,7 +247,7 @@ def _predictions(scores: Any) -> list[Any]:
 
 
 def _flat(found: dict[str, Any]) -> dict[str, Any]:
-    """Return one array a name: layers with several outputs get a number for each."""
+    """Return one array per name: layers with several outputs get numbered names."""
     flat: dict[str, Any] = {}
     for key, values in found.items():
         if isinstance(values, list):

@@ -1,4 +1,4 @@
-"""Runs on clusters: lazy arrays of Dask, and models whose draws are fixed for a whole run."""
+"""Runs on clusters: lazy Dask arrays, and models whose random draws are fixed for a whole run."""
 
 from kspike_ref.distributed.seeds import seeded
 

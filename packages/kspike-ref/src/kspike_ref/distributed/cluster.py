@@ -1,4 +1,4 @@
-"""Runs of arrays in memory on a cluster of Dask that is there already."""
+"""Runs of arrays in memory on an existing Dask cluster."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from typing import Any
 from kspike_ref.distributed.lazy import from_arrays
 
 _BLOCK = 1000  # examples that a worker takes at once
-_SECONDS = 10  # in which a scheduler must answer
+_SECONDS = 10  # within which a scheduler must answer
 
 
 def predict_on(
     address: str, model: Any, x: Any, batch_size: int | None, timesteps: int | None
 ) -> Any:
-    """Return what ``model.predict(x)`` returns, computed by a cluster.
+    """Compute ``model.predict(x)`` on a cluster.
 
     Parameters
     ----------
     address : str
-        Of the scheduler, as ``tcp://host:8786``.
+        The address of the scheduler, such as ``tcp://host:8786``.
     model : Model
         The model.
     x : ndarray, or list or dict of ndarray
         The inputs, which are sent to the workers.
     batch_size : int, optional
-        How many examples a worker takes at once; 1,000 without.
+        The number of examples that a worker takes at once; 1,000 by default.
     timesteps : int, optional
         As in ``predict``.
 
     Raises
     ------
     ValueError
-        If Dask is not installed, or the address is none.
+        If Dask is not installed, or the address is invalid.
     OSError
         If no scheduler answers.
     """

@@ -1,4 +1,4 @@
-"""Models on arrays of Dask: lazy outputs, in blocks of the batch."""
+"""Models on Dask arrays: lazy outputs, in blocks of the batch."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import numpy as np
 from kspike_ref.distributed.seeds import seeded
 from kspike_ref.running.threads import limit_threads
 
-_MOST_AXES = 64  # of a NumPy array
+_MOST_AXES = 64  # the limit of NumPy arrays
 
 
 def is_lazy(x: Any) -> bool:
-    """Return whether inputs of a model are, or hold, arrays of Dask."""
+    """Return whether inputs of a model are Dask arrays, or hold some."""
     return "dask.array" in sys.modules and _holds_dask(x)
 
 
 def check_lazy(out: Any, is_one_block: bool) -> None:
-    """Refuse ``out``, and models that are not cut into blocks (`ValueError`)."""
+    """Raise ValueError for ``out``, and for models that do not run in blocks."""
     if out is not None:
         raise ValueError("out must be None for a dask.array: store the lazy output instead")
     if is_one_block:
@@ -36,22 +36,22 @@ def _holds_dask(x: Any) -> bool:
         x = list(x.values())
     if not isinstance(x, list | tuple):
         return _is_dask(x)
-    is_numbers = len(x) > 0 and isinstance(x[0], int | float)  # of a nested list: not all are seen
+    is_numbers = len(x) > 0 and isinstance(x[0], int | float)  # of a nested list: skip the rest
     return not is_numbers and any(map(_holds_dask, x))
 
 
 def applied(model: Any, method: str, x: Any, **options: Any) -> Any:
-    """Return the lazy outputs of a model for arrays of Dask.
+    """Return the lazy outputs of a model for Dask arrays.
 
-    The model is a task of the graph, on which those of the blocks depend: a cluster sends it to
-    each worker once. A block runs on one core, as Dask runs as many blocks as there are cores.
+    The model is one task of the graph, and the tasks of all blocks depend on it: a cluster sends it
+    to every worker once. A block runs on one core, as Dask runs as many blocks as there are cores.
 
     Parameters
     ----------
     model : Model
-        Its layers without a seed take one for all blocks.
+        The model. Its layers without a seed get one seed for all blocks.
     method : str
-        The method to call for each block, ``predict`` or ``activity``.
+        The method to call for every block, ``predict`` or ``activity``.
     x : dask.array.Array, or list or dict of arrays
         The inputs of all examples, in the model's own structure.
     **options
@@ -60,7 +60,7 @@ def applied(model: Any, method: str, x: Any, **options: Any) -> Any:
     Returns
     -------
     dask.array.Array, or list or dict of dask.array.Array
-        In the structure that the method returns.
+        The outputs, in the structure that the method returns.
 
     Raises
     ------
@@ -89,12 +89,12 @@ def applied(model: Any, method: str, x: Any, **options: Any) -> Any:
 
 
 def _axes(array: Any, i: int) -> tuple[Any, ...]:
-    """Return numbers for the axes of input ``i``: the batch is shared, the others are its own."""
+    """Return numbers for the axes of input ``i``: the batch's is shared, others are unique."""
     return (0, *(_MOST_AXES * i + axis for axis in range(1, array.ndim)))
 
 
 def from_arrays(x: Any, size: int) -> Any:
-    """Return arrays as those of Dask, in the same structure and in blocks of given sizes."""
+    """Return arrays as Dask arrays, in the same structure, in blocks of ``size`` examples."""
     import dask.array as da
 
     arrays = [np.asarray(array) for array in _ends(x)]
@@ -108,7 +108,7 @@ def _run(model: Any, method: str, structure: Any, options: Any, arrays: Any) -> 
 
 
 def _block(model: Any, method: str, structure: Any, options: Any, *blocks: Any) -> list[Any]:
-    """Return the outputs of one block, one after another."""
+    """Return the outputs of one block as a flat list."""
     arrays = []
     for block in blocks:
         while isinstance(block, list):  # of the one block along every other axis
@@ -138,7 +138,7 @@ def _ends(x: Any) -> Iterator[Any]:
 
 
 def _rebuilt(x: Any, arrays: Iterator[Any]) -> Any:
-    """Return a nested structure with other arrays in it."""
+    """Return a nested structure with its arrays replaced."""
     if isinstance(x, list | tuple):
         return [_rebuilt(one, arrays) for one in x]
     if isinstance(x, Mapping):
@@ -147,7 +147,7 @@ def _rebuilt(x: Any, arrays: Iterator[Any]) -> Any:
 
 
 def _in_blocks(arrays: list[Any]) -> list[Any]:
-    """Return arrays of Dask that are cut along the batch only, all at the same examples."""
+    """Return Dask arrays that are cut only along the batch, all at the same examples."""
     import dask.array as da
 
     batch = next(array for array in arrays if _is_dask(array)).chunks[0]
@@ -167,6 +167,6 @@ def _in_blocks(arrays: list[Any]) -> list[Any]:
 
 
 def _one_example(array: Any) -> Any:
-    """Return an example of zeros or empty strings: it tells the shapes and types of outputs."""
+    """Return an example of zeros or empty strings, to infer the shapes and types of outputs."""
     shape = (1, *array.shape[1:])
     return np.full(shape, "") if array.dtype.kind in "OUST" else np.zeros(shape, array.dtype)

@@ -18,19 +18,19 @@ Model = Any  # kspike_ref.Model, which imports this module
 def seeded(model: Model, seed: int | None = None) -> Model:
     """Return a model whose spiking layers all have a seed.
 
-    A spiking layer that was saved without a seed draws the initial voltages of every example anew
-    in every call. In a run on a cluster, the answers would then depend on how the data is cut, and
-    on what was computed twice because a machine failed. With a seed, the voltages are drawn once
-    for the units of a layer, and all examples start from them.
+    A spiking layer that was saved without a seed draws new initial voltages for every example in
+    every call. In a run on a cluster, the results would then depend on how the data is cut, and on
+    which blocks were computed twice because a machine failed. With a seed, the voltages are drawn
+    once for the units of a layer, and all examples start from them.
 
-    Layers of your own whose `StatefulLayer.draws_states` is true are left as they are.
+    Your own layers with a true `StatefulLayer.draws_states` are not changed.
 
     Parameters
     ----------
     model : Model
-        It is not changed. Its weights are shared with the new one.
+        The model. It is not changed; the new model shares its weights.
     seed : int, optional
-        From which the seeds of the layers are derived; drawn by the operating system if None.
+        The seed from which those of the layers are derived; drawn by the operating system if None.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def _unseeded(model: Model) -> Iterator[SpikingActivationCell]:
 
 
 def _all_layers(model: Model) -> Iterator[Layer]:
-    """Yield the layers and cells of a model, also those within others."""
+    """Yield the layers and cells of a model, including nested ones."""
     seen: set[int] = set()
     layers: list[Layer] = list(reversed(model.layers))
     while layers:

@@ -1,8 +1,8 @@
 """Figures of spikes, voltages, firing rates, filters and energies; they need Matplotlib.
 
-Install ``kspike-ref[plot]``. All functions take arrays, draw on Matplotlib axes and return them, so
-they serve outputs of kspike_ref, of Keras and of other simulators alike. `style` gives figures of
-your own the same look.
+Install ``kspike-ref[plot]``. All functions take arrays, draw on Matplotlib axes and return the
+axes, so they work for outputs of kspike_ref, Keras and other simulators alike. `style` gives your
+own figures the same look.
 """
 
 from kspike_ref.plot.energies import accuracy_energy

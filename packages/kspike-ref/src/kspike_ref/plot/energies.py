@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from kspike_ref.arguments import check_count, told_options
 from kspike_ref.plot.look import COLORS, GREY, GRID, legend_above, numbers, panels, series
 
-_MARKERS = "osD^vPX"  # so that series differ without their colours
+_MARKERS = "osD^vPX"  # so that series also differ without colours
 
 
 @told_options
@@ -22,25 +22,25 @@ def accuracy_energy(
     examples: int | None = None,
     axes: Any = None,
 ) -> Any:
-    """Draw accuracies against energies, as dots on a logarithmic axis of energy.
+    """Draw accuracies against energies, as dots over a logarithmic energy axis.
 
     Parameters
     ----------
     energy : array_like, or dict of str to array_like
-        Joules per inference, ``(points,)``; or of several series, such as devices, by name.
+        Joules per inference, ``(points,)``; or several series, such as devices, by name.
     accuracy : array_like, or dict of str to array_like
-        Fractions from 0 to 1, one per energy; of one series for all, or by the same names.
+        Fractions from 0 to 1, one per energy; one series for all energies, or by the same names.
     labels : sequence, optional
-        What the points are, such as numbers of steps; written beside those of the first series.
+        Labels of the points, such as numbers of steps; written beside the first series.
     examples : int, optional
-        On how many examples accuracies were measured. Lines then span two standard errors.
+        The number of examples behind the accuracies. Error bars then show two standard errors.
     axes : matplotlib.axes.Axes, optional
         Where to draw; a new figure by default.
 
     Returns
     -------
     matplotlib.axes.Axes
-        The axes. A line joins the points of a series that no other point of it beats: more accurate
+        The axes. In every series, a line joins the points for which no other point is more accurate
         for less energy.
 
     Raises
@@ -89,7 +89,7 @@ def _points(energy: Any, accuracy: Any) -> dict[str, tuple[Any, Any]]:
         values = numbers("accuracy", accuracies.get(name, accuracy), 1, "(points,)")
         if joules.shape != values.shape or joules.ndim != 1:
             raise ValueError(
-                "energy and accuracy must hold as many numbers. Received: "
+                "energy and accuracy must have one axis, and the same length. Received: "
                 f"{joules.shape} and {values.shape}"
             )
         if not (np.isfinite(joules) & (joules > 0)).all():
@@ -101,7 +101,7 @@ def _points(energy: Any, accuracy: Any) -> dict[str, tuple[Any, Any]]:
 
 
 def _front(joules: Any, values: Any) -> list[int]:
-    """Return the points that no other one beats, the cheapest first."""
+    """Return the indices of the points that no other point beats, the cheapest first."""
     best, front = -1.0, []
     for index in np.lexsort((-values, joules)):
         if values[index] > best:
@@ -114,7 +114,7 @@ def _write(axis: Any, labels: Sequence[object], joules: Any, values: Any) -> Non
     """Write a label below and to the right of every point."""
     if len(labels) != len(joules):
         raise ValueError(
-            f"labels must be as many as points, {len(joules)}. Received: {len(labels)}"
+            f"labels must have one entry per point ({len(joules)}). Received: {len(labels)}"
         )
     for text, x, y in zip(labels, joules, values, strict=True):
         axis.annotate(

@@ -31,9 +31,9 @@ def filter_response(
     Parameters
     ----------
     tau : float or array_like of float
-        Time constants in seconds, a line for each.
+        Time constants in seconds; one line per time constant.
     dt : float
-        Seconds a step. The axis states it.
+        Seconds per step. The axis label states it.
     kind : str
         ``"lowpass"`` or ``"alpha"``.
     response : str

@@ -23,18 +23,18 @@ def rates(
     Parameters
     ----------
     spikes : (examples, steps, *units) array_like, or dict of str to array_like
-        Outputs of a spiking layer, in which a spike has the height 1/dt; or of several, by name.
+        Outputs of a spiking layer, with spikes of height 1/dt; or of several layers, by name.
         Their mean over examples and time is a neuron's rate in Hz; negative spikes count as
         spikes. Multiply spikes of height 1 by 1/dt.
     bins : int
-        How many bins the rates from 0 to the highest fall into.
+        The number of bins between 0 and the highest rate.
     axes : matplotlib.axes.Axes, optional
         Where to draw; a new figure by default.
 
     Returns
     -------
     matplotlib.axes.Axes
-        The axes. The legend tells the mean of a layer, and how many of its neurons are silent.
+        The axes. The legend shows the mean of a layer and the fraction of its silent neurons.
 
     Raises
     ------

@@ -10,13 +10,13 @@ import numpy as np
 
 from kspike_ref.tables import seconds
 
-#: Colours that people with any kind of colour vision tell apart, in their order of use.
+#: Colours that people with any kind of colour vision can distinguish, in their order of use.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
 
 GREY = "#767676"
 GRID = "#E3E3E3"
 
-# As wide as a phone's text: shrunk to 360 pixels, letters are still 11 pixels high.
+# As wide as text on a phone: at 360 pixels, letters are still 11 pixels high.
 _WIDTH = 4.5  # inches
 _SETTINGS = {
     "axes.axisbelow": True,
@@ -52,7 +52,7 @@ def style() -> Iterator[None]:
     Returns
     -------
     context manager
-        Sets Matplotlib's ``rcParams``, and sets them back at its end.
+        Sets Matplotlib's ``rcParams``, and restores them at the end.
 
     Raises
     ------
@@ -89,16 +89,16 @@ def panels(axes: Any, count: int = 1, heights: Sequence[float] = (3.0,)) -> list
     Parameters
     ----------
     axes : matplotlib.axes.Axes, sequence of these, or None
-        The caller's; a new figure for None.
+        The caller's axes; None for a new figure.
     count : int
-        How many are needed.
+        The number of axes needed.
     heights : sequence of float
-        Those of a new figure's axes, in inches.
+        The heights of a new figure's axes, in inches.
 
     Raises
     ------
     ValueError
-        If the caller gave another number of axes.
+        If the caller passed another number of axes.
     """
     if axes is None:
         with style():
@@ -128,9 +128,9 @@ def numbers(name: str, values: Any, least: int, layout: str) -> np.ndarray[Any, 
     values : array_like
         The argument.
     least : int
-        The number of axes that it has at least.
+        The least number of axes.
     layout : str
-        What the axes are.
+        The axes, for messages.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def numbers(name: str, values: Any, least: int, layout: str) -> np.ndarray[Any, 
 
 
 def series(name: str, values: Any) -> dict[str, Any]:
-    """Return named arrays; a single one has the empty name.
+    """Return named arrays; a single array has the empty name.
 
     Parameters
     ----------
@@ -170,14 +170,14 @@ def series(name: str, values: Any) -> dict[str, Any]:
 
 
 def times(steps: int, dt: float) -> tuple[np.ndarray[Any, Any], str]:
-    """Return the ends of time steps, and the unit in which they are.
+    """Return the ends of time steps, and their unit.
 
     Parameters
     ----------
     steps : int
-        How many there are.
+        The number of steps.
     dt : float
-        Seconds a step.
+        Seconds per step.
     """
     factor, unit = (1.0, "s") if steps * dt >= 2 else (1e3, "ms")
     return np.arange(1, steps + 1) * (dt * factor), unit

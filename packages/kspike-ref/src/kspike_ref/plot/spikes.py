@@ -12,7 +12,7 @@ from kspike_ref.arguments import time_step, told_options
 from kspike_ref.plot.look import COLORS, label_time, legend_above, numbers, panels, times
 
 _LAYOUT = "(steps, units), of one example"
-_FEW = 20  # neurons whose numbers have room on the axis
+_FEW = 20  # the most neurons whose numbers fit on the axis
 
 
 @told_options
@@ -27,10 +27,10 @@ def raster(
     Parameters
     ----------
     spikes : (steps, *units) array_like
-        Output of a spiking layer for one example. What is not zero is a spike; negative ones are
+        Output of a spiking layer for one example. Nonzero values are spikes; negative ones are
         drawn in another colour.
     dt : float
-        Seconds a step. The axis states it.
+        Seconds per step. The axis label states it.
     units : sequence of int, optional
         The neurons to draw, in C order of the unit axes; all by default.
     axes : matplotlib.axes.Axes, optional
@@ -44,7 +44,7 @@ def raster(
     Raises
     ------
     TypeError
-        If an argument is not of the type above.
+        If an argument has another type.
     ValueError
         If ``spikes`` have no unit axis, ``dt`` is not positive, or a unit does not exist.
 
@@ -99,13 +99,13 @@ def voltage(
     spikes : (steps, *units) array_like, optional
         Spikes of the same neurons, drawn as marks above the voltages.
     filtered : (steps, *units) array_like, optional
-        Filtered spikes of the same neurons in Hz, drawn on axes of their own below.
+        Filtered spikes of the same neurons in Hz, drawn on separate axes below.
     dt : float
-        Seconds a step. The axis states it.
+        Seconds per step. The axis label states it.
     units : sequence of int
         The neurons to draw, in C order of the unit axes; the first by default.
     axes : matplotlib.axes.Axes, or sequence of these, optional
-        Where to draw: one, or two where ``filtered`` is given. A new figure by default.
+        Where to draw: one, or two with ``filtered``. A new figure by default.
 
     Returns
     -------
@@ -115,10 +115,10 @@ def voltage(
     Raises
     ------
     TypeError
-        If an argument is not of the type above.
+        If an argument has another type.
     ValueError
         If an array has no unit axis, or other steps or units than ``voltages``; ``dt`` is not
-        positive; a unit does not exist; or the number of axes is another one.
+        positive; a unit does not exist; or the number of axes is wrong.
 
     Examples
     --------
@@ -151,7 +151,7 @@ def voltage(
 
 
 def _draw_voltages(axis: Any, ends: Any, levels: Any, spikes: Any, chosen: Sequence[int]) -> None:
-    """Draw a line for every chosen neuron, and its spikes above all lines."""
+    """Draw a line for every chosen neuron, with its spikes above all lines."""
     top = max(1.0, float(np.nanmax(levels[:, chosen], initial=0.0)))
     for row, each in enumerate(chosen):
         color = _color(row)

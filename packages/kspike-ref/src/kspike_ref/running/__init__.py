@@ -1,1 +1,1 @@
-"""Running a graph on arrays: inputs, blocks, streaming, threads, costs and counts."""
+"""Execution of graphs: inputs, blocks, streaming, threads, costs and counts."""

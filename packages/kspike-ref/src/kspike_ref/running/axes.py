@@ -13,8 +13,8 @@ from kspike_ref.running.graph import Graph, Node, Ref, pointwise, refs
 class Axes:
     """The time axes of a graph.
 
-    Axis 1 of a tensor is time where a temporal layer takes or gives the tensor, where it is an
-    input of unknown length, and where layers that treat each position of axis 1 alone connect it
+    Axis 1 of a tensor is time if a temporal layer takes or returns the tensor, if the tensor is an
+    input of unknown length, or if layers that treat positions of axis 1 independently connect it
     to such a tensor.
 
     Parameters
@@ -27,7 +27,7 @@ class Axes:
     timed : set of Ref
         The tensors that have a time axis.
     time_major : set of Ref
-        Those whose first axis is time, and whose second is the batch.
+        The tensors whose first axis is time and whose second axis is the batch.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -47,7 +47,7 @@ class Axes:
         self._group = _groups(linked)
 
     def group(self, tensor: Ref) -> Ref:
-        """Return one tensor that stands for all that share the time axis of this one."""
+        """Return the representative of all tensors that share the time axis of this one."""
         return self._group.get(tensor, tensor)
 
     def inputs(self, graph: Graph) -> list[Ref]:
@@ -57,7 +57,7 @@ class Axes:
 
 
 def repeats(graph: Graph, axes: Axes) -> int:
-    """Return how many steps a model itself shows a vector; 1 if it does not."""
+    """Return the number of steps for which the model repeats a vector; 1 if it does not."""
     lengths = [
         node.output_shapes[0][1] or 1
         for i, node in enumerate(graph.nodes)
@@ -77,7 +77,7 @@ def has_time_first(layer: Layer) -> bool:
 
 
 def _links(i: int, node: Node, own: set[Ref]) -> list[set[Ref]]:
-    """Return the sets of tensors whose axis 1 a node makes one and the same."""
+    """Return the sets of tensors that share their axis 1 through a node."""
     if not node.inputs:
         return []
     if not isinstance(node.layer, StatefulLayer) and pointwise(node):
@@ -98,7 +98,7 @@ def _spread(tensors: set[Ref], linked: list[set[Ref]]) -> None:
 
 
 def _groups(linked: Iterable[set[Ref]]) -> dict[Ref, Ref]:
-    """Return for each linked tensor one that stands for its group."""
+    """Return the representative of its group for every linked tensor."""
     parent: dict[Ref, Ref] = {}
 
     def root(ref: Ref) -> Ref:

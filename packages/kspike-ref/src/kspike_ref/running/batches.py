@@ -1,4 +1,4 @@
-"""Cuts a batch into blocks that fit the cache, and runs them on several cores."""
+"""Blocks of a batch that fit the cache, and their execution on several cores."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from kspike_ref.running.out import check_fit
 
 Compute = Callable[[list[Array], int, int], Counts]
 
-# Bytes of the input and output of a block's widest layer: they then stay in a core's L2 cache.
+# Bytes of the input and output of a block's widest layer, so that they stay in a core's L2 cache.
 _CACHE = 1 << 20
-_LARGEST = 1024  # examples of a block; more gain nothing
-# Bytes of activations below which a thread costs more than it does: as many float32 numbers as a
-# loop over time must have.
+_LARGEST = 1024  # examples in a block; larger blocks gain nothing
+# Bytes of activations below which threads cost more than they save: the threshold of loops over
+# time, in float32 numbers.
 _WORTH_THREADS = 4 * _threads.WORTH_THREADS
 
 
 def check_batch_size(batch_size: Any) -> int | None:
-    """Return a number of examples as an int; refuse other values."""
+    """Return a batch size as an int, or None; refuse other values."""
     return None if batch_size is None else check_count("batch_size", batch_size, 1)
 
 
@@ -43,7 +43,7 @@ def block_size(nodes: Sequence[Node], inputs: Sequence[tuple[int, ...]], threads
     nodes : sequence of Node
         The model's nodes.
     inputs : sequence of tuple of int
-        The shapes of the inputs of all examples.
+        The shapes of the inputs, with all examples.
     threads : int
         The number of threads that share the work.
 
@@ -74,14 +74,14 @@ def _bytes(node: Node, steps: int, inputs: Sequence[tuple[int, ...]]) -> int:
 
 
 class Outputs:
-    """Room for the outputs of all blocks, made when the first is there.
+    """Arrays for the outputs of all blocks, allocated when the first block is done.
 
     Parameters
     ----------
     count : int
         The number of examples.
     out : sequence of ndarray, optional
-        Arrays of the caller to take the outputs.
+        The caller's arrays for the outputs.
     """
 
     def __init__(self, count: int, out: Sequence[Array] = ()) -> None:
@@ -93,7 +93,7 @@ class Outputs:
     def put(self, first: int, last: int, outputs: Sequence[Array]) -> None:
         """Store a block's outputs for the examples ``first`` to ``last``.
 
-        An output may have several rows for each example, as where time is folded into the batch.
+        An output may have several rows per example, such as with time folded into the batch.
 
         Raises
         ------
@@ -110,14 +110,14 @@ class Outputs:
                 if not self._is_ready:
                     self._prepare(outputs, rows, is_whole)
                     self._is_ready = True
-        interrupt.check(interrupt.current())  # the caller may have its arrays back
+        interrupt.check(interrupt.current())  # after an interrupt, the arrays are the caller's
         for array, n, y in zip(self.arrays, rows, outputs, strict=True):
             low, high = (0, len(y)) if is_whole else (first * n, last * n)
             array[low:high] = y
             forget(array, low, high)
 
     def _prepare(self, outputs: Sequence[Array], rows: Sequence[int], is_whole: bool) -> None:
-        """Make arrays for the outputs of all blocks, or check those of the caller."""
+        """Make arrays for the outputs of all blocks, or check the caller's arrays."""
         shapes = [
             y.shape if is_whole else (self.count * n, *y.shape[1:])
             for n, y in zip(rows, outputs, strict=True)
@@ -135,16 +135,16 @@ def run_blocks(work: Callable[[int, int], None], count: int, size: int, threads:
     Parameters
     ----------
     work : callable
-        Runs the examples from ``first`` to before ``last``; called from several threads.
+        Runs the examples from ``first`` to ``last - 1``; called from several threads.
     count, size : int
-        The number of examples, in all and in a block.
+        The number of examples, in total and per block.
     threads : int
         The number of blocks to run at the same time.
     """
     starts = range(0, count, size) or [0]
-    alone = min(threads, len(starts)) > 1  # a block a core, as there are blocks for all of them
+    alone = min(threads, len(starts)) > 1  # one core per block if blocks run concurrently
 
-    own = 1 if alone else threads  # of a block
+    own = 1 if alone else threads  # threads of a block
 
     def run(first: int) -> None:
         if _threads.num_threads() == own:  # as in the calling thread
@@ -166,28 +166,28 @@ def run_all(
     threads: int,
     bar: Any,
 ) -> Counts:
-    """Compute all blocks of a batch, and return the counts of all.
+    """Compute all blocks of a batch and return their total counts.
 
     Parameters
     ----------
     compute : callable
-        Takes the inputs of a block, its first example and the one after its last, and returns the
-        counts of its nodes; called from several threads.
+        Takes the inputs of a block and the limits of its examples, ``first`` and ``last``, as in
+        `run_blocks`, and returns the counts of its nodes; called from several threads.
     inputs : list of ndarray
         The inputs of all examples.
     maps : sequence
-        The inputs as they were given: what memory maps among them read is let go of.
+        The caller's inputs; the pages that memory maps among them have read are released.
     count, size, threads : int
-        As `run_blocks` takes them. A block of all examples gets the inputs whole, whichever of
-        their axes is the batch.
+        As in `run_blocks`. A block of all examples gets the whole inputs, whichever of their axes
+        is the batch.
     bar : tqdm or None
-        A progress bar, which is closed.
+        A progress bar; it is closed at the end.
     """
     lock = Lock()
     total: list[Counts] = []
 
     def work(first: int, last: int) -> None:
-        # With time first, or states as inputs, the first axes of a whole batch may differ.
+        # With time first, or states as inputs, the lengths of first axes may differ.
         is_whole = (first, last) == (0, count)
         block = inputs if is_whole else [array[first:last] for array in inputs]
         counts = compute(block, first, last)
@@ -211,7 +211,7 @@ def run_all(
 
 
 def forget(x: Any, first: int, last: int) -> None:
-    """Release the pages of a memory map that were used, so that they do not fill the memory.
+    """Release the used pages of a memory map, so that they do not fill the memory.
 
     Parameters
     ----------
@@ -243,12 +243,12 @@ def shows_progress(verbose: Any) -> bool:
 
 
 def progress_bar(count: int | None) -> Any:
-    """Return a progress bar over examples, or over batches that come from an iterator.
+    """Return a progress bar over examples, or over batches from an iterator.
 
     Parameters
     ----------
     count : int or None
-        How many examples there are; None for batches.
+        The number of examples; None to count batches.
 
     Returns
     -------

@@ -18,7 +18,7 @@ Call = Callable[[], Any]
 
 
 class Buffer:
-    """Memory that tensors of a plan occupy one after another.
+    """Memory that a plan's tensors occupy one after another.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Binder:
     Parameters
     ----------
     values : list of ndarray
-        The tensors that are other arrays in every run; calls look them up here.
+        The tensors that are different arrays in every run; calls look them up here.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Binder:
         The counts of the layer that is bound now. Counts that are added during binding hold for all
         runs; a recorded call sets the counts that differ from run to run.
     steps : int
-        The number of time steps that one step of an input stands for, where the output has all.
+        The number of time steps that one step of an input stands for, if the output has all steps.
     is_step : bool
         Whether axis 1 of the inputs is one time step, whatever length the model was built for.
     """
@@ -76,10 +76,10 @@ class Binder:
         self._values = values
         self._buffers: list[Buffer] = []
         self._lent: list[Buffer] = []
-        self._views: list[Array] = []  # of this layer's arrays, which are told apart by identity
+        self._views: list[Array] = []  # kept alive, because arrays are identified by their id
         self._dying: set[int] = set()
-        # Tensors that differ from run to run, by identity: the array, its slot, and its shape if
-        # it is that tensor in another shape.
+        # Tensors that differ from run to run, by id: the array, its slot, and its shape if it is
+        # a reshaped view.
         self._sources: dict[int, tuple[Array, int, tuple[int, ...] | None]] = {}
 
     @property
@@ -88,7 +88,7 @@ class Binder:
         return sum(buffer.bytes.size for buffer in self._buffers)
 
     def begin(self, tally: Tally, steps: int, is_step: bool, dying: set[int]) -> None:
-        """Prepare for a layer that is the last to use the inputs of these identities."""
+        """Prepare to bind a layer that is the last to use the inputs with the ids ``dying``."""
         self.tally, self.steps, self.is_step, self._dying = tally, steps, is_step, dying
 
     def end(self) -> None:
@@ -164,7 +164,7 @@ class Binder:
         self._sources.clear()
 
     def enter(self, slot: int, array: Array) -> None:
-        """Register a tensor that is another array in every run."""
+        """Register a tensor that is a different array in every run."""
         self._sources[id(array)] = array, slot, None
 
     def source_of(self, array: Array) -> tuple[int, tuple[int, ...] | None] | None:
@@ -173,6 +173,6 @@ class Binder:
         return None if source is None else source[1:]
 
     def buffer_of(self, array: Array) -> Buffer | None:
-        """Return the buffer that an array begins with, if it lies in one."""
+        """Return the buffer that starts at an array's first byte, or None."""
         start = array.__array_interface__["data"][0]
         return next((buffer for buffer in self._buffers if buffer.start == start), None)

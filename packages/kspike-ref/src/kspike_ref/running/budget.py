@@ -14,15 +14,15 @@ from kspike_ref.running.graph import Graph, Ref, refs
 
 Known = TypeVar("Known")
 
-_FIXED = 1 << 20  # bytes that do not grow with the inputs: tables, Python's own objects
-_REMEMBERED = 64  # runs whose cost is known
-# Operations that may take longer than a tenth of a second: sorting and functions of elements take
-# ten times as long as multiply-adds. A thread to run in costs a tenth of a millisecond.
+_FIXED = 1 << 20  # bytes that do not grow with the inputs: tables and Python objects
+_REMEMBERED = 64  # runs whose cost is cached
+# Operations that may take longer than a tenth of a second: sorting and elementwise functions take
+# ten times as long as multiply-adds. Starting a thread for a run costs a tenth of a millisecond.
 _LONG = 1 << 23
 
 
 def check_limit(name: str, value: Any) -> None:
-    """Refuse a value that is not a limit.
+    """Refuse a limit that is not a positive number or None.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class Budget:
     graph : Graph
         The model.
     is_one_block : bool
-        Whether all examples go in one block.
+        Whether all examples run in one block.
     stepped : collection of int
         The nodes that take single time steps in a stream.
     max_bytes, max_operations : float or None
@@ -113,13 +113,13 @@ class Budget:
         inputs : tuple of tuple of int
             The shapes of the inputs.
         count : int
-            Their number of examples.
+            The number of examples.
         size : int or None
             The number of examples in a block; None for the model's choice.
         threads : int
             The number of blocks that run at the same time.
         keep : tuple of int, optional
-            The nodes whose outputs are returned by `activity`; None for `predict`.
+            The nodes whose outputs `activity` returns; None for `predict`.
 
         Returns
         -------
@@ -168,7 +168,7 @@ class Budget:
         Returns
         -------
         bool
-            As from `admit`.
+            As in `admit`.
 
         Raises
         ------
@@ -228,9 +228,9 @@ class Budget:
         Parameters
         ----------
         inputs, count, size, threads, keep
-            As `cost` takes them.
+            As in `cost`.
         max_bytes, max_operations : float, optional
-            Further limits, of this run.
+            Additional limits for this run.
 
         Returns
         -------
@@ -257,7 +257,7 @@ class Budget:
 
 
 def _remember(known: dict[Any, Known], key: Any, value: Known) -> Known:
-    """Keep a result for later runs of the same shapes."""
+    """Cache a result for later runs with the same shapes, and return it."""
     if len(known) >= _REMEMBERED:
         known.clear()
     known[key] = value

@@ -21,7 +21,7 @@ def bind_state(
     Parameters
     ----------
     binder : Binder
-        Takes the calls.
+        Records the calls.
     frame : Frame
         The source and destination of states.
     layer : StatefulLayer
@@ -29,8 +29,8 @@ def bind_state(
     x : ndarray
         Its input.
     index : int or None
-        The node that continues from a state, whose memory the frame gets; None if every run starts
-        from a fresh state.
+        The index of a node that continues from a state, whose memory goes to ``frame.carried``;
+        None if every run starts from a fresh state.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def _refill(state: State, start: State) -> None:
 
 
 def _filling(state: Array, start: Array) -> Callable[[], None]:
-    """Return a call that sets a state to its start, of which equal rows are kept once."""
+    """Return a call that sets a state to its initial value; repeated rows are stored once."""
     is_repeated = start.ndim > 0 and start.shape[0] > 1 and start.strides[0] == 0
     kept = (start[:1] if is_repeated else start).copy()
 

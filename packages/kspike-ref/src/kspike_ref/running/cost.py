@@ -1,4 +1,4 @@
-"""The cost of a run, from shapes alone: an estimate of operations and a bound of memory."""
+"""The cost of a run, from shapes alone: an estimate of operations and a bound on memory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Cost:
         An estimate of multiply-adds and operations on single elements. Event-driven layers, and
         inputs that are the same at all steps, take fewer.
     bytes : int
-        An upper bound of the peak memory: outputs and intermediate arrays, without the inputs and
+        An upper bound on the peak memory: outputs and intermediate arrays, without the inputs and
         the model's weights.
     """
 
@@ -79,7 +79,7 @@ def shapes_of(
     Returns
     -------
     dict of Ref to tuple of int
-        With the batch.
+        The shapes, including the batch.
 
     Raises
     ------
@@ -154,14 +154,14 @@ def operations(graph: Graph, shapes: Shapes) -> int:
 
 
 def _operands(node: Node, shapes: Shapes) -> list[Any]:
-    """Return the shapes of a layer's inputs, and of constants among them where it weighs these."""
+    """Return the shapes of a layer's inputs, with those of constants if the layer counts them."""
     if not node.layer.weighs_constants:
         return [shapes[ref] for ref in node.inputs]
     return [shapes[one] if isinstance(one, Ref) else np.shape(one) for one in node.arguments]
 
 
 def _products(layer: Layer, given: list[Any], made: list[Any]) -> int:
-    """Return the multiply-adds of a layer, beside one operation for each element."""
+    """Return the multiply-adds of a layer, in addition to one operation per element."""
     x, y = given[0], made[0]
     while isinstance(layer, TimeDistributed):
         layer = layer.layer
@@ -181,7 +181,7 @@ def _products(layer: Layer, given: list[Any], made: list[Any]) -> int:
         return weights * _positions(layer, x)
     if isinstance(layer, ConvLayer):
         return weights * _positions(layer, y)
-    # Every weight is used at every position: Dense, recurrent layers, and layers that scale.
+    # Dense, recurrent and scaling layers use every weight at every position.
     return weights * max(math.prod(x[:-1]), math.prod(y[:-1]))
 
 
@@ -190,7 +190,7 @@ def _positions(layer: ConvLayer, shape: tuple[int, ...]) -> int:
 
 
 def peak(graph: Graph, shapes: Shapes, kept: Collection[Ref]) -> int:
-    """Return an upper bound of the memory of one block, in bytes.
+    """Return an upper bound on the memory of one block, in bytes.
 
     Parameters
     ----------
@@ -199,12 +199,12 @@ def peak(graph: Graph, shapes: Shapes, kept: Collection[Ref]) -> int:
     shapes : dict of Ref to tuple of int
         From `shapes_of`, for the block.
     kept : collection of Ref
-        The tensors that are kept to the end.
+        The tensors that are kept until the end.
 
     Returns
     -------
     int
-        The arrays that exist at the same time, with the layers' temporary arrays.
+        The arrays that exist at the same time, including the layers' temporary arrays.
     """
     sizes = item_sizes(graph)
 
@@ -227,7 +227,7 @@ def peak(graph: Graph, shapes: Shapes, kept: Collection[Ref]) -> int:
 
 
 def item_sizes(graph: Graph) -> list[int]:
-    """Return upper bounds of the bytes for an element of the nodes' outputs.
+    """Return upper bounds on the bytes per element of the nodes' outputs.
 
     Parameters
     ----------
@@ -237,7 +237,7 @@ def item_sizes(graph: Graph) -> list[int]:
     Returns
     -------
     list of int
-        One for every node.
+        One per node.
     """
     sizes: list[int] = []
     for node in graph.nodes:
@@ -247,9 +247,9 @@ def item_sizes(graph: Graph) -> list[int]:
             continue
         own = layer.dtype.itemsize
         given = [sizes[ref.node] for ref in node.inputs]
-        # sums of integers are of 64 bits
+        # sums of integers may have 64 bits
         wide = 8 if isinstance(layer, Reduction) and own > max(given) else own
-        target = getattr(layer, "target", None)  # of operations with a type for their result
+        target = getattr(layer, "target", None)  # of operations with a type of their own
         made = target.itemsize if isinstance(target, np.dtype) else 0
         sizes.append(own if layer.weights else max(own, wide, made, *given))
     return sizes
@@ -278,7 +278,7 @@ def _workspace(node: Node, i: int, shapes: Shapes, sizes: list[int]) -> int:
 
 
 def _own(node: Node, i: int, shapes: Shapes) -> int:
-    """Return the elements of temporary arrays that a layer itself reports."""
+    """Return the number of elements in temporary arrays, as reported by the layer."""
     given = _operands(node, shapes)
     made: list[Any] = [shapes[Ref(i, k)] for k in range(len(node.output_shapes))]
     layer = node.layer
@@ -289,7 +289,7 @@ def _own(node: Node, i: int, shapes: Shapes) -> int:
 
 
 def _gates(layer: Layer, shape: tuple[int, ...]) -> int:
-    """Return the size of a recurrent layer's gates, of all steps at once."""
+    """Return the number of gate values in a recurrent layer, over all steps."""
     layers = [layer.forward, layer.backward] if isinstance(layer, Bidirectional) else [layer]
     cells = [getattr(one, "cell", None) for one in layers]
     width = 0

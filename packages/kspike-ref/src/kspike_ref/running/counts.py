@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 Counts = NDArray[np.int64]
 
-# The fields of a row: the counts, how many products were counted, and how many of them with events.
-# Rows of several runs are added up.
+# The fields of a row: the counts, the number of products counted, and the number of these whose
+# events were counted. Rows of several runs are added up.
 OPERATIONS, EVENTS, SYNOPS, PRODUCTS, SPIKING, FIELDS = range(6)
 
 
@@ -21,12 +21,13 @@ class LayerRun:
     Attributes
     ----------
     operations : int
-        Multiply-adds performed: on a dense path all of them, event by event only those of events.
+        Multiply-adds performed: all of them on a dense path, only those of events on an
+        event-driven path.
     events : int or None
-        Inputs that were not zero; None where the inputs are not spikes.
+        Nonzero inputs; None if the inputs are not spikes.
     synops : int or None
-        Synaptic operations: for each event, the weights that it meets. Event by event that is
-        ``operations``; on a dense path it is what these stand for.
+        Synaptic operations: the weights that every event meets. On an event-driven path they equal
+        ``operations``; on a dense path, an event-driven one would perform this many.
     """
 
     operations: int
@@ -35,14 +36,14 @@ class LayerRun:
 
 
 class Tally:
-    """Counts of one layer in one run, which the layer adds to.
+    """Counts of one layer in one run.
 
     Parameters
     ----------
     spikes : bool
-        Whether the inputs of the layer are spikes, mostly zero.
+        Whether the inputs of the layer are spikes, and so mostly zero.
     counts : (FIELDS,) ndarray of int64, optional
-        The row to add to; a new one without.
+        The row to add to; a new row by default.
     """
 
     def __init__(self, spikes: bool = False, counts: Counts | None = None) -> None:
@@ -50,7 +51,7 @@ class Tally:
         self.counts = np.zeros(FIELDS, np.int64) if counts is None else counts
 
     def add(self, operations: int, events: int | None = None, synops: int = 0) -> None:
-        """Add the counts of a product, with its events where these were counted."""
+        """Add the counts of a product, with its events if these were counted."""
         counts = self.counts
         counts[OPERATIONS] += operations
         counts[PRODUCTS] += 1
@@ -65,12 +66,12 @@ class Tally:
 
 
 def layer_runs(counts: Counts) -> dict[int, LayerRun]:
-    """Return the counts of layers that counted something, by the number of the row.
+    """Return the counts of the layers that counted something, by row number.
 
     Parameters
     ----------
     counts : (nodes, FIELDS) ndarray of int64
-        A row for each layer.
+        One row per layer.
     """
     runs = {}
     for index, (operations, events, synops, products, spiking) in enumerate(counts.tolist()):

@@ -1,4 +1,4 @@
-"""Running a model: whole batches in blocks, and single time steps."""
+"""The engine that runs a model: whole batches in blocks, and single time steps."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from kspike_ref.running.threads import limit_threads, num_threads
 
 
 class Engine:
-    """A graph, ready to run.
+    """Runs a graph on batches and on single time steps.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Engine:
     counts : (nodes, FIELDS) ndarray of int64
         The operations and events of the last run.
     threads : int or None
-        The number of threads to use; None for as many as the caller may.
+        The number of threads to use; None for as many as the caller may use.
     is_one_block : bool
         Whether all examples must run at once.
     """
@@ -74,9 +74,9 @@ class Engine:
         Parameters
         ----------
         x : array_like
-            As `run` takes it.
+            As in `run`.
         timesteps : int or None
-            As `run` takes it.
+            As in `run`.
 
         Returns
         -------
@@ -113,13 +113,13 @@ class Engine:
         batch_size : int or None
             The number of examples in a block; None for as many as fit the cache.
         keep : sequence of Ref, optional
-            The tensors to return; the outputs without.
+            The tensors to return; by default, the outputs.
         bar : callable, optional
             Makes a progress bar for a number of examples.
         limits : tuple
             Limits on the bytes and operations of this run; None for no limit.
         out : sequence of ndarray, optional
-            Arrays of the caller to return the tensors in.
+            The caller's arrays for the tensors.
 
         Returns
         -------
@@ -162,7 +162,7 @@ class Engine:
         if keep is None and not out and not is_long and size >= count and count:
             self._remember(x, timesteps, inputs)
         if few:
-            warnings.warn(few, FewSpikesWarning, stacklevel=4)  # of the call of `Model.predict`
+            warnings.warn(few, FewSpikesWarning, stacklevel=4)  # the call of `Model.predict`
         return outputs.arrays
 
     def _in_blocks(self, ends: Sequence[Ref], outputs: Outputs) -> Compute:
@@ -179,18 +179,18 @@ class Engine:
         return compute
 
     def _looks(self, count: int) -> bool:
-        """Return whether a run looks for spikes: the first one, as limits leave no room for it."""
+        """Return whether a run checks for few spikes: the first one does, unless limits apply."""
         return bool(count and not (self._has_looked or self.is_one_block or self.budget.is_limited))
 
     def _few_spikes(self, inputs: list[Array], size: int, threads: int) -> str:
-        """Return a warning of few spikes, from as many examples as a block may have at most."""
-        self._has_looked = True  # later runs cost nothing
+        """Return a warning about few spikes in the first examples, or an empty string."""
+        self._has_looked = True  # later runs skip the check
         some = self.inputs.cast([array[: min(size, EXAMPLES)] for array in inputs])
         with limit_threads(threads):
             return told_few_spikes(self._graph, some, self._plans.once)
 
     def _remember(self, x: Any, timesteps: Any, inputs: list[Array]) -> None:
-        """Note that arrays like this one need no further checks."""
+        """Record that arrays like this one need no further checks."""
         if len(inputs) > 1 or type(x) is not np.ndarray or self.budget.is_limited:
             return
         if self.inputs.takes_as_it_is(x, inputs[0], timesteps):
@@ -203,7 +203,7 @@ class Engine:
         Raises
         ------
         ValueError
-            If the model does not run step by step, or ``batch_size`` is not a number.
+            If the model does not run step by step, or ``batch_size`` is not a count.
         """
         if self._no_stream:
             raise ValueError(self._no_stream)
@@ -247,14 +247,14 @@ class Engine:
     def stepwise(
         self, x: Any, timesteps: Any, keep: Sequence[Ref]
     ) -> tuple[int, States, Iterator[tuple[list[Array], States]]]:
-        """Return the number of steps, the states before, and an iterator that runs the steps.
+        """Return the number of steps, the initial states, and an iterator that runs the steps.
 
         Parameters
         ----------
         x, timesteps
-            As `run` takes them.
+            As in `run`.
         keep : sequence of Ref
-            The tensors that a step yields, beside the states after it.
+            The tensors that a step yields, together with the states after it.
 
         Raises
         ------
@@ -286,7 +286,7 @@ class Engine:
         return steps, states, run()
 
     def cost(self, shape: Any, batch_size: int | None) -> Cost:
-        """Return the cost of `run` for inputs of some shapes; see `Model.cost`."""
+        """Return the cost of `run` for the shapes of inputs; see `Model.cost`."""
         shapes, count = self.inputs.shapes(shape)
         return self.budget.cost(shapes, count, batch_size, self.num_threads())
 
@@ -297,7 +297,7 @@ class Engine:
 
 
 def _stream(graph: Graph, axes: Axes) -> tuple[Stream, str]:
-    """Return the plan of step-by-step runs, or an empty one and the reason why there is none."""
+    """Return the plan of step-by-step runs, or an empty one and the reason."""
     try:
         return plan(graph, axes), ""
     except ValueError as error:

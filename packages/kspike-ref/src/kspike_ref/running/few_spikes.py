@@ -1,4 +1,4 @@
-"""The warning of spiking layers with too few spikes to carry their activation."""
+"""The warning about spiking layers with too few spikes to carry their activation."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from kspike_ref.layers.temporal_cells import SpikingActivationCell
 from kspike_ref.running.axes import has_time_first
 from kspike_ref.running.graph import Graph, Node, Ref
 
-EXAMPLES = 4  # that are looked at
+EXAMPLES = 4  # the most examples that are checked
 
 
 class FewSpikesWarning(UserWarning):
-    """A spiking layer has less than one expected spike for each active neuron in a run.
+    """A spiking layer has less than one expected spike per active neuron in a run.
 
-    The first `predict` of a model without ``max_bytes`` and ``max_operations`` looks for them.
+    The first `predict` of a model without ``max_bytes`` and ``max_operations`` checks this.
     ``warnings.simplefilter("ignore", FewSpikesWarning)`` silences it.
     """
 
@@ -25,7 +25,7 @@ class FewSpikesWarning(UserWarning):
 def told_few_spikes(
     graph: Graph, inputs: list[Array], run: Callable[[list[Array], list[Ref]], list[Array]]
 ) -> str:
-    """Return a warning if the activations of some examples ask for too few spikes.
+    """Return a warning if the activations of some examples cause too few spikes.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def told_few_spikes(
     inputs : list of ndarray
         Its inputs, with a time axis.
     run : callable
-        Runs the model on inputs and returns the tensors that are asked for.
+        Runs the model on inputs and returns the requested tensors.
 
     Returns
     -------

@@ -27,7 +27,7 @@ def is_nested(structure: Any, x: list[Any] | tuple[Any, ...]) -> bool:
 
 
 def in_order(structure: Any, x: Any) -> list[Any]:
-    """Return the values in a nested structure, in the order of the model's inputs."""
+    """Flatten a nested structure of values in the order of the model's inputs."""
     if isinstance(structure, dict):
         if not isinstance(x, Mapping) or set(x) != set(structure):
             came = ", ".join(map(str, x)) if isinstance(x, Mapping) else type(x).__name__
@@ -51,7 +51,7 @@ def axes_of(values: Any) -> int:
 
 
 def holds_arrays(x: Any, wanted: int) -> bool:
-    """Return whether a list holds whole inputs, not the examples of one."""
+    """Return whether a list holds whole inputs, not the examples of one input."""
     return len(x) > 1 and all(isinstance(item, np.ndarray) and item.ndim == wanted for item in x)
 
 
@@ -81,19 +81,19 @@ def array_of(layer: InputLayer, values: Any) -> Array:
 
 
 def text_of(name: str, x: Array) -> Array:
-    """Return strings as layers take them; one step repeated by stride 0 stays so."""
+    """Encode strings for layers; a step that is repeated by stride 0 stays repeated."""
     if x.ndim > 1 and x.shape[1] > 1 and x.strides[1] == 0:
         return np.broadcast_to(_strings.encoded(name, x[:, :1]), x.shape)
     return _strings.encoded(name, x)
 
 
 def fits(x: Array, shape: Shape) -> bool:
-    """Return whether an array has a shape, in which None is any length."""
+    """Return whether an array has a shape, in which None stands for any length."""
     return fits_shape(x.shape, shape)
 
 
 def fits_shape(given: Sequence[int], shape: Shape) -> bool:
-    """Return whether lengths are those of a shape, in which None is any length."""
+    """Return whether lengths match a shape, in which None stands for any length."""
     if len(given) != len(shape):
         return False
     for n, m in zip(shape, given, strict=True):  # noqa: SIM110 (all() takes twice the time)

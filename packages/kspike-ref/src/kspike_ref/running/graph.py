@@ -1,4 +1,4 @@
-"""A model as a list of nodes in the order in which they run, and the tensors between them."""
+"""The graph of a model: nodes in execution order, and the tensors between them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kspike_ref.layers.errors import Shape
 
 
 class Ref(NamedTuple):
-    """A tensor: the node that makes it, and which of its outputs it is."""
+    """A tensor: the index of its node, and of the output of that node."""
 
     node: int
     output: int
@@ -19,22 +19,22 @@ class Ref(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One application of a layer; two are equal if they are the same one, and so have a hash.
+    """One application of a layer. Nodes are compared and hashed by identity.
 
     Attributes
     ----------
     name : str
-        The layer's name; within a nested model ``outer/inner``.
+        The layer's name; ``outer/inner`` within a nested model.
     layer : Layer
         The layer that is applied.
     arguments : tuple
-        The positional arguments of the call, with a `Ref` for each tensor.
+        The positional arguments of the call, with a `Ref` in place of every tensor.
     keywords : dict
         The keyword arguments, likewise.
     input_shapes, output_shapes : tuple of tuple
-        With None for the batch and for unknown lengths.
+        The shapes, with None for the batch and for unknown lengths.
     sources : tuple of int
-        The nodes that make the inputs, in the order of ``input_shapes``.
+        The nodes that compute the inputs, in the order of ``input_shapes``.
     node_index : int
         The number of this application of the layer.
     """
@@ -50,7 +50,7 @@ class Node:
 
     @property
     def inputs(self) -> tuple[Ref, ...]:
-        """The tensors it takes, in order."""
+        """The tensors that the node takes, in order."""
         return tuple(refs([list(self.arguments), self.keywords]))
 
 
@@ -63,13 +63,13 @@ class Graph:
     name : str
         The model's name.
     nodes : list of Node
-        In the order in which they run; the inputs first.
+        In execution order, inputs first.
     inputs : str, list or dict
         The names of the inputs, in the model's own structure.
     outputs : Ref, list or dict
         The outputs, likewise.
     masks : dict of Ref to int
-        The tensors that carry a mask of steps to use, and its number of axes.
+        The tensors that carry a mask of steps to use, and the mask's number of axes.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Graph:
 
 
 def names_of(nodes: Sequence[Node]) -> list[str]:
-    """Return the names of applications: ``name``, and ``name:1`` for the second of a layer."""
+    """Return the names of applications: ``name``, and ``name:1`` for a layer's second one."""
     return [f"{one.name}:{one.node_index}" if one.node_index else one.name for one in nodes]
 
 
@@ -97,7 +97,7 @@ def refs(value: Any) -> Iterator[Ref]:
 
 
 def substitute(value: Any, tensor: Callable[[Ref], Any]) -> Any:
-    """Return nested arguments with each tensor replaced."""
+    """Return nested arguments with every tensor replaced."""
     if isinstance(value, Ref):
         return tensor(value)
     if isinstance(value, list):
@@ -110,7 +110,7 @@ def substitute(value: Any, tensor: Callable[[Ref], Any]) -> Any:
 
 
 def pointwise(node: Node) -> bool:
-    """Return whether a node treats each position of axis 1 alone and alike."""
+    """Return whether a node treats all positions of axis 1 independently and alike."""
     return not _mixes(node) and node.layer.pointwise(*_shapes(node))
 
 
@@ -125,6 +125,6 @@ def _shapes(node: Node) -> Any:
 
 
 def _mixes(node: Node) -> bool:
-    """Return whether a node is called so that it does not treat positions alone."""
+    """Return whether an option of the call makes a node mix positions."""
     options = [node.keywords.get(name) for name in node.layer.mixing_options]
     return any(option is not None and option is not False for option in options)

@@ -67,14 +67,14 @@ class Inputs:
         ----------
         x : array_like, or list or dict of array_like
             In the model's structure, as a flat list, or by the names of the inputs; a list of one
-            array where there is one input.
+            array if there is one input.
         wanted : list of int, optional
             The number of axes of each input.
 
         Returns
         -------
         list
-            One for each input.
+            One item per input.
 
         Raises
         ------
@@ -118,21 +118,21 @@ class Inputs:
         timesteps : int, optional
             The number of steps for which inputs without a time axis are presented.
         is_step : bool
-            Whether they are one step of a longer run.
+            Whether ``x`` is one step of a longer run.
 
         Returns
         -------
         list of ndarray
-            One for each input; a time axis that was added has stride 0.
+            One per input; a time axis that was added has stride 0.
 
         Raises
         ------
         TypeError
-            If an input does not hold real numbers, or strings where the model takes strings, or is
-            a masked array.
+            If an input does not hold real numbers (strings if the model takes strings), or is a
+            masked array.
         ValueError
-            If one does not have the model's shape, if inputs differ in their number of examples or
-            time steps, or if there is no time axis.
+            If an input does not have the model's shape, if inputs differ in their number of
+            examples or time steps, or if there is no time axis.
         """
         steps = 1 if is_step else self._steps(timesteps)
         is_still = steps is not None
@@ -164,13 +164,13 @@ class Inputs:
         return steps
 
     def _with_time(self, i: int, array: Array, steps: int | None, is_step: bool) -> Array:
-        """Return an input with a time axis added, along which it repeats."""
-        assert steps is not None  # noqa: S101 (who calls it looks)
+        """Return an input repeated along an added time axis."""
+        assert steps is not None  # noqa: S101 (the caller checks)
         shape = self._layers[i].shape
         time = 0 if self.time_major[i] else 1
         still = self._still_shapes[i]
         if len(shape) == 2 and array.ndim == 2 and array.shape[1] == steps:
-            return array  # one number a step, such as a mask, may come with its steps
+            return array  # one number per step, such as a mask, may come with its time axis
         if not fits(array, still):
             raise ValueError(self._misfit(i, still, array.shape, steps, is_step))
         if not is_step and shape[time] not in (None, steps):
@@ -204,7 +204,7 @@ class Inputs:
         return f"x must have the shape {text} at {name!r}{hint}. Received: {given}"
 
     def _check_together(self, arrays: list[Array]) -> None:
-        """Refuse inputs of different numbers of examples, and of different lengths of one time."""
+        """Refuse inputs that differ in number of examples, or in steps of a shared time axis."""
         names = [layer.name for layer in self._layers]
         batches = [x.shape[int(major)] for x, major in zip(arrays, self.time_major, strict=True)]
         if len(set(batches)) > 1:
@@ -216,7 +216,7 @@ class Inputs:
                 length = x.shape[0 if self.time_major[i] else 1]
                 lengths.setdefault(self._groups[i], {})[names[i]] = length
         for group in lengths.values():
-            if len(set(group.values()) - {1}) > 1:  # one step is taken for all, as Keras does it
+            if len(set(group.values()) - {1}) > 1:  # a single step serves for all, as in Keras
                 came = ", ".join(f"{n} at {name!r}" for name, n in group.items())
                 raise ValueError(
                     "inputs that the model combines must have the same number of time steps. "
@@ -224,7 +224,7 @@ class Inputs:
                 )
 
     def given_shapes(self, x: Any) -> list[tuple[int, ...]]:
-        """Return the shapes of checked inputs before the checks changed them."""
+        """Return the shapes of checked inputs as the caller passed them."""
         if type(x) is np.ndarray:
             return [x.shape]
         for wanted in (self._axes, self._still_axes):
@@ -249,7 +249,7 @@ class Inputs:
         Raises
         ------
         ValueError
-            If one does not fit the model.
+            If a shape does not fit the model.
         """
         is_one = len(self._layers) == 1 and isinstance(shape, list | tuple) and len(shape) != 1
         if is_shape(shape) or (is_one and not any(isinstance(n, list | tuple) for n in shape)):
@@ -271,7 +271,7 @@ class Inputs:
         return shapes, shapes[0][int(self.time_major[0])]
 
     def takes_as_it_is(self, x: Array, checked: Array, timesteps: int | None) -> bool:
-        """Return whether all arrays of this type and shape are an input, at most with a time axis.
+        """Return whether arrays of this type and shape need at most an added time axis.
 
         Parameters
         ----------
@@ -280,7 +280,7 @@ class Inputs:
         checked : ndarray
             The result of `checked`.
         timesteps : int or None
-            The number of steps it is presented for.
+            The number of steps for which it is presented.
         """
         layer = self._layers[0]
         if not self._is_plain or layer.is_text or x.dtype != layer.input_dtype:

@@ -1,10 +1,10 @@
 """Long runs that Ctrl-C ends: they work in a separate thread, piece by piece.
 
-Python handles signals in the main thread, between its own instructions, and a compiled loop holds
-that thread until it ends. The main thread therefore waits, and can raise KeyboardInterrupt at
-once; the working thread checks between two pieces of work, and before it writes to arrays of the
-caller, whether to stop. The main thread waits a moment for it, but no longer: a piece or a write
-that takes more time, as on a slow disk, ends after the call did.
+Python handles signals in the main thread, between its own instructions, and a compiled loop blocks
+that thread until the loop ends. The main thread therefore only waits, and can raise
+KeyboardInterrupt at once. The worker checks whether to stop between pieces of work, and before it
+writes to the caller's arrays. The main thread waits for it only briefly: a piece of work or a write
+that takes longer, as on a slow disk, ends after the call has ended.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _stop: ContextVar[threading.Event | None] = ContextVar("kspike_ref_stop", defaul
 
 
 class Stopped(BaseException):
-    """Ends the work of a call that was interrupted; it never reaches the caller."""
+    """Raised to end the work of an interrupted call; it never reaches the caller."""
 
 
 def current() -> threading.Event | None:
-    """Return the event that tells this thread to stop; None if no call waits for it."""
+    """Return the event that tells this thread to stop, or None if no call waits for it."""
     return _stop.get()
 
 
@@ -38,7 +38,7 @@ def check(stop: threading.Event | None) -> None:
 
 
 def passed_on(work: Callable[[Result], None]) -> Callable[[Result], None]:
-    """Return work that other threads can do for this one, and that stops with it."""
+    """Wrap work for other threads, so that it stops when this thread's call is interrupted."""
     stop = _stop.get()
     if stop is None:
         return work
@@ -55,18 +55,18 @@ def passed_on(work: Callable[[Result], None]) -> Callable[[Result], None]:
 
 
 def interruptible(function: Callable[[], Result]) -> Result:
-    """Call a function so that Ctrl-C is seen while compiled loops run.
+    """Call a function so that Ctrl-C works while compiled loops run.
 
     Parameters
     ----------
     function : callable
-        A function that takes long. It is called in another thread, with the context of this one; a
-        thread other than the main thread, which alone handles signals, calls it itself.
+        A function that takes long. The main thread, which alone handles signals, calls it in
+        another thread with the same context; other threads call it directly.
 
     Returns
     -------
     object
-        Its result; its exception is raised.
+        The function's result; its exception is raised.
     """
     if threading.current_thread() is not threading.main_thread():
         return function()

@@ -1,4 +1,4 @@
-"""Runs over batches that come one by one: iterators and datasets."""
+"""Runs over the batches of iterators and datasets."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _FORMS = "(x,), (x, y) or (x, y, sample_weight)"
 
 
 def batches_of(x: Any) -> Iterator[Any] | None:
-    """Return an iterator over the batches of inputs; None where they are one batch.
+    """Return an iterator over the batches of inputs, or None if the inputs are one batch.
 
     Parameters
     ----------
     x : object
-        An iterator, or a dataset with ``as_numpy_iterator``, as those of ``tf.data``. Anything
-        else is one batch.
+        An iterator, or a dataset with ``as_numpy_iterator``, as in ``tf.data``. Anything else is
+        one batch.
     """
     if isinstance(x, np.ndarray | list | tuple | dict):
         return None
@@ -28,31 +28,31 @@ def batches_of(x: Any) -> Iterator[Any] | None:
 
 
 def refuse_out(out: Any) -> None:
-    """Refuse arrays for outputs that come batch by batch (`ValueError`)."""
+    """Raise ValueError if arrays are passed for outputs that come batch by batch."""
     if out is not None:
         raise ValueError("out must be None for an iterator: its outputs come batch by batch")
 
 
 def outputs_of(run: Callable[[Any], Any], batches: Iterator[Any], bar: Any) -> Iterator[Any]:
-    """Run a model on one batch after another, and yield its outputs.
+    """Run a model on one batch after another and yield its outputs.
 
     Parameters
     ----------
     run : callable
         Takes the inputs of a batch and returns the outputs.
     batches : iterator
-        Inputs. A tuple is, as in Keras, inputs with targets, which are left out.
+        Inputs. As in Keras, a tuple holds inputs and targets; the targets are ignored.
     bar : tqdm or None
-        A progress bar, which counts batches and is closed.
+        A progress bar over batches; it is closed at the end.
 
     Raises
     ------
     TypeError, ValueError
-        As ``run`` raises them, with the number of the batch.
+        The errors of ``run``, with the number of the batch.
     """
     i = 0
     try:
-        for batch in batches:  # `enumerate` would hold on to the batch before
+        for batch in batches:  # `enumerate` would keep the previous batch alive
             try:
                 outputs = run(_inputs(batch))
             except (TypeError, ValueError) as error:
@@ -61,7 +61,7 @@ def outputs_of(run: Callable[[Any], Any], batches: Iterator[Any], bar: Any) -> I
             if bar is not None:
                 bar.update(1)
             yield outputs
-            del batch, outputs  # the next ones are made in their place
+            del batch, outputs  # frees their memory for the next ones
             i += 1
     finally:
         if bar is not None:

@@ -27,15 +27,15 @@ def call_masked(
     task : Task
         The layer's application.
     value, full : callable
-        From a tensor to the array that the layer takes, and to that with all time steps.
+        Return the array of a tensor: as the layer takes it, and with all time steps.
     masks : dict of Ref to ndarray
-        The masks of this run; changed.
+        The masks of this run, updated in place.
     options : dict
-        Further keywords of the call.
+        Further keyword arguments of the call.
     is_step : bool
         Whether the layer takes one time step.
     scan : callable, optional
-        Runs the layer from a state that it carries.
+        Runs the layer from its carried state.
 
     Returns
     -------

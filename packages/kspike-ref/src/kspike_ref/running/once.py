@@ -24,14 +24,14 @@ class Tensor:
     array : ndarray
         The tensor in the first run; in every run if there is no slot.
     slot : int or None
-        Its index among the values of a run, if it is another array in every run.
+        Its index among the values of a run, if it is a different array in every run.
     buffers : tuple of Buffer
         The memory that it uses, or may use.
     steps : int
         The number of time steps that the array's one step stands for; 0 if it holds all steps.
     folded : int
-        The number of rows that every row stands for, where time is folded into the batch; 0 if
-        the array holds all rows.
+        The number of rows that every row stands for, with time folded into the batch; 0 if the
+        array holds all rows.
     """
 
     array: Any
@@ -41,11 +41,11 @@ class Tensor:
     folded: int = 0
 
     def value(self, values: Sequence[Any]) -> Any:
-        """Return the array of a run."""
+        """Return the array in a run."""
         return self.array if self.slot is None else values[self.slot]
 
     def full(self, values: Sequence[Any]) -> Any:
-        """Return the array of a run with all time steps."""
+        """Return the array in a run, with all time steps."""
         array = self.value(values)
         if self.steps:
             return np.broadcast_to(array, (array.shape[0], self.steps, *array.shape[2:]))
@@ -69,7 +69,7 @@ class Spread(NamedTuple):
 
 
 def spread(task: Task, given: Sequence[Tensor], is_stream: bool) -> Spread | None:
-    """Return the form of a layer's output from its inputs as they are.
+    """Return the form of a layer's output if its inputs are used without repetition.
 
     Parameters
     ----------
@@ -109,12 +109,12 @@ def spread(task: Task, given: Sequence[Tensor], is_stream: bool) -> Spread | Non
 
 
 def is_static(x: Array) -> bool:
-    """Return whether axis 1 repeats one input, as `numpy.broadcast_to` makes it."""
+    """Return whether axis 1 repeats one input, as `numpy.broadcast_to` does."""
     return x.ndim > 2 and x.shape[1] > 1 and x.strides[1] == 0
 
 
 def narrowed(y: Any) -> tuple[Any, int]:
-    """Return an output, read-only, as one step and its number of repeats; 0 if all steps differ."""
+    """Return an output, read-only, and 0; for a static one, its one step and its repeats."""
     if not isinstance(y, np.ndarray):
         return y, 0
     if is_static(y):

@@ -1,4 +1,4 @@
-"""Arrays of the caller for the outputs of a run: their structure, memory and files."""
+"""The caller's arrays for the outputs of a run: their structure, memory and files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kspike_ref.running.graph import Ref
 
 
 def listed(structure: Any, out: Any) -> list[Array]:
-    """Return arrays for outputs, in the order of the outputs.
+    """Flatten the arrays for outputs, in the order of the outputs.
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ def listed(structure: Any, out: Any) -> list[Array]:
     Raises
     ------
     TypeError
-        If one is not an array, or another structure came.
+        If an item is not an array, or the structure differs.
     ValueError
-        If there are too few or too many.
+        If an array is read-only.
     """
     if isinstance(structure, Ref):
         if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
@@ -56,7 +56,7 @@ def check_memory(out: Sequence[Array], inputs: Iterable[Array]) -> None:
     Raises
     ------
     ValueError
-        If two may share memory.
+        If two arrays may share memory.
     """
     for i, array in enumerate(out):
         if any(np.may_share_memory(array, x) for x in inputs):
@@ -66,14 +66,14 @@ def check_memory(out: Sequence[Array], inputs: Iterable[Array]) -> None:
 
 
 def check_fit(out: Sequence[Array], shapes: Sequence[tuple[int, ...]], made: Sequence[Any]) -> None:
-    """Refuse arrays of other shapes or types than outputs.
+    """Refuse arrays whose shapes or types differ from the outputs.
 
     Parameters
     ----------
     out : sequence of ndarray
-        Arrays of the caller.
+        The caller's arrays.
     shapes : sequence of tuple of int
-        The shapes of the outputs of all examples.
+        The shapes of the outputs, with all examples.
     made : sequence of ndarray
         The outputs of some examples.
 
@@ -97,10 +97,10 @@ def check_fit(out: Sequence[Array], shapes: Sequence[tuple[int, ...]], made: Seq
 
 
 def reserve(out: Array) -> None:
-    """Have the file of a memory map take its place on the disk.
+    """Allocate disk space for the file of a memory map.
 
-    A file with holes takes its place when it is written to. Where the disk is full by then, the
-    operating system ends the process.
+    A sparse file gets its space when it is written to. If the disk is full by then, the operating
+    system kills the process.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A graph as a list of calls on buffers, for inputs of one kind."""
+"""Plans: a graph as a list of calls on buffers, for inputs of one kind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WRITABLE = 0x400
 
 
 class Changed(Exception):  # noqa: N818 (not an error: another plan is made)
-    """An array is of another kind than in the first run, so the plan does not fit."""
+    """Raised if an array is of another kind than in the first run: the plan does not fit."""
 
 
 @dataclass
@@ -35,14 +35,14 @@ class Frame:
     counts : (nodes, FIELDS) ndarray of int64
         The operations and events of the run.
     values : list of ndarray
-        Arrays that differ from run to run: the inputs first.
+        Arrays that differ from run to run, inputs first.
     masks : dict of Ref to ndarray
         The masks of tensors that carry one.
     states, after : dict
-        The states before and after a step of a stream, of the nodes that carry one. Without
-        states, all steps run from fresh ones.
+        The states before and after a step of a stream, by node. Without ``states``, all steps run
+        from fresh states.
     carried : dict of int to tuple of ndarray
-        The memory in which bound calls find these states, and leave them.
+        The memory from which bound calls read these states, and to which they write them.
     """
 
     counts: NDArray[np.int64]
@@ -54,24 +54,24 @@ class Frame:
 
 
 class Plan:
-    """The calls that a graph takes for inputs of one kind, and their memory.
+    """The calls that compute a graph for inputs of one kind, and their memory.
 
-    A plan serves one caller at a time. The next run overwrites the results of a run.
+    A plan serves one caller at a time. A run overwrites the results of the previous run.
 
     Parameters
     ----------
     frame : Frame
-        As the calls left it when they first ran.
+        The data after the first run of the calls.
     calls : sequence of callable
         The calls, in order.
     inputs : sequence of ndarray
-        Those of the first run.
+        The inputs of the first run.
     owned : sequence of ndarray or None
-        The memory to which inputs are copied; None where calls find the input in the frame.
+        The memory to which inputs are copied; None for an input that calls take from the frame.
     ends : sequence of Tensor
         The tensors to return.
     without_time : sequence of bool
-        For each of them, whether to return it without axis 1, a time axis of one step.
+        Whether to return a tensor without axis 1, a time axis of one step; one value per tensor.
     nbytes : int
         The memory of all buffers.
 
@@ -101,7 +101,7 @@ class Plan:
         ]
         self._carrying = len(frame.carried)
         self._leave_states()
-        self._entry = np.empty(0)  # the memory of the only input in the shape it came in last
+        self._entry = np.empty(0)  # the only input's memory, in the last argument's shape
         self._ends = list(zip(ends, without_time, strict=True))
         self._own_ends: list[Array] = []
         self.first = self._made()
@@ -109,15 +109,15 @@ class Plan:
             self._own_ends = self.first
 
     def run(self, inputs: Sequence[Array], states: States | None = None) -> list[Array]:
-        """Run the calls on inputs of the plan's kind, which are read-only.
+        """Run the calls on read-only inputs of the plan's kind.
 
         Raises
         ------
         LayerCallError
             If a layer does not take its inputs.
         Changed
-            If an input or a state is of another kind than in the first run, or a layer made another
-            kind of output; the plan is of no use then.
+            If an input or a state is of another kind than in the first run, or a layer returned
+            another kind of output; the plan must be discarded then.
         """
         for i, (shape, dtype, own) in enumerate(self._inputs):
             x = inputs[i]
@@ -165,7 +165,7 @@ class Plan:
         return self._own_ends or self._made()
 
     def _take_states(self, states: States) -> None:
-        """Copy the states of a step before to where bound calls find them."""
+        """Copy the states of the previous step to the memory of bound calls."""
         frame = self.frame
         frame.states, frame.after = states, {}
         for index, place, count, own, shape in self._carried:
@@ -178,10 +178,10 @@ class Plan:
             own[...] = one
 
     def _leave_states(self) -> None:
-        """Copy the states that bound calls left for the caller."""
+        """Copy the states from the memory of bound calls, for the caller."""
         after = self.frame.after
         for index, memory in self.frame.carried.items():
-            if len(memory) == 1:  # as nearly always
+            if len(memory) == 1:  # the usual case
                 after[index] = (memory[0].copy(),)
             else:
                 after[index] = tuple([own.copy() for own in memory])
@@ -195,7 +195,7 @@ class Plan:
 
 
 def readable(x: Array) -> Array:
-    """Return an array as kernels take it, read-only; copied where its memory layout differs."""
+    """Return a read-only array in the memory layout of kernels; copy it if its layout differs."""
     flags = x.flags.num
     if flags & READABLE != READABLE:
         return frozen(np.array(x, order="C"))

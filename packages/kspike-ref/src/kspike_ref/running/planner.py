@@ -1,4 +1,4 @@
-"""The construction of plans: layers are bound one after another, or their calls recorded."""
+"""Construction of plans: layers are bound one after another, or their calls recorded."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from kspike_ref.running.once import Tensor, narrowed, spread
 from kspike_ref.running.plan import READABLE, Changed, Frame, Plan, States
 from kspike_ref.running.tasks import LayerCallError, Task, is_of_inputs
 
-# Bytes of an input below which it is copied to memory of the plan's own: calls then have all their
-# arguments beforehand, which spares more than the copy costs.
+# The largest input, in bytes, that is copied to the plan's own memory: the arguments of calls are
+# then fixed in advance, which saves more than the copy costs.
 _COPIED = 1 << 14
 
 
@@ -36,20 +36,20 @@ def make_plan(
     without_time: Sequence[bool],
     states: States | None = None,
 ) -> Plan:
-    """Make the plan of a graph, which is its first run.
+    """Make the plan of a graph by running the graph for the first time.
 
     Parameters
     ----------
     tasks : sequence of Task
         The graph's tasks.
     inputs : sequence of ndarray
-        C-contiguous, aligned and read-only; one step where an input is the same at all steps.
+        C-contiguous, aligned and read-only; one step if an input is the same at all steps.
     steps : sequence of int
         For every input, the number of steps it stands for; 0 if it holds all steps.
     ends : sequence of Ref
         The tensors to return.
     without_time : sequence of bool
-        For each of them, whether to return it without axis 1, a time axis of one step.
+        Whether to return a tensor without axis 1, a time axis of one step; one value per tensor.
     states : dict, optional
         The states of the nodes that carry one, before a step of a stream.
 
@@ -72,14 +72,14 @@ def make_plan(
 
 
 class _Planner:
-    """A plan that is being made.
+    """A plan under construction.
 
     Parameters
     ----------
     frame : Frame
-        With the inputs.
+        Holds the inputs.
     steps : sequence of int
-        As `make_plan` takes them.
+        As in `make_plan`.
     kept : set of Ref
         The tensors whose memory is not reused.
     """
@@ -89,13 +89,13 @@ class _Planner:
         self._is_stream = frame.states is not None
         self._binder = Binder(frame.values)
         self._alive: dict[Ref, Tensor] = {}
-        self._passing: list[Tensor] = []  # other arrays in every run
+        self._passing: list[Tensor] = []  # different arrays in every run
         self._inputs = len(frame.values)
         pairs = zip(frame.values, steps, strict=True)
         self._owned = [self._own_input(i, x, count) for i, (x, count) in enumerate(pairs)]
 
     def _own_input(self, i: int, x: Array, steps: int) -> Array | None:
-        """Enter an input; return the memory that it is copied to, None if it is not copied."""
+        """Register an input; return the memory that it is copied to, or None."""
         if x.nbytes > _COPIED or x.dtype.kind == "O":
             self._binder.enter(i, x)
             self._enter(Ref(i, 0), Tensor(x, i, (), steps))
@@ -112,14 +112,14 @@ class _Planner:
         """Return the plan of the tasks that were added."""
         tensors = [self._alive[ref] for ref in ends]
         for tensor in self._passing:
-            tensor.array = None  # of the first caller
+            tensor.array = None  # releases the first caller's array
         self._binder.finish()
         calls, states = self._binder.calls, self._frame.carried.values()
         nbytes = self._binder.nbytes + sum(own.nbytes for memory in states for own in memory)
         return Plan(self._frame, calls, inputs, self._owned, tensors, without_time, nbytes)
 
     def add(self, task: Task) -> None:
-        """Bind a task, or record its call, and run it for the first time."""
+        """Bind a task or record its call, and run it for the first time."""
         given = [self._alive[ref] for ref in task.inputs]
         dying = [ref for ref in task.frees if ref not in self._kept]
         try:
@@ -146,14 +146,14 @@ class _Planner:
             buffer.users += 1
 
     def _record(self, call: Callable[[], None]) -> None:
-        """Record a call, and run it for the first time."""
+        """Record a call and run it for the first time."""
         self._binder.calls.append(call)
         call()
 
     def _bound(
         self, task: Task, given: Sequence[Tensor], dying: Collection[Ref]
     ) -> list[Tensor] | None:
-        """Return the output of a layer that records calls; None if it does not."""
+        """Bind a layer that records its own calls and return its output; None for other layers."""
         layer, binder = task.node.layer, self._binder
         if task.is_masked or not task.is_plain or not _binds(layer):
             return None
@@ -204,10 +204,10 @@ class _Planner:
         return Tensor(values[slot], slot, (), steps, folded)
 
     def _recorded(self, task: Task, given: Sequence[Tensor]) -> list[Tensor]:
-        """Return the outputs of a layer that is called as it is."""
+        """Call a layer that was not bound, record the call, and return its outputs."""
         compute, steps, folded = self._call(task, given)
         made = _listed(compute())
-        # An output may be a view of an input, whose memory must not be lent meanwhile.
+        # An output may be a view of an input, whose memory must not be reused meanwhile.
         buffers = tuple({id(b): b for tensor in given for b in tensor.buffers}.values())
         if task.is_masked:
             for buffer in buffers:
@@ -224,7 +224,7 @@ class _Planner:
         return tensors
 
     def _call(self, task: Task, given: Sequence[Tensor]) -> tuple[Callable[[], Any], int, int]:
-        """Return a call of a layer, and the steps and rows that its output stands for."""
+        """Return a call of a layer, and the ``steps`` and ``folded`` of its output."""
         node, layer, frame = task.node, task.node.layer, self._frame
         found = None if task.is_stateful else spread(task, given, self._is_stream)
         once = found is not None and (found.steps > 0 or found.folded > 0)
@@ -264,7 +264,7 @@ class _Planner:
 
         is_flat = len(flat) == len(node.arguments) and not node.keywords
         if is_flat and not (task.is_masked or is_step or is_carried):
-            compute = compute_flat  # without a walk through nested arguments
+            compute = compute_flat  # skips the walk through nested arguments
         return (compute, found.steps, found.folded) if once and found else (compute, 0, 0)
 
 

@@ -1,4 +1,4 @@
-"""Plans that wait for inputs of their kind, within one bound of memory."""
+"""A cache of plans by the kind of their inputs, within a limit on memory."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from kspike_ref.running.tasks import LayerCallError, Task
 
 Put = Callable[[Sequence[Array]], None]
 
-MAX_KINDS = 16  # of inputs that plans are kept for
-MAX_BYTES = 1 << 28  # of the buffers of all plans that wait
-_FORMS = 64  # of arrays that are known to need no checks
+MAX_KINDS = 16  # kinds of inputs for which plans are kept
+MAX_BYTES = 1 << 28  # buffers of all idle plans
+_FORMS = 64  # known forms of arrays that need no checks
 
 
 class Kind(list[Plan]):
-    """The plans for one kind of inputs that no caller uses.
+    """The idle plans for one kind of inputs.
 
     Parameters
     ----------
     inputs : sequence of ndarray
-        Such inputs, in the types that the model takes.
+        Inputs of this kind, in the types that the model takes.
     ends : sequence of Ref
-        The tensors that are wanted.
+        The tensors to return.
     streams : bool
         Whether a run is a step of a stream.
 
@@ -42,7 +42,7 @@ class Kind(list[Plan]):
     steps : list of int
         For every input, the number of steps it is presented for; 0 if it holds all steps.
     used : int
-        The time of the last use: a number that grows from use to use.
+        The time of the last use: a counter that grows with every use.
     """
 
     def __init__(self, inputs: Sequence[Array], ends: Sequence[Ref], streams: bool) -> None:
@@ -53,21 +53,21 @@ class Kind(list[Plan]):
 
 
 class Plans:
-    """The plans of a model. Each serves one caller at a time; a second caller gets another one.
+    """The plans of a model. A plan serves one caller at a time; a second caller gets another one.
 
-    Plans that wait for their next caller are of at most `MAX_KINDS` kinds, and fill at most
-    `MAX_BYTES` in all; a plan that needs more than a quarter of that does not wait. Plans of the
-    kinds that were used least recently are dropped first.
+    Idle plans are kept for at most `MAX_KINDS` kinds, and take at most `MAX_BYTES` in all; a plan
+    that needs more than a quarter of that is not kept. Plans of the least recently used kinds are
+    dropped first.
 
-    The handler of a signal may run the model while this thread holds the lock: the lock lets it in,
-    and loops under the lock are over copies.
+    A signal handler may run the model while this thread holds the lock. The lock is therefore
+    reentrant, and loops under the lock iterate over copies.
 
     Parameters
     ----------
     tasks : list of Task
         The model's tasks.
     timed : dict of Ref to bool
-        For each output, whether it has a time axis, which is left out at a step of a stream.
+        For each output, whether it has a time axis, which a step of a stream leaves out.
     """
 
     def __init__(self, tasks: list[Task], timed: dict[Ref, bool]) -> None:
@@ -78,12 +78,12 @@ class Plans:
         self._carrying = sum(task.is_carried for task in self._tasks)
         self._kinds: dict[Any, Kind] = {}
         self._forms: dict[Any, Kind] = {}  # by the forms of arrays that need no further checks
-        self._clock, self._made = count(1), 0  # plans so far
+        self._clock, self._made = count(1), 0  # number of plans made
         self.renew_lock()
         _all.add(self)
 
     def renew_lock(self) -> None:
-        """Forget who holds the lock: in a forked process, a thread that it does not have."""
+        """Replace the lock: in a forked child, its owner may be a thread that does not exist."""
         self._lock = RLock()
 
     def __getstate__(self) -> tuple[Any, ...]:
@@ -95,11 +95,11 @@ class Plans:
 
     @property
     def nbytes(self) -> int:
-        """The buffers of the plans that wait, in bytes."""
+        """The size of the buffers of all idle plans, in bytes."""
         return sum(plan.nbytes for kind in list(self._kinds.values()) for plan in kind)
 
     def kind(self, inputs: Sequence[Array], ends: Sequence[Ref], streams: bool) -> Kind:
-        """Return the plans that wait for inputs of a kind; arguments are those of `Kind`."""
+        """Return the idle plans for inputs of a kind; arguments as in `Kind`."""
         key = (streams, *ends, *((x.shape, x.dtype, is_static(x)) for x in inputs))
         with self._lock:
             found = self._kinds.get(key)
@@ -122,11 +122,11 @@ class Plans:
         Parameters
         ----------
         kind : Kind
-            That of the inputs.
+            The kind of the inputs.
         inputs : sequence of ndarray
             In the types that the model takes.
         put : callable
-            Takes the arrays, which it must copy.
+            Called with the resulting arrays, which it must copy.
         states : dict, optional
             The states before a step of a stream.
 
@@ -145,7 +145,7 @@ class Plans:
         try:
             plan = kind.pop()
             made = plan.run(given, states)
-        except (IndexError, Changed):  # another one is made; an IndexError of a layer is wrapped
+        except (IndexError, Changed):  # make another plan; a layer's IndexError is wrapped
             without_time = [kind.streams and self._timed.get(ref, False) for ref in kind.ends]
             plan = make_plan(self._tasks, given, steps, kind.ends, without_time, states)
             made = plan.first
@@ -160,12 +160,12 @@ class Plans:
         return counts, after
 
     def once(self, inputs: Sequence[Array], ends: Sequence[Ref]) -> list[Array]:
-        """Return tensors, computing no more than they need, with a plan that does not wait.
+        """Return tensors, computing only what they need, with a plan that is not kept.
 
         Parameters
         ----------
         inputs, ends
-            As `run` and `kind` take them.
+            As in `run` and `kind`.
         """
         nodes = {ref.node for ref in ends}
         needed: list[Task] = []
@@ -178,7 +178,7 @@ class Plans:
         return make_plan(needed, given, steps, ends, [False] * len(ends)).first
 
     def _keep(self, plan: Plan, kind: Kind) -> None:
-        """Let a plan wait; drop those of the least recently used kinds beyond the bound."""
+        """Keep an idle plan; drop plans of the least recently used kinds beyond the limit."""
         if plan.nbytes > MAX_BYTES // 4:
             return
         with self._lock:
@@ -191,19 +191,19 @@ class Plans:
                             excess -= oldest.pop(0).nbytes
 
     def remember(self, form: Any, kind: Kind) -> None:
-        """Note that arrays of some form need no further checks.
+        """Record that arrays of some form need no further checks.
 
         Parameters
         ----------
         form : tuple
             The argument of `repeat`: shape, type, and time steps or "step".
         kind : Kind
-            That of the only input that the checks make of it.
+            The kind of the only input, after the checks.
         """
         with self._lock:
             last = next(iter(kind[-1:]), None)  # `run` takes plans without the lock
             if last is None or (kind.streams and len(last.frame.carried) < self._carrying):
-                return  # other states than those of bound calls are checked at every step
+                return  # states of layers that are not bound are checked at every step
             if len(self._forms) >= _FORMS:
                 self._forms.clear()
             self._forms[form] = kind
@@ -213,12 +213,12 @@ class Plans:
     def repeat(
         self, form: Any, x: Array, states: States | None = None
     ) -> tuple[list[Array], Counts, States] | None:
-        """Run the model on an array of a form that `remember` noted.
+        """Run the model on an array of a form that `remember` recorded.
 
         Parameters
         ----------
         form : tuple
-            As for `remember`.
+            As in `remember`.
         x : ndarray
             The only input.
         states : dict, optional
@@ -235,7 +235,7 @@ class Plans:
         try:
             plan = kind.pop()
             outputs = [y.copy() for y in plan.repeat(x, states)]
-        except (IndexError, Changed, LayerCallError):  # `run` finds the cause
+        except (IndexError, Changed, LayerCallError):  # `run` reports the cause
             return None
         counts, after = plan.frame.counts.copy(), plan.frame.after
         plan.clear()

@@ -24,14 +24,14 @@ class Recording:
     ----------
     spikes : dict of str to (examples, steps, *units) ndarray
         Output of every spiking layer: the number of spikes in a step times 1/dt, in Hz. Their mean
-        over time is the firing rate. Neurons of your own are among them, with what they put out.
+        over time is the firing rate. The outputs of your own neurons are included.
     voltages : dict of str to (examples, steps, *units) ndarray
         Voltages of the spiking layers after every step, in spikes, float64; empty with
-        ``voltages=False``. Of neurons of your own it is the first state, of whatever shape.
+        ``voltages=False``. For your own neurons, the first state, in its own shape.
     levels : dict of str to (examples, steps, *units) ndarray
         Output of every filter before it is rounded to the layer's type: float64.
     dt : dict of str to float
-        Seconds a step, of every layer.
+        Seconds per step, for every layer.
     """
 
     spikes: dict[str, Array] = field(default_factory=dict)
@@ -53,16 +53,16 @@ def record(
     layers: Iterable[str] | None,
     voltages: bool,
 ) -> Recording:
-    """Run a model step by step, and keep what its spiking layers and filters hold.
+    """Run a model step by step, and record its spiking layers and filters.
 
     Parameters
     ----------
     engine : Engine
-        Runs it.
+        The model's engine.
     nodes : dict of str to Node
-        All applications of layers, in order, by their names.
+        All layer applications, in order, by name.
     x, timesteps, layers, voltages
-        As `kspike_ref.Model.record` takes them.
+        As in `kspike_ref.Model.record`.
     """
     places = _places(engine, nodes)
     wanted = set(places) if layers is None else check_names("layers", layers, list(places))
@@ -88,14 +88,14 @@ def record(
 
 
 def _places(engine: Engine, nodes: dict[str, Node]) -> dict[str, int]:
-    """Return where spiking layers, filters and neurons of the user's own are, by name."""
+    """Return the node numbers of spiking layers, filters and the user's own neurons, by name."""
     places = {
         name: i
         for i, (name, node) in enumerate(nodes.items())
         if i in engine.stream.carried and (_cell(node) is not None or _is_own(node))
     }
     if not places:
-        engine.initial_state(0)  # says why a model does not run step by step
+        engine.initial_state(0)  # raises if the model does not run step by step
         raise ValueError(
             "record needs a model with spiking layers or filters. Received: one with "
             f"{', '.join(node.layer.class_name for node in nodes.values())}"
@@ -109,7 +109,7 @@ def _cell(node: Node) -> SpikingCell | None:
 
 
 def _is_own(node: Node) -> bool:
-    """Return whether a layer is a user's own, whose first state is taken for its voltage."""
+    """Return whether a layer is the user's own; its first state is recorded as its voltage."""
     return isinstance(node.layer, StatefulLayer) and node.layer.key.startswith("custom:")
 
 
@@ -118,7 +118,7 @@ def _is_filter(node: Node) -> bool:
 
 
 def _dt(node: Node) -> float:
-    """Return the time step of a layer; NaN where one of the user's own has no such attribute."""
+    """Return the time step of a layer; NaN if a layer of the user's own has no ``dt``."""
     return float(getattr(_cell(node) or node.layer, "dt", np.nan))
 
 
@@ -133,7 +133,7 @@ def _units(node: Node) -> tuple[Any, ...]:
 
 
 def _level(node: Node, states: Sequence[Array]) -> Array:
-    """Return the voltages or levels in states; an alpha filter's state holds its slope too."""
+    """Return the voltages or levels in states; an alpha filter's state also holds its slope."""
     cell, first = _cell(node), states[0]
     if cell is None:
         return first

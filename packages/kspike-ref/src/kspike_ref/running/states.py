@@ -1,4 +1,4 @@
-"""Checks of the states that streaming, and layers within a model, start from."""
+"""The initial states of streaming, and checks of the caller's states."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from kspike_ref.layers.errors import check_rows, wrong_batch
 from kspike_ref.layers.stateful import StatefulLayer
 from kspike_ref.running.graph import Node
 
-_ANYTHING_ELSE = "state must be what initial_state or step of this model returned. Received: {}"
+_ANYTHING_ELSE = "state must come from initial_state or step of this model. Received: {}"
 
 
 class Streamed:
-    """The states that `Model.step` takes, by the nodes that they belong to.
+    """The states that `Model.step` takes, by node.
 
     Parameters
     ----------
     nodes : sequence of Node
         The model's nodes.
     carried : collection of int
-        Those that carry a state from step to step.
+        The nodes that carry a state from step to step.
     """
 
     def __init__(self, nodes: Sequence[Node], carried: Collection[int]) -> None:
@@ -50,7 +50,7 @@ class Streamed:
         Raises
         ------
         TypeError
-            If it is not a state.
+            If ``state`` is not a state.
         ValueError
             If it is for another model or number of examples, or its arrays have other shapes.
         """
@@ -72,7 +72,7 @@ class Streamed:
                 raise wrong_batch(node.name, len(kept[-1]), batch)
 
     def _shapes(self) -> dict[int, list[tuple[int, ...]]]:
-        """Return the shapes of one example's states."""
+        """Return the shapes of the states of one example."""
         if not self._known:
             one = self.initial(1)
             self._known = {i: [array.shape[1:] for array in kept] for i, kept in one.items()}

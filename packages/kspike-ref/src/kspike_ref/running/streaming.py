@@ -23,7 +23,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Stream:
-    """A model's execution, one time step at a time.
+    """The step-by-step execution of a model.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Stream:
 
 
 def plan(graph: Graph, axes: Axes) -> Stream:
-    """Plan the execution of a model step by step, with the results of one run.
+    """Plan a step-by-step execution with the same results as one whole run.
 
     Parameters
     ----------

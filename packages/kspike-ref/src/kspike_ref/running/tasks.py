@@ -15,7 +15,7 @@ from kspike_ref.running.graph import Graph, Node, Ref, pointwise, refs
 
 @dataclass(frozen=True)
 class Task:
-    """A node that runs.
+    """A node to run, with its properties.
 
     Attributes
     ----------
@@ -24,7 +24,7 @@ class Task:
     node : Node
         The node.
     inputs, outputs, frees : tuple of Ref
-        Its inputs, its outputs, and the inputs that no later task takes.
+        Its inputs, its outputs, and the inputs that no later task uses.
     is_plain, is_pointwise, is_stateful : bool
         Whether it takes only tensors and returns one; whether it treats positions of axis 1
         independently and in the same way; and whether it has a state.
@@ -55,7 +55,7 @@ class Task:
 
 
 class LayerCallError(Exception):
-    """The error of a layer that does not take its inputs; `told` returns the user's error.
+    """Raised if a layer does not take its inputs; `told` returns the error for the user.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class LayerCallError(Exception):
         self.node, self.error = node, error
 
     def told(self, shapes: Sequence[tuple[int, ...]]) -> ValueError | TypeError:
-        """Return an error for the caller, who gave inputs of these shapes."""
+        """Return an error for the caller, whose inputs have these shapes."""
         name, kind = self.node.name, self.node.layer.class_name
         given = " and ".join(map(str, shapes))
         message = f"layer {name!r} ({kind}) does not take x of shape {given}: {self.error}"
@@ -78,7 +78,7 @@ class LayerCallError(Exception):
 
 
 def is_of_inputs(error: Exception) -> bool:
-    """Return whether an error is one that NumPy, Numba or Python raise for unfit arrays."""
+    """Return whether NumPy, Numba or Python raise such an error for unsuitable arrays."""
     kinds = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
     return isinstance(error, kinds) or type(error).__module__.startswith("numba")
 
@@ -93,7 +93,7 @@ def tasks_of(
     graph : Graph
         The model.
     carried, stepped : frozenset of int
-        The nodes that carry a state, and those that take single steps, where the model streams.
+        The nodes that carry a state, and those that take single steps, if the model streams.
     """
     last: dict[Ref, int] = {}
     for index, node in enumerate(graph.nodes):
@@ -137,13 +137,13 @@ def _is_plain(node: Node) -> bool:
 
 
 def _listens(node: Node) -> bool:
-    """Return whether a layer gets the mask of its input, or one from its call."""
+    """Return whether a layer gets a mask, from its input or from its call."""
     holding = [value for value in (*node.arguments, *node.keywords.values()) if any(refs(value))]
     return "mask" in node.keywords or node.layer.hears(len(holding))
 
 
 def _spikes(graph: Graph) -> set[Ref]:
-    """Return the tensors that hold spikes, mostly zero."""
+    """Return the tensors that hold spikes, and so are mostly zero."""
     spikes: set[Ref] = set()
     for i, node in enumerate(graph.nodes):
         layer = node.layer

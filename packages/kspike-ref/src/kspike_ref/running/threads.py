@@ -3,8 +3,8 @@
 Numba's own parallel loops abort the process when two Python threads start them at the same time
 (its default "workqueue" layer), and do not survive a fork. Here the calling thread always works,
 and helpers take regions as long as any are left. Calls from many threads, or from within a pool,
-therefore cannot block each other. Helpers wait at a queue in C: the executors of the standard
-library take three times as long to wake one.
+therefore cannot block each other. Helpers wait on a queue in C, because the executors of the
+standard library take three times as long to wake a thread.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from kspike_ref.running import interrupt
 
 Region = tuple[int, int, int, int]
 Item = TypeVar("Item")
-Outcomes = SimpleQueue[BaseException | None]  # of an item each
+Outcomes = SimpleQueue[BaseException | None]  # one per item
 
-# Waking a helper costs some 30 µs; one core works through this many unit steps in about 80.
+# Waking a helper costs about 30 µs; one core computes this many unit steps in about 80 µs.
 WORTH_THREADS = 1 << 18
 _LONG = 1 << 27  # unit steps that take a tenth of a second
-_LINE = 16  # units of a cache line in float32: two threads never write to the same one
+_LINE = 16  # float32 units in a cache line: two threads never write to the same line
 _BLOCK = 4096  # units whose state stays in the L1 or L2 cache over all steps
-_SHARES = 4  # regions for each thread, so that a slow one does not make the others wait
+_SHARES = 4  # regions per thread, so that the others need not wait for a slow one
 
 _limit: ContextVar[int | None] = ContextVar("kspike_ref_num_threads", default=None)
 
@@ -52,7 +52,7 @@ def num_threads() -> int:
 
 
 class _Limited:
-    """A block with a limit on threads; it takes a third of the time of `contextmanager`."""
+    """A context that limits threads, in a third of the time of `contextmanager`."""
 
     def __init__(self, count: int | None) -> None:
         self._count = count
@@ -65,7 +65,7 @@ class _Limited:
 
 
 def limit_threads(count: int | None) -> AbstractContextManager[None]:
-    """Limit the threads of all calls made within the block, in this thread or task only.
+    """Limit the threads of all calls in a ``with`` block, in this thread or task only.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class Helpers:
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[tuple[Callable[[Any], None], deque[Any], Outcomes]] = SimpleQueue()
-        self._count, self._lock = 0, RLock()  # a signal's handler may run a model, too
+        self._count, self._lock = 0, RLock()  # signal handlers may run a model, too
 
     def wake(
         self, count: int, work: Callable[[Any], None], items: deque[Any], done: Outcomes
@@ -114,7 +114,7 @@ class Helpers:
                     done.put(error)
                 else:
                     done.put(None)
-            work = items = done = item = None  # type: ignore[assignment]  # lets go of arrays
+            work = items = done = item = None  # type: ignore[assignment]  # releases arrays
 
 
 _helpers = Helpers()
@@ -131,7 +131,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def split(rows: int, units: int, parts: int) -> list[Region]:
-    """Cut ``rows × units`` into about ``parts`` regions, along rows as far as they go."""
+    """Cut ``rows × units`` into about ``parts`` regions, along rows if there are enough."""
     if rows >= parts and units <= _BLOCK:
         edges = [rows * i // parts for i in range(parts + 1)]
         return [(a, b, 0, units) for a, b in pairwise(edges)]
@@ -170,14 +170,15 @@ def run(work: Callable[[Region], None], rows: int, steps: int, units: int) -> No
 
 
 def share(work: Callable[[Item], None], items: Iterable[Item], threads: int) -> None:
-    """Call ``work`` on each item, on several threads, of which the calling one is the first.
+    """Call ``work`` on every item, on the calling thread and on helpers.
 
     Parameters
     ----------
     work : callable
         Works on one item.
     items : iterable
-        The items. After an error no further item is begun; the error is raised.
+        The items. An error is raised at the end; after one in the calling thread, that thread
+        skips the items that are left.
     threads : int
         The number of items to work on at the same time.
     """

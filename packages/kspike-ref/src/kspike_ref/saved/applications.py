@@ -30,7 +30,7 @@ def arguments_of(application: Any) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _history(value: Any) -> Leaf | None:
-    """Return the tensor that a serialised argument stands for, None for another argument."""
+    """Return the tensor that a serialised argument stands for, or None for other arguments."""
     if not isinstance(value, dict) or value.get("class_name") != "__keras_tensor__":
         return None
     config = value.get("config")
@@ -48,7 +48,7 @@ def constant(value: Any, dtype: Any) -> np.ndarray[Any, Any]:
     value : number or list
         Its values.
     dtype : str
-        A name in `CONSTANT_TYPES`; NumPy has more types, such as text of any length.
+        A name in `CONSTANT_TYPES`; other NumPy types, such as text of any length, are refused.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def _dependencies(value: Any, depth: int = 0) -> Iterator[tuple[str, int]]:
 
 
 def order_of(spec: ModelSpec) -> list[tuple[str, int]]:
-    """Return the applications that the outputs need, in an order in which they can run."""
+    """Return the applications that the outputs need, in execution order."""
     if spec.order is not None:
         return spec.order
     given = {(leaf[0], 0) for leaf in leaves(spec.inputs)}
@@ -122,7 +122,7 @@ def order_of(spec: ModelSpec) -> list[tuple[str, int]]:
         pending += needs[at]
     position = {name: i for i, name in enumerate(spec.members)}
     in_order = sorted(needs, key=lambda at: (position[at[0]], at[1]))
-    # All of them first, so that those that are ready together keep this order.
+    # Add all applications first, so that those that are ready together keep this order.
     sorter = graphlib.TopologicalSorter(dict.fromkeys(in_order, ()))
     for at in in_order:
         sorter.add(at, *(need for need in needs[at] if need not in given))

@@ -37,13 +37,13 @@ class Assets(Protocol):
     """Files that layers saved beside the weights, such as vocabularies."""
 
     def holds(self, path: str) -> bool:
-        """Return whether there is a file."""
+        """Return whether a file exists."""
 
     def read(self, path: str) -> bytes | None:
         """Return the contents of a file, or None if it does not exist."""
 
     def close(self) -> None:
-        """Close the files that are open."""
+        """Close the open files."""
 
 
 class Weights:
@@ -54,16 +54,16 @@ class Weights:
     data : bytes
         The contents of ``model.weights.h5``.
     assets : Assets, optional
-        The files of layers, in formats that have some.
+        The files of layers, in formats that have them.
 
     Raises
     ------
     ArchiveError
-        If they cannot be read.
+        If the variables cannot be read.
     """
 
-    repeats_shared = False  # whether the weights of a shared layer are with each that holds it
-    is_last_chance = False  # once all layers were tried: shared ones are where they are, or nowhere
+    repeats_shared = False  # whether every holder of a shared layer stores its weights
+    is_last_chance = False  # true once all layers were tried: weights still missing are an error
 
     def __init__(self, data: bytes, assets: Assets | None = None) -> None:
         self._file = hdf5.File(data)
@@ -85,7 +85,7 @@ class Weights:
     def of_layer(
         self, path: str, wanted: dict[str, tuple[int, ...]], layer: str
     ) -> dict[str, np.ndarray[Any, Any]]:
-        """Return all weights of one layer, without those of layers within.
+        """Return all weights of one layer, without those of layers inside it.
 
         Parameters
         ----------
@@ -104,7 +104,7 @@ class Weights:
         Raises
         ------
         ArchiveError
-            If there are more or fewer, or others.
+            If there are more, fewer or other weights.
         """
         names = self.names(path)
         if len(names) != len(wanted):
@@ -118,7 +118,7 @@ class Weights:
         }
 
     def check_all_read(self) -> None:
-        """Refuse weights that no layer took; the layout by number has none of them."""
+        """Refuse weights that no layer read; the layout by number is not checked."""
 
     def read(
         self, path: str, name: str, shape: tuple[int, ...], layer: str
@@ -160,11 +160,11 @@ def read_values(
     file : File
         The file.
     address : int
-        The place of the dataset's header in the file.
+        The address of the dataset's header in the file.
     shape : tuple of int
         The shape according to the configuration.
     name : str
-        The name of layer and variable, for messages.
+        The names of the layer and the variable, for messages.
 
     Returns
     -------

@@ -44,7 +44,7 @@ class ZipAssets:
             return "/".join([_ROOT, *_parts(path)]) in self._names
 
     def _list(self) -> Zip:
-        """Return the archive, opened, with its list of names."""
+        """Open the archive and list its names at the first call; return the archive."""
         if self._archive is None:
             self._archive = self._open.enter_context(opened_zip(self._place))
             if identity(self._archive.status) != self._known:
@@ -77,7 +77,7 @@ class ZipAssets:
             if name not in self._names:
                 return None
             if self._names[name] > 1:
-                raise ArchiveError(f"{name} is there more than once in the archive")
+                raise ArchiveError(f"{name} occurs more than once in the archive")
             budget().read_asset(archive.getinfo(name).file_size, name)
             return read_member(archive, name)
 
@@ -112,7 +112,7 @@ class FolderAssets:
         return read_whole(self._place.joinpath(_ROOT, path), size)
 
     def _find(self, path: str) -> int | None:
-        """Return the size of a regular file, None if there is no file; refuse anything else."""
+        """Return the size of a regular file, or None if there is no file; refuse anything else."""
         place, size = self._place, 0
         parts = [_ROOT, *_parts(path)]
         for i, part in enumerate(parts):

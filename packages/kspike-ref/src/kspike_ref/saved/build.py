@@ -1,7 +1,7 @@
-"""The builder of graphs: nodes in the order in which they run, with their weights.
+"""Construction of graphs: nodes in execution order, with their weights.
 
 Nested models are flattened: their nodes are named ``outer/inner``. A layer that is applied several
-times has one node for each application, and its weights once.
+times has one node per application, and one set of weights.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ def build(spec: ModelSpec, store: Weights) -> Graph:
     Returns
     -------
     Graph
-        Ready to run.
+        The graph, ready to run.
 
     Raises
     ------
     UnsupportedLayerError
-        If layers are used in a way that is not supported; all of them are listed.
+        If layers are used in a way that is not supported; the error lists all of them.
     ArchiveError
         If connections, shapes or weights do not fit.
     """
@@ -75,7 +75,7 @@ def build(spec: ModelSpec, store: Weights) -> Graph:
     except ArchiveError:
         if not builder.unsupported:
             raise
-        outputs = None  # layers behind an unsupported one do not fit their inputs
+        outputs = None  # layers after an unsupported one do not fit their inputs
     if builder.unsupported:
         raise UnsupportedLayerError(list(dict.fromkeys(builder.unsupported)))
     store.check_all_read()
@@ -86,31 +86,31 @@ def build(spec: ModelSpec, store: Weights) -> Graph:
 
 
 def _bare(structure: Any) -> Any:
-    """Return the item of a list of one, as Keras' Functional models do with their ends."""
+    """Unwrap a list of one item, as Keras' Functional models do with inputs and outputs."""
     return structure[0] if isinstance(structure, list) and len(structure) == 1 else structure
 
 
-_Around = Carrier | Fold | Unfold  # layers that are put around a model
+_Around = Carrier | Fold | Unfold  # layers that are inserted around a model
 
 
 class _Builder:
-    """The nodes so far, and the state of their construction."""
+    """A graph under construction."""
 
     def __init__(self, name: str, store: Weights) -> None:
         self.graph = Graph(name)
         self.store = store
         self.unsupported: list[str] = []
-        self.unknown: set[int] = set()  # nodes behind unsupported ones, of unknown shapes
-        self.applied: dict[int, int] = {}  # applications of every layer, by identity
+        self.unknown: set[int] = set()  # nodes with unknown shapes, after unsupported ones
+        self.applied: dict[int, int] = {}  # number of applications of every layer, by id
         self.at: tuple[int, ...] = ()  # numbers of this application, and of the models around it
-        self.places: list[tuple[int, ...]] = []  # the same, of each node
-        self.dropped: set[Ref] = set()  # tensors whose masks a layer took
-        self.own: dict[tuple[int, type[_Around]], Layer] = {}  # around models; in no file
-        # Layers that hold shared ones, and their loading, which follows that of the others.
+        self.places: list[tuple[int, ...]] = []  # the same for every node
+        self.dropped: set[Ref] = set()  # tensors whose masks a layer dropped
+        self.own: dict[tuple[int, type[_Around]], Layer] = {}  # inserted layers, which no file has
+        # Layers that hold shared layers, with their loading, which waits for the others.
         self.waiting: dict[int, list[Callable[[], Any]]] = {}
 
     def expand(self, spec: ModelSpec, inputs: list[Ref]) -> Any:
-        """Add the nodes of a model applied to tensors, and return its outputs in its structure."""
+        """Add the nodes of a model applied to tensors; return its outputs in its structure."""
         made: dict[tuple[str, int], list[Ref]] = {}
         names = [leaf[0] for leaf in leaves(spec.inputs)]
         if len(names) != len(inputs):
@@ -130,7 +130,7 @@ class _Builder:
         return map_leaves(spec.outputs, find)
 
     def number(self) -> None:
-        """Give the nodes of every layer Keras' numbers; they may run in another order."""
+        """Assign Keras' numbers to the nodes of every layer, whatever their execution order."""
         nodes = self.graph.nodes
         counts: dict[int, int] = {}
         for i in sorted(range(len(nodes)), key=self.places.__getitem__):
@@ -139,7 +139,7 @@ class _Builder:
             nodes[i] = replace(nodes[i], node_index=index)
 
     def call(self, member: Member, arguments: tuple[Any, ...], keywords: Any) -> list[Ref]:
-        """Apply a member, and return its outputs as a list."""
+        """Apply a member and return its outputs as a list."""
         if member.model is not None:
             return self._call_model(member, member.model, arguments, keywords)
         assert member.layer is not None  # noqa: S101 (the parser has listed the others)
@@ -162,7 +162,7 @@ class _Builder:
         return list(leaves(self.expand(model, tensors)))
 
     def _with_masks(self, member: Member, tensors: list[Ref], masks: list[Any]) -> list[Ref]:
-        """Return a model's inputs, with the masks of the call."""
+        """Return a model's inputs with the masks of the call attached."""
         place, carried = Member(member.name, "-", []), []
         for tensor, mask in itertools.zip_longest(tensors, masks[: len(tensors)]):
             if mask is None:
@@ -173,7 +173,7 @@ class _Builder:
         return carried
 
     def _distributed(self, member: Member, model: ModelSpec, tensors: list[Ref]) -> list[Ref]:
-        """Apply a model to every time step: fold time into the batch, and unfold it."""
+        """Apply a model to every time step: fold time into the batch, then unfold it."""
         fold, unfold = (self._own(member, kind, "Reshape") for kind in (Fold, Unfold))
         place = Member(member.name, "-", [])
         folded = [self.apply(place, fold, (tensor,), {})[0] for tensor in tensors]
@@ -181,7 +181,7 @@ class _Builder:
         return [self.apply(place, unfold, (y, tensors[0]), {})[0] for y in outputs]
 
     def _own(self, member: Member, kind: type[_Around], class_name: str) -> Layer:
-        """Return the layer of a kind around a model, the same at every application."""
+        """Return the inserted layer of a kind for a model, the same for all applications."""
         key = (id(member), kind)
         if key not in self.own:
             self.own[key] = kind(f"{member.name}/{kind.verb}", class_name, {})
@@ -190,7 +190,7 @@ class _Builder:
     def apply(
         self, member: Member, layer: Layer, arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> list[Ref]:
-        """Add a node, and return its outputs."""
+        """Add a node and return its outputs."""
         nodes = self.graph.nodes
         if len(nodes) >= MAX_NODES:
             raise ArchiveError(f"the model has more than {MAX_NODES} nodes")
@@ -247,7 +247,7 @@ class _Builder:
         return output, guarded(layer.name, layer.mask_axes, given, *shapes, **options)
 
     def _load(self, member: Member, layer: Layer, shapes: tuple[Any, ...]) -> None:
-        """Load a layer at its first application, and check the shapes of others."""
+        """Load a layer at its first application; check the shapes of later ones."""
         if self.applied[id(layer)] > 1:
             job = partial(guarded, layer.name, layer.check_again, *shapes)
             if id(layer) in self.waiting:
@@ -262,7 +262,7 @@ class _Builder:
             self.waiting[id(layer)] = [job]
 
     def load_the_rest(self) -> None:
-        """Load the layers that hold others whose weights are saved elsewhere."""
+        """Load the layers that hold layers whose weights are saved elsewhere."""
         self.store.is_last_chance = True
         for job in [job for jobs in self.waiting.values() for job in jobs]:
             try:
@@ -271,7 +271,7 @@ class _Builder:
                 self.unsupported.append(str(error))
 
     def _mask_axes(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        """Return the number of axes of each argument's mask, None for no mask."""
+        """Return the number of axes of every argument's mask, None for no mask."""
         given = substitute(arguments, self._carried)
         if "mask" not in keywords:
             return given

@@ -1,4 +1,4 @@
-"""The arguments of a layer's call: from a model file's form to that of the layer."""
+"""Arguments of layer calls: conversion from a model file's form to the layer's, and checks."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from kspike_ref.saved.config import Member
 from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.structure import leaves
 
-_INPUTS = ("inputs", "sequences", "sequence", "x")  # Keras' names of the first argument
+_INPUTS = ("inputs", "sequences", "sequence", "x")  # Keras' names for the first argument
 
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # positional ones, and those by name
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # positional and keyword arguments
 
 
 def guarded(name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Call a layer's function, and raise its failures as errors of the file.
+    """Call a layer's function; raise its errors as errors of the file.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def guarded(name: str, function: Callable[..., Any], /, *args: Any, **kwargs: An
     ArchiveError
         If the configuration does not fit the arguments.
     UnsupportedUseError
-        If the layer says so.
+        If the layer raises it.
     """
     try:
         return function(*args, **kwargs)
@@ -48,7 +48,7 @@ def guarded(name: str, function: Callable[..., Any], /, *args: Any, **kwargs: An
 
 
 def without_options(member: Member, keywords: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return keyword arguments without ``training`` and without those that are None.
+    """Return keyword arguments without ``training`` and without values of None.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def without_options(member: Member, keywords: dict[str, Any]) -> tuple[dict[str,
     Returns
     -------
     tuple
-        The arguments that are left, and the reasons why the call is not supported, if any.
+        The remaining arguments, and the reasons why the call is not supported, if any.
     """
     reasons = []
     rest = dict(keywords)
@@ -80,8 +80,8 @@ def without_options(member: Member, keywords: dict[str, Any]) -> tuple[dict[str,
 
 
 def in_keras_form(layer: Layer, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Arguments:
-    """Return arguments, of which those are named that the layer's call takes by keyword only."""
-    if not arguments:  # Keras lets the inputs be named
+    """Return the arguments of a call; name those that the layer takes by keyword only."""
+    if not arguments:  # Keras also accepts inputs by name
         first = next((key for key in _INPUTS if key in keywords), None)
         if first is not None and first not in inspect.signature(layer.call).parameters:
             arguments = (keywords[first],)
@@ -97,7 +97,7 @@ def in_keras_form(layer: Layer, arguments: tuple[Any, ...], keywords: dict[str, 
 
 
 def in_order(layer: Layer, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Arguments:
-    """Return arguments, of which those have places that the layer's call takes by position."""
+    """Return the arguments of a call; pass by position those that the layer takes so."""
     rest = dict(keywords)
     for name in layer.argument_names[len(arguments) :]:
         if name not in rest:
@@ -123,7 +123,7 @@ def check_call(layer: Layer, shapes: tuple[Any, ...], named: dict[str, Any]) -> 
     layer : Layer
         The layer.
     shapes, named
-        The arguments of the call, with a shape for each tensor.
+        The arguments of the call, with shapes in place of tensors.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def check_call(layer: Layer, shapes: tuple[Any, ...], named: dict[str, Any]) -> 
         )
     signature = inspect.signature(layer.call)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
-    ours = {"tally": None} if layer.takes_tally else {}  # not for a file to say
+    ours = {"tally": None} if layer.takes_tally else {}  # a file must not set it
     known = [key for key in signature.parameters if key not in ours]
     unknown = [key for key in named if key in ours or (key not in known and not takes_any)]
     if unknown:

@@ -1,4 +1,4 @@
-"""The parser of serialised models: layers, nested models, and the places of their weights."""
+"""Parser of serialised models: layers, nested models, and the paths of their weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kspike_ref.saved.structure import map_leaves
 
 MODELS = ("Sequential", "Functional", "Model")
 
-# In paths of weights that are stored by name: for "/" in a name, and between a layer's names.
+# In paths of weights stored by name: a replacement for "/", and a separator of a layer's names.
 SLASH, ALIAS = "\\", "\0"
 
 Leaf = tuple[str, int, int]  # a tensor: layer, number of its application, number of the output
@@ -62,9 +62,9 @@ class ModelSpec:
     members : dict of str to Member
         In the order of the configuration.
     inputs, outputs : Leaf, list or dict
-        The tensors that go in and come out, in the model's own structure.
+        The input and output tensors, in the model's own structure.
     order : list, optional
-        Its applications in the order in which they run, once it is known.
+        The applications in execution order, once it is known.
     """
 
     name: str
@@ -111,12 +111,12 @@ def parse(config: Mapping[str, Any], by_name: bool = False) -> ModelSpec:
 
 
 class _Parser:
-    """The members so far, and the reasons against some of them."""
+    """The shared members so far, and the reasons why layers are not supported."""
 
     def __init__(self, by_name: bool) -> None:
         self.by_name = by_name
         self.unsupported: list[str] = []
-        self.shared: dict[int, Member] = {}  # by Keras' identity of objects that occur twice
+        self.shared: dict[int, Member] = {}  # by Keras' identity of shared objects
 
     def model(self, config: Mapping[str, Any], path: str, prefix: str, depth: int) -> ModelSpec:
         """Parse a model whose weights are at ``path``."""
@@ -155,7 +155,7 @@ class _Parser:
         return spec
 
     def nested(self, config: Mapping[str, Any], path: str, prefix: str, depth: int) -> ModelSpec:
-        """Return the specification of a nested model, the same one where the model is shared."""
+        """Parse a nested model; return the same specification again if the model is shared."""
         shared = budget().models_made
         try:
             spec: ModelSpec | None = shared.find(config)
@@ -188,7 +188,7 @@ class _Parser:
                 member.folds = True
             else:
                 member.layer = create(item, f"{prefix}{name}")
-                member.layer.name = f"{prefix}{name}"  # where a layer before holds it as well
+                member.layer.name = f"{prefix}{name}"  # even if an earlier layer holds it
         except UnsupportedUseError as error:
             self.unsupported.append(str(error))
         if isinstance(identity, int):
@@ -197,7 +197,7 @@ class _Parser:
 
 
 def _names_of(item: Mapping[str, Any], name: str) -> list[str]:
-    """Return the names under which a layer's weights may be, with those of wrapped layers."""
+    """Return the names under which weights of a layer and of wrapped layers may be stored."""
     names, inside, depth = [name], [item], 0
     while inside and depth < MAX_NESTING:
         config, depth = inside.pop().get("config"), depth + 1
@@ -206,7 +206,7 @@ def _names_of(item: Mapping[str, Any], name: str) -> list[str]:
             if isinstance(inner, Mapping) and isinstance(inner.get("config"), Mapping):
                 inside.append(inner)
                 own = str(inner["config"].get("name"))
-                plain = own.removeprefix("forward_")  # which Bidirectional puts before it
+                plain = own.removeprefix("forward_")  # Bidirectional adds this prefix
                 names += [own, f"forward_{plain}", f"backward_{plain}"]
     return names
 
@@ -252,7 +252,7 @@ def _chain(spec: ModelSpec) -> None:
 
 
 def leaf_of(value: Any) -> Leaf | None:
-    """Return ``[name, application, output]`` as a tuple, None for another value."""
+    """Return ``[name, application, output]`` as a tuple, or None for other values."""
     if not isinstance(value, list | tuple) or len(value) != 3 or not isinstance(value[0], str):
         return None
     if not all(type(number) is int and number >= 0 for number in value[1:]):
@@ -275,7 +275,7 @@ def _leaves_of(value: Any, depth: int = 0) -> Any:
 
 
 def _from_zero(leaf: Leaf, models: set[str]) -> Leaf:
-    """Return an output whose applications count from 0; Keras counts those of models from 1."""
+    """Return an output with its application counted from 0; Keras counts models' from 1."""
     if leaf[0] not in models:
         return leaf
     if leaf[1] == 0:

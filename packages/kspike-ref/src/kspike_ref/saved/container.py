@@ -1,8 +1,8 @@
 """The files in a ``.keras`` archive, or in a folder with the same contents.
 
 Model files are treated as untrusted. Nothing in them is executed or imported, nothing is written to
-disk, and only three files are read, besides the vocabularies that layers ask for (`saved.assets`).
-The expanded size of a file is bounded before it is read.
+disk, and only three files are read, besides the vocabularies that layers request (`saved.assets`).
+The expanded size of a file is limited before it is read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kspike_ref.saved.errors import ArchiveError
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _FILES = (CONFIG, METADATA, WEIGHTS)
-_END_SIZE, _MAX_COMMENT, _LOCATOR_SIZE = 22, 0xFFFF, 20  # bytes: a zip's last record, and around it
+_END_SIZE, _MAX_COMMENT, _LOCATOR_SIZE = 22, 0xFFFF, 20  # bytes, at the end of a zip file
 
 
 def read_files(place: Path) -> dict[str, bytes]:
@@ -41,7 +41,7 @@ def read_files(place: Path) -> dict[str, bytes]:
     Raises
     ------
     ArchiveError
-        If they are missing, damaged or too large.
+        If a file is missing, damaged or too large.
     """
     if place.is_dir():
         return {name: _read_in_folder(place, name) for name in _FILES}
@@ -63,7 +63,7 @@ def _read_in_folder(folder: Path, name: str) -> bytes:
 
 
 def read_whole(place: Path, size: int) -> bytes:
-    """Return the contents of a file, and refuse one that changes meanwhile.
+    """Return the contents of a file; refuse a file that changes meanwhile.
 
     Parameters
     ----------
@@ -107,12 +107,12 @@ def zip_errors() -> Iterator[None]:
 
 
 def identity(status: os.stat_result) -> tuple[int, ...]:
-    """Return what tells a file from another one that replaces it."""
+    """Return values that distinguish a file from one that replaces it."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class Zip(zipfile.ZipFile):
-    """An archive that is open for reading; its path may lead to another file by now.
+    """An archive that is open for reading, even if its path leads to another file by now.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ class Zip(zipfile.ZipFile):
     Attributes
     ----------
     status : os.stat_result
-        What the operating system tells of it.
+        The status of the open file.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -174,24 +174,24 @@ def _check_names(names: list[str]) -> None:
             raise ArchiveError(f"a file name leaves the archive: {name!r}")
     for name in _FILES:
         if names.count(name) != 1:
-            found = "missing" if name not in names else "there more than once"
-            raise ArchiveError(f"{name} is {found} in the archive")
+            found = "is missing" if name not in names else "occurs more than once"
+            raise ArchiveError(f"{name} {found} in the archive")
 
 
 def read_member(archive: Zip, name: str) -> bytes:
-    """Return the contents of a file in an archive, after a check of its sizes.
+    """Return the contents of a file in an archive, after checking its sizes.
 
     Parameters
     ----------
     archive : Zip
         The archive.
     name : str
-        The name of a file that is in it.
+        The name of a file in the archive.
 
     Returns
     -------
     bytes
-        No more than the limits allow.
+        The contents, no longer than the limits allow.
 
     Raises
     ------
@@ -217,7 +217,7 @@ def read_member(archive: Zip, name: str) -> bytes:
 
 
 def read_json(data: bytes, name: str) -> dict[str, Any]:
-    """Return the object that JSON text holds, within the limits.
+    """Parse a JSON object, within the limits.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def read_json(data: bytes, name: str) -> dict[str, Any]:
     Raises
     ------
     ArchiveError
-        If it holds something else, or too much.
+        If the text is something else, or exceeds the limits.
     """
     if len(data) > limits.MAX_JSON:
         raise ArchiveError(f"{name} has {len(data)} bytes, more than {limits.MAX_JSON}")

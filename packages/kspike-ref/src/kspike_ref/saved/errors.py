@@ -6,12 +6,12 @@ from kspike_ref.saved.text import printable
 
 
 class ArchiveError(ValueError):
-    """A model file that is damaged, hostile, or not what Keras writes.
+    """A model file is damaged, hostile, or not in a form that Keras writes.
 
     Parameters
     ----------
     message : str
-        What is wrong. Control characters are escaped, since it may quote the file.
+        The fault. Control characters are escaped, since the message may quote the file.
     """
 
     def __init__(self, message: str) -> None:

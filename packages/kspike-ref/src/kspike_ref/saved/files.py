@@ -1,4 +1,4 @@
-"""The reader for model files of every supported kind."""
+"""Reader for model files of all supported kinds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NEWEST = 3  # the major version whose files are known
 
 
 def read_model(path: str | os.PathLike[str]) -> Archive:
-    """Read a model file of any kind that is supported.
+    """Read a model file of any supported kind.
 
     Parameters
     ----------
@@ -31,14 +31,14 @@ def read_model(path: str | os.PathLike[str]) -> Archive:
     Returns
     -------
     Archive
-        With the configuration as Keras 3 writes it.
+        The contents, with the configuration as Keras 3 writes it.
 
     Raises
     ------
     FileNotFoundError
-        If nothing is there.
+        If ``path`` does not exist.
     ArchiveError
-        If it is something else, or damaged.
+        If the file is of another kind, or damaged.
     UnsupportedLayerError
         If a later major version of Keras wrote it.
     """
@@ -82,7 +82,7 @@ def _read(place: Path) -> Archive:
 
 
 def _read_keras(place: Path) -> Archive:
-    known = container.identity(place.stat())  # first: a file that comes later is another one
+    known = container.identity(place.stat())  # first, to notice a later replacement
     files = container.read_files(place)
     config = container.read_json(files[container.CONFIG], container.CONFIG)
     metadata = container.read_json(files[container.METADATA], container.METADATA)
@@ -102,7 +102,7 @@ def _foreign(head: bytes, suffix: str) -> str | None:
     if suffix in (".yaml", ".yml"):
         return "YAML: a model's configuration without its weights"
     if suffix in (".h5", ".hdf5"):
-        return "no HDF5 file, though it is named like one: damaged, or something else"
+        return "not an HDF5 file, despite its name: it is damaged, or has another format"
     if suffix == ".pb":
         return "a TensorFlow graph"
     if suffix in (".pt", ".pth"):

@@ -1,11 +1,11 @@
-"""A reader for the subset of HDF5 that Keras writes, in Python alone.
+"""A reader for the subset of HDF5 that Keras writes, in pure Python.
 
-Libhdf5 is a large C library that was not made for hostile files: a mutated one may crash the
+Libhdf5 is a large C library that was not made for hostile files: a mutated file may crash the
 process, and links, external storage, virtual datasets and filters reach beyond the file or expand
-without bound. Keras writes none of that: a superblock of version 0, groups as symbol tables, and
-contiguous arrays. The reader refuses everything else, checks every offset, and bounds its memory by
-the size of the file: in a file that libhdf5 wrote, no two arrays, names or entries share bytes, so
-it reads no more of them than the file has bytes for.
+without limit. Keras writes none of these: only a superblock of version 0, groups as symbol tables,
+and contiguous arrays. The reader refuses everything else, checks every offset, and limits its
+memory by the size of the file: in a file that libhdf5 wrote, no two arrays, names or entries share
+bytes, so it reads no more of them than the file has bytes for.
 
 References
 ----------
@@ -35,9 +35,9 @@ _MAX_HEADER = 64  # blocks of an object header; they may overlap too
 
 _OF_DATASET = (messages.DATASPACE, messages.DATATYPE, messages.LAYOUT)
 
-# How many bytes are read in all, as multiples of the file's size. An object header is read up to
-# four times: as a member, for its values and for its attributes. A string is read twice: the text
-# in a heap, and the reference to it.
+# Limits on the bytes that are read in all, as multiples of the file's size. An object header is
+# read up to four times: as a member, for its values and for its attributes. A string is read twice:
+# the text in a heap, and the reference to it.
 _BUDGET = {"values": 1, "names": 1, "entries": 1, "heaps": 1, "strings": 2, "headers": 4}
 
 
@@ -52,7 +52,7 @@ class Dataset:
     dtype : str
         NumPy's name of its type, or ``"bfloat16"``.
     start, size : int
-        The place of its bytes in the file.
+        The position and number of its bytes in the file.
     """
 
     shape: tuple[int, ...]
@@ -72,7 +72,7 @@ class File:
     Raises
     ------
     FormatError
-        If the file is not what Keras writes.
+        If the file is not in the form that Keras writes.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -82,7 +82,7 @@ class File:
             raise FormatError("not an HDF5 file: the signature is missing")
         if head[8] not in (0, 1) or head[13:15] != b"\x08\x08":
             raise FormatError(f"a superblock that Keras does not write (version {head[8]})")
-        start = 24 + 4 * head[8]  # version 1 has a field more
+        start = 24 + 4 * head[8]  # version 1 has one more field
         base, _, end = struct.unpack_from("<QQQ", head, start)
         if base != 0 or end > len(data):
             raise FormatError(f"truncated: {end} bytes are promised, {len(data)} are there")
@@ -92,12 +92,12 @@ class File:
         self._heaps: dict[int, dict[int, tuple[int, int]]] = {}
 
     def children(self, path: str) -> dict[str, int] | None:
-        """Return the members of the group at ``path``, None if there is no such group."""
+        """Return the members of the group at ``path``, or None if there is no such group."""
         address = self.address(path)
         return None if address is None else self._members(address)
 
     def address(self, path: str) -> int | None:
-        """Return the address of the object at ``path``, None if there is no such object."""
+        """Return the address of the object at ``path``, or None if there is no such object."""
         address = self.root
         for part in filter(None, path.split("/")):
             member = self._members(address).get(part)
@@ -107,12 +107,12 @@ class File:
         return address
 
     def attributes(self, address: int) -> dict[str, list[str] | None]:
-        """Return the attributes of an object that are text.
+        """Return the text attributes of an object.
 
         Parameters
         ----------
         address : int
-            The place of its header in the file.
+            The address of its header in the file.
 
         Returns
         -------
@@ -122,7 +122,7 @@ class File:
         Raises
         ------
         FormatError
-            If they are damaged.
+            If an attribute is damaged.
         """
         found = {}
         for kind, body in self._messages(address):
@@ -142,7 +142,7 @@ class File:
         Returns
         -------
         Dataset
-            The array, not read.
+            The array, not read yet.
 
         Raises
         ------
@@ -176,13 +176,13 @@ class File:
         return values.astype(values.dtype.newbyteorder("="))
 
     def _spend(self, what: str, size: int) -> None:
-        """Count bytes that are read, and refuse more than a file can hold that shares none."""
+        """Count bytes that are read; refuse more than a file without shared bytes can hold."""
         self._left[what] -= size
         if self._left[what] < 0:
-            raise FormatError(f"{what} that share their bytes: more than {len(self._data)} in all")
+            raise FormatError(f"overlapping {what}: more than {len(self._data)} bytes in total")
 
     def _check(self, start: int, size: int) -> None:
-        """Refuse bytes that are outside the file."""
+        """Refuse bytes outside the file."""
         if start < 0 or size < 0 or start + size > len(self._data):
             raise FormatError(f"truncated: bytes {start} to {start + size} are not in the file")
 
@@ -199,7 +199,7 @@ class File:
         seen: set[int] = set()
         for start, length in blocks:
             if len(seen) == _MAX_HEADER:
-                raise FormatError("an object header in too many pieces")
+                raise FormatError("an object header with too many continuation blocks")
             if start in seen:
                 raise FormatError("an object header that contains itself")
             seen.add(start)
@@ -219,7 +219,7 @@ class File:
                     yield kind, body
 
     def _members(self, address: int) -> dict[str, int]:
-        """Return the addresses of a group's members by their names."""
+        """Return the addresses of a group's members by name."""
         if address in self._groups:
             return self._groups[address]
         tables = []
@@ -285,7 +285,7 @@ class File:
                 raise FormatError("a group whose index is damaged")
 
     def _text(self, attribute: messages.Attribute) -> list[str] | None:
-        """Return the strings of an attribute, None for another kind of value."""
+        """Return the strings of an attribute, or None for other kinds of values."""
         if attribute.items is None:
             return None
         self._spend("strings", sum(map(len, attribute.items)))
@@ -295,7 +295,7 @@ class File:
         return [item.rstrip(b"\0").decode("utf-8", "replace") for item in items]
 
     def _global(self, reference: bytes) -> bytes:
-        """Return the text that a reference to a global heap leads to."""
+        """Return the text to which a reference into a global heap points."""
         length, address, index = unpack("<IQI", reference)
         if length == 0:
             return b""
@@ -304,11 +304,11 @@ class File:
         start, size = self._heaps[address].get(index, (0, -1))
         if length > size:
             raise FormatError("a string outside its heap")
-        self._spend("strings", length)  # before it is copied: many references may lead to one
+        self._spend("strings", length)  # before the copy: many references may share a text
         return self._bytes(start, length)
 
     def _collection(self, address: int) -> dict[int, tuple[int, int]]:
-        """Return places and sizes of the objects in a global heap, by their numbers."""
+        """Return the positions and sizes of the objects in a global heap, by number."""
         head = self._bytes(address, 16)
         (size,) = struct.unpack_from("<Q", head, 8)
         if head[:4] != b"GCOL" or size < 16:

@@ -1,4 +1,4 @@
-"""The messages in HDF5 object headers: shapes, types and places of arrays, and attributes.
+"""The messages in HDF5 object headers: shapes, types and positions of arrays, and attributes.
 
 References
 ----------
@@ -16,11 +16,11 @@ DATASPACE, DATATYPE, EXTERNAL, LAYOUT = 0x1, 0x3, 0x7, 0x8
 FILTERS, ATTRIBUTE, CONTINUATION, SYMBOL_TABLE = 0xB, 0xC, 0x10, 0x11
 NEW_LINKS = (0x2, 0x6)  # link info and link messages: soft, external and user-defined links
 
-_MAX_RANK = 32  # of HDF5
-_FIXED_STRING, _VARIABLE = 3, 9  # classes of types
+_MAX_RANK = 32  # HDF5's limit
+_FIXED_STRING, _VARIABLE = 3, 9  # type classes
 
-# IEEE 754 and bfloat16 in HDF5's words: place of the sign; bit offset, precision, place and size
-# of the exponent and the mantissa, and the bias of the exponent; and NumPy's type.
+# IEEE 754 and bfloat16 in HDF5's terms: position of the sign; bit offset, precision, position and
+# size of the exponent and the mantissa, and the bias of the exponent; then NumPy's type.
 _FLOATS = {
     (15, struct.pack("<HHBBBBI", 0, 16, 10, 5, 0, 10, 15)): "f2",
     (31, struct.pack("<HHBBBBI", 0, 32, 23, 8, 0, 23, 127)): "f4",
@@ -38,7 +38,7 @@ class FormatError(ArchiveError):
     Parameters
     ----------
     message : str
-        What is wrong.
+        The fault.
     """
 
     def __init__(self, message: str) -> None:
@@ -53,9 +53,9 @@ class Attribute(NamedTuple):
     name : str
         Its name.
     items : list of bytes, or None
-        The texts, or references to them; None if it is not text.
+        The texts, or references to them; None if the attribute is not text.
     are_references : bool
-        Whether the items lead to a global heap.
+        Whether the items point into a global heap.
     """
 
     name: str
@@ -103,7 +103,7 @@ def type_of(body: bytes) -> tuple[str, int]:
 
 
 def start_of(layout: bytes, size: int) -> int:
-    """Return the place of a dataset of ``size`` bytes, from its layout message."""
+    """Return the position of a dataset of ``size`` bytes, from its layout message."""
     version, kind = layout[:1], layout[1:2]
     if version != b"\x03" or kind not in (b"\0", b"\1"):
         raise FormatError("a chunked or virtual dataset")

@@ -1,4 +1,4 @@
-"""The conversion of Keras 2 configurations to the form that Keras 3 writes.
+"""Conversion of Keras 2 configurations to the form that Keras 3 writes.
 
 Three things differ. Arguments of a layer's applications are lists of ``[layer, node, tensor,
 keywords]``, and the nodes of nested models are counted from 1. Options have other names. And
@@ -19,7 +19,7 @@ _LISTED = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Conc
 _OWN_MODULES = ("keras", "tf_keras", "tensorflow")
 _HARD_SIGMOID = {"class_name": "function", "config": "keras2>hard_sigmoid"}
 # Options that choose an algorithm, and values with which an option has no effect. An option with
-# another value stays, and is refused as one that the layer does not know.
+# another value stays, and is refused because the layer does not know it.
 _WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "implementation": (0, 1, 2),
     "virtual_batch_size": (None,),
@@ -52,19 +52,19 @@ def upgrade(item: Any, depth: int = 0) -> dict[str, Any]:
     Parameters
     ----------
     item : dict
-        With ``class_name`` and ``config``.
+        An object with ``class_name`` and ``config``.
     depth : int
         The number of models and layers around it.
 
     Returns
     -------
     dict
-        With ``module`` and ``registered_name`` as well.
+        The object, with ``module`` and ``registered_name`` as well.
 
     Raises
     ------
     ArchiveError
-        If it is not a serialised object, or too many others are around it.
+        If it is not a serialised object, or is nested too deeply.
     """
     if depth > MAX_NESTING:
         raise ArchiveError("models or layers are nested too deeply")
@@ -79,7 +79,7 @@ def upgrade(item: Any, depth: int = 0) -> dict[str, Any]:
     rewrite = _model if kind in _MODELS else _layer
     result["config"] = rewrite(kind, config, depth)
     module = str(item.get("module") or "keras.layers")
-    if ">" in kind or ">" in str(item.get("registered_name")):  # a user's own
+    if ">" in kind or ">" in str(item.get("registered_name")):  # the user's own
         result["registered_name"] = item.get("registered_name") or kind
     elif module.split(".")[0] in _OWN_MODULES:
         result["module"] = "keras" if kind in _MODELS else "keras.layers"
@@ -149,12 +149,12 @@ def _layer(kind: str, config: Mapping[str, Any], depth: int) -> dict[str, Any]:
     if kind in _LISTED[:6]:  # Keras 2 combines the masks of elementwise merges in another way
         result["of_keras_2"] = True
     if kind in ("GRU", "GRUCell"):
-        result.setdefault("reset_after", False)  # the only way before Keras 2.2
+        result.setdefault("reset_after", False)  # the only variant before Keras 2.2
     return result
 
 
 def _activation(value: Any, depth: int) -> Any:
-    """Return an activation, with the function that Keras 2 calls hard_sigmoid."""
+    """Return an activation, with Keras 2's own function for hard_sigmoid."""
     if isinstance(value, Mapping):
         if value.get("class_name") == "function":
             return _activation(value.get("config"), depth)
@@ -177,7 +177,7 @@ def _counts_from_one(item: Mapping[str, Any]) -> bool:
 
 
 def _single(value: Any) -> Any:
-    """Return the tensor in a list of one, which is how Keras 2 writes a single tensor."""
+    """Unwrap a list of one tensor, which is how Keras 2 writes a single tensor."""
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
         return value[0]
     return value
@@ -219,7 +219,7 @@ class _Nodes:
         self.from_one = from_one
 
     def node(self, node: Any, kind: str) -> dict[str, Any]:
-        """Return the arguments of one application of a layer of some class."""
+        """Return the arguments of one application of a layer of class ``kind``."""
         if _is_leaf(node):
             node = [node]
         if isinstance(node, dict):
@@ -239,7 +239,7 @@ class _Nodes:
         return {"args": [first], "kwargs": keywords}
 
     def tensors(self, value: Any, depth: int = 0) -> Any:
-        """Return nested arguments with every tensor in the new form."""
+        """Return nested arguments with every tensor in the form of Keras 3."""
         if depth > MAX_NESTING:
             raise ArchiveError("arguments are nested too deeply")
         if _is_leaf(value):

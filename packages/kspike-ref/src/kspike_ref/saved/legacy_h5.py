@@ -1,8 +1,8 @@
-"""The reader for whole-model ``.h5`` files, which Keras 2 wrote and Keras 3 still can.
+"""Reader for whole-model ``.h5`` files, which Keras 2 wrote and Keras 3 can still write.
 
-The configuration is the attribute ``model_config`` of the file. The weights of each layer of the
-outermost model are in ``model_weights/<name>``, in the order of its attribute ``weight_names``:
-those of all layers within in one list.
+The configuration is the attribute ``model_config`` of the file. The weights of every layer of the
+outermost model are in ``model_weights/<name>``, in the order of its attribute ``weight_names``: one
+list for the layer and all layers inside it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kspike_ref.saved.container import read_json
 from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.limits import MAX_NESTING
 
-_MAX_PARTS = 8  # of a layer's name with slashes
+_MAX_PARTS = 8  # parts of a layer name with slashes
 
 
 class _Unread:
@@ -36,15 +36,15 @@ class _Unread:
     def __init__(self, names: list[str]) -> None:
         self._order = {name: i for i, name in enumerate(dict.fromkeys(names))}
         self._left = dict(self._order)
-        # By the number of parts in a name: part of a path → the weights below it, in reverse.
+        # By the number of parts in a name: part of a path → the weights below it, last one first.
         self._below: dict[int, dict[str, list[str]]] = {}
 
     def left(self) -> list[str]:
-        """Return the names of all weights that are left."""
+        """Return the names of all unread weights."""
         return list(self._left)
 
     def first(self, count: int, layers: list[str]) -> list[str]:
-        """Return the first weights that are left of a layer.
+        """Return the first unread weights of a layer.
 
         Parameters
         ----------
@@ -65,7 +65,7 @@ class _Unread:
     def _of(self, layer: str, count: int) -> list[str]:
         parts = layer.count("/") + 1
         if parts > _MAX_PARTS:
-            raise ArchiveError(f"a layer's name of {parts} parts: {layer!r:.80}")
+            raise ArchiveError(f"a layer name with {parts} parts: {layer!r:.80}")
         if parts not in self._below:
             self._below[parts] = self._index(parts)
         below = self._below[parts].get(layer, [])
@@ -84,7 +84,7 @@ class _Unread:
 
 
 class LegacyWeights(Weights):
-    """The variables of a whole-model file, found by the names of layers and by order.
+    """The variables of a whole-model file, found by layer name and by order.
 
     Parameters
     ----------
@@ -132,18 +132,18 @@ class LegacyWeights(Weights):
             if address is None:
                 raise ArchiveError(f"layer {layer!r}: the weight {place} is missing")
             values[key] = read_values(self._file, address, wanted[key], f"layer {layer!r}: {place}")
-        for name in names:  # now that the values fit: a layer may ask again for other shapes
+        for name in names:  # only if all fit: a layer may ask again for other shapes
             unread.take(name)
         return values
 
     def check_all_read(self) -> None:
-        """Refuse weights that no layer read, which belong to a model of another kind."""
+        """Refuse weights that no layer read: they belong to another kind of model."""
         for layer, unread in self._unread.items():
             names = unread.left()
             if names:
                 raise ArchiveError(
-                    f"layer {layer!r} has {len(names)} weights more than its configuration needs: "
-                    f"{', '.join(names)}"[:400]
+                    f"layer {layer!r} has {len(names)} weights that its configuration does not "
+                    f"need: {', '.join(names)}"[:400]
                 )
 
     def _place(self, path: str) -> tuple[str, list[str], _Unread]:
@@ -162,7 +162,7 @@ class LegacyWeights(Weights):
         return outer, named[-1] if len(named) > 1 else [], self._unread[outer]
 
     def _listed(self, address: int, name: str) -> list[str]:
-        """Return a list of names, which is one attribute, or several if it is long."""
+        """Return a list of names from one attribute, or from several if the list is long."""
         attributes = self._file.attributes(address)
         if name in attributes:
             return attributes[name] or []
@@ -173,9 +173,9 @@ class LegacyWeights(Weights):
 
 
 def _with_modules(item: Any, depth: int = 0) -> Any:
-    """Return a serialised object of Keras 3 with its modules, which this format leaves out.
+    """Return a serialised object of Keras 3 with its modules, which this format omits.
 
-    A layer has ``trainable`` in its configuration, an operation of ``keras.ops`` does not.
+    A layer has ``trainable`` in its configuration; an operation of ``keras.ops`` does not.
     """
     if depth > MAX_NESTING:
         raise ArchiveError("models are nested too deeply")
@@ -191,7 +191,7 @@ def _with_modules(item: Any, depth: int = 0) -> Any:
     if "module" not in item:
         is_operation = is_known(f"ops:{kind}") and not (is_known(kind) and "trainable" in config)
         result["module"] = "keras.ops" if is_operation else "keras.layers"
-        if ">" in kind:  # a user's own
+        if ">" in kind:  # the user's own
             package, _, result["class_name"] = kind.partition(">")
             result |= {"module": package, "registered_name": kind}
     return result
@@ -213,7 +213,7 @@ def read_legacy(data: bytes) -> Archive:
     Raises
     ------
     ArchiveError
-        If it is damaged, or holds weights without a model.
+        If the file is damaged, or holds weights without a model.
     """
     file = hdf5.File(data)
     attributes = file.attributes(file.root)

@@ -1,4 +1,4 @@
-"""From a model file to a graph with weights, if asked with another time step."""
+"""Loading of model files as graphs with weights, optionally with another time step."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def load_graph(
     Returns
     -------
     graph : Graph
-        Ready to run.
+        The graph, ready to run.
     timed : collections.Counter
         The number of layers and cells with a time step, ``"dt"``, and of ``"neurons"`` among them,
-        if one of the two is asked for.
+        if ``dt`` or ``rate_scale`` is passed.
     """
     archive = read_model(path)
     asked = dt is not None or rate_scale is not None
@@ -48,13 +48,13 @@ def load_graph(
 
 
 def _override(config: Any, dt: float | None, rate_scale: float) -> Counter[str]:
-    """Change the time steps in a model's configuration; return their numbers.
+    """Change the time steps in a model's configuration; return how many there are.
 
     Layers on one time axis share its step: a filter that kept another ``dt`` than the neurons
     before it would decay too fast or too slowly. Keras' own layers have no option of this name.
 
-    A neuron integrates rate times dt and puts out 1/dt. With a longer step in neurons alone it
-    fires more often, and its spikes are so much smaller.
+    A neuron integrates rate times dt and puts out 1/dt. With a longer step only in neurons, they
+    fire more often, and their spikes are smaller by the same factor.
     """
     found: Counter[str] = Counter()
     waiting = [config]

@@ -1,4 +1,4 @@
-"""Objects that a model file holds at several places, such as shared layers."""
+"""Objects that a model file holds in several places, such as shared layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class AmbiguousError(ValueError):
 
 @dataclass
 class _Made:
-    """An object without an identity, and its configuration as text once it is needed."""
+    """An object without an identity, and its configuration as text, made on demand."""
 
     config: Any
     item: Any
@@ -37,7 +37,7 @@ class SharedObjects:
         self._others: dict[tuple[str, str], list[_Made]] = {}
 
     def find(self, config: Mapping[str, Any]) -> Any:
-        """Return the object that was made for another place, None if this is the first.
+        """Return the object that was made for another place, or None if this is the first.
 
         Raises
         ------
@@ -62,7 +62,7 @@ class SharedObjects:
         return self._by_identity[identity]
 
     def add(self, config: Mapping[str, Any], item: Any) -> None:
-        """Add an object that was made."""
+        """Add a newly made object."""
         identity = config.get("shared_object_id")
         if type(identity) is int:
             self._by_identity[identity] = item

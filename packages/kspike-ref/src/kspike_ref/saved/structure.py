@@ -1,4 +1,4 @@
-"""Nested lists and dicts, in which Keras saves the inputs and outputs of models and layers."""
+"""Nested lists and dicts, the form in which Keras saves inputs and outputs."""
 
 from __future__ import annotations
 

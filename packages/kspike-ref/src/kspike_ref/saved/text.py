@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    r"""Return text with control characters, and what reorders text, as escapes.
+    r"""Return text with control characters and characters that reorder text as escapes.
 
-    A name in a file may hold the escape sequences of a terminal, or a line break that makes one
-    line of a message look like two.
+    Names in files may hold terminal escape sequences, or line breaks that make one line of a
+    message look like two.
 
     Parameters
     ----------
@@ -17,7 +17,7 @@ def printable(text: str) -> str:
     Returns
     -------
     str
-        The same, each character that `str.isprintable` refuses as ``\x1b`` or ``\u202e``.
+        The text, with characters that `str.isprintable` refuses as ``\x1b`` or ``\u202e``.
     """
     if text.isprintable():
         return text

@@ -63,7 +63,7 @@ class RangedRegularizer(keras.regularizers.Regularizer):
         self.target = check_target(target)
         self.regularizer = keras.regularizers.get(regularizer)
         if self.regularizer is None:
-            raise TypeError(f"regularizer must be a regularizer. Received: {regularizer!r}")
+            raise TypeError(f"regularizer must be a Keras regularizer. Received: {regularizer!r}")
         self._warn_if_without_weights()
 
     def __repr__(self) -> str:

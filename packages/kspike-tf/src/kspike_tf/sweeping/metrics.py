@@ -99,8 +99,8 @@ def accuracy(y: Any, outputs: Any) -> float:
     """
     if isinstance(outputs, (dict, list, tuple)):
         raise TypeError(
-            "metric must be a function for models of several outputs: accuracy is of one. "
-            f"Received: {len(outputs)} outputs"
+            "metric must be a function for models with several outputs, because accuracy needs "
+            f"exactly one. Received: {len(outputs)} outputs"
         )
     scores, labels = np.asarray(outputs), np.asarray(y)
     scores = scores[:, -1] if scores.ndim == 3 else scores

@@ -56,7 +56,7 @@ class Study:
         self.examples = counts.pop()
         if counts or not self.examples or len(self.y) != self.examples:
             raise ValueError(
-                "x and y must hold examples, as many in each array. Received: "
+                "x and y must not be empty and must have the same number of examples. Received: "
                 f"{[len(array) for array in keras.tree.flatten(self.x)]} and {len(self.y)}"
             )
 

@@ -1,7 +1,7 @@
 """Counting rules by the name under which Keras saves a layer.
 
-One module for each family of layers. A rule is a function from a `Node` to `Counts`; its
-docstring states the convention that it follows.
+Every family of layers has a module. A rule is a function from a `Node` to `Counts`; its docstring
+states the convention that it follows.
 """
 
 from kspike_energy.counting.rules import (

@@ -18,7 +18,7 @@ __all__: list[str] = []
 
 
 def _last(node: Node, index: int) -> int:
-    """Return the index of an input; a key or value that is missing is the input before it."""
+    """Return the index of an input; a missing key or value is the input before it."""
     return min(index, len(node.inputs) - 1)
 
 

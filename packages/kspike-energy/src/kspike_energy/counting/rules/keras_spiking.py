@@ -1,8 +1,8 @@
 """Counts of KerasSpiking 0.3.0, for ``convention="keras-spiking"``.
 
-They come from running it on one layer of each kind. It knows few layers. It treats a time axis of
-known length as an axis of units, unless the layer works step by step. It counts every element of
-a window, padding included, and it does not look into a model inside a model.
+They come from running KerasSpiking on one layer of every kind. It knows few layers. It treats a
+time axis of known length as an axis of units, unless the layer works step by step. It counts every
+element of a window, including padding, and does not count the layers of nested models.
 """
 
 import math
@@ -14,8 +14,7 @@ from kspike_energy.counting.rules.table import CONVENTIONS, activation_units, co
 
 __all__ = ["count_as_keras_spiking", "is_known_to_keras_spiking"]
 
-# These cost nothing, without a warning. Layers that this module does not list cost nothing either,
-# with a warning.
+# These cost nothing. Layers that this module does not list cost nothing either, but with a warning.
 _NOTHING = names(
     """
     InputLayer Flatten Reshape Dropout Add
@@ -68,7 +67,7 @@ def _in_nested_model(node: Node) -> bool:
 
 
 def _elements(shape: Shape) -> int:
-    """Return the number of elements an example, where axes of open length count as one."""
+    """Return the number of elements per example; an axis of open length counts as one."""
     return math.prod(length for length in shape[1:] if length is not None)
 
 
@@ -79,9 +78,9 @@ def _linear(node: Node, connections: int) -> Counts:
 
 
 def _convolution(node: Node, *, transposed: bool) -> Counts:
-    """Count a full window of inputs for each output.
+    """Count a full window of inputs per output.
 
-    For a transposed convolution the window's depth is the number of filters, not of channels.
+    For a transposed convolution, the window's depth is the number of filters, not of channels.
     """
     config, shape = node.config, node.inputs[0]
     window = math.prod(as_tuple(config["kernel_size"], len(shape) - 2))

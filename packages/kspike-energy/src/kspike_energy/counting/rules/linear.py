@@ -45,7 +45,7 @@ def einsum_fan_out(
     Parameters
     ----------
     equation : str
-        Such as ``"abc,cd->abd"``; with or without an ellipsis.
+        An equation such as ``"abc,cd->abd"``, with or without an ellipsis.
     inputs, outputs : sequence of int or None
         Full shapes of the first operand and of the result.
     units : tuple of int
@@ -64,7 +64,7 @@ def einsum_fan_out(
 def einsum_output(
     equation: str, inputs: Sequence[int | None], outputs: Sequence[int | None]
 ) -> tuple[int | None, ...]:
-    """Return the result's shape; lengths that it lacks come from the first operand."""
+    """Return the result's shape, with missing lengths taken from the first operand."""
     left, right = equation.replace(" ", "").split("->")
     labels, _ = _letters(right, outputs)
     known = dict(zip(*_letters(left.split(",")[0], inputs), strict=True))
@@ -115,7 +115,7 @@ class ConvolutionPlan:
     each : int or Fraction
         Connections of one element of one window.
     channels_first : bool
-        Whether the channel axis is in front.
+        Whether the channel axis comes before the spatial axes.
     transposed : bool
         Whether an input element writes a window of outputs.
     """
@@ -148,7 +148,7 @@ def convolution(node: Node, plan: ConvolutionPlan, index: int = 0) -> FanOut:
     """Return the fan-out of a convolution over an input.
 
     If it slides along time, the count is that of a step far from both ends of the sequence: a full
-    window, divided by the stride.
+    window divided by the stride.
     """
     full_in, full_out = node.inputs[index], node.outputs[0]
     first = 2 if plan.channels_first else 1
@@ -207,13 +207,13 @@ def depthwise(node: Node) -> Counts:
 
 @rule("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", linear=True)
 def conv_transpose(node: Node) -> Counts:
-    """Count the outputs that every input element writes, without those cut off at the border."""
+    """Count the outputs that every input element writes, except those cut off at the border."""
     return _conv_counts(node, int(node.config["filters"]), transposed=True)
 
 
 @rule("SeparableConv1D", "SeparableConv2D", linear=True)
 def separable(node: Node) -> Counts:
-    """Count a depthwise stage, then a pointwise one on the signal between them."""
+    """Count the depthwise stage, and the pointwise stage on the signal between them."""
     config = node.config
     multiplier, filters = int(config["depth_multiplier"]), int(config["filters"])
     rank = len(node.inputs[0]) - 2

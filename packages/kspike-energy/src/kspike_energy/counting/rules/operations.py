@@ -1,6 +1,6 @@
-"""Operations of ``keras.ops`` inside a Functional model, by the name of their class.
+"""Operations of ``keras.ops`` inside a Functional model, by class name.
 
-Adapters write their kinds as ``"ops>Matmul"``. Only arguments that are tensors of the model are
+Adapters write kinds such as ``"ops>Matmul"``. Only arguments that are tensors of the model are
 inputs; constants are weights.
 """
 
@@ -44,7 +44,7 @@ def routing(node: Node) -> Counts:
 
 @rule(*_kinds("Add Subtract Multiply Divide TrueDivide Average Negative"))
 def arithmetic(node: Node) -> Counts:
-    """Count one operation per output and operand from the network.
+    """Count one operation per output element and operand from the network.
 
     If the other operand is a constant, this is one multiply-add per element.
     """
@@ -73,7 +73,7 @@ def arithmetic(node: Node) -> Counts:
     )
 )
 def function(node: Node) -> Counts:
-    """Count one unit update per output element; no spiking device has these as they are."""
+    """Count one unit update per output element; no spiking device runs these unchanged."""
     return Counts((), math.prod(node.units_out()), spiking=False)
 
 
@@ -91,7 +91,7 @@ def reduction(node: Node) -> Counts:
 
 @rule(*_kinds("Matmul Dot Tensordot Inner"))
 def matmul(node: Node) -> Counts:
-    """Count one multiply-add per output and contracted element."""
+    """Count one multiply-add per output element and contracted element."""
     shapes = node.operands or node.inputs
     first, outputs = shapes[0], node.units_out()
     contracted = first[-1]
@@ -113,7 +113,7 @@ def _picked(shape: tuple[int | None, ...], axes: Any) -> list[int | None]:
 
 
 def _products(node: Node, products: int) -> Counts:
-    """Return products shared among the inputs; a product of two signals cannot spike as it is."""
+    """Share products among the inputs; a spiking device cannot multiply two signals."""
     count = len(node.inputs)
     shares = [products // count] * count
     shares[0] += products - sum(shares)
@@ -164,7 +164,7 @@ def conv(node: Node) -> Counts:
     each = kernel[-1]
     channels = node.units_in()[0 if config.get("data_format") == "channels_first" else -1]
     if kind == "ops>Conv":
-        each = each * kernel[-2] // channels  # groups: each sees a part of the channels
+        each = each * kernel[-2] // channels  # a group sees only its part of the channels
     elif kind == "ops>ConvTranspose":
         each = kernel[-2]
     plan = ConvolutionPlan(

@@ -2,8 +2,8 @@
 
 Convention: the kernels are dense connections from the input and from the cell's own state; a
 product of two gates is one operation per unit; an application of an activation is one update per
-unit. The state stays inside the layer, so it has no measured rate: the mean count uses the rate of
-the layer's input, the exact count takes every element at every step.
+unit. The state stays inside the layer, so its rate is not measured: the mean count uses the rate of
+the layer's input, and the exact count takes every element at every step.
 """
 
 import math
@@ -26,7 +26,7 @@ _GATES = {
 
 
 def _updates(config: Any, activations: dict[str, int]) -> int:
-    """Return the updates per unit; a linear activation is none."""
+    """Return the updates per unit; a linear activation needs none."""
     return sum(times for key, times in activations.items() if not is_linear(config.get(key)))
 
 
@@ -46,7 +46,7 @@ def gated(node: Node) -> Counts:
 
 
 def _cell_counts(node: Node, spec: LayerSpec, inputs: tuple[int, ...]) -> Counts:
-    """Return the counts of a cell at one time step, for an input of this shape."""
+    """Return the counts of a cell at one time step, for one shape of its input."""
     units = spec.config.get("units")
     outputs = inputs if units is None else (int(units),)
     step = replace(
@@ -107,7 +107,7 @@ def bidirectional(node: Node) -> Counts:
 
 
 def _one_direction(node: Node, spec: LayerSpec) -> Node:
-    """Return a node for one direction: half of a concatenated output."""
+    """Return the node of one direction, which has half of a concatenated output."""
     shape = node.outputs[0]
     if node.config.get("merge_mode") == "concat" and shape[-1] is not None:
         shape = (*shape[:-1], shape[-1] // 2)

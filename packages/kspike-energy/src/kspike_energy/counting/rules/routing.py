@@ -11,7 +11,7 @@ from kspike_energy.counting.rules.units import elementwise
 
 __all__ = ["free", "pooling"]
 
-# A list, not a guess: these hand their values on or do nothing at inference.
+# An explicit list: these pass values through or do nothing at inference.
 _NOTHING = names(
     """
     InputLayer Identity Flatten Reshape Permute RepeatVector Concatenate Masking
@@ -47,13 +47,13 @@ def linear_merge(node: Node) -> Counts:
 
 @rule("Multiply", "Maximum", "Minimum")
 def nonlinear_merge(node: Node) -> Counts:
-    """Count one operation per element of every input; none can spike as it is."""
+    """Count one operation per element of every input; no spiking device runs these unchanged."""
     return elementwise(node, spiking=False)
 
 
 @rule("Dot")
 def dot(node: Node) -> Counts:
-    """Count one multiply-add per pair of elements that the product multiplies."""
+    """Count one multiply-add per pair of multiplied elements."""
     axes = as_tuple(node.config["axes"], 2)
     first = node.inputs[0]
     contracted = first[axes[0]] or 1
@@ -93,7 +93,7 @@ def average_pooling(node: Node) -> Counts:
 
 @rule("MaxPooling1D", "MaxPooling2D", "MaxPooling3D")
 def max_pooling(node: Node) -> Counts:
-    """Count one comparison per window element; a maximum of spikes is no spiking operation."""
+    """Count one comparison per window element; a maximum of spikes is not a spiking operation."""
     return Counts((Term(pooling(node)),), spiking=False)
 
 
@@ -142,19 +142,19 @@ def adaptive_max(node: Node) -> Counts:
 
 @rule("UpSampling1D", "UpSampling2D", "UpSampling3D")
 def upsampling(node: Node) -> Counts:
-    """Count one connection per input element that makes up an output element."""
+    """Count one connection per input element that contributes to an output element."""
     steps = as_tuple(node.config["size"], len(node.inputs[0]) - 2)[0]
     fan_out = resampled(node, node.config.get("interpolation", "nearest"), steps=steps)
     return Counts((Term(fan_out),))
 
 
-# Taps per output element along one axis, for images that are cropped or padded before.
+# Taps per output element along one axis, for images that are cropped or padded first.
 _TAPS = {"bilinear": 2, "bicubic": 4, "lanczos3": 6, "lanczos5": 10}
 
 
 @rule("Resizing")
 def resizing(node: Node) -> Counts:
-    """Count one connection per input element that makes up an output element.
+    """Count one connection per input element that contributes to an output element.
 
     Layers that crop or pad to the aspect ratio count as if the border had all taps.
     """

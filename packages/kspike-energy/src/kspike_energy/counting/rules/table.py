@@ -1,4 +1,4 @@
-"""The table from a layer's kind to its counting rule, and the lookup in it."""
+"""The table of counting rules by layer kind, and its lookup."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -25,16 +25,16 @@ Rule: TypeAlias = Callable[[Node], Counts]
 
 RULES: dict[str, Rule] = {}
 
-# Rules that count layers of every kind, by the convention that asks for them.
+# Rules that count layers of every kind, by the convention that uses them.
 CONVENTIONS: dict[str, Rule] = {}
 
-# Kinds that only hand values on, so that their outputs are still the values that came in.
+# Kinds that only pass values through, so that their outputs hold the same values as their inputs.
 FREE: set[str] = set()
 
 # Kinds that apply a layer, or a model, at every time step.
 OVER_TIME = ("TimeDistributed", "kspike_tf>TimeFolded")
 
-# Kinds with a kernel of weights, which can take up a batch normalisation behind them.
+# Kinds with a kernel of weights, into which batch normalisation after them can be folded.
 LINEAR: set[str] = set()
 
 
@@ -55,7 +55,7 @@ def count(node: Node) -> Counts:
     if node.spec.statistics is not None:
         return from_statistics(node)
     if node.only_mask:
-        return Counts()  # a mask tells which steps count; the host works it out
+        return Counts()  # a mask says which steps count; the host computes it
     every = CONVENTIONS.get(node.options.convention)
     if every is not None:
         return every(node)
@@ -68,7 +68,7 @@ def count(node: Node) -> Counts:
 
 
 def names(text: str) -> frozenset[str]:
-    """Return the words of a text, for lists that are easier to read as prose."""
+    """Return the words of a text, which keeps long lists of names easy to read."""
     return frozenset(text.split())
 
 
@@ -82,7 +82,7 @@ def rule(*kinds: str, linear: bool = False, free: bool = False) -> Callable[[Rul
     linear : bool, optional
         Whether the layers have a kernel of weights.
     free : bool, optional
-        Whether the layers only hand values on.
+        Whether the layers only pass values through.
     """
 
     def register(function: Rule) -> Rule:
@@ -97,17 +97,17 @@ def rule(*kinds: str, linear: bool = False, free: bool = False) -> Callable[[Rul
 
 
 def is_linear(activation: Any) -> bool:
-    """Return whether a saved activation leaves values as they are."""
+    """Return whether a saved activation leaves values unchanged."""
     if isinstance(activation, dict):
         activation = activation.get("config")
     return activation in (None, "linear")
 
 
 def activation_units(node: Node, units: int, key: str = "activation") -> tuple[int, bool]:
-    """Return the unit updates of a layer's own activation, and whether it can spike as it is.
+    """Return the unit updates of a layer's own activation, and whether spiking devices run it.
 
-    A linear activation is no update. Any other is one per unit, which a spiking device would
-    have to replace by neurons: KerasSpiking's convention.
+    A linear activation needs no update. Any other needs one per unit, and a spiking device would
+    have to replace it with neurons. This is KerasSpiking's convention.
     """
     linear = is_linear(node.config.get(key))
     return (0, True) if linear else (units, False)

@@ -27,7 +27,7 @@ def activation(node: Node) -> Counts:
 
 @rule("ReLU", "LeakyReLU", "ELU", "PReLU", "Softmax")
 def nonlinearity(node: Node) -> Counts:
-    """Count one update per unit; a spiking device would have to replace them by neurons."""
+    """Count one update per unit; a spiking device would have to replace these with neurons."""
     return Counts((), math.prod(node.units_out()), spiking=False)
 
 
@@ -56,10 +56,10 @@ def alpha(node: Node) -> Counts:
 
 @rule("BatchNormalization")
 def batch_normalization(node: Node) -> Counts:
-    """Count nothing if a linear layer takes it up, else one multiply-add per element.
+    """Count nothing if it is folded into a linear layer, else one multiply-add per element.
 
-    At inference it is one fixed scale and one fixed shift per channel, so a linear layer directly
-    before it can take them up in its weights and bias (Jacob et al., CVPR 2018, section 3.2).
+    At inference it is one fixed scale and one fixed shift per channel, so it can be folded into the
+    weights and bias of a linear layer directly before it (Jacob et al., CVPR 2018, section 3.2).
     """
     if node.options.normalization == "folded" and node.behind_linear:
         return Counts()
@@ -70,7 +70,7 @@ def batch_normalization(node: Node) -> Counts:
 def fixed_scaling(node: Node) -> Counts:
     """Count nothing if normalisations are folded, else one multiply-add per element.
 
-    It applies constants to the network's data, so the next layer's weights can take them up.
+    It applies constants to the network's data, so it can be folded into the next layer's weights.
     """
     return Counts() if node.options.normalization == "folded" else elementwise(node)
 
@@ -105,6 +105,6 @@ def pixel_function(node: Node) -> Counts:
 
 
 def is_plain_linear(node: Node) -> bool:
-    """Return whether a layer has weights and no nonlinearity behind them."""
+    """Return whether a layer has weights and no nonlinearity after them."""
     kind = node.spec.kind
     return kind in LINEAR and is_linear(node.config.get("activation"))

@@ -1,4 +1,4 @@
-"""Layers around layers."""
+"""Layers that apply other layers."""
 
 from dataclasses import replace
 
@@ -30,13 +30,13 @@ def pipeline(node: Node) -> Counts:
 
 @rule("SpectralNormalization", linear=True)
 def spectral_normalization(node: Node) -> Counts:
-    """Count the wrapped layer: at inference its kernel is normalised already."""
+    """Count the wrapped layer: at inference its kernel is already normalised."""
     return count(node.inner("layer"))
 
 
 @rule("LayerScale")
 def layer_scale(node: Node) -> Counts:
-    """Count nothing if the linear layer before it takes it up, else one operation an element."""
+    """Count nothing if it is folded into a linear layer, else one operation per element."""
     if node.options.normalization == "folded" and node.behind_linear:
         return Counts()
     return elementwise(node)
