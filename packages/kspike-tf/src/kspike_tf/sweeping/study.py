@@ -111,8 +111,8 @@ class Study:
         if names and not self._has_warned:
             self._has_warned = True
             warnings.warn(
-                f"{', '.join(names)} have neurons other than SpikingActivation layers: spikes, "
-                "rates and energy leave theirs out",
+                f"{', '.join(names)}: neurons other than SpikingActivation layers; their spikes "
+                "are not included in spikes, rates and energy",
                 stacklevel=4,
             )
 
