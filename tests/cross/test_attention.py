@@ -189,7 +189,7 @@ def test_heads_take_the_masks_from_their_inputs(tmp_path):
 def test_axes_that_are_heads_are_refused(tmp_path):
     x = L.Input((5, 3, 4))
     keras.Model(x, L.MultiHeadAttention(2, 3, attention_axes=-1)(x, x)).save(tmp_path / "m.keras")
-    with pytest.raises(kspike_ref.UnsupportedLayerError, match="attends to heads"):
+    with pytest.raises(kspike_ref.UnsupportedLayerError, match="Keras attends to heads"):
         kspike_ref.load_model(tmp_path / "m.keras")
 
 

@@ -85,7 +85,7 @@ def test_voltages_of_a_model_beyond_the_grid_are_refused(tmp_path):
         loaded = _save_and_load(keras.Model([rates, voltage], output), tmp_path)
         for largest in (2.0**20, -1e300, np.inf):
             given = np.array([[0.5], [largest]])
-            with pytest.raises(ValueError, match=rf"'{name}' must be of fewer than 2\*\*20 spikes"):
+            with pytest.raises(ValueError, match=rf"'{name}' must be below 2\*\*20 spikes"):
                 loaded.predict([x, given])
         loaded.predict([x, np.array([[0.5], [1 - 2.0**20]])])
         loaded.predict([x, np.array([[0.5], [np.nan]])])  # as left by a NaN rate

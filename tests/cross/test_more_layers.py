@@ -97,7 +97,7 @@ def test_attention_in_other_ways_is_refused_by_name(mode, tmp_path):
     model.quantize(mode)
     model.save(tmp_path / "m.keras")
     with pytest.raises(
-        kspike_ref.UnsupportedLayerError, match="query_dense, quantised in another way than int8"
+        kspike_ref.UnsupportedLayerError, match="query_dense with a quantisation other than int8"
     ):
         kspike_ref.load_model(tmp_path / "m.keras")
 

@@ -79,7 +79,7 @@ def test_a_lambda_may_mix_time_and_a_layer_for_it_may_not(tmp_path):
 def test_a_lambda_that_drops_the_batch_is_refused(tmp_path):
     unary(L.Lambda(lambda t: t, name="flat"), 3).save(tmp_path / "m.keras")
     kspike_ref.register_layer("flat")(lambda t: t.reshape(-1))
-    with pytest.raises(kspike_ref.UnsupportedLayerError, match="'flat' must keep the batch first"):
+    with pytest.raises(kspike_ref.UnsupportedLayerError, match="'flat' must keep axis 0 as the"):
         kspike_ref.load_model(tmp_path / "m.keras")
 
 

@@ -28,6 +28,15 @@ def test_ratios_to_the_baseline(energy):
     ]  # fmt: skip
 
 
+def test_it_is_shown_in_one_line(energy):
+    comparison = energy.compare(["cpu", "loihi"], timesteps=10)
+    # 1,500 connections and 10 neurons at 8.6 nJ on a CPU; 2,010 events of 27.1 pJ and 100 updates
+    # of 81 pJ on Loihi.
+    assert repr(comparison) == "<Comparison of two: 10 steps of 1 ms: cpu 13 µJ, loihi 62.6 nJ>"
+    many = energy.compare(["cpu", "gpu", "arm", "loihi", "spinnaker", "spinnaker2", "odin"])
+    assert repr(many).endswith(", 1 more>")
+
+
 def test_at_the_break_even_rate_both_devices_need_the_same(energy):
     comparison = energy.compare(["loihi", "spinnaker2", "odin"], timesteps=10, baseline="arm")
     assert len(comparison.layers) == 6

@@ -25,6 +25,14 @@ def test_tables_are_up_to_date(script):
     assert script.render(text) == text, "run python docs/generate_energy.py"
 
 
+def test_no_source_is_listed_twice(script):
+    lines = script.devices().split("Sources:\n\n")[1].splitlines()
+    listed = [line.partition(". ")[2] for line in lines]
+    assert len(listed) > 5
+    same = [(a, b) for a in listed for b in listed if a != b and b.startswith(a)]
+    assert not same
+
+
 def test_a_changed_device_would_be_noticed(script):
     from kspike_energy import ModelEnergy
 

@@ -38,8 +38,8 @@ def test_devices(energy, tmp_path):
     assert key(axes) == ["range of figures", "spiking", "ordinary"]
     axes.figure.savefig(tmp_path / "devices.png")
     assert (tmp_path / "devices.png").stat().st_size > 1000
-    assert axes.get_title() == "two: 10 steps of 1 ms"
-    assert plot_devices(energy.compare(timesteps=1)).get_title() == "two: 1 step of 1 ms"
+    assert axes.get_title("left") == "two: 10 steps of 1 ms"
+    assert plot_devices(energy.compare(timesteps=1)).get_title("left") == "two: 1 step of 1 ms"
     everything = plot_devices(energy.compare(["cpu", "quadro-k4000"]))
     assert "arithmetic only" not in everything.get_xlabel()
 
@@ -52,8 +52,8 @@ def test_layers(energy):
     assert list(updates.get_xdata()) == [busy[1]]  # a logarithmic axis cannot show zero
     assert list(updates.get_ydata()) == [1]
     assert axes.get_xscale() == "log"
-    assert "[J]" in axes.get_xlabel()
-    assert plot_layers(energy, "loihi").get_title("right") == ""
+    assert "(J)" in axes.get_xlabel()
+    assert plot_layers(energy, "loihi").get_title("left") == ""
     assert key(plot_layers(energy, "odin"))[1] == "unit updates (no figure published)"
 
 
@@ -66,7 +66,7 @@ def test_break_even(energy):
     rival = comparison.quantised
     assert axes.lines[3].get_xdata()[0] == pytest.approx(rival.spikes / 0.001)
     assert axes.patches[0].get_x() == pytest.approx(rival.low / 0.001)
-    assert "[Hz]" in axes.get_xlabel()
+    assert "(Hz)" in axes.get_xlabel()
     assert "loihi is cheaper left of this mark" in key(axes)
     with pytest.raises(ValueError, match=r"comparison must hold a spiking device"):
         plot_break_even(energy.compare(["cpu"]))
@@ -81,7 +81,31 @@ def test_on_axes_that_are_there(energy):
 
 def test_a_gap_is_shown(energy):
     energy.network.layers.append(Layer("odd", problem="nobody knows"))
-    assert plot_layers(energy, "cpu").get_title("right") == "leaves out 1 layer"
+    assert plot_layers(energy, "cpu").get_title("left") == "leaves out 1 layer"
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_the_key_and_the_title_cover_nothing(energy, count):
+    names = ["loihi", "cpu", "spinnaker2", "spinnaker", "odin", "reckon"][:count]
+    comparison = energy.compare(names, timesteps=10)
+    from matplotlib.text import Text
+
+    for axes in (
+        plot_devices(comparison), plot_layers(energy, "odin"), plot_break_even(comparison),
+    ):  # fmt: skip
+        figure = axes.figure
+        figure.draw_without_rendering()
+        key_box = axes.get_legend().get_window_extent()
+        plot_box = axes.bbox
+        assert key_box.y0 >= plot_box.y1
+        assert key_box.x1 <= figure.bbox.x1
+        title = axes.get_title("left")
+        texts = [one for one in axes.findobj(Text) if title and one.get_text() == title]
+        for box in (one.get_window_extent() for one in texts):
+            assert key_box.y1 - 1 <= box.y0 < box.y1 <= figure.bbox.y1
+        sizes = [text.get_fontsize() for text in axes.get_legend().get_texts() + axes.texts]
+        # Shrunk to the text of a phone, 350 pixels wide, letters are 9 pixels high at least.
+        assert min(sizes) / 72 / figure.get_figwidth() * 350 > 9
 
 
 def test_without_matplotlib(energy, monkeypatch):

@@ -103,7 +103,7 @@ def test_member_twice(path):
     archive(path, *digits())
     with zipfile.ZipFile(path, "a") as file:
         file.writestr("config.json", "{}")
-    refused(path, "config.json is there more than once")
+    refused(path, "config.json occurs more than once")
 
 
 def test_config_bomb(path):
@@ -304,7 +304,7 @@ def test_object_header_in_many_pieces():
     header = struct.pack("<BBHII4x", 1, 0, 1000, 1, 24)
     places = range(first + 24, first + 24 * 1001, 24)
     pieces = b"".join(struct.pack("<HHB3xQQ", 0x10, 16, 0, place, 24) for place in places)
-    with pytest.raises(hdf5.FormatError, match="in too many pieces"):
+    with pytest.raises(hdf5.FormatError, match="with too many continuation blocks"):
         hdf5.File(data + header + pieces).dataset(len(data))
 
 
@@ -361,7 +361,7 @@ def _changed(**values):
         ({"units": 7}, r"must have shape \(4, 7\)"),
         ({"units": -1}, "non-negative integer"),
         ({"units": "6"}, "non-negative integer"),
-        ({"units": 10**30}, "impossible output shape"),
+        ({"units": 10**30}, "invalid output shape"),
         ({"units": None}, "non-negative integer"),
         ({"use_bias": False}, "must have 1 weights"),
     ],
@@ -414,11 +414,11 @@ def test_dt_that_is_a_serialised_variable(path):
         (sequential(layer("InputLayer", "x", batch_shape=[None, -3])), "batch_shape must hold"),
         (sequential(dense("a", 3)), "must have been built"),
         (sequential(input_layer(4), layer("Reshape", "r", target_shape=[3])), "cannot be reshaped"),
-        (sequential(input_layer(4), layer("Reshape", "r", target_shape=[-1, -1])), "one unknown"),
+        (sequential(input_layer(4), layer("Reshape", "r", target_shape=[-1, -1])), "-1 at most"),
         (sequential(input_layer(4), layer("Reshape", "r")), "invalid configuration"),
-        (sequential(input_layer(4), layer("RepeatVector", "r", n=10**12)), "impossible output"),
+        (sequential(input_layer(4), layer("RepeatVector", "r", n=10**12)), "invalid output"),
         (sequential(input_layer(4), layer("Permute", "p", dims=[1, 1])), "dims must be"),
-        (sequential(input_layer(4, 4), layer("Permute", "p", dims=[1])), "dims must be 2 axes"),
+        (sequential(input_layer(4, 4), layer("Permute", "p", dims=[1])), "dims must hold 2 axes"),
         (
             sequential(input_layer(8, 8, 3), layer("Conv2D", "c", filters=2, kernel_size=[9, 9])),
             "does not fit into 8",
@@ -437,12 +437,15 @@ def test_dt_that_is_a_serialised_variable(path):
             ),
             "padding must be",
         ),
-        (sequential(input_layer(4, 3), layer("Cropping1D", "c", cropping=[3, 3])), "impossible"),
+        (sequential(input_layer(4, 3), layer("Cropping1D", "c", cropping=[3, 3])), "invalid"),
         (
             sequential(input_layer(4, 3), layer("ZeroPadding1D", "c", padding=[1 << 30, 0])),
             "small integers",
         ),
-        (sequential(input_layer(4, 3), layer("BatchNormalization", "b", axis=7)), "axis must be"),
+        (
+            sequential(input_layer(4, 3), layer("BatchNormalization", "b", axis=7)),
+            "axis must be valid",
+        ),
     ],
 )
 def test_models_without_sense(path, config, match):

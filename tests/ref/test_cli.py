@@ -15,7 +15,7 @@ from PIL import Image
 
 import kspike_ref
 from kspike_ref import plot
-from kspike_ref.cli import app, benching, output
+from kspike_ref.cli import app, benching, inputs, output
 
 MODELS = command_files.GOLDEN / "models"
 
@@ -310,14 +310,14 @@ FAILURES = {
         "digits.npz: cannot be read: no array 'x'; it holds x_test, y_test",
     ),
     "other kind": (("run", "digits.keras", "digits.keras"), "digits.keras: not an array"),
-    "number of files": (("run", "digits.keras", "x.npy", "y.npy"), "takes 1 file of inputs"),
+    "number of files": (("run", "digits.keras", "x.npy", "y.npy"), "takes 1 file, one per input"),
     "shape": (("run", "digits.keras", "x.npy"), "(pass --timesteps N for inputs"),
-    "width of a table": (("run", "digits.keras", "y.csv", "-t", 2), "a line must hold an example"),
+    "width of a table": (("run", "digits.keras", "y.csv", "-t", 2), "every line must hold"),
     "folder of the output": (("run", "digits.keras", "x.npy", "-o", "no/y.npy"), "no: no such"),
     "kind of the output": (("run", "digits.keras", "x.npy", "-o", "y.txt"), "must end with .npy"),
     "labels": (
         ("run", "digits.keras", "digit.png", "-t", 2, "--labels", "y.npy"),
-        "labels must be 1 classes",
+        "labels must have one entry per example (1)",
     ),
     "layer": (("activity", "digits.keras", "x.npy", "-t", 2, "-l", "spike"), "spikes"),
     "example": (
@@ -398,6 +398,14 @@ def test_wrong_use_exits_with_2(kspike, arguments):
     told = kspike(*arguments, status=2)
     assert "Usage: kspike" in told
     assert "Error: " in told
+
+
+def test_ctrl_c_exits_with_130(kspike, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inputs, "open_model", interrupted)
+    assert not kspike("info", "digits.keras", status=130)
 
 
 def test_a_file_that_cannot_be_written_stays_as_it_was(kspike, folder, monkeypatch):

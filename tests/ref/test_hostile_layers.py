@@ -84,7 +84,7 @@ def test_an_equation_of_too_many_operations_is_refused(tmp_path):
 
 def test_indices_that_a_file_holds_are_checked(tmp_path):
     loaded = load_model(model(tmp_path, operation("Take", axis=1), [0, 99]))
-    with pytest.raises(ValueError, match="indices must be from -6 to 5 at 'op'"):
+    with pytest.raises(ValueError, match="layer 'op' takes indices from -6 to 5"):
         loaded.predict(np.zeros((1, 6, 4), np.float32))
 
 
@@ -107,12 +107,12 @@ def test_images_in_between_that_are_huge_are_refused(interpolation, tmp_path):
     if interpolation == "nearest":  # resizes the axes in the order that makes less
         load_model(path)
         return
-    with pytest.raises(kspike_ref.ArchiveError, match="on the way from"):
+    with pytest.raises(kspike_ref.ArchiveError, match="to resize"):
         load_model(path)
     loaded = load_model(model(tmp_path, item, shape=(None, 1, 1)))
-    with pytest.raises(ValueError, match="on the way from"):
+    with pytest.raises(ValueError, match="to resize"):
         loaded.predict(np.zeros((1, 1 << 16, 1, 1), np.float32))
-    with pytest.raises(ValueError, match="needs images of some pixels"):
+    with pytest.raises(ValueError, match="needs images with at least one pixel"):
         loaded.predict(np.zeros((1, 0, 1, 1), np.float32))
 
 
@@ -121,7 +121,7 @@ def test_a_vocabulary_that_repeats_itself_is_refused_soon(tmp_path):
     item = layer("IntegerLookup", "op", vocabulary=words, num_oov_indices=1)
     path = model(tmp_path, item, dtype="int32")
     start = time.process_time()
-    with pytest.raises(kspike_ref.ArchiveError, match="each token once"):  # as in Keras
+    with pytest.raises(kspike_ref.ArchiveError, match="must not repeat a token"):  # as in Keras
         load_model(path)
     assert time.process_time() - start < SECONDS
 

@@ -203,11 +203,12 @@ WRONG = {
         ((0.1, 1e-6, "alpha", "step", 1), ValueError, "duration must be 100,000 steps at most"),
     ],
     "accuracy_energy": [
-        (([1.0], [0.5, 0.6]), ValueError, "as many numbers"),
+        (([1.0], [0.5, 0.6]), ValueError, "the same length"),
+        (([[1.0]], [[0.5]]), ValueError, "must have one axis, and the same length"),
         (([0.0], [0.5]), ValueError, "energy must be positive"),
         (([1.0], [50]), ValueError, "accuracy must be from 0 to 1"),
         (({"a": [1.0]}, {"b": [0.5]}), ValueError, "accuracy must hold the names of energy, a"),
-        (([1.0], [0.5], [1, 2]), ValueError, "labels must be as many as points, 1"),
+        (([1.0], [0.5], [1, 2]), ValueError, "labels must have one entry per point .1."),
         (([1.0], [0.5], None, 0), ValueError, "examples must be a positive integer"),
     ],
 }

@@ -322,7 +322,7 @@ BAD = [
     (
         {"seed": 1, "initial_voltage": 0.0},
         ValueError,
-        r"seed must be None where initial_voltage is given\. Received: seed=1",
+        r"seed must be None if initial_voltage is given\. Received: seed=1",
     ),
     (
         {"initial_voltage": np.zeros((3, 3))},
@@ -461,6 +461,6 @@ def test_time_steps_that_may_be_meant_do_not_warn(rate, dt):
 
 @pytest.mark.parametrize("voltage", [1e300, 2.0**20, -(2.0**20)])
 def test_voltages_off_the_grid_are_refused(voltage):
-    with pytest.raises(ValueError, match=r"fewer than 2\*\*20 spikes.*initial_voltage=-?1"):
+    with pytest.raises(ValueError, match=r"below 2\*\*20 spikes.*initial_voltage=-?1"):
         kspike_ref.spiking_activation(np.ones((1, 2, 3)), initial_voltage=voltage)
     kspike_ref.spiking_activation(np.ones((1, 2, 3)), initial_voltage=voltage / 1e300 + 2**19)

@@ -338,7 +338,7 @@ def test_a_layer_that_carries_a_state_within_another_one(around, name):
 def test_states_of_unknown_sizes_are_refused():
     conv = layer("ConvLSTM1D", "c", filters=2, kernel_size=[3], padding="same", strides=[1])
     model = unsaved(sequential(input_layer(None, None, 2), conv))
-    with pytest.raises(ValueError, match="'c' needs inputs of known sizes"):
+    with pytest.raises(ValueError, match="'c' needs known input lengths"):
         model.initial_state(1)
 
 

@@ -93,6 +93,10 @@ def test_html_holds_the_same(model):
     for text in ('Model: "small"', "Weights", "spikes (SpikingActivation)", "63 weights, 252 B"):
         assert text in texts
     assert "(4, 6)" in Reader(model.layers[1]._repr_html_()).texts
+    # A layer without weights has no table of them.
+    assert Reader(model.layers[2]._repr_html_()).texts == [
+        "SpikingActivation 'spikes'", "relu, dt = 5 ms, seed 3",
+    ]  # fmt: skip
 
 
 def test_names_are_shown_and_never_executed():

@@ -126,10 +126,10 @@ POLICY = {"module": "keras", "class_name": "DTypePolicy", "registered_name": Non
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        ("posit16", "d: dtype='posit16' is no dtype policy of Keras"),
-        ({**POLICY, "config": {"name": "float31"}}, "d: dtype='float31' is no dtype policy of Ker"),
+        ("posit16", "d: dtype='posit16' is not a dtype policy of Keras"),
+        ({**POLICY, "config": {"name": "float31"}}, "d: dtype='float31' is not a dtype policy"),
         ({**POLICY, "class_name": "Mine", "config": {}}, "d: a dtype policy of class 'Mine'"),
-        ({**POLICY, "config": {"name": 32}}, "d: dtype=32 is no dtype policy"),
+        ({**POLICY, "config": {"name": 32}}, "d: dtype=32 is not a dtype policy"),
     ],
 )
 def test_unknown_dtype_policies(tmp_path, policy, message):

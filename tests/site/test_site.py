@@ -68,6 +68,8 @@ def test_zensical_builds_it_too(tmp_path):
         ("models", ["kspike_ref.load_model", "kspike_ref.Model.predict", "kspike_ref.Model.step"]),
         ("converting", ["kspike_tf.conversion.convert.convert", "kspike_tf.export.to_onnx"]),
         ("layers", ["kspike_tf.SpikingActivation", "kspike_tf.Alpha.reset_states"]),
+        ("plots", [f"kspike_energy.plots.plot_{name}" for name in
+                   ("devices", "layers", "break_even")]),
         ("training", ["kspike_tf.regularizers.MeanRates", "kspike_tf.callbacks.DtScheduler"]),
     ],
 )  # fmt: skip
@@ -112,6 +114,13 @@ def test_every_public_name_is_in_the_reference(site):
             name for name in names if f"{name}</span>" not in text and f".{name}" not in text
         ]
         assert not missing, (package, missing)
+
+
+def test_defaults_are_shown_as_values(site):
+    for page in (site / "api").rglob("index.html"):
+        source = r"<details class=.mkdocstrings-source.*?</details>"
+        text = re.sub(source, "", page.read_text(), flags=re.DOTALL)
+        assert not re.findall(r"\w=_[A-Za-z]\w*", re.sub(r"<[^>]+>", "", text)), page
 
 
 def test_no_markup_of_docstrings_is_left_in_the_reference(site):

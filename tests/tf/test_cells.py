@@ -113,7 +113,7 @@ def keras_version():
 
 
 def test_what_keras_cannot_shape_says_so():
-    message = r"\(2, 2\): keras.layers.RNN has no symbolic outputs or states of several unit axes"
+    message = r"\(2, 2\): keras.layers.RNN does not support symbolic outputs or states with several"
     if keras_version() < (3, 15):  # Keras 3.8 refuses the type before it shows the value
         message += "|Invalid dtype: UnitAxes"
     for kind in ("spiking", "lowpass", "alpha"):

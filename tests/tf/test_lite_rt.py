@@ -248,7 +248,7 @@ def a_cell():
         (a_stateful_model, "keep the states of layer 'low' with stateful=True: give it initial_st"),
         (a_precise_model, "float64: make layer 'low' with dtype='float32'.*dtype='float64'"),
         (with_a_mask_and_states, "states of layer 'low' after a mask: make it with return_state=F"),
-        (a_cell, "cell 'cell' takes single steps: use the layer kspike_tf.Alpha in place"),
+        (a_cell, "float64, which cell 'cell' needs: use the layer kspike_tf.Alpha in place"),
     ],
 )
 def test_what_lite_rt_cannot_do_is_refused(make, message, tmp_path):

@@ -27,7 +27,7 @@ def test_machine_code_refuses_arrays_that_do_not_fit():
     refused("argument 0 .* in another order", x.transpose(1, 0, 2))
     refused("argument 1 of lowpass must be float64 .*, got float32", state=state.astype("f"))
     refused("argument 1 .* in another order", state=np.zeros((2, 2, 3))[:, ::2])
-    refused("states are of 4 examples, and the sequence of 2", state=np.zeros((2, 2, 3)))
+    refused("states have batch size 4, but the sequence has 2", state=np.zeros((2, 2, 3)))
     refused("argument 2 of lowpass has 32 bytes instead of 24", ratio=np.zeros(4))
     refused("argument 0 of lowpass must be float64 .*, got >f8", x.astype(">f8"))
     refused("argument 3 .* has 192 bytes instead of 240", back=[x[:, 1:].copy(), state])
@@ -76,7 +76,7 @@ def test_an_interrupt_of_a_loaded_program_is_an_error(monkeypatch, without_machi
 
     with monkeypatch.context() as patched:
         patched.setattr(xla_handler, "prepare", interrupted)
-        with pytest.raises(tf.errors.CancelledError, match="interrupted"):
+        with pytest.raises(tf.errors.CancelledError, match="of a scan was interrupted or failed"):
             scanned(*args)
     np.testing.assert_array_equal(scanned(*args)[0], spikes_by_steps(*map(np.asarray, args))[0])
 

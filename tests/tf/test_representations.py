@@ -115,7 +115,7 @@ def conversion():
 def test_conversions_are_one_line_and_a_table(conversion):
     made, _ = conversion
     report = made.report
-    assert repr(report).startswith("<ConversionReport of 1 spiking layers: after ")
+    assert repr(report).startswith("<ConversionReport of 1 spiking layer: after ")
     assert f"outputs off by {report.output_error:.1%}" in repr(report)
     assert repr(made) == f"<Conversion model={made.model.name!r}, report={report!r}>"
     page = Reader(made._repr_html_())

@@ -241,7 +241,7 @@ def test_states_of_another_batch_are_refused(name, rows, jit_compile):
         lambda *args: function(*args), input_signature=signature, jit_compile=jit_compile
     )
     by_kernels = xla_handler.is_possible() or not jit_compile
-    message = f"states are of {rows} examples, and the sequence of 2"
+    message = f"states have batch size {rows}, but the sequence has 2: initial_state must match"
     with pytest.raises(
         tf.errors.InvalidArgumentError,
         match=message if by_kernels else f"tensor with {3 * rows} values",
@@ -298,7 +298,7 @@ def test_a_version_of_tensorflow_that_takes_no_kernels_gets_blocks(monkeypatch):
     np.testing.assert_array_equal(found[0], spikes_by_steps(*args)[0])
 
 
-def test_tensorflow_says_why_it_takes_no_kernel(monkeypatch):
+def test_tensorflow_says_why_it_rejects_a_kernel(monkeypatch):
     function = tensorflow_op.function
 
     def failing(name, *kinds):
@@ -306,7 +306,7 @@ def test_tensorflow_says_why_it_takes_no_kernel(monkeypatch):
 
     monkeypatch.setattr(tensorflow_op, "function", failing)
     monkeypatch.setattr(tensorflow_op, "OPERATION", "NoSuchOperation")
-    with pytest.raises(RuntimeError, match=r"not take the kernel .*lowpass\.f\."):
+    with pytest.raises(RuntimeError, match=r"TensorFlow rejected the kernel .*lowpass\.f\."):
         tensorflow_op.registered.__wrapped__(kernels.LOWPASS, "f")
 
 

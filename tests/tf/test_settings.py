@@ -105,7 +105,7 @@ def test_a_function_of_the_user_is_warned_of():
     layer = kspike_tf.Lowpass(0.1)
     run = tf.function(lambda x: layer(x))
     old = run(X)
-    with pytest.warns(UserWarning, match=r"dt of layer 'lowpass.*create your tf.function again"):
+    with pytest.warns(UserWarning, match=r"dt of .*were already traced.* are traced again\. A"):
         layer.dt = 0.01
     np.testing.assert_array_equal(run(X), old)
     assert not np.array_equal(layer(X), old)
@@ -127,7 +127,7 @@ def test_what_is_built_in_is_refused(name, value):
     layer(X)
     config = layer.get_config()
     setattr(layer, name, getattr(layer, name))  # no change
-    with pytest.raises(AttributeError, match=rf"{name} cannot change any more.*is built.*config"):
+    with pytest.raises(AttributeError, match=rf"{name} can no longer change.*is built.*config"):
         setattr(layer, name, value)
     assert layer.get_config() == config
 
@@ -135,9 +135,9 @@ def test_what_is_built_in_is_refused(name, value):
 def test_activations_with_weights_are_refused():
     layer = kspike_tf.SpikingActivation("relu")
     layer(X)
-    with pytest.raises(AttributeError, match="activation cannot change any more"):
+    with pytest.raises(AttributeError, match="activation can no longer change"):
         layer.activation = keras.layers.PReLU()
-    with pytest.raises(AttributeError, match="size cannot change any more"):
+    with pytest.raises(AttributeError, match="size can no longer change"):
         layer.layer.cell.size = 4
 
 
@@ -154,7 +154,7 @@ def test_a_layer_with_a_cell_of_its_own_is_refused():
     layer(X)
     assert (layer.dt, layer.layer.cell.dt) == (0.25, 0.5)
     for each in (layer, layer.layer.cell):
-        with pytest.raises(AttributeError, match="dt cannot change any more"):
+        with pytest.raises(AttributeError, match="dt can no longer change"):
             each.dt = 0.1
 
 

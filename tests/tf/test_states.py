@@ -109,7 +109,7 @@ def test_a_stateful_layer_is_reset_to_given_states(name):
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_stateful_layer_refuses_the_partial_batch_of_predict(name):
     model = keras.Sequential([keras.Input((None, 4), batch_size=3), LAYERS[name](stateful=True)])
-    with pytest.raises(tf.errors.InvalidArgumentError, match="batches of the size that it began"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must keep its batch size"):
         model.predict(np.ones((5, 7, 4), np.float32), batch_size=3, verbose=0)
 
 

@@ -65,7 +65,7 @@ def test_steps_of_presented_sequences():
     for point in found:
         scores = model.predict(x[:, : point.timesteps], verbose=0)
         assert point.score == correct(Y[:20], scores)
-    with pytest.raises(ValueError, match="timesteps must be at most those of x, 30"):
+    with pytest.raises(ValueError, match="timesteps must be at most the number of steps in x, 30"):
         kspike_tf.sweep(model, x, Y[:20], timesteps=31)
 
 
@@ -188,7 +188,7 @@ def test_points_belong_to_a_metric_and_a_version(tmp_path, monkeypatch):
 def test_other_files_are_no_journals(tmp_path, text):
     path = tmp_path / "results.csv"
     path.write_text(text)
-    with pytest.raises(ValueError, match="resume must be a file of finished points"):
+    with pytest.raises(ValueError, match="resume must be a file written by sweep"):
         kspike_tf.sweep(model_of(), X, Y, timesteps=5, resume=path)
     assert path.read_text() == text
     with pytest.raises(FileNotFoundError):
@@ -213,7 +213,7 @@ def test_conversions_and_other_objects(tmp_path):
     conversion = kspike_tf.convert(plain, calibration_data=X)
     found = kspike_tf.sweep(conversion, X, Y, timesteps=5, devices="cpu")
     assert found == kspike_tf.sweep(conversion.model, X, Y, timesteps=5, devices="cpu")
-    assert repr(found) == "<Sweep of 1 points: accuracy, cpu>"
+    assert repr(found) == "<Sweep of 1 point: accuracy, cpu>"
     for resume in (None, tmp_path / "points.jsonl"):
         with pytest.raises(TypeError, match=r"must be a Keras model, a Conversion, .*'a\.keras'"):
             kspike_tf.sweep("a.keras", X, Y, timesteps=5, resume=resume)
@@ -225,7 +225,7 @@ def test_neurons_of_ones_own_are_told_of():
     x = layers.RNN(cell, return_sequences=True, name="others")(inputs)
     x = kspike_tf.SpikingActivation("relu", seed=0, name="counted")(x)
     model = keras.Model(inputs, layers.GlobalAveragePooling1D()(kspike_tf.Lowpass(0.01)(x)))
-    with pytest.warns(UserWarning, match="others have neurons other than") as told:
+    with pytest.warns(UserWarning, match="others: neurons other than") as told:
         found = kspike_tf.sweep(model, X, Y, timesteps=5, scale=[1, 2], devices=())
     assert sum("others" in str(each.message) for each in told) == 1
     assert set(found.points[0].rates) == {"counted"}
@@ -286,9 +286,10 @@ def test_pareto_front():
         ({"workers": 0}, "workers must be a positive"),
         ({"devices": ["lohi"]}, "loihi"),
         ({"metric": "f1"}, "metric must be 'accuracy' or a function"),
-        ({"x": X[:3]}, "as many in each array"),
-        ({"x": X[:, :, None, None]}, "x must have the shapes of the model's inputs"),
-        ({"metric": lambda y, outputs: 0.0, "resume": "points.jsonl"}, "define it with def"),
+        ({"x": X[:3]}, "the same number of examples"),
+        ({"x": X[:, :, None, None]}, "x must have .* with or without the time axis"),
+        ({"y": np.zeros((len(X), 2, 2))}, "accuracy needs one class per example"),
+        ({"metric": lambda y, outputs: 0.0, "resume": "points.jsonl"}, "with resume=, metric must"),
         ({"metric": functools.partial(highest, y=0), "resume": "points.jsonl"}, "with def"),
         ({"metric": closure(1), "resume": "points.jsonl"}, "outside of functions"),
     ],
@@ -309,8 +310,8 @@ def test_models_that_cannot_be_swept():
         kspike_tf.sweep(keras.Sequential([keras.Input((None, 6)), last]), X, Y, timesteps=3)
     one = model_of()
     two = keras.Model(one.inputs, [one.outputs[0], one.outputs[0]])
-    with pytest.raises(TypeError, match="a function for models of several outputs"):
+    with pytest.raises(TypeError, match="a function for models with several outputs"):
         kspike_tf.sweep(two, X, Y, timesteps=3)
     still = keras.Sequential([keras.Input((6,)), layers.Dense(3)])
-    with pytest.raises(ValueError, match="inputs with a time axis of open length"):
+    with pytest.raises(ValueError, match="inputs with a time axis of unknown length"):
         kspike_tf.sweep(still, X, Y, timesteps=3)

@@ -69,7 +69,7 @@ def test_an_activation_must_keep_the_shape(activation, message):
 def test_ragged_sequences_are_padded_and_masked_instead():
     ragged = tf.ragged.constant([[[1.0], [2.0]], [[3.0]]], ragged_rank=1)
     layer = kspike_tf.Lowpass(0.1)
-    message = r"no ragged tensors: pad .* x.to_tensor\(\) and pass mask=tf.sequence_mask"
+    message = r"not support ragged tensors: pad .* x.to_tensor\(\) and pass mask=tf.sequence_mask"
     inputs = [ragged]
     if "ragged" in inspect.signature(keras.Input).parameters:  # not in Keras 3.8
         inputs.append(keras.Input((None, 1), ragged=True))

@@ -74,14 +74,21 @@ CALLS = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def jedi(tmp_path_factory):
+    """Return jedi with a cache of its own: it reads files that another process is writing."""
+    import jedi
+
+    jedi.settings.cache_directory = str(tmp_path_factory.mktemp("jedi"))
+    return jedi
+
+
 @pytest.mark.skipif(
     find_spec("jedi") is None or find_spec("tensorflow") is None,
     reason="jedi and TensorFlow are in the default environment",
 )
 @pytest.mark.parametrize("call", CALLS)
-def test_completion_shows_every_option(call):
-    import jedi
-
+def test_completion_shows_every_option(call, jedi):
     package, *path = call.split(".")
     target = importlib.import_module(package)
     for name in path:
@@ -94,9 +101,7 @@ def test_completion_shows_every_option(call):
 
 
 @pytest.mark.skipif(find_spec("jedi") is None, reason="jedi is in the default environment")
-def test_completion_knows_the_methods_of_what_functions_return():
-    import jedi
-
+def test_completion_knows_the_methods_of_what_functions_return(jedi):
     code = "import kspike_ref\nmodel = kspike_ref.load_model('a')\nmodel."
     project = jedi.Project(ROOT, added_sys_path=SOURCES)
     names = {one.name for one in jedi.Script(code, project=project).complete()}

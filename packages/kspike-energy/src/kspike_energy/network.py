@@ -28,7 +28,6 @@ from kspike_energy.synapses import Synapses
 __all__ = ["BY_HAND", "Layer", "Network"]
 
 BY_HAND = "as described by hand"
-_UNKNOWN_TYPE = "Layer"
 
 
 def _whole(name: str, value: object, layer: str) -> int:
@@ -91,7 +90,7 @@ class Layer:
         rate: float | None = None,
         spiking: bool = True,
         *,
-        type_name: str = _UNKNOWN_TYPE,
+        type_name: str = "Layer",
         output_shape: Any = None,
         params: int = 0,
         dt: float | None = None,
@@ -286,7 +285,8 @@ class Network:
         A layer with connections is one kernel, which includes its activation.
         """
         busy = [layer for layer in self.layers if layer.kernels and not layer.problem]
-        kinds = frozenset(layer.type_name for layer in busy) - {_UNKNOWN_TYPE}
+        named = frozenset(layer.type_name for layer in busy)
+        kinds = named - {"Layer"}  # the default says nothing
         kernels = sum(layer.kernels for layer in busy)
         return Workload(self.connections, kernels, batch_size, kinds)
 

@@ -172,7 +172,7 @@ class Model(Summarised):
     def __call__(self, x: Inputs, training: bool = False) -> Outputs:
         """Run the model, as `predict` does; ``training`` must not be True (`ValueError`)."""
         if training:
-            raise ValueError(f"training must be False: models only run. Received: {training!r}")
+            raise ValueError(f"training must be False in kspike_ref. Received: {training!r}")
         return self.predict(x)
 
     @told_options

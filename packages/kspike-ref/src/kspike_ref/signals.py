@@ -111,7 +111,7 @@ class Signal:
         if np.may_share_memory(x, room) and not is_in_place:
             raise ValueError(
                 f"out must not overlap {self.name} in part. Pass {self.name} itself to overwrite "
-                "it, or an array of its own"
+                "it, or a separate array"
             )
 
     def restore(self, room: Floats, out: Floats | None = None) -> Floats:

@@ -196,14 +196,12 @@ def _first_voltage(given: ArrayLike | None, seed: int | None, shape: tuple[int, 
         return np.broadcast_to(initial_voltage(shape[1:], seed), shape)  # type: ignore[arg-type]
     if seed is not None:
         seed_words(seed)
-        raise ValueError(
-            f"seed must be None where initial_voltage is given. Received: seed={seed!r}"
-        )
+        raise ValueError(f"seed must be None if initial_voltage is given. Received: seed={seed!r}")
     voltage = per_unit("initial_voltage", given, shape)
     if (np.abs(voltage) >= _LARGEST).any():
         raise ValueError(
-            "initial_voltage must be of fewer than 2**20 spikes, beyond which the grid is not "
-            f"exact. Received: initial_voltage={shown(np.asarray(given))}"
+            "initial_voltage must be below 2**20 spikes in magnitude; larger values are not exact. "
+            f"Received: initial_voltage={shown(np.asarray(given))}"
         )
     return on_grid(voltage)
 
@@ -228,9 +226,9 @@ def check_voltage(voltage: State, name: str) -> None:
     largest = float(np.nanmax(np.abs(voltage), initial=0.0))
     if largest >= _LARGEST:
         raise ValueError(
-            f"initial_state of layer {name!r} must be of fewer than 2**20 spikes, beyond which "
-            f"the grid is not exact. Received: a voltage of {largest:.3g}; check the tensor that "
-            "the model gives it"
+            f"initial_state of layer {name!r} must be below 2**20 spikes in magnitude; larger "
+            f"values are not exact. Received: a voltage of {largest:.3g}; check the tensor that "
+            "the model passes as initial_state"
         )
 
 

@@ -51,7 +51,7 @@ def boxed(rows: Sequence[Row], right: Sequence[int] = ()) -> list[str]:
 
 
 def as_html(rows: Sequence[Row], caption: str, notes: Sequence[str] = ()) -> str:
-    """Return an HTML table whose first row is the header.
+    """Return an HTML table whose first row is the header; without other rows, only the texts.
 
     Parameters
     ----------
@@ -69,8 +69,6 @@ def as_html(rows: Sequence[Row], caption: str, notes: Sequence[str] = ()) -> str
     head, *body = rows
     lines = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in body)
     below = "".join(f"<div>{html.escape(printable(note))}</div>" for note in notes)
-    return (
-        f"<div><div><b>{html.escape(printable(caption))}</b></div>"
-        f"<table><thead><tr>{row(head, 'th')}</tr></thead><tbody>{lines}</tbody></table>"
-        f"{below}</div>"
-    )
+    table = f"<table><thead><tr>{row(head, 'th')}</tr></thead><tbody>{lines}</tbody></table>"
+    title = f"<div><b>{html.escape(printable(caption))}</b></div>"
+    return f"<div>{title}{table if body else ''}{below}</div>"

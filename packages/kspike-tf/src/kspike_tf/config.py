@@ -146,7 +146,7 @@ def resolve_dt(dt: Any = None) -> float | VariableDt:
     if tf.is_tensor(dt) or isinstance(dt, keras.KerasTensor):
         if not hasattr(dt, "numpy") or tuple(dt.shape) != ():
             raise TypeError(
-                "dt must be a number, a scalar tensor that has a value, or a tf.Variable. "
+                "dt must be a number, an eager scalar tensor, or a tf.Variable. "
                 f"Received: dt={dt!r}"
             )
         dt = _value(dt)

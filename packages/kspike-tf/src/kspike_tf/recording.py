@@ -151,13 +151,13 @@ def _wanted(nodes: dict[str, Node], layers: Iterable[str] | None) -> set[str]:
         for option in ("stateful", "go_backwards"):
             if getattr(node.layer, option, False):
                 raise ValueError(
-                    f"model must start anew and run forwards to be recorded. Received: layer "
+                    "record needs layers that are neither stateful nor reversed. Received: layer "
                     f"{name!r} with {option}=True; build the model with {option}=False"
                 )
         if any(isinstance(each, Ref) for each in _states_given(node)):
             raise ValueError(
-                f"layers must start from states of their own to be recorded. Received: layer "
-                f"{name!r} with an initial_state from the model"
+                "record does not support layers whose initial_state comes from the model. "
+                f"Received: layer {name!r}"
             )
     return wanted
 

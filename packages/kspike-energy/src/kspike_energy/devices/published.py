@@ -26,7 +26,8 @@ _HOEPPNER = (
     "IEEE TCAS-I 66(8), 2973-2986, 2019 (arXiv 1903.08941)"
 )
 _HOROWITZ = (
-    "Horowitz, 'Computing's energy problem (and what we can do about it)', ISSCC 2014, 10-14"
+    "Horowitz, 'Computing's energy problem (and what we can do about it)', ISSCC 2014, 10-14, "
+    "figure 1.1.9"
 )
 _LEMAIRE = (
     "Lemaire et al., 'An analytical estimation of spiking neural networks energy efficiency', "
@@ -65,8 +66,7 @@ def _with_memory(name: str, *, spiking: bool) -> Device:
         energy_per_synop=HOROWITZ.add if spiking else HOROWITZ.multiply_add,
         energy_per_neuron=0.0,  # the memory model has its own energies of unit updates
         spiking=spiking,
-        source=f"{_LEMAIRE}; formulas: {_QUALIA}; formulas: {_SPIKINGJELLY}; "
-        f"energies: {_HOROWITZ}, figure 1.1.9",
+        source=f"{_LEMAIRE}; formulas: {_QUALIA}; formulas: {_SPIKINGJELLY}; energies: {_HOROWITZ}",
         description="45 nm at 0.9 V: 32-bit integers, and every access to weights, potentials, "
         "activations and queues, in SRAM of the layer's size",
         memory=HOROWITZ,

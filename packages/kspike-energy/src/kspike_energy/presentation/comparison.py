@@ -21,6 +21,8 @@ from kspike_energy.quantised import QuantisedRival
 
 __all__ = ["Comparison"]
 
+_SHOWN = 6  # devices in one line
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -90,6 +92,11 @@ class Comparison:
     def bibtex(self) -> str:
         """Return BibTeX entries for the sources of all numbers."""
         return bibtex_entries(self.sources)
+
+    def __repr__(self) -> str:
+        found = [f"{device.device} {si(device.energy)}" for device in self.devices]
+        more = [f"{len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+        return f"<Comparison of {self._title}: {', '.join(found[:_SHOWN] + more)}>"
 
     def __str__(self) -> str:
         lines = [self._title, *device_table(self.devices, self.baseline)]

@@ -1,10 +1,11 @@
 """Figures of energy estimates, drawn with Matplotlib (``kspike-energy[plots]``).
 
 Energies span many decades, so every figure has dots on a logarithmic axis. A line through a dot
-spans the figures of different sources, or the prediction interval of a fit. Filled dots are spiking
-devices, and hollow ones are ordinary devices.
+spans the figures of different sources, or the prediction interval of a fit. Round dots are spiking
+devices, and square dots are ordinary ones. Colours and sizes are those of ``kspike_ref.plot``.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,32 +16,60 @@ from kspike_energy.settings import steps_passed
 
 __all__ = ["plot_break_even", "plot_devices", "plot_layers"]
 
-_SPIKING, _ORDINARY = "#0072B2", "#6c757d"
+_SPIKING, _ORDINARY = "#0072B2", "#D55E00"
 _SYNOPS, _NEURONS = "#0072B2", "#E69F00"
+_GREY, _GRID = "#767676", "#E3E3E3"
+_WIDTH = 4.5  # inches: shrunk to the width of a phone, letters are still legible
+_TEXT = 9  # points
+_CHARACTERS = 40  # in a line of the key
+_TICKS = 6  # with numbers, at most
 
 
-def _axes(axes: Any, height: float) -> Any:
-    """Return the axes to draw on; None makes new ones."""
+def _axes(axes: Any, rows: int) -> Any:
+    """Return the axes to draw on; None makes new ones, with room for a number of rows."""
     if axes is not None:
         return axes
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("plots need Matplotlib: pip install 'kspike-energy[plots]'") from error
-    figure = Figure(figsize=(7, height), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, 1.7 + 0.34 * rows), dpi=110, layout="constrained")
     return figure.add_subplot()
 
 
-def _finish(axes: Any, names: Sequence[str], label: str) -> None:
-    """Label the rows from the top down, and set up the logarithmic axis and the legend."""
-    axes.set_yticks(range(len(names)), list(reversed(names)), fontsize=8)
-    axes.set_ylim(-0.6, len(names) - 0.4)
+def _finish(axes: Any, names: Sequence[str], label: str, title: str = "", unit: str = "") -> None:
+    """Label the rows from the top down; set up the logarithmic axis, the key and a title."""
+    axes.set_yticks(range(len(names)), list(reversed(names)), fontsize=_TEXT)
+    axes.set_ylim(-0.6, len(names) - 0.2)  # the top row has a number above its dot
     axes.set_xscale("log")
     axes.margins(x=0.12)
-    axes.set_xlabel(label)
-    axes.grid(axis="y", lw=0.4, alpha=0.5)
+    axes.set_xlabel(label, fontsize=_TEXT)
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", lw=0.6, color=_GRID)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.spines[["left", "bottom"]].set_color(_GREY)
+    axes.tick_params(which="both", color=_GREY, labelsize=_TEXT)
+    if unit:
+        _write_decades(axes, unit)
+    texts = axes.get_legend_handles_labels()[1]
+    columns = max(1, min(len(texts), _CHARACTERS // max(map(len, texts), default=1)))
+    axes.legend(
+        frameon=False, fontsize=_TEXT, ncols=columns, loc="lower left", bbox_to_anchor=(0, 1),
+        borderaxespad=0.2, handlelength=1.2, columnspacing=1.2,
+    )  # fmt: skip
+    lines = math.ceil(len(texts) / columns)
+    axes.set_title(title, fontsize=_TEXT + 1, loc="left", pad=6 + 1.6 * _TEXT * lines)
+
+
+def _write_decades(axes: Any, unit: str) -> None:
+    """Write numbers with prefixes, as in 2 µJ, and as many as have room."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    low, high = axes.get_xlim()
+    subs = (1, 2, 5) if high / low < 50 else (1,)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=_TICKS))
+    axes.xaxis.set_major_formatter(EngFormatter(unit=unit))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def plot_devices(comparison: Comparison, axes: Any = None) -> Any:
@@ -58,7 +87,7 @@ def plot_devices(comparison: Comparison, axes: Any = None) -> Any:
     matplotlib.axes.Axes
         The axes; ``axes.figure.savefig(path)`` saves them.
     """
-    axes = _axes(axes, 1.4 + 0.34 * len(comparison.devices))
+    axes = _axes(axes, len(comparison.devices))
     places = {d.device: i for i, d in enumerate(reversed(comparison.devices))}
     ranged = [d for d in comparison.devices if d.low < d.high]
     if ranged:
@@ -70,33 +99,31 @@ def plot_devices(comparison: Comparison, axes: Any = None) -> Any:
             lw=1,
             label="range of figures",
         )
-    for spiking, color in ((True, _SPIKING), (False, _ORDINARY)):
+    for spiking, marker, color in ((True, "o", _SPIKING), (False, "s", _ORDINARY)):
         shown = [d for d in comparison.devices if d.spiking is spiking]
         if shown:
             axes.plot(
                 [d.energy for d in shown],
                 [places[d.device] for d in shown],
-                "o",
+                marker,
                 color=color,
-                markerfacecolor=color if spiking else "white",
                 label="spiking" if spiking else "ordinary",
             )
     for device in comparison.devices:
         note = "" if device.neurons_included else ", synaptic only"
         place = (device.energy, places[device.device])
         axes.annotate(
-            f"{si(device.energy)}{note}", place, (0, 5), textcoords="offset points",
-            ha="center", fontsize=7,
+            f"{si(device.energy)}{note}", place, (-4, 5), textcoords="offset points",
+            ha="left", fontsize=_TEXT,
         )  # fmt: skip
     arithmetic = {device.model for device in comparison.devices} == {"operations"}
-    axes.set_title(
-        f"{comparison.network}: {plural(comparison.timesteps, 'step')} of {si(comparison.dt, 's')}",
-        fontsize=10,
-    )
+    steps = plural(comparison.timesteps, "step")
     _finish(
         axes,
         [device.device for device in comparison.devices],
-        f"estimated energy per inference [J]{'; arithmetic only' if arithmetic else ''}",
+        f"estimated energy per inference (J){'; arithmetic only' if arithmetic else ''}",
+        f"{comparison.network}: {steps} of {si(comparison.dt, 's')}",
+        unit="J",
     )
     return axes
 
@@ -131,7 +158,7 @@ def plot_layers(
     known = [layer for layer in energy.network.layers if not layer.problem]
     costly = [layer for layer in known if layer.connections or layer.neurons]
     figures = energy.devices.get_device(device)
-    axes = _axes(axes, 1.4 + 0.3 * len(costly))
+    axes = _axes(axes, len(costly))
     steps = steps_passed(timesteps_per_inference, timesteps)
     pairs = [energy.layer_energy(x, device, steps, dt) for x in costly]
     rows = list(reversed(range(len(costly))))
@@ -143,13 +170,13 @@ def plot_layers(
         shown = [(pair[part], row) for pair, row in zip(pairs, rows, strict=True) if pair[part]]
         values, places = zip(*shown, strict=True) if shown else ((), ())
         axes.plot(values, places, marker, color=color, label=name)
-    if energy.network.gaps:
-        gaps = plural(len(energy.network.gaps), "layer")
-        axes.set_title(f"leaves out {gaps}", fontsize=9, loc="right")
+    gaps = len(energy.network.gaps)
     _finish(
         axes,
         [layer.name for layer in costly],
-        f"estimated energy per inference on {device} [J]",
+        f"estimated energy per inference on {device} (J)",
+        f"leaves out {plural(gaps, 'layer')}" if gaps else "",
+        unit="J",
     )
     return axes
 
@@ -178,7 +205,7 @@ def plot_break_even(comparison: Comparison, axes: Any = None) -> Any:
     devices = list(dict.fromkeys(layer.device for layer in comparison.layers))
     if not names:
         raise ValueError("comparison must hold a spiking device and a baseline that is not spiking")
-    axes = _axes(axes, 1.6 + 0.34 * len(names))
+    axes = _axes(axes, len(names))
     places = {name: len(names) - 1 - index for index, name in enumerate(names)}
     for marker, device in zip(_markers(devices), devices, strict=True):
         rows = [r for r in comparison.layers if r.device == device]
@@ -198,7 +225,7 @@ def plot_break_even(comparison: Comparison, axes: Any = None) -> Any:
     label = f"below: less than a {rival.bits}-bit network"
     axes.axvspan(rival.low / comparison.dt, rival.high / comparison.dt, alpha=0.15, color="black")
     axes.axvline(rival.spikes / comparison.dt, color="black", lw=0.8, ls=":", label=label)
-    _finish(axes, names, f"firing rate of the layer's input [Hz]; baseline {comparison.baseline}")
+    _finish(axes, names, f"firing rate of the layer's input (Hz); baseline {comparison.baseline}")
     return axes
 
 

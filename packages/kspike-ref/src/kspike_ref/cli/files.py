@@ -96,7 +96,9 @@ def read_images(names: Sequence[str], shape: Sequence[int | None]) -> Array:
         fourth channel.
     """
     if not 1 <= len(shape) <= 3:
-        raise ValueError(f"{names[0]}: the model takes examples of shape {tuple(shape)}, no images")
+        raise ValueError(
+            f"{names[0]}: the model takes examples of shape {tuple(shape)}, not images"
+        )
     channels = shape[2] if len(shape) == 3 else 1
     if channels not in _MODES:
         raise ValueError(
@@ -290,7 +292,7 @@ def _read_image(name: str, mode: str) -> Array:
             _check_image(image, mode)
             return np.asarray(image.convert(mode))
     except UnidentifiedImageError:
-        raise ValueError(f"{name}: cannot be read: it is no image that Pillow knows") from None
+        raise ValueError(f"{name}: cannot be read: Pillow does not recognise it") from None
     except (Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise ValueError(f"{name}: cannot be read: {error}") from error
 

@@ -102,7 +102,7 @@ def read_inputs(
     shapes = [node.output_shapes[0][1 if timesteps is None else 2 :] for node in nodes]
     if all(map(files.is_image, names)):
         if len(nodes) != 1:
-            raise ValueError(f"{names[0]}: images fit a model of one input, not of {len(nodes)}")
+            raise ValueError(f"{names[0]}: images need a model with one input, not {len(nodes)}")
         return _divided(files.read_images(names, shapes[0]), divide_by)
     if len(names) == 1 and len(nodes) > 1:
         found = files.read_array(names[0])
@@ -111,7 +111,7 @@ def read_inputs(
         return {name: _divided(found[name], divide_by) for name in model.inputs}
     if len(names) != len(nodes):
         wanted = "1 file" if len(nodes) == 1 else f"{len(nodes)} files"
-        raise ValueError(f"the model takes {wanted} of inputs. Received: {len(names)}")
+        raise ValueError(f"the model takes {wanted}, one per input. Received: {len(names)}")
     arrays = [
         _divided(_fitting(files.one_array(name), name, shape), divide_by)
         for name, shape in zip(names, shapes, strict=True)
@@ -140,7 +140,9 @@ def one_example(x: Any, example: int) -> Any:
         return [one_example(one, example) for one in x]
     count = len(x) if x.ndim else 0
     if example >= count:
-        raise ValueError(f"--example must be below {count}, the number of examples: {example}")
+        raise ValueError(
+            f"--example must be below {count}, the number of examples. Received: {example}"
+        )
     return x[example : example + 1]
 
 
@@ -180,7 +182,7 @@ def _fitting(array: Any, name: str, shape: Sequence[int | None]) -> Any:
         return array
     if math.prod(n or 1 for n in shape) != array.shape[1]:
         raise ValueError(
-            f"{name}: a line must hold an example of shape {tuple(shape)}. "
+            f"{name}: every line must hold an example of shape {tuple(shape)}. "
             f"Received: {array.shape[1]} numbers"
         )
     return array.reshape(len(array), *(n or 1 for n in shape))

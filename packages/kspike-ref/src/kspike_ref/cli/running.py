@@ -75,7 +75,7 @@ def _check_threads(threads: int | None, scheduler: str | None) -> None:
     """Refuse a number of threads for a run on a cluster, which would ignore it."""
     if scheduler is not None and threads is not None:
         raise ValueError(
-            "--threads does not go with --scheduler, whose workers set their own. "
+            "--threads must be left out with --scheduler: its workers set their own. "
             f"Received: {threads}"
         )
 
@@ -209,15 +209,16 @@ def _accuracy(scores: Any, labels: Any) -> float:
     """
     if scores.ndim < 2 or len(labels) != len(scores):
         raise ValueError(
-            f"labels must be {len(scores)} classes for outputs of shape {scores.shape}. "
-            f"Received: shape {np.shape(labels)}"
+            f"labels must have one entry per example ({len(scores)}), and outputs an axis of "
+            "classes. "
+            f"Received: labels of shape {np.shape(labels)}, outputs of shape {scores.shape}"
         )
     last = scores.reshape(len(scores), -1, scores.shape[-1])[:, -1]
     found = (last[:, 0] > 0.5) if last.shape[1] == 1 else last.argmax(axis=1)
     right = np.asarray(labels).reshape(len(labels), -1)
     if right.shape[1] not in (1, scores.shape[-1]):
         raise ValueError(
-            f"labels must be classes, or {scores.shape[-1]} scores for each example. "
+            f"labels must hold one class or {scores.shape[-1]} scores per example. "
             f"Received: shape {np.shape(labels)}"
         )
     classes = right[:, 0] if right.shape[1] == 1 else right.argmax(axis=1)

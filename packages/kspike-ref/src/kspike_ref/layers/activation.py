@@ -247,11 +247,11 @@ class Softmax(Layer):
         axis = self.config.get("axis", -1)
         self.axis = tuple(axis) if isinstance(axis, list) else (axis,)
         if not self.axis or not all(type(a) is int for a in self.axis):
-            raise ArchiveError(f"axis must be an integer or several. Received: {axis!r:.80}")
+            raise ArchiveError(f"axis must be one integer or several. Received: {axis!r:.80}")
 
     def output_shape(self, shape: Shape) -> Shape:
         if not all(-len(shape) <= a < len(shape) for a in self.axis):
-            raise ArchiveError(f"axis must be within {len(shape)} axes. Received: {self.axis}")
+            raise ArchiveError(f"axis must be valid for the shape {shape}. Received: {self.axis}")
         if len({a % len(shape) for a in self.axis}) < len(self.axis):
             raise ArchiveError(f"axis must name each axis once. Received: {self.axis}")
         if any(a % len(shape) == 0 for a in self.axis):

@@ -34,7 +34,7 @@ def query_value_key(shapes: Sequence[Any]) -> tuple[Any, Any, Any]:
     """Return the shapes of query, value and key; without a key, the value is the key."""
     shapes = [shape for shape in shapes if shape is not None]
     if not 2 <= len(shapes) <= 3 or not all(isinstance(shape, tuple) for shape in shapes):
-        raise ArchiveError(f"attention takes query, value and perhaps key. Received: {shapes}")
+        raise ArchiveError(f"attention takes query, value and optionally key. Received: {shapes}")
     query, value, *key = shapes
     return query, value, key[0] if key else value
 
@@ -63,11 +63,13 @@ class Attention(Layer):
             raise ArchiveError(f"layer {self.name!r} needs a list of inputs. Received: {shapes}")
         query, value, key = query_value_key(shapes)
         if len({len(query), len(value), len(key)}) > 1 or len(query) < 3:
-            raise ArchiveError(f"layer {self.name!r} needs inputs of one rank. Received: {shapes}")
+            raise ArchiveError(
+                f"layer {self.name!r} needs inputs of the same rank, 3 or more. Received: {shapes}"
+            )
         pairs = [(query[-1], key[-1]), (value[-2], key[-2])]
         pairs += zip(query[1:-2], value[1:-2], strict=True)
         if any(None not in pair and pair[0] != pair[1] for pair in pairs):
-            raise ArchiveError(f"layer {self.name!r}: shapes that do not fit: {shapes}")
+            raise ArchiveError(f"layer {self.name!r}: incompatible shapes: {shapes}")
         y = (*query[:-1], value[-1])
         return [y, (*query[:-1], key[-2])] if options.get("return_attention_scores") else y
 
@@ -112,7 +114,7 @@ class Attention(Layer):
         It takes one query at a time, because the sums of all pairs would need much memory.
         """
         if query.dtype != key.dtype:  # TensorFlow does not add them
-            self.refuse(key.dtype, f"keys of the type of the queries, which are {query.dtype}")
+            self.refuse(key.dtype, f"only keys of the same type as the queries, {query.dtype}")
         real = dtypes.float_type(query.dtype)
         out = np.empty((*query.shape[:-1], key.shape[-2]), real)
         for t in range(query.shape[-2]):
@@ -143,7 +145,7 @@ class Attention(Layer):
             scores = scores.astype(dtypes.float_type(scores.dtype), copy=False)
             scores = np.where(allowed, scores, scores - scores.dtype.type(1e9))
         if scores.dtype.kind != "f":  # TensorFlow's softmax takes only floats
-            self.refuse(query.dtype, "floats where the scores are not scaled or masked")
+            self.refuse(query.dtype, "only floats unless the scores are scaled or masked")
         weights = softmax(scores, axis=-1)
         y = np.matmul(*dtypes.promoted(weights, value))
         if query_mask is not None:

@@ -23,7 +23,7 @@ def check_masks(masks: Sequence[int | None], query: Any) -> bool:
         check_mask(axes, 2)
     is_masked = any(axes is not None for axes in masks)
     if is_masked and len(query) != 3:
-        raise UnsupportedUseError("a mask of inputs of more than 3 axes")
+        raise UnsupportedUseError("a mask for inputs with more than 3 axes")
     return is_masked
 
 
@@ -56,7 +56,7 @@ def check_mask_shapes(
     for key, mask in masks.items():
         if not _fits(mask, shapes[key]):
             raise ArchiveError(
-                f"layer {name!r} needs {key} of {shapes[key]}. Received: {mask!r:.80}"
+                f"layer {name!r} needs {key} of shape {shapes[key]}. Received: {mask!r:.80}"
             )
     if is_for_heads and len(masks) > 1:
         raise UnsupportedUseError("an attention_mask per head together with another mask")

@@ -166,7 +166,7 @@ class Layer(Configured):
 
     def call(self, *inputs: Any, **options: Any) -> Any:
         """Return the output for input arrays, which must not be changed."""
-        raise NotImplementedError(f"{type(self).__name__} has no call")
+        raise NotImplementedError(f"{type(self).__name__} must implement call")
 
     def bind(self, binder: Binder, *inputs: Any) -> Array | None:
         """Record the calls that compute the output, and return its memory.

@@ -63,7 +63,7 @@ class Cell(Layer):
         """Return the states before the first step."""
         shapes: Any = self.state_shapes(shape)
         if any(None in units for units in shapes):
-            raise ValueError(f"layer {self.name!r} needs inputs of known sizes. Received: {shape}")
+            raise ValueError(f"layer {self.name!r} needs known input lengths. Received: {shape}")
         return [np.zeros((batch, *units), self.dtype) for units in shapes]
 
     def check_given(self, states: Sequence[Array], name: str) -> None:
@@ -302,7 +302,7 @@ class StackedRNNCells(Cell):
         for i, config in enumerate(self.config["cells"]):
             cell = create(config, f"{self.name}/{i}")
             if not isinstance(cell, Cell):
-                raise ArchiveError(f"a cell is needed. Received: {cell.class_name}")
+                raise ArchiveError(f"cells must be recurrent cells. Received: {cell.class_name}")
             self.cells.append(cell)
         if not self.cells:
             raise ArchiveError("cells must not be empty")

@@ -58,7 +58,7 @@ class Dense(Layer):
 
     def output_shape(self, shape: Shape) -> Shape:
         if "kernel" in self.weights and shape[-1] != self.weights["kernel"].shape[0]:
-            raise ArchiveError(f"layer {self.name!r} was built for other inputs than {shape}")
+            raise ArchiveError(f"layer {self.name!r} was not built for inputs of shape {shape}")
         return (*shape[:-1], self.units)
 
     def prepare(self) -> None:
@@ -111,12 +111,18 @@ class EinsumDense(Layer):
             match.groups()
         )
         if (left, right) != (out_left, out_right) or (left and right):
-            raise ArchiveError(f"equation must keep its dots in place. Received: {equation}")
+            raise ArchiveError(
+                "equation must have its dots on one side, the same in input and output. "
+                f"Received: {equation}"
+            )
         for axes in (self.x_axes, self.kernel_axes, self.y_axes):
             if len(set(axes)) < len(axes):
                 raise ArchiveError(f"equation must name each axis once. Received: {equation}")
         if set(self.y_axes) - set(self.x_axes) - set(self.kernel_axes):
-            raise ArchiveError(f"equation must make no axis of nothing. Received: {equation}")
+            raise ArchiveError(
+                "every output axis of equation must occur in the input or the kernel. "
+                f"Received: {equation}"
+            )
         self.dots_first, self.dots_last = bool(left), bool(right)
         given = self.config["output_shape"]
         self.given = list(given) if isinstance(given, list) else [given]
@@ -127,7 +133,9 @@ class EinsumDense(Layer):
         """Return the axis names of input and output, with the dots written out."""
         extra = len(shape) - len(self.x_axes)
         if extra < 0 or (extra and not (self.dots_first or self.dots_last)):
-            raise ArchiveError(f"layer {self.name!r} needs other axes than {shape} has")
+            raise ArchiveError(
+                f"the equation of layer {self.name!r} does not fit an input of shape {shape}"
+            )
         unused = [
             c for c in "zyxwvutsrqponmlkjihgfedcba" if c not in self.x_axes + self.kernel_axes
         ]

@@ -29,7 +29,9 @@ class Dot(Merge):
             raise ArchiveError(f"layer {self.name!r} needs two inputs and axes. Received: {axes}")
         pairs = list(zip(axes, shapes, strict=True))
         if not all(type(n) is int and -len(shape) <= n < len(shape) for n, shape in pairs):
-            raise ArchiveError(f"axes must be axes of {shapes}. Received: {axes!r:.80}")
+            raise ArchiveError(
+                f"axes must be valid for the shapes {shapes}. Received: {axes!r:.80}"
+            )
         a, b = (axis % len(shape) for axis, shape in pairs)
         if 0 in (a, b):
             raise ArchiveError(f"axes must not be the batch axis. Received: {axes}")
@@ -57,7 +59,7 @@ class Dot(Merge):
         if self.normalize:
             for one in (x, y):
                 if one.dtype.kind != "f":
-                    self.refuse(one.dtype, "floats where normalize=True")
+                    self.refuse(one.dtype, "only floats with normalize=True")
             x, y = _unit(x), _unit(y)
         result = _product_type(x, y)
         if result.kind != "f":  # Keras multiplies int8 exactly, others as floats

@@ -48,12 +48,12 @@ class Encoding(Layer):
         if self.mode not in self.modes:
             raise UnsupportedUseError(f"{self.name}: output_mode={self.mode!r}")
         if self.config.get("sparse"):
-            raise UnsupportedUseError(f"{self.name}: sparse=True; kspike_ref has dense arrays")
+            raise UnsupportedUseError(f"{self.name}: sparse=True; kspike_ref has only dense arrays")
         self.depth = self.read()
         if self.mode != "int" and not 0 < self.depth <= _MAX_DEPTH:
             raise ArchiveError(
-                f"layer {self.name!r} has an impossible number of categories: it must be from 1 to "
-                f"{_MAX_DEPTH}. Received: {self.depth}"
+                f"layer {self.name!r} must have 1 to {_MAX_DEPTH} categories. "
+                f"Received: {self.depth}"
             )
 
     def read(self) -> int:
@@ -70,9 +70,9 @@ class Encoding(Layer):
         if self.mode == "one_hot":
             return (*(shape[:-1] if len(shape) > 1 and shape[-1] == 1 else shape), self.depth)
         if len(shape) == 1:
-            raise mixing(f"output_mode={self.mode!r} of inputs of one axis")
+            raise mixing(f"output_mode={self.mode!r} for one-dimensional inputs")
         if len(shape) != 2 and not self.any_rank:
-            raise UnsupportedUseError(f"output_mode={self.mode!r} of inputs of shape {shape}")
+            raise UnsupportedUseError(f"output_mode={self.mode!r} for inputs of shape {shape}")
         return (shape[0], *shape[2:], self.depth)
 
     def pointwise(self, shape: Shape) -> bool:
@@ -121,7 +121,9 @@ class CategoryEncoding(Encoding):
 
     def output_shape(self, shape: Shape, count_weights: Any = None) -> Shape:
         if count_weights is not None and (self.mode != "count" or count_weights != shape):
-            raise UnsupportedUseError("count_weights of another shape than the inputs")
+            raise UnsupportedUseError(
+                "count_weights without output_mode='count', or not of the shape of the inputs"
+            )
         return super().output_shape(shape)
 
     def pointwise(self, shape: Shape, count_weights: Any = None) -> bool:
@@ -129,11 +131,11 @@ class CategoryEncoding(Encoding):
 
     def call(self, x: Array, count_weights: Any = None) -> Array:
         if self.mode != "one_hot" and x.dtype.name in _NOT_COUNTED:
-            self.refuse(x.dtype, "bools, floats, int32 and int64 to count")
+            self.refuse(x.dtype, "only bools, floats, int32 and int64 to count")
         index = x.astype(np.int64)
         if index.size and not 0 <= int(index.min()) <= int(index.max()) < self.depth:
             raise ValueError(
-                f"x must hold integers from 0 to {self.depth - 1} at {self.name!r}. "
+                f"layer {self.name!r} takes integers from 0 to {self.depth - 1}. "
                 f"Received: {int(index.min())} to {int(index.max())}"
             )
         return self.encoded(index, count_weights)

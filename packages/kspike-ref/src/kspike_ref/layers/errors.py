@@ -42,8 +42,8 @@ class UnsupportedLayerError(NotImplementedError):
     def __init__(self, layers: Sequence[str]) -> None:
         self.layers = tuple(printable(layer) for layer in layers)
         super().__init__(
-            "this model needs what kspike_ref does not have (see kspike_ref.register_layer):\n  "
-            + "\n  ".join(_by_kind(self.layers))
+            "this model uses layers or options that kspike_ref does not support "
+            "(see kspike_ref.register_layer):\n  " + "\n  ".join(_by_kind(self.layers))
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -78,16 +78,16 @@ def check_size(name: str, shape: Any) -> None:
         is_shape = all(isinstance(length, int) and length >= 0 for length in lengths)
         if not is_shape or math.prod(lengths) > MAX_ELEMENTS:
             raise ArchiveError(
-                f"layer {name!r} has an impossible output shape: {one}. One example of an output "
-                f"may hold {MAX_ELEMENTS} elements"
+                f"layer {name!r} has an invalid output shape: {one}. One example may have at most "
+                f"{MAX_ELEMENTS} elements"
             )
 
 
 def mixing(what: str) -> UnsupportedUseError:
     """Return the error for an operation that mixes the examples of a batch."""
     return UnsupportedUseError(
-        f"{what} mixes the examples of a batch: the answer would depend on batch_size. "
-        "Leave the batch, axis 0, as it is"
+        f"{what} mixes the examples of a batch, so the output would depend on batch_size. "
+        "Keep axis 0 as the batch axis"
     )
 
 
@@ -107,7 +107,7 @@ def check_mask(axes: int | None, wanted: int) -> None:
         If they differ.
     """
     if axes is not None and axes != wanted:
-        raise UnsupportedUseError(f"a mask of {axes} axes where Keras needs {wanted}")
+        raise UnsupportedUseError(f"a mask with {axes} axes; Keras needs {wanted}")
 
 
 def check_rows(name: str, states: Sequence[Array], shapes: Sequence[Shape], rows: int) -> None:
@@ -160,4 +160,4 @@ def described(kinds: str, refused: Sequence[str]) -> str:
         Types of these kinds that it does not take.
     """
     wanted = [name for letter, name in _KINDS.items() if letter in kinds]
-    return " and ".join(wanted) + (f" but {', '.join(refused)}" if refused else "")
+    return " and ".join(wanted) + (f" except {', '.join(refused)}" if refused else "")

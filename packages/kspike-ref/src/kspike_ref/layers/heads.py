@@ -123,8 +123,8 @@ class HeadsLayer(Layer):
             is_int8 = False
         if not is_int8 or len(store.names(inner)) > 2 + self.use_bias:
             raise UnsupportedUseError(
-                f"weights of {place}_dense, quantised in another way than int8. Save the model "
-                "before model.quantize"
+                f"weights of {place}_dense with a quantisation other than int8. Save the "
+                "model before model.quantize"
             )
         self.weights[f"{place}/scale"] = scale.astype(self.dtype)
         check_scales(self.name, self.weights)
@@ -160,11 +160,13 @@ class HeadsLayer(Layer):
         query, value, key = query_value_key(shapes)
         rank, axes = len(query), self.attended(len(query))
         if not len(query) == len(value) == len(key) >= 3:
-            raise ArchiveError(f"layer {self.name!r} needs inputs of one rank. Received: {shapes}")
+            raise ArchiveError(
+                f"layer {self.name!r} needs inputs of the same rank, 3 or more. Received: {shapes}"
+            )
         for i in range(1, rank - 1):
             sources = (value, key) if i in axes else (value, key, query)
             if len({shape[i] for shape in sources} - {None}) > 1:
-                raise ArchiveError(f"layer {self.name!r}: shapes that do not fit: {shapes}")
+                raise ArchiveError(f"layer {self.name!r}: incompatible shapes: {shapes}")
         alone, seen = self._sides(query, value)
         scores = (query[0], *alone, self.heads, *seen)
         masks = {name: options[name] for name in MASKS if options.get(name) is not None}
@@ -173,7 +175,7 @@ class HeadsLayer(Layer):
         for name, shape in (("query", query), ("value", value), ("key", key)):
             kernel = self.weights.get(f"{name}/kernel")
             if kernel is not None and len(kernel) != shape[-1]:
-                raise ArchiveError(f"layer {self.name!r} was built for other inputs than {shape}")
+                raise ArchiveError(f"layer {self.name!r} was not built for inputs of shape {shape}")
         y = (*query[:-1], *self.projected_shape(query))
         return [y, scores] if options.get("return_attention_scores") else y
 
@@ -294,7 +296,7 @@ class MultiHeadAttention(HeadsLayer):
         if given is not None and not isinstance(given, list):
             given = [given]
         if given is not None and not all(type(n) is int and n > 0 for n in given):
-            raise ArchiveError(f"output_shape must hold lengths. Received: {given!r:.80}")
+            raise ArchiveError(f"output_shape must hold positive integers. Received: {given!r:.80}")
         self.given_shape = tuple(given or ())
         axes = config.get("attention_axes")
         self.axes = None if axes is None else axes if isinstance(axes, list) else [axes]
@@ -308,7 +310,9 @@ class MultiHeadAttention(HeadsLayer):
             return tuple(range(1, rank - 1))
         axes = tuple(a + rank if type(a) is int and a < 0 else a for a in self.axes)
         if rank - 1 in axes:
-            raise UnsupportedUseError(f"attention_axes={self.axes} attends to heads in Keras")
+            raise UnsupportedUseError(
+                f"attention_axes={self.axes} names the last axis, where Keras attends to heads"
+            )
         fits = all(type(axis) is int and 0 < axis < rank - 1 for axis in axes)
         if not fits or len(set(axes)) < len(axes) or not axes:
             raise ArchiveError(f"attention_axes do not fit {rank} axes. Received: {self.axes}")
@@ -334,5 +338,5 @@ class GroupedQueryAttention(HeadsLayer):
 
     def output_shape(self, *shapes: Any, **options: Any) -> Any:
         if len(shapes[0]) != 3:
-            raise ArchiveError(f"layer {self.name!r} needs inputs of 3 axes. Received: {shapes}")
+            raise ArchiveError(f"layer {self.name!r} needs inputs with 3 axes. Received: {shapes}")
         return super().output_shape(*shapes, **options)

@@ -94,7 +94,7 @@ class AutoContrast(Layer):
 def _check_images(name: str, shape: Shape) -> None:
     """Refuse anything but a batch of images; Keras treats an input of 3 axes as one image."""
     if len(shape) != 4:
-        raise ArchiveError(f"layer {name!r} needs images of 4 axes. Received: {shape}")
+        raise ArchiveError(f"layer {name!r} needs images with 4 axes. Received: {shape}")
 
 
 class _Sized(Layer):
@@ -127,7 +127,9 @@ class _Sized(Layer):
         """Return channels, pixels before resizing, and the work; None if lengths are unknown."""
         channels, *lengths = shape[1:] if self.channels_first else (shape[3], *shape[1:3])
         if 0 in lengths:
-            raise ArchiveError(f"{self.name!r} needs images of some pixels. Received: {shape}")
+            raise ArchiveError(
+                f"layer {self.name!r} needs images with at least one pixel. Received: {shape}"
+            )
         if None in (channels, *lengths):
             return None
         given = (lengths[0], lengths[1])
@@ -136,8 +138,8 @@ class _Sized(Layer):
         pixels = max(math.prod(given), math.prod(before), taken.between)
         if channels * pixels > MAX_ELEMENTS:
             raise ArchiveError(
-                f"layer {self.name!r} would make images of more than {MAX_ELEMENTS} elements on "
-                f"the way from {shape} to {self.size}"
+                f"layer {self.name!r} needs an image of more than {MAX_ELEMENTS} elements (input "
+                f"or intermediate) to resize {shape} to {self.size}"
             )
         return channels, math.prod(before), taken
 
@@ -199,7 +201,8 @@ class Resizing(_Sized):
         self.method = str(config.get("interpolation", "bilinear")).lower()
         if self.method not in METHODS:
             raise UnsupportedUseError(
-                f"{self.name}: interpolation={self.method!r}; kspike_ref has {', '.join(METHODS)}"
+                f"{self.name}: interpolation={self.method!r}; kspike_ref supports "
+                f"{', '.join(METHODS)}"
             )
         if config.get("fill_mode", "constant") != "constant":
             raise UnsupportedUseError(f"{self.name}: fill_mode={config['fill_mode']!r}")

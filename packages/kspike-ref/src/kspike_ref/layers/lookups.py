@@ -94,8 +94,8 @@ class IndexLookup(Encoding):
         for word in words:
             if isinstance(word, dict) and word.get("class_name") == "__bytes__":
                 raise UnsupportedUseError(
-                    f"{self.name}: a vocabulary of bytes, which Keras cannot load either; give "
-                    "the layer str"
+                    f"{self.name}: a vocabulary of bytes, which Keras cannot load either; use "
+                    "tokens of type str"
                 )
             if type(word) is not self.kind:
                 kind = self.kind.__name__
@@ -108,10 +108,13 @@ class IndexLookup(Encoding):
             tokens = words[self.offset :] if words[: self.offset] == special else words
         most = self.config.get("max_tokens")
         if most is not None and self.offset + len(tokens) > self.integer("max_tokens"):
-            raise ArchiveError(f"vocabulary must hold {most} tokens at most, with special ones")
+            raise ArchiveError(
+                f"vocabulary must hold at most {most} tokens, special ones included. "
+                f"Received: {self.offset + len(tokens)}"
+            )
         held = set(tokens)
         if len(held) != len(tokens):
-            raise ArchiveError("vocabulary must hold each token once")
+            raise ArchiveError("vocabulary must not repeat a token")
         if self.masked in held or (self.is_inverse and self.other in held):
             raise ArchiveError("vocabulary must hold special tokens at its start only, in order")
         self.count, self.is_filled = len(tokens), True
@@ -138,9 +141,9 @@ class IndexLookup(Encoding):
             self._fill(self._from_file(store, path))
             if self.mode != "int" and self._places() != self.depth:
                 raise UnsupportedUseError(
-                    f"assets/{path}/{FILE} makes {self._places()} places, but the configuration "
+                    f"assets/{path}/{FILE} defines {self._places()} indices, but the configuration "
                     f"says {self.depth}: a token may be empty or hold a line break. Keras cannot "
-                    "load it either; give the layer vocabulary=layer.get_vocabulary()"
+                    "load it either; pass vocabulary=layer.get_vocabulary()"
                 )
 
     def load_frequencies(self, store: Weights, path: str) -> None:
@@ -188,8 +191,8 @@ class IndexLookup(Encoding):
         if unknown.any():
             if not self.others:
                 raise ValueError(
-                    f"x must hold tokens of the vocabulary at {self.name!r}, which was made with "
-                    f"num_oov_indices=0. Received: {x[unknown][0]!r:.80}"
+                    f"layer {self.name!r} has num_oov_indices=0: x must hold only tokens of its "
+                    f"vocabulary. Received: {x[unknown][0]!r:.80}"
                 )
             place[unknown] = self.first + (self.bucket(x[unknown]) if self.others > 1 else 0)
         place[is_masked] = 0 if self.mode == "int" else -1  # -1 is ignored
@@ -295,7 +298,7 @@ def salt_of(salt: Any) -> tuple[int, int] | None:
         return None
     both = [salt, salt] if type(salt) is int else salt
     if not isinstance(both, list) or [type(one) for one in both] != [int, int]:
-        raise ArchiveError(f"salt must be an integer or two. Received: {salt!r:.80}")
+        raise ArchiveError(f"salt must be one integer or two. Received: {salt!r:.80}")
     return both[0], both[1]
 
 

@@ -41,7 +41,7 @@ def broadcast(shapes: list[Shape]) -> Shape:
     for column in zip(*padded, strict=True):
         known_lengths = {n for n in column if n not in (None, 1)}
         if len(known_lengths) > 1:
-            raise ArchiveError(f"shapes that do not fit together: {shapes}")
+            raise ArchiveError(f"incompatible shapes: {shapes}")
         if known_lengths:
             result.append(known_lengths.pop())
         else:
@@ -67,7 +67,7 @@ class Merge(Layer):
             if self.config.get("of_keras_2"):
                 raise UnsupportedUseError("masks of merged inputs in a file of Keras 2")
             if any(len(shape) != rank for shape in shapes[0]):
-                raise UnsupportedUseError("a mask of one of several inputs of different rank")
+                raise UnsupportedUseError("a mask, with inputs of different ranks")
             for axes in masks:
                 check_mask(axes, rank - 1)
         return None if None in masks else rank - 1
@@ -300,7 +300,7 @@ def concatenated(shapes: list[Shape], axis: int) -> Shape:
     """
     rank = len(shapes[0])
     if any(len(shape) != rank for shape in shapes) or not -rank <= axis < rank:
-        raise ArchiveError(f"shapes that cannot be put together along axis {axis}: {shapes}")
+        raise ArchiveError(f"shapes that cannot be joined along axis {axis}: {shapes}")
     result: list[int | None] = []
     for i in range(rank):
         column = [shape[i] for shape in shapes]
@@ -308,7 +308,7 @@ def concatenated(shapes: list[Shape], axis: int) -> Shape:
         if i == axis % rank:
             result.append(None if None in column else sum(n for n in column if n is not None))
         elif len(known_lengths) > 1:
-            raise ArchiveError(f"shapes that cannot be put together along axis {axis}: {shapes}")
+            raise ArchiveError(f"shapes that cannot be joined along axis {axis}: {shapes}")
         else:
             result.append(known_lengths.pop() if known_lengths else None)
     return tuple(result)

@@ -20,7 +20,7 @@ def axes_of(config: dict[str, Any], rank: int, default: Any = -1) -> tuple[int, 
     given = config.get("axis", default)
     axes = given if isinstance(given, list) else [given]
     if not all(type(axis) is int and -rank <= axis < rank for axis in axes):
-        raise ArchiveError(f"axis must be within {rank} axes. Received: {given}")
+        raise ArchiveError(f"axis must be valid for an input with {rank} axes. Received: {given}")
     return tuple(sorted(axis % rank for axis in axes))
 
 
@@ -165,8 +165,8 @@ class RMSNormalization(NormalizingLayer):
         last = shape[len(shape) - len(axes) :]
         if any(shape[a] not in (1, n) for a, n in zip(axes, last, strict=True)):
             raise UnsupportedUseError(
-                f"RMSNormalization with axis={self.config.get('axis')} of an input of shape "
-                f"{shape}, where Keras fails"
+                f"RMSNormalization with axis={self.config.get('axis')} for an input of shape "
+                f"{shape}, which fails in Keras"
             )
         return shape
 

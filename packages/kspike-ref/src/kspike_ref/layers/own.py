@@ -43,7 +43,7 @@ class Lambda(Layer):
             pair = list(zip(one, other, strict=True))
             if not pair or pair[0] != (_PROBES[0][0], _PROBES[1][0]):
                 raise UnsupportedUseError(
-                    f"the function for {self.name!r} must keep the batch first"
+                    f"the function for {self.name!r} must keep axis 0 as the batch axis"
                 )
             outputs.append((None, *(n if n == m else None for n, m in pair[1:])))
         return outputs if isinstance(made[0], list | tuple) else outputs[0]

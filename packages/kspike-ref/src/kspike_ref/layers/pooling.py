@@ -117,7 +117,7 @@ class GlobalPooling(Layer):
 def pooled_shape(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
     """Return a shape with some axes removed, or with length 1."""
     if len(shape) <= max(axes):
-        raise ValueError(f"an input of {max(axes) + 1} axes or more is needed")
+        raise ValueError(f"the input must have {max(axes) + 1} axes or more. Received: {shape}")
     if keepdims:
         return tuple(1 if i in axes else n for i, n in enumerate(shape))
     return tuple(n for i, n in enumerate(shape) if i not in axes)

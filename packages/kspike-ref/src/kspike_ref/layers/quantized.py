@@ -39,8 +39,8 @@ def refuse_quantized(config: Mapping[str, Any], known: str | None = None) -> Non
     mode = mode_of(config)
     if mode not in (None, known):
         raise UnsupportedUseError(
-            f"{config.get('name')}: weights quantised as {mode}; kspike_ref takes Dense, "
-            "EinsumDense, Embedding and attention in int8. Save the model before model.quantize"
+            f"{config.get('name')}: weights quantised as {mode}; kspike_ref supports int8 "
+            "in Dense, EinsumDense, Embedding and attention. Save the model before model.quantize"
         )
 
 
@@ -70,7 +70,7 @@ def rows_of(name: str, table: Array, x: Array) -> Array:
     index = x.astype(np.int64)
     if index.size and not 0 <= int(index.min()) <= int(index.max()) < len(table):
         raise ValueError(
-            f"x must hold integers from 0 to {len(table) - 1} at {name!r}. "
+            f"layer {name!r} takes integers from 0 to {len(table) - 1}. "
             f"Received: {int(index.min())} to {int(index.max())}"
         )
     rows: Array = table[index]
@@ -152,7 +152,7 @@ class QuantizedDense(Int8Layer):
 
     def output_shape(self, shape: Shape) -> Shape:
         if "kernel" in self.weights and shape[-1] != self.weights["kernel"].shape[0]:
-            raise ArchiveError(f"layer {self.name!r} was built for other inputs than {shape}")
+            raise ArchiveError(f"layer {self.name!r} was not built for inputs of shape {shape}")
         return (*shape[:-1], self.units)
 
     def prepare(self) -> None:

@@ -240,7 +240,7 @@ def check_policy_is_known(name: str, policy: Any) -> None:
     if policy is None or policy in _POLICY_NAMES:
         return
     if not (isinstance(policy, str) and policy.startswith(_QUANTIZED)):
-        raise UnsupportedUseError(f"{name}: dtype={policy!r:.80} is no dtype policy of Keras")
+        raise UnsupportedUseError(f"{name}: dtype={policy!r:.80} is not a dtype policy of Keras")
 
 
 def is_integral(policy: str) -> bool:

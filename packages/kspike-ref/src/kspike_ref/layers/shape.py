@@ -99,7 +99,10 @@ class Reshape(Layer):
         target = self.config["target_shape"]
         self.target = integers("target_shape", [-1 if n is None else n for n in target])
         if self.target.count(-1) > 1 or min(self.target, default=0) < -1:
-            raise ArchiveError(f"target_shape must have one unknown length. Received: {target}")
+            raise ArchiveError(
+                "target_shape must hold lengths of 0 or more, and -1 at most once. "
+                f"Received: {target}"
+            )
 
     def output_shape(self, shape: Shape) -> Shape:
         return (shape[0], *resolve(shape[1:], self.target))
@@ -184,7 +187,7 @@ class Permute(Layer):
 
     def output_shape(self, shape: Shape) -> Shape:
         if len(self.dims) != len(shape) - 1:
-            raise ArchiveError(f"dims must be {len(shape) - 1} axes. Received: {self.dims}")
+            raise ArchiveError(f"dims must hold {len(shape) - 1} axes. Received: {self.dims}")
         return (shape[0], *(shape[d] for d in self.dims))
 
     def pointwise(self, shape: Shape) -> bool:
@@ -203,7 +206,7 @@ class RepeatVector(Layer):
 
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != 2:
-            raise ArchiveError(f"layer {self.name!r} needs an input of 2 axes. Received: {shape}")
+            raise ArchiveError(f"layer {self.name!r} needs an input with 2 axes. Received: {shape}")
         return (shape[0], self.integer("n"), shape[1])
 
     def call(self, x: Array) -> Array:

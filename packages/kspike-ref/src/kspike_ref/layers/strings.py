@@ -41,7 +41,7 @@ class TextVectorization(Layer):
         self.grams = _gram_sizes(config.get("ngrams"))
         self.mode = str(config.get("output_mode", "int"))
         if config.get("ragged"):
-            raise UnsupportedUseError(f"{self.name}: ragged=True; kspike_ref has dense arrays")
+            raise UnsupportedUseError(f"{self.name}: ragged=True; kspike_ref has only dense arrays")
         length = config.get("output_sequence_length")
         self.length = None if length is None else self.integer("output_sequence_length")
         if self.length is not None and self.mode != "int":
@@ -64,16 +64,20 @@ class TextVectorization(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) > 2 or (self.split and len(shape) == 2 and shape[1] != 1):
             raise UnsupportedUseError(
-                f"TextVectorization of inputs of shape {shape}; it takes (batch,) or (batch, 1)"
+                f"TextVectorization for inputs of shape {shape}; it takes (batch,) or (batch, 1)"
             )
         if self.split:
             if self.mode == "int":
                 return (shape[0], self.length)
             if self.mode == "one_hot":
-                raise UnsupportedUseError("output_mode='one_hot' of texts that are split: ragged")
+                raise UnsupportedUseError(
+                    "output_mode='one_hot' with split texts, whose output is ragged"
+                )
             return (shape[0], self.lookup.depth)
         if len(shape) == 1 and (self.grams or self.length is not None):
-            raise mixing("n-grams or output_sequence_length without split, of inputs of one axis")
+            raise mixing(
+                "ngrams or output_sequence_length with split=None for one-dimensional inputs"
+            )
         if self.grams:
             found = None if shape[1] is None else _gram_count(shape[1], self.grams)
             shape = (shape[0], found)
@@ -157,7 +161,7 @@ def _gram_sizes(ngrams: Any) -> Sequence[int] | None:
     if not isinstance(sizes, list) or not all(type(n) is int and n > 0 for n in sizes):
         raise ArchiveError(f"ngrams must be positive integers. Received: {ngrams!r:.80}")
     if not sizes or max(sizes) > _MAX_GRAM or len(sizes) > _MAX_GRAM:
-        raise UnsupportedUseError(f"ngrams={ngrams!r:.80}; kspike_ref has 1 to {_MAX_GRAM} words")
+        raise UnsupportedUseError(f"ngrams={ngrams!r:.80}; use 1 to {_MAX_GRAM} words")
     return range(1, ngrams + 1) if type(ngrams) is int else sizes
 
 
@@ -194,7 +198,9 @@ class Hashing(Encoding):
         self.salt = salt_of(self.config.get("salt"))
         self.masked = self.config.get("mask_value")
         if self.masked is not None and not isinstance(self.masked, str | int | float):
-            raise ArchiveError(f"mask_value must be text or number. Received: {self.masked!r:.80}")
+            raise ArchiveError(
+                f"mask_value must be text or a number. Received: {self.masked!r:.80}"
+            )
         if bins == 1:
             self.masked = None
         self.bins = bins - (self.masked is not None)

@@ -47,7 +47,9 @@ class KerasSpikingLayer(StatefulLayer):
 
     def _step_shape(self, shape: Shape) -> Shape:
         if len(shape) < 2 or None in shape[2:]:
-            raise ArchiveError(f"layer {self.name!r} needs known units. Received: {shape}")
+            raise ArchiveError(
+                f"layer {self.name!r} needs a known number of units. Received: {shape}"
+            )
         return (shape[1] if self.time_major else shape[0], *shape[2:])
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:

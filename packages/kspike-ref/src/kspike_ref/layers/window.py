@@ -57,7 +57,7 @@ class Window:
     def spatial(self, shape: Shape) -> Shape:
         """Return the lengths of the spatial axes of a shape."""
         if len(shape) != self.rank + 2:
-            raise ArchiveError(f"an input of {self.rank + 2} axes is needed. Received: {shape}")
+            raise ArchiveError(f"the input must have {self.rank + 2} axes. Received: {shape}")
         return shape[2:] if self.channels_first else shape[1:-1]
 
     def channels(self, shape: Shape) -> int:

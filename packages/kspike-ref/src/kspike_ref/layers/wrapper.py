@@ -66,7 +66,7 @@ class TimeDistributed(Layer):
 
 def _one_step(shape: Shape) -> Shape:
     if len(shape) < 3:
-        raise ArchiveError(f"an input of 3 axes or more is needed. Received: {shape}")
+        raise ArchiveError(f"the input must have 3 axes or more. Received: {shape}")
     return (shape[0], *shape[2:])
 
 

@@ -89,7 +89,7 @@ def _points(energy: Any, accuracy: Any) -> dict[str, tuple[Any, Any]]:
         values = numbers("accuracy", accuracies.get(name, accuracy), 1, "(points,)")
         if joules.shape != values.shape or joules.ndim != 1:
             raise ValueError(
-                "energy and accuracy must hold as many numbers. Received: "
+                "energy and accuracy must have one axis, and the same length. Received: "
                 f"{joules.shape} and {values.shape}"
             )
         if not (np.isfinite(joules) & (joules > 0)).all():
@@ -114,7 +114,7 @@ def _write(axis: Any, labels: Sequence[object], joules: Any, values: Any) -> Non
     """Write a label below and to the right of every point."""
     if len(labels) != len(joules):
         raise ValueError(
-            f"labels must be as many as points, {len(joules)}. Received: {len(labels)}"
+            f"labels must have one entry per point ({len(joules)}). Received: {len(labels)}"
         )
     for text, x, y in zip(labels, joules, values, strict=True):
         axis.annotate(

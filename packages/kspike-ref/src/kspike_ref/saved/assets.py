@@ -77,7 +77,7 @@ class ZipAssets:
             if name not in self._names:
                 return None
             if self._names[name] > 1:
-                raise ArchiveError(f"{name} is there more than once in the archive")
+                raise ArchiveError(f"{name} occurs more than once in the archive")
             budget().read_asset(archive.getinfo(name).file_size, name)
             return read_member(archive, name)
 

@@ -174,8 +174,8 @@ def _check_names(names: list[str]) -> None:
             raise ArchiveError(f"a file name leaves the archive: {name!r}")
     for name in _FILES:
         if names.count(name) != 1:
-            found = "missing" if name not in names else "there more than once"
-            raise ArchiveError(f"{name} is {found} in the archive")
+            found = "is missing" if name not in names else "occurs more than once"
+            raise ArchiveError(f"{name} {found} in the archive")
 
 
 def read_member(archive: Zip, name: str) -> bytes:

@@ -179,7 +179,7 @@ class File:
         """Count bytes that are read; refuse more than a file without shared bytes can hold."""
         self._left[what] -= size
         if self._left[what] < 0:
-            raise FormatError(f"{what} that share their bytes: more than {len(self._data)} in all")
+            raise FormatError(f"overlapping {what}: more than {len(self._data)} bytes in total")
 
     def _check(self, start: int, size: int) -> None:
         """Refuse bytes outside the file."""
@@ -199,7 +199,7 @@ class File:
         seen: set[int] = set()
         for start, length in blocks:
             if len(seen) == _MAX_HEADER:
-                raise FormatError("an object header in too many pieces")
+                raise FormatError("an object header with too many continuation blocks")
             if start in seen:
                 raise FormatError("an object header that contains itself")
             seen.add(start)

@@ -65,7 +65,7 @@ class _Unread:
     def _of(self, layer: str, count: int) -> list[str]:
         parts = layer.count("/") + 1
         if parts > _MAX_PARTS:
-            raise ArchiveError(f"a layer's name of {parts} parts: {layer!r:.80}")
+            raise ArchiveError(f"a layer name with {parts} parts: {layer!r:.80}")
         if parts not in self._below:
             self._below[parts] = self._index(parts)
         below = self._below[parts].get(layer, [])
@@ -142,8 +142,8 @@ class LegacyWeights(Weights):
             names = unread.left()
             if names:
                 raise ArchiveError(
-                    f"layer {layer!r} has {len(names)} weights more than its configuration needs: "
-                    f"{', '.join(names)}"[:400]
+                    f"layer {layer!r} has {len(names)} weights that its configuration does not "
+                    f"need: {', '.join(names)}"[:400]
                 )
 
     def _place(self, path: str) -> tuple[str, list[str], _Unread]:

@@ -70,19 +70,19 @@ class Budget:
         """Count the bytes of an array whose size is only in the configuration."""
         self.made -= size
         if self.made < 0:
-            raise ArchiveError(f"{what} needs {size} bytes; a model may make {MAX_MADE} in all")
+            raise ArchiveError(f"{what} needs {size} bytes; a model may make {MAX_MADE} in total")
 
     def read_asset(self, size: int, what: str) -> None:
         """Count the bytes of a vocabulary's file, before it is read."""
         self.assets -= size
         if self.assets < 0:
-            raise ArchiveError(f"{what} has {size} bytes; a model may read {MAX_ASSETS} in all")
+            raise ArchiveError(f"{what} has {size} bytes; a model may read {MAX_ASSETS} in total")
 
     def hold_words(self, count: int, what: str) -> None:
         """Count the words of a vocabulary, before objects are made from them."""
         self.words -= count
         if self.words < 0:
-            raise ArchiveError(f"{what} has {count} words; a model may have {MAX_WORDS} in all")
+            raise ArchiveError(f"{what} has {count} words; a model may have {MAX_WORDS} in total")
 
 
 # The budget is the only data of a load that does not travel as an argument. Layers spend it in

@@ -64,7 +64,8 @@ def checked_data(graph: Graph, data: Any) -> tuple[Any, int]:
     counts = {len(array) for array in flat}
     if len(counts) > 1 or 0 in counts:
         raise ValueError(
-            "calibration_data must hold examples, as many for each input. "
+            "calibration_data must not be empty and must have the same number of examples for "
+            "each input. "
             f"Received: shapes={[array.shape for array in flat]}"
         )
     return keras.tree.pack_sequence_as(graph.input_structure, flat), counts.pop()

@@ -53,8 +53,8 @@ class Options:
             raise ValueError(f"timesteps must be positive. Received: timesteps={steps!r}")
         if self.readout == "last" and self.synapse is None:
             raise ValueError(
-                "readout='last' needs a synapse: the last step of unfiltered spikes says little. "
-                "Take readout='mean'"
+                "readout='last' needs a synapse: the last step of unfiltered spikes carries little "
+                "information. Use readout='mean'"
             )
 
 
@@ -87,7 +87,8 @@ def _problem(node: Node, options: Options) -> str | None:
     if getattr(layer, "mask_zero", False) or isinstance(layer, keras.layers.Masking):
         return "it makes a mask, and masks cannot be converted"
     if getattr(layer, "quantization_mode", None):
-        return f"it is quantised ({layer.quantization_mode}); convert the model before"
+        mode = layer.quantization_mode
+        return f"it is quantised ({mode}); convert the model before quantising it"
     if options.max_pooling == "refuse" and type(layer) in AVERAGES:
         return "max pooling; pass max_pooling='average' or 'keep'"
     return _problem_of_activation(layer) if options.other_activations == "refuse" else None
@@ -101,7 +102,7 @@ def _problem_of_activation(layer: Any) -> str | None:
         layer = keras.layers.Activation(fused)
     name = activations.function_name(layer)
     fine = name in ("", "linear", "softmax", "log_softmax") or activations.is_rectifier(layer)
-    return None if fine else f"its activation {name} is no rectifier"
+    return None if fine else f"its activation {name} is not a rectifier"
 
 
 def _numbers(layer: Any) -> list[np.ndarray]:

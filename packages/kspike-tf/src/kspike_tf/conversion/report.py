@@ -125,8 +125,10 @@ class ConversionReport:
 
     def __repr__(self) -> str:
         same = "" if self.agreement is None else f", {_agreeing(self.agreement)}"
+        count = len(self.layers)
+        layers = f"{count} spiking layer{'' if count == 1 else 's'}"
         return (
-            f"<ConversionReport of {len(self.layers)} spiking layers: after {self.timesteps} steps "
+            f"<ConversionReport of {layers}: after {self.timesteps} steps "
             f"({seconds(self.timesteps * self.dt)}), outputs off by {self.output_error:.1%}{same}>"
         )
 

@@ -155,8 +155,8 @@ class UnitAxes(int):
     def __format__(self, _: str) -> str:
         # Keras' error message contains this.
         return (
-            f"{self.shape}: keras.layers.RNN has no symbolic outputs or states of several unit "
-            "axes. Use the layer in place of the cell, or call the RNN on arrays"
+            f"{self.shape}: keras.layers.RNN does not support symbolic outputs or states with "
+            "several unit axes. Use the layer in place of the cell, or call the RNN on arrays"
         )
 
     def __reduce__(self) -> Any:

@@ -59,7 +59,7 @@ def check_layer(layer: Any, masked: bool) -> None:
         )
     if layer.layer.cell.sequence_dtype == "float64":
         _refuse(
-            f"LiteRT cannot compute in float64: make {name} with dtype='float32', {INSTEAD}. "
+            f"LiteRT does not support float64: make {name} with dtype='float32', {INSTEAD}. "
             f"Received: dtype={layer.dtype_policy.name!r}"
         )
     if masked and layer.return_state:
@@ -74,7 +74,7 @@ def check_cell(cell: Any) -> None:
     if exporter() == "LiteRT":
         layer = type(cell).__name__.removesuffix("Cell")
         _refuse(
-            f"LiteRT cannot compute in float64, in which cell {cell.name!r} takes single steps: "
+            f"LiteRT does not support float64, which cell {cell.name!r} needs: "
             f"use the layer kspike_tf.{layer} in place of keras.layers.RNN, {INSTEAD}"
         )
 

@@ -91,7 +91,7 @@ class HasSettings(keras.layers.Layer):
         )
         if not is_read_at_calls or holds_weights or vars(self).get("_is_fixed"):
             raise AttributeError(
-                f"{name} cannot change any more, because layer {self.name!r} is built. Set it "
+                f"{name} can no longer change, because layer {self.name!r} is built. Set it "
                 "before the first call, or make a new layer from {**layer.get_config(), "
                 f"{name!r}: ...}} and copy the weights of this one. "
                 f"Received: {name}={value!r}"
@@ -103,10 +103,10 @@ class HasSettings(keras.layers.Layer):
             gc.collect()  # graphs contain reference cycles
         if others := sorted({str(each.name) for each in traces}):
             warnings.warn(
-                f"{name} of layer {self.name!r} has changed, but functions that are traced already "
-                f"keep the old value: create your tf.function again ({', '.join(others)}). Those "
-                "of fit, evaluate and predict are traced anew. A dt that is a tf.Variable may "
-                "change without tracing",
+                f"{name} of layer {self.name!r} has changed, but functions that were already "
+                f"traced keep the old value: create your tf.function again ({', '.join(others)}). "
+                "Those of fit, evaluate and predict are traced again. A dt that is a tf.Variable "
+                "may change without tracing",
                 stacklevel=3,
             )
 

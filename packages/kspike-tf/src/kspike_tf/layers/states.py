@@ -188,7 +188,7 @@ class KeepsState(HasSettings):
         for each in keras.tree.flatten(arguments):
             if isinstance(each, tf.RaggedTensor) or getattr(each, "ragged", False):
                 raise ValueError(
-                    f"layer {self.name!r} takes no ragged tensors: pad the sequences with "
+                    f"layer {self.name!r} does not support ragged tensors: pad the sequences with "
                     "x.to_tensor() and pass mask=tf.sequence_mask(x.row_lengths()). "
                     f"Received: shape={each.shape}"
                 )

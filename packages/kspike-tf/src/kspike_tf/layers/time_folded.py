@@ -57,8 +57,8 @@ class TimeFolded(keras.layers.Wrapper):
         for each in layer._flatten_layers():
             if getattr(each, "stateful", False) and not isinstance(each, keras.Model):
                 raise ValueError(
-                    "layer must not be stateful: to it, every time step is an example. "
-                    f"Received: {type(each).__name__} {each.name!r} with stateful=True"
+                    "layer must not be stateful: it would treat every time step as a separate "
+                    f"example. Received: {type(each).__name__} {each.name!r} with stateful=True"
                 )
         # The layer casts its inputs itself.
         kwargs.setdefault("autocast", False)

@@ -25,8 +25,6 @@ from kspike_tf.describing import arguments, as_html
 
 __all__ = ["L1", "L1L2", "L2", "Percentile", "RangedRegularizer"]
 
-_L2 = keras.regularizers.L1L2(l2=0.01)  # stateless, so one serves all
-
 
 @keras.saving.register_keras_serializable("kspike_tf")
 class RangedRegularizer(keras.regularizers.Regularizer):
@@ -38,7 +36,8 @@ class RangedRegularizer(keras.regularizers.Regularizer):
         Target value, or a range ``(min, max)``: values within it are not penalised, others are
         driven towards the nearest end of the range.
     regularizer : keras.regularizers.Regularizer, str or dict, optional
-        Penalty on the signed distance of the values from the target.
+        Penalty on the signed distance of the values from the target (default: its square, weighted
+        with 0.01).
 
     Raises
     ------
@@ -59,11 +58,15 @@ class RangedRegularizer(keras.regularizers.Regularizer):
 
     _has_default_weight = False  # if True, a weight of zero is intended
 
-    def __init__(self, target: Target = 0, regularizer: Any = _L2) -> None:
+    def __init__(
+        self,
+        target: Target = 0,
+        regularizer: Any = keras.regularizers.L1L2(l2=0.01),  # noqa: B008 (stateless: one serves all)
+    ) -> None:
         self.target = check_target(target)
         self.regularizer = keras.regularizers.get(regularizer)
         if self.regularizer is None:
-            raise TypeError(f"regularizer must be a regularizer. Received: {regularizer!r}")
+            raise TypeError(f"regularizer must be a Keras regularizer. Received: {regularizer!r}")
         self._warn_if_without_weights()
 
     def __repr__(self) -> str:

@@ -95,7 +95,7 @@ def shown(x: Any, nodes: Sequence[Application], steps: int) -> Any:
     for shape in shapes:
         if len(shape) < 2 or shape[1] is not None:
             raise ValueError(
-                "model must have inputs with a time axis of open length, (None, None, ...). "
+                "model must have inputs with a time axis of unknown length, (None, None, ...). "
                 f"Received: an input of shape {shape}"
             )
     arrays = keras.tree.flatten(keras.tree.map_structure(np.asarray, x))
@@ -104,12 +104,14 @@ def shown(x: Any, nodes: Sequence[Application], steps: int) -> Any:
         return keras.tree.map_structure(lambda array: _still(np.asarray(array), steps), x)
     if any(given != wanted for given, wanted in axes):
         raise ValueError(
-            f"x must have the shapes of the model's inputs, {shapes}, or lack their time axis. "
-            f"Received: shapes={[array.shape for array in arrays]}"
+            f"x must have the shapes of the model's inputs, {shapes}, with or without the time "
+            f"axis. Received: shapes={[array.shape for array in arrays]}"
         )
-    if min(array.shape[1] for array in arrays) < steps:
+    available = min(array.shape[1] for array in arrays)
+    if available < steps:
         raise ValueError(
-            f"timesteps must be at most those of x, {arrays[0].shape[1]}. Received: {steps}"
+            f"timesteps must be at most the number of steps in x, {available}. "
+            f"Received: timesteps={steps}"
         )
     return keras.tree.map_structure(lambda array: np.asarray(array)[:, :steps], x)
 

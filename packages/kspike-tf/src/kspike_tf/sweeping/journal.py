@@ -59,7 +59,7 @@ class Journal:
 
     def _error(self, line: str) -> ValueError:
         return ValueError(
-            "resume must be a file of finished points, or none yet. "
+            "resume must be a file written by sweep, or a path that does not exist yet. "
             f"Received: resume={str(self.path)!r}, with the line {line[:40]!r}"
         )
 

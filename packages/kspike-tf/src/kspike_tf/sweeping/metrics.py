@@ -57,7 +57,7 @@ class Metric:
             found = getattr(found, part, None)
         if code is None or found is not function or function.__closure__:
             raise ValueError(
-                "metric must be a function of a module for resume=: define it with def, outside "
+                "with resume=, metric must be a module-level function: define it with def, outside "
                 f"of functions and without a decorator. Received: metric={function!r}"
             )
         defaults = [getattr(function, each) for each in ("__defaults__", "__kwdefaults__")]
@@ -99,8 +99,8 @@ def accuracy(y: Any, outputs: Any) -> float:
     """
     if isinstance(outputs, (dict, list, tuple)):
         raise TypeError(
-            "metric must be a function for models of several outputs: accuracy is of one. "
-            f"Received: {len(outputs)} outputs"
+            "metric must be a function for models with several outputs, because accuracy needs "
+            f"exactly one. Received: {len(outputs)} outputs"
         )
     scores, labels = np.asarray(outputs), np.asarray(y)
     scores = scores[:, -1] if scores.ndim == 3 else scores
@@ -108,7 +108,8 @@ def accuracy(y: Any, outputs: Any) -> float:
         labels = labels.argmax(axis=1)
     if scores.ndim != 2 or scores.shape[1] < 2 or labels.size != len(scores):
         raise ValueError(
-            "accuracy needs a class for each example and outputs of the shape (batch, classes). "
-            f"Received: y of {np.shape(y)}, outputs of {np.shape(outputs)}"
+            "accuracy needs one class per example, and outputs of shape (batch, classes) or "
+            "(batch, time, classes) with at least two classes. "
+            f"Received: y of shape {np.shape(y)}, outputs of shape {np.shape(outputs)}"
         )
     return float(np.mean(scores.argmax(axis=1) == labels.reshape(-1)))

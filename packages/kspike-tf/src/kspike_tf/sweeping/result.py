@@ -190,7 +190,8 @@ class Sweep:
         return "\n".join(aligned(self._rows()))
 
     def __repr__(self) -> str:
-        return f"<Sweep of {len(self)} points: {self.metric}, {', '.join(self.devices) or 'none'}>"
+        points = f"{len(self)} point{'' if len(self) == 1 else 's'}"
+        return f"<Sweep of {points}: {self.metric}, {', '.join(self.devices) or 'none'}>"
 
     def _repr_html_(self) -> str:
         return as_html(self._rows(), f"{self.metric} at {len(self)} operating points")

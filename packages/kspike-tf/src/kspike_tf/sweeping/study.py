@@ -56,7 +56,7 @@ class Study:
         self.examples = counts.pop()
         if counts or not self.examples or len(self.y) != self.examples:
             raise ValueError(
-                "x and y must hold examples, as many in each array. Received: "
+                "x and y must not be empty and must have the same number of examples. Received: "
                 f"{[len(array) for array in keras.tree.flatten(self.x)]} and {len(self.y)}"
             )
 
@@ -111,8 +111,8 @@ class Study:
         if names and not self._has_warned:
             self._has_warned = True
             warnings.warn(
-                f"{', '.join(names)} have neurons other than SpikingActivation layers: spikes, "
-                "rates and energy leave theirs out",
+                f"{', '.join(names)}: neurons other than SpikingActivation layers; their spikes "
+                "are not included in spikes, rates and energy",
                 stacklevel=4,
             )
 

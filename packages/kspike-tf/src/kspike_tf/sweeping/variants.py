@@ -54,8 +54,9 @@ def variant(model: Any, dt: float | None, scale: float) -> Any:
         return model(**options) if scale == 1 else model(**options, rate_scale=scale)
     if dt is not None or scale != 1:
         raise ValueError(
-            "model must be able to change for dt and scale: pass "
-            "functools.partial(kspike_ref.load_model, path) instead of the loaded model"
+            "a loaded kspike_ref model cannot change dt or scale: pass "
+            "functools.partial(kspike_ref.load_model, path) instead of the loaded model. "
+            f"Received: dt={dt!r}, scale={scale!r}"
         )
     return model
 

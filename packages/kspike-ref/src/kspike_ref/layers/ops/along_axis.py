@@ -53,7 +53,9 @@ class AxisFunction(AlongAxis):
             return shape
         half, rest = divmod(shape[axis] or 0, 2)
         if rest:
-            raise ArchiveError(f"layer {self.name!r} halves an axis of length {shape[axis]}")
+            raise ArchiveError(
+                f"layer {self.name!r} needs an axis of even length. Received: {shape[axis]}"
+            )
         return with_lengths(shape, axis, half)
 
     def call(self, x: Array) -> Array:

@@ -130,7 +130,9 @@ def positive_axes(given: Any, rank: int) -> tuple[int, ...]:
     """
     axes = given if isinstance(given, list) else [given]
     if not all(type(axis) is int and -rank <= axis < rank for axis in axes):
-        raise ArchiveError(f"axis must be within {rank} axes. Received: {given!r:.80}")
+        raise ArchiveError(
+            f"axis must be valid for an input with {rank} axes. Received: {given!r:.80}"
+        )
     return tuple(axis % rank for axis in axes)
 
 

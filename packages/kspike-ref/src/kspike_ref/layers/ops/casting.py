@@ -84,7 +84,7 @@ class _Codes(Operation):
 
     def setup(self) -> None:
         if self.config.get("sparse"):
-            error = self.unsupported("sparse=True; kspike_ref has dense arrays")
+            error = self.unsupported("sparse=True; kspike_ref has only dense arrays")
             raise UnsupportedUseError(f"{self.name}: {error}")
         self.count = count("num_classes", self.config["num_classes"])
         self.target = self.result_dtype(self.result_type or "float32")
@@ -121,7 +121,7 @@ class MultiHot(_Codes):
 
     def output_shape(self, shape: Shape) -> Shape:
         if self.config.get("axis", -1) != -1 or len(shape) != 2:
-            raise self.needs("one row an example, and axis=-1")
+            raise self.needs("inputs with 2 axes, and axis=-1")
         return (shape[0], self.count)
 
     def call(self, x: Array) -> Array:

@@ -82,12 +82,14 @@ class Pad(Operation):
 
     def output_shape(self, x: Shape, constant_values: Any = None) -> Shape:
         if constant_values is not None and not isinstance(constant_values, int | float):
-            raise self.unsupported("constant_values that are no number")
+            raise self.unsupported("constant_values that is not a number")
         widths = self._widths(len(x))
         for n, pair in zip(x, widths, strict=True):
             room = n if self.mode == "symmetric" or n is None else n - 1
             if self.mode != "constant" and room is not None and max(pair) > room:
-                raise ArchiveError(f"pad_width is more than {x} has to reflect: {widths}")
+                raise ArchiveError(
+                    f"pad_width is too large to reflect an input of shape {x}. Received: {widths}"
+                )
         return tuple(
             None if n is None else n + sum(pair) for n, pair in zip(x, widths, strict=True)
         )
@@ -112,7 +114,9 @@ class Repeat(AlongAxes):
         length = shape[axis]
         if len(repeats) != 1:
             if length not in (len(repeats), None):
-                raise ArchiveError(f"repeats must be {length} counts. Received: {repeats!r:.80}")
+                raise ArchiveError(
+                    f"repeats must hold 1 or {length} integers. Received: {repeats!r:.80}"
+                )
             return with_lengths(shape, axis, sum(repeats))
         return with_lengths(shape, axis, None if length is None else length * repeats[0])
 
@@ -178,7 +182,9 @@ class Roll(AlongAxes):
         shifts = shift if isinstance(shift, list) else [shift]
         is_small = all(type(n) is int and abs(n) <= MAX_COUNT for n in shifts)
         if not is_small or len(shifts) not in (1, len(self.axes(len(shape)))):
-            raise ArchiveError(f"shift must be small integers. Received: {shift!r:.80}")
+            raise ArchiveError(
+                f"shift must be a small integer, or one per axis. Received: {shift!r:.80}"
+            )
         return super().output_shape(shape)
 
     def call(self, x: Array) -> Array:

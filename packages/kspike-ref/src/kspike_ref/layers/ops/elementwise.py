@@ -281,7 +281,7 @@ class Clip(Operation):
 
     def call(self, x: Array) -> Array:
         if x.dtype.kind != "f" and any(isinstance(n, float) for n in self.limits):
-            self.refuse(x.dtype, "floats where its limits are")
+            self.refuse(x.dtype, "only floats, because x_min or x_max is a float")
         x = x.astype(np.int32) if x.dtype.kind == "b" else x
         # the upper limit first: if it is below the lower limit, the lower limit wins
         high, low = (np.asarray(n).astype(x.dtype) for n in self.limits)

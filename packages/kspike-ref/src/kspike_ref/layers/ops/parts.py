@@ -127,7 +127,7 @@ class Take(AlongAxes):
             return (*indices, *np.shape(x)[1:])
         axis = self.axis(len(x))
         if isinstance(indices, tuple):
-            raise self.mixes("indices that are a tensor; use keras.ops.take_along_axis, or this")
+            raise self.mixes("a tensor of indices (use keras.ops.take_along_axis)")
         return with_lengths(x, axis, *_integers(indices).shape)
 
     def pointwise(self, *shapes: Any) -> bool:
@@ -142,7 +142,7 @@ class Take(AlongAxes):
         x = np.asarray(x, None if isinstance(x, np.ndarray) else np.float32)
         axis = 0 if self.config.get("axis") in (0, -x.ndim) else self.axis(x.ndim)
         if isinstance(indices, np.ndarray) and indices.dtype.kind not in "iu":
-            self.refuse(indices.dtype, "integers as indices")
+            self.refuse(indices.dtype, "only integers as indices")
         return np.take(x, _places(self.name, indices, x.shape[axis]), axis=axis)
 
 
@@ -162,7 +162,9 @@ class TakeAlongAxis(AlongAxes):
             for i, (n, m) in enumerate(zip(x, indices, strict=True))
         )
         if not fits:
-            raise self.needs(f"shapes that agree but for one axis. Received: {x} and {indices}")
+            raise self.needs(
+                f"shapes that differ only along axis {axis}. Received: {x} and {indices}"
+            )
         return with_lengths(x, axis, indices[axis])
 
     def call(self, x: Array, indices: Array) -> Array:
@@ -184,7 +186,7 @@ def _places(name: str, indices: Any, length: int) -> Array:
     places = _integers(indices)
     if places.size and not -length <= int(places.min()) <= int(places.max()) < length:
         raise ValueError(
-            f"indices must be from {-length} to {length - 1} at {name!r}. "
+            f"layer {name!r} takes indices from {-length} to {length - 1}. "
             f"Received: {int(places.min())} to {int(places.max())}"
         )
     counted: Array = np.where(places < 0, places + length, places)

@@ -58,11 +58,13 @@ class Matmul(Operation):
             raise ArchiveError(f"layer {self.name!r} must be called with two tensors")
         one, other = map(shape_of, shapes)
         if not one or not other:
-            raise ArchiveError(f"layer {self.name!r} does not multiply numbers. Received: {shapes}")
+            raise ArchiveError(
+                f"layer {self.name!r} needs operands with one axis or more. Received: {shapes}"
+            )
         self._check_batch(shapes, one, other)
         depth = other[-2] if len(other) > 1 else other[0]
         if None not in (one[-1], depth) and one[-1] != depth:
-            raise ArchiveError(f"layer {self.name!r}: shapes that do not fit: {one}, {other}")
+            raise ArchiveError(f"layer {self.name!r}: incompatible shapes: {one}, {other}")
         lead = broadcast([one[:-2], other[:-2]])
         return (*lead, *one[-2:-1], *(other[-1:] if len(other) > 1 else ()))
 

@@ -156,7 +156,7 @@ class Statistic(Reduction):
     def _limited(self, y: Array) -> Array:
         """Return maxima of at least ``initial``, or minima of at most ``initial``."""
         if y.dtype.kind in "iu" and isinstance(self.initial, float):
-            self.refuse(y.dtype, f"floats where initial={self.initial} is one")
+            self.refuse(y.dtype, f"only floats, because initial={self.initial} is a float")
         computed = np.dtype("int32") if y.dtype.kind == "b" else y.dtype
         pair = np.maximum if self.class_name == "Max" else np.minimum
         limit = np.asarray(self.initial).astype(computed)
@@ -182,7 +182,7 @@ class Norm(Reduction):
         if len(axes) == 2 and order not in (None, "fro"):
             raise self.unsupported(f"ord={order!r:.80} of matrices")
         if len(axes) not in (1, 2):
-            raise ArchiveError(f"a norm needs one axis or two. Received: {axes}")
+            raise ArchiveError(f"axis must name one or two axes. Received: {axes}")
         is_number = isinstance(order, int | float) and not isinstance(order, bool)
         if len(axes) == 1 and not (is_number or order in (None, "inf", "-inf")):
             raise self.unsupported(f"ord={order!r:.80} of vectors")

@@ -28,7 +28,10 @@ class Reshape(Operation, ReshapeLayer):
         given = [-1 if n is None else n for n in self.config["newshape"]]
         self.target = integers("newshape", given)[1:]
         if self.target.count(-1) > 1 or min(given, default=-1) < -1:
-            raise ArchiveError(f"newshape must have one unknown length. Received: {given}")
+            raise ArchiveError(
+                "newshape must hold lengths of 0 or more, and -1 at most once after the batch. "
+                f"Received: {given}"
+            )
 
     def output_shape(self, shape: Shape) -> Shape:
         try:
@@ -119,8 +122,7 @@ class Squeeze(AlongAxes):
             return check_distinct(self.axes(len(shape)))
         if None in shape[1:]:
             raise UnsupportedUseError(
-                f"keras.ops.squeeze without axis, where a length of {shape} is unknown; name the "
-                "axis"
+                f"keras.ops.squeeze without axis, where a length of {shape} is unknown; pass axis"
             )
         return tuple(i for i, n in enumerate(shape) if i and n == 1)
 

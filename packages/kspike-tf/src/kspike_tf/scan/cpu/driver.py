@@ -94,12 +94,12 @@ def text(string: str) -> int:
 WRONG_NUMBER = text("%s must have %lld arguments, %lld results and 3 axes, got %lld, %lld and %lld")
 TOO_LONG = text("%s got axes that are too long")
 OTHER_BATCH = text(
-    "states are of %lld examples, and the sequence of %lld: a stateful layer takes batches of the "
-    "size that it began with"
+    "the states have batch size %lld, but the sequence has %lld: initial_state must match the "
+    "inputs, and a stateful layer must keep its batch size"
 )
 WRONG_ARGUMENT = text("argument %lld of %s has %lld bytes instead of %lld")
 WRONG_RESULT = text("result %lld of %s has %lld bytes instead of %lld")
-NO_MEMORY = text("no memory for a scan")
+NO_MEMORY = text("out of memory in a scan")
 
 run_scan = types.ExternalFunction("kspike_tf_scan", types.intp(types.intp, types.intp))  # `scan`
 malloc = types.ExternalFunction("malloc", types.intp(types.intp))

@@ -40,7 +40,7 @@ Tensor = Any
 OPERATION = "PyFuncStateless"
 TF_FLOAT, TF_DOUBLE = 1, 2
 MOST_AXES = 4  # that fit into a STEP
-NO_ARGUMENT = driver.text("no memory, or no argument")
+NO_ARGUMENT = driver.text("out of memory in a scan, or an argument is missing")
 
 # The driver's `CALL`; the handles of arguments and results; the lengths of a tensor's axes.
 STEP = np.dtype([("call", CALL), ("tensors", INT, 2 * MOST_ARGUMENTS), ("lengths", INT, MOST_AXES)])
@@ -122,7 +122,7 @@ def registered(kernel: Kernel, letter: str) -> str:
     message = function("TF_Message", c_char_p, c_void_p)(status)
     function("TF_DeleteStatus", None, c_void_p)(status)
     if failed:
-        raise RuntimeError(f"TensorFlow does not take the kernel {label}: {message.decode()}")
+        raise RuntimeError(f"TensorFlow rejected the kernel {label}: {message.decode()}")
     return label
 
 

@@ -85,10 +85,13 @@ def _error(code: int, message: str) -> int:
     return args.ctypes.data
 
 
-OUT_OF_MEMORY = _error(driver.RESOURCE_EXHAUSTED, "no memory for a scan")
+OUT_OF_MEMORY = _error(driver.RESOURCE_EXHAUSTED, "out of memory in a scan")
 # Compilation runs Python code. In the main thread, Python may run a signal handler meanwhile; an
 # exception that it raises can only be printed.
-NOT_COMPILED = _error(XLA_FFI_Error_Code_CANCELLED, "interrupted, or failed, as printed before")
+NOT_COMPILED = _error(
+    XLA_FFI_Error_Code_CANCELLED,
+    "compilation of a scan was interrupted or failed; see the error printed above",
+)
 
 
 def is_possible() -> bool:
