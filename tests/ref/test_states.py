@@ -222,7 +222,7 @@ def test_steps_with_the_state_of_a_step(streaming):
 
 @pytest.mark.parametrize("state", [None, 0.0, (), [], "state", {}, {0: ()}, {1: 1}])
 def test_steps_with_what_is_no_state(streaming, state):
-    with pytest.raises((TypeError, ValueError), match=r"state must be"):
+    with pytest.raises((TypeError, ValueError), match=r"state must come from"):
         streaming.step(x_of(2)[:, 0], state)
 
 

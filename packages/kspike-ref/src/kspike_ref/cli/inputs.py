@@ -140,7 +140,9 @@ def one_example(x: Any, example: int) -> Any:
         return [one_example(one, example) for one in x]
     count = len(x) if x.ndim else 0
     if example >= count:
-        raise ValueError(f"--example must be below {count}, the number of examples: {example}")
+        raise ValueError(
+            f"--example must be below {count}, the number of examples. Received: {example}"
+        )
     return x[example : example + 1]
 
 

@@ -11,7 +11,7 @@ from kspike_ref.layers.errors import check_rows, wrong_batch
 from kspike_ref.layers.stateful import StatefulLayer
 from kspike_ref.running.graph import Node
 
-_ANYTHING_ELSE = "state must be what initial_state or step of this model returned. Received: {}"
+_ANYTHING_ELSE = "state must come from initial_state or step of this model. Received: {}"
 
 
 class Streamed:

@@ -77,7 +77,7 @@ class ZipAssets:
             if name not in self._names:
                 return None
             if self._names[name] > 1:
-                raise ArchiveError(f"{name} is there more than once in the archive")
+                raise ArchiveError(f"{name} occurs more than once in the archive")
             budget().read_asset(archive.getinfo(name).file_size, name)
             return read_member(archive, name)
 
@@ -138,5 +138,5 @@ def _parts(path: str) -> list[str]:
     """Return the parts of a path; refuse a path that leads out of the archive."""
     parts = path.split("/")
     if any(part in ("", ".", "..") or "\\" in part or ":" in part for part in parts):
-        raise ArchiveError(f"a file name leaves the archive: {path!r:.80}")
+        raise ArchiveError(f"a file name may point outside the archive: {path!r:.80}")
     return parts

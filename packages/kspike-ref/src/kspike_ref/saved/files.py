@@ -102,7 +102,7 @@ def _foreign(head: bytes, suffix: str) -> str | None:
     if suffix in (".yaml", ".yml"):
         return "YAML: a model's configuration without its weights"
     if suffix in (".h5", ".hdf5"):
-        return "no HDF5 file, though it is named like one: damaged, or something else"
+        return "not an HDF5 file despite its name: damaged, or another kind of file"
     if suffix == ".pb":
         return "a TensorFlow graph"
     if suffix in (".pt", ".pth"):
