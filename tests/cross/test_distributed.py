@@ -300,7 +300,7 @@ def test_threads_do_not_go_with_a_scheduler(tmp_path):
     np.save(tmp_path / "x.npy", data(3))
     done = command(tmp_path / "x.npy", "--scheduler", "tcp://127.0.0.1:1", "--threads", 2)
     assert done.returncode == 1
-    assert "--threads must be left out with --scheduler" in done.stderr
+    assert "--threads cannot be used with --scheduler" in done.stderr
 
 
 def test_no_scheduler(tmp_path):

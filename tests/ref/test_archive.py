@@ -89,7 +89,7 @@ def test_damaged_bytes_are_found_by_the_checksum(path):
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "..\\evil", "C:/evil"])
 def test_names_that_leave_the_archive(path, name):
     archive(path, *digits(), **{name: b"x"})
-    refused(path, "leaves the archive")
+    refused(path, "may point outside the archive")
 
 
 @pytest.mark.parametrize("name", ["config.json", "metadata.json", "model.weights.h5"])
@@ -103,7 +103,7 @@ def test_member_twice(path):
     archive(path, *digits())
     with zipfile.ZipFile(path, "a") as file:
         file.writestr("config.json", "{}")
-    refused(path, "config.json occurs more than once")
+    refused(path, "config.json occurs more than once in the archive")
 
 
 def test_config_bomb(path):
@@ -285,8 +285,9 @@ def test_new_file_format(path):
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.9])
 def test_truncated_weights(path, share):
     data = archives.hdf5(digits()[1])
-    archive(path, digits()[0], data[: int(share * len(data))])
-    refused(path, "truncated|not an HDF5 file")
+    size = int(share * len(data))
+    archive(path, digits()[0], data[:size])
+    refused(path, f"truncated: (bytes|the header states {len(data)} bytes, the file has {size})")
 
 
 def test_group_that_contains_itself(path):

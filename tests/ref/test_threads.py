@@ -4,6 +4,7 @@ import multiprocessing
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_an_error_in_a_helper_is_raised():
 @pytest.mark.usefixtures("four_cores")
 @pytest.mark.parametrize("at_fault", ["caller", "helper"])
 def test_an_error_waits_for_what_has_begun(at_fault):
-    """The caller starts no further items; helpers stay usable."""
+    """Nothing runs when the error is raised; helpers stay usable."""
     caller, running = threading.get_ident(), []
 
     def work(_item):
@@ -114,6 +115,33 @@ def test_an_error_waits_for_what_has_begun(at_fault):
     seen = []
     _threads.share(seen.append, range(50), 3)
     assert sorted(seen) == list(range(50))
+
+
+@pytest.mark.parametrize("at_fault", ["caller", "helper"])
+def test_after_an_error_no_thread_begins_another_item(monkeypatch, at_fault):
+    recorded = threading.Event()  # after the failure: the thread at fault reports or waits
+
+    class Ended(SimpleQueue):
+        def put(self, *args):
+            recorded.set()
+            super().put(*args)
+
+        def get(self, *args):
+            recorded.set()
+            return super().get(*args)
+
+    caller, begun = threading.get_ident(), []
+
+    def work(item):
+        begun.append(item)
+        if (threading.get_ident() == caller) == (at_fault == "caller"):
+            raise ArithmeticError(f"item {item}")
+        assert recorded.wait(30)
+
+    monkeypatch.setattr(_threads, "Ended", Ended)
+    with pytest.raises(ArithmeticError, match="item"):
+        _threads.share(work, range(1000), 3)
+    assert len(begun) <= 3  # one per thread
 
 
 @pytest.mark.usefixtures("four_cores")

@@ -30,7 +30,7 @@ def bench(
         int, typer.Option("--batch-size", "-b", min=1, help="Examples, for the throughput.")
     ] = 64,
     seconds: Annotated[
-        float, typer.Option("--seconds", min=0.01, help="How long to measure each.")
+        float, typer.Option("--seconds", min=0.01, help="Seconds per measurement.")
     ] = 1.0,
     threads: options.Threads = None,
     as_json: options.Json = False,

@@ -175,8 +175,8 @@ def check_format(path: Path, ranks: Mapping[str, int]) -> None:
         raise ValueError(f"{path}: an array of {rank} axes needs a .npy or .npz file")
     if suffix == ".npz" and (unsafe := [name for name in ranks if not _is_safe(name)]):
         raise ValueError(
-            f"{path}: names of layers become names of files in a .npz file, and must not lead out "
-            f"of its folder. Received: {', '.join(map(repr, unsafe))}"
+            f"{path}: layer names become file names in a .npz file and must stay inside its "
+            f"folder. Received: {', '.join(map(repr, unsafe))}"
         )
 
 
@@ -292,7 +292,9 @@ def _read_image(name: str, mode: str) -> Array:
             _check_image(image, mode)
             return np.asarray(image.convert(mode))
     except UnidentifiedImageError:
-        raise ValueError(f"{name}: cannot be read: Pillow does not recognise it") from None
+        raise ValueError(
+            f"{name}: cannot be read: Pillow does not recognise it as an image"
+        ) from None
     except (Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise ValueError(f"{name}: cannot be read: {error}") from error
 

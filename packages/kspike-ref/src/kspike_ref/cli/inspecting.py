@@ -75,7 +75,10 @@ def info(model_file: options.ModelFile, as_json: options.Json = False) -> None:
 def warm_up(
     model_files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[MODEL...]", help="Compile what these models need; without, all."),
+        typer.Argument(
+            metavar="[MODEL...]",
+            help="Compile the kernels that these models need (default: all).",
+        ),
     ] = None,
     as_json: options.Json = False,
 ) -> None:

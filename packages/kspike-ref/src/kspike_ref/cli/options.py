@@ -32,12 +32,12 @@ DivideBy = Annotated[
 ]
 TimeStep = Annotated[
     float | None,
-    typer.Option("--dt", help="Seconds a step, in place of what the model was saved with."),
+    typer.Option("--dt", help="Seconds per step; replaces the saved time step."),
 ]
 RateScale = Annotated[
     float | None,
     typer.Option(
-        "--rate-scale", help="Multiply firing rates by this; spikes become so much smaller."
+        "--rate-scale", help="Multiply firing rates by this; spikes shrink by the same factor."
     ),
 ]
 BatchSize = Annotated[

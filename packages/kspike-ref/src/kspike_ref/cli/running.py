@@ -75,7 +75,7 @@ def _check_threads(threads: int | None, scheduler: str | None) -> None:
     """Refuse a number of threads for a run on a cluster, which would ignore it."""
     if scheduler is not None and threads is not None:
         raise ValueError(
-            "--threads must be left out with --scheduler: its workers set their own. "
+            "--threads cannot be used with --scheduler: workers set their own threads. "
             f"Received: {threads}"
         )
 

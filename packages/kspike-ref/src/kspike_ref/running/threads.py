@@ -23,7 +23,7 @@ from kspike_ref.running import interrupt
 
 Region = tuple[int, int, int, int]
 Item = TypeVar("Item")
-Outcomes = SimpleQueue[BaseException | None]  # one per item
+Ended = SimpleQueue[None]  # one entry per item that a helper took
 
 # Waking a helper costs about 30 µs; one core computes this many unit steps in about 80 µs.
 WORTH_THREADS = 1 << 18
@@ -86,35 +86,42 @@ class Helpers:
     """Threads that wait for work, started when first needed."""
 
     def __init__(self) -> None:
-        self._calls: SimpleQueue[tuple[Callable[[Any], None], deque[Any], Outcomes]] = SimpleQueue()
+        self._calls: SimpleQueue[
+            tuple[Callable[[Any], None], deque[Any], Ended, list[BaseException]]
+        ] = SimpleQueue()
         self._count, self._lock = 0, RLock()  # signal handlers may run a model, too
 
     def wake(
-        self, count: int, work: Callable[[Any], None], items: deque[Any], done: Outcomes
+        self,
+        count: int,
+        work: Callable[[Any], None],
+        items: deque[Any],
+        ended: Ended,
+        errors: list[BaseException],
     ) -> None:
-        """Wake ``count`` helpers; the outcome of every item goes to ``done``."""
+        """Wake ``count`` helpers, which report items to ``ended`` and failures to ``errors``."""
         with self._lock, suppress(RuntimeError):  # none can be started while Python shuts down
             while self._count < count:
                 Thread(target=self._loop, name="kspike_ref", daemon=True).start()
                 self._count += 1
         for _ in range(count):
-            self._calls.put((work, items, done))
+            self._calls.put((work, items, ended, errors))
 
     def _loop(self) -> None:
         while True:
-            work, items, done = self._calls.get()
+            work, items, ended, errors = self._calls.get()
             while items:
                 try:
                     item = items.popleft()
                 except IndexError:  # another thread took the last one
                     break
                 try:
-                    work(item)
+                    if not errors:
+                        work(item)
                 except BaseException as error:
-                    done.put(error)
-                else:
-                    done.put(None)
-            work = items = done = item = None  # type: ignore[assignment]  # releases arrays
+                    errors.append(error)
+                ended.put(None)
+            work = items = ended = errors = item = None  # type: ignore[assignment]  # free arrays
 
 
 _helpers = Helpers()
@@ -177,18 +184,18 @@ def share(work: Callable[[Item], None], items: Iterable[Item], threads: int) -> 
     work : callable
         Works on one item.
     items : iterable
-        The items. An error is raised at the end; after one in the calling thread, that thread
-        skips the items that are left.
+        The items. After an error in any thread, items that have not begun are skipped. The first
+        error is raised once all items that have begun have ended.
     threads : int
         The number of items to work on at the same time.
     """
     work = interrupt.passed_on(work)
     left = deque(items)
-    elsewhere, done = len(left), Outcomes()
+    elsewhere, ended = len(left), Ended()
+    errors: list[BaseException] = []  # every thread looks here before it begins an item
     helpers = min(threads, len(left)) - 1
     if helpers > 0:
-        _helpers.wake(helpers, work, left, done)
-    error: BaseException | None = None
+        _helpers.wake(helpers, work, left, ended, errors)
     while True:
         try:
             item = left.popleft()
@@ -196,11 +203,11 @@ def share(work: Callable[[Item], None], items: Iterable[Item], threads: int) -> 
             break
         elsewhere -= 1
         try:
-            if error is None:
+            if not errors:
                 work(item)
-        except BaseException as own:
-            error = own
+        except BaseException as error:
+            errors.append(error)
     for _ in range(elsewhere):
-        error = done.get() or error
-    if error is not None:
-        raise error
+        ended.get()
+    if errors:
+        raise errors[0]

@@ -138,5 +138,5 @@ def _parts(path: str) -> list[str]:
     """Return the parts of a path; refuse a path that leads out of the archive."""
     parts = path.split("/")
     if any(part in ("", ".", "..") or "\\" in part or ":" in part for part in parts):
-        raise ArchiveError(f"a file name leaves the archive: {path!r:.80}")
+        raise ArchiveError(f"a file name may point outside the archive: {path!r:.80}")
     return parts

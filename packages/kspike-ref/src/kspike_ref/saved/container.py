@@ -153,7 +153,7 @@ def _check_directory(file: IO[bytes], file_size: int) -> None:
     if tail[max(0, at - _LOCATOR_SIZE) : at].startswith(b"PK\6\7") or size == 0xFFFFFFFF:
         # zipfile would use the second list, with 64-bit numbers, instead of this one.
         raise ArchiveError(
-            "the archive is zip64, as for files of 4 GB: unzip it, and load the folder"
+            "the archive uses zip64, the format for files over 4 GB: unzip it and load the folder"
         )
     if count > limits.MAX_MEMBERS or size > limits.MAX_DIRECTORY:
         raise ArchiveError(
@@ -171,7 +171,7 @@ def _check_names(names: list[str]) -> None:
     for name in names:
         parts = name.replace("\\", "/").split("/")
         if ".." in parts or name[:1] in ("/", "\\") or ":" in parts[0]:
-            raise ArchiveError(f"a file name leaves the archive: {name!r}")
+            raise ArchiveError(f"a file name may point outside the archive: {name!r}")
     for name in _FILES:
         if names.count(name) != 1:
             found = "is missing" if name not in names else "occurs more than once"

@@ -102,7 +102,7 @@ def _foreign(head: bytes, suffix: str) -> str | None:
     if suffix in (".yaml", ".yml"):
         return "YAML: a model's configuration without its weights"
     if suffix in (".h5", ".hdf5"):
-        return "not an HDF5 file, despite its name: it is damaged, or has another format"
+        return "not an HDF5 file despite its name: damaged, or another kind of file"
     if suffix == ".pb":
         return "a TensorFlow graph"
     if suffix in (".pt", ".pth"):

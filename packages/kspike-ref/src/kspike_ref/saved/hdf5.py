@@ -85,7 +85,7 @@ class File:
         start = 24 + 4 * head[8]  # version 1 has one more field
         base, _, end = struct.unpack_from("<QQQ", head, start)
         if base != 0 or end > len(data):
-            raise FormatError(f"truncated: {end} bytes are promised, {len(data)} are there")
+            raise FormatError(f"truncated: the header states {end} bytes, the file has {len(data)}")
         (self.root,) = struct.unpack_from("<Q", self._bytes(start + 40, 8))
         self._groups: dict[int, dict[str, int]] = {}
         self._left = {what: times * len(data) for what, times in _BUDGET.items()}
@@ -179,7 +179,9 @@ class File:
         """Count bytes that are read; refuse more than a file without shared bytes can hold."""
         self._left[what] -= size
         if self._left[what] < 0:
-            raise FormatError(f"overlapping {what}: more than {len(self._data)} bytes in total")
+            raise FormatError(
+                f"{what} overlap: they need more than the file's {len(self._data)} bytes"
+            )
 
     def _check(self, start: int, size: int) -> None:
         """Refuse bytes outside the file."""

@@ -141,9 +141,10 @@ class LegacyWeights(Weights):
         for layer, unread in self._unread.items():
             names = unread.left()
             if names:
+                weights = "weight" if len(names) == 1 else "weights"
                 raise ArchiveError(
-                    f"layer {layer!r} has {len(names)} weights that its configuration does not "
-                    f"need: {', '.join(names)}"[:400]
+                    f"layer {layer!r} has {len(names)} more {weights} than its configuration "
+                    f"needs: {', '.join(names)}"[:400]
                 )
 
     def _place(self, path: str) -> tuple[str, list[str], _Unread]:
