@@ -102,8 +102,8 @@ class ModelEnergy:
 
     Notes
     -----
-    These are rough estimates of the arithmetic alone. They leave out data movement, static power,
-    and the overheads of compilers and small batches. The guide compares them with measurements.
+    Most devices count the arithmetic alone, without data movement, static power and overheads: a
+    rough estimate. Fitted devices and models of memory count more. See the guide's comparison.
 
     Examples
     --------
