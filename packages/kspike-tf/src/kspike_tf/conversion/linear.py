@@ -53,6 +53,8 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
     if changes.get("use_bias") and not layer.use_bias:
         weights.append(np.zeros(copy.bias.shape, copy.bias.dtype))
     copy.set_weights(weights)
+    if hasattr(copy, "finalize_state"):  # what preprocessing layers compute from their weights
+        copy.finalize_state()
     copy.trainable = layer.trainable
     return copy
 
