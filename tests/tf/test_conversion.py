@@ -280,7 +280,9 @@ def test_what_does_not_spike_is_named():
 def test_structure_of_outputs():
     model = trained(shared_and_nested())
     x = data_for(model)
-    found = kspike_tf.convert(model, calibration_data=x).predict(x, 5, verbose=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*keys in the dict must match the names")
+        found = kspike_tf.convert(model, calibration_data=x).predict(x, 5, verbose=0)
     assert {key: value.shape for key, value in found.items()} == {"sum": (24, 4), "deep": (24, 2)}
 
 

@@ -73,6 +73,22 @@ def test_spikes_and_outputs_come_from_one_run(monkeypatch):
     assert sorted(made) == [(6, 17, 5), (6, 17, 12), (64, 17, 5), (64, 17, 12)]
 
 
+@pytest.mark.parametrize("as_dict", [True, False])
+def test_inputs_of_any_order(as_dict):
+    """The deeper input is not the first one."""
+    short, deep = keras.Input((None, 2), name="a"), keras.Input((None, 2, 3), name="b")
+    x = layers.Concatenate()([short, layers.Reshape((-1, 6))(deep)])
+    x = kspike_tf.SpikingActivation("relu", seed=0)(layers.Rescaling(300.0)(x))
+    x = layers.Dense(3)(kspike_tf.Lowpass(0.01, return_sequences=False)(x))
+    inputs, data = [short, deep], [X[:, :2], X.reshape(-1, 2, 3)]
+    if as_dict:
+        inputs, data = dict(zip("ab", inputs, strict=True)), dict(zip("ab", data, strict=True))
+    found = kspike_tf.sweep(keras.Model(inputs, x), data, Y, timesteps=10)
+    assert found.points[0].spikes > 0
+    with pytest.raises(ValueError, match="x must have the shapes of the model's inputs"):
+        kspike_tf.sweep(keras.Model(inputs, x), [X[:, :2], X], Y, timesteps=10)
+
+
 def test_signals_in_bfloat16_have_rates():
     inputs = keras.Input((None, 6))
     x = kspike_tf.SpikingActivation("relu", seed=0)(layers.Rescaling(300.0)(inputs))

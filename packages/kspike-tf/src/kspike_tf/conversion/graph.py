@@ -259,7 +259,7 @@ class _Reader:
     def read(self, view: Any, prefix: str, inputs: Any) -> Any:
         """List the layers of a Functional model; return its outputs, in its structure."""
         starts = keras.tree.map_structure(
-            lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype), view.input
+            lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name), view.input
         )
         pairs = zip(keras.tree.flatten(starts), keras.tree.flatten(inputs), strict=True)
         for start, ref in pairs:
