@@ -178,7 +178,7 @@ def preprocessed():
         [
             keras.Input((6, 6, 2)),
             layers.RandomFlip("horizontal"),
-            layers.Rescaling(2.0, offset=-1),
+            layers.Lambda(lambda images: 2.0 * images - 1),
             scaled,
             layers.Conv2D(4, 3, activation="relu"),
             layers.GlobalAveragePooling2D(),

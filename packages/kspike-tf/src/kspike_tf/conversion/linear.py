@@ -46,7 +46,8 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
     **changes
         Options of its configuration that differ. ``use_bias=True`` adds a bias of zeros.
     """
-    copy = type(layer).from_config({**layer.get_config(), **changes})
+    options = {"safe_mode": False} if isinstance(layer, keras.layers.Lambda) else {}  # it has run
+    copy = type(layer).from_config({**layer.get_config(), **changes}, **options)
     if layer.get_build_config():
         copy.build_from_config(layer.get_build_config())
     weights = layer.get_weights()
