@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import keras
 
 from kspike_tf.conversion import activations
-from kspike_tf.conversion.graph import Graph, Node, Ref
+from kspike_tf.conversion.graph import Graph, Node
 from kspike_tf.conversion.linear import copy_layer
 from kspike_tf.conversion.scale import Site
 from kspike_tf.layers import Lowpass, SpikingActivation, TimeFolded
@@ -152,13 +152,16 @@ class _Builder:
                 noise,
                 lambda name: keras.layers.Dropout(layer.rate, noise_shape=noise, name=name),
             )
-        if not isinstance(layer, keras.layers.Layer) or _takes_several(node) or min(shapes) < 2:
-            return self._over_steps(node)
         merges = type(layer) in _MERGES and len(shapes) == 1
-        return self._layer(node, folded=not (merges or _acts_on_values(layer)))
+        if merges or _acts_on_values(layer):
+            return self._layer(node, folded=False)
+        is_operation = not isinstance(layer, keras.layers.Layer)
+        if is_operation or len(node.inputs) > 1 or min(shapes) < 2:
+            return self._over_steps(node)
+        return self._layer(node, folded=True)
 
     def _over_steps(self, node: Node) -> Any:
-        """Return what applies an operation, or a layer of several arguments, to every time step."""
+        """Return what applies an operation, or a layer of several inputs, to every time step."""
         graph, layer, numbers = self.graph, node.layer, list(dict.fromkeys(node.inputs))
         if isinstance(layer, keras.layers.Layer):
             layer = self._once(node, "inside", lambda name: copy_layer(node.layer, name=name))
@@ -246,11 +249,6 @@ def _acts_on_values(layer: Any) -> bool:
     if type(layer) is keras.layers.Activation:
         return activations.function_name(layer) not in ("", "softmax")  # of one's own: any axes
     return type(layer) in _ANY_AXES
-
-
-def _takes_several(node: Node) -> bool:
-    """Return whether a layer gets tensors in more than its first argument."""
-    return any(isinstance(each, Ref) for each in keras.tree.flatten((node.args[1:], node.kwargs)))
 
 
 def spiking_model(graph: Graph, sites: list[Site], neurons: Neurons) -> SpikingNetwork:
