@@ -15,6 +15,7 @@ def convolutional():
     x = layers.Conv2D(4, 3, padding="same", use_bias=False)(inputs)
     x = layers.MaxPooling2D()(layers.ReLU()(layers.BatchNormalization()(x)))
     x = layers.Add()([x, layers.Conv2D(4, 3, padding="same", activation="relu")(x)])
+    x = layers.Concatenate()([x, layers.Conv2D(2, 1, activation="relu")(x)])
     x = keras.ops.relu(layers.Dense(6)(layers.Flatten()(x)))
     side = layers.Dense(2, name="side")(layers.Dense(3, activation="tanh")(x))
     return keras.Model(inputs, {"side": side, "main": layers.Dense(3, activation="softmax")(x)})

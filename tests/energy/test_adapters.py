@@ -141,6 +141,21 @@ def test_models_that_have_no_graph():
 
     with pytest.raises(TypeError, match=r"model must be a Functional or Sequential Keras model"):
         ModelEnergy(Subclassed())
+
+
+def test_a_model_with_its_own_call_is_not_read_as_its_graph():
+    import keras
+
+    class Scaled(keras.Model):
+        def call(self, inputs, training=None, mask=None):
+            return 2 * super().call(inputs, training=training, mask=mask)
+
+    x = keras.Input((4,))
+    model = Scaled(x, keras.layers.Dense(3)(x))
+    with pytest.raises(TypeError, match=r"or one with its own call, has no graph.*Scaled"):
+        ModelEnergy(model)
+    outer = keras.Model(y := keras.Input((4,)), model(y))
+    assert len(ModelEnergy(outer).network.gaps) == 1
     with pytest.raises(ValueError, match=r"model 'open' has no shapes yet"):
         ModelEnergy(keras.Sequential([keras.layers.Dense(3)], name="open"))
 

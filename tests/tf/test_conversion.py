@@ -38,6 +38,8 @@ def trained(model):
     """Give all weights of a model different values, batch normalisation's included; return it."""
     rng = np.random.default_rng(0)
     for variable in model.weights:
+        if "adapted" in variable.path:
+            continue
         values = rng.normal(0.1, 0.4, variable.shape)
         if "variance" in variable.path or "gamma" in variable.path:
             values = rng.uniform(0.5, 1.5, variable.shape)
@@ -142,6 +144,50 @@ def unusual():
     return keras.Model(inputs, layers.Multiply()([x, layers.Dense(3)(x)]))
 
 
+@keras.saving.register_keras_serializable("tests")
+def centred(x):
+    """An activation of one's own, which is not elementwise."""
+    return x - keras.ops.mean(x, axis=1, keepdims=True)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Squared(layers.ReLU):
+    """A layer of one's own, which scales pass through no more."""
+
+    def call(self, inputs):
+        return super().call(inputs) ** 2
+
+
+def rare():
+    """Layers of several arguments, shared dropout, single numbers, functions of one's own."""
+    inputs, drop = keras.Input((6, 5)), layers.Dropout(0.2)
+    x = layers.Dense(6, activation=tf.nn.relu)(inputs)
+    x = layers.Add()([x, layers.MultiHeadAttention(2, 3)(x, x)])
+    start = drop(layers.Dense(4, activation=centred)(layers.Flatten()(x)))
+    x = layers.GRU(4)(x, initial_state=start)
+    x = Squared(name="squared")(layers.Dense(6)(x * x))
+    x = drop(layers.Dense(6, activation="relu")(x))
+    x = x / (1.0 + keras.ops.mean(x, axis=-1)[:, None])
+    return keras.Model(inputs, layers.Dense(3)(drop(layers.Dense(5, activation="relu")(x))))
+
+
+def preprocessed():
+    scaled = layers.Normalization(name="adapted")
+    scaled.adapt(np.random.default_rng(0).normal(0.2, [0.5, 2], (50, 6, 6, 2)))
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            layers.RandomFlip("horizontal"),
+            layers.Lambda(lambda images: 2.0 * images - 1),
+            scaled,
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3),
+            layers.Softmax(),
+        ]
+    )
+
+
 MODELS = {
     make.__name__: make
     for make in (
@@ -153,6 +199,8 @@ MODELS = {
         smooth,
         operations,
         unusual,
+        rare,
+        preprocessed,
     )
 }
 
@@ -188,10 +236,53 @@ def test_function_stays_the_same(name, trainable_rates):
     assert conversion.report.output_error < 2e-3
 
 
+def test_normalisation_that_stays_trains():
+    """Statistics of a batch give what they give in the ordinary model."""
+    model = trained(
+        keras.Sequential(
+            [
+                keras.Input((6, 6, 2)),
+                layers.Conv2D(4, 3, activation="relu"),
+                layers.BatchNormalization(),
+                layers.Flatten(),
+                layers.Dense(3),
+            ]
+        )
+    )
+    x = data_for(model)
+    spiking = kspike_tf.convert(model, calibration_data=x, max_rate=1e8, synapse=None).model
+    shown = np.repeat(x[:, None], 3, axis=1)
+    expected = keras.ops.convert_to_numpy(model(x, training=True))
+    np.testing.assert_allclose(spiking(shown, training=True), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", [layers.Dropout, layers.SpatialDropout2D])
+def test_dropout_is_the_same_at_all_steps(kind):
+    model = keras.Sequential([keras.Input((6, 6, 2)), kind(0.5, name="drop"), layers.ReLU()])
+    spiking = kspike_tf.convert(model, calibration_data=data_for(model)).model
+    found = np.array(spiking.get_layer("drop")(np.ones((8, 5, 6, 6, 2)), training=True))
+    expected = found[:, :1] if kind is layers.Dropout else found[:, :1, :1, :1]
+    np.testing.assert_array_equal(found, np.broadcast_to(expected, found.shape))
+    assert {0.0, 2.0} == set(np.ravel(expected))
+
+
+def test_what_does_not_spike_is_named():
+    model = trained(rare())
+    x = data_for(model)
+    names = {type(layer).__name__: layer.name for layer in model.layers}
+    report = kspike_tf.convert(model, calibration_data=x).report
+    own = next(each.name for each in model.layers if getattr(each, "activation", None) is centred)
+    assert set(report.kept) == {names["MultiHeadAttention"], names["GRU"], own, "squared"}
+    with pytest.raises(ValueError, match="its activation is none of Keras' functions"):
+        kspike_tf.convert(model, calibration_data=x, other_activations="refuse")
+
+
 def test_structure_of_outputs():
     model = trained(shared_and_nested())
     x = data_for(model)
-    found = kspike_tf.convert(model, calibration_data=x).predict(x, 5, verbose=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*keys in the dict must match the names")
+        found = kspike_tf.convert(model, calibration_data=x).predict(x, 5, verbose=0)
     assert {key: value.shape for key, value in found.items()} == {"sum": (24, 4), "deep": (24, 2)}
 
 
@@ -378,16 +469,30 @@ def test_models_that_cannot_be_converted():
     dead.layers[0].set_weights([-np.ones((5, 2)), np.zeros(2)])
     with pytest.raises(ValueError, match="activations are zero in: dead"):
         kspike_tf.convert(dead, calibration_data=x)
+
+    class Doubled(keras.Model):
+        def call(self, inputs, training=None):
+            return 2 * super().call(inputs, training=training)
+
+    doubled = Doubled(linear.inputs, layers.ReLU()(linear.outputs[0]))
+    with pytest.raises(TypeError, match="a call of its own"):
+        kspike_tf.convert(doubled, calibration_data=x)
+    steady = layers.GRU(2, stateful=True, name="steady")
+    keeps = keras.Sequential([keras.Input(batch_shape=(4, 3, 5)), steady, layers.ReLU()])
+    with pytest.raises(ValueError, match="steady: it is stateful"):
+        kspike_tf.convert(keeps, calibration_data=x[:, None].repeat(3, axis=1))
     sick = keras.Sequential(
         [
             keras.Input((None,)),
             layers.Embedding(3, 2, mask_zero=True, name="words"),
             layers.Dense(2, "relu", name="sick"),
+            layers.RNN(kspike_tf.LowpassCell(2, 0.1), return_sequences=True, name="cells"),
             kspike_tf.Lowpass(0.1, name="filter"),
         ]
     )
     sick.get_layer("sick").kernel.assign(np.full((2, 2), np.nan))
-    with pytest.raises(ValueError, match=r"(?s)words: .*mask.*sick: .*finite.*filter: .*time axis"):
+    reasons = r"(?s)words: .*mask.*sick: .*finite.*cells: .*time axis.*filter: .*time axis"
+    with pytest.raises(ValueError, match=reasons):
         kspike_tf.convert(sick, calibration_data=x)
     small = keras.Sequential([keras.Input((5,)), layers.Dense(2, "relu", name="small")])
     small.get_layer("small").quantize("int8")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from matplotlib.figure import Figure
 
 import kspike_tf
@@ -56,6 +57,45 @@ def test_one_pass_gives_what_single_runs_give(readout):
         if readout == "sequence":  # after a readout, the sweep counts incoming spikes
             for device, joules in point.energy.items():
                 assert joules == pytest.approx(energy.total_energy(device), rel=1e-6)
+
+
+def test_spikes_and_outputs_come_from_one_run(monkeypatch):
+    made = []
+    sequence = kspike_tf.SpikingActivationCell.call_sequence
+
+    def seen(cell, x, *args, **options):
+        if tf.executing_eagerly():
+            made.append(tuple(x.shape))
+        return sequence(cell, x, *args, **options)
+
+    monkeypatch.setattr(kspike_tf.SpikingActivationCell, "call_sequence", seen)
+    kspike_tf.sweep(model_of("mean"), X, Y, timesteps=[4, 17], workers=1)
+    assert sorted(made) == [(6, 17, 5), (6, 17, 12), (64, 17, 5), (64, 17, 12)]
+
+
+@pytest.mark.parametrize("as_dict", [True, False])
+def test_inputs_of_any_order(as_dict):
+    """The deeper input is not the first one."""
+    short, deep = keras.Input((None, 2), name="a"), keras.Input((None, 2, 3), name="b")
+    x = layers.Concatenate()([short, layers.Reshape((-1, 6))(deep)])
+    x = kspike_tf.SpikingActivation("relu", seed=0)(layers.Rescaling(300.0)(x))
+    x = layers.Dense(3)(kspike_tf.Lowpass(0.01, return_sequences=False)(x))
+    inputs, data = [short, deep], [X[:, :2], X.reshape(-1, 2, 3)]
+    if as_dict:
+        inputs, data = dict(zip("ab", inputs, strict=True)), dict(zip("ab", data, strict=True))
+    found = kspike_tf.sweep(keras.Model(inputs, x), data, Y, timesteps=10)
+    assert found.points[0].spikes > 0
+    with pytest.raises(ValueError, match="x must have the shapes of the model's inputs"):
+        kspike_tf.sweep(keras.Model(inputs, x), [X[:, :2], X], Y, timesteps=10)
+
+
+def test_signals_in_bfloat16_have_rates():
+    inputs = keras.Input((None, 6))
+    x = kspike_tf.SpikingActivation("relu", seed=0)(layers.Rescaling(300.0)(inputs))
+    x = layers.Activation("linear", dtype="mixed_bfloat16")(x)
+    x = kspike_tf.Lowpass(0.01, return_sequences=False)(layers.Dense(3)(x))
+    found = kspike_tf.sweep(keras.Model(inputs, x), X, Y, timesteps=10, devices=["loihi"])
+    assert found.points[0].energy["loihi"] > 0
 
 
 def test_steps_of_presented_sequences():

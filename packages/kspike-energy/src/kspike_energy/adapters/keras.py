@@ -49,8 +49,9 @@ class KerasAdapter(Adapter):
             )
         if not is_graph(model):
             raise TypeError(
-                f"model must be a Functional or Sequential Keras model; a subclassed one has no "
-                f"graph to read: describe it with kspike_energy.Network. Received: {model!r}"
+                "model must be a Functional or Sequential Keras model; a subclassed one, or one "
+                "with its own call, has no graph to read: describe it with kspike_energy.Network. "
+                f"Received: {model!r}"
             )
 
     def applications(self, model: Any, shapes: Any = None) -> list[Node]:

@@ -113,9 +113,12 @@ def functional(model: Any) -> Any:
 
 
 def is_graph(layer: Any) -> bool:
-    """Return whether a layer is a Functional or Sequential model."""
-    functional_class = any(cls.__name__ == "Functional" for cls in type(layer).__mro__)
-    return isinstance(layer, keras.Sequential) or functional_class
+    """Return whether a layer is a Functional or Sequential model, whose layers can be read.
+
+    A subclass with its own ``call`` is not: it may compute something else.
+    """
+    calls = next((cls for cls in type(layer).__mro__ if "call" in vars(cls)), object)
+    return calls is keras.Sequential or calls.__name__ == "Functional"
 
 
 @dataclass(frozen=True)

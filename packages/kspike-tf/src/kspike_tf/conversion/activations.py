@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from kspike_tf.conversion.graph import Graph, Node, Ref
 from kspike_tf.conversion.linear import copy_layer, is_linear
@@ -17,6 +18,8 @@ _ELEMENTWISE = (
     "softsign", "sparse_plus", "sparse_sigmoid", "squareplus", "swish", "tanh", "tanh_shrink",
     "threshold",
 )  # fmt: skip
+_HOMES = (keras.activations, keras.ops, tf.nn)  # where functions of one name compute the same
+_FIXED = (keras.layers.BatchNormalization, keras.layers.Normalization)
 _RECTIFYING_LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU)
 
 
@@ -69,11 +72,12 @@ def _apart(graph: Graph, node: Node, activation: Any, names: dict[str, int]) -> 
 
 def function_name(layer: Any) -> str:
     """Return the name of the activation function of a layer or operation, or ``""``."""
-    if isinstance(layer, keras.layers.Activation):
+    if type(layer) is keras.layers.Activation:
         function = layer.activation
         name = getattr(function, "__name__", "")
-        return name if getattr(keras.activations, name, None) is function else ""
-    if isinstance(layer, keras.layers.ELU):
+        is_known = any(getattr(home, name, None) is function for home in _HOMES)
+        return name if is_known and hasattr(keras.activations, name) else ""
+    if type(layer) is keras.layers.ELU:
         return "elu"
     if isinstance(layer, keras.layers.Layer) or not type(layer).__module__.startswith("keras."):
         return ""
@@ -82,7 +86,7 @@ def function_name(layer: Any) -> str:
 
 def is_rectifier(layer: Any) -> bool:
     """Return whether an activation is a ReLU or a relative, through which scaling passes."""
-    return isinstance(layer, _RECTIFYING_LAYERS) or function_name(layer) in _RECTIFIERS
+    return type(layer) in _RECTIFYING_LAYERS or function_name(layer) in _RECTIFIERS
 
 
 def is_elementwise(layer: Any) -> bool:
@@ -93,6 +97,22 @@ def is_elementwise(layer: Any) -> bool:
 def is_identity(layer: Any) -> bool:
     """Return whether a layer is a linear activation."""
     return function_name(layer) == "linear"
+
+
+def is_without_spikes(layer: Any) -> bool:
+    """Return whether a layer or operation that does not spike is more than linear.
+
+    Activations are, and layers with weights that are neither linear nor normalisation by fixed
+    numbers; and those of one's own, about which nothing is known.
+    """
+    if not isinstance(layer, keras.layers.Layer):
+        return hasattr(keras.activations, function_name(layer))
+    if isinstance(layer, (keras.layers.Activation, keras.layers.ELU, keras.layers.Softmax)):
+        return not is_identity(layer)
+    if is_linear(layer) or isinstance(layer, _FIXED):
+        return False
+    is_own = not type(layer).__module__.startswith("keras.")
+    return is_own or bool(layer.weights) or isinstance(layer, keras.layers.Lambda)
 
 
 def spiking_form(layer: Any, scale: float) -> Any:

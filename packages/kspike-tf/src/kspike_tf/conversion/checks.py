@@ -12,6 +12,7 @@ import numpy as np
 from kspike_tf.conversion import activations
 from kspike_tf.conversion.graph import Graph, Node
 from kspike_tf.conversion.pool import AVERAGES
+from kspike_tf.layers import KerasSpikingCell, KerasSpikingLayer
 
 _CHOICES = {
     "max_pooling": ("keep", "average", "refuse"),
@@ -80,8 +81,11 @@ def check_convertible(graph: Graph, options: Options) -> None:
 def _problem(node: Node, options: Options) -> str | None:
     """Return why a layer cannot be converted, or None."""
     layer = node.layer
-    if type(layer).__module__.startswith("kspike_tf."):
+    parts = layer._flatten_layers() if isinstance(layer, keras.layers.Layer) else []
+    if any(_spikes(each) for each in parts):
         return f"{type(layer).__name__} has a time axis already; convert the ordinary model"
+    if any(getattr(each, "stateful", False) for each in parts):
+        return "it is stateful, and would see time steps as examples"
     if any(not np.all(np.isfinite(weight)) for weight in _numbers(layer)):
         return "its weights are not finite"
     if getattr(layer, "mask_zero", False) or isinstance(layer, keras.layers.Masking):
@@ -94,6 +98,12 @@ def _problem(node: Node, options: Options) -> str | None:
     return _problem_of_activation(layer) if options.other_activations == "refuse" else None
 
 
+def _spikes(layer: Any) -> bool:
+    """Return whether a layer or cell is one of this package, or derived from one."""
+    is_own = isinstance(layer, (KerasSpikingLayer, KerasSpikingCell))
+    return is_own or type(layer).__module__.startswith("kspike_tf.")
+
+
 def _problem_of_activation(layer: Any) -> str | None:
     fused = getattr(layer, "activation", None)
     if isinstance(fused, keras.layers.Layer):
@@ -101,6 +111,8 @@ def _problem_of_activation(layer: Any) -> str | None:
     elif fused is not None:
         layer = keras.layers.Activation(fused)
     name = activations.function_name(layer)
+    if isinstance(layer, keras.layers.Activation) and not name:
+        return "its activation is none of Keras' functions"
     fine = name in ("", "linear", "softmax", "log_softmax") or activations.is_rectifier(layer)
     return None if fine else f"its activation {name} is not a rectifier"
 

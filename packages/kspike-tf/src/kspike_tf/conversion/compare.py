@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kspike_tf.conversion.calibrate import outputs_of
+from kspike_tf.conversion.replace import SpikingNetwork
 from kspike_tf.conversion.report import LayerReport
 from kspike_tf.conversion.scale import Site
 
@@ -21,7 +22,7 @@ def repeated(data: Any, timesteps: int) -> Any:
 
 
 def compare_layers(
-    model: keras.Model,
+    spiking: SpikingNetwork,
     ordinary: Sequence[np.ndarray],
     sites: Sequence[Site],
     data: Any,
@@ -31,7 +32,7 @@ def compare_layers(
 
     Parameters
     ----------
-    model : keras.Model
+    spiking : SpikingNetwork
         The converted model.
     ordinary : sequence of array
         Activations of the sites in the ordinary network, in their own units.
@@ -42,9 +43,9 @@ def compare_layers(
     timesteps : int
         Number of steps to show them.
     """
-    inside = [model.get_layer(f"{site.node.label}_spikes").output for site in sites]
-    outputs = keras.tree.flatten(model.output)
-    probe = keras.Model(model.input, [*inside, *outputs])
+    inside = [layer.output for layer in spiking.layers]
+    outputs = keras.tree.flatten(spiking.model.output)
+    probe = keras.Model(spiking.model.input, [*inside, *outputs])
     found = outputs_of(probe, repeated(data, timesteps))
     reports = tuple(
         _compared(site, spikes, activation)

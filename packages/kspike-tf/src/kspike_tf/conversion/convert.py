@@ -27,7 +27,7 @@ from kspike_tf.conversion.compare import (
 from kspike_tf.conversion.fold import fold_normalisation
 from kspike_tf.conversion.graph import Graph, read_graph
 from kspike_tf.conversion.pool import average_pooling
-from kspike_tf.conversion.replace import Neurons, spiking_model
+from kspike_tf.conversion.replace import Neurons, SpikingNetwork, spiking_model
 from kspike_tf.conversion.report import ConversionReport, FewSpikesCheck
 from kspike_tf.conversion.scale import Site, apply_scales, choose_scales
 
@@ -201,9 +201,9 @@ def convert(
     spiking = spiking_model(graph, sites, neurons)
     report = _report(spiking, model, graph, sites, some, ordinary, options, folded, pooled)
     check = FewSpikesCheck(report)
-    for site in sites:
-        spiking.get_layer(f"{site.node.label}_spikes").check_steps = check
-    return Conversion(spiking, report, check)
+    for layer in spiking.layers:
+        layer.check_steps = check
+    return Conversion(spiking.model, report, check)
 
 
 def _simplify(graph: Graph, averages: bool, folds: bool) -> tuple[dict[str, str], dict[str, str]]:
@@ -257,7 +257,7 @@ def _check_names(scale: Any, levels: Mapping[str, float]) -> None:
 
 
 def _report(
-    spiking: keras.Model,
+    spiking: SpikingNetwork,
     model: keras.Model,
     graph: Graph,
     sites: Sequence[Site],
@@ -280,7 +280,7 @@ def _report(
         kept=tuple(
             node.label
             for node in graph.nodes
-            if node not in spikes and activations.function_name(node.layer) not in ("", "linear")
+            if node not in spikes and activations.is_without_spikes(node.layer)
         ),
         timesteps=steps,
         dt=options.dt,

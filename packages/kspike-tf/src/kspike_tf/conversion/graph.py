@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -161,11 +162,13 @@ def _refs(structure: Any) -> list[Ref]:
 
 
 def is_graph(layer: Any) -> bool:
-    """Return whether a layer is a Sequential or Functional model, whose layers can be read."""
+    """Return whether a layer is a Sequential or Functional model, whose layers can be read.
+
+    A subclass with its own ``call`` is not: it may compute something else.
+    """
     # Keras has no public name for the class that `keras.Model(inputs, outputs)` makes.
-    return isinstance(layer, keras.Sequential) or any(
-        cls.__name__ == "Functional" for cls in type(layer).__mro__
-    )
+    calls = next((cls for cls in type(layer).__mro__ if "call" in vars(cls)), object)
+    return calls is keras.Sequential or calls.__name__ == "Functional"
 
 
 def read_graph(model: keras.Model) -> Graph:
@@ -185,8 +188,8 @@ def read_graph(model: keras.Model) -> Graph:
     """
     if not is_graph(model):
         raise TypeError(
-            "model must be a Sequential or Functional Keras model; the layers of a subclassed one "
-            f"cannot be read. Received: model={model!r}"
+            "model must be a Sequential or Functional Keras model; the layers of a subclassed one, "
+            f"or of one with a call of its own, cannot be read. Received: model={model!r}"
         )
     if not model.built:
         raise ValueError(
@@ -227,6 +230,16 @@ class _Applied(keras.Operation):
         return self.layer(*args, **kwargs)
 
 
+def _chosen(layer: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call without ``training=True`` where Keras filled it in.
+
+    It does for layers of augmentation, whose ``call`` has that default.
+    """
+    parameter = inspect.signature(layer.call).parameters.get("training")
+    filled_in = parameter is not None and parameter.default is True
+    return {k: v for k, v in kwargs.items() if not (filled_in and k == "training" and v is True)}
+
+
 class _Reader:
     """Collects applied layers: Keras clones the graph, and a callback sees every call."""
 
@@ -246,7 +259,7 @@ class _Reader:
     def read(self, view: Any, prefix: str, inputs: Any) -> Any:
         """Collect the layers of a Functional model; return its outputs, in its structure."""
         starts = keras.tree.map_structure(
-            lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype), view.input
+            lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name), view.input
         )
         pairs = zip(keras.tree.flatten(starts), keras.tree.flatten(inputs), strict=True)
         for start, ref in pairs:
@@ -254,7 +267,7 @@ class _Reader:
 
         def see(layer: Any, *args: Any, **kwargs: Any) -> Any:
             outputs = _Applied(layer)(*args, **kwargs)
-            args, kwargs = keras.tree.map_structure(self._ref, (list(args), kwargs))
+            args, kwargs = keras.tree.map_structure(self._ref, (list(args), _chosen(layer, kwargs)))
             name = f"{prefix}{layer.name}"
             if is_graph(layer):
                 inner = self.read(_functional(layer), f"{name}_", args[0])

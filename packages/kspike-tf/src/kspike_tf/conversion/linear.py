@@ -46,13 +46,16 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
     **changes
         Options of its configuration that differ. ``use_bias=True`` adds a bias of zeros.
     """
-    copy = type(layer).from_config({**layer.get_config(), **changes})
+    options = {"safe_mode": False} if isinstance(layer, keras.layers.Lambda) else {}  # it has run
+    copy = type(layer).from_config({**layer.get_config(), **changes}, **options)
     if layer.get_build_config():
         copy.build_from_config(layer.get_build_config())
     weights = layer.get_weights()
     if changes.get("use_bias") and not layer.use_bias:
         weights.append(np.zeros(copy.bias.shape, copy.bias.dtype))
     copy.set_weights(weights)
+    if hasattr(copy, "finalize_state"):  # what preprocessing layers compute from their weights
+        copy.finalize_state()
     copy.trainable = layer.trainable
     return copy
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 
@@ -28,6 +29,12 @@ _MERGES = (
     keras.layers.Minimum,
     keras.layers.Multiply,
     keras.layers.Subtract,
+)
+
+_SPATIAL = (
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
 )
 
 
@@ -59,6 +66,13 @@ class Neurons:
     trainable_rates: bool
 
 
+class SpikingNetwork(NamedTuple):
+    """A spiking model, and its spiking layers in the order of their sites."""
+
+    model: keras.Model
+    layers: list[SpikingActivation]
+
+
 class _Builder:
     """Applies the layers of a graph to tensors with a time axis."""
 
@@ -68,7 +82,8 @@ class _Builder:
         self.order = {site.node: i for i, site in enumerate(sites)}
         self.timed: dict[int, Any] = {}
         self.still: dict[int, Any] = {}
-        self._layers: dict[tuple[Any, bool], Any] = {}
+        self.spiking: dict[Node, SpikingActivation] = {}
+        self._layers: dict[tuple[Any, Any], Any] = {}
         sequence = neurons.readout == "sequence"
         self.over_time = set(graph.nodes) if sequence else graph.upstream(self.sites)
         self.consumers = graph.consumers()
@@ -111,27 +126,68 @@ class _Builder:
     def _layer(self, node: Node, folded: bool) -> Any:
         """Return a copy of a node's layer, shared by all applications of the layer."""
         if not isinstance(node.layer, keras.layers.Layer):
-            return _over_steps(self.graph, node) if folded else node.layer
-        key = node.layer, folded
-        if key not in self._layers:
-            name = node.name if (node.layer, not folded) not in self._layers else f"{node.name}_end"
+            return node.layer
+
+        def copied(name: str) -> Any:
             copy = copy_layer(node.layer, name=name)
-            self._layers[key] = TimeFolded(copy, name=name) if folded else copy
+            return TimeFolded(copy, name=name) if folded else copy
+
+        return self._once(node, folded, copied)
+
+    def _once(self, node: Node, form: Any, make: Callable[[str], Any]) -> Any:
+        """Return what stands for a node's layer in some form; it is made once, by its name."""
+        key = node.layer, form
+        if key not in self._layers:
+            others = sum(layer is node.layer for layer, _ in self._layers)
+            self._layers[key] = make(node.name + "_end" * others)
         return self._layers[key]
 
     def _over_time(self, node: Node) -> Any:
         """Return a callable that applies a node's layer to all time steps."""
         layer, shapes = node.layer, {len(self.graph.shape(number)) for number in node.inputs}
-        if isinstance(layer, keras.layers.Dropout) and node.layer not in self._layers:
-            return keras.layers.Dropout(
-                layer.rate, noise_shape=self._same_at_all_steps(node), name=node.name
+        if type(layer) in (keras.layers.Dropout, *_SPATIAL):
+            noise = self._same_at_all_steps(node)
+            return self._once(
+                node,
+                noise,
+                lambda name: keras.layers.Dropout(layer.rate, noise_shape=noise, name=name),
             )
-        anywhere = isinstance(layer, _ANY_AXES) and activations.function_name(layer) != "softmax"
-        merges = isinstance(layer, _MERGES) and len(shapes) == 1
-        return self._layer(node, folded=not (anywhere or merges))
+        merges = type(layer) in _MERGES and len(shapes) == 1
+        if merges or _acts_on_values(layer):
+            return self._layer(node, folded=False)
+        is_operation = not isinstance(layer, keras.layers.Layer)
+        if is_operation or len(node.inputs) > 1 or min(shapes) < 2:
+            return self._over_steps(node)
+        return self._layer(node, folded=True)
+
+    def _over_steps(self, node: Node) -> Any:
+        """Return what applies an operation, or a layer of several inputs, to every time step."""
+        graph, layer, numbers = self.graph, node.layer, list(dict.fromkeys(node.inputs))
+        if isinstance(layer, keras.layers.Layer):
+            layer = self._once(node, "inside", lambda name: copy_layer(node.layer, name=name))
+        tensors, inputs = {}, []
+        for number in numbers:  # TimeFolded takes no single numbers: they get an axis on the way in
+            shape, dtype = graph.shape(number)[1:], graph.specs[number].dtype
+            inputs.append(keras.Input(shape or (1,), dtype=dtype))
+            tensors[number] = inputs[-1] if shape else keras.ops.squeeze(inputs[-1], axis=-1)
+        model = keras.Model(inputs, node.call(layer, tensors), name=node.label)
+        folded = TimeFolded(model, name=node.label)
+
+        def apply(*args: Any, **kwargs: Any) -> Any:
+            given = [self.timed[n] for n in numbers]
+            return folded([t if len(t.shape) > 2 else keras.ops.expand_dims(t, -1) for t in given])
+
+        return apply
 
     def _same_at_all_steps(self, node: Node) -> tuple[int | None, ...]:
-        shape = node.layer.noise_shape or self.graph.shape(node.inputs[0])
+        """Return the shape of what dropout draws: the same for all steps of an example."""
+        layer, shape = node.layer, self.graph.shape(node.inputs[0])
+        if type(layer) in _SPATIAL:
+            first = getattr(layer, "data_format", None) == "channels_first"
+            channels = 1 if first else len(shape) - 1
+            shape = tuple(n if axis == channels else 1 for axis, n in enumerate(shape))
+        elif layer.noise_shape:
+            shape = layer.noise_shape
         return None, 1, *shape[1:]
 
     def _spike(self, node: Node) -> None:
@@ -141,13 +197,14 @@ class _Builder:
             x = node.call(self._over_time(node), self.timed)
         if not (site.rectifies and site.folded):
             x = self._multiplied(x, site.scale, f"{node.label}_to_rates")
-        x = SpikingActivation(
+        self.spiking[node] = SpikingActivation(
             activations.spiking_form(node.layer, site.scale) if site.rectifies else "linear",
             dt=neurons.dt,
             seed=None if neurons.seed is None else neurons.seed + self.order[node],
             spiking_aware_training=neurons.spiking_aware_training,
             name=f"{node.label}_spikes",
-        )(x)
+        )
+        x = self.spiking[node](x)
         ends = neurons.synapse is not None and self._is_read_at_the_end(node)
         if neurons.synapse is not None:
             synapse = Lowpass(
@@ -187,19 +244,14 @@ class _Builder:
         return self.still[number]
 
 
-def _over_steps(graph: Graph, node: Node) -> Any:
-    """Return a layer that applies an operation to every time step."""
-    numbers = list(dict.fromkeys(node.inputs))
-    inputs = [keras.Input(graph.shape(n)[1:], dtype=graph.specs[n].dtype) for n in numbers]
-    outputs = node.call(node.layer, dict(zip(numbers, inputs, strict=True)))
-    model = keras.Model(inputs, outputs, name=node.name)
-    folded = TimeFolded(model, name=node.name)
-    return lambda *args, **kwargs: folded(
-        [t for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)]
-    )
+def _acts_on_values(layer: Any) -> bool:
+    """Return whether a layer computes the same with a time axis as without."""
+    if type(layer) is keras.layers.Activation:
+        return activations.function_name(layer) not in ("", "softmax")  # of one's own: any axes
+    return type(layer) in _ANY_AXES
 
 
-def spiking_model(graph: Graph, sites: list[Site], neurons: Neurons) -> keras.Model:
+def spiking_model(graph: Graph, sites: list[Site], neurons: Neurons) -> SpikingNetwork:
     """Return a Keras model with a time axis, in which the sites of a graph spike.
 
     Parameters
@@ -213,8 +265,9 @@ def spiking_model(graph: Graph, sites: list[Site], neurons: Neurons) -> keras.Mo
 
     Returns
     -------
-    keras.Model
-        Takes ``(batch, time, ...)``. Layers up to the last spiking ones run at every time step, the
-        rest on their readout; with the readout "sequence", all layers run at every step.
+    SpikingNetwork
+        Its model takes ``(batch, time, ...)``. Layers up to the last spiking ones run at every time
+        step, the rest on their readout; with the readout "sequence", all layers run at every step.
     """
-    return _Builder(graph, sites, neurons).build()
+    builder = _Builder(graph, sites, neurons)
+    return SpikingNetwork(builder.build(), [builder.spiking[site.node] for site in sites])

@@ -60,7 +60,7 @@ class ConversionReport:
     max_pooling : dict of str to str
         Outcome for each max pooling.
     kept : tuple of str
-        Activations that do not spike.
+        Activations that do not spike, and other layers that are not linear.
     timesteps : int
         Number of steps for which calibration examples were shown.
     dt : float

@@ -103,7 +103,7 @@ def _classes(graph: Graph, sites: list[Site]) -> _Classes:
 
 def _is_homogeneous(node: Node) -> bool:
     if isinstance(node.layer, keras.layers.Layer):
-        return isinstance(node.layer, _HOMOGENEOUS) or activations.is_identity(node.layer)
+        return type(node.layer) in _HOMOGENEOUS or activations.is_identity(node.layer)
     of_tensors_alone = all(
         isinstance(each, Ref) or each is None
         for each in keras.tree.flatten((node.args, node.kwargs))
@@ -191,7 +191,13 @@ def _is_scalable_normalisation(layer: Any) -> bool:
 
 
 def _rescale_normalisation(layer: Any, factor_in: float, factor_out: float) -> None:
+    """Let ``factor_in`` times the input give ``factor_out`` times the output, in training too.
+
+    Training normalises by the variances of a batch, so the factor cannot go into gamma.
+    """
     layer.moving_mean.assign(layer.moving_mean * factor_in)
-    layer.gamma.assign(layer.gamma * (factor_out / factor_in))
+    layer.moving_variance.assign(layer.moving_variance * factor_in**2)
+    layer.epsilon *= factor_in**2
+    layer.gamma.assign(layer.gamma * factor_out)
     if layer.center:
         layer.beta.assign(layer.beta * factor_out)

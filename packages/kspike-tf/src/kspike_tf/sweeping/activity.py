@@ -74,6 +74,8 @@ def measure(
             )
         for index, (key, values) in enumerate(zip(node.output_ids, outputs, strict=True)):
             array = np.asarray(values)
+            if array.dtype.kind == "V":  # bfloat16
+                array = array.astype(np.float32)
             if key not in profiles and array.dtype.kind in "biuf":
                 profiles[key] = _profile(array, size if is_timed(node, index) else None)
     return Activity(profiles, size[0])

@@ -99,10 +99,11 @@ def shown(x: Any, nodes: Sequence[Application], steps: int) -> Any:
                 f"Received: an input of shape {shape}"
             )
     arrays = keras.tree.flatten(keras.tree.map_structure(np.asarray, x))
-    axes = {(array.ndim, len(shape)) for array, shape in zip(arrays, shapes, strict=True)}
-    if all(given == wanted - 1 for given, wanted in axes):
+    # Layers come in the order of their depth, inputs in that of the model's structure.
+    given, wanted = sorted(array.ndim for array in arrays), sorted(len(shape) for shape in shapes)
+    if given == [axes - 1 for axes in wanted]:
         return keras.tree.map_structure(lambda array: _still(np.asarray(array), steps), x)
-    if any(given != wanted for given, wanted in axes):
+    if given != wanted:
         raise ValueError(
             f"x must have the shapes of the model's inputs, {shapes}, with or without the time "
             f"axis. Received: shapes={[array.shape for array in arrays]}"

@@ -6,6 +6,7 @@ long presentation give the same outputs as a shorter one.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,10 +16,8 @@ import numpy as np
 from kspike_tf.conversion.graph import Graph, Node, read_graph
 from kspike_tf.conversion.inputs import input_tensors
 from kspike_tf.layers import Alpha, Lowpass, SpikingActivation, TimeFolded
-from kspike_tf.sweeping.replayed import Runner, reference_runner
+from kspike_tf.sweeping.replayed import Runner, Signals, reference_runner
 from kspike_tf.sweeping.variants import is_reference
-
-Outputs = dict[int, Any]  # by the number of steps
 
 _OWN = (Alpha, Lowpass, SpikingActivation)
 _ON_THE_LAST_AXIS = (
@@ -35,7 +34,7 @@ def prefix_runner(model: Any, adapter: Any) -> Runner:
     """Return a function from a batch and numbers of steps to outputs and signals.
 
     The outputs are by number of steps; the signals are the inputs and outputs of every application
-    in the longest run. For a kspike_ref model, both come from one run.
+    in the longest run, from which the outputs are taken as far as layers are causal.
 
     Parameters
     ----------
@@ -46,32 +45,52 @@ def prefix_runner(model: Any, adapter: Any) -> Runner:
     """
     if is_reference(model):
         return reference_runner(model, adapter)
-    split = _Split(model)
-    return lambda x, timesteps: (split(x, timesteps), adapter.signals(model, x))
+    return _Split(model, adapter)
 
 
 class _Split:
     """A Keras model in two parts: causal layers, which run once, and the others."""
 
-    def __init__(self, model: keras.Model) -> None:
-        self.graph = read_graph(model)
+    def __init__(self, model: keras.Model, adapter: Any) -> None:
+        self.model, self.adapter, self.graph = model, adapter, read_graph(model)
+        self.applications = list(adapter.applications(model))
         causal, timed = _causal(self.graph)
         self.causal = [node for node in self.graph.nodes if node in causal]
         self.others = [node for node in self.graph.nodes if node not in causal]
         read = {number for node in self.others for number in node.inputs}
         self.cut = timed & (read | set(self.graph.output_numbers()))
 
-    def __call__(self, x: Any, timesteps: Sequence[int]) -> Outputs:
+    def __call__(self, x: Any, timesteps: Sequence[int]) -> tuple[dict[int, Any], Signals]:
+        """Return the outputs by number of steps, and the signals of the longest run."""
         longest, found = max(timesteps), {}
         cut = keras.tree.map_structure(lambda each: np.asarray(each)[:, :longest], x)
         tensors = input_tensors(self.graph, cut)
+        run = self.adapter.signals(self.model, cut)
+        signals: list[tuple[list[Any], list[Any]]] = [([], outputs) for _, outputs in run]
         with keras.StatelessScope():  # states of stateful layers stay as they are
-            _run(self.causal, tensors)
+            _run(self.causal, tensors, self._known(signals))
             for steps in timesteps:
                 own = {n: t[:, :steps] if n in self.cut else t for n, t in tensors.items()}
-                _run(self.others, own)
+                _run(self.others, own, {})
                 found[steps] = self._outputs(own)
-        return found
+        return found, iter(signals)
+
+    def _known(self, signals: Sequence[tuple[list[Any], list[Any]]]) -> dict[Node, list[Any]]:
+        """Return the outputs that signals hold of nodes.
+
+        Shared layers and models within `TimeFolded`, whose layers the signals hold instead, are
+        left out: they run anew.
+        """
+        made: dict[Any, list[list[Any]]] = defaultdict(list)
+        for one, (_, outputs) in zip(self.applications, signals, strict=True):
+            if not one.inside_time:
+                made[one.spec.layer].append(outputs)
+        alone = Counter(node.layer for node in self.graph.nodes)
+        return {
+            node: made[node.layer][0]
+            for node in self.causal
+            if alone[node.layer] == len(made[node.layer]) == 1
+        }
 
     def _outputs(self, tensors: dict[int, Any]) -> Any:
         return keras.tree.map_structure(
@@ -79,9 +98,10 @@ class _Split:
         )
 
 
-def _run(nodes: Sequence[Node], tensors: dict[int, Any]) -> None:
+def _run(nodes: Sequence[Node], tensors: dict[int, Any], known: dict[Node, list[Any]]) -> None:
+    """Compute what nodes put out, unless it is known."""
     for node in nodes:
-        outputs = keras.tree.flatten(node.call(node.layer, tensors))
+        outputs = known.get(node) or keras.tree.flatten(node.call(node.layer, tensors))
         tensors.update(zip(node.outputs, outputs, strict=True))
 
 
