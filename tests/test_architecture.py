@@ -41,7 +41,7 @@ LEVELS = {
         "__main__",
     ),
     "kspike_tf": (
-        "checks tracing config",
+        "checks tracing config types",
         "describing",
         "scan",
         "constraints onnx_operations",

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kspike_tf.rates import rate_report
+from kspike_tf.types import Arrays
 
 __all__ = ["DtScheduler", "RateLogger"]
 
@@ -191,7 +192,7 @@ class RateLogger(keras.callbacks.Callback):
     [20.0]
     """
 
-    def __init__(self, x: Any, timesteps: int | None = None) -> None:
+    def __init__(self, x: Arrays, timesteps: int | None = None) -> None:
         super().__init__()
         self.x = x
         self.timesteps = timesteps

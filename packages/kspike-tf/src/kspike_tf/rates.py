@@ -16,6 +16,7 @@ from kspike_tf.conversion.inputs import input_tensors
 from kspike_tf.conversion.report import aligned
 from kspike_tf.describing import as_html
 from kspike_tf.layers import SpikingActivation
+from kspike_tf.types import Arrays
 
 _FEW = 1.0  # spikes per active neuron below which an activation is lost
 _COARSE = 3.0
@@ -152,7 +153,7 @@ class _Shown(NamedTuple):
     spikes: np.ndarray
 
 
-def rate_report(model: Any, x: Any, timesteps: int | None = None) -> RateReport:
+def rate_report(model: Any, x: Arrays, timesteps: int | None = None) -> RateReport:
     """Measure the firing rates of a model's spiking layers on data.
 
     Parameters

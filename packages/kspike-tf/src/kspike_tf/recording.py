@@ -14,6 +14,7 @@ from kspike_tf.conversion.compare import repeated
 from kspike_tf.conversion.graph import Node, Ref, read_graph
 from kspike_tf.conversion.inputs import input_tensors
 from kspike_tf.layers import AlphaCell, KerasSpikingCell, KerasSpikingLayer, LowpassCell
+from kspike_tf.types import Arrays
 
 Tensor = Any
 
@@ -49,7 +50,7 @@ class Recording:
 
 def record(
     model: keras.Model,
-    x: Any,
+    x: Arrays,
     layers: Iterable[str] | None = None,
     voltages: bool = True,
     timesteps: int | None = None,

@@ -5,14 +5,19 @@ spans the figures of different sources, or the prediction interval of a fit. Rou
 devices, and square dots are ordinary ones. Colours and sizes are those of ``kspike_ref.plot``.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kspike_energy.model_energy import ModelEnergy
 from kspike_energy.presentation.comparison import Comparison
 from kspike_energy.presentation.units import plural, si
 from kspike_energy.settings import steps_passed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["plot_break_even", "plot_devices", "plot_layers"]
 
@@ -72,7 +77,7 @@ def _write_decades(axes: Any, unit: str) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def plot_devices(comparison: Comparison, axes: Any = None) -> Any:
+def plot_devices(comparison: Comparison, axes: Axes | None = None) -> Axes:
     """Draw the energy per inference on every device, with its range.
 
     Parameters
@@ -133,10 +138,10 @@ def plot_layers(
     device: str,
     timesteps_per_inference: int | None = None,
     dt: float | None = None,
-    axes: Any = None,
+    axes: Axes | None = None,
     *,
     timesteps: int | None = None,
-) -> Any:
+) -> Axes:
     """Draw the energy of every layer on one device, synaptic operations and unit updates apart.
 
     Parameters
@@ -181,7 +186,7 @@ def plot_layers(
     return axes
 
 
-def plot_break_even(comparison: Comparison, axes: Any = None) -> Any:
+def plot_break_even(comparison: Comparison, axes: Axes | None = None) -> Axes:
     """Draw the measured rate of every layer, and the rates below which spiking pays off.
 
     Parameters

@@ -278,4 +278,4 @@ class Embedding(Layer):
         return inputs[0] != 0
 
     def call(self, x: Array) -> Array:
-        return rows_of(self.name, self.weights["embeddings"], x)
+        return rows_of(self.weights["embeddings"], x)

@@ -135,7 +135,7 @@ class CategoryEncoding(Encoding):
         index = x.astype(np.int64)
         if index.size and not 0 <= int(index.min()) <= int(index.max()) < self.depth:
             raise ValueError(
-                f"layer {self.name!r} takes integers from 0 to {self.depth - 1}. "
+                f"x must hold integers from 0 to {self.depth - 1}. "
                 f"Received: {int(index.min())} to {int(index.max())}"
             )
         return self.encoded(index, count_weights)

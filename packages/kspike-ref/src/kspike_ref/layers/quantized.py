@@ -65,12 +65,12 @@ def rounds_inputs(config: Mapping[str, Any]) -> bool:
     return True
 
 
-def rows_of(name: str, table: Array, x: Array) -> Array:
+def rows_of(table: Array, x: Array) -> Array:
     """Return the rows of a layer's table at integer indices; refuse indices outside it."""
     index = x.astype(np.int64)
     if index.size and not 0 <= int(index.min()) <= int(index.max()) < len(table):
         raise ValueError(
-            f"layer {name!r} takes integers from 0 to {len(table) - 1}. "
+            f"x must hold integers from 0 to {len(table) - 1}. "
             f"Received: {int(index.min())} to {int(index.max())}"
         )
     rows: Array = table[index]
@@ -191,7 +191,7 @@ class QuantizedEmbedding(Int8Layer):
         return inputs[0] != 0
 
     def call(self, x: Array) -> Array:
-        return rows_of(self.name, self.table, x)
+        return rows_of(self.table, x)
 
 
 @known("SpectralNormalization")

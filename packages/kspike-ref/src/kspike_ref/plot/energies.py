@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kspike_ref.arguments import check_count, told_options
 from kspike_ref.plot.look import COLORS, GREY, GRID, legend_above, numbers, panels, series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _MARKERS = "osD^vPX"  # so that series also differ without colours
 
@@ -20,8 +23,8 @@ def accuracy_energy(
     accuracy: ArrayLike | Mapping[str, ArrayLike],
     labels: Sequence[object] | None = None,
     examples: int | None = None,
-    axes: Any = None,
-) -> Any:
+    axes: Axes | None = None,
+) -> Axes:
     """Draw accuracies against energies, as dots over a logarithmic energy axis.
 
     Parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +11,9 @@ from kspike_ref.arguments import time_step, told_options
 from kspike_ref.plot.look import COLORS, label_time, legend_above, numbers, panels, times
 from kspike_ref.synapses import alpha, lowpass
 from kspike_ref.tables import seconds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _FILTERS = {"lowpass": lowpass, "alpha": alpha}
 _RESPONSES = ("impulse", "step")
@@ -24,8 +27,8 @@ def filter_response(
     kind: str = "lowpass",
     response: str = "impulse",
     duration: float | None = None,
-    axes: Any = None,
-) -> Any:
+    axes: Axes | None = None,
+) -> Axes:
     """Draw the output of filters after one spike, or for a constant input of 1.
 
     Parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,13 +11,16 @@ from numpy.typing import ArrayLike
 from kspike_ref.arguments import check_count, told_options
 from kspike_ref.plot.look import COLORS, legend_above, numbers, panels, series
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 
 @told_options
 def rates(
     spikes: ArrayLike | Mapping[str, ArrayLike],
     bins: int = 20,
-    axes: Any = None,
-) -> Any:
+    axes: Axes | None = None,
+) -> Axes:
     """Draw the distribution of the neurons' mean firing rates, for every layer.
 
     Parameters

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kspike_ref.arguments import time_step, told_options
 from kspike_ref.plot.look import COLORS, label_time, legend_above, numbers, panels, times
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _LAYOUT = "(steps, units), of one example"
 _FEW = 20  # the most neurons whose numbers fit on the axis
@@ -20,8 +23,8 @@ def raster(
     spikes: ArrayLike,
     dt: float = 0.001,
     units: Sequence[int] | None = None,
-    axes: Any = None,
-) -> Any:
+    axes: Axes | None = None,
+) -> Axes:
     """Draw a mark for every step in which a neuron spikes.
 
     Parameters
@@ -87,8 +90,8 @@ def voltage(
     filtered: ArrayLike | None = None,
     dt: float = 0.001,
     units: Sequence[int] = (0,),
-    axes: Any = None,
-) -> list[Any]:
+    axes: Axes | Sequence[Axes] | None = None,
+) -> list[Axes]:
     """Draw the voltages of neurons, their spikes, and the filtered output.
 
     Parameters

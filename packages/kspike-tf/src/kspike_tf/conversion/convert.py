@@ -30,6 +30,7 @@ from kspike_tf.conversion.pool import average_pooling
 from kspike_tf.conversion.replace import Neurons, SpikingNetwork, spiking_model
 from kspike_tf.conversion.report import ConversionReport, FewSpikesCheck
 from kspike_tf.conversion.scale import Site, apply_scales, choose_scales
+from kspike_tf.types import Arrays
 
 _COMPARED = 64  # calibration examples for the report
 
@@ -52,7 +53,7 @@ class Conversion:
     report: ConversionReport
     check_steps: FewSpikesCheck = dataclasses.field(repr=False, compare=False)
 
-    def predict(self, x: Any, timesteps: int, **options: Any) -> Any:
+    def predict(self, x: Arrays, timesteps: int, **options: Any) -> Any:
         """Show inputs without a time axis for a number of steps; return the outputs.
 
         Parameters
@@ -89,7 +90,7 @@ class Conversion:
 def convert(
     model: keras.Model,
     *,
-    calibration_data: Any,
+    calibration_data: Arrays,
     dt: float = 0.001,
     max_rate: float = 250.0,
     percentile: float = 99.5,

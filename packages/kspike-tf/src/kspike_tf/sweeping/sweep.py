@@ -16,12 +16,13 @@ from kspike_tf.sweeping.arguments import check_count, checked_grid
 from kspike_tf.sweeping.journal import Journal
 from kspike_tf.sweeping.result import Point, Sweep
 from kspike_tf.sweeping.study import Study
+from kspike_tf.types import Arrays
 
 
 def sweep(
     model: Any,
-    x: Any,
-    y: Any,
+    x: Arrays,
+    y: Arrays,
     *,
     timesteps: int | Sequence[int],
     dt: float | Sequence[float] | None = None,
