@@ -171,6 +171,60 @@ def rare():
     return keras.Model(inputs, layers.Dense(3)(drop(layers.Dense(5, activation="relu")(x))))
 
 
+@keras.saving.register_keras_serializable("tests")
+class Shifted(layers.BatchNormalization):
+    """A normalisation of one's own, which cannot be folded."""
+
+    def call(self, inputs, training=None):
+        return 3 * super().call(inputs, training=training) + 1
+
+
+@keras.saving.register_keras_serializable("tests")
+class HalfAdd(layers.Add):
+    """A sum of one's own, which factors per channel do not pass through."""
+
+    def call(self, inputs):
+        return super().call(inputs) / 2 + 1
+
+
+@keras.saving.register_keras_serializable("tests")
+class HalfDropout(layers.Dropout):
+    """A dropout of one's own, which does something at inference."""
+
+    def call(self, inputs, training=False):
+        return inputs * 0.5 - 1
+
+
+@keras.saving.register_keras_serializable("tests")
+class Standardised(layers.Conv1D):
+    """A convolution of one's own, whose kernel does not scale."""
+
+    def convolution_op(self, inputs, kernel):
+        kernel = (kernel - keras.ops.mean(kernel)) / keras.ops.std(kernel)
+        return super().convolution_op(inputs, kernel)
+
+
+def derived():
+    """Classes derived from Keras' layers, where those would be folded or scaled."""
+    inputs = keras.Input((6, 5))
+    x = layers.ReLU()(Shifted()(layers.Dense(4)(inputs)))
+    x = layers.BatchNormalization()(HalfAdd()([layers.Dense(4)(x), layers.Dense(4)(x)]))
+    x = layers.BatchNormalization()(HalfDropout(0.5)(layers.Dense(4)(layers.ReLU()(x))))
+    x = layers.ReLU()(Standardised(4, 2)(layers.ReLU()(x)))
+    x = keras.ops.max(x, axis=1, initial=0.5)
+    return keras.Model(inputs, layers.Dense(3)(layers.ReLU()(layers.Dense(4)(x))))
+
+
+def categories():
+    """An adapted layer whose configuration holds what it has learned."""
+    bins = layers.Discretization(num_bins=4)
+    bins.adapt(np.random.default_rng(0).normal(0, 1, (64, 6)))
+    embedding = layers.Embedding(4, 3)
+    return keras.Sequential(
+        [keras.Input((6,)), bins, embedding, layers.Flatten(), layers.Dense(8, "relu")]
+    )
+
+
 def preprocessed():
     scaled = layers.Normalization(name="adapted")
     scaled.adapt(np.random.default_rng(0).normal(0.2, [0.5, 2], (50, 6, 6, 2)))
@@ -200,6 +254,8 @@ MODELS = {
         operations,
         unusual,
         rare,
+        derived,
+        categories,
         preprocessed,
     )
 }

@@ -109,7 +109,7 @@ def is_without_spikes(layer: Any) -> bool:
         return hasattr(keras.activations, function_name(layer))
     if isinstance(layer, (keras.layers.Activation, keras.layers.ELU, keras.layers.Softmax)):
         return not is_identity(layer)
-    if is_linear(layer) or isinstance(layer, _FIXED):
+    if is_linear(layer) or type(layer) in _FIXED:
         return False
     is_own = not type(layer).__module__.startswith("keras.")
     return is_own or bool(layer.weights) or isinstance(layer, keras.layers.Lambda)

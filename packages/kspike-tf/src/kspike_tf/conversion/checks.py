@@ -93,6 +93,8 @@ def _problem(node: Node, options: Options) -> str | None:
     if getattr(layer, "quantization_mode", None):
         mode = layer.quantization_mode
         return f"it is quantised ({mode}); convert the model before quantising it"
+    if getattr(layer, "lora_enabled", False):
+        return "it has LoRA weights; train without, or convert the model before adding them"
     if options.max_pooling == "refuse" and type(layer) in AVERAGES:
         return "max pooling; pass max_pooling='average' or 'keep'"
     return _problem_of_activation(layer) if options.other_activations == "refuse" else None

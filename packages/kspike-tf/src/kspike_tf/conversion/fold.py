@@ -58,7 +58,7 @@ def fold_normalisation(graph: Graph) -> dict[str, str]:
     """
     outcome = {}
     for node in list(graph.nodes):
-        if not isinstance(node.layer, keras.layers.BatchNormalization):
+        if type(node.layer) is not keras.layers.BatchNormalization:
             continue
         shares = _shares_of(graph, node)
         if shares is None:
@@ -110,11 +110,11 @@ def _shares(
         return None
     if has_channels(layer) and channel_axis(layer) == axis:
         return [_Share(node, scale, shift)]
-    if isinstance(layer, keras.layers.Add) and len(set(node.inputs)) == len(node.inputs):
+    if type(layer) is keras.layers.Add and len(set(node.inputs)) == len(node.inputs):
         parts = [(number, scale, shift * (i == 0)) for i, number in enumerate(node.inputs)]
-    elif isinstance(layer, keras.layers.Concatenate) and _axis(graph, node) == axis:
+    elif type(layer) is keras.layers.Concatenate and _axis(graph, node) == axis:
         parts = _slices(graph, node, axis, scale, shift)
-    elif isinstance(layer, _THROUGH) or (isinstance(layer, _GLOBAL) and _is_last(layer, axis)):
+    elif type(layer) in _THROUGH or (type(layer) in _GLOBAL and _is_last(layer, axis)):
         parts = [(node.inputs[0], scale, shift)]
     else:
         return None

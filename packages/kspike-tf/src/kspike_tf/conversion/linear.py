@@ -32,8 +32,12 @@ LINEAR = (
 
 def is_linear(layer: Any) -> bool:
     """Return whether a layer is one of `LINEAR` and does not override Keras' computation."""
-    kinds: list[Any] = [cls for cls in type(layer).__mro__ if cls in LINEAR]
-    return bool(kinds) and type(layer).call is kinds[0].call
+    own: Any = type(layer)
+    kind = next((cls for cls in own.__mro__ if cls in LINEAR), None)
+    return kind is not None and all(
+        getattr(own, name, None) is getattr(kind, name, None)
+        for name in ("call", "kernel", "convolution_op")
+    )
 
 
 def copy_layer(layer: Any, **changes: Any) -> Any:
@@ -54,7 +58,7 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
     if changes.get("use_bias") and not layer.use_bias:
         weights.append(np.zeros(copy.bias.shape, copy.bias.dtype))
     copy.set_weights(weights)
-    if hasattr(copy, "finalize_state"):  # what preprocessing layers compute from their weights
+    if isinstance(copy, keras.layers.Normalization):  # computes its factors from its weights
         copy.finalize_state()
     copy.trainable = layer.trainable
     return copy

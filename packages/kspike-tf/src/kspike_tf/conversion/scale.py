@@ -108,7 +108,9 @@ def _is_homogeneous(node: Node) -> bool:
         isinstance(each, Ref) or each is None
         for each in keras.tree.flatten((node.args, node.kwargs))
     )
-    return of_tensors_alone and activations.function_name(node.layer) in _HOMOGENEOUS_OPERATIONS
+    starts = getattr(node.layer, "initial", None) is not None  # of a maximum, not scaled with it
+    name = activations.function_name(node.layer)
+    return of_tensors_alone and not starts and name in _HOMOGENEOUS_OPERATIONS
 
 
 def choose_scales(
@@ -187,7 +189,7 @@ def apply_scales(graph: Graph, scales: Mapping[int, float]) -> None:
 
 
 def _is_scalable_normalisation(layer: Any) -> bool:
-    return isinstance(layer, keras.layers.BatchNormalization) and layer.scale
+    return type(layer) is keras.layers.BatchNormalization and layer.scale
 
 
 def _rescale_normalisation(layer: Any, factor_in: float, factor_out: float) -> None:
