@@ -146,20 +146,20 @@ def unusual():
 
 @keras.saving.register_keras_serializable("tests")
 def centred(x):
-    """An activation of one's own, which is not elementwise."""
+    """A user-defined activation, which is not elementwise."""
     return x - keras.ops.mean(x, axis=1, keepdims=True)
 
 
 @keras.saving.register_keras_serializable("tests")
 class Squared(layers.ReLU):
-    """A layer of one's own, which scales pass through no more."""
+    """A user-defined layer through which scales do not pass."""
 
     def call(self, inputs):
         return super().call(inputs) ** 2
 
 
 def rare():
-    """Layers of several arguments, shared dropout, single numbers, functions of one's own."""
+    """Layers with several arguments, shared dropout, scalars, user-defined functions."""
     inputs, drop = keras.Input((6, 5)), layers.Dropout(0.2)
     x = layers.Dense(6, activation=tf.nn.relu)(inputs)
     x = layers.Add()([x, layers.MultiHeadAttention(2, 3)(x, x)])
@@ -173,7 +173,7 @@ def rare():
 
 @keras.saving.register_keras_serializable("tests")
 class Shifted(layers.BatchNormalization):
-    """A normalisation of one's own, which cannot be folded."""
+    """A user-defined normalisation, which cannot be folded."""
 
     def call(self, inputs, training=None):
         return 3 * super().call(inputs, training=training) + 1
@@ -181,7 +181,7 @@ class Shifted(layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable("tests")
 class HalfAdd(layers.Add):
-    """A sum of one's own, which factors per channel do not pass through."""
+    """A user-defined sum, through which factors per channel do not pass."""
 
     def call(self, inputs):
         return super().call(inputs) / 2 + 1
@@ -189,7 +189,7 @@ class HalfAdd(layers.Add):
 
 @keras.saving.register_keras_serializable("tests")
 class HalfDropout(layers.Dropout):
-    """A dropout of one's own, which does something at inference."""
+    """A user-defined dropout, which changes its input at inference."""
 
     def call(self, inputs, training=False):
         return inputs * 0.5 - 1
@@ -197,7 +197,7 @@ class HalfDropout(layers.Dropout):
 
 @keras.saving.register_keras_serializable("tests")
 class Standardised(layers.Conv1D):
-    """A convolution of one's own, whose kernel does not scale."""
+    """A user-defined convolution, whose output does not scale with its kernel."""
 
     def convolution_op(self, inputs, kernel):
         kernel = (kernel - keras.ops.mean(kernel)) / keras.ops.std(kernel)
@@ -205,7 +205,7 @@ class Standardised(layers.Conv1D):
 
 
 def derived():
-    """Classes derived from Keras' layers, where those would be folded or scaled."""
+    """Classes derived from layers of Keras that would be folded or scaled."""
     inputs = keras.Input((6, 5))
     x = layers.ReLU()(Shifted()(layers.Dense(4)(inputs)))
     x = layers.BatchNormalization()(HalfAdd()([layers.Dense(4)(x), layers.Dense(4)(x)]))
@@ -293,7 +293,7 @@ def test_function_stays_the_same(name, trainable_rates):
 
 
 def test_normalisation_that_stays_trains():
-    """Statistics of a batch give what they give in the ordinary model."""
+    """In training, batch statistics give the same outputs as in the ordinary model."""
     model = trained(
         keras.Sequential(
             [
@@ -531,7 +531,7 @@ def test_models_that_cannot_be_converted():
             return 2 * super().call(inputs, training=training)
 
     doubled = Doubled(linear.inputs, layers.ReLU()(linear.outputs[0]))
-    with pytest.raises(TypeError, match="a call of its own"):
+    with pytest.raises(TypeError, match="its own call"):
         kspike_tf.convert(doubled, calibration_data=x)
     steady = layers.GRU(2, stateful=True, name="steady")
     keeps = keras.Sequential([keras.Input(batch_shape=(4, 3, 5)), steady, layers.ReLU()])

@@ -18,6 +18,7 @@ from kspike_energy.measuring.activity import Activity
 from kspike_energy.measuring.batches import peek, shapes_of_data
 from kspike_energy.measuring.measure import Measured, measure
 from kspike_energy.network import Layer, Network
+from kspike_energy.presentation.units import plural
 from kspike_energy.settings import Settings
 from kspike_energy.synapses import Synapses
 
@@ -153,7 +154,7 @@ def _warn_about_gaps(problems: Mapping[str, str]) -> None:
     if problems:
         more = len(problems) - 5
         text = "; ".join(list(problems.values())[:5])
-        text += f"; and {more} more layer{'s' * (more > 1)}" if more > 0 else ""
+        text += f"; and {plural(more, 'more layer')}" if more > 0 else ""
         if "undefined" in text:
             text += " (input_shape= or example_data states shapes that the model leaves open)"
         these = "this layer is" if len(problems) == 1 else "these layers are"
@@ -166,7 +167,7 @@ def _warn_about_unknown_to_keras_spiking(nodes: Sequence[Node]) -> None:
     if unknown:
         shown = ", ".join(f"{name} ({kind})" for name, kind in list(unknown.items())[:5])
         rest = len(unknown) - 5
-        more = f" and {rest} more layer{'s' * (rest > 1)}" if rest > 0 else ""
+        more = f" and {plural(rest, 'more layer')}" if rest > 0 else ""
         warnings.warn(
             "KerasSpiking does not know these layers, so convention='keras-spiking' counts "
             f"nothing for them: {shown}{more}",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from kspike_energy.devices.device import Device
 from kspike_energy.devices.overhead import Fit, Workload
+from kspike_energy.presentation.units import plural
 
 __all__ = ["TERMS", "Measurement", "fit"]
 
@@ -61,7 +62,7 @@ def fit(
     count = len(terms)
     if len(measurements) < count + 1:
         raise ValueError(
-            f"fitting and testing {count} term{'s' * (count > 1)} needs at least {count + 1} "
+            f"fitting and testing {plural(count, 'term')} needs at least {count + 1} "
             f"measurements. Received: {len(measurements)} for device {name!r}"
         )
     features = np.array([_features(m.workload, terms) for m in measurements])

@@ -100,10 +100,10 @@ def is_identity(layer: Any) -> bool:
 
 
 def is_without_spikes(layer: Any) -> bool:
-    """Return whether a layer or operation that does not spike is more than linear.
+    """Return whether a node that does not spike belongs in the report's list of such layers.
 
-    Activations are, and layers with weights that are neither linear nor normalisation by fixed
-    numbers; and those of one's own, about which nothing is known.
+    Activations do, as do user-defined layers, and layers with weights that are neither linear nor
+    normalise by fixed numbers.
     """
     if not isinstance(layer, keras.layers.Layer):
         return hasattr(keras.activations, function_name(layer))

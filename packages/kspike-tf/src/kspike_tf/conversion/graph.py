@@ -189,7 +189,7 @@ def read_graph(model: keras.Model) -> Graph:
     if not is_graph(model):
         raise TypeError(
             "model must be a Sequential or Functional Keras model; the layers of a subclassed one, "
-            f"or of one with a call of its own, cannot be read. Received: model={model!r}"
+            f"or of one with its own call, cannot be read. Received: model={model!r}"
         )
     if not model.built:
         raise ValueError(
@@ -231,9 +231,9 @@ class _Applied(keras.Operation):
 
 
 def _chosen(layer: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a call without ``training=True`` where Keras filled it in.
+    """Return the arguments of a call without a ``training=True`` that Keras filled in.
 
-    It does for layers of augmentation, whose ``call`` has that default.
+    It does so for augmentation layers, whose ``call`` has that default.
     """
     parameter = inspect.signature(layer.call).parameters.get("training")
     filled_in = parameter is not None and parameter.default is True

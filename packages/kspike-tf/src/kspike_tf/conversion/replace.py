@@ -135,7 +135,7 @@ class _Builder:
         return self._once(node, folded, copied)
 
     def _once(self, node: Node, form: Any, make: Callable[[str], Any]) -> Any:
-        """Return what stands for a node's layer in some form; it is made once, by its name."""
+        """Return the form of a node's layer that ``make`` creates from a name, at its first use."""
         key = node.layer, form
         if key not in self._layers:
             others = sum(layer is node.layer for layer, _ in self._layers)
@@ -161,12 +161,12 @@ class _Builder:
         return self._layer(node, folded=True)
 
     def _over_steps(self, node: Node) -> Any:
-        """Return what applies an operation, or a layer of several inputs, to every time step."""
+        """Return a callable that applies an operation or a layer to every time step."""
         graph, layer, numbers = self.graph, node.layer, list(dict.fromkeys(node.inputs))
         if isinstance(layer, keras.layers.Layer):
             layer = self._once(node, "inside", lambda name: copy_layer(node.layer, name=name))
         tensors, inputs = {}, []
-        for number in numbers:  # TimeFolded takes no single numbers: they get an axis on the way in
+        for number in numbers:  # TimeFolded needs an axis besides time: scalars get one
             shape, dtype = graph.shape(number)[1:], graph.specs[number].dtype
             inputs.append(keras.Input(shape or (1,), dtype=dtype))
             tensors[number] = inputs[-1] if shape else keras.ops.squeeze(inputs[-1], axis=-1)
@@ -180,7 +180,7 @@ class _Builder:
         return apply
 
     def _same_at_all_steps(self, node: Node) -> tuple[int | None, ...]:
-        """Return the shape of what dropout draws: the same for all steps of an example."""
+        """Return the shape of the dropout mask, which all steps of an example share."""
         layer, shape = node.layer, self.graph.shape(node.inputs[0])
         if type(layer) in _SPATIAL:
             first = getattr(layer, "data_format", None) == "channels_first"
@@ -247,7 +247,7 @@ class _Builder:
 def _acts_on_values(layer: Any) -> bool:
     """Return whether a layer computes the same with a time axis as without."""
     if type(layer) is keras.layers.Activation:
-        return activations.function_name(layer) not in ("", "softmax")  # of one's own: any axes
+        return activations.function_name(layer) not in ("", "softmax")  # user-defined: any axes
     return type(layer) in _ANY_AXES
 
 

@@ -108,7 +108,8 @@ def _is_homogeneous(node: Node) -> bool:
         isinstance(each, Ref) or each is None
         for each in keras.tree.flatten((node.args, node.kwargs))
     )
-    starts = getattr(node.layer, "initial", None) is not None  # of a maximum, not scaled with it
+    # A maximum may start from a fixed number, which does not scale with the input.
+    starts = getattr(node.layer, "initial", None) is not None
     name = activations.function_name(node.layer)
     return of_tensors_alone and not starts and name in _HOMOGENEOUS_OPERATIONS
 
@@ -193,9 +194,9 @@ def _is_scalable_normalisation(layer: Any) -> bool:
 
 
 def _rescale_normalisation(layer: Any, factor_in: float, factor_out: float) -> None:
-    """Let ``factor_in`` times the input give ``factor_out`` times the output, in training too.
+    """Make ``factor_in`` times the input give ``factor_out`` times the output, in training too.
 
-    Training normalises by the variances of a batch, so the factor cannot go into gamma.
+    Training normalises by the variance of the batch, so gamma cannot hold ``factor_in``.
     """
     layer.moving_mean.assign(layer.moving_mean * factor_in)
     layer.moving_variance.assign(layer.moving_variance * factor_in**2)

@@ -15,7 +15,7 @@ from kspike_tf.layers import AlphaCell, KerasSpikingCell, KerasSpikingLayer, Low
 
 SPIKING = "kspike_tf>SpikingActivation"
 _BYTES = 256 << 20  # of signals in memory at once, for one batch
-_PASSES = 2  # per batch: one for its signals, one for its outputs
+_PASSES = 2  # times `_BYTES` per batch: its signals, and layers that run again for fewer steps
 _UNKNOWN_MEMORY = 8  # workers if the memory is unknown; they need 4 GiB
 _EXAMPLES = 64
 _FILTERS = (AlphaCell, LowpassCell)

@@ -76,10 +76,10 @@ class _Split:
         return found, iter(signals)
 
     def _known(self, signals: Sequence[tuple[list[Any], list[Any]]]) -> dict[Node, list[Any]]:
-        """Return the outputs that signals hold of nodes.
+        """Return the outputs of those nodes that signals hold.
 
-        Shared layers and models within `TimeFolded`, whose layers the signals hold instead, are
-        left out: they run anew.
+        Shared layers, and models inside `TimeFolded`, whose inner layers the signals hold instead,
+        are left out: they run again.
         """
         made: dict[Any, list[list[Any]]] = defaultdict(list)
         for one, (_, outputs) in zip(self.applications, signals, strict=True):
@@ -99,7 +99,7 @@ class _Split:
 
 
 def _run(nodes: Sequence[Node], tensors: dict[int, Any], known: dict[Node, list[Any]]) -> None:
-    """Compute what nodes put out, unless it is known."""
+    """Compute the outputs of nodes, unless they are known."""
     for node in nodes:
         outputs = known.get(node) or keras.tree.flatten(node.call(node.layer, tensors))
         tensors.update(zip(node.outputs, outputs, strict=True))
