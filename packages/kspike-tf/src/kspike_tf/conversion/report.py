@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from kspike_tf.checks import level_of_user
+from kspike_energy.checks import level_of_user
 from kspike_tf.describing import as_html, seconds
 
 

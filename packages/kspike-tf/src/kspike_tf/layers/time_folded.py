@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kspike_tf.layers.arguments import suggests_options
+
 Tensor = Any
 Shape = tuple[int | None, ...]
 
@@ -51,6 +53,7 @@ class TimeFolded(keras.layers.Wrapper):
     TensorShape([2, 5, 26, 26, 8])
     """
 
+    @suggests_options
     def __init__(self, layer: keras.layers.Layer, **kwargs: Any) -> None:
         if not isinstance(layer, keras.layers.Layer):
             raise TypeError(f"layer must be a Keras layer. Received: layer={layer!r}")
