@@ -98,8 +98,9 @@ def test_ragged_sequences_are_padded_and_masked_instead():
     if "ragged" in inspect.signature(keras.Input).parameters:  # not in Keras 3.8
         inputs.append(keras.Input((None, 1), ragged=True))
     for x in inputs:
-        with pytest.raises(ValueError, match=message):
-            layer(x)
+        for each in (layer, kspike_tf.TimeFolded(keras.layers.Dense(2))):
+            with pytest.raises(ValueError, match=message):
+                each(x)
     y = layer(ragged.to_tensor(), mask=tf.sequence_mask(ragged.row_lengths()))
     np.testing.assert_array_equal(y[1, 0], y[1, 1])
 

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kspike_tf.layers.arguments import suggests_options
+from kspike_tf.layers.arguments import refuse_ragged, suggests_options
 
 Tensor = Any
 Shape = tuple[int | None, ...]
@@ -73,6 +73,11 @@ class TimeFolded(keras.layers.Wrapper):
         """Build the layer for time steps; Keras calls this at the first use."""
         if not self.layer.built:
             self.layer.build(self._folded_shapes(input_shape))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Apply the layer; called like any Keras layer."""
+        refuse_ragged(self.name, args, kwargs)
+        return super().__call__(*args, **kwargs)
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         """Apply the layer to all time steps.
