@@ -250,6 +250,19 @@ def test_bad_models_are_rejected(monkeypatch):
         to_onnx(stateful)
 
 
+@pytest.mark.parametrize("make", [kspike_tf.Lowpass, kspike_tf.Alpha, kspike_tf.SpikingActivation])
+def test_the_exporter_of_keras_refuses_states_that_onnx_would_freeze(make, tmp_path):
+    option = "relu" if make is kspike_tf.SpikingActivation else 0.1
+    inputs = keras.Input((None, 3), batch_size=1)
+    model = keras.Model(inputs, make(option, stateful=True, name="kept")(inputs))
+    model(np.ones((1, 2, 3), np.float32))  # Keras exports models that were called
+    with (
+        pytest.warns(UserWarning, match="ONNX cannot keep the states"),
+        pytest.raises(ValueError, match=r"ONNX cannot keep .*'kept'.*return_state=True"),
+    ):
+        model.export(tmp_path / "model.onnx", format="onnx", verbose=False)
+
+
 def test_operations_that_onnx_lacks_are_named():
     class Odd(keras.layers.Layer):
         def call(self, inputs):

@@ -1,4 +1,4 @@
-"""Checks and operations for layers that are exported to LiteRT."""
+"""Checks and operations for layers that are exported to LiteRT or ONNX."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _softplus(x: Tensor) -> Tensor:
 
 
 def check_layer(layer: Any, masked: bool) -> None:
-    """Raise if a layer that LiteRT cannot run is exported to it.
+    """Raise if a layer is exported to LiteRT, or to ONNX, which cannot run it.
 
     Parameters
     ----------
@@ -49,14 +49,17 @@ def check_layer(layer: Any, masked: bool) -> None:
     masked : bool
         Whether the call has a mask.
     """
-    if exporter() != "LiteRT":
+    target = exporter()
+    if target not in ("LiteRT", "ONNX"):
         return
     name = f"layer {layer.name!r}"
     if layer.stateful:
         _refuse(
-            f"LiteRT cannot keep the states of {name} with stateful=True: give it "
-            f"initial_state and return_state=True, as inputs and outputs of the model, {INSTEAD}"
+            f"{target} cannot keep the states of {name} with stateful=True: give it initial_state "
+            "and return_state=True, as inputs and outputs of the model"
         )
+    if target == "ONNX":
+        return
     if layer.layer.cell.sequence_dtype == "float64":
         _refuse(
             f"LiteRT does not support float64: make {name} with dtype='float32', {INSTEAD}. "
