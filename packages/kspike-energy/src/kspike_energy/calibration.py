@@ -121,7 +121,7 @@ def _measurement(index: int, row: Mapping[str, Any]) -> Measurement:
     return Measurement(Workload(operations, kernels, batch_size), joules)
 
 
-def _workload(model: Any, batch_size: int) -> Workload:
+def _workload(model: object, batch_size: int) -> Workload:
     energy = model if isinstance(model, ModelEnergy) else ModelEnergy(model)
     return energy.network.workload(batch_size)
 
