@@ -187,7 +187,7 @@ class ModelEnergy:
     def __repr__(self) -> str:
         return (
             f"<ModelEnergy of {self.network.name!r}: {len(self.network.layers)} layers, "
-            f"{self.network.connections} connections, {self.network.neurons} neurons>"
+            f"{self.network.connections:,} connections, {self.network.neurons:,} neurons>"
         )
 
     def _repr_html_(self) -> str:
