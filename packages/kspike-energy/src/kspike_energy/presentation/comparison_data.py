@@ -28,6 +28,8 @@ class DeviceEnergy:
     readings : tuple of float
         Joules per inference by both readings of the energies per access, if all compared devices
         with a memory model have the same memory; else empty.
+    scope : str
+        Whether an estimate by measurements interpolates or extrapolates; empty by other models.
     """
 
     device: str
@@ -39,6 +41,7 @@ class DeviceEnergy:
     neurons_included: bool
     model: str = "operations"
     readings: tuple[float, ...] = ()
+    scope: str = ""
 
 
 @dataclass(frozen=True)

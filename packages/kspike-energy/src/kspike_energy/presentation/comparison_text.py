@@ -16,6 +16,7 @@ __all__ = [
     "device_cells",
     "device_table",
     "quantised_notes",
+    "scope_notes",
     "winner_notes",
     "wrapped",
 ]
@@ -60,6 +61,15 @@ def baseline_notes(
     if energy is None or any(device.device == baseline for device in devices):
         return []
     return [f"/ {baseline}: the ratio to {si(energy)}, the energy on {baseline}."]
+
+
+def scope_notes(devices: Sequence[DeviceEnergy]) -> list[str]:
+    """Return a note on every statement about measured networks, with the devices it holds for."""
+    scopes = dict.fromkeys(device.scope for device in devices if device.scope)
+    return [
+        f"{', '.join(device.device for device in devices if device.scope == scope)}: {scope}."
+        for scope in scopes
+    ]
 
 
 def break_even_cells(layers: Sequence[BreakEven], rival: QuantisedRival) -> Cells:
