@@ -313,7 +313,7 @@ def _refolded(binder: Binder, layer: Layer, given: Sequence[Tensor]) -> Array:
 def _binds(layer: Layer) -> bool:
     """Return whether a layer may record calls."""
     if isinstance(layer, StatefulLayer):
-        return type(layer).bind_scan is not StatefulLayer.bind_scan
+        return layer.binds
     return isinstance(layer, Fold | Unfold) or type(layer).bind is not Layer.bind
 
 
