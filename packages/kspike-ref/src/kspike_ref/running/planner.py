@@ -256,13 +256,17 @@ class _Planner:
                 return scan(arguments, keywords)
             return layer(*arguments, **keywords)
 
-        flat = [tensors[one] for one in node.arguments if isinstance(one, Ref)]
+        places = [(i, tensors[ref]) for i, ref in enumerate(node.arguments) if type(ref) is Ref]
+        fixed, look = list(node.arguments), Tensor.value if once else Tensor.full
 
         def compute_flat() -> Any:
             row[:] = 0
-            return layer(*[x.value(values) if once else x.full(values) for x in flat], **options)
+            arguments = fixed.copy()
+            for i, x in places:
+                arguments[i] = look(x, values)
+            return layer(*arguments, **options)
 
-        is_flat = len(flat) == len(node.arguments) and not node.keywords
+        is_flat = not node.keywords and len(places) == len(node.inputs)
         if is_flat and not (task.is_masked or is_step or is_carried):
             compute = compute_flat  # skips the walk through nested arguments
         return (compute, found.steps, found.folded) if once and found else (compute, 0, 0)
