@@ -17,7 +17,7 @@ from kspike_ref.running import interrupt
 from kspike_ref.running.binder import Binder
 from kspike_ref.running.carrying import bind_state
 from kspike_ref.running.counts import FIELDS, Tally
-from kspike_ref.running.graph import Ref, substitute
+from kspike_ref.running.graph import Ref, flat_arguments, is_flat, substitute
 from kspike_ref.running.masking import call_masked
 from kspike_ref.running.once import Tensor, narrowed, spread
 from kspike_ref.running.plan import READABLE, Changed, Frame, Plan, States
@@ -256,18 +256,13 @@ class _Planner:
                 return scan(arguments, keywords)
             return layer(*arguments, **keywords)
 
-        places = [(i, tensors[ref]) for i, ref in enumerate(node.arguments) if type(ref) is Ref]
-        fixed, look = list(node.arguments), Tensor.value if once else Tensor.full
+        look_up = flat_arguments(node, value)
 
         def compute_flat() -> Any:
             row[:] = 0
-            arguments = fixed.copy()
-            for i, x in places:
-                arguments[i] = look(x, values)
-            return layer(*arguments, **options)
+            return layer(*look_up(), **options)
 
-        is_flat = not node.keywords and len(places) == len(node.inputs)
-        if is_flat and not (task.is_masked or is_step or is_carried):
+        if is_flat(node) and not (task.is_masked or is_step or is_carried):
             compute = compute_flat  # skips the walk through nested arguments
         return (compute, found.steps, found.folded) if once and found else (compute, 0, 0)
 
