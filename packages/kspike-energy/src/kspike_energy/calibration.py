@@ -135,7 +135,7 @@ def _measurement(index: int, row: Mapping[str, Any]) -> Measurement:
     return Measurement(Workload(operations, kernels, batch_size), joules)
 
 
-def _workload(where: str, model: Any, batch_size: int) -> Workload:
+def _workload(where: str, model: object, batch_size: int) -> Workload:
     """Return the workload of a model, which must have operations."""
     try:
         energy = model if isinstance(model, ModelEnergy) else ModelEnergy(model)

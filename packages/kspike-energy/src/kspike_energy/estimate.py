@@ -270,7 +270,7 @@ class Estimate:
             totals.append(finite(what, partial(math.fsum, parts)))
         return tuple(totals)
 
-    def find(self, layer: Any) -> Layer:
+    def find(self, layer: object) -> Layer:
         """Return the network's layer for a layer of the model or for a name.
 
         Raises

@@ -17,6 +17,7 @@ from kspike_energy.counting.rules.table import FREE, OVER_TIME, is_linear
 from kspike_energy.measuring.batches import batches, peek, shapes_of_data
 from kspike_energy.measuring.effective import PRODUCTS, effective_operations
 from kspike_energy.presentation.tables import html_table
+from kspike_energy.settings import Examples
 
 __all__ = ["Metrics", "metrics"]
 
@@ -119,12 +120,12 @@ class _Sums:
         return sum(self.effective[index] for index in self.effective.keys() & self.graded)
 
 
-def metrics(model: Any, x: Any, *, batch_size: int = 32) -> Metrics:
+def metrics(model: object, x: Examples, *, batch_size: int = 32) -> Metrics:
     """Measure the metrics of a network that NeuroBench defines.
 
     Parameters
     ----------
-    model : keras.Model or kspike_ref.Model
+    model : keras.Model, kspike_ref.Model, or a model whose registered adapter has ``signals``
         The network.
     x : array_like, or iterable of batches
         Data in any form that ``model.predict`` takes.
