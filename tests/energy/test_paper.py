@@ -56,7 +56,8 @@ def test_markdown(energy):
 
 def test_latex(energy):
     text = energy.to_latex(["cpu", "loihi"], 10, 0.001)
-    assert r"in\_1\textbar{}\textless{}b\textgreater{} & Dense & 1,000 & 10 & 8.69 \textmu{}J &" in text
+    assert r"in\_1\textbar{}\textless{}b\textgreater{} & Dense & 1,000 & 10 &" in text
+    assert r"10 & 8.69 \textmu{}J &" in text
     assert r"50\% \& more" in text
     assert r"Estimated energy per inference of net\_1." in text
     assert r"\begin{tabular}{llrrrr}" in text
