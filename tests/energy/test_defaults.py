@@ -172,6 +172,8 @@ def test_static_data_need_a_number_of_steps():
     ):
         with pytest.raises(ValueError, match=match):
             estimate("loihi")
+    with pytest.raises(ValueError, match="spiking device: there is no example_data"):
+        ModelEnergy(model).total_energy("loihi")
     assert energy.total_energy("loihi", 5) > 0
     assert "loihi" not in energy.to_dict()["totals"]  # it cannot be estimated
     assert "loihi" in energy.to_dict(timesteps_per_inference=5)["totals"]

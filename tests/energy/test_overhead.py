@@ -290,6 +290,13 @@ def test_reports_say_whether_they_interpolate():
     assert (low, high) == pytest.approx((total / within, total * within))
 
 
+def test_a_network_without_operations_is_an_extrapolation():
+    text = ModelEnergy(Network([Layer("relu", 0, 7)])).summary_string(
+        ("name", "energy quadro-k4000"), line_length=400
+    )
+    assert "extrapolated: no operations, unlike every measured network; no layers, unlike" in text
+
+
 def test_reports_say_that_they_extrapolate():
     large = ModelEnergy(Network([Layer("a", 40 * 7_316_736 + 1_000_000, 10)]))
     text = large.summary_string(("name", "energy quadro-k4000"), line_length=400)

@@ -121,7 +121,8 @@ def _winner(model: str, spiking: DeviceEnergy, ordinary: DeviceEnergy) -> Winner
     elif _needs_less(ordinary, spiking):
         side = "ordinary"
     low, high = sorted((spiking.energy, ordinary.energy))
-    return Winner(model, spiking, ordinary, side, high / low if low else float("inf"))
+    factor = high / low if low else 1.0 if high == low else float("inf")
+    return Winner(model, spiking, ordinary, side, factor)
 
 
 def _needs_less(one: DeviceEnergy, other: DeviceEnergy) -> bool:

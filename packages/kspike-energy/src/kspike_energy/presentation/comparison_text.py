@@ -119,9 +119,13 @@ def winner_notes(found: Sequence[Winner]) -> list[str]:
 def _winner_note(winner: Winner) -> str:
     spiking, ordinary = winner.spiking, winner.ordinary
     first, second = sorted((spiking, ordinary), key=lambda device: device.energy)
+    if first.energy == second.energy:
+        devices = f"{first.device} and {second.device}"
+        return f"By {_MODELS[winner.model]}: {devices} need {si(first.energy)} each: no winner."
+    times = f"{number(winner.factor)} times less" if first.energy else "less"
     text = (
-        f"By {_MODELS[winner.model]}: {first.device} ({si(first.energy)}) needs "
-        f"{number(winner.factor)} times less than {second.device} ({si(second.energy)})"
+        f"By {_MODELS[winner.model]}: {first.device} ({si(first.energy)}) needs {times} than "
+        f"{second.device} ({si(second.energy)})"
     )
     if winner.side is None:
         return f"{text}, but the ranges overlap: no winner."
