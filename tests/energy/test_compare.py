@@ -142,6 +142,19 @@ def test_winner_by_one_model(energy):
     assert energy.compare(["cpu", "gpu"]).winners == ()
 
 
+def test_networks_that_need_nothing():
+    def lines(*layers):
+        return " ".join(str(ModelEnergy(Network(layers)).compare(["cpu", "loihi"])).split())
+
+    idle = lines(Layer("a", rate=0.0))
+    assert "By operations alone: loihi and cpu need 0 J each: no winner." in idle
+    silent = lines(Layer("a", 1000, rate=0.0))
+    assert "loihi (0 J) needs less than cpu (8.6 µJ): the spiking network wins." in silent
+    (found,) = ModelEnergy(Network([Layer("a", rate=0.0)])).compare(["cpu", "loihi"]).winners
+    assert (found.side, found.factor) == (None, 1.0)
+    assert "inf times" not in idle + silent
+
+
 def device(name, *readings, spiking=False):
     low, high = min(readings), max(readings)
     return DeviceEnergy(name, readings[0], low, high, 1.0, spiking, True, "memory", readings)

@@ -159,6 +159,7 @@ def _device_energy(
         device.energy_per_neuron is not None,
         device.model,
         readings,
+        device.fit.statement(estimate.workload) if device.fit else "",
     )
 
 

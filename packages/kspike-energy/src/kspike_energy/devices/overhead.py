@@ -86,8 +86,11 @@ class Fit:
             if value > high:
                 found.append(f"{value / high:.3g} times more {name} than any measured network")
             elif value < low:
-                times = f"{low / value:.3g} times fewer" if value else "no"
-                found.append(f"{times} {name} than any measured network")
+                found.append(
+                    f"{low / value:.3g} times fewer {name} than any measured network"
+                    if value
+                    else f"no {name}, unlike every measured network"
+                )
         strange = sorted(workload.kinds - set(self.kinds)) if self.kinds else []
         if strange:
             found.append(f"layers of other types ({', '.join(strange)})")

@@ -55,10 +55,15 @@ def block_size(nodes: Sequence[Node], inputs: Sequence[tuple[int, ...]], threads
     count = inputs[0][0]
     steps = max((shape[1] for shape in inputs if len(shape) > 2), default=1)
     widest = max((_bytes(node, steps, inputs) for node in nodes), default=1)
-    size = max(1, min(_LARGEST, _CACHE // max(1, widest)))
+    size = fitting(widest)
     if count * widest > _WORTH_THREADS:
         size = min(size, -(-count // threads))
     return max(1, min(size, count))
+
+
+def fitting(nbytes: int) -> int:
+    """Return the number of examples that fit the cache, at ``nbytes`` each: at least 1."""
+    return max(1, min(_LARGEST, _CACHE // max(1, nbytes)))
 
 
 def _bytes(node: Node, steps: int, inputs: Sequence[tuple[int, ...]]) -> int:

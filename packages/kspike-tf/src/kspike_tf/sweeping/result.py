@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from kspike_energy.presentation import look
+from kspike_energy.presentation.units import plural
 from kspike_tf.conversion.report import aligned
 from kspike_tf.describing import as_html
 
@@ -198,7 +199,7 @@ class Sweep:
         return "\n".join(aligned(self._rows()))
 
     def __repr__(self) -> str:
-        points = f"{len(self)} point{'' if len(self) == 1 else 's'}"
+        points = plural(len(self), "point")
         return f"<Sweep of {points}: {self.metric}, {', '.join(self.devices) or 'none'}>"
 
     def _repr_html_(self) -> str:
