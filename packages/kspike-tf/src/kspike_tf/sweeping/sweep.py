@@ -68,7 +68,7 @@ def sweep(
     progress : bool, optional
         Whether to show a progress bar.
     workers : int, optional
-        Number of batches to run at once, each of which may need 512 MiB; by default one per core,
+        Number of batches to run at once, each of which may need 768 MiB; by default one per core,
         but no more than fit into half of the memory. Results do not depend on it.
     resume : path_like, optional
         A JSON Lines file, to which finished points are written, and from which they are read if
