@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import wraps
 from numbers import Integral, Real
+from types import FrameType
 from typing import ParamSpec, TypeVar
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "check_whole",
     "did_you_mean",
     "finite",
+    "is_of_user",
     "level_of_user",
     "real",
     "told_options",
@@ -124,9 +126,14 @@ def level_of_user() -> int:
     That line is the first one outside kspike_energy, kspike_tf, Keras and TensorFlow.
     """
     frame, level = sys._getframe(1), 1
-    while frame is not None and str(frame.f_globals.get("__name__")).split(".")[0] in _PASSED_BY:
+    while frame is not None and not is_of_user(frame):
         frame, level = frame.f_back, level + 1  # type: ignore[assignment]
     return level
+
+
+def is_of_user(frame: FrameType) -> bool:
+    """Return whether a frame runs code outside kspike_energy, kspike_tf, Keras and TensorFlow."""
+    return str(frame.f_globals.get("__name__")).split(".")[0] not in _PASSED_BY
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -193,8 +200,8 @@ def check_energy(name: str, value: object) -> None:
 
 
 def check_names(name: str, value: object) -> None:
-    """Raise `TypeError` for a string in place of a list of strings."""
-    if isinstance(value, str):
+    """Raise `TypeError` for anything but None or a list of strings, such as a single string."""
+    if isinstance(value, str) or not (value is None or isinstance(value, Iterable)):
         raise TypeError(f"{name} must be a list of names. Received: {name}={value!r}")
 
 
