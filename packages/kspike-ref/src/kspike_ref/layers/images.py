@@ -15,47 +15,31 @@ import numpy as np
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.registry import create, known, saved_name
-from kspike_ref.layers.resampling import METHODS, resize, round_to, work
+from kspike_ref.layers.resampling import METHODS, resize, work
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError, Weights
 from kspike_ref.saved.limits import MAX_ELEMENTS
 
 
 @known(
-    "MaxNumBoundingBoxes", "MixUp", "RandomBrightness", "RandomColorDegeneration",
-    "RandomColorJitter", "RandomContrast", "RandomGrayscale", "RandomHue", "RandomInvert",
-    "RandomPosterization", "RandomSaturation",
+    "AugMix", "CutMix", "MaxNumBoundingBoxes", "MixUp", "RandAugment", "RandomBrightness",
+    "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomCrop",
+    "RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur",
+    "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization",
+    "RandomRotation", "RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation",
+    "RandomZoom", "Solarization",
 )  # fmt: skip
 class Augmentation(Layer):
-    """Augmentation, which acts only in training."""
+    """Augmentation, which acts only in training. `RandomCrop` does so since Keras 3.8."""
 
     pointwise_from = 2
     keeps_zeros = True
     ignores_training = True
+    # As in Keras' `predict`. Its eager calls keep the integers of some of these layers.
+    casts = "biuf"
 
     def call(self, x: Array) -> Array:
         return x
-
-
-@known("RandomCrop")
-class RandomCrop(Augmentation):
-    """The identity: since Keras 3.8, images are cropped only in training.
-
-    It is the only image layer that does not cast floats of other types.
-    """
-
-    casts = ""
-
-
-@known(
-    "AugMix", "CutMix", "RandAugment", "RandomElasticTransform", "RandomErasing", "RandomFlip",
-    "RandomGaussianBlur", "RandomPerspective", "RandomRotation", "RandomSharpness", "RandomShear",
-    "RandomTranslation", "RandomZoom", "Solarization",
-)  # fmt: skip
-class CastingAugmentation(Augmentation):
-    """Augmentation whose output has the layer's own type, even for integers."""
-
-    casts = "biuf"
 
 
 @known("AutoContrast")
@@ -190,10 +174,12 @@ def _centre(x: Array, size: tuple[int, int]) -> Array:
 
 @known("Resizing")
 class Resizing(_Sized):
-    """Resizing of images, which are stretched, cropped or padded."""
+    """Resizing of images, which are stretched, cropped or padded.
 
-    kinds = "iuf"
-    refused = ("uint32", "uint64")
+    The type is that of Keras' `predict`. Its eager calls round to the integers of the input.
+    """
+
+    casts = "biuf"
 
     def setup(self) -> None:
         super().setup()
@@ -209,9 +195,6 @@ class Resizing(_Sized):
         self.antialias = self.boolean("antialias", False)
         self.crops = self.boolean("crop_to_aspect_ratio", False)
         self.pads = self.boolean("pad_to_aspect_ratio", False)
-        # Keras multiplies ones of the image's type by the value: a float needs float images.
-        if self.pads and isinstance(config.get("fill_value", 0.0), float):
-            self.kinds = "f"
         if self.crops and self.pads:
             raise ArchiveError("an image cannot be both cropped and padded to its aspect ratio")
         self.fill = self.number("fill_value", 0.0)
@@ -222,15 +205,14 @@ class Resizing(_Sized):
         return given
 
     def sized(self, x: Array) -> Array:
-        kind = x.dtype
         tall, wide = self.before((x.shape[1], x.shape[2]))
         if self.crops:
             x = _centre(x, (tall, wide))
         elif self.pads:
             above, left = (tall - x.shape[1]) // 2, (wide - x.shape[2]) // 2
             edges = [(0, 0), (above, above), (left, left), (0, 0)]
-            x = np.pad(x, edges, constant_values=np.asarray(self.fill).astype(x.dtype))
-        return round_to(resize(x, self.size, self.method, self.antialias), kind)
+            x = np.pad(x, edges, constant_values=self.fill)
+        return resize(x, self.size, self.method, self.antialias).astype(self.dtype, copy=False)
 
 
 @known("CenterCrop")
