@@ -165,8 +165,15 @@ def test_bad_input(rng):
         metrics(Network([Layer("a")]), np.ones((2, 4)))
     with pytest.raises(ValueError, match="empty"):
         metrics(spiking(rng), iter([]))
-    with pytest.raises(ValueError, match="example_data must have the shape"):
+    with pytest.raises(ValueError, match=r"^x must have the shape .*Received: shape=\(2, 3, 7\)"):
         metrics(spiking(rng), np.ones((2, 3, 7)))
+    with pytest.raises(ValueError, match=r"^x is empty"):
+        metrics(spiking(rng), np.ones((0, 3, 6)))
+    with pytest.raises(TypeError, match=r"^x must be arrays or batches. Received: 'x'"):
+        metrics(spiking(rng), "x")
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ValueError, match=r"input of layer .* must be finite, but is not"):
+            metrics(spiking(rng), np.full((2, 3, 6), bad))
 
 
 def test_a_normalisation_is_noted_whether_it_is_folded_or_not(rng):

@@ -337,6 +337,19 @@ def test_every_kind_of_report_says_whether_it_interpolates(tmp_path):
     assert "xeon-e5-2630, quadro-k4000: interpolated from 9 measurements" in " ".join(two.split())
 
 
+def test_measurements_without_kernels_say_nothing_about_them():
+    rows = [{**row} for row in rows_of(1e-3, 0.0, 3e-9)]
+    for row in rows:
+        del row["kernels"]
+    ModelEnergy.devices["mine"] = device = fit_device("mine", rows)
+    assert device.fit.kernels is None
+    network = Network([Layer(f"{i}", 50_000) for i in range(20)])
+    text = ModelEnergy(network).summary_string(("energy mine",), line_length=300)
+    assert "interpolated from 8 measurements of networks" in text
+    with pytest.raises(ValueError, match=r"kernels of measurements\[0\] must be stated to fit"):
+        fit_device("mine", rows, terms=["call", "kernel", "op"])
+
+
 def test_layers_of_another_type_are_an_extrapolation():
     model = keras.Sequential([keras.Input((16, 16, 3)), L.Conv2D(16, 3), L.Flatten(), L.Dense(10)])
     text = ModelEnergy(model).summary_string(("name", "energy quadro-k4000"), line_length=400)

@@ -88,9 +88,15 @@ def fit_device(
             raise ValueError(
                 f"terms must be among {TERMS}. Received: {term!r}{did_you_mean(term, TERMS)}"
             )
+    found = [_measurement(index, row) for index, row in enumerate(rows)]
+    unknown = [index for index, one in enumerate(found) if not one.workload.kernels]
+    if "kernel" in terms and unknown:
+        raise ValueError(
+            f"kernels of measurements[{unknown[0]}] must be stated to fit the term 'kernel'"
+        )
     return fit(
         name,
-        [_measurement(index, row) for index, row in enumerate(rows)],
+        found,
         terms=terms,
         spiking=spiking,
         family=family,
@@ -132,7 +138,8 @@ def _measurement(index: int, row: Mapping[str, Any]) -> Measurement:
     )
     if "model" in row:
         return Measurement(_workload(where, row["model"], batch_size), joules)
-    return Measurement(Workload(operations, kernels, batch_size), joules)
+    known = kernels if "kernels" in row else 0
+    return Measurement(Workload(operations, known, batch_size), joules)
 
 
 def _workload(where: str, model: object, batch_size: int) -> Workload:

@@ -1,6 +1,7 @@
 """NeuroBench 2.3's metrics of a network on data."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -142,7 +143,7 @@ def metrics(model: object, x: Examples, *, batch_size: int = 32) -> Metrics:
     TypeError
         If no adapter reads the model.
     ValueError
-        If the data is empty, or does not fit the model.
+        If the data is empty or does not fit the model, or a layer's input is not finite.
 
     Notes
     -----
@@ -157,6 +158,25 @@ def metrics(model: object, x: Examples, *, batch_size: int = 32) -> Metrics:
     """
     adapter = find_adapter(model)
     check_count("batch_size", batch_size)
+    with _calling_data_x():
+        return _measure(adapter, model, x, batch_size)
+
+
+@contextmanager
+def _calling_data_x() -> Iterator[None]:
+    """Call the data "x" in errors, as the argument of `metrics` is."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        text = str(error)
+        if "example_data" not in text:
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(text.replace("example_data", "x")) from error
+
+
+def _measure(adapter: Adapter, model: Any, x: Any, batch_size: int) -> Metrics:
+    """Return the metrics of a network on data."""
     first, x = peek(x)
     shapes = adapter.input_shapes(model)
     nodes = complete_nodes(list(adapter.applications(model, shapes_of_data(first, shapes))))
@@ -215,6 +235,8 @@ def _add_operations(
 ) -> None:
     """Add the operations of one batch of one application."""
     values = np.asarray(signal)
+    if not np.all(np.isfinite(values)):
+        raise ValueError(f"the input of layer {node.spec.name!r} must be finite, but is not for x")
     inner = _inner(node)
     # A convolution along time treats the time axis like any other axis of its input.
     steps = node.timed_inputs[0] and (inner is not node or inner.spec.kind == "Dense")

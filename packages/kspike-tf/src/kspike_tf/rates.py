@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from kspike_energy.checks import told_options
 from kspike_tf.conversion.calibrate import batches
 from kspike_tf.conversion.compare import correlation, relative_error, repeated
 from kspike_tf.conversion.graph import Node, read_graph
-from kspike_tf.conversion.inputs import input_tensors
+from kspike_tf.conversion.inputs import arrays, input_tensors
 from kspike_tf.conversion.report import aligned
 from kspike_tf.describing import as_html
 from kspike_tf.layers import SpikingActivation
@@ -153,6 +154,7 @@ class _Shown(NamedTuple):
     spikes: np.ndarray
 
 
+@told_options
 def rate_report(model: SpikingModel, x: Arrays, timesteps: int | None = None) -> RateReport:
     """Measure the firing rates of a model's spiking layers on data.
 
@@ -186,9 +188,9 @@ def rate_report(model: SpikingModel, x: Arrays, timesteps: int | None = None) ->
     >>> print(report.layers[0].verdict)
     hidden fires at 20 Hz; in 50 ms an active neuron fires 1 time: a coarse copy of the activation.
     """
+    x = arrays(x, model)
     if timesteps is not None:
         x = repeated(x, timesteps)
-    x = keras.tree.map_structure(np.asarray, x)
     first = keras.tree.flatten(x)[0]
     if first.ndim < 3:
         raise ValueError(

@@ -91,7 +91,7 @@ def fit(
             family,
             _left_out(ratios),
             _range([w.operations for w in workloads]),
-            _range([w.kernels for w in workloads]),
+            _range([w.kernels for w in workloads]) if all(w.kernels for w in workloads) else None,
             _range([w.batch_size for w in workloads]),
             tuple(sorted(frozenset().union(*(w.kinds for w in workloads)))),
         ),

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kspike_energy.checks import told_options
 from kspike_tf.conversion import activations
 from kspike_tf.conversion.calibrate import (
     checked_data,
@@ -27,6 +28,7 @@ from kspike_tf.conversion.compare import (
 from kspike_tf.conversion.copies import model_with_new_weights
 from kspike_tf.conversion.fold import fold_normalisation
 from kspike_tf.conversion.graph import Graph, read_graph
+from kspike_tf.conversion.inputs import arrays
 from kspike_tf.conversion.nonlinear import is_without_spikes, unaveraged
 from kspike_tf.conversion.pool import average_pooling, kept_pooling
 from kspike_tf.conversion.replace import Neurons, SpikingNetwork, spiking_model
@@ -77,7 +79,8 @@ class Conversion:
                 f"timesteps must be a positive integer. Received: timesteps={timesteps!r}"
             )
         self.check_steps(timesteps)
-        return self.model.predict(repeated(x, timesteps), **options)
+        shown = repeated(arrays(x, self.model), timesteps)
+        return self.model.predict(shown, **options)
 
     def __str__(self) -> str:
         return str(self.report)
@@ -89,6 +92,7 @@ class Conversion:
         return self.report._repr_html_()
 
 
+@told_options
 def convert(
     model: keras.Model,
     *,

@@ -8,16 +8,10 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from kspike_energy.checks import level_of_user
 from kspike_energy.presentation.units import plural
-from kspike_tf.checks import level_of_user
 from kspike_tf.describing import as_html, seconds
-
-
-class FewSpikesWarning(UserWarning):
-    """A spiking layer has less than one expected spike for each active neuron.
-
-    ``warnings.simplefilter("ignore", kspike_tf.FewSpikesWarning)`` silences it.
-    """
+from kspike_tf.few_spikes import FewSpikesWarning
 
 
 @dataclasses.dataclass(frozen=True)

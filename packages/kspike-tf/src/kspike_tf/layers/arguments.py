@@ -71,6 +71,17 @@ def real(inputs: Any, dtype: str) -> tf.Tensor:
     return tf.cast(x, dtype)
 
 
+def refuse_ragged(name: str, *arguments: Any) -> None:
+    """Raise if the arguments of a layer's call hold a ragged tensor."""
+    for each in keras.tree.flatten(arguments):
+        if isinstance(each, tf.RaggedTensor) or getattr(each, "ragged", False):
+            raise ValueError(
+                f"layer {name!r} does not support ragged tensors: pad the sequences with "
+                "x.to_tensor() and pass mask=tf.sequence_mask(x.row_lengths()). "
+                f"Received: shape={each.shape}"
+            )
+
+
 def refuse_backwards(cls: type) -> None:
     """Raise because a layer cannot run backwards, as in ``keras.layers.Bidirectional``."""
     # Not a TypeError, which Keras hides.
@@ -256,3 +267,14 @@ def serialized(owner: Any, name: str, serialize: Callable[[Any], Any]) -> Any:
         f"{name} cannot be serialized: pass a name, a named function, or an object that has "
         f"get_config(). Received: {value!r} in {type(owner).__name__} {owner.name!r}"
     )
+
+
+def spiking_config(owner: Any) -> dict[str, Any]:
+    """Return the part of the configuration that cell and layer share."""
+    is_layer = isinstance(owner.activation, keras.layers.Layer)
+    serialize = keras.saving.serialize_keras_object if is_layer else keras.activations.serialize
+    return {
+        "activation": serialized(owner, "activation", serialize),
+        "seed": owner.seed,
+        "spiking_aware_training": owner.spiking_aware_training,
+    }

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from kspike_energy.checks import told_options
 from kspike_tf.conversion.convert import Conversion
 from kspike_tf.sweeping.activity import usable_workers
 from kspike_tf.sweeping.arguments import check_count, checked_grid
@@ -19,6 +20,7 @@ from kspike_tf.sweeping.study import Study
 from kspike_tf.types import Arrays, SpikingModel
 
 
+@told_options
 def sweep(
     model: SpikingModel | Conversion | Callable[..., SpikingModel],
     x: Arrays,
@@ -68,7 +70,7 @@ def sweep(
     progress : bool, optional
         Whether to show a progress bar.
     workers : int, optional
-        Number of batches to run at once, each of which may need 512 MiB; by default one per core,
+        Number of batches to run at once, each of which may need 768 MiB; by default one per core,
         but no more than fit into half of the memory. Results do not depend on it.
     resume : path_like, optional
         A JSON Lines file, to which finished points are written, and from which they are read if
