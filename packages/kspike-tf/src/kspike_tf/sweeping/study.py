@@ -24,7 +24,8 @@ from kspike_tf.sweeping.energy import Signals, counted, energies
 from kspike_tf.sweeping.metrics import Metric
 from kspike_tf.sweeping.prefixes import prefix_runner
 from kspike_tf.sweeping.result import Point
-from kspike_tf.sweeping.variants import fingerprint, is_reference, seeded, update, variant
+from kspike_tf.sweeping.variants import fingerprint, seeded, update, variant
+from kspike_tf.types import ReferenceModel
 
 
 class Study:
@@ -84,7 +85,7 @@ class Study:
         adapter, longest = find_adapter(model), max(timesteps)
         nodes = list(adapter.applications(model))
         self._warn_of(uncounted(nodes))
-        x = self.x if is_reference(model) else arranged(read_graph(model), self.x)
+        x = self.x if isinstance(model, ReferenceModel) else arranged(read_graph(model), self.x)
         whole, run = shown(x, nodes, longest), prefix_runner(model, adapter)
         step = dt or _own_dt(adapter, nodes, scale)
         size = batch_size(nodes, longest)

@@ -16,11 +16,11 @@ from kspike_tf.sweeping.arguments import check_count, checked_grid
 from kspike_tf.sweeping.journal import Journal
 from kspike_tf.sweeping.result import Point, Sweep
 from kspike_tf.sweeping.study import Study
-from kspike_tf.types import Arrays
+from kspike_tf.types import Arrays, SpikingModel
 
 
 def sweep(
-    model: Any,
+    model: SpikingModel | Conversion | Callable[..., SpikingModel],
     x: Arrays,
     y: Arrays,
     *,
