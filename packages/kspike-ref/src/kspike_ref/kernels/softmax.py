@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.kernels import checks, kernel
+from kspike_ref.kernels import checks, compiled, kernel
 
 Array = Any
 
@@ -75,15 +75,22 @@ def softmax(x: Array, out: Array) -> None:
     TypeError, ValueError
         If an argument is of another type, shape or memory layout.
     """
-    for function, *arguments in softmax_calls(x, out):
-        function(*arguments)
+    run, *arguments = softmax_call(x, out)
+    run(*arguments)
 
 
-def softmax_calls(x: Array, out: Array) -> list[tuple[Any, ...]]:
-    """Return the functions that `softmax` calls and their arguments, checked."""
+def softmax_call(x: Array, out: Array) -> tuple[Any, ...]:
+    """Return a function that computes `softmax`, and its arguments, checked."""
     dtype = checks.floats("out", out, 2)
     checks.write("out", out, dtype, out.shape)
     checks.read("x", x, dtype, out.shape)
     if not 0 < out.shape[1] <= LONGEST:
         raise ValueError(f"out must have 1 to {LONGEST} columns. Received: {out.shape}")
-    return [(shift_loop, x, out), (np.exp, out, out), (divide_loop, out)]
+    shift, divide = compiled(shift_loop, x, out), compiled(divide_loop, out)
+
+    def run(x: Array, out: Array) -> None:
+        shift(x, out)
+        np.exp(out, out)
+        divide(out)
+
+    return run, x, out

@@ -99,12 +99,11 @@ def bind_activation(binder: Binder, function: Function, x: Array, out: Array) ->
 
 
 def bind_short_rows(binder: Binder, x: Array, out: Array) -> None:
-    """Record the calls that set ``out`` to the softmax of rows for which `has_short_rows`."""
+    """Record a call that sets ``out`` to the softmax of rows for which `has_short_rows`."""
     rows = (math.prod(x.shape[:-1]), x.shape[-1])
     given = binder.view(x, rows)
     given = frozen(given) if given.flags.writeable else given
-    for function, *arguments in loops.softmax_calls(given, out.reshape(rows)):
-        binder.call(function, *arguments)
+    binder.call(*loops.softmax_call(given, out.reshape(rows)))
 
 
 def keeps_shape(function: Function) -> bool:
