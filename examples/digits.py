@@ -4,7 +4,7 @@ The whole workflow in one script: kspike_tf trains the network and saves it, a s
 cannot import TensorFlow runs the file with kspike_ref, and kspike_energy estimates the energy of an
 inference. The script checks every claim; the exit status is 1 if one of them fails.
 
-Usage: python examples/digits.py [--out FOLDER] [--epochs N] [--docs]
+Usage: python examples/digits.py [--out FOLDER] [--epochs N] [--docs [--times]]
 """
 
 import argparse
@@ -142,6 +142,7 @@ def main() -> int:
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out"))
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--docs", action="store_true", help="write README and docs from this run")
+    parser.add_argument("--times", action="store_true", help="with --docs: write the times, too")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
 
@@ -175,7 +176,7 @@ def main() -> int:
     for figure in figures:
         print(f"Figure: {figure}")
     if arguments.docs:
-        publish(table, figures)
+        publish(table, figures, arguments.times)
     return 0 if all_hold else 1
 
 

@@ -44,7 +44,7 @@ LEVELS = {
         "checks tracing config types",
         "describing",
         "scan",
-        "constraints onnx_operations",
+        "constraints few_spikes onnx_operations",
         "layers",
         "regularizers model_energy export",
         "conversion",
@@ -53,7 +53,8 @@ LEVELS = {
     ),
     "kspike_energy": (
         "config measuring.activity storage synapses "
-        "presentation.bibliography presentation.dots presentation.tables presentation.units",
+        "presentation.bibliography presentation.dots presentation.look presentation.tables "
+        "presentation.units",
         "checks",
         "quantised",
         "presentation.comparison_data",

@@ -225,7 +225,9 @@ def test_a_killed_worker_costs_time_and_no_results(model):
     x = data(80)
     source = da.from_array(x, chunks=4).map_blocks(slow, dtype=x.dtype)
     with (
-        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0"
+        ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         before = client.run(os.getpid)

@@ -169,3 +169,22 @@ def test_several_outputs_and_models_at_every_step(tmp_path, monkeypatch):
         monkeypatch.setattr(loaded, name, lambda x, run=run: passes.append(len(x)) or run(x))
     kspike_tf.sweep(loaded, data, np.zeros(12), timesteps=[4, 20], metric=both)
     assert sorted(passes) == [0, 12]  # one run for the structure, one for outputs and signals
+
+
+def test_lists_of_several_inputs(tmp_path):
+    """A function that loads a model does not say how many inputs it has before it is called."""
+    first, second = (keras.Input((None, 2), name=name) for name in "ab")
+    spiking = kspike_tf.SpikingActivation("relu", dt=0.01, seed=0)
+    outputs = layers.GlobalAveragePooling1D()(spiking(layers.Add()([first, second])))
+    model = keras.Model([first, second], outputs)
+    model.save(tmp_path / "model.keras")
+    load = functools.partial(kspike_ref.load_model, tmp_path / "model.keras")
+    x = [[[60.0, 20.0], [30.0, 10.0]], [[0.0, 10.0], [5.0, 10.0]]]
+    report = kspike_tf.rate_report(load(), x, timesteps=50)
+    assert report.layers[0].mean_rate == pytest.approx(36, 0.1)
+    mine, theirs = (
+        kspike_tf.sweep(each, x, [0, 0], timesteps=50, devices=()).points[0]
+        for each in (load, model)
+    )
+    assert mine == theirs
+    assert mine.rate == pytest.approx(36, 0.1)

@@ -9,6 +9,7 @@ that a page draws.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import multiprocessing
@@ -27,6 +28,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 QUICKSTART = DOCS / "quickstart.md"
+DEVELOPMENT = DOCS / "development.md"  # its blocks are parts of files
 WIDTH = 80
 NEW_PROCESS = "A new process"
 EXAMPLE = "Example: numbers differ between machines"
@@ -172,16 +174,28 @@ def _wrapped(error: str) -> list[str]:
     ]
 
 
+def rewritten() -> list[Path]:
+    """Return the pages whose outputs are generated, the quickstart first."""
+    others = [path for path in sorted(DOCS.rglob("*.md")) if path not in (QUICKSTART, DEVELOPMENT)]
+    return [QUICKSTART, *(path for path in others if with_outcomes(path.read_text()))]
+
+
 def main() -> None:
     """Rewrite the pages named on the command line, or all pages with Python blocks."""
-    pages = [Path(name).resolve() for name in sys.argv[1:]] or sorted(DOCS.rglob("*.md"))
+    parser = argparse.ArgumentParser(description="Rewrite the outputs of code on pages.")
+    parser.add_argument("page", nargs="*", type=Path, help="all pages by default")
+    arguments = parser.parse_args()
+    named = [path.resolve() for path in arguments.page]
+    if others := set(named) - set(rewritten()):
+        parser.error(f"page must be one with Python code in docs. Received: {min(others)}")
     start = tempfile.mkdtemp()
-    rewrite(QUICKSTART, Path(start))
-    for page in pages:
-        if page not in (QUICKSTART, DOCS / "development.md") and with_outcomes(page.read_text()):
+    for page in [path for path in rewritten() if path == QUICKSTART or not named or path in named]:
+        print(page.relative_to(ROOT), flush=True)
+        folder = Path(start)
+        if page != QUICKSTART:
             folder = Path(tempfile.mkdtemp()) / "work"
             shutil.copytree(start, folder)
-            rewrite(page, folder)
+        rewrite(page, folder)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,9 @@ import pytest
 
 ROOT, DOCS = doc_blocks.ROOT, doc_blocks.DOCS
 READMES = [ROOT / "README.md", *ROOT.glob("packages/*/README.md")]
-# Its blocks are parts of package files: test_development.py puts them there.
-PARTS_OF_FILES = {DOCS / "development.md"}
 PAGES = [
-    path
-    for path in (*sorted(DOCS.rglob("*.md")), *READMES)
-    if path not in PARTS_OF_FILES and doc_blocks.with_outcomes(path.read_text())
+    *doc_blocks.rewritten(),  # test_development.py runs the blocks of development.md
+    *(path for path in READMES if doc_blocks.with_outcomes(path.read_text())),
 ]
 
 

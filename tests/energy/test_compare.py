@@ -7,6 +7,7 @@ import pytest
 from kspike_energy import Layer, ModelEnergy, Network
 from kspike_energy.presentation.comparison_data import DeviceEnergy, winners
 from kspike_energy.registry import DEVICES
+from kspike_energy.synapses import Synapses
 
 
 @pytest.fixture
@@ -46,6 +47,21 @@ def test_at_the_break_even_rate_both_devices_need_the_same(energy):
         there = ModelEnergy(same)
         assert there.total_energy(row.device, 10) == pytest.approx(there.total_energy("arm"))
         assert row.wins == (row.rate < row.break_even_rate)
+
+
+@pytest.mark.parametrize("limit", [0.9, 1.1])
+def test_who_wins_a_layer_whose_inputs_have_two_time_steps(limit):
+    """A layer wins exactly if its energy is lower."""
+    signals = [Synapses(100, 300.0, dt=0.001), Synapses(100, 20.0, dt=0.01)]
+    joules = 10 * (100 * 0.3 + 100 * 0.2) * 1e-12 + 5 * 10 * 1e-12
+    ModelEnergy.register_device("events", 1e-12, 1e-12, True)
+    ModelEnergy.register_device("all", limit * joules / 200, 0.0, False)
+    energy = ModelEnergy(Network([Layer("a", neurons=5, dt=0.001, synapses=[signals])]))
+    comparison = energy.compare(["events"], timesteps=10, baseline="all")
+    assert comparison.devices[0].energy == pytest.approx(joules)
+    (row,) = comparison.layers
+    assert row.wins == (limit > 1)
+    assert row.spikes_per_step == pytest.approx(0.25)
 
 
 def test_one_step_is_one_step(energy):
@@ -140,6 +156,19 @@ def test_winner_by_one_model(energy):
     assert winner(energy, ["gpu", "spinnaker"]).side == "ordinary"
     assert winner(energy, ["gpu", "spinnaker2"]).side is None  # 453 nJ, and 239 nJ to 1.12 µJ
     assert energy.compare(["cpu", "gpu"]).winners == ()
+
+
+def test_networks_that_need_nothing():
+    def lines(*layers):
+        return " ".join(str(ModelEnergy(Network(layers)).compare(["cpu", "loihi"])).split())
+
+    idle = lines(Layer("a", rate=0.0))
+    assert "By operations alone: loihi and cpu need 0 J each: no winner." in idle
+    silent = lines(Layer("a", 1000, rate=0.0))
+    assert "loihi (0 J) needs less than cpu (8.6 µJ): the spiking network wins." in silent
+    (found,) = ModelEnergy(Network([Layer("a", rate=0.0)])).compare(["cpu", "loihi"]).winners
+    assert (found.side, found.factor) == (None, 1.0)
+    assert "inf times" not in idle + silent
 
 
 def device(name, *readings, spiking=False):

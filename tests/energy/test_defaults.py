@@ -172,6 +172,8 @@ def test_static_data_need_a_number_of_steps():
     ):
         with pytest.raises(ValueError, match=match):
             estimate("loihi")
+    with pytest.raises(ValueError, match="spiking device: there is no example_data"):
+        ModelEnergy(model).total_energy("loihi")
     assert energy.total_energy("loihi", 5) > 0
     assert "loihi" not in energy.to_dict()["totals"]  # it cannot be estimated
     assert "loihi" in energy.to_dict(timesteps_per_inference=5)["totals"]
@@ -338,10 +340,22 @@ def brute_force(layer, shape):
         L.Resizing(3, 9, interpolation="bicubic"),
         L.Resizing(10, 3, interpolation="nearest"),
         L.Resizing(5, 4),  # same size: nothing to do
+        L.Resizing(3, 7, crop_to_aspect_ratio=True),
+        L.Resizing(9, 2, crop_to_aspect_ratio=True, interpolation="bicubic"),
+        L.Resizing(3, 7, pad_to_aspect_ratio=True),
+        L.Resizing(9, 2, pad_to_aspect_ratio=True, interpolation="nearest"),
     ],
     ids=lambda layer: layer.name,
 )
 def test_clipped_taps_count_once(layer, rng):
+    check_fan_out(layer, rng)
+
+
+def test_elements_of_several_bins_count_once_per_bin(rng):
+    check_fan_out(L.AdaptiveAveragePooling2D((3, 3)), rng)  # a row and a column in two bins
+
+
+def check_fan_out(layer, rng):
     wanted = brute_force(layer, (5, 4, 2))
     model = keras.Sequential([keras.Input((5, 4, 2)), layer])
     row = ModelEnergy(model).network.layers[-1]

@@ -108,6 +108,7 @@ def test_layers_at_every_step_and_notes(rng):
     assert (found.effective_acs, found.dense) == (effective / 3, dense / 3)
     assert [note.split(" ")[0] for note in found.notes] == ["pool", "lstm"]
     assert "as in NeuroBench: 48 connections and 0 updates per time step" in found.notes[0]
+    assert "(LSTM) is not counted, although NeuroBench counts equivalent cells" in found.notes[1]
     assert "* pool (TimeDistributed)" in str(found)
 
 
@@ -128,7 +129,33 @@ def test_batches_make_no_difference(rng, batch_size):
     model = spiking(rng)
     x = rng.integers(1, 15, (4, 12, 6)).astype("float32")
     found = metrics(model, x, batch_size=batch_size)
-    assert found.effective_macs == metrics(model, x).effective_macs
+    assert found == metrics(model, x)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_inputs_are_spikes_only_if_they_are_in_every_batch(batch_size):
+    model = keras.Sequential([keras.Input((3,)), L.Dense(2)])
+    found = metrics(model, np.array([[1.0, 0.0, 1.0], [1.0, 2.0, 0.0]]), batch_size=batch_size)
+    assert (found.effective_macs, found.effective_acs, found.dense) == (4.0, 0.0, 6.0)
+
+
+def test_activations_of_layers_at_every_step_count(rng):
+    inp = keras.Input((None, 6))
+    model = keras.Model(inp, L.TimeDistributed(L.Dense(4, "relu"))(inp))
+    x = rng.normal(size=(3, 5, 6)).astype("float32")
+    silent = float(np.mean(model.predict(x, verbose=0) == 0))
+    assert 0 < silent < 1
+    assert metrics(model, x).activation_sparsity == pytest.approx(silent)
+
+
+def test_activations_of_layers_whose_operations_do_not_count(rng):
+    inp = keras.Input((6, 6, 2))
+    model = keras.Model(inp, L.SeparableConv2D(3, 3, activation="relu", name="apart")(inp))
+    x = rng.normal(size=(2, 6, 6, 2)).astype("float32")
+    found = metrics(model, x)
+    silent = float(np.mean(model.predict(x, verbose=0) == 0))
+    assert found.activation_sparsity == pytest.approx(silent)
+    assert "apart (SeparableConv2D) is not counted, although NeuroBench" in found.notes[0]
 
 
 def test_bad_input(rng):
@@ -138,8 +165,15 @@ def test_bad_input(rng):
         metrics(Network([Layer("a")]), np.ones((2, 4)))
     with pytest.raises(ValueError, match="empty"):
         metrics(spiking(rng), iter([]))
-    with pytest.raises(ValueError, match="example_data must have the shape"):
+    with pytest.raises(ValueError, match=r"^x must have the shape .*Received: shape=\(2, 3, 7\)"):
         metrics(spiking(rng), np.ones((2, 3, 7)))
+    with pytest.raises(ValueError, match=r"^x is empty"):
+        metrics(spiking(rng), np.ones((0, 3, 6)))
+    with pytest.raises(TypeError, match=r"^x must be arrays or batches. Received: 'x'"):
+        metrics(spiking(rng), "x")
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ValueError, match=r"input of layer .* must be finite, but is not"):
+            metrics(spiking(rng), np.full((2, 3, 6), bad))
 
 
 def test_a_normalisation_is_noted_whether_it_is_folded_or_not(rng):

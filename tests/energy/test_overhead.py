@@ -143,7 +143,43 @@ def test_a_table_of_pandas():
     assert device.energy_per_call == pytest.approx(1e-3)
 
 
+def test_a_table_of_pandas_with_missing_cells():
+    pandas = pytest.importorskip("pandas")
+    network = Network([Layer("a", 10**6)])
+    frame = pandas.DataFrame(
+        [{"model": network, "batch_size": b, "joules": 1e-3 / b + 2e-3} for b in (1, 8)]
+        + [{"operations": 5e6, "joules": 1e-3 + 10e-3}]
+    )
+    device = fit_device("mine", frame)
+    assert (device.energy_per_call, device.energy_per_op) == pytest.approx((1e-3, 2e-9))
+    with pytest.raises(TypeError, match=r"measurements\[0\] must be a dictionary. Received: 0.003"):
+        fit_device("mine", frame["joules"])
+    frame.loc[1, "joules"] = math.nan
+    with pytest.raises(ValueError, match=r"joules of measurements\[1\].*Received: nan"):
+        fit_device("mine", frame)
+
+
+def test_whole_numbers_written_as_floats():
+    rows = [{**row, "batch_size": float(row["batch_size"])} for row in rows_of(1e-3, 2e-4, 3e-9)]
+    rows = [{**row, "operations": np.float32(row["operations"])} for row in rows]
+    assert fit_device("mine", rows).energy_per_kernel == pytest.approx(2e-4)
+
+
+def test_terms_of_very_different_size():
+    """Without scaled columns, least squares drops the energy per call."""
+    rows = [
+        {"operations": n * 10**15, "batch_size": b, "joules": 1e5 / b + 2e-9 * 1e15 * n}
+        for n in (1, 2, 5)
+        for b in (1, 512)
+    ]
+    device = fit_device("mine", rows)
+    assert (device.energy_per_call, device.energy_per_op) == pytest.approx((1e5, 2e-9))
+    assert device.fit.worst == pytest.approx(1.0)
+
+
 GOOD = {"operations": 1000, "joules": 1e-6}
+NETWORK = Network([Layer("a", 1000)])
+IDLE = Network([Layer("relu", 0, 7)])
 
 
 @pytest.mark.parametrize(
@@ -161,6 +197,10 @@ GOOD = {"operations": 1000, "joules": 1e-6}
         ([{**GOOD, "batch_size": 0}], ValueError, r"batch_size of measurements\[0\] must be at"),
         ([{**GOOD, "operations": 1.5}], TypeError, r"operations of measurements\[0\] must be a wh"),
         ([3], TypeError, r"measurements\[0\] must be a dictionary. Received: 3"),
+        ([{**GOOD, "model": NETWORK}], ValueError, r"\[0\] must have either 'model' or counts"),
+        ([{"model": None, "joules": 1}], TypeError, r"model of measurements\[0\]: model must be"),
+        ([{"model": IDLE, "joules": 1}], ValueError, r"model of measurements\[0\] must have oper"),
+        ([{**GOOD, "joules": 1e-310 * n} for n in (1, 2, 3)], ValueError, r"device 'x' are too"),
     ],
 )
 def test_bad_measurements(rows, error, message):
@@ -173,8 +213,9 @@ def test_unknown_terms():
         fit_device("x", [GOOD] * 3, terms=["ops"])
     with pytest.raises(ValueError, match=r"terms must name at least one of"):
         fit_device("x", [GOOD] * 3, terms=[])
-    with pytest.raises(TypeError, match=r"terms must be a list of names. Received: terms='op'"):
-        fit_device("x", [GOOD] * 3, terms="op")
+    for terms in ("op", 3):
+        with pytest.raises(TypeError, match=r"terms must be a list of names. Received: terms="):
+            fit_device("x", [GOOD] * 3, terms=terms)
 
 
 @pytest.mark.parametrize("rows", [3, "rows", GOOD])
@@ -249,6 +290,13 @@ def test_reports_say_whether_they_interpolate():
     assert (low, high) == pytest.approx((total / within, total * within))
 
 
+def test_a_network_without_operations_is_an_extrapolation():
+    text = ModelEnergy(Network([Layer("relu", 0, 7)])).summary_string(
+        ("name", "energy quadro-k4000"), line_length=400
+    )
+    assert "extrapolated: no operations, unlike every measured network; no layers, unlike" in text
+
+
 def test_reports_say_that_they_extrapolate():
     large = ModelEnergy(Network([Layer("a", 40 * 7_316_736 + 1_000_000, 10)]))
     text = large.summary_string(("name", "energy quadro-k4000"), line_length=400)
@@ -261,6 +309,45 @@ def test_reports_say_that_they_extrapolate():
     many = spotter()
     text = many.summary_string(("energy quadro-k4000",), batch_size=256, line_length=400)
     assert "4 times more examples per batch" in text
+
+
+def test_every_kind_of_report_says_whether_it_interpolates(tmp_path):
+    board = "quadro-k4000"
+    inside, outside = spotter(), ModelEnergy(Network([Layer("a", 100_000, 10)]))
+    for energy, wanted in (
+        (inside, "interpolated from 9 measurements of dense networks"),
+        (outside, "extrapolated: 1.73 times fewer operations than any measured network"),
+    ):
+        energy.to_html(tmp_path / "report.html", [board])
+        comparison = energy.compare(["cpu", board])
+        texts = [
+            energy.summary_string(("name", f"energy {board}")),
+            energy.to_markdown([board]),
+            energy.to_latex([board]),
+            (tmp_path / "report.html").read_text(encoding="utf-8"),
+            str(comparison),
+            comparison._repr_html_(),
+        ]
+        for text in texts:
+            assert wanted in " ".join(text.split())
+        assert comparison.devices[1].scope.startswith(wanted)
+        assert comparison.devices[0].scope == ""
+        assert energy.to_dict([board])["totals"][board]["scope"].startswith(wanted)
+    two = str(inside.compare(["xeon-e5-2630", board]))
+    assert "xeon-e5-2630, quadro-k4000: interpolated from 9 measurements" in " ".join(two.split())
+
+
+def test_measurements_without_kernels_say_nothing_about_them():
+    rows = [{**row} for row in rows_of(1e-3, 0.0, 3e-9)]
+    for row in rows:
+        del row["kernels"]
+    ModelEnergy.devices["mine"] = device = fit_device("mine", rows)
+    assert device.fit.kernels is None
+    network = Network([Layer(f"{i}", 50_000) for i in range(20)])
+    text = ModelEnergy(network).summary_string(("energy mine",), line_length=300)
+    assert "interpolated from 8 measurements of networks" in text
+    with pytest.raises(ValueError, match=r"kernels of measurements\[0\] must be stated to fit"):
+        fit_device("mine", rows, terms=["call", "kernel", "op"])
 
 
 def test_layers_of_another_type_are_an_extrapolation():

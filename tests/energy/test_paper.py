@@ -56,13 +56,22 @@ def test_markdown(energy):
 
 def test_latex(energy):
     text = energy.to_latex(["cpu", "loihi"], 10, 0.001)
-    assert r"in\_1|\textless{}b\textgreater{} & Dense & 1,000 & 10 & 8.69 \textmu{}J &" in text
+    assert r"in\_1\textbar{}\textless{}b\textgreater{} & Dense & 1,000 & 10 &" in text
+    assert r"10 & 8.69 \textmu{}J &" in text
     assert r"50\% \& more" in text
     assert r"Estimated energy per inference of net\_1." in text
     assert r"\begin{tabular}{llrrrr}" in text
     assert text.count(r"\begin{") == text.count(r"\end{") == 2
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {5}
+
+
+def test_names_with_line_breaks_stay_in_their_row():
+    energy = ModelEnergy(Network([Layer("a\nb", 1000, 10, rate=10.0)], name="n"))
+    assert "\n| a b | Layer |" in energy.to_markdown(["cpu"])
+    assert "\na b & Layer &" in energy.to_latex(["cpu"])
+    assert "\na b" in energy.summary_string(("name", "connections"))
+    assert "\na b" in str(energy.compare(["cpu", "loihi"]))
 
 
 def test_bibtex_of_sources_that_start_alike_or_hold_special_characters():

@@ -27,6 +27,13 @@ def test_published_sensitivity():
         assert ranges[name] == pytest.approx([rival.spikes] * 2, abs=6e-4)
 
 
+def test_bits_are_exact_for_any_number_of_steps():
+    # 2⁵³ steps tell 2⁵³ + 1 values apart, which a floating-point logarithm takes for 2⁵³.
+    for power in (1, 7, 49, 53, 60):
+        assert quantised_rival(2**power - 1, 8).bits == power
+        assert quantised_rival(2**power, 8).bits == power + 1
+
+
 def test_by_hand():
     costs = Costs(move_event=4.0, move=1.0, read=0.5, add=1.0, multiply=2.0)
     # 7 steps: 3 bits. Quantised: 3 + 2 · 0.5 + 2 = 6; a spike: 4 + 1 + 1 = 6, seven times.

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -143,3 +144,30 @@ def test_threads_that_change_their_limits(model):
         found = pool.map(lambda one: one.predict(data(400)).tobytes(), own * 4)
         assert {hashlib.sha256(y).hexdigest() for y in found} == {wanted}
     assert threading.active_count() < 8 + os.cpu_count() * 4 + 16
+
+
+def test_a_model_is_pickled_while_it_runs():
+    """As when a Dask worker passes it on: every copy has the bits of the model."""
+    model, ended = kspike_ref.load_model(MODEL), threading.Event()
+    wanted = [model.predict(data(count)).tobytes() for count in (1, 40)]
+
+    def run(count):
+        while not ended.is_set():
+            count = (7 * count + 3) % 97 + 1  # new shapes: plans are made and costs remembered
+            model.predict(data(count))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            running = [pool.submit(run, count) for count in (1, 5)]
+            try:
+                copies = [pickle.loads(pickle.dumps(model)) for _ in range(100)]
+            finally:
+                ended.set()
+            for one in running:
+                one.result(timeout=SECONDS)
+    finally:
+        sys.setswitchinterval(interval)
+    for copy in copies[::20]:
+        assert [copy.predict(data(count)).tobytes() for count in (1, 40)] == wanted

@@ -161,3 +161,40 @@ def test_get_refuses(identifier):
 def test_glu_of_an_odd_length():
     with pytest.raises(ValueError, match=r"x must have an even length along axis -1\. .*\(2, 3\)"):
         activations.glu(np.zeros((2, 3), np.float32))
+
+
+def _softmax_of_numpy(x):
+    y = np.exp(x - x.max(axis=-1, keepdims=True))
+    y /= y.sum(axis=-1, keepdims=True)
+    return y
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_softmax_of_short_rows_has_the_bits_of_numpy(dtype):
+    """Also of rows that are too long for the compiled loops, and of NaN and infinities."""
+    rng = np.random.default_rng(0)
+    for columns in range(1, 140):
+        x = rng.normal(0, [[0.1], [1], [30]], (3, columns)).astype(dtype)
+        assert activations.softmax(x).tobytes() == _softmax_of_numpy(x).tobytes(), columns
+    x = np.tile(x[:1, :11], (5, 1))
+    for row, values in enumerate([[np.nan], [np.inf], [-np.inf], [np.nan, np.inf]]):
+        x[row, 3 : 3 + len(values)] = values
+    x[4] = -np.inf
+    y = activations.softmax(x)
+    np.testing.assert_array_equal(y, _softmax_of_numpy(x))
+    assert np.isnan(y).all(axis=1).tolist() == [True, True, False, True, True]
+
+
+def test_softmax_in_other_layouts():
+    x = np.random.default_rng(0).normal(size=(3, 4, 5))
+    for view in (x.T, x[:, ::2], x[..., ::-1], x[:0], x[..., :0], x.astype(np.float16)):
+        y = activations.softmax(view)
+        assert y.dtype == view.dtype
+        np.testing.assert_array_equal(y, _softmax_of_numpy(view) if view.size else view)
+    expected, flat = activations.softmax(x[:2]), x.reshape(-1).copy()
+    onto = flat[7:47].reshape(2, 4, 5)  # overlaps its input
+    assert activations.softmax(flat[:40].reshape(2, 4, 5), out=onto) is onto
+    np.testing.assert_array_equal(onto, expected)
+    narrow = np.empty((2, 4, 5), np.float32)
+    np.testing.assert_allclose(activations.softmax(x[:2], out=narrow), expected, rtol=1e-6)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from ordinary_models import assert_same_function, data_for, trained
 
 import kspike_tf
 from kspike_tf.conversion.graph import read_graph
@@ -32,19 +33,6 @@ def test_tensorflow_does_not_warn_of_traces(tensorflow_says):
     for seed in range(4):
         kspike_tf.convert(model, calibration_data=x, seed=seed)
     assert not [text for text in tensorflow_says if "retracing" in text]
-
-
-def trained(model):
-    """Give all weights of a model different values, batch normalisation's included; return it."""
-    rng = np.random.default_rng(0)
-    for variable in model.weights:
-        if "adapted" in variable.path:
-            continue
-        values = rng.normal(0.1, 0.4, variable.shape)
-        if "variance" in variable.path or "gamma" in variable.path:
-            values = rng.uniform(0.5, 1.5, variable.shape)
-        variable.assign(values)
-    return model
 
 
 def conv_block(x, filters, activation=True, **options):
@@ -261,14 +249,6 @@ MODELS = {
 }
 
 
-def data_for(model, examples=24):
-    rng = np.random.default_rng(1)
-    inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
-    return keras.tree.map_structure(
-        lambda t: rng.uniform(0, 1, (examples, *t.shape[1:])).astype("float32"), inputs
-    )
-
-
 @pytest.mark.parametrize("trainable_rates", [False, True])
 @pytest.mark.parametrize("name", MODELS)
 def test_function_stays_the_same(name, trainable_rates):
@@ -284,10 +264,7 @@ def test_function_stays_the_same(name, trainable_rates):
         timesteps=2,
         trainable_rates=trainable_rates,
     )
-    expected = keras.tree.flatten(model.predict(x, verbose=0))
-    found = keras.tree.flatten(conversion.predict(x, 3, verbose=0))
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, rtol=0, atol=2e-3 * np.abs(other).max())
+    assert_same_function(conversion, model, x)
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
     assert conversion.report.output_error < 2e-3
 
@@ -322,13 +299,23 @@ def test_dropout_is_the_same_at_all_steps(kind):
     assert {0.0, 2.0} == set(np.ravel(expected))
 
 
+def test_alpha_dropout_is_the_same_at_all_steps():
+    drop = layers.AlphaDropout(0.5, name="drop")
+    model = keras.Sequential([keras.Input((6,)), drop, layers.ReLU()])
+    spiking = kspike_tf.convert(model, calibration_data=data_for(model)).model
+    found = np.array(spiking.get_layer("drop")(np.ones((8, 5, 6)), training=True))
+    assert len(np.unique(found)) == 2
+    np.testing.assert_array_equal(found, np.broadcast_to(found[:, :1], found.shape))
+
+
 def test_what_does_not_spike_is_named():
     model = trained(rare())
     x = data_for(model)
-    names = {type(layer).__name__: layer.name for layer in model.layers}
+    names = {type(each).__name__: each.name for each in model.operations}
     report = kspike_tf.convert(model, calibration_data=x).report
     own = next(each.name for each in model.layers if getattr(each, "activation", None) is centred)
-    assert set(report.kept) == {names["MultiHeadAttention"], names["GRU"], own, "squared"}
+    own_or_weighted = {names["MultiHeadAttention"], names["GRU"], own, "squared"}
+    assert set(report.kept) == {*own_or_weighted, names["Multiply"], names["TrueDivide"]}
     with pytest.raises(ValueError, match="its activation is none of Keras' functions"):
         kspike_tf.convert(model, calibration_data=x, other_activations="refuse")
 
@@ -391,6 +378,31 @@ def test_error_is_below_one_spike(rate, timesteps):
     spikes_off = (means - np.maximum(x, 0)) * rate * 0.001 * timesteps
     assert np.abs(spikes_off).max() < 1 + 1e-4  # float32 activations of up to 85 spikes
     assert np.abs(spikes_off).max() > 0
+
+
+def test_means_converge_only_behind_filters():
+    """A ReLU of single spikes is too large on average, for any number of steps; see the guide."""
+    keras.utils.set_random_seed(0)
+    hidden = [layers.Dense(32, "relu", name=name) for name in ("one", "two")]
+    model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(4)])
+    x = data_for(model, 6)
+    expected = model.predict(x, verbose=0)
+    errors, reports = {}, {}
+    for synapse in (None, 0.01):
+        conversion = kspike_tf.convert(
+            model, calibration_data=x, max_rate=1000, synapse=synapse, readout="sequence"
+        )
+        found = conversion.predict(x, 800, verbose=0)[:, 200:]  # filters have settled
+        means = np.stack([found[:, :100].mean(1), found.mean(1)])
+        off = np.sqrt(np.mean((means - expected) ** 2, axis=(1, 2)))
+        errors[synapse] = off / np.sqrt(np.mean(expected**2))
+        reports[synapse] = conversion.report
+    assert errors[None][1] > 0.9 * errors[None][0] > 0.2
+    assert errors[0.01][1] < 0.02
+    assert reports[None].unfiltered == ("two",)  # constant input reaches the first
+    assert "single spikes reach two: means over time do not converge" in str(reports[None])
+    assert reports[0.01].unfiltered == ()
+    assert "do not converge" not in str(reports[0.01])
 
 
 def test_max_pooling():

@@ -2,6 +2,7 @@
 
 import gc
 import tracemalloc
+import weakref
 
 import keras
 import numpy as np
@@ -68,6 +69,26 @@ def test_memory_without_voltages():
         assert list(recording.spikes) == names
         assert list(recording.voltages) == (names if voltages else [])
     assert kept[True] - kept[False] > 3 * shown.size * 8
+
+
+def test_arrays_live_as_long_as_the_recording(x):
+    """They are in no cycle of references, which only Python's collector would free."""
+    model = model_of(
+        keras.layers.Dense(4),
+        kspike_tf.SpikingActivation("relu", dt=DT, seed=0, name="spikes"),
+        kspike_tf.Lowpass(0.3, dt=DT, name="filtered"),
+    )
+    gc.disable()
+    try:
+        recording = kspike_tf.record(model, x)
+        kinds = recording.spikes, recording.voltages, recording.levels
+        arrays = [weakref.ref(each) for kind in kinds for each in kind.values()]
+        assert len(arrays) == 3
+        assert all(each() is not None for each in arrays)
+        del recording, kinds
+        assert all(each() is None for each in arrays)
+    finally:
+        gc.enable()
 
 
 def test_layers_without_a_seed_are_drawn_once(x):

@@ -272,7 +272,7 @@ def test_neurons_of_ones_own_are_told_of():
 
 
 def test_workers_fit_the_memory(monkeypatch):
-    pages = {"SC_PHYS_PAGES": 2**20, "SC_PAGE_SIZE": 4096}  # 4 GiB
+    pages = {"SC_PHYS_PAGES": 3 * 2**19, "SC_PAGE_SIZE": 4096}  # 6 GiB
     monkeypatch.setattr(activity.os, "sched_getaffinity", lambda _: range(64), raising=False)
     monkeypatch.setattr(activity.os, "sysconf_names", pages, raising=False)
     monkeypatch.setattr(activity.os, "sysconf", pages.get, raising=False)
@@ -339,6 +339,15 @@ def test_wrong_arguments(options, message, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=message):
         kspike_tf.sweep(**{"model": model_of(), "x": X, "y": Y, "timesteps": 3, **options})
     assert not list(tmp_path.iterdir())
+
+
+def test_timed_and_static_inputs_together():
+    timed, still = (keras.Input((None, 2)) for _ in range(2))
+    spikes = kspike_tf.SpikingActivation("relu")(layers.Add()([timed, still]))
+    model = keras.Model([timed, still], layers.GlobalAveragePooling1D()(spikes))
+    x = [np.zeros((2, 5, 2)), np.zeros((2, 2))]
+    with pytest.raises(ValueError, match=r"a time axis for all inputs or for none: repeat the"):
+        kspike_tf.sweep(model, x, [0, 1], timesteps=5)
 
 
 def test_models_that_cannot_be_swept():

@@ -62,6 +62,41 @@ def test_pyright_finds_the_mistakes(tmp_path):
     assert found == MISTAKES, errors
 
 
+MODELS = """
+import numpy as np
+
+import kspike_ref
+import kspike_tf
+
+x = np.zeros((1, 5, 2))
+reference = kspike_ref.load_model("digits.keras")
+kspike_tf.rate_report(reference, x)
+kspike_tf.sweep(reference, x, x, timesteps=5)
+kspike_tf.sweep(lambda dt: reference, x, x, timesteps=5)
+kspike_tf.rate_report("digits.keras", x)  # mistake
+kspike_tf.sweep("digits.keras", x, x, timesteps=5)  # mistake
+kspike_tf.rate_report(x, x)  # mistake
+"""
+
+
+@pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is in the environment types")
+def test_mypy_knows_which_models_are_taken(tmp_path):
+    """Keras has no types; with a class `keras.Model`, other arguments are errors."""
+    stub = tmp_path / "stubs" / "keras"
+    stub.mkdir(parents=True)
+    (stub / "__init__.pyi").write_text("class Model: ...\ndef __getattr__(name: str): ...\n")
+    program = tmp_path / "program.py"
+    program.write_text(MODELS)
+    out = run(
+        "mypy", "--config-file=", "--follow-imports=silent", "--no-error-summary",
+        f"--cache-dir={tmp_path / 'cache'}", program,
+        MYPYPATH=os.pathsep.join([str(stub.parent), *SOURCES]),
+    )  # fmt: skip
+    found = [int(line.split(":")[1]) for line in out.splitlines() if ": error: " in line]
+    wanted = [i for i, line in enumerate(MODELS.splitlines(), 1) if "# mistake" in line]
+    assert found == wanted, out
+
+
 CALLS = [
     "kspike_ref.load_model", "kspike_ref.spiking_activation", "kspike_ref.lowpass",
     "kspike_ref.alpha", "kspike_ref.initial_voltage", "kspike_ref.Model.predict",

@@ -14,6 +14,7 @@ from llvmlite import binding
 
 HERE = Path(__file__).parent
 VERSION = (HERE.parents[2] / "VERSION").read_text().strip()
+# Folders: a version of kspike, and the version of Keras that saved the files.
 VERSIONS = sorted(path.name for path in HERE.iterdir() if (path / "answers.npz").exists())
 
 # Their products and sums are exact, in any order and on any machine. The others have exponentials,

@@ -1,7 +1,8 @@
-"""Generator of this version's saved files and their answers, in a folder per version.
+"""Generator of this version's saved files and their answers, in a folder per version of Keras.
 
-Run ``python tests/golden/versions/make.py`` at a release. The files of a released version must not
-change: delete an existing folder before you make it again.
+Run ``python tests/golden/versions/make.py`` at a release, with the oldest Keras that is supported
+and with the newest. A newer Keras reads the files of an older one, but not the reverse. The files
+of a released version must not change: delete an existing folder before you make it again.
 """
 
 from __future__ import annotations
@@ -229,7 +230,8 @@ def write(folder):
 
 
 def main():
-    folder = HERE / VERSION
+    major, minor, *_ = keras.version().split(".")
+    folder = HERE / f"{VERSION}-keras{major}.{minor}"
     if folder.exists():
         sys.exit(f"{folder} is there. Files of a released version stay as they are")
     folder.mkdir()

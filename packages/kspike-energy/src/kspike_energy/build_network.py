@@ -40,7 +40,7 @@ class _Applied:
         return settings.input_coding if self.node.from_input[index] else "signal"
 
 
-def build_network(model: Any, data: Any, settings: Settings) -> Network:
+def build_network(model: object, data: Any, settings: Settings) -> Network:
     """Return a model as a `Network`, with the activity of its signals on data.
 
     Parameters

@@ -1,9 +1,10 @@
 """Devices fitted to a user's own measurements."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
-from kspike_energy.checks import check_count, check_names, check_whole, did_you_mean, real
+from kspike_energy.checks import check_names, check_whole, did_you_mean, real
 from kspike_energy.devices.device import Device
 from kspike_energy.devices.fit import TERMS, Measurement, fit
 from kspike_energy.devices.overhead import Workload
@@ -54,8 +55,8 @@ def fit_device(
     Raises
     ------
     TypeError, ValueError
-        If a row is incomplete, a figure is not positive, there are too few rows, or the rows do
-        not tell the terms apart.
+        If a row is incomplete or has both a model and counts, a figure is not positive, there are
+        too few rows, or the rows do not tell the terms apart.
 
     Examples
     --------
@@ -68,8 +69,8 @@ def fit_device(
     >>> f"{board.energy_per_call:.3g} J, {board.energy_per_op:.3g} J, {board.fit.worst:.3f}"
     '0.001 J, 2e-09 J, 1.000'
     """
-    if hasattr(measurements, "to_dict"):  # a pandas.DataFrame
-        measurements = measurements.to_dict("records")
+    if hasattr(measurements, "columns") and hasattr(measurements, "isna"):  # of pandas
+        measurements = _rows_of_frame(measurements)
     if not isinstance(measurements, Iterable) or isinstance(measurements, (str, Mapping)):
         raise TypeError(f"measurements must be a list of rows. Received: {measurements!r}")
     rows = list(measurements)
@@ -87,15 +88,30 @@ def fit_device(
             raise ValueError(
                 f"terms must be among {TERMS}. Received: {term!r}{did_you_mean(term, TERMS)}"
             )
+    found = [_measurement(index, row) for index, row in enumerate(rows)]
+    unknown = [index for index, one in enumerate(found) if not one.workload.kernels]
+    if "kernel" in terms and unknown:
+        raise ValueError(
+            f"kernels of measurements[{unknown[0]}] must be stated to fit the term 'kernel'"
+        )
     return fit(
         name,
-        [_measurement(index, row) for index, row in enumerate(rows)],
+        found,
         terms=terms,
         spiking=spiking,
         family=family,
         source=source,
         description=description,
     )
+
+
+def _rows_of_frame(frame: Any) -> list[dict[str, Any]]:
+    """Return the rows of a pandas.DataFrame without their missing values, but for joules."""
+    rows, missing = frame.to_dict("records"), frame.isna().to_dict("records")
+    return [
+        {key: row[key] for key in row if key == "joules" or not absent[key]}
+        for row, absent in zip(rows, missing, strict=True)
+    ]
 
 
 def _measurement(index: int, row: Mapping[str, Any]) -> Measurement:
@@ -109,23 +125,36 @@ def _measurement(index: int, row: Mapping[str, Any]) -> Measurement:
         raise ValueError(
             f"joules of {where} must be a positive number. Received: {row.get('joules')!r}"
         )
-    batch_size = check_count(f"batch_size of {where}", row.get("batch_size", 1))
-    if "model" in row:
-        return Measurement(_workload(row["model"], batch_size), joules)
-    if "operations" not in row:
+    counts = [key for key in ("operations", "kernels") if key in row]
+    if "model" in row and counts:
+        raise ValueError(
+            f"{where} must have either 'model' or counts. Received: 'model' and {counts}"
+        )
+    if not ("model" in row or "operations" in row):
         raise ValueError(f"{where} must have 'model' or 'operations'. Received: {sorted(row)}")
-    operations, kernels = (
+    operations, kernels, batch_size = (
         check_whole(f"{key} of {where}", _whole(row.get(key, 1)), 1)
-        for key in ("operations", "kernels")
+        for key in ("operations", "kernels", "batch_size")
     )
-    return Measurement(Workload(operations, kernels, batch_size), joules)
+    if "model" in row:
+        return Measurement(_workload(where, row["model"], batch_size), joules)
+    known = kernels if "kernels" in row else 0
+    return Measurement(Workload(operations, known, batch_size), joules)
 
 
-def _workload(model: Any, batch_size: int) -> Workload:
-    energy = model if isinstance(model, ModelEnergy) else ModelEnergy(model)
-    return energy.network.workload(batch_size)
+def _workload(where: str, model: object, batch_size: int) -> Workload:
+    """Return the workload of a model, which must have operations."""
+    try:
+        energy = model if isinstance(model, ModelEnergy) else ModelEnergy(model)
+    except TypeError as error:
+        raise TypeError(f"model of {where}: {error}") from error
+    workload = energy.network.workload(batch_size)
+    if not workload.operations:
+        raise ValueError(f"model of {where} must have operations. Received: 0 connections")
+    return workload
 
 
 def _whole(value: Any) -> Any:
     """Return a whole number written as a float, such as 1e6, as an int."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    is_float = isinstance(value, Real) and not isinstance(value, Integral)
+    return int(value) if is_float and float(value).is_integer() else value

@@ -118,8 +118,8 @@ def check_energy(name: str, value: object) -> None:
 
 
 def check_names(name: str, value: object) -> None:
-    """Raise `TypeError` for a string in place of a list of strings."""
-    if isinstance(value, str):
+    """Raise `TypeError` for anything but None or a list of strings, such as a single string."""
+    if isinstance(value, str) or not (value is None or isinstance(value, Iterable)):
         raise TypeError(f"{name} must be a list of names. Received: {name}={value!r}")
 
 

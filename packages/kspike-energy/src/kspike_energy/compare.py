@@ -159,6 +159,7 @@ def _device_energy(
         device.energy_per_neuron is not None,
         device.model,
         readings,
+        device.fit.statement(estimate.workload) if device.fit else "",
     )
 
 
@@ -168,13 +169,14 @@ def _break_even(
     """Return the rate at which a layer costs the same on both devices.
 
     The energy on a spiking device is linear in the rate. This solves E(0) + E' · rate = energy of
-    the baseline for this layer. Exact events are assumed to grow in proportion to the rate: after
-    a filter, there are many more events than spikes.
+    the baseline for this layer. Events are assumed to grow in proportion to the rate, also those
+    of several inputs with different time steps, and exact ones: after a filter, there are many more
+    events than spikes.
     """
     timesteps, rate = estimate.steps_of(layer), estimate.rate(layer)
     spikes = None if rate is None else rate * estimate.dt_of(layer)
     operations = layer.connections * estimate.dt_of(layer) * timesteps
-    if estimate.settings.events == "exact" and rate and (synops := estimate.synops(layer)):
+    if rate and (synops := estimate.synops(layer)):
         spikes, operations = synops / layer.connections, synops * timesteps / rate
     ordinary, updates = sum(estimate.layer(layer, baseline)), layer.neurons * timesteps
     silent = sum(estimate.energy_of(layer, device, 0.0, updates))

@@ -6,7 +6,7 @@ from kspike_energy.config import default
 from kspike_energy.network import BY_HAND, Network
 from kspike_energy.settings import Settings
 
-__all__ = ["default_dt", "default_steps"]
+__all__ = ["default_dt", "default_steps", "why_no_steps"]
 
 
 def default_steps(network: Network, settings: Settings) -> tuple[int | None, str]:
@@ -18,6 +18,16 @@ def default_steps(network: Network, settings: Settings) -> tuple[int | None, str
     if len(network.data_steps) == 1:
         return network.data_steps[0], "length of example_data"
     return None, "unknown"
+
+
+def why_no_steps(network: Network) -> str:
+    """Return the reason why `default_steps` finds no number."""
+    lengths = network.data_steps
+    if lengths:
+        return f"example_data has sequences of {lengths[0]} to {lengths[-1]} steps"
+    if network.layer_rates(default.dt):
+        return "example_data has no time axis"
+    return "there is no example_data"
 
 
 def default_dt(network: Network, settings: Settings) -> tuple[float, str, bool]:

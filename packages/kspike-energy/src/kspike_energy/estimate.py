@@ -8,7 +8,7 @@ from typing import Any
 
 from kspike_energy.checks import check_count, did_you_mean, finite
 from kspike_energy.config import check_dt
-from kspike_energy.defaults import default_dt, default_steps
+from kspike_energy.defaults import default_dt, default_steps, why_no_steps
 from kspike_energy.devices import Device
 from kspike_energy.devices.overhead import Workload
 from kspike_energy.memory_model import memory_energy
@@ -98,11 +98,9 @@ class Estimate:
             If neither the user nor the data state them.
         """
         if self.timesteps is None:
-            lengths = self.network.data_steps
-            why = f"sequences of {lengths[0]} to {lengths[-1]} steps" if lengths else "no time axis"
             raise ValueError(
                 "timesteps_per_inference must be passed to estimate energy on a spiking device: "
-                f"example_data has {why}"
+                f"{why_no_steps(self.network)}"
             )
         return self.timesteps
 
@@ -270,7 +268,7 @@ class Estimate:
             totals.append(finite(what, partial(math.fsum, parts)))
         return tuple(totals)
 
-    def find(self, layer: Any) -> Layer:
+    def find(self, layer: object) -> Layer:
         """Return the network's layer for a layer of the model or for a name.
 
         Raises

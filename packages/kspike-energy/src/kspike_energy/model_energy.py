@@ -147,7 +147,7 @@ class ModelEnergy:
 
     def __init__(
         self,
-        model: Any,
+        model: object,
         example_data: Examples | None = None,
         *,
         padding: Literal["excluded", "counted"] = "excluded",
@@ -165,7 +165,7 @@ class ModelEnergy:
             options, events, input_coding, time_axis, input_shape, batch_size, bool(progress)
         )
         self.network = build_network(model, example_data, self._settings)
-        self.model = model
+        self.model: Any = model
         self.events = events
         self.example_data = example_data
 
@@ -187,7 +187,7 @@ class ModelEnergy:
     def __repr__(self) -> str:
         return (
             f"<ModelEnergy of {self.network.name!r}: {len(self.network.layers)} layers, "
-            f"{self.network.connections} connections, {self.network.neurons} neurons>"
+            f"{self.network.connections:,} connections, {self.network.neurons:,} neurons>"
         )
 
     def _repr_html_(self) -> str:
@@ -221,7 +221,7 @@ class ModelEnergy:
 
     def layer_energy(
         self,
-        layer: Any,
+        layer: object,
         device: str,
         timesteps_per_inference: int | None = None,
         dt: float | None = None,

@@ -1,7 +1,8 @@
 """NeuroBench 2.3's metrics of a network on data."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,22 @@ from kspike_energy.counting.rules.table import FREE, OVER_TIME, is_linear
 from kspike_energy.measuring.batches import batches, peek, shapes_of_data
 from kspike_energy.measuring.effective import PRODUCTS, effective_operations
 from kspike_energy.presentation.tables import html_table
+from kspike_energy.settings import Examples
 
 __all__ = ["Metrics", "metrics"]
 
 _SPIKING = "kspike_tf>SpikingActivation"
+
+# Other layers whose activation is applied to their output, as one of `PRODUCTS` is.
+_ACTIVATED = frozenset(
+    {"Activation", "EinsumDense", "SeparableConv1D", "SeparableConv2D"}
+    | {f"Conv{rank}DTranspose" for rank in (1, 2, 3)}
+)
+# Layers that NeuroBench counts if a PyTorch program consists of equivalent cells or layers.
+_COUNTED_BY_PARTS = frozenset(
+    {"SimpleRNN", "LSTM", "GRU", "RNN", "Bidirectional"}
+    | {"EinsumDense", "SeparableConv1D", "SeparableConv2D", "SpectralNormalization"}
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +56,7 @@ class Metrics:
     membrane_updates : float
         Updates that change the voltage of a spiking neuron. All updates of the first step count.
     notes : tuple of str
-        Layers that NeuroBench leaves out, and their operations.
+        Layers that these metrics leave out, and their operations.
 
     References
     ----------
@@ -92,20 +105,28 @@ class _Sums:
     """Sums over all examples."""
 
     examples: int = 0
-    macs: int = 0
-    acs: int = 0
     dense: int = 0
     activations: int = 0
     silent: int = 0
     updates: int = 0
+    effective: dict[int, int] = field(default_factory=dict)  # by index of the application
+    graded: set[int] = field(default_factory=set)  # applications with inputs other than spikes
+
+    def accumulates(self) -> int:
+        """Return the effective operations of applications that received only spikes."""
+        return sum(self.effective[index] for index in self.effective.keys() - self.graded)
+
+    def multiply_accumulates(self) -> int:
+        """Return the effective operations of all other applications."""
+        return sum(self.effective[index] for index in self.effective.keys() & self.graded)
 
 
-def metrics(model: Any, x: Any, *, batch_size: int = 32) -> Metrics:
+def metrics(model: object, x: Examples, *, batch_size: int = 32) -> Metrics:
     """Measure the metrics of a network that NeuroBench defines.
 
     Parameters
     ----------
-    model : keras.Model or kspike_ref.Model
+    model : keras.Model, kspike_ref.Model, or a model whose registered adapter has ``signals``
         The network.
     x : array_like, or iterable of batches
         Data in any form that ``model.predict`` takes.
@@ -122,16 +143,40 @@ def metrics(model: Any, x: Any, *, batch_size: int = 32) -> Metrics:
     TypeError
         If no adapter reads the model.
     ValueError
-        If the data is empty, or does not fit the model.
+        If the data is empty or does not fit the model, or a layer's input is not finite.
 
     Notes
     -----
     A value of ``±1 / dt`` is a spike, where dt is the time step of the layer that emits it.
-    NeuroBench does not count pooling, normalisation, recurrent layers, attention, or activations
-    other than ReLU and sigmoid. ``notes`` names such layers with their operations per time step.
+    NeuroBench does not count pooling, normalisation, transposed convolutions, attention, or
+    activations other than ReLU and sigmoid. It counts cells of recurrent networks and fails on
+    recurrent layers; here both are left out, as are separable convolutions and ``EinsumDense``.
+    ``notes`` names such layers with their operations per time step, and says which they are.
+
+    NeuroBench decides for every call of a layer whether its inputs are spikes; here a layer's
+    operations are accumulates if its inputs are single spikes in all of ``x``.
     """
     adapter = find_adapter(model)
     check_count("batch_size", batch_size)
+    with _calling_data_x():
+        return _measure(adapter, model, x, batch_size)
+
+
+@contextmanager
+def _calling_data_x() -> Iterator[None]:
+    """Call the data "x" in errors, as the argument of `metrics` is."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        text = str(error)
+        if "example_data" not in text:
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(text.replace("example_data", "x")) from error
+
+
+def _measure(adapter: Adapter, model: Any, x: Any, batch_size: int) -> Metrics:
+    """Return the metrics of a network on data."""
     first, x = peek(x)
     shapes = adapter.input_shapes(model)
     nodes = complete_nodes(list(adapter.applications(model, shapes_of_data(first, shapes))))
@@ -141,7 +186,10 @@ def metrics(model: Any, x: Any, *, batch_size: int = 32) -> Metrics:
     for batch in batches(x, shapes, batch_size):
         sums.examples += _length(batch)
         for index, (inputs, outputs) in enumerate(adapter.signals(model, batch)):
-            _add(sums, nodes[index], inputs, outputs, kernels[index], steps[index])
+            _add_outputs(sums, nodes[index], inputs, outputs)
+            kernel = kernels[index]
+            if kernel is not None:
+                _add_operations(sums, index, nodes[index], inputs[0], kernel, steps[index])
     if not sums.examples:
         raise ValueError("x is empty: metrics need at least one example")
     known = {id(node.spec.layer): kernel for node, kernel in zip(nodes, kernels, strict=True)}
@@ -151,8 +199,8 @@ def metrics(model: Any, x: Any, *, batch_size: int = 32) -> Metrics:
         adapter.footprint(model),
         sum(int(np.count_nonzero(kernel == 0)) for kernel in weights) / max(size, 1),
         sums.silent / max(sums.activations, 1),
-        sums.macs / sums.examples,
-        sums.acs / sums.examples,
+        sums.multiply_accumulates() / sums.examples,
+        sums.accumulates() / sums.examples,
         sums.dense / sums.examples,
         sums.updates / sums.examples,
         tuple(_notes(nodes)),
@@ -177,30 +225,34 @@ def _kernel(adapter: Adapter, node: Node) -> NDArray[Any] | None:
     return next(np.asarray(w) for name, w in weights.items() if name.split("/")[-1] == "kernel")
 
 
-def _add(
+def _add_operations(
     sums: _Sums,
+    index: int,
     node: Node,
-    inputs: Sequence[Any],
-    outputs: Sequence[Any],
-    kernel: NDArray[Any] | None,
+    signal: Any,
+    kernel: NDArray[Any],
     time_steps: Sequence[float | None],
 ) -> None:
-    """Add one batch of one layer."""
-    if kernel is not None:
-        values = np.asarray(inputs[0])
-        inner = _inner(node)
-        # A convolution along time treats the time axis like any other axis of its input.
-        steps = node.timed_inputs[0] and (inner is not node or inner.spec.kind == "Dense")
-        axes = (0, 1) if steps else (0,)
-        active = np.asarray(np.count_nonzero(values, axis=axes))
-        operations = effective_operations(inner, active, kernel)
-        if _are_spikes(values, time_steps[0] or 1.0):
-            sums.acs += operations
-        else:
-            sums.macs += operations
-        samples = int(np.prod([values.shape[axis] for axis in axes]))
-        everything = np.full(active.shape, samples, dtype=np.int64)
-        sums.dense += effective_operations(inner, everything, np.ones_like(kernel))
+    """Add the operations of one batch of one application."""
+    values = np.asarray(signal)
+    if not np.all(np.isfinite(values)):
+        raise ValueError(f"the input of layer {node.spec.name!r} must be finite, but is not for x")
+    inner = _inner(node)
+    # A convolution along time treats the time axis like any other axis of its input.
+    steps = node.timed_inputs[0] and (inner is not node or inner.spec.kind == "Dense")
+    axes = (0, 1) if steps else (0,)
+    active = np.asarray(np.count_nonzero(values, axis=axes))
+    operations = effective_operations(inner, active, kernel)
+    sums.effective[index] = sums.effective.get(index, 0) + operations
+    if not _are_spikes(values, time_steps[0] or 1.0):
+        sums.graded.add(index)
+    samples = int(np.prod([values.shape[axis] for axis in axes]))
+    everything = np.full(active.shape, samples, dtype=np.int64)
+    sums.dense += effective_operations(inner, everything, np.ones_like(kernel))
+
+
+def _add_outputs(sums: _Sums, node: Node, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+    """Add the activations and updates of one batch of one application."""
     if _is_activation(node):
         for values in outputs:
             sums.activations += values.size
@@ -217,10 +269,12 @@ def _are_spikes(values: NDArray[Any], dt: float) -> bool:
 
 def _is_activation(node: Node) -> bool:
     """Return whether NeuroBench counts a layer's outputs as activations."""
-    kind, config = node.spec.kind, node.config
+    inner = _inner(node)
+    kind = inner.spec.kind
     if kind == _SPIKING or kind in ("ReLU", "ops>Relu", "ops>Sigmoid"):
         return True
-    return kind in {"Activation", *PRODUCTS} and config.get("activation") in ("relu", "sigmoid")
+    function = inner.config.get("activation")
+    return kind in _ACTIVATED | PRODUCTS and function in ("relu", "sigmoid")
 
 
 def _updates(node: Node, x: NDArray[Any], y: NDArray[Any]) -> int:
@@ -234,11 +288,12 @@ def _updates(node: Node, x: NDArray[Any], y: NDArray[Any]) -> int:
 
 
 def _notes(nodes: Sequence[Node]) -> Iterator[str]:
-    """Yield notes on the layers that NeuroBench leaves out."""
+    """Yield notes on the layers that the metrics leave out."""
     for node in nodes:
         inner = _inner(node)
         kind = inner.spec.kind
-        if kind in PRODUCTS or kind in FREE or _is_activation(node) or node.only_mask:
+        alone = kind in ("Activation", "ReLU", _SPIKING) or (kind or "").startswith("ops>")
+        if kind in PRODUCTS or kind in FREE or node.only_mask or (alone and _is_activation(node)):
             continue
         if kind == "Activation" and is_linear(inner.config.get("activation")):
             continue
@@ -252,8 +307,10 @@ def _notes(nodes: Sequence[Node]) -> Iterator[str]:
             yield f"{name} is not counted: {error}"
             continue
         if counts.connections or counts.neurons:
+            parts = kind in _COUNTED_BY_PARTS
+            why = "although NeuroBench counts equivalent cells or layers"
             yield (
-                f"{name} is not counted, as in NeuroBench: "
+                f"{name} is not counted, {why if parts else 'as in NeuroBench'}: "
                 f"{counts.connections} connections and {counts.neurons} updates per time step"
             )
         elif kind == "BatchNormalization":

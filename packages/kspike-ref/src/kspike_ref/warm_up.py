@@ -14,7 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.kernels import activations, convolve, events, folders, matmul, recurrent, time
+from kspike_ref.kernels import (
+    activations,
+    convolve,
+    events,
+    folders,
+    matmul,
+    recurrent,
+    softmax,
+    time,
+)
 from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.errors import UnsupportedLayerError
 from kspike_ref.loading import load_model
@@ -47,6 +56,9 @@ def small_calls(dtype: Any) -> Iterator[Call]:
     yield from _events(dtype)
     yield from _recurrent(dtype)
     yield activations.erf, {"x": frozen(_ones(5, dtype=dtype)), "out": _ones(5, dtype=dtype)}
+    yield softmax.softmax, {
+        "x": frozen(_ones(2, 10, dtype=dtype)), "out": _ones(2, 10, dtype=dtype),
+    }  # fmt: skip
 
 
 def _ones(*shape: int, dtype: Any = np.float64) -> Any:

@@ -10,7 +10,8 @@ from kspike_tf import (
     regularizers,
 )
 from kspike_tf.config import default
-from kspike_tf.conversion import Conversion, FewSpikesWarning, convert
+from kspike_tf.conversion import Conversion, convert
+from kspike_tf.few_spikes import FewSpikesWarning
 from kspike_tf.layers import (
     Alpha,
     AlphaCell,

@@ -6,6 +6,7 @@ import math
 import sys
 import warnings
 from numbers import Real
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,11 @@ def level_of_user() -> int:
     That line is the first one outside this package, Keras and TensorFlow.
     """
     frame, level = sys._getframe(1), 1
-    while frame is not None and str(frame.f_globals.get("__name__")).split(".")[0] in _PASSED_BY:
+    while frame is not None and not is_of_user(frame):
         frame, level = frame.f_back, level + 1  # type: ignore[assignment]
     return level
+
+
+def is_of_user(frame: FrameType) -> bool:
+    """Return whether a frame runs code outside this package, Keras and TensorFlow."""
+    return str(frame.f_globals.get("__name__")).split(".")[0] not in _PASSED_BY

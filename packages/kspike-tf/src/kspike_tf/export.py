@@ -19,6 +19,7 @@ from keras.layers import TimeDistributed
 
 from kspike_tf import onnx_operations
 from kspike_tf.tracing import plain_operations
+from kspike_tf.types import Signature
 
 if TYPE_CHECKING:
     import onnx
@@ -32,7 +33,7 @@ def to_onnx(
     model: keras.Model,
     path: str | Path | None = None,
     *,
-    input_signature: Any = None,
+    input_signature: Signature | None = None,
     opset: int = OPSET,
 ) -> onnx.ModelProto:
     """Convert a model to ONNX, for inference.

@@ -12,11 +12,11 @@ import numpy as np
 from kspike_tf.conversion.calibrate import batches
 from kspike_tf.conversion.compare import correlation, relative_error, repeated
 from kspike_tf.conversion.graph import Node, read_graph
-from kspike_tf.conversion.inputs import input_tensors
+from kspike_tf.conversion.inputs import arrays, input_tensors
 from kspike_tf.conversion.report import aligned
 from kspike_tf.describing import as_html
 from kspike_tf.layers import SpikingActivation
-from kspike_tf.types import Arrays
+from kspike_tf.types import Arrays, ReferenceModel, SpikingModel
 
 _FEW = 1.0  # spikes per active neuron below which an activation is lost
 _COARSE = 3.0
@@ -153,7 +153,7 @@ class _Shown(NamedTuple):
     spikes: np.ndarray
 
 
-def rate_report(model: Any, x: Arrays, timesteps: int | None = None) -> RateReport:
+def rate_report(model: SpikingModel, x: Arrays, timesteps: int | None = None) -> RateReport:
     """Measure the firing rates of a model's spiking layers on data.
 
     Parameters
@@ -186,9 +186,9 @@ def rate_report(model: Any, x: Arrays, timesteps: int | None = None) -> RateRepo
     >>> print(report.layers[0].verdict)
     hidden fires at 20 Hz; in 50 ms an active neuron fires 1 time: a coarse copy of the activation.
     """
+    x = arrays(x, model)
     if timesteps is not None:
         x = repeated(x, timesteps)
-    x = keras.tree.map_structure(np.asarray, x)
     first = keras.tree.flatten(x)[0]
     if first.ndim < 3:
         raise ValueError(
@@ -196,7 +196,7 @@ def rate_report(model: Any, x: Arrays, timesteps: int | None = None) -> RateRepo
             f"Received: shape={first.shape}"
         )
     count, steps = first.shape[:2]
-    show = _show_reference if hasattr(model, "activity") else _show_keras
+    show = _show_reference if isinstance(model, ReferenceModel) else _show_keras
     shown = [list(show(model, batch)) for batch in batches(x, count)]
     if not shown or not shown[0]:
         raise ValueError(f"model must have a SpikingActivation layer. Received: model={model!r}")
@@ -269,7 +269,7 @@ def _show_layer(node: Node, tensors: dict[int, Any]) -> _Shown:
     return _averaged(node.name, dt, *map(keras.ops.convert_to_numpy, (outputs, activations)))
 
 
-def _show_reference(model: Any, batch: Any) -> Iterator[_Shown]:
+def _show_reference(model: ReferenceModel, batch: Any) -> Iterator[_Shown]:
     """Yield the time averages of every spiking layer of a kspike_ref model."""
     outputs = list(model.activity(batch).values())
     for node, made in zip(model.nodes, outputs, strict=True):

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kspike_tf.conversion.compare import repeated
 from kspike_tf.conversion.graph import Node, Ref, read_graph
-from kspike_tf.conversion.inputs import input_tensors
+from kspike_tf.conversion.inputs import arrays, input_tensors
 from kspike_tf.layers import AlphaCell, KerasSpikingCell, KerasSpikingLayer, LowpassCell
 from kspike_tf.types import Arrays
 
@@ -101,8 +101,9 @@ def record(
     >>> recording.voltages["hidden"].round(3).ravel()
     array([0.649, 0.899, 0.149, 0.399])
     """
-    x = x if timesteps is None else repeated(x, timesteps)
     graph = read_graph(model)
+    x = arrays(x, graph)
+    x = x if timesteps is None else repeated(x, timesteps)
     nodes = _temporal(graph.nodes)
     wanted = _wanted(nodes, layers)
     tensors = input_tensors(graph, x)

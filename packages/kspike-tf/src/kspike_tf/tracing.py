@@ -11,7 +11,7 @@ LiteRT needs operations of its own, because it has no float64.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
@@ -20,14 +20,25 @@ import keras
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
 
-__all__ = ["exporter", "in_xla", "is_of_keras", "is_plain", "plain_operations"]
+__all__ = [
+    "exporter", "in_xla", "is_inference_of_keras", "is_of_keras", "is_plain", "plain_operations",
+    "stack_of_inference",
+]  # fmt: skip
 
 EXPORTERS = (
     keras.export.ExportArchive.__module__.rpartition(".")[0],  # all of Keras' formats
     "tensorflow.lite",
     "tf2onnx",
 )
-KERAS = (keras.Model.fit.__module__, keras.Variable.__mro__[1].__module__)
+TRAINER = keras.Model.fit.__module__
+KERAS = (TRAINER, keras.Variable.__mro__[1].__module__)
+MODELS = keras.Sequential.__module__.rpartition(".")[0]
+TRAINING = {"fit", "train_on_batch", "train_step"}
+INFERENCE = {
+    "evaluate", "predict", "predict_on_batch", "predict_step", "test_on_batch", "test_step",
+}  # fmt: skip
+# Packages that call models to look into them.
+OWN = ("kspike_energy", *(f"kspike_tf.{each}" for each in ("conversion", "rates", "sweeping")))
 LITE_RT = "LiteRT"
 # Not None within `plain_operations`: the runtime, or "" for any.
 _plain: ContextVar[str | None] = ContextVar("kspike_tf_plain_operations", default=None)
@@ -128,13 +139,67 @@ def is_of_keras() -> bool:
     return any(_modules_on_stack(KERAS))
 
 
+def is_inference_of_keras() -> bool:
+    """Return whether Keras runs or traces the current function for inference.
+
+    Returns
+    -------
+    bool
+        Whether the call comes from `predict` or `evaluate` of a model, but not from the validation
+        in `fit`; or, eagerly, from a call of a model that this package has not made.
+
+    Examples
+    --------
+    >>> is_inference_of_keras()
+    False
+    """
+    return _is_inference(_frames(sys._getframe()), tf.executing_eagerly())
+
+
+def stack_of_inference() -> list[FrameType]:
+    """Return the frames of the thread that runs inference of Keras, innermost first.
+
+    TensorFlow may call back in a thread of its own; then `predict` waits in another one. The list
+    is empty in the validation of `fit`, and if the inference is not found.
+    """
+    own = list(_frames(sys._getframe()))
+    if _is_inference(own, tf.executing_eagerly()):
+        return own
+    stacks = (list(_frames(each)) for each in sys._current_frames().values())
+    return next((each for each in stacks if _is_inference(each, False)), [])
+
+
+def _is_inference(stack: Iterable[FrameType], counts_calls: bool) -> bool:
+    """Return whether a stack, innermost first, belongs to inference, or to a call of a model."""
+    found = False
+    for frame in stack:
+        module, name = _module(frame), frame.f_code.co_name
+        if module == TRAINER and name in INFERENCE:
+            if name.startswith("predict"):
+                return True  # also within a callback of `fit`
+            found = True
+        elif module == TRAINER and name in TRAINING:
+            return False
+        elif counts_calls and module.startswith(OWN):
+            return False
+        elif counts_calls and module.startswith(MODELS):
+            found = True
+    return found
+
+
 def _modules_on_stack(names: tuple[str, ...]) -> Iterator[str]:
-    frame: FrameType | None = sys._getframe()
+    modules = map(_module, _frames(sys._getframe()))
+    return (each for each in modules if each.startswith(names))
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
     while frame is not None:
-        name = str(frame.f_globals.get("__name__"))
-        if name.startswith(names):
-            yield name
+        yield frame
         frame = frame.f_back
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))
 
 
 def in_xla() -> bool:

@@ -3,7 +3,6 @@
 import importlib
 import os
 from collections.abc import Callable
-from typing import Any
 
 from kspike_energy.adapters.base import Adapter
 
@@ -57,7 +56,7 @@ def register_adapter(model_type: type | str, adapter: type[Adapter]) -> None:
     _ADAPTERS[model_type] = adapter
 
 
-def find_adapter(model: Any) -> Adapter:
+def find_adapter(model: object) -> Adapter:
     """Return an adapter for a model.
 
     Raises

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from kspike_energy.counting.fan_out import Factor, FanOut, Number
 from kspike_energy.counting.nodes import Node, UndefinedShapeError
 
-__all__ = ["resampled", "taps"]
+__all__ = ["resampled", "resampled_to_aspect_ratio", "taps"]
 
 # Half the width of an interpolation kernel, in input elements. Kernels are zero at every nonzero
 # whole distance, so an output that lies on an input element depends on that element alone.
@@ -73,3 +73,37 @@ def resampled(node: Node, interpolation: str, antialias: bool = False, steps: in
             )
         factors.append(1 if length == after else taps(length, after, interpolation, antialias))
     return FanOut(node.units_in(), tuple(factors), each)
+
+
+def resampled_to_aspect_ratio(node: Node, interpolation: str, antialias: bool) -> FanOut:
+    """Return the fan-out of `Resizing` that first crops or pads images to the aspect ratio.
+
+    Keras computes the size of the cropped or padded image in single precision, rounds it down, and
+    pads both sides of an axis alike. Padding is not an input element.
+
+    Parameters
+    ----------
+    node : Node
+        The application of the layer.
+    interpolation, antialias
+        As in `taps`.
+    """
+    shape = node.units_in()
+    first = 1 if node.config.get("data_format") == "channels_first" else 0
+    lengths = shape[first : first + 2]
+    targets = (int(node.config["height"]), int(node.config["width"]))
+    factors: list[Factor] = [1] * len(shape)
+    for axis in (0, 1):
+        length, target = lengths[axis], targets[axis]
+        wanted = int(np.float32(lengths[1 - axis] * target) / np.float32(targets[1 - axis]))
+        if node.config.get("crop_to_aspect_ratio"):
+            kept = max(min(length, wanted), 1)
+            start = (length - kept) // 2
+            reached = np.zeros(length, dtype=np.int64)
+            reached[start : start + kept] = taps(kept, target, interpolation, antialias)
+        else:
+            margin = (max(length, wanted) - length) // 2
+            padded = taps(length + 2 * margin, target, interpolation, antialias)
+            reached = padded[margin : margin + length]
+        factors[first + axis] = reached
+    return FanOut(shape, tuple(factors))

@@ -56,7 +56,8 @@ def fit(
     Raises
     ------
     ValueError
-        If there are too few measurements, or they cannot separate the terms.
+        If there are too few measurements, they cannot separate the terms, or their numbers are
+        too large or too small for floating-point numbers.
     """
     terms = [term for term in TERMS if term in terms]
     count = len(terms)
@@ -67,13 +68,13 @@ def fit(
         )
     features = np.array([_features(m.workload, terms) for m in measurements])
     energies = np.array([m.joules * m.workload.batch_size for m in measurements])
-    ratios = features / energies[:, None]
-    if np.linalg.matrix_rank(ratios / np.linalg.norm(ratios, axis=0)) < count:
+    ratios, scale = _scaled(features, energies, name)
+    if np.linalg.matrix_rank(ratios) < count:
         raise ValueError(
             f"measurements of device {name!r} cannot separate the terms {', '.join(terms)}: "
             "measure more networks or batch sizes, or fit fewer terms with terms="
         )
-    found = dict(zip(terms, _solve(ratios).tolist(), strict=True))
+    found = dict(zip(terms, (_solve(ratios) / scale).tolist(), strict=True))
     workloads = [m.workload for m in measurements]
     operation = found.get("op", 0.0)
     return Device(
@@ -90,7 +91,7 @@ def fit(
             family,
             _left_out(ratios),
             _range([w.operations for w in workloads]),
-            _range([w.kernels for w in workloads]),
+            _range([w.kernels for w in workloads]) if all(w.kernels for w in workloads) else None,
             _range([w.batch_size for w in workloads]),
             tuple(sorted(frozenset().union(*(w.kinds for w in workloads)))),
         ),
@@ -105,6 +106,30 @@ def _features(workload: Workload, terms: Sequence[str]) -> list[float]:
         "op": float(workload.operations * workload.batch_size),
     }
     return [every[term] for term in terms]
+
+
+def _scaled(
+    features: NDArray[np.float64], energies: NDArray[np.float64], name: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return features per joule with a largest value of 1 in every column, and the scales.
+
+    Operations and calls differ by many orders of magnitude, beyond which least squares would drop
+    the smaller one.
+
+    Raises
+    ------
+    ValueError
+        If a ratio is too large or too small for a floating-point number.
+    """
+    with np.errstate(over="ignore", divide="ignore"):
+        ratios = features / energies[:, None]
+    if not np.all(np.isfinite(ratios) & (ratios > 0)):
+        raise ValueError(
+            f"measurements of device {name!r} are too large or too small for floating-point "
+            "numbers: check joules (J per inference), operations and batch_size"
+        )
+    scale = ratios.max(axis=0)
+    return ratios / scale, scale
 
 
 def _solve(ratios: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,7 +18,8 @@ class Workload:
     operations : int
         Multiply-adds per inference.
     kernels : int
-        Layers that a runtime launches. A dense layer and its activation count as one.
+        Layers that a runtime launches; 0 in a measurement that does not state them. A dense layer
+        and its activation count as one.
     batch_size : int
         Inferences per call.
     kinds : frozenset of str
@@ -43,7 +44,7 @@ class Fit:
         Leave-one-out errors: for every measurement, the factor between it and its prediction from
         all the others; at least 1.
     operations, kernels, batch_sizes : tuple of (int, int)
-        Smallest and largest value of the measured workloads.
+        Smallest and largest value of the measured workloads; None for kernels if they are unknown.
     kinds : tuple of str, optional
         Types of layers in the measured networks, if known.
     """
@@ -51,7 +52,7 @@ class Fit:
     family: str
     factors: tuple[float, ...]
     operations: tuple[int, int]
-    kernels: tuple[int, int]
+    kernels: tuple[int, int] | None
     batch_sizes: tuple[int, int]
     kinds: tuple[str, ...] = ()
 
@@ -78,16 +79,22 @@ class Fit:
     def outside(self, workload: Workload) -> list[str]:
         """Return how a workload lies outside the measured ones; an empty list if it does not."""
         found = []
-        for value, (low, high), name in (
+        for value, limits, name in (
             (workload.operations, self.operations, "operations"),
             (workload.kernels, self.kernels, "layers"),
             (workload.batch_size, self.batch_sizes, "examples per batch"),
         ):
+            if limits is None:
+                continue
+            low, high = limits
             if value > high:
                 found.append(f"{value / high:.3g} times more {name} than any measured network")
             elif value < low:
-                times = f"{low / value:.3g} times fewer" if value else "no"
-                found.append(f"{times} {name} than any measured network")
+                found.append(
+                    f"{low / value:.3g} times fewer {name} than any measured network"
+                    if value
+                    else f"no {name}, unlike every measured network"
+                )
         strange = sorted(workload.kinds - set(self.kinds)) if self.kinds else []
         if strange:
             found.append(f"layers of other types ({', '.join(strange)})")

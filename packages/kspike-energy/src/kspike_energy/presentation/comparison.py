@@ -12,6 +12,7 @@ from kspike_energy.presentation.comparison_text import (
     device_cells,
     device_table,
     quantised_notes,
+    scope_notes,
     winner_notes,
     wrapped,
 )
@@ -100,7 +101,7 @@ class Comparison:
 
     def __str__(self) -> str:
         lines = [self._title, *device_table(self.devices, self.baseline)]
-        lines += wrapped(self._baseline_notes)
+        lines += wrapped(self._device_notes)
         if self.left_out:
             lines.append(self._gaps)
         lines += wrapped(winner_notes(self.winners))
@@ -119,16 +120,17 @@ class Comparison:
         return f"Not counted, and left out of all totals: {', '.join(self.left_out)}"
 
     @property
-    def _baseline_notes(self) -> list[str]:
-        return baseline_notes(self.devices, self.baseline, self.baseline_energy)
+    def _device_notes(self) -> list[str]:
+        baseline = baseline_notes(self.devices, self.baseline, self.baseline_energy)
+        return [*baseline, *scope_notes(self.devices)]
 
     def __rich__(self) -> Any:
-        notes = [*self._baseline_notes, *winner_notes(self.winners)]
+        notes = [*self._device_notes, *winner_notes(self.winners)]
         return rich_table(*device_cells(self.devices, self.baseline), notes)
 
     def _repr_html_(self) -> str:
         gaps = [self._gaps] if self.left_out else []
-        notes = [*self._baseline_notes, *gaps, *winner_notes(self.winners)]
+        notes = [*self._device_notes, *gaps, *winner_notes(self.winners)]
         html = html_table(*device_cells(self.devices, self.baseline), self._title, notes)
         if not self.layers:
             return html

@@ -28,6 +28,8 @@ class DeviceEnergy:
     readings : tuple of float
         Joules per inference by both readings of the energies per access, if all compared devices
         with a memory model have the same memory; else empty.
+    scope : str
+        Whether an estimate by measurements interpolates or extrapolates; empty by other models.
     """
 
     device: str
@@ -39,6 +41,7 @@ class DeviceEnergy:
     neurons_included: bool
     model: str = "operations"
     readings: tuple[float, ...] = ()
+    scope: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ def _winner(model: str, spiking: DeviceEnergy, ordinary: DeviceEnergy) -> Winner
     elif _needs_less(ordinary, spiking):
         side = "ordinary"
     low, high = sorted((spiking.energy, ordinary.energy))
-    return Winner(model, spiking, ordinary, side, high / low if low else float("inf"))
+    factor = high / low if low else 1.0 if high == low else float("inf")
+    return Winner(model, spiking, ordinary, side, factor)
 
 
 def _needs_less(one: DeviceEnergy, other: DeviceEnergy) -> bool:

@@ -16,6 +16,7 @@ __all__ = [
     "device_cells",
     "device_table",
     "quantised_notes",
+    "scope_notes",
     "winner_notes",
     "wrapped",
 ]
@@ -60,6 +61,15 @@ def baseline_notes(
     if energy is None or any(device.device == baseline for device in devices):
         return []
     return [f"/ {baseline}: the ratio to {si(energy)}, the energy on {baseline}."]
+
+
+def scope_notes(devices: Sequence[DeviceEnergy]) -> list[str]:
+    """Return a note on every statement about measured networks, with the devices it holds for."""
+    scopes = dict.fromkeys(device.scope for device in devices if device.scope)
+    return [
+        f"{', '.join(device.device for device in devices if device.scope == scope)}: {scope}."
+        for scope in scopes
+    ]
 
 
 def break_even_cells(layers: Sequence[BreakEven], rival: QuantisedRival) -> Cells:
@@ -109,9 +119,13 @@ def winner_notes(found: Sequence[Winner]) -> list[str]:
 def _winner_note(winner: Winner) -> str:
     spiking, ordinary = winner.spiking, winner.ordinary
     first, second = sorted((spiking, ordinary), key=lambda device: device.energy)
+    if first.energy == second.energy:
+        devices = f"{first.device} and {second.device}"
+        return f"By {_MODELS[winner.model]}: {devices} need {si(first.energy)} each: no winner."
+    times = f"{number(winner.factor)} times less" if first.energy else "less"
     text = (
-        f"By {_MODELS[winner.model]}: {first.device} ({si(first.energy)}) needs "
-        f"{number(winner.factor)} times less than {second.device} ({si(second.energy)})"
+        f"By {_MODELS[winner.model]}: {first.device} ({si(first.energy)}) needs {times} than "
+        f"{second.device} ({si(second.energy)})"
     )
     if winner.side is None:
         return f"{text}, but the ranges overlap: no winner."

@@ -86,4 +86,5 @@ def _total(estimate: Estimate, device: Device) -> dict[str, Any]:
         "low": low,
         "high": high,
         "neurons_included": device.energy_per_neuron is not None,
+        "scope": device.fit.statement(estimate.workload) if device.fit else None,
     }

@@ -140,7 +140,8 @@ def _fitted_note(estimate: Estimate, device: Device, fit: Fit) -> str:
     call = device.energy_per_call / batch
     return (
         f"{device.name}: fitted to {fit.points} measurements of {fit.family}; leave-one-out error: "
-        f"a factor of {fit.median:.3g} (median), {fit.worst:.3g} (worst). Batch size {batch}; "
+        f"a factor of {fit.median:.3g} (median), {fit.worst:.3g} (worst). This estimate is "
+        f"{fit.statement(estimate.workload)}. Batch size {batch}; "
         f"{si(call)} per inference is the cost of the call and is not assigned to any layer."
     )
 

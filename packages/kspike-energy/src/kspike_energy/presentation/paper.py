@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from kspike_energy.devices import Device
 from kspike_energy.estimate import Estimate
 from kspike_energy.presentation.notes import notes
-from kspike_energy.presentation.tables import latex_text
+from kspike_energy.presentation.tables import latex_text, one_line
 from kspike_energy.presentation.units import si
 
 __all__ = ["latex_table", "markdown_table"]
@@ -37,6 +37,7 @@ def markdown_table(estimate: Estimate, devices: Sequence[Device]) -> str:
 
 
 def _markdown(text: str) -> str:
+    text = one_line(text)
     for character in "\\`*_[]<>|":
         text = text.replace(character, f"\\{character}")
     return text

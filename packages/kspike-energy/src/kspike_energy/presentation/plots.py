@@ -2,16 +2,17 @@
 
 Energies span many decades, so every figure has dots on a logarithmic axis. A line through a dot
 spans the figures of different sources, or the prediction interval of a fit. Round dots are spiking
-devices, and square dots are ordinary ones. Colours and sizes are those of ``kspike_ref.plot``.
+devices, and square dots are ordinary ones.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kspike_energy.model_energy import ModelEnergy
+from kspike_energy.presentation import look
 from kspike_energy.presentation.comparison import Comparison
 from kspike_energy.presentation.units import plural, si
 from kspike_energy.settings import steps_passed
@@ -21,60 +22,34 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_break_even", "plot_devices", "plot_layers"]
 
-_SPIKING, _ORDINARY = "#0072B2", "#D55E00"
-_SYNOPS, _NEURONS = "#0072B2", "#E69F00"
-_GREY, _GRID = "#767676", "#E3E3E3"
-_WIDTH = 4.5  # inches: shrunk to the width of a phone, letters are still legible
+_SPIKING, _ORDINARY = look.COLORS[:2]
+_SYNOPS, _NEURONS = look.COLORS[0], look.COLORS[4]
 _TEXT = 9  # points
 _CHARACTERS = 40  # in a line of the key
 _TICKS = 6  # with numbers, at most
 
 
-def _axes(axes: Any, rows: int) -> Any:
+def _axes(axes: Axes | None, rows: int) -> Axes:
     """Return the axes to draw on; None makes new ones, with room for a number of rows."""
-    if axes is not None:
-        return axes
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plots need Matplotlib: pip install 'kspike-energy[plots]'") from error
-    figure = Figure(figsize=(_WIDTH, 1.7 + 0.34 * rows), dpi=110, layout="constrained")
-    return figure.add_subplot()
+    return look.new_axes(1.7 + 0.34 * rows, "kspike-energy[plots]") if axes is None else axes
 
 
-def _finish(axes: Any, names: Sequence[str], label: str, title: str = "", unit: str = "") -> None:
+def _finish(axes: Axes, names: Sequence[str], label: str, title: str = "", unit: str = "") -> None:
     """Label the rows from the top down; set up the logarithmic axis, the key and a title."""
     axes.set_yticks(range(len(names)), list(reversed(names)), fontsize=_TEXT)
     axes.set_ylim(-0.6, len(names) - 0.2)  # the top row has a number above its dot
     axes.set_xscale("log")
     axes.margins(x=0.12)
     axes.set_xlabel(label, fontsize=_TEXT)
-    axes.set_axisbelow(True)
-    axes.grid(axis="y", lw=0.6, color=_GRID)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_GREY)
-    axes.tick_params(which="both", color=_GREY, labelsize=_TEXT)
+    axes.grid(axis="y", lw=0.6, color=look.GRID)
+    axes.tick_params(which="both", labelsize=_TEXT)
     if unit:
-        _write_decades(axes, unit)
+        look.write_energies(axes, unit, _TICKS)
     texts = axes.get_legend_handles_labels()[1]
     columns = max(1, min(len(texts), _CHARACTERS // max(map(len, texts), default=1)))
-    axes.legend(
-        frameon=False, fontsize=_TEXT, ncols=columns, loc="lower left", bbox_to_anchor=(0, 1),
-        borderaxespad=0.2, handlelength=1.2, columnspacing=1.2,
-    )  # fmt: skip
+    look.legend_above(axes, columns, fontsize=_TEXT)
     lines = math.ceil(len(texts) / columns)
     axes.set_title(title, fontsize=_TEXT + 1, loc="left", pad=6 + 1.6 * _TEXT * lines)
-
-
-def _write_decades(axes: Any, unit: str) -> None:
-    """Write numbers with prefixes, as in 2 µJ, and as many as have room."""
-    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
-
-    low, high = axes.get_xlim()
-    subs = (1, 2, 5) if high / low < 50 else (1,)
-    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=_TICKS))
-    axes.xaxis.set_major_formatter(EngFormatter(unit=unit))
-    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def plot_devices(comparison: Comparison, axes: Axes | None = None) -> Axes:

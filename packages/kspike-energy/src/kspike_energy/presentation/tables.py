@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["html_table", "latex_text", "number", "rich_table", "text_table", "yes_no"]
+__all__ = ["html_table", "latex_text", "number", "one_line", "rich_table", "text_table", "yes_no"]
 
 _NARROWEST_TEXT = 12
 _LARGEST_WITHOUT_EXPONENT = 1e6
@@ -26,6 +26,11 @@ def number(value: float | None, digits: int = 3) -> str:
     if "e+" in text and abs(value) < _LARGEST_WITHOUT_EXPONENT:
         return f"{float(text):.0f}"
     return text
+
+
+def one_line(text: str) -> str:
+    """Return text without line breaks, which would end the row of a table."""
+    return " ".join(text.splitlines())
 
 
 def yes_no(value: bool | None) -> str:
@@ -53,6 +58,7 @@ def text_table(
     breakable : sequence of int, optional
         Indices of columns of text.
     """
+    rows = [[one_line(cell) for cell in row] for row in rows]
     columns = list(zip(headers, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     floors = [max(map(len, (*header.split(), *cells))) for header, *cells in columns]
@@ -147,6 +153,7 @@ _LATEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "µ": r"\textmu{}",
+    "|": r"\textbar{}",  # the old font encoding shows a dash
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "{": r"\textbraceleft{}",  # BibTeX counts the braces of \{ too
@@ -156,5 +163,5 @@ _LATEX = {
 
 
 def latex_text(text: str) -> str:
-    """Return text with the special characters of LaTeX escaped."""
-    return "".join(_LATEX.get(character, character) for character in text)
+    """Return text on one line, with the special characters of LaTeX escaped."""
+    return "".join(_LATEX.get(character, character) for character in one_line(text))

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from kspike_ref import activations, dtypes
+from kspike_ref.kernels import softmax as loops
+from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError, check_mask, mixing
 from kspike_ref.layers.own import OwnActivation, own_activation
@@ -17,7 +19,7 @@ from kspike_ref.layers.registry import create, known
 from kspike_ref.running.binder import Binder
 from kspike_ref.saved.archive import ArchiveError, Weights
 from kspike_ref.saved.limits import budget
-from kspike_ref.softmax import softmax
+from kspike_ref.softmax import has_short_rows, softmax
 
 Function = Callable[[Array], Array]
 
@@ -88,10 +90,21 @@ def bind_activation(binder: Binder, function: Function, x: Array, out: Array) ->
     """
     if function is activations.relu:
         binder.call(np.maximum, x, 0, out=out)
+    elif function is softmax and has_short_rows(x):
+        bind_short_rows(binder, x, out)
     elif function in _WITH_OUT or isinstance(function, OwnActivation):
         binder.call(function, x, out=out)
     elif function is not activations.linear or x is not out:
         binder.call(_into, x, function, out)
+
+
+def bind_short_rows(binder: Binder, x: Array, out: Array) -> None:
+    """Record the calls that set ``out`` to the softmax of rows for which `has_short_rows`."""
+    rows = (math.prod(x.shape[:-1]), x.shape[-1])
+    given = binder.view(x, rows)
+    given = frozen(given) if given.flags.writeable else given
+    for function, *arguments in loops.softmax_calls(given, out.reshape(rows)):
+        binder.call(function, *arguments)
 
 
 def keeps_shape(function: Function) -> bool:
@@ -267,7 +280,10 @@ class Softmax(Layer):
 
     def bind(self, binder: Binder, x: Array) -> Array:
         out = binder.over(x)
-        binder.call(softmax, x, axis=self.axis, out=out)
+        if self.axis == (-1,) and has_short_rows(x):
+            bind_short_rows(binder, x, out)
+        else:
+            binder.call(softmax, x, axis=self.axis, out=out)
         return out
 
     def call(self, x: Array, mask: Any = None) -> Array:

@@ -54,6 +54,11 @@ class StatefulLayer(Layer):
         """Whether `initial_state` returns different numbers at every call."""
         return False
 
+    @property
+    def binds(self) -> bool:
+        """Whether `bind_scan` may record calls."""
+        return type(self).bind_scan is not StatefulLayer.bind_scan
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         own = vars(cls)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy as np
 from kspike_ref.running.batches import block_size
 from kspike_ref.running.cost import Cost, item_sizes, operations, peak, shapes_of
 from kspike_ref.running.graph import Graph, Ref, refs
+from kspike_ref.running.still import still_size
+from kspike_ref.running.tasks import Task
 
 Known = TypeVar("Known")
 
@@ -75,6 +78,8 @@ class Budget:
     ----------
     graph : Graph
         The model.
+    tasks : sequence of Task
+        The graph's tasks.
     is_one_block : bool
         Whether all examples run in one block.
     stepped : collection of int
@@ -86,12 +91,13 @@ class Budget:
     def __init__(
         self,
         graph: Graph,
+        tasks: Sequence[Task],
         is_one_block: bool,
         stepped: Collection[int],
         max_bytes: float | None,
         max_operations: float | None,
     ) -> None:
-        self._graph, self._is_one_block = graph, is_one_block
+        self._graph, self._tasks, self._is_one_block = graph, tasks, is_one_block
         self._stepped = stepped
         self._limits = _limits(max_bytes, max_operations)
         self.is_limited = self._limits != (None, None)
@@ -147,7 +153,7 @@ class Budget:
     ) -> Cost:
         graph, sizes = self._graph, item_sizes(self._graph)
         shapes = shapes_of(graph, inputs)
-        ends = set(refs(graph.outputs)) if keep is None else _all_of(graph, keep)
+        ends = self._ends(keep)
         outputs = sum(math.prod(shapes[ref]) * sizes[ref.node] for ref in ends)
         work = operations(graph, shapes)
         if self._is_one_block:
@@ -192,7 +198,13 @@ class Budget:
             check_cost(cost, *self._limits)
         return cost.operations > _LONG
 
-    def block_size(self, inputs: tuple[tuple[int, ...], ...], threads: int) -> int:
+    def block_size(
+        self,
+        inputs: tuple[tuple[int, ...], ...],
+        threads: int,
+        repeats: tuple[int, ...] = (),
+        keep: tuple[int, ...] | None = None,
+    ) -> int:
         """Return the default number of examples in a block.
 
         Parameters
@@ -201,17 +213,32 @@ class Budget:
             The shapes of the inputs.
         threads : int
             The number of blocks that run at the same time.
+        repeats : tuple of int
+            For every input, the number of times its step is repeated; 0 if steps differ.
+        keep : tuple of int, optional
+            As in `cost`.
 
         Returns
         -------
         int
             At least 1.
         """
-        key = inputs, threads
+        key = inputs, threads, repeats, keep
         size = self._sizes.get(key)
         if size is None:
-            size = _remember(self._sizes, key, block_size(self._graph.nodes, inputs, threads))
+            size = block_size(self._graph.nodes, inputs, threads)
+            if any(repeats) and size < inputs[0][0]:
+                ends = self._ends(keep)
+                with suppress(ValueError):  # a layer does not infer the shape of its output
+                    size = still_size(
+                        self._graph, self._tasks, inputs, repeats, size, threads, ends
+                    )
+            _remember(self._sizes, key, size)
         return size
+
+    def _ends(self, keep: tuple[int, ...] | None) -> set[Ref]:
+        """Return the tensors that a run returns."""
+        return set(refs(self._graph.outputs)) if keep is None else _all_of(self._graph, keep)
 
     def admit(
         self,

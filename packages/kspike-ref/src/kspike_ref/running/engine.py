@@ -20,6 +20,7 @@ from kspike_ref.running.few_spikes import EXAMPLES, FewSpikesWarning, told_few_s
 from kspike_ref.running.graph import Graph, Ref, refs
 from kspike_ref.running.inputs import Inputs
 from kspike_ref.running.interrupt import interruptible
+from kspike_ref.running.once import repeats
 from kspike_ref.running.out import check_memory, reserve
 from kspike_ref.running.plan import States
 from kspike_ref.running.plans import Kind, Plans
@@ -60,8 +61,8 @@ class Engine:
             has_time_first(node.layer) or node.layer.joins_batch for node in graph.nodes
         )
         stepped = self.stream.stepped
-        self.budget = Budget(graph, self.is_one_block, stepped, max_bytes, max_operations)
         tasks = tasks_of(graph, self.stream.carried, stepped)
+        self.budget = Budget(graph, tasks, self.is_one_block, stepped, max_bytes, max_operations)
         self.outputs = list(refs(graph.outputs))
         self._plans = Plans(tasks, dict(zip(self.outputs, self.stream.outputs, strict=False)))
         self.counts: Counts = np.zeros((0, FIELDS), np.int64)
@@ -139,7 +140,7 @@ class Engine:
         if self.is_one_block:
             size = max(1, count)
         else:
-            size = batch_size or self.budget.block_size(shapes, threads)
+            size = batch_size or self.budget.block_size(shapes, threads, repeats(inputs), nodes)
         ends = self.outputs if keep is None else keep
         check_memory(out, inputs)
         for array in out:

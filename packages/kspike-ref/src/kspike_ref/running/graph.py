@@ -109,6 +109,24 @@ def substitute(value: Any, tensor: Callable[[Ref], Any]) -> Any:
     return value
 
 
+def is_flat(node: Node) -> bool:
+    """Return whether no tensor of a call is nested in an argument or passed by name."""
+    return not node.keywords and sum(type(one) is Ref for one in node.arguments) == len(node.inputs)
+
+
+def flat_arguments(node: Node, tensor: Callable[[Ref], Any]) -> Callable[[], list[Any]]:
+    """Return a function that does what `substitute` does to the arguments of a flat call."""
+    places = [(i, ref) for i, ref in enumerate(node.arguments) if type(ref) is Ref]
+
+    def arguments() -> list[Any]:
+        made = list(node.arguments)
+        for i, ref in places:
+            made[i] = tensor(ref)
+        return made
+
+    return arguments
+
+
 def pointwise(node: Node) -> bool:
     """Return whether a node treats all positions of axis 1 independently and alike."""
     return not _mixes(node) and node.layer.pointwise(*_shapes(node))

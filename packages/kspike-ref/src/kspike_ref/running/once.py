@@ -113,6 +113,11 @@ def is_static(x: Array) -> bool:
     return x.ndim > 2 and x.shape[1] > 1 and x.strides[1] == 0
 
 
+def repeats(inputs: Sequence[Array]) -> tuple[int, ...]:
+    """Return the number of times that every input's step is repeated; 0 if its steps differ."""
+    return tuple([x.shape[1] if is_static(x) else 0 for x in inputs])
+
+
 def narrowed(y: Any) -> tuple[Any, int]:
     """Return an output, read-only, and 0; for a static one, its one step and its repeats."""
     if not isinstance(y, np.ndarray):

@@ -17,7 +17,7 @@ from kspike_ref.running import interrupt
 from kspike_ref.running.binder import Binder
 from kspike_ref.running.carrying import bind_state
 from kspike_ref.running.counts import FIELDS, Tally
-from kspike_ref.running.graph import Ref, substitute
+from kspike_ref.running.graph import Ref, flat_arguments, is_flat, substitute
 from kspike_ref.running.masking import call_masked
 from kspike_ref.running.once import Tensor, narrowed, spread
 from kspike_ref.running.plan import READABLE, Changed, Frame, Plan, States
@@ -256,14 +256,13 @@ class _Planner:
                 return scan(arguments, keywords)
             return layer(*arguments, **keywords)
 
-        flat = [tensors[one] for one in node.arguments if isinstance(one, Ref)]
+        look_up = flat_arguments(node, value)
 
         def compute_flat() -> Any:
             row[:] = 0
-            return layer(*[x.value(values) if once else x.full(values) for x in flat], **options)
+            return layer(*look_up(), **options)
 
-        is_flat = len(flat) == len(node.arguments) and not node.keywords
-        if is_flat and not (task.is_masked or is_step or is_carried):
+        if is_flat(node) and not (task.is_masked or is_step or is_carried):
             compute = compute_flat  # skips the walk through nested arguments
         return (compute, found.steps, found.folded) if once and found else (compute, 0, 0)
 
@@ -313,7 +312,7 @@ def _refolded(binder: Binder, layer: Layer, given: Sequence[Tensor]) -> Array:
 def _binds(layer: Layer) -> bool:
     """Return whether a layer may record calls."""
     if isinstance(layer, StatefulLayer):
-        return type(layer).bind_scan is not StatefulLayer.bind_scan
+        return layer.binds
     return isinstance(layer, Fold | Unfold) or type(layer).bind is not Layer.bind
 
 

@@ -13,7 +13,7 @@ from weakref import WeakSet
 from kspike_ref.layers.errors import Array
 from kspike_ref.running.counts import Counts
 from kspike_ref.running.graph import Ref
-from kspike_ref.running.once import is_static
+from kspike_ref.running.once import is_static, repeats
 from kspike_ref.running.plan import Changed, Plan, States, readable
 from kspike_ref.running.planner import make_plan
 from kspike_ref.running.tasks import LayerCallError, Task
@@ -39,7 +39,7 @@ class Kind(list[Plan]):
 
     Attributes
     ----------
-    steps : list of int
+    steps : tuple of int
         For every input, the number of steps it is presented for; 0 if it holds all steps.
     used : int
         The time of the last use: a counter that grows with every use.
@@ -48,7 +48,7 @@ class Kind(list[Plan]):
     def __init__(self, inputs: Sequence[Array], ends: Sequence[Ref], streams: bool) -> None:
         super().__init__()
         self.ends, self.streams = ends, streams
-        self.steps = [x.shape[1] if is_static(x) else 0 for x in inputs]
+        self.steps = repeats(inputs)
         self.used = 0
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kspike_tf.conversion.copies import copy_layer, copy_operation
 from kspike_tf.conversion.graph import Graph, Node, Ref
-from kspike_tf.conversion.linear import copy_layer, is_linear
+from kspike_tf.conversion.linear import is_linear
 
 _RECTIFIERS = ("relu", "relu6", "leaky_relu")
 _ELEMENTWISE = (
@@ -19,7 +20,6 @@ _ELEMENTWISE = (
     "threshold",
 )  # fmt: skip
 _HOMES = (keras.activations, keras.ops, tf.nn)  # where functions of one name compute the same
-_FIXED = (keras.layers.BatchNormalization, keras.layers.Normalization)
 _RECTIFYING_LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU)
 
 
@@ -29,18 +29,18 @@ def split_activations(graph: Graph) -> None:
     Layers that the model applies several times are copied once, and stay shared.
     """
     copies: dict[Any, tuple[Any, Any, str]] = {}
-    names: dict[str, int] = {}
+    names = {str(graph.specs[number].name): 1 for number in graph.inputs}
     labels: dict[str, int] = {}
     nodes = []
     for node in graph.nodes:
         if node.layer not in copies:
             name = _unique(node.name, names)
-            copies[node.layer] = (*_split(node.layer, name), name)
+            copies[node.layer] = (*_split(node.layer, name, names), name)
         node.label = _unique(node.name, labels)
         node.layer, activation, node.name = copies[node.layer]
         nodes.append(node)
         if activation is not None:
-            nodes.append(_apart(graph, node, activation, names))
+            nodes.append(_apart(graph, node, activation))
     graph.nodes = nodes
 
 
@@ -49,25 +49,35 @@ def _unique(name: str, names: dict[str, int]) -> str:
     return name if names[name] == 1 else _unique(f"{name}_{names[name] - 1}", names)
 
 
-def _split(layer: Any, name: str) -> tuple[Any, Any]:
-    """Return a copy of a layer and its fused activation, or None if it has none."""
+def _split(layer: Any, name: str, names: dict[str, int]) -> tuple[Any, Any]:
+    """Return a copy of a layer and one of its fused activation, or None if it has none."""
     if not isinstance(layer, keras.layers.Layer):
-        return layer, None  # an operation has no weights
+        return copy_operation(layer, name), None
     if not is_linear(layer) or layer.activation is keras.activations.linear:
         return copy_layer(layer, name=name), None
-    return copy_layer(layer, name=name, activation="linear"), layer.activation
+    fused, own = layer.activation, _unique(f"{name}_activation", names)
+    is_layer = isinstance(fused, keras.layers.Layer)
+    activation = copy_layer(fused, name=own) if is_layer else _activation(fused, own, layer)
+    return copy_layer(layer, name=name, activation="linear"), activation
 
 
-def _apart(graph: Graph, node: Node, activation: Any, names: dict[str, int]) -> Node:
+def _activation(function: Any, name: str, layer: Any) -> Any:
+    return keras.layers.Activation(function, name=name, dtype=layer.dtype_policy)
+
+
+def _apart(graph: Graph, node: Node, activation: Any) -> Node:
     """Return a node that applies the activation to the output of another node."""
-    if isinstance(activation, keras.layers.Layer):
-        layer = copy_layer(activation)
-    else:
-        layer = keras.layers.Activation(activation)
     before, after = graph.new_tensor(node.outputs[0]), node.outputs[0]
     node.outputs = [before]
-    name = _unique(f"{node.name}_activation", names)
-    return Node(layer, name, [Ref(before)], {}, [after], node.label)
+    return Node(activation, activation.name, [Ref(before)], {}, [after], node.label)
+
+
+def activation_of(layer: Any) -> Any:
+    """Return the fused activation of a linear layer as a layer; other layers as they are."""
+    if not is_linear(layer):
+        return layer
+    is_layer = isinstance(layer.activation, keras.layers.Layer)
+    return layer.activation if is_layer else keras.layers.Activation(layer.activation)
 
 
 def function_name(layer: Any) -> str:
@@ -97,22 +107,6 @@ def is_elementwise(layer: Any) -> bool:
 def is_identity(layer: Any) -> bool:
     """Return whether a layer is a linear activation."""
     return function_name(layer) == "linear"
-
-
-def is_without_spikes(layer: Any) -> bool:
-    """Return whether a node that does not spike belongs in the report's list of such layers.
-
-    Activations do, as do user-defined layers, and layers with weights that are neither linear nor
-    normalise by fixed numbers.
-    """
-    if not isinstance(layer, keras.layers.Layer):
-        return hasattr(keras.activations, function_name(layer))
-    if isinstance(layer, (keras.layers.Activation, keras.layers.ELU, keras.layers.Softmax)):
-        return not is_identity(layer)
-    if is_linear(layer) or type(layer) in _FIXED:
-        return False
-    is_own = not type(layer).__module__.startswith("keras.")
-    return is_own or bool(layer.weights) or isinstance(layer, keras.layers.Lambda)
 
 
 def spiking_form(layer: Any, scale: float) -> Any:

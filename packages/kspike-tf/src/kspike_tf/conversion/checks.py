@@ -10,8 +10,9 @@ import keras
 import numpy as np
 
 from kspike_tf.conversion import activations
+from kspike_tf.conversion.copies import unbuilt_copy
 from kspike_tf.conversion.graph import Graph, Node
-from kspike_tf.conversion.pool import AVERAGES
+from kspike_tf.conversion.pool import is_max_pooling
 from kspike_tf.layers import KerasSpikingCell, KerasSpikingLayer
 
 _CHOICES = {
@@ -70,7 +71,7 @@ def check_convertible(graph: Graph, options: Options) -> None:
     """Raise a ValueError that names every layer that cannot be converted, with the reason."""
     problems: dict[str, str] = {}
     for node in graph.nodes:
-        reason = _problem(node, options)
+        reason = _problem(node, options) or _problem_of_shape(graph, node)
         if reason:
             problems[node.name] = reason
     if problems:
@@ -95,9 +96,32 @@ def _problem(node: Node, options: Options) -> str | None:
         return f"it is quantised ({mode}); convert the model before quantising it"
     if getattr(layer, "lora_enabled", False):
         return "it has LoRA weights; train without, or convert the model before adding them"
-    if options.max_pooling == "refuse" and type(layer) in AVERAGES:
+    if options.max_pooling == "refuse" and is_max_pooling(layer):
         return "max pooling; pass max_pooling='average' or 'keep'"
-    return _problem_of_activation(layer) if options.other_activations == "refuse" else None
+    if options.other_activations == "refuse":
+        return _problem_of_activation(layer) or _problem_of_copy(layer)
+    return _problem_of_copy(layer)
+
+
+def _problem_of_shape(graph: Graph, node: Node) -> str | None:
+    shape = graph.shape(node.outputs[0])
+    if None in shape[1:] and activations.is_rectifier(activations.activation_of(node.layer)):
+        return (
+            f"its neurons need a fixed shape, not {shape}; build the model anew with an Input of "
+            "fixed lengths, and pass it the weights"
+        )
+    return None
+
+
+def _problem_of_copy(layer: Any) -> str | None:
+    """Return why Keras cannot make a copy of a layer, or None."""
+    if not isinstance(layer, keras.layers.Layer):
+        return None
+    try:
+        unbuilt_copy(layer)
+    except Exception as error:  # from a layer's own code, so of any kind
+        return f"Keras cannot copy it: {' '.join(str(error).split())}"
+    return None
 
 
 def _spikes(layer: Any) -> bool:

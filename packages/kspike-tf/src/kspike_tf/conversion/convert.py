@@ -24,9 +24,12 @@ from kspike_tf.conversion.compare import (
     relative_error,
     repeated,
 )
+from kspike_tf.conversion.copies import model_with_new_weights
 from kspike_tf.conversion.fold import fold_normalisation
 from kspike_tf.conversion.graph import Graph, read_graph
-from kspike_tf.conversion.pool import average_pooling
+from kspike_tf.conversion.inputs import arrays
+from kspike_tf.conversion.nonlinear import is_without_spikes, unaveraged
+from kspike_tf.conversion.pool import average_pooling, kept_pooling
 from kspike_tf.conversion.replace import Neurons, SpikingNetwork, spiking_model
 from kspike_tf.conversion.report import ConversionReport, FewSpikesCheck
 from kspike_tf.conversion.scale import Site, apply_scales, choose_scales
@@ -75,7 +78,8 @@ class Conversion:
                 f"timesteps must be a positive integer. Received: timesteps={timesteps!r}"
             )
         self.check_steps(timesteps)
-        return self.model.predict(repeated(x, timesteps), **options)
+        shown = repeated(arrays(x, self.model), timesteps)
+        return self.model.predict(shown, **options)
 
     def __str__(self) -> str:
         return str(self.report)
@@ -182,10 +186,11 @@ def convert(
         dt, max_rate, percentile, synapse, max_pooling, other_activations, readout, timesteps
     )
     options.check()
-    if not copy_weights:
-        model = keras.models.clone_model(model)
     graph = read_graph(model)
     check_convertible(graph, options)
+    if not copy_weights:
+        model = model_with_new_weights(model)
+        graph = read_graph(model)
     data, count = checked_data(graph, calibration_data)
     pooled, folded = _simplify(graph, averages=max_pooling == "average", folds=copy_weights)
     sites = find_sites(graph, other_activations)
@@ -273,16 +278,16 @@ def _report(
     layers, outputs = compare_layers(spiking, ordinary[: len(sites)], sites, data, steps)
     expected = outputs_of(model, data)[0]
     found = outputs[0][:, -1] if options.readout == "sequence" else outputs[0]
-    spikes = {site.node for site in sites}
+    spikes, filtered = {site.node for site in sites}, options.synapse is not None
+    single = [] if filtered else unaveraged(graph, spikes, spiking.over_time)
     return ConversionReport(
         layers=layers,
         normalisation=folded,
-        max_pooling=pooled,
+        max_pooling=pooled or kept_pooling(graph, spikes, spiking.over_time, filtered),
         kept=tuple(
-            node.label
-            for node in graph.nodes
-            if node not in spikes and activations.is_without_spikes(node.layer)
+            node.label for node in graph.nodes if node not in spikes and is_without_spikes(node)
         ),
+        unfiltered=tuple(node.label for node in single),
         timesteps=steps,
         dt=options.dt,
         examples=len(expected),

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from kspike_tf.conversion.copies import copy_layer
 from kspike_tf.conversion.graph import Graph, Node
-from kspike_tf.conversion.linear import channel_axis, copy_layer, has_channels, scale_channels
+from kspike_tf.conversion.linear import channel_axis, has_channels, scale_channels
 
 _THROUGH = (  # layers that a factor and an offset per channel pass through
     keras.layers.AveragePooling1D,

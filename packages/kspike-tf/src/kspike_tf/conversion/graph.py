@@ -9,6 +9,8 @@ from typing import Any
 
 import keras
 
+from kspike_energy.adapters.keras_graph import is_graph
+
 Shape = tuple[int | None, ...]
 
 
@@ -161,16 +163,6 @@ def _refs(structure: Any) -> list[Ref]:
     return [each for each in keras.tree.flatten(structure) if isinstance(each, Ref)]
 
 
-def is_graph(layer: Any) -> bool:
-    """Return whether a layer is a Sequential or Functional model, whose layers can be read.
-
-    A subclass with its own ``call`` is not: it may compute something else.
-    """
-    # Keras has no public name for the class that `keras.Model(inputs, outputs)` makes.
-    calls = next((cls for cls in type(layer).__mro__ if "call" in vars(cls)), object)
-    return calls is keras.Sequential or calls.__name__ == "Functional"
-
-
 def read_graph(model: keras.Model) -> Graph:
     """Return the graph of a model, with the layers of nested models in place of those models.
 
@@ -270,7 +262,8 @@ class _Reader:
             args, kwargs = keras.tree.map_structure(self._ref, (list(args), _chosen(layer, kwargs)))
             name = f"{prefix}{layer.name}"
             if is_graph(layer):
-                inner = self.read(_functional(layer), f"{name}_", args[0])
+                given = args[0] if args else kwargs["inputs"]
+                inner = self.read(_functional(layer), f"{name}_", given)
                 made, refs = keras.tree.flatten(outputs), keras.tree.flatten(inner)
                 for tensor, ref in zip(made, refs, strict=True):
                     self._keep(tensor, ref)

@@ -10,6 +10,38 @@ import numpy as np
 from kspike_tf.conversion.graph import Graph
 
 
+def arrays(data: Any, model: Any) -> Any:
+    """Return data with arrays in place of nested lists of numbers, frames and tensors.
+
+    Parameters
+    ----------
+    data : structure of arrays
+        A list holds an array for each of several inputs; for a single input, a list is an array,
+        unless it only holds one.
+    model : keras.Model, Graph or kspike_ref.Model
+        The model, of which only the number of inputs matters.
+    """
+    inputs = len(keras.tree.flatten(getattr(model, "inputs", None) or [None]))
+    if isinstance(data, dict):
+        return {key: _whole(each) for key, each in data.items()}
+    if isinstance(data, (list, tuple)) and (inputs > 1 or (len(data) == 1 and _has_axes(data[0]))):
+        return [_whole(each) for each in data]
+    return np.asarray(data)
+
+
+def _whole(data: Any) -> Any:
+    """Return an array; or a structure of arrays, for a model whose inputs are nested."""
+    if isinstance(data, dict):
+        return {key: _whole(each) for key, each in data.items()}
+    if isinstance(data, (list, tuple)) and any(map(_has_axes, keras.tree.flatten(data))):
+        return [_whole(each) for each in data]
+    return np.asarray(data)
+
+
+def _has_axes(data: Any) -> bool:
+    return len(getattr(data, "shape", ())) > 0
+
+
 def arranged(graph: Graph, data: Any, argument: str = "x") -> Any:
     """Return data in the structure of the model's inputs.
 
@@ -29,14 +61,8 @@ def arranged(graph: Graph, data: Any, argument: str = "x") -> Any:
     ValueError
         If an input has no array, or the number of arrays differs.
     """
-    inputs = len(graph.inputs)
-    if isinstance(data, dict):
-        flat = _by_name(graph, data, argument)
-    elif isinstance(data, (list, tuple)) and inputs > 1:
-        flat = keras.tree.flatten(data)
-    else:  # nested lists of numbers may be the array of a single input
-        flat = [data[0] if isinstance(data, (list, tuple)) and len(data) == 1 else data]
-    flat = [np.asarray(each) if isinstance(each, (list, tuple)) else each for each in flat]
+    inputs, data = len(graph.inputs), arrays(data, graph)
+    flat = _by_name(graph, data, argument) if isinstance(data, dict) else keras.tree.flatten(data)
     if len(flat) != inputs:
         raise ValueError(
             f"{argument} must be one array for each of the {inputs} inputs of the model. "

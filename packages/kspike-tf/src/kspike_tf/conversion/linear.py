@@ -40,30 +40,6 @@ def is_linear(layer: Any) -> bool:
     )
 
 
-def copy_layer(layer: Any, **changes: Any) -> Any:
-    """Return a copy of a layer, with the same weights and other options.
-
-    Parameters
-    ----------
-    layer : keras.layers.Layer
-        A built layer.
-    **changes
-        Options of its configuration that differ. ``use_bias=True`` adds a bias of zeros.
-    """
-    options = {"safe_mode": False} if isinstance(layer, keras.layers.Lambda) else {}  # it has run
-    copy = type(layer).from_config({**layer.get_config(), **changes}, **options)
-    if layer.get_build_config():
-        copy.build_from_config(layer.get_build_config())
-    weights = layer.get_weights()
-    if changes.get("use_bias") and not layer.use_bias:
-        weights.append(np.zeros(copy.bias.shape, copy.bias.dtype))
-    copy.set_weights(weights)
-    if isinstance(copy, keras.layers.Normalization):  # computes its factors from its weights
-        copy.finalize_state()
-    copy.trainable = layer.trainable
-    return copy
-
-
 def channel_axis(layer: Any) -> int:
     """Return the channel axis of a layer's output, counted from the last axis."""
     if getattr(layer, "data_format", "channels_last") == "channels_first":

@@ -2,25 +2,78 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
-from kspike_tf.conversion.graph import Graph
+from kspike_tf.conversion.activations import function_name
+from kspike_tf.conversion.graph import Graph, Node
 
-AVERAGES = {
+_AVERAGES = {
     getattr(keras.layers, f"{kind}MaxPooling{n}D"): getattr(
         keras.layers, f"{kind}AveragePooling{n}D"
     )
-    for kind in ("", "Global")
+    for kind in ("", "Global", "Adaptive")
     for n in (1, 2, 3)
+    if hasattr(keras.layers, f"{kind}MaxPooling{n}D")  # Keras 3.8 has no adaptive pooling
 }
+_OPERATIONS = {  # the kind of layer, and the attributes that are its options
+    "max_pool": ("", ("pool_size", "strides", "padding", "data_format")),
+    "adaptive_max_pool": ("Adaptive", ("output_size", "data_format")),
+}
+
+
+def is_max_pooling(layer: Any) -> bool:
+    """Return whether a layer or operation is max pooling."""
+    return type(layer) in _AVERAGES or function_name(layer) in _OPERATIONS
 
 
 def average_pooling(graph: Graph) -> dict[str, str]:
     """Replace max pooling by average pooling; return the outcome for each layer, by name."""
     outcome = {}
     for node in graph.nodes:
-        average = AVERAGES.get(type(node.layer))
-        if average is not None:
-            node.layer = average.from_config(node.layer.get_config())
+        if is_max_pooling(node.layer):
+            node.layer = _average(graph, node)
             outcome[node.name] = "max pooling, replaced by average pooling"
+    return outcome
+
+
+def _average(graph: Graph, node: Node) -> Any:
+    layer = node.layer
+    if type(layer) in _AVERAGES:
+        return _AVERAGES[type(layer)].from_config(layer.get_config())
+    kind, names = _OPERATIONS[function_name(layer)]
+    axes = len(graph.shape(node.inputs[0])) - 2
+    options = {each: getattr(layer, each) for each in names}
+    return getattr(keras.layers, f"{kind}AveragePooling{axes}D")(**options, name=node.name)
+
+
+def kept_pooling(
+    graph: Graph, spiking: set[Node], over_time: set[Node], filtered: bool
+) -> dict[str, str]:
+    """Return what max pooling that stays acts on, by name.
+
+    Parameters
+    ----------
+    graph : Graph
+        The network.
+    spiking : set of Node
+        Its activations that spike.
+    over_time : set of Node
+        Nodes that run at every time step.
+    filtered : bool
+        Whether spikes are filtered.
+    """
+    behind = graph.downstream(spiking)
+    outcome = {}
+    for node in graph.nodes:
+        if not is_max_pooling(node.layer):
+            continue
+        if node not in behind:
+            outcome[node.name] = "max pooling, kept before the first spikes"
+        elif node not in over_time:
+            outcome[node.name] = "max pooling, kept behind the readout"
+        else:
+            spikes = "filtered spikes" if filtered else "single spikes, whose maxima are too large"
+            outcome[node.name] = f"max pooling, kept: it acts on {spikes}"
     return outcome

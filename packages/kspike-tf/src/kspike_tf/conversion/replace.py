@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import keras
 
 from kspike_tf.conversion import activations
+from kspike_tf.conversion.copies import copy_layer
 from kspike_tf.conversion.graph import Graph, Node
-from kspike_tf.conversion.linear import copy_layer
 from kspike_tf.conversion.scale import Site
 from kspike_tf.layers import Lowpass, SpikingActivation, TimeFolded
 
@@ -67,10 +67,44 @@ class Neurons:
 
 
 class SpikingNetwork(NamedTuple):
-    """A spiking model, and its spiking layers in the order of their sites."""
+    """A spiking model, its spiking layers in the order of their sites, and what runs over time."""
 
     model: keras.Model
     layers: list[SpikingActivation]
+    over_time: set[Node]
+
+
+class _Names:
+    """Names of the layers of a model, each used once.
+
+    Parameters
+    ----------
+    graph : Graph
+        Its names are kept for its own layers.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._kept = {node.name for node in graph.nodes}
+        self._used = {str(graph.specs[number].name) for number in graph.inputs}
+
+    def new(self, wanted: str, own: str = "") -> str:
+        """Return a name, numbered unless it is free or ``own``, the layer's name in the graph."""
+        name, count = wanted, 0
+        while name in self._used or (name in self._kept and name != own):
+            count += 1
+            name = f"{wanted}_{count}"
+        self._used.add(name)
+        return name
+
+    def rename(self, tensor: Any) -> Any:
+        """Give the operation behind a symbolic tensor a new name; return the tensor.
+
+        Keras 3.8 to 3.15 keep the operation in ``_keras_history``. Without it, the name stays.
+        """
+        operation = getattr(getattr(tensor, "_keras_history", None), "operation", None)
+        if operation is not None:
+            operation.name = self.new(operation.name)
+        return tensor
 
 
 class _Builder:
@@ -87,6 +121,7 @@ class _Builder:
         sequence = neurons.readout == "sequence"
         self.over_time = set(graph.nodes) if sequence else graph.upstream(self.sites)
         self.consumers = graph.consumers()
+        self.names = _Names(graph)
 
     def build(self) -> keras.Model:
         """Return the spiking model."""
@@ -139,18 +174,20 @@ class _Builder:
         key = node.layer, form
         if key not in self._layers:
             others = sum(layer is node.layer for layer, _ in self._layers)
-            self._layers[key] = make(node.name + "_end" * others)
+            wanted = node.name + "_end" * others
+            # Layers inside a model of their own have other names beside them.
+            is_inside = form == "inside"
+            self._layers[key] = make(wanted if is_inside else self.names.new(wanted, node.name))
         return self._layers[key]
 
     def _over_time(self, node: Node) -> Any:
         """Return a callable that applies a node's layer to all time steps."""
         layer, shapes = node.layer, {len(self.graph.shape(number)) for number in node.inputs}
-        if type(layer) in (keras.layers.Dropout, *_SPATIAL):
+        if type(layer) in (keras.layers.Dropout, keras.layers.AlphaDropout, *_SPATIAL):
             noise = self._same_at_all_steps(node)
+            kind = keras.layers.Dropout if type(layer) in _SPATIAL else type(layer)
             return self._once(
-                node,
-                noise,
-                lambda name: keras.layers.Dropout(layer.rate, noise_shape=noise, name=name),
+                node, noise, lambda name: kind(layer.rate, noise_shape=noise, name=name)
             )
         merges = type(layer) in _MERGES and len(shapes) == 1
         if merges or _acts_on_values(layer):
@@ -170,14 +207,17 @@ class _Builder:
             shape, dtype = graph.shape(number)[1:], graph.specs[number].dtype
             inputs.append(keras.Input(shape or (1,), dtype=dtype))
             tensors[number] = inputs[-1] if shape else keras.ops.squeeze(inputs[-1], axis=-1)
-        model = keras.Model(inputs, node.call(layer, tensors), name=node.label)
-        folded = TimeFolded(model, name=node.label)
+        name = self.names.new(node.label, own=node.name)
+        folded = TimeFolded(keras.Model(inputs, node.call(layer, tensors), name=name), name=name)
 
         def apply(*args: Any, **kwargs: Any) -> Any:
             given = [self.timed[n] for n in numbers]
-            return folded([t if len(t.shape) > 2 else keras.ops.expand_dims(t, -1) for t in given])
+            return folded([t if len(t.shape) > 2 else self._with_axis(t) for t in given])
 
         return apply
+
+    def _with_axis(self, tensor: Any) -> Any:
+        return self.names.rename(keras.ops.expand_dims(tensor, -1))
 
     def _same_at_all_steps(self, node: Node) -> tuple[int | None, ...]:
         """Return the shape of the dropout mask, which all steps of an example share."""
@@ -196,13 +236,13 @@ class _Builder:
         if not site.rectifies:
             x = node.call(self._over_time(node), self.timed)
         if not (site.rectifies and site.folded):
-            x = self._multiplied(x, site.scale, f"{node.label}_to_rates")
+            x = self._multiplied(x, site.scale, self.names.new(f"{node.label}_to_rates"))
         self.spiking[node] = SpikingActivation(
             activations.spiking_form(node.layer, site.scale) if site.rectifies else "linear",
             dt=neurons.dt,
             seed=None if neurons.seed is None else neurons.seed + self.order[node],
             spiking_aware_training=neurons.spiking_aware_training,
-            name=f"{node.label}_spikes",
+            name=self.names.new(f"{node.label}_spikes"),
         )
         x = self.spiking[node](x)
         ends = neurons.synapse is not None and self._is_read_at_the_end(node)
@@ -211,12 +251,12 @@ class _Builder:
                 neurons.synapse,
                 dt=neurons.dt,
                 return_sequences=not ends,
-                name=f"{node.label}_synapse",
+                name=self.names.new(f"{node.label}_synapse"),
             )
             synapse.trainable = False
             x = synapse(x)
         if not site.folded:
-            x = self._multiplied(x, 1 / site.scale, f"{node.label}_from_rates")
+            x = self._multiplied(x, 1 / site.scale, self.names.new(f"{node.label}_from_rates"))
         (self.still if ends else self.timed)[node.outputs[0]] = x
 
     def _is_read_at_the_end(self, node: Node) -> bool:
@@ -240,7 +280,7 @@ class _Builder:
         if number not in self.still:
             x = self.timed[number]
             last = self.neurons.readout == "last"
-            self.still[number] = x[:, -1] if last else keras.ops.mean(x, axis=1)
+            self.still[number] = self.names.rename(x[:, -1] if last else keras.ops.mean(x, axis=1))
         return self.still[number]
 
 
@@ -270,4 +310,6 @@ def spiking_model(graph: Graph, sites: list[Site], neurons: Neurons) -> SpikingN
         step, the rest on their readout; with the readout "sequence", all layers run at every step.
     """
     builder = _Builder(graph, sites, neurons)
-    return SpikingNetwork(builder.build(), [builder.spiking[site.node] for site in sites])
+    model = builder.build()
+    layers = [builder.spiking[site.node] for site in sites]
+    return SpikingNetwork(model, layers, builder.over_time)

@@ -8,15 +8,10 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from kspike_energy.presentation.units import plural
 from kspike_tf.checks import level_of_user
 from kspike_tf.describing import as_html, seconds
-
-
-class FewSpikesWarning(UserWarning):
-    """A spiking layer has less than one expected spike for each active neuron.
-
-    ``warnings.simplefilter("ignore", kspike_tf.FewSpikesWarning)`` silences it.
-    """
+from kspike_tf.few_spikes import FewSpikesWarning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +55,10 @@ class ConversionReport:
     max_pooling : dict of str to str
         Outcome for each max pooling.
     kept : tuple of str
-        Activations that do not spike, and other layers that are not linear.
+        Activations that do not spike, and other layers and operations that are not linear.
+    unfiltered : tuple of str
+        Without a synapse: layers that are not linear and see single spikes. The mean of their
+        outputs does not converge to the ordinary one, however many steps there are.
     timesteps : int
         Number of steps for which calibration examples were shown.
     dt : float
@@ -80,6 +78,7 @@ class ConversionReport:
     normalisation: dict[str, str]
     max_pooling: dict[str, str]
     kept: tuple[str, ...]
+    unfiltered: tuple[str, ...]
     timesteps: int
     dt: float
     examples: int
@@ -125,8 +124,7 @@ class ConversionReport:
 
     def __repr__(self) -> str:
         same = "" if self.agreement is None else f", {_agreeing(self.agreement)}"
-        count = len(self.layers)
-        layers = f"{count} spiking layer{'' if count == 1 else 's'}"
+        layers = plural(len(self.layers), "spiking layer")
         return (
             f"<ConversionReport of {layers}: after {self.timesteps} steps "
             f"({seconds(self.timesteps * self.dt)}), outputs off by {self.output_error:.1%}{same}>"
@@ -158,6 +156,12 @@ class ConversionReport:
         lines = [f"{name}: {outcome}" for name, outcome in self.normalisation.items()]
         lines += [f"{name}: {outcome}" for name, outcome in self.max_pooling.items()]
         lines += [f"{name}: kept, does not spike" for name in self.kept]
+        if self.unfiltered:
+            lines.append(
+                f"without a synapse, single spikes reach {', '.join(self.unfiltered)}: means over "
+                "time do not converge there, however many steps there are. Pass synapse=0.01, or "
+                "raise max_rate"
+            )
         if self.pooling_agreement is not None:
             lines.append(f"average pooling alone: {_agreeing(self.pooling_agreement)}")
         if few := self.few_spikes(self.timesteps):

@@ -14,12 +14,13 @@ from kspike_tf.conversion.linear import is_linear, rescale
 
 _HOMOGENEOUS = (  # c times the inputs give c times the output
     *(getattr(keras.layers, f"{kind}Pooling{n}D")
-      for kind in ("Average", "Max", "GlobalAverage", "GlobalMax") for n in (1, 2, 3)),
+      for kind in ("Average", "Max", "GlobalAverage", "GlobalMax", "AdaptiveAverage", "AdaptiveMax")
+      for n in (1, 2, 3) if hasattr(keras.layers, f"{kind}Pooling{n}D")),
     *(getattr(keras.layers, f"{kind}{n}D")
       for kind in ("Cropping", "SpatialDropout", "UpSampling", "ZeroPadding") for n in (1, 2, 3)),
     keras.layers.Add, keras.layers.Average, keras.layers.Concatenate, keras.layers.Dropout,
-    keras.layers.Flatten, keras.layers.Maximum, keras.layers.Minimum, keras.layers.Permute,
-    keras.layers.RepeatVector, keras.layers.Reshape, keras.layers.Subtract,
+    keras.layers.Flatten, keras.layers.Identity, keras.layers.Maximum, keras.layers.Minimum,
+    keras.layers.Permute, keras.layers.RepeatVector, keras.layers.Reshape, keras.layers.Subtract,
 )  # fmt: skip
 _HOMOGENEOUS_OPERATIONS = (
     "add", "subtract", "concatenate", "reshape", "transpose", "mean", "max", "maximum", "minimum",

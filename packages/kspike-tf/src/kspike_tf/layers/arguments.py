@@ -256,3 +256,14 @@ def serialized(owner: Any, name: str, serialize: Callable[[Any], Any]) -> Any:
         f"{name} cannot be serialized: pass a name, a named function, or an object that has "
         f"get_config(). Received: {value!r} in {type(owner).__name__} {owner.name!r}"
     )
+
+
+def spiking_config(owner: Any) -> dict[str, Any]:
+    """Return the part of the configuration that cell and layer share."""
+    is_layer = isinstance(owner.activation, keras.layers.Layer)
+    serialize = keras.saving.serialize_keras_object if is_layer else keras.activations.serialize
+    return {
+        "activation": serialized(owner, "activation", serialize),
+        "seed": owner.seed,
+        "spiking_aware_training": owner.spiking_aware_training,
+    }

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from kspike_tf import scan
 from kspike_tf.checks import warn_of_long_step
+from kspike_tf.few_spikes import FewSpikesWatch
 from kspike_tf.layers import masking
 from kspike_tf.layers.arguments import (
     Activation,
@@ -22,7 +23,7 @@ from kspike_tf.layers.arguments import (
     check_activation,
     check_units,
     checked_seed,
-    serialized,
+    spiking_config,
     suggests_options,
 )
 from kspike_tf.layers.cell import PreciseCell, with_static_shape
@@ -110,6 +111,8 @@ class SpikingActivationCell(PreciseCell):
         )
         self.activation = activation
         self.seed = seed
+        #: Looks at the rates of whole presentations in inference.
+        self.watch: FewSpikesWatch | None = None
         warn_of_long_step(dt)
 
     @property
@@ -182,6 +185,8 @@ class SpikingActivationCell(PreciseCell):
             x = masking.packed(x, mask)
 
         def spiking(x: Tensor, voltage: Tensor) -> Any:
+            if fresh and self.watch is not None:
+                self.watch(x, self._seconds, rectifies, training)
             start = self._flat(voltage if fresh else scan.on_grid(voltage))
             run = scan.rectified_spikes if rectifies else scan.spikes
             spikes, end = run(x, start, self._seconds())
@@ -330,20 +335,10 @@ class SpikingActivation(KerasSpikingLayer):
             dtype=self.dtype_policy,
             name="cell",
         )
+        cell.watch = FewSpikesWatch(self)
         cell.dt = self.dt  # not as an argument: the layer has warned of a long step already
         return cell
 
     def get_config(self) -> dict[str, Any]:
         """Return the configuration from which `from_config` rebuilds the layer."""
         return {**super().get_config(), **spiking_config(self)}
-
-
-def spiking_config(owner: Any) -> dict[str, Any]:
-    """Return the part of the configuration that cell and layer share."""
-    is_layer = isinstance(owner.activation, keras.layers.Layer)
-    serialize = keras.saving.serialize_keras_object if is_layer else keras.activations.serialize
-    return {
-        "activation": serialized(owner, "activation", serialize),
-        "seed": owner.seed,
-        "spiking_aware_training": owner.spiking_aware_training,
-    }

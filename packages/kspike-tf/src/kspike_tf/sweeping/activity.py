@@ -15,8 +15,10 @@ from kspike_tf.layers import AlphaCell, KerasSpikingCell, KerasSpikingLayer, Low
 
 SPIKING = "kspike_tf>SpikingActivation"
 _BYTES = 256 << 20  # of signals in memory at once, for one batch
-_PASSES = 2  # times `_BYTES` per batch: its signals, and layers that run again for fewer steps
-_UNKNOWN_MEMORY = 8  # workers if the memory is unknown; they need 4 GiB
+# Times `_BYTES` per batch: 2.75 were measured with Keras, whose tensors are copied to arrays while
+# others wait; 1.4 with kspike_ref.
+_COPIES = 3
+_UNKNOWN_MEMORY = 8  # workers if the memory is unknown; they need 6 GiB
 _EXAMPLES = 64
 _FILTERS = (AlphaCell, LowpassCell)
 
@@ -124,7 +126,7 @@ def usable_workers() -> int:
     if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):  # as on Windows
         return min(cores, _UNKNOWN_MEMORY)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, min(cores, memory // (2 * _PASSES * _BYTES)))  # half of the memory
+    return max(1, min(cores, memory // (2 * _COPIES * _BYTES)))  # half of the memory
 
 
 def batch_size(nodes: Sequence[Application], steps: int) -> int:

@@ -103,6 +103,12 @@ def shown(x: Any, nodes: Sequence[Application], steps: int) -> Any:
     given, wanted = sorted(array.ndim for array in arrays), sorted(len(shape) for shape in shapes)
     if given == [axes - 1 for axes in wanted]:
         return keras.tree.map_structure(lambda array: _still(np.asarray(array), steps), x)
+    if len(given) == len(wanted) and {a - b for a, b in zip(wanted, given, strict=True)} == {0, 1}:
+        raise ValueError(
+            "x must have a time axis for all inputs or for none: repeat the static ones, "
+            "np.repeat(static[:, None], steps, axis=1). "
+            f"Received: shapes={[array.shape for array in arrays]} for inputs of shapes {shapes}"
+        )
     if given != wanted:
         raise ValueError(
             f"x must have the shapes of the model's inputs, {shapes}, with or without the time "

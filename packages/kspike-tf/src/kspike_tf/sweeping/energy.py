@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from kspike_energy import Application, ModelEnergy, Network
@@ -34,7 +35,8 @@ def counted(model: Any, x: Any, input_coding: str) -> Network:
     if isinstance(x, dict):
         shapes: Any = {key: shape(array) for key, array in x.items()}
     else:
-        shapes = [shape(array) for array in x] if isinstance(x, (list, tuple)) else shape(x)
+        flat = keras.tree.flatten(x)
+        shapes = [shape(each) for each in flat] if isinstance(x, (list, tuple)) else shape(x)
     options: Any = {"input_coding": input_coding, "input_shape": shapes}  # ModelEnergy checks them
     return ModelEnergy(model, **options).network
 

@@ -17,7 +17,7 @@ from kspike_tf.conversion.graph import Graph, Node, read_graph
 from kspike_tf.conversion.inputs import input_tensors
 from kspike_tf.layers import Alpha, Lowpass, SpikingActivation, TimeFolded
 from kspike_tf.sweeping.replayed import Runner, Signals, reference_runner
-from kspike_tf.sweeping.variants import is_reference
+from kspike_tf.types import ReferenceModel
 
 _OWN = (Alpha, Lowpass, SpikingActivation)
 _ON_THE_LAST_AXIS = (
@@ -43,7 +43,7 @@ def prefix_runner(model: Any, adapter: Any) -> Runner:
     adapter : Adapter
         The adapter for the model's framework.
     """
-    if is_reference(model):
+    if isinstance(model, ReferenceModel):
         return reference_runner(model, adapter)
     return _Split(model, adapter)
 

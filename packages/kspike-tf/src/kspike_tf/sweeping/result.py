@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from kspike_energy.presentation import look
+from kspike_energy.presentation.units import plural
 from kspike_tf.conversion.report import aligned
 from kspike_tf.describing import as_html
 
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+_MARKERS = "osD^vPX"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +98,7 @@ class Sweep:
             for p in self.points
         ]
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> pd.DataFrame:
         """Return a ``pandas.DataFrame`` of `to_records`; this needs pandas."""
         try:
             import pandas as pd
@@ -124,7 +130,7 @@ class Sweep:
                 front.append(point)
         return tuple(front)
 
-    def plot(self, device: str | None = None, axes: Any = None) -> Any:
+    def plot(self, device: str | None = None, axes: Axes | None = None) -> Axes:
         """Draw the metric against energy, with a line through the Pareto front.
 
         Parameters
@@ -139,29 +145,32 @@ class Sweep:
         matplotlib.axes.Axes
             The axes; ``axes.figure.savefig(path)`` saves them.
         """
-        name, axes = self._device(device), _axes(axes)
+        name = self._device(device)
+        if axes is None:
+            axes = look.new_axes(3.4, "kspike-tf[plot]")
         kinds = sorted({(p.dt, p.scale) for p in self.points})
         for number, (dt, scale) in enumerate(kinds):
             own = [p for p in self.points if (p.dt, p.scale) == (dt, scale)]
             label = f"dt {dt * 1000:g} ms" + ("" if scale == 1 else f", {scale:g}-fold rates")
-            color = _COLORS[number % len(_COLORS)]
-            axes.plot([p.energy[name] for p in own], [p.score for p in own], "o", color=color,
-                      label=label)  # fmt: skip
+            axes.plot(
+                [p.energy[name] for p in own], [p.score for p in own],
+                _MARKERS[number % len(_MARKERS)], color=look.COLORS[number % len(look.COLORS)],
+                label=label,
+            )  # fmt: skip
         front = self.pareto(name)
-        axes.plot([p.energy[name] for p in front], [p.score for p in front], "-", color="0.4",
+        axes.plot([p.energy[name] for p in front], [p.score for p in front], "-", color=look.GREY,
                   lw=1, zorder=1, label="Pareto front")  # fmt: skip
         for point in front:
             axes.annotate(
-                f"{point.timesteps}", (point.energy[name], point.score), xytext=(0, 6),
-                textcoords="offset points", fontsize=9, ha="center",
+                f"{point.timesteps}", (point.energy[name], point.score), (5, -11),
+                textcoords="offset points", fontsize=9, color=look.GREY,
             )  # fmt: skip
         axes.set(xscale="log", ylabel=self.metric)
         axes.margins(0.12)  # room for the numbers
         axes.set_xlabel(f"energy per example on {name} (J); numbers: time steps")
-        _write_decades(axes)
-        axes.legend(
-            frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), handlelength=1.2
-        )
+        look.write_energies(axes)
+        axes.grid(color=look.GRID, linewidth=0.8)
+        look.legend_above(axes)
         return axes
 
     def _device(self, device: str | None) -> str:
@@ -190,30 +199,8 @@ class Sweep:
         return "\n".join(aligned(self._rows()))
 
     def __repr__(self) -> str:
-        points = f"{len(self)} point{'' if len(self) == 1 else 's'}"
+        points = plural(len(self), "point")
         return f"<Sweep of {points}: {self.metric}, {', '.join(self.devices) or 'none'}>"
 
     def _repr_html_(self) -> str:
         return as_html(self._rows(), f"{self.metric} at {len(self)} operating points")
-
-
-def _axes(axes: Any) -> Any:
-    if axes is not None:
-        return axes
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plot needs Matplotlib: pip install 'kspike-tf[plot]'") from error
-    axes = Figure(figsize=(4.5, 3.4), layout="constrained").add_subplot()  # legible on a phone
-    axes.spines[["top", "right"]].set_visible(False)
-    return axes
-
-
-def _write_decades(axes: Any) -> None:
-    """Label energies with SI prefixes, as in 2 µJ, and only as many as fit."""
-    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
-
-    low, high = axes.get_xlim()
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 50 else (1,)))
-    axes.xaxis.set_major_formatter(EngFormatter(unit="J"))
-    axes.xaxis.set_minor_formatter(NullFormatter())

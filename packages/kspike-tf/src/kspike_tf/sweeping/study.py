@@ -17,14 +17,15 @@ import numpy as np
 from kspike_energy import Application, ModelEnergy
 from kspike_energy.adapters import find_adapter
 from kspike_tf.conversion.graph import read_graph
-from kspike_tf.conversion.inputs import arranged
+from kspike_tf.conversion.inputs import arranged, arrays
 from kspike_tf.sweeping.activity import SPIKING, Activity, batch_size, measure, uncounted
 from kspike_tf.sweeping.arguments import Grid, shown
 from kspike_tf.sweeping.energy import Signals, counted, energies
 from kspike_tf.sweeping.metrics import Metric
 from kspike_tf.sweeping.prefixes import prefix_runner
 from kspike_tf.sweeping.result import Point
-from kspike_tf.sweeping.variants import fingerprint, is_reference, seeded, update, variant
+from kspike_tf.sweeping.variants import fingerprint, seeded, update, variant
+from kspike_tf.types import ReferenceModel
 
 
 class Study:
@@ -49,7 +50,9 @@ class Study:
         self, model: Any, x: Any, y: Any, grid: Grid, metric: Any, input_coding: str
     ) -> None:
         self.model, self.grid, self.input_coding = model, grid, input_coding
-        self.x = keras.tree.map_structure(np.asarray, x)
+        is_loader = not hasattr(model, "predict")
+        self._own = variant(model, None, 1.0) if is_loader else model
+        self.x = arrays(x, self._own)
         self._has_warned = False
         self.y, self.metric = np.asarray(y), Metric(metric)
         counts = {len(array) for array in keras.tree.flatten(self.x)}
@@ -82,7 +85,7 @@ class Study:
         adapter, longest = find_adapter(model), max(timesteps)
         nodes = list(adapter.applications(model))
         self._warn_of(uncounted(nodes))
-        x = self.x if is_reference(model) else arranged(read_graph(model), self.x)
+        x = self.x if isinstance(model, ReferenceModel) else arranged(read_graph(model), self.x)
         whole, run = shown(x, nodes, longest), prefix_runner(model, adapter)
         step = dt or _own_dt(adapter, nodes, scale)
         size = batch_size(nodes, longest)
@@ -149,9 +152,7 @@ class Study:
             update(digest, array)
         figures = [str(ModelEnergy.devices.get_device(name)) for name in self.grid.devices]
         options = self.metric.identity, self.input_coding, figures, _versions()
-        is_loader = not hasattr(self.model, "predict")
-        model = variant(self.model, None, 1.0) if is_loader else self.model
-        return [fingerprint(model), digest.hexdigest(), options]
+        return [fingerprint(self._own), digest.hexdigest(), options]
 
 
 def _versions() -> dict[str, str]:

@@ -16,11 +16,11 @@ from kspike_tf.sweeping.arguments import check_count, checked_grid
 from kspike_tf.sweeping.journal import Journal
 from kspike_tf.sweeping.result import Point, Sweep
 from kspike_tf.sweeping.study import Study
-from kspike_tf.types import Arrays
+from kspike_tf.types import Arrays, SpikingModel
 
 
 def sweep(
-    model: Any,
+    model: SpikingModel | Conversion | Callable[..., SpikingModel],
     x: Arrays,
     y: Arrays,
     *,
@@ -68,7 +68,7 @@ def sweep(
     progress : bool, optional
         Whether to show a progress bar.
     workers : int, optional
-        Number of batches to run at once, each of which may need 512 MiB; by default one per core,
+        Number of batches to run at once, each of which may need 768 MiB; by default one per core,
         but no more than fit into half of the memory. Results do not depend on it.
     resume : path_like, optional
         A JSON Lines file, to which finished points are written, and from which they are read if

@@ -12,13 +12,9 @@ import keras
 import numpy as np
 
 from kspike_tf.layers import SpikingActivation, SpikingActivationCell
+from kspike_tf.types import ReferenceModel
 
 _FIRST_SEED = 2**32  # of layers without one; far from the small numbers that people choose
-
-
-def is_reference(model: Any) -> bool:
-    """Return whether a model comes from kspike_ref, which this package does not import."""
-    return all(hasattr(model, name) for name in ("activity", "initial_state", "nodes", "step"))
 
 
 def variant(model: Any, dt: float | None, scale: float) -> Any:
@@ -44,12 +40,12 @@ def variant(model: Any, dt: float | None, scale: float) -> Any:
     """
     if isinstance(model, keras.Model):
         return _keras_variant(model, dt, scale)
-    if not is_reference(model) and not callable(model):
+    if not isinstance(model, ReferenceModel) and not callable(model):
         raise TypeError(
             "model must be a Keras model, a Conversion, a kspike_ref model or a function that "
             f"loads one. Received: model={model!r}"
         )
-    if not is_reference(model):
+    if not isinstance(model, ReferenceModel):
         options = {} if dt is None else {"dt": dt}
         return model(**options) if scale == 1 else model(**options, rate_scale=scale)
     if dt is not None or scale != 1:
@@ -82,7 +78,7 @@ def _timed(model: keras.Model) -> list[Any]:
 @contextmanager
 def seeded(model: Any) -> Iterator[None]:
     """Seed those neurons of kspike_ref that have no seed, so that all runs give the same spikes."""
-    holders = model.layers if is_reference(model) else ()
+    holders = model.layers if isinstance(model, ReferenceModel) else ()
     drawn = [each for each in _inside(holders) if getattr(each, "seed", 0) is None]
     try:
         for number, cell in enumerate(drawn):
@@ -105,7 +101,7 @@ def _inside(holders: Iterable[Any]) -> Iterator[Any]:
 def fingerprint(model: Any) -> str:
     """Return a hash of a model's layers and weights."""
     digest = hashlib.sha256()
-    if is_reference(model):
+    if isinstance(model, ReferenceModel):
         parts = [
             (node.name, node.layer.key, node.layer.config, node.arguments, node.keywords)
             for node in model.nodes

@@ -2,9 +2,12 @@
 
 import math
 
-from kspike_energy.counting.fan_out import FanOut
+import numpy as np
+from numpy.typing import NDArray
+
+from kspike_energy.counting.fan_out import Factor, FanOut
 from kspike_energy.counting.nodes import Counts, Node, Term
-from kspike_energy.counting.resampling import resampled
+from kspike_energy.counting.resampling import resampled, resampled_to_aspect_ratio
 from kspike_energy.counting.rules.linear import ConvolutionPlan, as_tuple, convolution
 from kspike_energy.counting.rules.table import names, rule
 from kspike_energy.counting.rules.units import elementwise
@@ -113,19 +116,21 @@ def _adaptive(node: Node, *, spiking: bool) -> Counts:
     """Count the elements of every bin; bin i of o covers floor(i·n/o) to ceil((i+1)·n/o)."""
     first = 2 if node.config.get("data_format") == "channels_first" else 1
     full_in, full_out = node.inputs[0], node.outputs[0]
-    total = 1
-    for axis in range(1, len(full_in)):
-        length = full_in[axis]
-        if axis == 1 and node.timed_inputs[0]:
-            continue
-        if length is None:
-            node.units_in()  # raises: the shape is undefined
-        elif first <= axis < first + len(full_in) - 2:
-            bins = full_out[axis] or 1
-            total *= sum(-(-(i + 1) * length // bins) - i * length // bins for i in range(bins))
-        else:
-            total *= length
-    return Counts((Term(FanOut.spread(node.units_in(), total)),), spiking=spiking)
+    shape = node.units_in()  # raises if it is undefined
+    factors: list[Factor] = []
+    for axis in range(len(full_in) - len(shape), len(full_in)):
+        length, bins = full_in[axis] or 1, full_out[axis] or 1
+        spatial = first <= axis < first + len(full_in) - 2
+        factors.append(_bins_of(length, bins) if spatial else 1)
+    return Counts((Term(FanOut(shape, tuple(factors))),), spiking=spiking)
+
+
+def _bins_of(length: int, bins: int) -> NDArray[np.int64]:
+    """Return the number of bins that every element of an axis belongs to."""
+    found = np.zeros(length, dtype=np.int64)
+    for index in range(bins):
+        found[index * length // bins : -(-(index + 1) * length // bins)] += 1
+    return found
 
 
 @rule("AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D", "AdaptiveAveragePooling3D")
@@ -148,19 +153,12 @@ def upsampling(node: Node) -> Counts:
     return Counts((Term(fan_out),))
 
 
-# Taps per output element along one axis, for images that are cropped or padded first.
-_TAPS = {"bilinear": 2, "bicubic": 4, "lanczos3": 6, "lanczos5": 10}
-
-
 @rule("Resizing")
 def resizing(node: Node) -> Counts:
-    """Count one connection per input element that contributes to an output element.
-
-    Layers that crop or pad to the aspect ratio count as if the border had all taps.
-    """
+    """Count one connection per input element that contributes to an output element."""
     config = node.config
     interpolation = config.get("interpolation", "bilinear")
+    antialias = bool(config.get("antialias"))
     if config.get("crop_to_aspect_ratio") or config.get("pad_to_aspect_ratio"):
-        connections = math.prod(node.units_out()) * _TAPS.get(interpolation, 1) ** 2
-        return Counts((Term(FanOut.spread(node.units_in(), connections)),))
-    return Counts((Term(resampled(node, interpolation, bool(config.get("antialias")))),))
+        return Counts((Term(resampled_to_aspect_ratio(node, interpolation, antialias)),))
+    return Counts((Term(resampled(node, interpolation, antialias)),))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -82,7 +83,15 @@ def _counted(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _place(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `numpy.argmax` or `numpy.argmin`, with the axis in a tuple as in other reductions."""
-    return _counted(lambda x, axis, keepdims: function(x, axis=axis[0], keepdims=keepdims))
+    return _counted(lambda x, axis, keepdims: function(_open(x), axis[0], keepdims=keepdims))
+
+
+def _open(x: Array) -> Array:
+    """Return a writable view if possible: `numpy.argmax` copies arrays that are read-only."""
+    view = x.view()
+    with suppress(ValueError):  # the memory is read-only
+        view.setflags(write=True)
+    return view
 
 
 _REDUCTIONS = {

@@ -1,0 +1,150 @@
+"""Copies of layers and operations, with the same weights and other options."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def copy_layer(layer: Any, **changes: Any) -> Any:
+    """Return a copy of a layer, with the same weights and other options.
+
+    Parameters
+    ----------
+    layer : keras.layers.Layer
+        A built layer.
+    **changes
+        Options of its configuration that differ. ``use_bias=True`` adds a bias of zeros;
+        ``activation`` leaves out the weights of the layer that was its activation.
+    """
+    copy = unbuilt_copy(layer, **changes)
+    if layer.get_build_config():
+        copy.build_from_config(layer.get_build_config())
+    copy.set_weights(_weights(layer, copy, changes))
+    for old, new in zip(layer._flatten_layers(), copy._flatten_layers(), strict=False):
+        _copy_adapted(old, new)
+    copy.trainable = layer.trainable
+    return copy
+
+
+def unbuilt_copy(layer: Any, **changes: Any) -> Any:
+    """Return a copy of a layer without its weights.
+
+    Functions of a layer's own options are passed on as they are: as text, as in a file, a lambda
+    would lose its global variables, and others could not be found unless they are registered.
+
+    Raises
+    ------
+    TypeError, ValueError, NotImplementedError
+        If Keras cannot make a layer from the configuration of this one.
+    """
+    if type(layer) is keras.layers.Lambda:
+        return _copy_lambda(layer, changes)
+    config = {**layer.get_config(), **_functions(layer), **changes}
+    options = {"safe_mode": False} if isinstance(layer, keras.layers.Lambda) else {}  # it has run
+    try:
+        return type(layer).from_config(dict(config), **options)
+    except (TypeError, ValueError):
+        own = _own_objects(layer)
+        if not own:
+            raise
+        # Keras' scopes replace one another, hence first without one.
+        with keras.saving.custom_object_scope(own):
+            return type(layer).from_config(dict(config), **options)
+
+
+def model_with_new_weights(model: keras.Model) -> keras.Model:
+    """Return a copy of a model with initial weights, and with what was learned from data alone."""
+    return keras.models.clone_model(model, clone_function=_new_layer, recursive=True)
+
+
+def _new_layer(layer: Any) -> Any:
+    if not isinstance(layer, keras.layers.Layer):
+        return copy_operation(layer, layer.name)
+    if isinstance(layer, keras.layers.Normalization):
+        return copy_layer(layer)
+    new = unbuilt_copy(layer)
+    for old, part in zip(layer._flatten_layers(), new._flatten_layers(), strict=False):
+        if not isinstance(part, keras.layers.Normalization):
+            _copy_adapted(old, part)
+    return new
+
+
+def copy_operation(operation: Any, name: str) -> Any:
+    """Return a copy of an operation that has another name; itself if Keras cannot copy it."""
+    try:
+        copy = type(operation).from_config(operation.get_config())
+    except (TypeError, ValueError, NotImplementedError):  # it calls a function, as ops.map does
+        return operation
+    copy.name = name
+    return copy
+
+
+def _copy_lambda(layer: Any, changes: dict[str, Any]) -> Any:
+    # Keras 3.8 to 3.15 keep the shape in `_output_shape`; without it, Keras finds the shape.
+    options = {
+        "output_shape": getattr(layer, "_output_shape", None),
+        "mask": layer.mask,
+        "arguments": dict(layer.arguments),
+        "name": layer.name,
+        "dtype": layer.dtype_policy,
+    }
+    return keras.layers.Lambda(layer.function, **{**options, **changes})
+
+
+def _functions(layer: Any) -> dict[str, Any]:
+    """Return those options of a layer that are functions of its own."""
+    found = {}
+    for name in inspect.signature(type(layer).__init__).parameters:
+        value = getattr(layer, name, None)
+        is_plain = callable(value) and not inspect.ismethod(value) and not isinstance(value, type)
+        if is_plain and not hasattr(value, "get_config"):
+            found[name] = value
+    return found
+
+
+def _own_objects(layer: Any) -> dict[str, Any]:
+    """Return functions and classes outside Keras that a layer and the layers in it use, by name."""
+    found = {}
+    for part in layer._flatten_layers():
+        values = [type(part), *_functions(part).values()]
+        found.update({each.__name__: each for each in values if _is_own(each)})
+    return found
+
+
+def _is_own(each: Any) -> bool:
+    return hasattr(each, "__name__") and not each.__module__.startswith("keras.")
+
+
+def _weights(layer: Any, copy: Any, changes: dict[str, Any]) -> list[np.ndarray]:
+    fused = getattr(layer, "activation", None) if "activation" in changes else None
+    parts = fused.weights if isinstance(fused, keras.layers.Layer) else []
+    left_out = {id(each) for each in parts}
+    kept = [each for each in layer.weights if id(each) not in left_out]
+    weights = [keras.ops.convert_to_numpy(each) for each in kept]
+    if changes.get("use_bias") and not layer.use_bias:
+        weights.append(np.zeros(copy.bias.shape, copy.bias.dtype))
+    return weights
+
+
+def _copy_adapted(layer: Any, copy: Any) -> None:
+    """Copy what a layer has learned from data and keeps neither in weights nor in its options."""
+    if isinstance(copy, keras.layers.Normalization):  # computes its factors from its weights
+        copy.finalize_state()
+    elif isinstance(copy, (keras.layers.IntegerLookup, keras.layers.StringLookup)):
+        _copy_vocabulary(layer, copy)
+
+
+def _copy_vocabulary(layer: Any, copy: Any) -> None:
+    options = layer.get_config()
+    if options["vocabulary"] is not None or not options["vocabulary_size"]:
+        return  # it is in the options, or the layer has not been adapted
+    words = layer.get_vocabulary()
+    if layer.output_mode == "tf_idf":
+        weights = keras.ops.convert_to_numpy(layer.idf_weights)[: len(words)]  # without padding
+        copy.set_vocabulary(words, idf_weights=weights)
+    else:
+        copy.set_vocabulary(words)
