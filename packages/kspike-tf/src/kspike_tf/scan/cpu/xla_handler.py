@@ -78,6 +78,7 @@ _errors = np.zeros(len(driver.ERRORS), XLA_FFI_Error_Create_Args)
 _errors["struct_size"] = _errors.itemsize
 _errors["errc"], _errors["message"] = driver.ERRORS.T
 ERRORS_AT, ERROR_BYTES = _errors.ctypes.data, _errors.itemsize
+NOT_COMPILED_AT = ERRORS_AT + driver.NOT_COMPILED * ERROR_BYTES
 # What `execute` calls: `_describe` at first, and `handle` as soon as it is compiled.
 _handler = np.zeros(1, INT)
 HANDLER_AT = _handler.ctypes.data
@@ -147,42 +148,58 @@ def _at(address: int, kind: np.dtype) -> Any:
     return np.frombuffer(memory, kind)[0]
 
 
-def register(name: str) -> bool:
-    """Register the handler; return whether XLA accepts it."""
+def register(name: str, execute: int, instantiate: int = 0) -> bool:
+    """Register a handler, by addresses of its functions; return whether XLA accepts it."""
     if api() is None:
         return False
-    _handler[0] = ctypes.cast(_describe, ctypes.c_void_p).value
-    compiled.keep(_describe, _instantiate)
     args = np.zeros(1, XLA_FFI_Handler_Register_Args)
     args["struct_size"] = args.itemsize
     args["name"], args["platform"] = (driver.text(name), len(name)), (driver.text("Host"), 4)
-    args["bundle"]["instantiate"] = ctypes.cast(_instantiate, ctypes.c_void_p).value
-    args["bundle"]["execute"] = compiled.compiled(execute, types.intp, 1)
+    args["bundle"]["instantiate"], args["bundle"]["execute"] = instantiate, execute
     return not _function(api()["XLA_FFI_Handler_Register"])(args.ctypes.data)
+
+
+def create_error_of(args_at: int) -> Any:
+    """Return the address of an error, from the address of its arguments."""
+    return _function(api()["XLA_FFI_Error_Create"])(args_at)
+
+
+def _register() -> bool:
+    if api() is None:
+        return False
+    compiled.keep(_describe, _instantiate)
+    _handler[0] = ctypes.cast(_describe, ctypes.c_void_p).value
+    make = ctypes.cast(_instantiate, ctypes.c_void_p).value
+    return register(NAME, compiled.compiled(execute, types.intp, 1), make)
 
 
 def _function(address: int) -> Any:
     return ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(int(address))
 
 
+def described(frame_at: int) -> bool:
+    """Tell XLA the version of the interface if it asks, at registration; return whether it did."""
+    extension_at = _at(frame_at, XLA_FFI_CallFrame)["extension_start"]
+    if extension_at:
+        extension = _at(extension_at, XLA_FFI_Metadata_Extension)
+        if extension["extension_base"]["type"] == XLA_FFI_Extension_Metadata:
+            version = _at(extension["metadata"], XLA_FFI_Metadata)["api_version"]
+            version["major_version"] = XLA_FFI_API_MAJOR
+            version["minor_version"] = XLA_FFI_API_MINOR
+    return bool(extension_at)
+
+
 @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
 def _describe(frame_at: int) -> Any:
-    """Tell XLA the version of the interface, for which it asks at registration."""
-    extension_at = _at(frame_at, XLA_FFI_CallFrame)["extension_start"]
-    if not extension_at:
-        return _not_compiled()
-    extension = _at(extension_at, XLA_FFI_Metadata_Extension)
-    if extension["extension_base"]["type"] == XLA_FFI_Extension_Metadata:
-        version = _at(extension["metadata"], XLA_FFI_Metadata)["api_version"]
-        version["major_version"], version["minor_version"] = XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR
-    return None
+    """Stand in for `handle` until it is compiled."""
+    return None if described(frame_at) else create_error_of(NOT_COMPILED_AT)
 
 
 @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
 def _instantiate(frame_at: int) -> Any:
     """Compile the scan of a program that XLA is going to run."""
-    if _at(frame_at, XLA_FFI_CallFrame)["extension_start"]:
-        return _describe(frame_at)
+    if described(frame_at):
+        return None
     try:
         wanted = _function(compiled.compiled(place_of.py_func, types.intp, 1))(frame_at) or 0
         for name, kernel in KERNELS.items():
@@ -192,13 +209,8 @@ def _instantiate(frame_at: int) -> Any:
     except BaseException:
         # Python may run a signal handler here, which interrupts; XLA cannot pass exceptions on.
         traceback.print_exc()
-        return _not_compiled()
+        return create_error_of(NOT_COMPILED_AT)
     return None
-
-
-def _not_compiled() -> Any:
-    create = _function(api()["XLA_FFI_Error_Create"])
-    return create(ERRORS_AT + driver.NOT_COMPILED * ERROR_BYTES)
 
 
 # In machine code
@@ -262,4 +274,4 @@ def describe(buffers_at: int, count: int, data_at: int, sizes_at: int) -> None:
         data[n], sizes[n] = buffer.data, size
 
 
-IS_KNOWN = register(NAME)
+IS_KNOWN = _register()
