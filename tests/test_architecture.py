@@ -44,7 +44,7 @@ LEVELS = {
         "checks tracing config types",
         "describing",
         "scan",
-        "constraints few_spikes onnx_operations",
+        "constraints few_spikes metrics onnx_operations",
         "layers",
         "regularizers model_energy export",
         "conversion",

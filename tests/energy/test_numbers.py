@@ -164,6 +164,27 @@ def test_a_misspelt_name_gets_a_suggestion(use, meant):
         use(energy)
 
 
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda e: ModelEnergy(e.network, exampledata=1), "ModelEnergy takes .*'example_data'"),
+        (lambda e: e.total_energy("cpu", timestep=1), "total_energy takes .*'timesteps'"),
+        (lambda e: e.layer_energy("hidden", "cpu", bt=1), r"layer_energy takes .*Received: bt"),
+        (lambda e: e.energy_range("cpu", timestep=1), "energy_range takes .*'timesteps'"),
+        (lambda e: e.compare(device=["cpu"]), "compare takes .*'devices'"),
+        (lambda e: e.summary(colums=("name",)), "summary takes .*'columns'"),
+        (lambda e: e.to_html(paht="x"), "to_html takes .*'path'"),
+        (lambda e: ModelEnergy.register_device(energy_per_synops=1), "takes .*'energy_per_synop'"),
+    ],
+)
+def test_a_misspelt_option_gets_a_suggestion(use, message):
+    energy = ModelEnergy(Network([Layer("hidden", 1000, 10, rate=5.0)]))
+    with pytest.raises(TypeError, match=message):
+        use(energy)
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'device'"):
+        energy.total_energy()  # a right name, but another mistake
+
+
 def test_a_misspelt_statistic_gets_a_suggestion():
     inp = keras.Input((4,))
     ModelEnergy.register_layer(keras.layers.Dense)(lambda node: {"connection": 1})

@@ -210,6 +210,16 @@ def test_structures_that_do_not_fit():
         model.predict([np.array([["x"] * 4]), _x(1, 4)])
 
 
+def test_sequences_of_different_lengths_say_what_to_do():
+    model = unsaved(sequential(input_layer(None, 2), layer("Flatten", "flat")))
+    lists = [[[1.0, 2.0]], [[1.0, 2.0], [3.0, 4.0]]]
+    arrays = np.empty(2, object)
+    arrays[:] = [np.asarray(each) for each in lists]
+    for x in (lists, arrays):
+        with pytest.raises(ValueError, match=r"'input'.*Pad the sequences .*a Masking layer"):
+            model.predict(x)
+
+
 def _fails(item, x, match, error=ValueError, *, shape=(None, 4)):
     model = unsaved(sequential(input_layer(*shape), item))
     for run in (model.predict, model.activity, model):

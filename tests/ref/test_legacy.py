@@ -307,7 +307,8 @@ def test_long_lists_of_names(tmp_path, answers):
         ("model", b' {"class_name": "Sequential"}', "JSON: a model's configuration"),
         ("m.onnx", b"\x08\x08\x12\x07pytorch", "an ONNX model"),
         ("m.tflite", b"\x1c\0\0\0TFL3", "a LiteRT"),
-        ("saved_model.pb", b"\x08\x01", "a TensorFlow graph"),
+        ("saved_model.pb", b"\x08\x01\x12", "a TensorFlow graph"),
+        ("m.keras", b"", "is empty"),
         ("m.pt", b"\x80\x02", "a PyTorch file"),
     ],
 )

@@ -359,6 +359,15 @@ def test_unsupported_layers_are_not_called_hostile(path):
 # --- numbers that a file may not hold ------------------------------------------------------------
 
 
+def test_a_variable_dt_that_was_not_set_when_the_model_was_saved(path):
+    config, weights = digits()
+    for item in config["config"]["layers"][2:4]:
+        item["config"]["dt"] = 0.0
+    archive(path, config, weights)
+    refused(path, "saved before its variable dt was set; pass dt=... to load_model")
+    assert np.isfinite(load_model(path, dt=0.01).predict(np.ones((1, 5, 4), "f4"))).all()
+
+
 def test_values_too_large_for_float32(path):
     config, weights = digits()
     weights["layers/dense"][1] = np.full(6, 1e300)

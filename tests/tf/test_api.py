@@ -26,6 +26,7 @@ PUBLIC = [
     "default",
     "export",
     "layers",
+    "metrics",
     "model_energy",
     "rate_report",
     "record",

@@ -102,6 +102,7 @@ def rectifiers():
     x = layers.LeakyReLU(negative_slope=0.2)(layers.Dense(6)(x))
     x = layers.ReLU(max_value=1.5, negative_slope=0.1, threshold=0.3)(layers.Dense(6)(x))
     x = layers.Activation("leaky_relu")(layers.Dense(6)(x))
+    x = keras.activations.relu(layers.Dense(6)(x), negative_slope=0.2, max_value=2, threshold=0.1)
     shared = layers.Dense(6, activation=layers.PReLU())
     x = ops.leaky_relu(shared(shared(x)), 0.3)
     return keras.Model(inputs, layers.Dense(3)(ops.relu6(layers.Dense(6)(x))))
@@ -217,6 +218,13 @@ def test_function_stays_the_same(make):
     assert_same_function(conversion, model, x)
 
 
+def test_every_relu_spikes():
+    model = trained(rectifiers())
+    report = kspike_tf.convert(model, calibration_data=data_for(model, 8)).report
+    assert len(report.layers) == 9
+    assert report.kept == ()
+
+
 def test_names_that_the_conversion_would_give():
     model = trained(clashing_names())
     x = data_for(model, 8)
@@ -276,6 +284,7 @@ def test_pooling_that_sees_no_spikes():
 @pytest.mark.parametrize("make", [user_functions, vocabularies, called_by_keyword, rectifiers])
 def test_new_weights(make):
     """Weights are new; functions, vocabularies and other options are those of the model."""
+    keras.utils.set_random_seed(1)
     model = trained(make())
     x = data_for(model, 8)
     conversion = kspike_tf.convert(

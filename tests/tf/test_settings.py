@@ -181,3 +181,28 @@ def test_a_filter_that_training_leaves_out_has_zero_gradients(kind, name):
     gradients = tape.gradient(y, [x, *layer.trainable_weights])
     np.testing.assert_array_equal(gradients[0], 2 * X)
     assert [float(tf.reduce_sum(tf.abs(each))) for each in gradients[1:]] == [0, 0]
+
+
+@pytest.mark.parametrize("make", [kspike_tf.Lowpass, kspike_tf.Alpha])
+@pytest.mark.parametrize(
+    ("name", "option"), [("tau", "tau_initializer"), ("initial_level", "level_initializer")]
+)
+def test_assigning_a_weight_is_refused(make, name, option):
+    layer = make(0.1)
+    for _ in range(2):  # before building and afterwards
+        with pytest.raises(AttributeError, match=rf"pass {option} .*layer.{name}.assign"):
+            setattr(layer, name, 0.5)
+        before = layer(X)
+    layer.tau.assign(np.full((1, 3), 0.5))
+    assert not np.array_equal(layer(X), before)
+
+
+def test_a_subclass_may_have_an_attribute_named_as_a_weight():
+    class Own(kspike_tf.Lowpass):
+        def __init__(self, tau):
+            super().__init__(tau)
+            self.tau = tau
+
+    layer = Own(0.1)
+    np.testing.assert_array_equal(layer(X), kspike_tf.Lowpass(0.1)(X))
+    assert layer.tau == 0.1

@@ -28,12 +28,36 @@ X = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
         (lambda: kspike_tf.SpikingActivation("relu", spiking_aware=True),
          r"spiking_aware. Did you mean spiking_aware_training\?"),
         (lambda: kspike_tf.SpikingActivation("relu", zzz=1), "no option zzz. It has activation, "),
+        (lambda: kspike_tf.TimeFolded(layers=1), "no option layers. Did you mean layer"),
+        (lambda: kspike_tf.TimeFolded(keras.layers.Dense(2), nam="x"), "nam. Did you mean name"),
         (lambda: kspike_tf.SpikingActivation("relu", trainabel=1), "Did you mean trainable"),
     ],
 )  # fmt: skip
 def test_a_misspelt_option_gets_a_suggestion(make, message):
     with pytest.raises(TypeError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("function", "misspelt", "meant"),
+    [
+        (kspike_tf.convert, "calibration", "calibration_data"),
+        (kspike_tf.rate_report, "timestep", "timesteps"),
+        (kspike_tf.record, "timestep", "timesteps"),
+        (kspike_tf.sweep, "timestep", "timesteps"),
+        (kspike_tf.export.to_onnx, "opsett", "opset"),
+        (kspike_tf.callbacks.DtScheduler, "schedule", "scheduler"),
+        (kspike_tf.callbacks.RateLogger, "timestep", "timesteps"),
+        (kspike_tf.ModelEnergy, "exampledata", "example_data"),
+        (kspike_tf.ModelEnergy.register_device, "energy_per_synops", "energy_per_synop"),
+        *((each, "targt", "target") for each in (
+            regularizers.RangedRegularizer, regularizers.L1L2, regularizers.L1, regularizers.L2,
+            regularizers.Percentile, regularizers.MeanRates)),
+    ],
+)  # fmt: skip
+def test_a_misspelt_option_of_a_function_gets_a_suggestion(function, misspelt, meant):
+    with pytest.raises(TypeError, match=f"takes .*Received: {misspelt}; did you mean '{meant}'"):
+        function(**{misspelt: 1})
 
 
 def test_a_subclass_may_have_options_of_its_own():
@@ -74,8 +98,9 @@ def test_ragged_sequences_are_padded_and_masked_instead():
     if "ragged" in inspect.signature(keras.Input).parameters:  # not in Keras 3.8
         inputs.append(keras.Input((None, 1), ragged=True))
     for x in inputs:
-        with pytest.raises(ValueError, match=message):
-            layer(x)
+        for each in (layer, kspike_tf.TimeFolded(keras.layers.Dense(2))):
+            with pytest.raises(ValueError, match=message):
+                each(x)
     y = layer(ragged.to_tensor(), mask=tf.sequence_mask(ragged.row_lengths()))
     np.testing.assert_array_equal(y[1, 0], y[1, 1])
 

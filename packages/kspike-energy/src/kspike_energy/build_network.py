@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kspike_energy.adapters import Adapter, find_adapter
+from kspike_energy.checks import level_of_user
 from kspike_energy.counting.graph import complete_nodes
 from kspike_energy.counting.nodes import Counts, Node, Term, UndefinedShapeError
 from kspike_energy.counting.rules import UnknownLayerError, count
@@ -158,7 +159,7 @@ def _warn_about_gaps(problems: Mapping[str, str]) -> None:
         if "undefined" in text:
             text += " (input_shape= or example_data states shapes that the model leaves open)"
         these = "this layer is" if len(problems) == 1 else "these layers are"
-        warnings.warn(f"{text}; {these} left out of all totals", stacklevel=4)
+        warnings.warn(f"{text}; {these} left out of all totals", stacklevel=level_of_user())
 
 
 def _warn_about_unknown_to_keras_spiking(nodes: Sequence[Node]) -> None:
@@ -171,7 +172,7 @@ def _warn_about_unknown_to_keras_spiking(nodes: Sequence[Node]) -> None:
         warnings.warn(
             "KerasSpiking does not know these layers, so convention='keras-spiking' counts "
             f"nothing for them: {shown}{more}",
-            stacklevel=4,
+            stacklevel=level_of_user(),
         )
 
 

@@ -1,12 +1,18 @@
-"""Checks of arguments and results, and suggestions for misspelt names."""
+"""Checks of arguments and results, suggestions for misspelt names, and places for warnings."""
 
 import difflib
+import inspect
 import math
+import sys
 from collections.abc import Callable, Iterable
+from functools import wraps
 from numbers import Integral, Real
+from types import FrameType
+from typing import ParamSpec, TypeVar
 
 __all__ = [
     "LARGEST",
+    "all_told_options",
     "check_choice",
     "check_count",
     "check_energy",
@@ -14,8 +20,14 @@ __all__ = [
     "check_whole",
     "did_you_mean",
     "finite",
+    "is_of_user",
+    "level_of_user",
     "real",
+    "told_options",
 ]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Larger counts are mistakes, and very large ones would overflow floating-point numbers.
 LARGEST = 2**63 - 1
@@ -52,6 +64,76 @@ def did_you_mean(name: object, choices: Iterable[object]) -> str:
     starts = [choice for choice in parts if choice.startswith(text)]
     close = (starts or difflib.get_close_matches(text, known, n=1) or parts)[:1]
     return f"; did you mean {by_case[close[0]]!r}?" if close else ""
+
+
+def told_options(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function suggest the right name for a misspelt option, as Python 3.13 does.
+
+    Parameters
+    ----------
+    function : callable
+        A function, a method or an ``__init__``.
+
+    Returns
+    -------
+    callable
+        The same function. Its TypeError for an unknown option lists the options.
+
+    Examples
+    --------
+    >>> @told_options
+    ... def total(device, timesteps=1): ...
+    >>> total("cpu", timestep=3)
+    Traceback (most recent call last):
+        ...
+    TypeError: total takes device, timesteps. Received: timestep; did you mean 'timesteps'?
+    """
+    parameters = inspect.signature(function).parameters.values()
+    known = [each.name for each in parameters if each.name not in ("self", "cls", "kwargs")]
+    takes_others = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    shown = function.__qualname__.removesuffix(".__init__").split(".")[-1]
+
+    @wraps(function)
+    def call(*args: P.args, **options: P.kwargs) -> R:
+        try:
+            return function(*args, **options)
+        except TypeError as error:  # checked afterwards, so that correct calls cost nothing
+            unknown = [name for name in options if name not in known]
+            if not unknown or (takes_others and f"'{unknown[0]}'" not in str(error)):
+                raise
+            raise TypeError(
+                f"{shown} takes {', '.join(known)}. Received: {unknown[0]}"
+                f"{did_you_mean(unknown[0], known)}"
+            ) from None
+
+    return call
+
+
+def all_told_options(cls: type[R]) -> type[R]:
+    """Apply `told_options` to the constructor and all public methods of a class."""
+    for name, member in list(vars(cls).items()):
+        if inspect.isfunction(member) and (name == "__init__" or not name.startswith("_")):
+            setattr(cls, name, told_options(member))
+    return cls
+
+
+_PASSED_BY = ("kspike_energy", "kspike_tf", "keras", "tensorflow")
+
+
+def level_of_user() -> int:
+    """Return the ``stacklevel`` with which the calling function warns at the user's line.
+
+    That line is the first one outside kspike_energy, kspike_tf, Keras and TensorFlow.
+    """
+    frame, level = sys._getframe(1), 1
+    while frame is not None and not is_of_user(frame):
+        frame, level = frame.f_back, level + 1  # type: ignore[assignment]
+    return level
+
+
+def is_of_user(frame: FrameType) -> bool:
+    """Return whether a frame runs code outside kspike_energy, kspike_tf, Keras and TensorFlow."""
+    return str(frame.f_globals.get("__name__")).split(".")[0] not in _PASSED_BY
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

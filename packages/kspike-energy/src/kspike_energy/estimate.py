@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from kspike_energy.checks import check_count, did_you_mean, finite
+from kspike_energy.checks import check_count, did_you_mean, finite, level_of_user
 from kspike_energy.config import check_dt
 from kspike_energy.defaults import default_dt, default_steps, why_no_steps
 from kspike_energy.devices import Device
@@ -216,7 +216,7 @@ class Estimate:
         if device.needs_rates:
             for text in (self._dt_warning(), self._rate_warning()):
                 if text:
-                    warnings.warn(text, stacklevel=3)
+                    warnings.warn(text, stacklevel=level_of_user())
         parts = [part for layer in self.counted for part in self.layer(layer, device)]
         parts.append(device.energy_per_call / self.batch_size)
         return finite(f"the total energy on {device.name!r}", lambda: math.fsum(parts))

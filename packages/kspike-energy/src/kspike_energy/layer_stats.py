@@ -6,6 +6,7 @@ from collections.abc import Iterator, MutableMapping
 from dataclasses import replace
 from typing import Any
 
+from kspike_energy.checks import level_of_user
 from kspike_energy.counting.graph import complete_nodes
 from kspike_energy.counting.nodes import Counts, Node
 from kspike_energy.counting.rules import RULES, UnknownLayerError, count
@@ -100,7 +101,7 @@ def _node_stats(node: Node) -> dict[str, Any]:
     try:
         return stats_dict(count(node))
     except UnknownLayerError as error:
-        warnings.warn(f"{error}; the layer is counted as zero", stacklevel=4)
+        warnings.warn(f"{error}; the layer is counted as zero", stacklevel=level_of_user())
         return stats_dict(Counts())
 
 

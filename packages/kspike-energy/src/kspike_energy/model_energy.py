@@ -1,7 +1,7 @@
 """`ModelEnergy`, and layer statistics under KerasSpiking's names.
 
-The functions take a `Node` or one of Keras' own nodes. They return a dictionary of "connections",
-"neurons" and "spiking", so you can register them for other layers with the same costs:
+The functions take a `Node` or a node of Keras, and return "connections", "neurons" and "spiking".
+You can register them for other layers with the same costs:
 
 >>> from kspike_energy import ModelEnergy, model_energy
 >>> _ = ModelEnergy.register_layer("mypackage>MyDense")(model_energy.dense_stats)
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from kspike_energy.build_network import build_network
+from kspike_energy.checks import all_told_options
 from kspike_energy.compare import compare_devices, device_names
 from kspike_energy.config import default
 from kspike_energy.devices import DeviceTable
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 
+@all_told_options
 class ModelEnergy:
     """Count the operations of a network, and estimate the energy that devices need for them.
 
@@ -65,13 +67,12 @@ class ModelEnergy:
         The network. It is not modified.
     example_data : array_like, or iterable of batches, optional
         Input on which firing rates are measured, in any form that ``model.predict`` takes. Only
-        spiking devices need it. It runs in batches, so it need not fit in memory.
+        spiking devices need it. It may be larger than memory.
     padding : {"excluded", "counted"}, optional
         Whether window positions over the padding of a convolution count as connections, as they do
         in KerasSpiking and in published multiply-add counts.
     normalization : {"folded", "separate"}, optional
-        Whether batch normalisation directly after a linear layer, and constant scaling of the
-        input, are folded into the weights and cost nothing.
+        Whether batch normalisation directly after a linear layer, and input scaling, cost nothing.
     events : {"mean", "exact"}, optional
         ``"mean"``: connections × mean rate, as above. ``"exact"``: every event (nonzero value at a
         time step) × the connections that leave its element. Signals inside a layer cannot be
@@ -102,8 +103,7 @@ class ModelEnergy:
 
     Notes
     -----
-    Most devices count the arithmetic alone, without data movement, static power and overheads: a
-    rough estimate. Fitted devices and models of memory count more. See the guide's comparison.
+    Most devices count the arithmetic alone: a rough estimate. See the guide for those that do not.
 
     Examples
     --------

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from kspike_energy.checks import level_of_user, told_options
 from kspike_energy.counting.nodes import Node
 from kspike_energy.devices import Device, published_devices
 
@@ -26,6 +27,7 @@ DEVICES = published_devices()
 STATISTICS: dict[type | str, Statistics] = {}
 
 
+@told_options
 def register_device(
     device_name: str,
     energy_per_synop: float,
@@ -128,7 +130,7 @@ def set_statistics(layer_class: type | str, function: Statistics, *, warn: bool 
         name = layer_class if isinstance(layer_class, str) else layer_class.__name__
         warnings.warn(
             f"layer {name!r} was registered already; the new function replaces the old one",
-            stacklevel=3,
+            stacklevel=level_of_user(),
         )
     for key in _keys(layer_class):
         STATISTICS[key] = function

@@ -6,6 +6,7 @@ from kspike_tf import (
     constraints,
     export,
     layers,
+    metrics,
     model_energy,
     regularizers,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "default",
     "export",
     "layers",
+    "metrics",
     "model_energy",
     "rate_report",
     "record",

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kspike_energy.checks import told_options
 from kspike_tf.rates import rate_report
 from kspike_tf.types import Arrays
 
@@ -67,6 +68,7 @@ class DtScheduler(keras.callbacks.Callback):
     0.25
     """
 
+    @told_options
     def __init__(
         self,
         dt: tf.Variable | keras.Variable,
@@ -192,6 +194,7 @@ class RateLogger(keras.callbacks.Callback):
     [20.0]
     """
 
+    @told_options
     def __init__(self, x: Arrays, timesteps: int | None = None) -> None:
         super().__init__()
         self.x = x

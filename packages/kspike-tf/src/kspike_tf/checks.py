@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from numbers import Real
-from types import FrameType
 from typing import Any
 
 import numpy as np
 
+from kspike_energy.checks import level_of_user
 from kspike_tf.config import VariableDt
 
 Target = float | tuple[float, float]
@@ -87,22 +86,3 @@ def warn_of_mixed_units(dt: float, tau: Any) -> None:
     else:
         return
     warnings.warn(f"tau and dt are both in seconds. Received: {told}", stacklevel=level_of_user())
-
-
-_PASSED_BY = ("kspike_tf", "keras", "tensorflow")
-
-
-def level_of_user() -> int:
-    """Return the ``stacklevel`` with which the calling function warns at the user's line.
-
-    That line is the first one outside this package, Keras and TensorFlow.
-    """
-    frame, level = sys._getframe(1), 1
-    while frame is not None and not is_of_user(frame):
-        frame, level = frame.f_back, level + 1  # type: ignore[assignment]
-    return level
-
-
-def is_of_user(frame: FrameType) -> bool:
-    """Return whether a frame runs code outside this package, Keras and TensorFlow."""
-    return str(frame.f_globals.get("__name__")).split(".")[0] not in _PASSED_BY

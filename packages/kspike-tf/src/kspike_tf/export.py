@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 from keras.layers import TimeDistributed
 
+from kspike_energy.checks import told_options
 from kspike_tf import onnx_operations
 from kspike_tf.tracing import plain_operations
 from kspike_tf.types import Signature
@@ -29,6 +30,7 @@ __all__ = ["to_onnx"]
 OPSET = 18
 
 
+@told_options
 def to_onnx(
     model: keras.Model,
     path: str | Path | None = None,

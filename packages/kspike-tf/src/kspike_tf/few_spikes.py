@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kspike_tf.checks import is_of_user
+from kspike_energy.checks import is_of_user
 from kspike_tf.scan.choose import only_processors
 from kspike_tf.scan.cpu import xla_observer
 from kspike_tf.tracing import in_xla, is_inference_of_keras, is_plain, stack_of_inference

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from kspike_energy.checks import told_options
 from kspike_tf.conversion.calibrate import batches
 from kspike_tf.conversion.compare import correlation, relative_error, repeated
 from kspike_tf.conversion.graph import Node, read_graph
@@ -153,6 +154,7 @@ class _Shown(NamedTuple):
     spikes: np.ndarray
 
 
+@told_options
 def rate_report(model: SpikingModel, x: Arrays, timesteps: int | None = None) -> RateReport:
     """Measure the firing rates of a model's spiking layers on data.
 

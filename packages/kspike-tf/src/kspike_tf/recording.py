@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kspike_energy.checks import told_options
 from kspike_tf.conversion.compare import repeated
 from kspike_tf.conversion.graph import Node, Ref, read_graph
 from kspike_tf.conversion.inputs import arrays, input_tensors
@@ -48,6 +49,7 @@ class Recording:
         return f"<Recording of {', '.join(parts)}>"
 
 
+@told_options
 def record(
     model: keras.Model,
     x: Arrays,

@@ -178,9 +178,7 @@ def _is_inference(stack: Iterable[FrameType], counts_calls: bool) -> bool:
             if name.startswith("predict"):
                 return True  # also within a callback of `fit`
             found = True
-        elif module == TRAINER and name in TRAINING:
-            return False
-        elif counts_calls and module.startswith(OWN):
+        elif (module == TRAINER and name in TRAINING) or (counts_calls and module.startswith(OWN)):
             return False
         elif counts_calls and module.startswith(MODELS):
             found = True

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import replace as changed
 from typing import Any
 
-from kspike_energy.checks import did_you_mean
+from kspike_energy.checks import did_you_mean, level_of_user
 from kspike_energy.devices.device import FIELDS, KEYS, Device
 from kspike_energy.presentation.tables import html_table, rich_table, text_table, yes_no
 from kspike_energy.presentation.units import si, si_range
@@ -64,7 +64,7 @@ class DeviceTable(MutableMapping[str, Device]):
                 f"device {device.name!r} was registered already, with other figures "
                 f"({known.energy_per_synop} J/synop, {known.energy_per_neuron} J/neuron); "
                 "the new device replaces it. Pass replace=True if this is intended",
-                stacklevel=3,
+                stacklevel=level_of_user(),
             )
         self._devices[device.name] = device
 

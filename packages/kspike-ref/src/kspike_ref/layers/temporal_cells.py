@@ -54,6 +54,11 @@ def read_dt(value: Any) -> float:
     seconds = 0.001 if value is None else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise ArchiveError(f"dt must be a number of seconds. Received: {value!r:.80}")
+    if seconds == 0:
+        raise ArchiveError(
+            "dt must be positive. Received: 0, as in a model that was saved before its variable dt "
+            "was set; pass dt=... to load_model"
+        )
     # Below the smallest normal float32, 1/dt is infinite or nearly so, and spikes of 0/dt are NaN.
     if not (0 < seconds < 1e30 and np.float32(seconds) >= np.finfo(np.float32).tiny):
         raise ArchiveError(

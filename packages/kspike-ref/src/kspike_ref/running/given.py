@@ -55,6 +55,9 @@ def holds_arrays(x: Any, wanted: int) -> bool:
     return len(x) > 1 and all(isinstance(item, np.ndarray) and item.ndim == wanted for item in x)
 
 
+_PADDED = "Pad the sequences to one length, and mark the padding by a Masking layer in the model"
+
+
 def array_of(layer: InputLayer, values: Any) -> Array:
     """Return an input as an array of real numbers, or of strings if the model takes strings."""
     name = layer.name
@@ -67,7 +70,15 @@ def array_of(layer: InputLayer, values: Any) -> Array:
         )
     if layer.is_text:
         return _strings.text(name, values)
-    array = dtypes.real(values, f"x must be an array at {name!r}")
+    try:
+        array = dtypes.real(values, f"x must be an array at {name!r}")
+    except ValueError as error:  # ragged lists
+        raise ValueError(f"{error} {_PADDED}") from error
+    if array.dtype.kind == "O" and array.ndim and len({np.shape(each) for each in array}) > 1:
+        raise ValueError(
+            f"x must hold sequences of one length at {name!r}. Received: "
+            f"{type(values).__name__} of different lengths. {_PADDED}"
+        )
     if array.dtype.kind not in "fiub":
         raise TypeError(
             f"x must hold real numbers at {name!r}. Received: dtype={array.dtype}"

@@ -73,6 +73,8 @@ def _read(place: Path) -> Archive:
             head = file.read(64)
     except OSError as error:
         raise ArchiveError(f"{str(place)!r} cannot be read: {error.strerror}") from None
+    if not head:
+        raise ArchiveError(f"{str(place)!r} is empty; {_SAVE}")
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return read_legacy(container.read_whole(place, status.st_size))
     kind = None if head.startswith(b"PK") else _foreign(head, place.suffix.lower())
@@ -95,6 +97,8 @@ def _foreign(head: bytes, suffix: str) -> str | None:
     """Return the kind of a file that is not a Keras model; None for an unknown kind."""
     if head[4:8] == b"TFL3" or suffix == ".tflite":
         return "a LiteRT (TensorFlow Lite) model"
+    if suffix == ".pb":
+        return "a TensorFlow graph"
     if suffix == ".onnx" or (head[:1] == b"\x08" and head[2:3] == b"\x12"):
         return "an ONNX model"
     if suffix == ".json" or head.lstrip()[:1] in (b"{", b"["):
@@ -103,8 +107,6 @@ def _foreign(head: bytes, suffix: str) -> str | None:
         return "YAML: a model's configuration without its weights"
     if suffix in (".h5", ".hdf5"):
         return "not an HDF5 file despite its name: damaged, or another kind of file"
-    if suffix == ".pb":
-        return "a TensorFlow graph"
     if suffix in (".pt", ".pth"):
         return "a PyTorch file"
     return None

@@ -91,7 +91,8 @@ def function_name(layer: Any) -> str:
         return "elu"
     if isinstance(layer, keras.layers.Layer) or not type(layer).__module__.startswith("keras."):
         return ""
-    return re.sub("(?<!^)(?=[A-Z])", "_", type(layer).__name__).lower()  # an operation
+    name = re.sub("(?<!^)(?=[A-Z])", "_", type(layer).__name__).lower()  # an operation
+    return "relu" if name == "re_l_u" else name  # keras.activations.relu with options
 
 
 def is_rectifier(layer: Any) -> bool:
@@ -117,7 +118,7 @@ def spiking_form(layer: Any, scale: float) -> Any:
     str or keras.layers.Layer
         An activation for `kspike_tf.SpikingActivation`.
     """
-    if isinstance(layer, keras.layers.ReLU):
+    if hasattr(layer, "max_value"):  # keras.layers.ReLU or keras.activations.relu
         return _scaled_relu(layer, scale)
     if isinstance(layer, _RECTIFYING_LAYERS):
         return copy_layer(layer)

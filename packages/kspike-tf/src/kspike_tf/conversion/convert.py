@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kspike_energy.checks import told_options
 from kspike_tf.conversion import activations
 from kspike_tf.conversion.calibrate import (
     checked_data,
@@ -91,6 +92,7 @@ class Conversion:
         return self.report._repr_html_()
 
 
+@told_options
 def convert(
     model: keras.Model,
     *,

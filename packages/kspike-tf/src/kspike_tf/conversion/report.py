@@ -8,8 +8,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from kspike_energy.checks import level_of_user
 from kspike_energy.presentation.units import plural
-from kspike_tf.checks import level_of_user
 from kspike_tf.describing import as_html, seconds
 from kspike_tf.few_spikes import FewSpikesWarning
 

@@ -71,6 +71,17 @@ def real(inputs: Any, dtype: str) -> tf.Tensor:
     return tf.cast(x, dtype)
 
 
+def refuse_ragged(name: str, *arguments: Any) -> None:
+    """Raise if the arguments of a layer's call hold a ragged tensor."""
+    for each in keras.tree.flatten(arguments):
+        if isinstance(each, tf.RaggedTensor) or getattr(each, "ragged", False):
+            raise ValueError(
+                f"layer {name!r} does not support ragged tensors: pad the sequences with "
+                "x.to_tensor() and pass mask=tf.sequence_mask(x.row_lengths()). "
+                f"Received: shape={each.shape}"
+            )
+
+
 def refuse_backwards(cls: type) -> None:
     """Raise because a layer cannot run backwards, as in ``keras.layers.Bidirectional``."""
     # Not a TypeError, which Keras hides.

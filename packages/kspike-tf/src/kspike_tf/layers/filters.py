@@ -211,7 +211,7 @@ class FilterCell(KeepsFlatWeights, PreciseCell):
 class CellWeight:
     """A weight of a layer's cell, read as an attribute of the layer.
 
-    It does not define ``__set__``, so that a subclass may have an attribute of the same name.
+    A subclass from elsewhere may have an attribute of the same name.
     """
 
     def __init__(self, name: str) -> None:
@@ -221,12 +221,25 @@ class CellWeight:
         """Return the weight."""
         if layer is None:
             return self
+        if self.name in vars(layer):
+            return vars(layer)[self.name]
         if layer.layer is None:
             raise AttributeError(
                 f"{self.name} is a weight, and layer {layer.name!r} has none until it is built: "
                 "call it on an input first"
             )
         return getattr(layer.layer.cell, self.name)
+
+    def __set__(self, layer: Any, value: Any) -> None:
+        """Raise: the weight would stay as it is."""
+        if type(layer).__module__.split(".")[0] == "kspike_tf":
+            option = {"tau": "tau_initializer", "initial_level": "level_initializer"}[self.name]
+            raise AttributeError(
+                f"{self.name} is a weight: pass {option} to a new layer, or call "
+                f"layer.{self.name}.assign(...) once layer {layer.name!r} is built. "
+                f"Received: {self.name}={value!r}"
+            )
+        vars(layer)[self.name] = value
 
 
 class FilterLayer(KeepsFlatWeights, KerasSpikingLayer):

@@ -10,7 +10,13 @@ import keras
 import tensorflow as tf
 
 from kspike_tf.config import dt_config, resolve_dt, with_unset_dt
-from kspike_tf.layers.arguments import Dt, real, refuse_backwards, suggests_options
+from kspike_tf.layers.arguments import (
+    Dt,
+    real,
+    refuse_backwards,
+    refuse_ragged,
+    suggests_options,
+)
 from kspike_tf.layers.lite_rt import check_layer
 from kspike_tf.layers.settings import Setting, handed_to_cell
 from kspike_tf.layers.states import KeepsState, Shape, Tensor
@@ -248,7 +254,7 @@ class KerasSpikingLayer(KeepsState):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Apply the layer; called like any Keras layer."""
-        self._refuse_ragged(args, kwargs)
+        refuse_ragged(self.name, args, kwargs)
         self._note_trace()
         with self._call():
             return super().__call__(*args, **kwargs)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from kspike_tf.layers.settings import HasSettings
@@ -183,15 +182,6 @@ class KeepsState(HasSettings):
                 f"mask must have the first two axes of the inputs of layer {self.name!r}, "
                 f"{shape[:2]} with time_major={self.time_major}. Received: {tuple(mask.shape)}"
             )
-
-    def _refuse_ragged(self, *arguments: Any) -> None:
-        for each in keras.tree.flatten(arguments):
-            if isinstance(each, tf.RaggedTensor) or getattr(each, "ragged", False):
-                raise ValueError(
-                    f"layer {self.name!r} does not support ragged tensors: pad the sequences with "
-                    "x.to_tensor() and pass mask=tf.sequence_mask(x.row_lengths()). "
-                    f"Received: shape={each.shape}"
-                )
 
 
 def listed(states: Any) -> list[Any]:

@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kspike_tf.layers.arguments import refuse_ragged, suggests_options
+
 Tensor = Any
 Shape = tuple[int | None, ...]
 
@@ -51,6 +53,7 @@ class TimeFolded(keras.layers.Wrapper):
     TensorShape([2, 5, 26, 26, 8])
     """
 
+    @suggests_options
     def __init__(self, layer: keras.layers.Layer, **kwargs: Any) -> None:
         if not isinstance(layer, keras.layers.Layer):
             raise TypeError(f"layer must be a Keras layer. Received: layer={layer!r}")
@@ -70,6 +73,11 @@ class TimeFolded(keras.layers.Wrapper):
         """Build the layer for time steps; Keras calls this at the first use."""
         if not self.layer.built:
             self.layer.build(self._folded_shapes(input_shape))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Apply the layer; called like any Keras layer."""
+        refuse_ragged(self.name, args, kwargs)
+        return super().__call__(*args, **kwargs)
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         """Apply the layer to all time steps.

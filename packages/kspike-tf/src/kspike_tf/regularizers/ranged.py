@@ -13,13 +13,13 @@ from typing import Any
 import keras
 from keras import ops
 
+from kspike_energy.checks import level_of_user, told_options
 from kspike_tf.checks import (
     Target,
     check_axis,
     check_number,
     check_target,
     check_weight,
-    level_of_user,
 )
 from kspike_tf.describing import arguments, as_html
 
@@ -58,6 +58,7 @@ class RangedRegularizer(keras.regularizers.Regularizer):
 
     _has_default_weight = False  # if True, a weight of zero is intended
 
+    @told_options
     def __init__(
         self,
         target: Target = 0,
@@ -154,6 +155,7 @@ class L1L2(RangedRegularizer):
     5.5
     """
 
+    @told_options
     def __init__(self, l1: float = 0.0, l2: float = 0.0, target: Target = 0, **kwargs: Any) -> None:
         self.l1 = check_weight(l1, "l1")
         self.l2 = check_weight(l2, "l2")
@@ -193,6 +195,7 @@ class L1(L1L2):
 
     _has_default_weight = True
 
+    @told_options
     def __init__(self, l1: float = 0.01, target: Target = 0, **kwargs: Any) -> None:
         super().__init__(l1=l1, l2=0.0, target=target, **kwargs)
 
@@ -230,6 +233,7 @@ class L2(L1L2):
 
     _has_default_weight = True
 
+    @told_options
     def __init__(self, l2: float = 0.01, target: Target = 0, **kwargs: Any) -> None:
         super().__init__(l1=0.0, l2=l2, target=target, **kwargs)
 
@@ -277,6 +281,7 @@ class Percentile(L1L2):
 
     _has_default_weight = True  # an error instead of a warning
 
+    @told_options
     def __init__(
         self,
         percentile: float = 100,

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kspike_energy.checks import told_options
 from kspike_tf.checks import Target
 from kspike_tf.regularizers.ranged import L1L2
 
@@ -52,6 +53,7 @@ class MeanRates(L1L2):
 
     _has_default_weight = True  # an error instead of a warning
 
+    @told_options
     def __init__(
         self,
         target: Target,

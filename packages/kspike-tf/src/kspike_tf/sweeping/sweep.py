@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from kspike_energy.checks import told_options
 from kspike_tf.conversion.convert import Conversion
 from kspike_tf.sweeping.activity import usable_workers
 from kspike_tf.sweeping.arguments import check_count, checked_grid
@@ -19,6 +20,7 @@ from kspike_tf.sweeping.study import Study
 from kspike_tf.types import Arrays, SpikingModel
 
 
+@told_options
 def sweep(
     model: SpikingModel | Conversion | Callable[..., SpikingModel],
     x: Arrays,
