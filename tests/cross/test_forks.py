@@ -20,7 +20,7 @@ def slow(*args):
     return by_numba(*args)
 
 compiled.compiled = slow
-thread = threading.Thread(target=compiled.prepare, args=(kernels.SPIKES, "f"))
+thread = threading.Thread(target=compiled.prepare, args=(kernels.SPIKES, "float32"))
 thread.start()
 begun.wait(60)
 threading.Timer(0.2, goes_on.set).start()

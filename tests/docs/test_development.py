@@ -81,17 +81,14 @@ def test_a_layer_in_all_packages(tmp_path):
         shutil.copytree(
             source, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
         )
-    loop, entry, call, layer, kernel, scan, cell, leaky, rule = BLOCKS
+    loop, entry, call, layer, kernel, cell, leaky, rule = BLOCKS
     ref, tf, energy = (tmp_path / name for name in ("kspike_ref", "kspike_tf", "kspike_energy"))
 
     append(ref / "kernels" / "time.py", loop + "\n\n" + entry)
     replace(ref / "warm_up.py", "    yield time.spike, {", call + "    yield time.spike, {")
     append(ref / "layers" / "temporal.py", layer)
 
-    kernels = tf / "scan" / "cpu" / "kernels.py"
-    replace(kernels, "KERNELS = (", kernel + "\n\nKERNELS = (LEAKY_SPIKES, ")
-    append(tf / "scan" / "spikes.py", scan)
-    (tf / "layers" / "leaky.py").write_text(NEW_MODULE + cell + "\n\n" + leaky)
+    (tf / "layers" / "leaky.py").write_text("\n\n".join([NEW_MODULE, kernel, cell, leaky]))
 
     append(energy / "counting" / "rules" / "units.py", rule)
     time_axis = energy / "counting" / "time_axis.py"

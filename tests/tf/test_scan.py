@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from kspike_tf.tracing import plain_operations
 
 WAYS = ["eager", "graph", "unknown sizes", "elsewhere", "plain"]
 WAYS += ["xla", "xla, unknown sizes", "beside an accelerator", "xla beside an accelerator"]
+KINDS = "float32", "float64"
 FILTERS = {"lowpass": 1, "alpha": 2}
 
 
@@ -151,10 +153,11 @@ def test_filters_and_all_gradients(name, way, dtype, shape, monkeypatch):
 @pytest.fixture
 def plans():
     """Restore the plans of all scans after a test."""
-    found = {kind: plan.copy() for kind, plan in compiled.PLANS.items()}
-    yield
-    for kind, plan in compiled.PLANS.items():
-        plan[["part", "threads"]] = found[kind][["part", "threads"]]
+    every = [compiled.plan_of(*kind) for kind in product(kernels.KERNELS.values(), KINDS)]
+    found = [plan.copy() for plan in every]
+    yield every
+    for plan, before in zip(every, found, strict=True):
+        plan[["part", "threads"]] = before[["part", "threads"]]
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -164,9 +167,8 @@ def test_any_number_of_threads_gives_the_same_bits(name, threads, monkeypatch, p
     args = spiking_data(shape) if name == "spikes" else filter_data(name, shape, np.float32)
     function = spikes if name == "spikes" else filtered(name)
     expected = traced(function, "graph", args, monkeypatch)
-    for (kernel, _), plan in compiled.PLANS.items():
-        if kernel.name.startswith(name):
-            plan["part"], plan["threads"] = 2, threads
+    for plan in plans:
+        plan["part"], plan["threads"] = 2, threads
     for _ in range(5):
         found = traced(function, "graph", args, monkeypatch)
         for mine, its in zip(found, expected, strict=True):
@@ -241,7 +243,7 @@ def test_states_of_another_batch_are_refused(name, rows, jit_compile):
         lambda *args: function(*args), input_signature=signature, jit_compile=jit_compile
     )
     by_kernels = xla_handler.is_possible() or not jit_compile
-    message = f"states have batch size {rows}, but the sequence has 2: initial_state must match"
+    message = "states are for another batch size than the sequence: initial_state must match"
     with pytest.raises(
         tf.errors.InvalidArgumentError,
         match=message if by_kernels else f"tensor with {3 * rows} values",
@@ -281,10 +283,10 @@ def test_a_version_of_xla_that_cannot_call_us_gets_blocks(monkeypatch):
     monkeypatch.setattr(xla_handler, "XLA_FFI_API_MINOR", 1)
     xla_handler.api.cache_clear()
     try:
-        assert not xla_handler.register({"kspike_tf.of_another_version": 0})
+        assert not xla_handler.register("kspike_tf.of_another_version", 0)
     finally:
         xla_handler.api.cache_clear()
-    monkeypatch.setattr(xla_handler, "ARE_KNOWN", False)
+    monkeypatch.setattr(xla_handler, "IS_KNOWN", False)
     args = spiking_data((2, 21, 3))
     found = traced(spikes, "xla", args, monkeypatch)
     np.testing.assert_array_equal(found[0], spikes_by_steps(*args)[0])
@@ -306,8 +308,8 @@ def test_tensorflow_says_why_it_rejects_a_kernel(monkeypatch):
 
     monkeypatch.setattr(tensorflow_op, "function", failing)
     monkeypatch.setattr(tensorflow_op, "OPERATION", "NoSuchOperation")
-    with pytest.raises(RuntimeError, match=r"TensorFlow rejected the kernel .*lowpass\.f\."):
-        tensorflow_op.registered.__wrapped__(kernels.LOWPASS, "f")
+    with pytest.raises(RuntimeError, match=r"TensorFlow rejected the kernel .*lowpass\.float32\."):
+        tensorflow_op.registered.__wrapped__(kernels.LOWPASS, "float32")
 
 
 def test_graphs_of_constants():

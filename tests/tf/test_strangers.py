@@ -28,7 +28,7 @@ STRANGE = {
 
 
 def strange_call(args, types):
-    label = tensorflow_op.registered(kernels.LOWPASS, "f")
+    label = tensorflow_op.registered(kernels.LOWPASS, "float32")
 
     @tf.function(autograph=False)
     def run():
@@ -36,7 +36,8 @@ def strange_call(args, types):
         found[0].op._set_attr("_kernel", attr_value_pb2.AttrValue(s=label.encode()))
         return [each for each in found if each.dtype != tf.variant]
 
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"lowpass|states|axes"):
+    message = "wrong numbers, types, axes|states are for another"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         run()
 
 
@@ -71,7 +72,11 @@ def test_variants_are_not_copied():
 
 @pytest.mark.xla_calls
 @pytest.mark.parametrize(
-    "case", ["no arguments", "two axes", "five axes", "other types", "smaller results"]
+    "case",
+    [
+        *("no arguments", "two axes", "five axes", "other types", "smaller results"),
+        *("no name", "another name", "a name of another type", "a name too many"),
+    ],
 )
 def test_programs_of_strangers_are_refused(case):
     x, state, ratio = "tensor<2x5x3xf32>", "tensor<2x1x3xf64>", "tensor<3xf64>"
@@ -81,14 +86,22 @@ def test_programs_of_strangers_are_refused(case):
         "five axes": (["tensor<2x5x3x1x1xf32>", state, ratio], [x, state]),
         "other types": (["tensor<2x5x3xi32>", state, ratio], [x, state]),
         "smaller results": ([x, state, ratio], ["tensor<2x4x3xf32>", state]),
-    }[case]
+    }.get(case, ([x, state, ratio], [x, state]))
+    place = f"place = {xla_handler.place('lowpass', 'float32')} : i64"
+    config = {
+        "no name": "",
+        "another name": "place = -1 : i64",
+        "a name of another type": 'place = "lowpass"',
+        "a name too many": f"{place}, other = 1 : i64",
+    }.get(case, place)
     named = ", ".join(f"%{n}: {each}" for n, each in enumerate(given))
     args = ", ".join(f"%{n}" for n in range(len(given)))
     kinds = f"({', '.join(given)}) -> ({', '.join(results)})"
     module = f"""module @strange {{
       func.func public @main({named}) -> ({", ".join(results)}) {{
-        %r:2 = stablehlo.custom_call @"kspike_tf.lowpass.f32"({args}) {{api_version = 4 : i32}}
-          : {kinds}
+        %r:2 = stablehlo.custom_call @"kspike_tf.scan"({args}) {{
+          api_version = 4 : i32, backend_config = {{{config}}}
+        }} : {kinds}
         return %r#0, %r#1 : {", ".join(results)}
       }}
     }}"""
@@ -105,5 +118,5 @@ def test_programs_of_strangers_are_refused(case):
         types_, shapes = [each.dtype for each in results_], [each.shape for each in results_]
         return xla_handler.xla.call_module(args, Tout=types_, Sout=shapes, **made)
 
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"lowpass|argument|result"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="wrong numbers, types, axes"):
         run(*map(tensor, given))

@@ -16,16 +16,16 @@ LiteRT     in exports to LiteRT, which has no float64             `kspike_tf.sca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from functools import cache
 from typing import Any
 
 import tensorflow as tf
 
-from kspike_tf.scan.cpu import compiled, tensorflow_op, xla_handler
+from kspike_tf.scan.cpu import tensorflow_op, xla_handler
 from kspike_tf.scan.cpu.kernels import Kernel
-from kspike_tf.scan.portable import saved_graphs
+from kspike_tf.scan.portable import loop, saved_graphs
 from kspike_tf.tracing import exporter, in_xla, is_plain
 
 Tensor = Any
@@ -67,22 +67,28 @@ def only_processors() -> bool:
 
 
 @tf.autograph.experimental.do_not_convert  # AutoGraph would rewrite the loops that Numba compiles
-def by_kernel(
-    how: Way, kernel: Kernel, args: Sequence[Tensor], in_loop: Callable[..., Any]
-) -> list[Tensor]:
-    """Scan tensors with a kernel.
+def run(how: Way, kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
+    """Scan tensors with a kernel's formulas.
 
     Parameters
     ----------
     how : Way
-        `Way.KERNEL` or `Way.KERNEL_IN_XLA`.
-    kernel, args
-        As for `compiled.run`, but tensors.
-    in_loop : callable
-        The same scan in TensorFlow operations, for processes that load the graph.
+        `Way.KERNEL`, `Way.KERNEL_IN_XLA`, or `Way.LOOP`.
+    kernel : Kernel
+        The dynamics.
+    args : sequence of tf.Tensor
+        The sequence ``(batch, time, units)``, float32 or float64; states before the first step
+        ``(batch, ..., units)``, float64; the arguments of the weights, ``(units,)`` or scalars,
+        float64; for a backward kernel, the gradients of the forward scan's results.
+
+    Returns
+    -------
+    list of tf.Tensor
+        The output and the states after the last step; for a backward kernel, the gradients with
+        respect to the sequence, the states and the first argument of the weights.
     """
+    if how is Way.LOOP:
+        return loop.run(kernel, args)
     if how is Way.KERNEL_IN_XLA:
         return xla_handler.call(kernel, args)
-    if tf.executing_eagerly():
-        return [tf.convert_to_tensor(each) for each in compiled.run(kernel, args)]
-    return saved_graphs.call(kernel, args, in_loop)
+    return saved_graphs.call(kernel, args)

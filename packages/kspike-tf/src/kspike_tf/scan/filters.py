@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from kspike_tf.scan import adjoints, forward_mode, time_constants
 from kspike_tf.scan.adjoints import FLATTEST
-from kspike_tf.scan.choose import Way, by_kernel, way
+from kspike_tf.scan.choose import Way, run, way
 from kspike_tf.scan.cpu import kernels
-from kspike_tf.scan.portable import blocks, lite_rt, loop
+from kspike_tf.scan.portable import blocks, lite_rt
 
 Tensor = Any
 
@@ -55,33 +55,28 @@ def alpha(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, Te
 
 def lowpass_step(x: Tensor, y: Tensor, tau: Tensor, dt: Tensor) -> Tensor:
     """Return the lowpass filter's state after one more step, on arrays without the time axis."""
-    ratio = time_constants.ratio(tau, dt, order=1)
-    (e,) = time_constants.weights(lambda r: [tf.exp(-r)], ratio)
-    return kernels.lowpass_step(y, tf.cast(x, tf.float64), e)
+    (after,), _ = _step(kernels.LOWPASS, (y,), x, time_constants.ratio(tau, dt, order=1))
+    return after
 
 
 def alpha_step(x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> Tensor:
     """Return the alpha filter's state ``(batch, 2, units)`` after one more step."""
-    ratio = time_constants.ratio(tau, dt, order=2)
-    e, slope = time_constants.weights(_decay_and_slope, ratio)
-    args = state[:, 0], state[:, 1], tf.cast(x, tf.float64)
-    return tf.stack(kernels.alpha_step(*args, e, slope), axis=1)
+    states = state[:, 0], state[:, 1]
+    after, _ = _step(kernels.ALPHA, states, x, time_constants.ratio(tau, dt, order=2))
+    return tf.stack(after, axis=1)
 
 
-def _decay_and_slope(ratio: Tensor) -> list[Tensor]:
-    e = tf.exp(-ratio)
-    return [e, e * ratio]
+def _step(kernel: kernels.Kernel, states: Any, x: Tensor, ratio: Tensor) -> Any:
+    return kernel.step(states, x, None, time_constants.weights(kernel.weights, ratio))
 
 
 class _Filter(NamedTuple):
     """Implementations of a filter, as functions of sequence, state and dt/τ, and its adjoints."""
 
     kernel: kernels.Kernel
-    in_loop: Any
+    back_kernel: kernels.Kernel
     in_lite_rt: Any
     in_blocks: Any
-    back_kernel: kernels.Kernel
-    back_in_loop: Any
     more: Any  # returns the extra arguments of both adjoints, from the ratio
     adjoint: Any  # returns a differentiable adjoint, from a lowpass filter
 
@@ -103,12 +98,7 @@ def _filtered(
     def filtered(x: Tensor, state: Tensor, ratio: Tensor) -> Any:
         # Hide the scan from tapes, which cannot differentiate it.
         args = [tf.stop_gradient(each) for each in (x, state, ratio)]
-        if how is Way.LOOP:
-            y, end = kind.in_loop(*args)
-        elif how is Way.BLOCKS:
-            y, end = kind.in_blocks(*args)
-        else:
-            y, end = by_kernel(how, kind.kernel, args, kind.in_loop)
+        y, end = kind.in_blocks(*args) if how is Way.BLOCKS else run(how, kind.kernel, args)
 
         def back(d_y: Tensor, d_end: Tensor) -> Any:
             # Move the tensors into the graph being traced, which may not be the filter's own.
@@ -146,10 +136,7 @@ def _taken_back(
     ratio = tf.minimum(ratio, FLATTEST)
     if how is Way.BLOCKS:
         return adjoints.computed(_adjoint(kind, how), (x, state, ratio, d_y, d_end))
-    args = x, state, ratio, *kind.more(ratio), d_y, d_end
-    if how is Way.LOOP:
-        return kind.back_in_loop(*args)
-    return by_kernel(how, kind.back_kernel, args, kind.back_in_loop)
+    return run(how, kind.back_kernel, (x, state, ratio, *kind.more(ratio), d_y, d_end))
 
 
 def _alpha_gain(ratio: Tensor) -> Tensor:
@@ -167,12 +154,12 @@ def _alpha_in_blocks(x: Tensor, state: Tensor, ratio: Tensor) -> tuple[Tensor, T
 
 
 _LOWPASS = _Filter(
-    *(kernels.LOWPASS, loop.lowpass, lite_rt.lowpass, blocks.lowpass),
-    *(kernels.LOWPASS_BACK, loop.lowpass_back, lambda _: ()),
+    *(kernels.LOWPASS, kernels.LOWPASS_BACK, lite_rt.lowpass, blocks.lowpass),
+    lambda _: (),
     adjoints.of_lowpass,
 )
 _ALPHA = _Filter(
-    *(kernels.ALPHA, loop.alpha, lite_rt.alpha, _alpha_in_blocks),
-    *(kernels.ALPHA_BACK, loop.alpha_back, lambda ratio: (_alpha_gain(ratio),)),
+    *(kernels.ALPHA, kernels.ALPHA_BACK, lite_rt.alpha, _alpha_in_blocks),
+    lambda ratio: (_alpha_gain(ratio),),
     partial(adjoints.of_alpha, gain_of=_alpha_gain),
 )

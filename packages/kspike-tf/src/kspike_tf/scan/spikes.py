@@ -8,8 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from kspike_tf.scan import forward_mode
-from kspike_tf.scan.choose import Way, by_kernel, way
-from kspike_tf.scan.cpu.kernels import RECTIFIED_SPIKES, SPIKES, TICKS
+from kspike_tf.scan.choose import Way, run, way
+from kspike_tf.scan.cpu.kernels import RECTIFIED_SPIKES, SPIKES, TICKS, Kernel
 from kspike_tf.scan.portable import blocks, lite_rt, loop
 from kspike_tf.tracing import exporter, is_plain
 
@@ -41,7 +41,7 @@ def spikes(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     voltage : (batch, units) tf.Tensor
         The voltage after the last step.
     """
-    return _straight_through(rates, voltage, dt, rectify=False)
+    return integrate(SPIKES, rates, voltage, dt)
 
 
 def rectified_spikes(x: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,22 +50,41 @@ def rectified_spikes(x: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Te
     Kernels rectify and integrate in one pass, so that the rates need no memory. The gradient is
     that of ``tf.nn.relu``.
     """
-    return _straight_through(x, voltage, dt, rectify=True)
+    return integrate(RECTIFIED_SPIKES, x, voltage, dt)
 
 
-def _straight_through(x: Tensor, voltage: Tensor, dt: Tensor, rectify: bool) -> Any:
+def integrate(kernel: Kernel, x: Tensor, voltage: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+    """Integrate with a kernel; ``given`` are the arguments of its weights.
+
+    The gradient is straight-through, as that of `spikes`.
+    """
+
     @tf.custom_gradient
     def forward(x: Tensor) -> Any:
         # Hide the compiled scan from tapes, which cannot differentiate it.
-        still = tf.stop_gradient(x)
-        args = still, tf.stop_gradient(voltage), tf.stop_gradient(tf.cast(dt, tf.float64))
+        still, start, *others = _still(x, voltage, *given)
 
         def back(d_spikes: Tensor, _d_voltage: Tensor) -> Tensor:
-            if rectify:
+            if kernel is RECTIFIED_SPIKES:
                 return tf.raw_ops.ReluGrad(gradients=d_spikes, features=still)
             return d_spikes
 
-        return _scan(*args, rectify), back
+        return tuple(_scan(kernel, still, start, *others)), back
+
+    spikes, voltage = forward_mode.call(forward, x)
+    return spikes, voltage
+
+
+def integrate_step(
+    kernel: Kernel, x: Tensor, voltage: Tensor, *given: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Take one step of `integrate`, on arrays without the time axis."""
+
+    @tf.custom_gradient
+    def forward(x: Tensor) -> Any:
+        still, start, *others = _still(x, voltage, *given)
+        (end,), spikes = kernel.step((start,), still, None, kernel.weights(*others))
+        return (spikes, end), lambda d_spikes, _d_voltage: d_spikes
 
     spikes, voltage = forward_mode.call(forward, x)
     return spikes, voltage
@@ -73,38 +92,27 @@ def _straight_through(x: Tensor, voltage: Tensor, dt: Tensor, rectify: bool) -> 
 
 def spike_step(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     """Take one step of `spikes`, on arrays without the time axis."""
-
-    @tf.custom_gradient
-    def forward(rates: Tensor) -> Any:
-        outputs = _step(tf.stop_gradient(rates), tf.stop_gradient(voltage), tf.cast(dt, tf.float64))
-        return outputs, lambda d_spikes, _d_voltage: d_spikes
-
-    spikes, voltage = forward_mode.call(forward, rates)
-    return spikes, voltage
+    return integrate_step(SPIKES, rates, voltage, dt)
 
 
-def _step(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
-    # Only the product is rounded, half to even; the sum is exact below 2²⁰.
-    a = voltage + tf.round(tf.cast(rates, tf.float64) * (dt * TICKS)) * (1 / TICKS)
-    count = tf.floor(a)
-    # Round the height 1/dt rather than n/dt: compilers differ in how they divide by constants.
-    height = tf.cast(1 / dt, rates.dtype)
-    return tf.cast(count, rates.dtype) * height, a - count
+def _still(x: Tensor, *others: Tensor) -> list[Tensor]:
+    return [tf.stop_gradient(x), *[tf.stop_gradient(tf.cast(each, tf.float64)) for each in others]]
 
 
-def _scan(x: Tensor, voltage: Tensor, dt: Tensor, rectify: bool) -> Any:
+def _scan(kernel: Kernel, x: Tensor, voltage: Tensor, *given: Tensor) -> Any:
     if 0 in x.shape:
         return x, voltage  # XLA refuses empty tensors
     how = way(x)
-    if how in (Way.KERNEL, Way.KERNEL_IN_XLA):
-        kernel, in_loop = (RECTIFIED_SPIKES, _rectified_loop) if rectify else (SPIKES, _loop)
-        return by_kernel(how, kernel, (x, voltage, dt), in_loop)
-    args = tf.nn.relu(x) if rectify else x, voltage, dt
-    if how is Way.LOOP:
-        return _loop(*args)
-    if how is Way.LITE_RT:
-        return lite_rt.spikes(*args)
-    return tf.cond(_in_range(*args), lambda: blocks.spikes(*args), lambda: _loop(*args))
+    if how in (Way.BLOCKS, Way.LITE_RT):
+        if kernel not in (SPIKES, RECTIFIED_SPIKES):
+            return loop.run(kernel, (x, voltage, *given))
+        args = tf.nn.relu(x) if kernel is RECTIFIED_SPIKES else x, voltage, *given
+        if how is Way.LITE_RT:
+            return lite_rt.spikes(*args)
+        return tf.cond(
+            _in_range(*args), lambda: blocks.spikes(*args), lambda: tuple(loop.run(SPIKES, args))
+        )
+    return run(how, kernel, (x, voltage, *given))
 
 
 def _in_range(rates: Tensor, voltage: Tensor, dt: Tensor) -> Tensor:
@@ -114,19 +122,6 @@ def _in_range(rates: Tensor, voltage: Tensor, dt: Tensor) -> Tensor:
     """
     few = tf.abs(tf.cast(rates, tf.float64) * dt) < 2.0**20
     return tf.reduce_all(few) & tf.reduce_all((voltage >= 0) & (voltage < 1))
-
-
-def _loop(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
-    def step(rates: Tensor, voltage: Tensor) -> Any:
-        spikes, voltage = _step(rates, voltage, dt)
-        return spikes, [voltage]
-
-    spikes, (voltage,) = loop.scan(step, [rates], [voltage])
-    return spikes, voltage
-
-
-def _rectified_loop(x: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
-    return _loop(tf.nn.relu(x), voltage, dt)
 
 
 def on_grid(voltage: Tensor) -> Tensor:

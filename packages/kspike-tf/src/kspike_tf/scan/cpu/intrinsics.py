@@ -9,7 +9,6 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 WORD, NUMBER, BYTE = ir.IntType(64), ir.IntType(32), ir.IntType(8)
@@ -41,15 +40,14 @@ def elements(_context: Any, _address: Any, _offset: Any, kind: Any) -> Any:
 
 
 @intrinsic
-def call_kernel(_context: Any, _function: Any, _run: Any, _first: Any, _last: Any) -> Any:
-    """Call the function at an address with three integers."""
+def call(_context: Any, _function: Any, _first: Any, _second: Any, _third: Any) -> Any:
+    """Call the function at an address with three integers; it returns another one."""
 
-    def write(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [WORD] * 3)
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
-        return context.get_dummy_value()
+    def write(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(WORD, [WORD] * 3)
+        return builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
 
-    return types.none(*[types.intp] * 4), write
+    return types.intp(*[types.intp] * 4), write
 
 
 @intrinsic
@@ -61,16 +59,6 @@ def fetch_and_add(_context: Any, _address: Any, _number: Any) -> Any:
         return builder.atomic_rmw("add", place, args[1], "monotonic")
 
     return types.intp(types.intp, types.intp), write
-
-
-@intrinsic
-def rounded(_context: Any, number: Any, array: Any) -> Any:
-    """Return a float64 rounded to the dtype of an array's elements."""
-
-    def write(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return context.cast(builder, args[0], number, array.dtype)
-
-    return array.dtype(number, array), write
 
 
 @intrinsic
@@ -86,16 +74,3 @@ def prefetch(_context: Any, first: Any, second: Any, third: Any, _index: Any) ->
         return context.get_dummy_value()
 
     return types.none(first, second, third, types.intp), write
-
-
-@intrinsic
-def print_to(_context: Any, _buffer: Any, _size: Any, _text: Any, values: Any) -> Any:
-    """Format a message with C's ``snprintf``; values are integers and addresses of strings."""
-
-    def write(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(NUMBER, [WORD] * 3, var_arg=True)
-        function = cgutils.get_or_insert_function(builder.module, kind, "snprintf")
-        builder.call(function, [*args[:3], *cgutils.unpack_tuple(builder, args[3])])
-        return context.get_dummy_value()
-
-    return types.none(types.intp, types.intp, types.intp, values), write

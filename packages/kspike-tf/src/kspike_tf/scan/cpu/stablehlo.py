@@ -1,21 +1,21 @@
-"""StableHLO modules that call a handler of XLA's foreign function interface."""
+"""StableHLO modules that call our handler of XLA's foreign function interface."""
 
 from __future__ import annotations
 
 from functools import cache
 
-TYPES = {"f": "f32", "d": "f64"}  # by NumPy's letters
+TYPES = {"float32": "f32", "float64": "f64"}
 
 
 @cache
-def module(name: str, kinds: tuple[tuple[str, int], ...], results: int) -> str:
-    """Return a module that calls a handler, for arguments of any shape.
+def module(name: str, place: int, kinds: tuple[tuple[str, int], ...], results: int) -> str:
+    """Return a module that calls a handler for a scan, with arguments of any shape.
 
     ``indices_of_shape_operands`` names the operands that hold the shapes of the results. XLA
     evaluates them once the shapes of the arguments are known, and does not pass them to the
     handler.
     """
-    kinds_ = [f"tensor<{'?x' * rank}{TYPES[letter]}>" for letter, rank in kinds]
+    kinds_ = [f"tensor<{'?x' * rank}{TYPES[kind]}>" for kind, rank in kinds]
     args, lines, shapes = [f"%{n}" for n in range(len(kinds))], [], []
     for n, (_, rank) in enumerate(kinds[:results]):
         for axis in range(rank):
@@ -38,7 +38,7 @@ module @kspike_tf attributes {{jax.uses_shape_polymorphism = true}} {{
   func.func public @main({given}) -> ({found}) {{
     {body}
     %r:{results} = stablehlo.custom_call @"{name}"({operands}) {{
-      api_version = 4 : i32,
+      api_version = 4 : i32, backend_config = {{place = {place} : i64}},
       indices_of_shape_operands = dense<[{where}]> : tensor<{results}xi64>
     }} : ({", ".join([*kinds_, *shapes])}) -> ({found})
     return {", ".join(f"%r#{n}" for n in range(results))} : {found}

@@ -25,13 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
-import numpy as np
 import tensorflow as tf
 from numba import types
 from tensorflow.core.framework import attr_value_pb2
 
 from kspike_tf.scan.cpu import compiled, driver
-from kspike_tf.scan.cpu.driver import CALL, INT, MOST_ARGUMENTS, inside
+from kspike_tf.scan.cpu.driver import ERRORS_AT, INT, MOST_ARGUMENTS, RUN, inside
 from kspike_tf.scan.cpu.intrinsics import elements, record
 from kspike_tf.scan.cpu.kernels import Kernel
 
@@ -40,10 +39,11 @@ Tensor = Any
 OPERATION = "PyFuncStateless"
 TF_FLOAT, TF_DOUBLE = 1, 2
 MOST_AXES = 4  # that fit into a STEP
-NO_ARGUMENT = driver.text("out of memory in a scan, or an argument is missing")
 
-# The driver's `CALL`; the handles of arguments and results; the lengths of a tensor's axes.
-STEP = np.dtype([("call", CALL), ("tensors", INT, 2 * MOST_ARGUMENTS), ("lengths", INT, MOST_AXES)])
+# The driver's `RUN`; the handles of arguments and results; the lengths of a tensor's axes.
+STEP = driver.structure(
+    ("run", RUN), ("tensors", INT, 2 * MOST_ARGUMENTS), ("lengths", INT, MOST_AXES)
+)
 STEP_BYTES = STEP.itemsize
 TENSORS, LENGTHS = driver.offset(STEP, "tensors"), driver.offset(STEP, "lengths")
 
@@ -93,8 +93,8 @@ def is_possible() -> bool:
 
 
 def call(kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
-    """Scan tensors in a graph that runs in this process only; arguments as for `compiled.run`."""
-    label = registered(kernel, compiled.letter(args[0].dtype))
+    """Scan tensors in a graph that runs in this process only; arguments as for `choose.run`."""
+    label = registered(kernel, args[0].dtype.name)
     kinds = [each.dtype for each in args[: kernel.results]]
     found = tf.raw_ops.PyFuncStateless(input=list(args), token=label, Tout=kinds)
     found[0].op._set_attr("_kernel", attr_value_pb2.AttrValue(s=label.encode()))
@@ -102,12 +102,12 @@ def call(kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
 
 
 @cache
-def registered(kernel: Kernel, letter: str) -> str:
+def registered(kernel: Kernel, kind: str) -> str:
     """Register a kernel with TensorFlow; return its label."""
     # Labels are random, so that they are unique even if two threads register at once, and so that
     # no saved file can contain one.
-    label = f"kspike_tf.{kernel.name}.{letter}.{uuid.uuid4().hex}"
-    plan = compiled.prepare(kernel, letter)
+    label = f"kspike_tf.{kernel.name}.{kind}.{uuid.uuid4().hex}"
+    plan = compiled.prepare(kernel, kind)
     for name in IN_A_STEP:
         llvm.add_symbol(name, address(name))
     create = compiled.compiled(lambda _: plan, types.intp, 1)
@@ -141,17 +141,17 @@ def address(name: str) -> int:
 
 def compute(plan_at: int, context: int) -> None:
     """Scan the inputs of an operation; TensorFlow passes the plan as the kernel's own state."""
-    status, step_at = new_status(), driver.calloc(1, STEP_BYTES)
-    failed, message = driver.RESOURCE_EXHAUSTED, NO_ARGUMENT
+    status, step_at, failed = new_status(), driver.calloc(1, STEP_BYTES), driver.NO_MEMORY
     if step_at != 0:
         if take_inputs(context, step_at, status) and make_outputs(context, step_at, status):
-            failed, message = driver.run_scan(plan_at, step_at), step_at + driver.MESSAGE
+            failed = driver.run_scan(plan_at, step_at)
         tensors = elements(step_at + TENSORS, 0, INT)
         for n in range(2 * MOST_ARGUMENTS):
             if tensors[n] != 0:
                 delete_tensor(tensors[n])
     if failed != 0:
-        set_status(status, failed, message)
+        error = elements(ERRORS_AT, 2 * failed, INT)
+        set_status(status, error[0], error[1])
         fail(context, status)
     driver.free(step_at)
     delete_status(status)
@@ -163,31 +163,31 @@ def take_inputs(context: int, step_at: int, status: int) -> bool:
 
     The driver checks their number. Sizes of inputs that are not floats are zero.
     """
-    call, tensors = record(step_at, CALL), elements(step_at + TENSORS, 0, INT)
+    run, tensors = record(step_at, RUN), elements(step_at + TENSORS, 0, INT)
     data, sizes = elements(step_at + driver.ARGS, 0, INT), elements(step_at + driver.SIZES, 0, INT)
-    call.arguments, call.results = number_of_inputs(context), number_of_outputs(context)
-    for n in range(min(call.arguments, MOST_ARGUMENTS)):
+    run.arguments, run.results = number_of_inputs(context), number_of_outputs(context)
+    for n in range(min(run.arguments, MOST_ARGUMENTS)):
         get_input(context, n, step_at + TENSORS + n * driver.WORD, status)
         if tensors[n] == 0:
             return False
         data[n], kind = memory_of(tensors[n]), input_type(context, n)
         sizes[n] = bytes_of(tensors[n]) if TF_FLOAT <= kind <= TF_DOUBLE else 0
-    if call.arguments > 0:
-        call.axes = number_of_axes(tensors[0])
-        if call.axes == driver.AXES:
-            call.batch, call.steps = length_of_axis(tensors[0], 0), length_of_axis(tensors[0], 1)
-            call.units = length_of_axis(tensors[0], 2)
+    if run.arguments > 0:
+        run.axes = number_of_axes(tensors[0])
+        if run.axes == driver.AXES:
+            run.batch, run.steps = length_of_axis(tensors[0], 0), length_of_axis(tensors[0], 1)
+            run.units = length_of_axis(tensors[0], 2)
     return True
 
 
 @inside
 def make_outputs(context: int, step_at: int, status: int) -> bool:
     """Allocate outputs with the types and shapes of the first inputs; return whether it worked."""
-    call, tensors = record(step_at, CALL), elements(step_at + TENSORS, 0, INT)
+    run, tensors = record(step_at, RUN), elements(step_at + TENSORS, 0, INT)
     data = elements(step_at + driver.OUTPUTS, 0, INT)
     rooms = elements(step_at + driver.ROOMS, 0, INT)
     lengths = elements(step_at + LENGTHS, 0, INT)
-    for n in range(min(min(call.arguments, call.results), MOST_ARGUMENTS)):
+    for n in range(min(min(run.arguments, run.results), MOST_ARGUMENTS)):
         like, kind = tensors[n], input_type(context, n)
         axes, size = min(number_of_axes(like), MOST_AXES), bytes_of(like)
         for axis in range(axes):

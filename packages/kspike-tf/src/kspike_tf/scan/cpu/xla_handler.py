@@ -1,4 +1,4 @@
-"""Handlers of XLA's foreign function interface, which run scans in XLA programs.
+"""The handler of XLA's foreign function interface that runs scans in XLA programs.
 
 This module relies on (tried with TensorFlow 2.18 and 2.21):
 
@@ -11,15 +11,18 @@ This module relies on (tried with TensorFlow 2.18 and 2.21):
 TensorFlow before 2.21 does not export ``XLA_FFI_GetApi``. Where the function is missing or the
 version differs, `is_possible` is false, and XLA compiles scans from TensorFlow operations.
 
-The handlers are registered under their names when the package is imported, so that XLA can run a
-compiled function that another process saved. Compiling them with Numba at import would take
-seconds, so the registered functions are stubs: they compile `handle` if need be, and call it.
+One handler serves all scans. A program names its scan by a number (`place`) in an attribute. The
+handler is registered when the package is imported, so that XLA can run a compiled function that
+another process saved. Before it runs a program, XLA calls `_instantiate`, which compiles the scan
+if need be.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Sequence
+import traceback
+import zlib
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -28,88 +31,80 @@ import numpy as np
 from numba import types
 from tensorflow.compiler.tf2xla.python import xla
 
-from kspike_tf.scan.cpu import compiled, driver, stablehlo
-from kspike_tf.scan.cpu.driver import CALL, INT, MOST_ARGUMENTS, inside
+from kspike_tf.scan.cpu import compiled, driver, intrinsics, stablehlo
+from kspike_tf.scan.cpu.driver import INT, MOST_ARGUMENTS, RUN, inside, structure
 from kspike_tf.scan.cpu.intrinsics import elements, record
-from kspike_tf.scan.cpu.kernels import Kernel
+from kspike_tf.scan.cpu.kernels import KERNELS, Kernel
 from kspike_tf.scan.cpu.tensorflow_op import library
 
 Tensor = Any
 
+NAME = "kspike_tf.scan"
 MODULE_VERSION = 9  # of XlaCallModule: the features that a module may use
 XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR = 0, 2
-XLA_FFI_Extension_Metadata = 1
+XLA_FFI_AttrType_SCALAR, XLA_FFI_DataType_S64 = 3, 5
 XLA_FFI_DataType_F32, XLA_FFI_DataType_F64 = 11, 12
-XLA_FFI_Error_Code_CANCELLED = 1
-
-
-def _structure(*fields: Any) -> np.dtype:
-    """Return a structure; fields without a dtype are 8-byte integers."""
-    return np.dtype([(each, INT) if isinstance(each, str) else each for each in fields], align=True)
-
+XLA_FFI_Extension_Metadata = 1
 
 _HEAD = "struct_size", "extension_start"
-XLA_FFI_Extension_Base = _structure("struct_size", ("type", np.int32), "next")
-XLA_FFI_Metadata_Extension = _structure(("extension_base", XLA_FFI_Extension_Base), "metadata")
-XLA_FFI_Api_Version = _structure(*_HEAD, ("major_version", np.int32), ("minor_version", np.int32))
-XLA_FFI_Metadata = _structure("struct_size", ("api_version", XLA_FFI_Api_Version))
-XLA_FFI_Buffer = _structure(*_HEAD, ("dtype", np.int32), "data", "rank", "dims")
-XLA_FFI_Args = _structure(*_HEAD, "size", "types", "args")
-XLA_FFI_Rets = _structure(*_HEAD, "size", "types", "rets")
-XLA_FFI_CallFrame = _structure(
-    *(*_HEAD, "api", "ctx", ("stage", np.int32), ("args", XLA_FFI_Args), ("rets", XLA_FFI_Rets))
+XLA_FFI_Extension_Base = structure("struct_size", ("type", np.int32), "next")
+XLA_FFI_Metadata_Extension = structure(("extension_base", XLA_FFI_Extension_Base), "metadata")
+XLA_FFI_Api_Version = structure(*_HEAD, ("major_version", np.int32), ("minor_version", np.int32))
+XLA_FFI_Metadata = structure("struct_size", ("api_version", XLA_FFI_Api_Version))
+XLA_FFI_Buffer = structure(*_HEAD, ("dtype", np.int32), "data", "rank", "dims")
+XLA_FFI_Args = structure(*_HEAD, "size", "types", "args")
+XLA_FFI_Rets = structure(*_HEAD, "size", "types", "rets")
+XLA_FFI_Attrs = structure(*_HEAD, "size", "types", "names", "attrs")
+XLA_FFI_Scalar = structure(("dtype", np.int32), "value")
+XLA_FFI_CallFrame = structure(
+    *(*_HEAD, "api", "ctx", ("stage", np.int32), ("args", XLA_FFI_Args), ("rets", XLA_FFI_Rets)),
+    ("attrs", XLA_FFI_Attrs),
 )
-XLA_FFI_Error_Create_Args = _structure(*_HEAD, "message", ("errc", np.int32))
-XLA_FFI_ByteSpan = _structure("ptr", "len")
-XLA_FFI_Handler_Bundle = _structure("instantiate", "prepare", "initialize", "execute")
-XLA_FFI_Handler_Register_Args = _structure(
+XLA_FFI_Error_Create_Args = structure(*_HEAD, "message", ("errc", np.int32))
+XLA_FFI_ByteSpan = structure("ptr", "len")
+XLA_FFI_Handler_Bundle = structure("instantiate", "prepare", "initialize", "execute")
+XLA_FFI_Handler_Register_Args = structure(
     *(*_HEAD, ("name", XLA_FFI_ByteSpan), ("platform", XLA_FFI_ByteSpan)),
     *(("bundle", XLA_FFI_Handler_Bundle), ("traits", np.uint32)),
 )
-XLA_FFI_Api = _structure(
+XLA_FFI_Api = structure(
     *(*_HEAD, ("api_version", XLA_FFI_Api_Version), "internal_api", "XLA_FFI_Error_Create"),
     *("XLA_FFI_Error_GetMessage", "XLA_FFI_Error_Destroy", "XLA_FFI_Handler_Register"),
 )
 create_error = types.ExternalFunction("XLA_FFI_Error_Create", types.intp(types.intp))
-# The memory of one call: the driver's `CALL`, and an error.
-STEP = _structure(("call", CALL), ("error", XLA_FFI_Error_Create_Args))
-STEP_BYTES, ERROR = STEP.itemsize, driver.offset(STEP, "error")
-ERROR_BYTES = XLA_FFI_Error_Create_Args.itemsize
 
-
-def _error(code: int, message: str) -> int:
-    """Return the address of the arguments that create an error."""
-    args = np.zeros(1, XLA_FFI_Error_Create_Args)
-    args["struct_size"], args["errc"], args["message"] = ERROR_BYTES, code, driver.text(message)
-    compiled.keep(args)
-    return args.ctypes.data
-
-
-OUT_OF_MEMORY = _error(driver.RESOURCE_EXHAUSTED, "out of memory in a scan")
-# Compilation runs Python code. In the main thread, Python may run a signal handler meanwhile; an
-# exception that it raises can only be printed.
-NOT_COMPILED = _error(
-    XLA_FFI_Error_Code_CANCELLED,
-    "compilation of a scan was interrupted or failed; see the error printed above",
-)
+# The arguments that create each of the driver's errors.
+_errors = np.zeros(len(driver.ERRORS), XLA_FFI_Error_Create_Args)
+_errors["struct_size"] = _errors.itemsize
+_errors["errc"], _errors["message"] = driver.ERRORS.T
+ERRORS_AT, ERROR_BYTES = _errors.ctypes.data, _errors.itemsize
+NOT_COMPILED_AT = ERRORS_AT + driver.NOT_COMPILED * ERROR_BYTES
+# What `execute` calls: `_describe` at first, and `handle` as soon as it is compiled.
+_handler = np.zeros(1, INT)
+HANDLER_AT = _handler.ctypes.data
+# Addresses of compiled plans.
+PLACES = 2**16
+_plans = np.zeros(PLACES, INT)
+PLANS_AT = _plans.ctypes.data
+RUN_BYTES, KIND = RUN.itemsize, np.dtype(np.int32)
 
 
 def is_possible() -> bool:
-    """Return whether XLA has accepted the handlers."""
-    return ARE_KNOWN
+    """Return whether XLA has accepted the handler."""
+    return IS_KNOWN
 
 
 def call(kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
-    """Scan tensors in a function that XLA compiles; arguments as for `compiled.run`."""
-    letter = compiled.letter(args[0].dtype)
-    prepare(kernel, letter)
+    """Scan tensors in a function that XLA compiles; arguments as for `choose.run`."""
+    kind = args[0].dtype.name
+    prepare(kernel, kind)
     like = list(args)[: kernel.results]
-    kinds = tuple((compiled.letter(each.dtype), each.shape.rank) for each in args)
+    kinds = tuple((each.dtype.name, each.shape.rank) for each in args)
     return list(
         xla.call_module(
             args,
             version=MODULE_VERSION,
-            module=stablehlo.module(_name(kernel, letter), kinds, len(like)),
+            module=stablehlo.module(NAME, place(kernel.name, kind), kinds, len(like)),
             Tout=[each.dtype for each in like],
             Sout=[each.shape for each in like],
             platforms=["CPU"],
@@ -117,48 +112,22 @@ def call(kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
     )
 
 
-def _name(kernel: Kernel, letter: str) -> str:
-    """Return the name of a scan's handler."""
-    return f"kspike_tf.{kernel.name}.{stablehlo.TYPES[letter]}"
+def place(name: str, kind: str) -> int:
+    """Return the number by which programs name a scan: the same in every process and version."""
+    return zlib.crc32(f"{name}.{kind}".encode()) % PLACES
+
+
+def prepare(kernel: Kernel, kind: str) -> None:
+    """Compile a scan and the handler if need be."""
+    llvm.add_symbol(create_error.symbol, int(api()["XLA_FFI_Error_Create"]))
+    number, plan = place(kernel.name, kind), compiled.prepare(kernel, kind)
+    if _plans[number] not in (0, plan):
+        raise RuntimeError(f"rename the kernel {kernel.name!r}: another has its number, {number}")
+    _plans[number] = plan
+    _handler[0] = compiled.compiled(handle, types.intp, 3)
 
 
 # Registration, when the package is imported
-
-# LLVM IR of the handlers: each compiles the `handle` of its plan if need be, and calls it.
-_ANSWER = """
-define ptr @answer(ptr %frame, ptr %plan) {{
-  %asking = getelementptr i8, ptr %frame, i64 {extension_start}
-  %extension = load ptr, ptr %asking
-  %asks = icmp ne ptr %extension, null
-  br i1 %asks, label %describe, label %look
-describe:
-  call void inttoptr (i64 {describe} to ptr)(ptr %extension)
-  ret ptr null
-look:
-  %place = getelementptr i8, ptr %plan, i64 {handle}
-  %found = load atomic ptr, ptr %place acquire, align 8
-  %is_there = icmp ne ptr %found, null
-  br i1 %is_there, label %run, label %make
-make:
-  call void inttoptr (i64 {make} to ptr)(ptr %plan)
-  %made = load atomic ptr, ptr %place acquire, align 8
-  %is_made = icmp ne ptr %made, null
-  br i1 %is_made, label %run, label %fail
-fail:
-  %error = call ptr inttoptr (i64 {create_error} to ptr)(ptr inttoptr (i64 {error} to ptr))
-  ret ptr %error
-run:
-  %handle = phi ptr [%found, %look], [%made, %make]
-  %result = call ptr %handle(ptr %frame, ptr %plan)
-  ret ptr %result
-}}
-"""
-_HANDLER = """
-define ptr @handler{plan}(ptr %frame) {{
-  %result = call ptr @answer(ptr %frame, ptr inttoptr (i64 {plan} to ptr))
-  ret ptr %result
-}}
-"""
 
 
 @cache
@@ -179,91 +148,110 @@ def _at(address: int, kind: np.dtype) -> Any:
     return np.frombuffer(memory, kind)[0]
 
 
-def register(plans: dict[str, int]) -> bool:
-    """Register a handler for each plan (name: address); return whether XLA accepts them all."""
+def register(name: str, execute: int, instantiate: int = 0) -> bool:
+    """Register a handler, by addresses of its functions; return whether XLA accepts it."""
     if api() is None:
         return False
-    engine = _handlers(plans.values())
-    add = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(int(api()["XLA_FFI_Handler_Register"]))
-    for name, plan in plans.items():
-        args = np.zeros(1, XLA_FFI_Handler_Register_Args)
-        args["struct_size"] = args.itemsize
-        args["name"], args["platform"] = (driver.text(name), len(name)), (driver.text("Host"), 4)
-        args["bundle"]["execute"] = engine.get_function_address(f"handler{plan}")
-        if add(args.ctypes.data):  # the address of an error
-            return False
-    return True
+    args = np.zeros(1, XLA_FFI_Handler_Register_Args)
+    args["struct_size"] = args.itemsize
+    args["name"], args["platform"] = (driver.text(name), len(name)), (driver.text("Host"), 4)
+    args["bundle"]["instantiate"], args["bundle"]["execute"] = instantiate, execute
+    return not _function(api()["XLA_FFI_Handler_Register"])(args.ctypes.data)
 
 
-def _handlers(plans: Iterable[int]) -> Any:
-    """Compile the stubs, one per scan; return the engine that owns them."""
-    answer = _ANSWER.format(
-        extension_start=driver.offset(XLA_FFI_CallFrame, "extension_start"),
-        handle=driver.offset(driver.PLAN, "handle"),
-        describe=ctypes.cast(_describe, ctypes.c_void_p).value,
-        make=ctypes.cast(_make, ctypes.c_void_p).value,
-        create_error=api()["XLA_FFI_Error_Create"],
-        error=NOT_COMPILED,
-    )
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
-    module = llvm.parse_assembly(answer + "".join(_HANDLER.format(plan=each) for each in plans))
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    compiled.keep(engine, _describe, _make)
-    return engine
+def create_error_of(args_at: int) -> Any:
+    """Return the address of an error, from the address of its arguments."""
+    return _function(api()["XLA_FFI_Error_Create"])(args_at)
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-def _describe(extension_at: int) -> None:
-    """Tell XLA the version of the interface, for which it asks at registration."""
-    extension = _at(extension_at, XLA_FFI_Metadata_Extension)
-    if extension["extension_base"]["type"] == XLA_FFI_Extension_Metadata:
-        version = _at(extension["metadata"], XLA_FFI_Metadata)["api_version"]
-        version["major_version"], version["minor_version"] = XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR
+def _register() -> bool:
+    if api() is None:
+        return False
+    compiled.keep(_describe, _instantiate)
+    _handler[0] = ctypes.cast(_describe, ctypes.c_void_p).value
+    make = ctypes.cast(_instantiate, ctypes.c_void_p).value
+    return register(NAME, compiled.compiled(execute, types.intp, 1), make)
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-def _make(plan_at: int) -> None:
-    """Compile the scan of a plan, for a program that was traced elsewhere."""
-    for kind, plan in compiled.PLANS.items():
-        if plan.ctypes.data == plan_at:
-            prepare(*kind)
+def _function(address: int) -> Any:
+    return ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(int(address))
 
 
-def prepare(kernel: Kernel, letter: str) -> None:
-    """Compile a scan and its handler if need be."""
-    compiled.prepare(kernel, letter)
-    llvm.add_symbol(create_error.symbol, int(api()["XLA_FFI_Error_Create"]))
-    compiled.PLANS[kernel, letter]["handle"] = compiled.compiled(handle, types.intp, 2)
+def described(frame_at: int) -> bool:
+    """Tell XLA the version of the interface if it asks, at registration; return whether it did."""
+    extension_at = _at(frame_at, XLA_FFI_CallFrame)["extension_start"]
+    if extension_at:
+        extension = _at(extension_at, XLA_FFI_Metadata_Extension)
+        if extension["extension_base"]["type"] == XLA_FFI_Extension_Metadata:
+            version = _at(extension["metadata"], XLA_FFI_Metadata)["api_version"]
+            version["major_version"] = XLA_FFI_API_MAJOR
+            version["minor_version"] = XLA_FFI_API_MINOR
+    return bool(extension_at)
+
+
+@ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+def _describe(frame_at: int) -> Any:
+    """Stand in for `handle` until it is compiled."""
+    return None if described(frame_at) else create_error_of(NOT_COMPILED_AT)
+
+
+@ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+def _instantiate(frame_at: int) -> Any:
+    """Compile the scan of a program that XLA is going to run."""
+    if described(frame_at):
+        return None
+    try:
+        wanted = _function(compiled.compiled(place_of.py_func, types.intp, 1))(frame_at) or 0
+        for name, kernel in KERNELS.items():
+            for kind in stablehlo.TYPES:
+                if place(name, kind) == wanted:
+                    prepare(kernel, kind)
+    except BaseException:
+        # Python may run a signal handler here, which interrupts; XLA cannot pass exceptions on.
+        traceback.print_exc()
+        return create_error_of(NOT_COMPILED_AT)
+    return None
 
 
 # In machine code
 
 
-def handle(frame_at: int, plan_at: int) -> int:
+def execute(frame_at: int) -> int:
+    """Call the handler; compiled when the package is imported, so it is short."""
+    return intrinsics.call(elements(HANDLER_AT, 0, INT)[0], frame_at, 0, 0)
+
+
+def handle(frame_at: int, _second: int, _third: int) -> int:
     """Scan the buffers of a call frame; return zero or the address of an error."""
-    frame, step_at = record(frame_at, XLA_FFI_CallFrame), driver.calloc(1, STEP_BYTES)
-    if step_at == 0:
-        return create_error(OUT_OF_MEMORY)
-    call, args, rets = record(step_at, CALL), frame.args, frame.rets
-    call.arguments, call.results = args.size, rets.size
-    describe(args.args, args.size, step_at + driver.ARGS, step_at + driver.SIZES)
-    describe(rets.rets, rets.size, step_at + driver.OUTPUTS, step_at + driver.ROOMS)
-    if args.size > 0:
-        first = record(elements(args.args, 0, INT)[0], XLA_FFI_Buffer)
-        call.axes = first.rank
-        if first.rank == driver.AXES:
-            lengths = elements(first.dims, 0, INT)
-            call.batch, call.steps, call.units = lengths[0], lengths[1], lengths[2]
-    failed, error_at = driver.run_scan(plan_at, step_at), 0
-    if failed != 0:
-        error = record(step_at + ERROR, XLA_FFI_Error_Create_Args)
-        error.struct_size, error.message, error.errc = ERROR_BYTES, step_at + driver.MESSAGE, failed
-        error_at = create_error(step_at + ERROR)
-    driver.free(step_at)
-    return error_at
+    frame, run_at = record(frame_at, XLA_FFI_CallFrame), driver.calloc(1, RUN_BYTES)
+    failed = driver.NO_MEMORY
+    if run_at != 0:
+        run, args, rets = record(run_at, RUN), frame.args, frame.rets
+        run.arguments, run.results = args.size, rets.size
+        describe(args.args, args.size, run_at + driver.ARGS, run_at + driver.SIZES)
+        describe(rets.rets, rets.size, run_at + driver.OUTPUTS, run_at + driver.ROOMS)
+        if args.size > 0:
+            first = record(elements(args.args, 0, INT)[0], XLA_FFI_Buffer)
+            run.axes = first.rank
+            if first.rank == driver.AXES:
+                lengths = elements(first.dims, 0, INT)
+                run.batch, run.steps, run.units = lengths[0], lengths[1], lengths[2]
+        plan_at = elements(PLANS_AT, place_of(frame_at), INT)[0]
+        failed = driver.run_scan(plan_at, run_at) if plan_at != 0 else driver.MISFIT
+    driver.free(run_at)
+    return create_error(ERRORS_AT + failed * ERROR_BYTES) if failed != 0 else 0
+
+
+@inside
+def place_of(frame_at: int) -> int:
+    """Return the number that a program names its scan by, or zero."""
+    attrs = record(frame_at, XLA_FFI_CallFrame).attrs
+    if attrs.size != 1 or elements(attrs.types, 0, KIND)[0] != XLA_FFI_AttrType_SCALAR:
+        return 0
+    scalar = record(elements(attrs.attrs, 0, INT)[0], XLA_FFI_Scalar)
+    if scalar.dtype != XLA_FFI_DataType_S64:
+        return 0
+    return elements(scalar.value, 0, INT)[0] % PLACES
 
 
 @inside
@@ -286,4 +274,4 @@ def describe(buffers_at: int, count: int, data_at: int, sizes_at: int) -> None:
         data[n], sizes[n] = buffer.data, size
 
 
-ARE_KNOWN = register({_name(*kind): plan.ctypes.data for kind, plan in compiled.PLANS.items()})
+IS_KNOWN = _register()

@@ -14,11 +14,13 @@ import weakref
 from functools import cache
 from typing import Any, Protocol
 
-import llvmlite.binding as llvm
 import numpy as np
+from numba import types
 from tensorflow.compiler.tf2xla.python import xla
 
-from kspike_tf.scan.cpu import compiled, driver, xla_handler
+from kspike_tf.scan.cpu import compiled, driver, intrinsics, xla_handler
+from kspike_tf.scan.cpu.driver import INT
+from kspike_tf.scan.cpu.intrinsics import elements, record
 
 Tensor = Any
 
@@ -42,6 +44,8 @@ EVERY = 2**31 - 1
 MOST = 2**16  # observers in a process
 TYPES = {"float32": "f32", "float64": "f64"}
 _limits = np.full(MOST, EVERY, np.int64)
+_python = np.zeros(1, np.int64)  # the address of `_show`
+LIMITS_AT, PYTHON_AT = _limits.ctypes.data, _python.ctypes.data
 _numbers = itertools.count()
 _observers: weakref.WeakValueDictionary[int, Observer] = weakref.WeakValueDictionary()
 
@@ -54,37 +58,6 @@ module @kspike_tf attributes {{jax.uses_shape_polymorphism = true}} {{
     return
   }}
 }}"""
-# The arguments of a call are the sequence, dt and the observer's number.
-_HANDLER = """
-define ptr @handler(ptr %frame) {{
-  %asking = getelementptr i8, ptr %frame, i64 {extension_start}
-  %extension = load ptr, ptr %asking
-  %asks = icmp ne ptr %extension, null
-  br i1 %asks, label %show, label %look
-look:
-  %args_at = getelementptr i8, ptr %frame, i64 {args}
-  %args = load ptr, ptr %args_at
-  %sequence = load ptr, ptr %args
-  %dims_at = getelementptr i8, ptr %sequence, i64 {dims}
-  %dims = load ptr, ptr %dims_at
-  %steps_at = getelementptr i64, ptr %dims, i64 1
-  %steps = load i64, ptr %steps_at
-  %third_at = getelementptr ptr, ptr %args, i64 2
-  %third = load ptr, ptr %third_at
-  %data_at = getelementptr i8, ptr %third, i64 {data}
-  %data = load ptr, ptr %data_at
-  %number = load i64, ptr %data
-  %limit_at = getelementptr i64, ptr inttoptr (i64 {limits} to ptr), i64 %number
-  %limit = load atomic i64, ptr %limit_at monotonic, align 8
-  %is_short = icmp slt i64 %steps, %limit
-  br i1 %is_short, label %show, label %done
-show:
-  %result = call ptr inttoptr (i64 {python} to ptr)(ptr %frame)
-  ret ptr %result
-done:
-  ret ptr null
-}}
-"""
 
 
 def number_of(observer: Observer) -> int | None:
@@ -117,41 +90,32 @@ def _is_registered() -> bool:
     """Register the handler; return whether XLA accepts it."""
     if not xla_handler.is_possible():
         return False
-    frame, buffer = xla_handler.XLA_FFI_CallFrame, xla_handler.XLA_FFI_Buffer
-    text = _HANDLER.format(
-        extension_start=driver.offset(frame, "extension_start"),
-        args=driver.offset(frame, "args") + driver.offset(xla_handler.XLA_FFI_Args, "args"),
-        dims=driver.offset(buffer, "dims"),
-        data=driver.offset(buffer, "data"),
-        limits=_limits.ctypes.data,
-        python=ctypes.cast(_show, ctypes.c_void_p).value,
-    )
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(text), machine)
-    engine.finalize_object()
-    compiled.keep(engine, _show, _limits)
-    args = np.zeros(1, xla_handler.XLA_FFI_Handler_Register_Args)
-    args["struct_size"] = args.itemsize
-    args["name"], args["platform"] = (driver.text(NAME), len(NAME)), (driver.text("Host"), 4)
-    args["bundle"]["execute"] = engine.get_function_address("handler")
-    return not _function("XLA_FFI_Handler_Register")(args.ctypes.data)
+    _python[0] = ctypes.cast(_show, ctypes.c_void_p).value
+    return xla_handler.register(NAME, compiled.compiled(look, types.intp, 1))
 
 
-def _function(name: str) -> Any:
-    """Return a function of XLA's interface that takes a structure and returns an error."""
-    address = int(xla_handler.api()[name])
-    return ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(address)
+def look(frame_at: int) -> int:
+    """Show the sequence of a call to Python unless it has as many steps as the observer's limit.
+
+    The arguments of a call are the sequence, dt and the observer's number.
+    """
+    frame = record(frame_at, xla_handler.XLA_FFI_CallFrame)
+    if frame.extension_start == 0:
+        args = elements(frame.args.args, 0, INT)
+        sequence = record(args[0], xla_handler.XLA_FFI_Buffer)
+        number = record(args[2], xla_handler.XLA_FFI_Buffer)
+        limit = elements(LIMITS_AT, elements(number.data, 0, INT)[0], INT)[0]
+        if elements(sequence.dims, 1, INT)[0] >= limit:
+            return 0
+    return intrinsics.call(elements(PYTHON_AT, 0, INT)[0], frame_at, 0, 0)
 
 
 @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
 def _show(frame_at: int) -> Any:
     """Show the sequence of a call to its observer; return the address of an error or None."""
-    frame = _at(frame_at, xla_handler.XLA_FFI_CallFrame)[0]
-    if frame["extension_start"]:
-        _describe(frame["extension_start"])
+    if xla_handler.described(frame_at):
         return None
+    frame = _at(frame_at, xla_handler.XLA_FFI_CallFrame)[0]
     buffers = [
         _at(address, xla_handler.XLA_FFI_Buffer)[0]
         for address in _at(frame["args"]["args"], np.int64, frame["args"]["size"])
@@ -172,21 +136,12 @@ def _show(frame_at: int) -> Any:
     return None
 
 
-def _describe(extension_at: int) -> None:
-    """Tell XLA the version of the interface, for which it asks at registration."""
-    extension = _at(extension_at, xla_handler.XLA_FFI_Metadata_Extension)[0]
-    if extension["extension_base"]["type"] == xla_handler.XLA_FFI_Extension_Metadata:
-        version = _at(extension["metadata"], xla_handler.XLA_FFI_Metadata)["api_version"]
-        version["major_version"] = xla_handler.XLA_FFI_API_MAJOR
-        version["minor_version"] = xla_handler.XLA_FFI_API_MINOR
-
-
 def _error(message: str) -> Any:
     args = np.zeros(1, xla_handler.XLA_FFI_Error_Create_Args)
     text = ctypes.create_string_buffer(message.encode())
     args["struct_size"], args["errc"] = args.itemsize, driver.INVALID_ARGUMENT
     args["message"] = ctypes.addressof(text)
-    return _function("XLA_FFI_Error_Create")(args.ctypes.data)
+    return xla_handler.create_error_of(args.ctypes.data)
 
 
 def _at(address: int, kind: Any, count: int = 1) -> np.ndarray:

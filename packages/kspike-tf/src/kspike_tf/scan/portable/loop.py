@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from kspike_tf.scan.cpu import kernels
+from kspike_tf.scan.cpu.kernels import Kernel
 from kspike_tf.tracing import in_xla
 
 Tensor = Any
+
+AXES = 3  # of states (batch, states, units); voltages have two
 
 
 def scan(
@@ -87,75 +89,25 @@ def _swapped(x: Tensor) -> Tensor:
     return tf.transpose(x, [1, 0, *range(2, x.shape.rank)])
 
 
-# Filters: the formulas of the kernels, on tensors
+def run(kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
+    """Scan tensors with a kernel's formulas; arguments as for `kspike_tf.scan.choose.run`."""
+    x, state, *given = args
+    sequences, start, count = [x], state, kernel.states
+    if kernel.backwards:
+        *given, d_y, start = given
+        sequences.append(d_y)
+    weights = kernel.weights(*given)
 
+    def step(x: Tensor, *others: Tensor) -> Any:
+        g, states = (others[0], others[1:]) if kernel.backwards else (None, others)
+        after, y = kernel.step(states, x, g, weights)
+        return y, list(after)
 
-def lowpass(x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
-    """Compute `kernels.lowpass` for a ratio dt/τ."""
-    e = tf.exp(-ratio)
-
-    def step(x: Tensor, y: Tensor) -> Any:
-        y = kernels.lowpass_step(y, _double(x), e)
-        return y, [y]
-
-    return _filtered(step, x, state, 1)
-
-
-def alpha(x: Tensor, state: Tensor, ratio: Tensor) -> list[Tensor]:
-    """Compute `kernels.alpha` for a ratio dt/τ."""
-    e = tf.exp(-ratio)
-    slope = e * ratio
-
-    def step(x: Tensor, y: Tensor, p: Tensor) -> Any:
-        y, p = kernels.alpha_step(y, p, _double(x), e, slope)
-        return y, [y, p]
-
-    return _filtered(step, x, state, 2)
-
-
-def _filtered(step: Callable[..., Any], x: Tensor, state: Tensor, count: int) -> list[Tensor]:
-    y, states = scan(step, [x], tf.unstack(state, count, 1))
-    return [y, tf.stack(states, 1)]
-
-
-def lowpass_back(
-    x: Tensor, state: Tensor, ratio: Tensor, d_y: Tensor, d_end: Tensor
-) -> list[Tensor]:
-    """Compute `kernels.lowpass_back`."""
-    e, gain = tf.exp(-ratio), -tf.math.expm1(-ratio)
-
-    def step(x: Tensor, g: Tensor, *states: Tensor) -> Any:
-        after, d_x = kernels.lowpass_back_step(states, _double(x), _double(g), e, gain)
-        return d_x, list(after)
-
-    return _taken_back(step, x, state, d_y, d_end, 1)
-
-
-def alpha_back(
-    x: Tensor, state: Tensor, ratio: Tensor, gain: Tensor, d_y: Tensor, d_end: Tensor
-) -> list[Tensor]:
-    """Compute `kernels.alpha_back`."""
-    e = tf.exp(-ratio)
-    weights = e, gain, e * ratio, e * (1 - ratio)
-
-    def step(x: Tensor, g: Tensor, *states: Tensor) -> Any:
-        after, d_x = kernels.alpha_back_step(states, _double(x), _double(g), weights)
-        return d_x, list(after)
-
-    return _taken_back(step, x, state, d_y, d_end, 2)
-
-
-def _taken_back(
-    step: Callable[..., Any], x: Tensor, state: Tensor, d_y: Tensor, d_end: Tensor, count: int
-) -> list[Tensor]:
-    """Scan backwards over time: state gradients, their derivatives in the ratio, and a sum."""
-    zero = tf.zeros_like(d_end[:, 0])
-    before = tf.unstack(d_end, count, 1) + [zero] * (count + 1)
-    d_x, after = scan(step, [x, d_y], before, reverse=True)
+    states = tf.unstack(start, count, 1) if start.shape.rank == AXES else [start]
+    states += [tf.zeros_like(states[0])] * (kernel.rows - count)
+    y, after = scan(step, sequences, states, reverse=kernel.backwards)
+    if not kernel.backwards:
+        return [y, tf.stack(after, 1) if start.shape.rank == AXES else after[0]]
     # The loss depends on the initial state as on an input.
     total = after[-1] + tf.reduce_sum(state * tf.stack(after[count:-1], 1), 1)
-    return [d_x, tf.stack(after[:count], 1), tf.reduce_sum(total, 0)]
-
-
-def _double(x: Tensor) -> Tensor:
-    return tf.cast(x, tf.float64)
+    return [y, tf.stack(after[:count], 1), tf.reduce_sum(total, 0)]

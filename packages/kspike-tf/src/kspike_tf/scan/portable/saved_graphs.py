@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import tensorflow as tf
 
 from kspike_tf.scan.cpu import tensorflow_op
 from kspike_tf.scan.cpu.kernels import Kernel
+from kspike_tf.scan.portable import loop
 
 Tensor = Any
 Kinds = tuple[tuple[Any, int], ...]
 
 
-def call(kernel: Kernel, args: Sequence[Tensor], in_loop: Callable[..., Any]) -> list[Tensor]:
-    """Scan tensors in a graph; arguments as in `kspike_tf.scan.choose.by_kernel`."""
+def call(kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
+    """Scan tensors, eagerly or in a graph; arguments as for `kspike_tf.scan.choose.run`."""
     kinds = tuple((each.dtype, each.shape.rank) for each in args)
+    here = in_graph(tensorflow_op.call, kernel, kinds)
+    if tf.executing_eagerly():
+        return here(*args)
     like = list(args)[: kernel.results]
     # Not `tf.cond`: TensorFlow would inline both branches, and look for the kernel where there is
     # none.
@@ -31,29 +35,28 @@ def call(kernel: Kernel, args: Sequence[Tensor], in_loop: Callable[..., Any]) ->
         cond=is_this_process(),
         input=list(args),
         Tout=[each.dtype for each in like],
-        then_branch=in_graph(tensorflow_op.call, kinds, kernel),
-        else_branch=in_graph(_not_yet(in_loop), kinds),
+        then_branch=here,
+        else_branch=in_graph(_in_loop, kernel, kinds),
         output_shapes=[each.shape for each in like],
     )
 
 
 @cache
-def _not_yet(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a function in a call that TensorFlow instantiates only when it runs."""
-    return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
-
-
-@cache
-def in_graph(function: Callable[..., Any], kinds: Kinds, kernel: Kernel | None = None) -> Any:
-    """Return a function as a graph for any shape, traced once per process."""
+def in_graph(run: Callable[..., list[Tensor]], kernel: Kernel, kinds: Kinds) -> Any:
+    """Return a scan as a graph for any shape, traced once per process."""
     signature = [tf.TensorSpec([None] * rank, dtype) for dtype, rank in kinds]
-
-    def traced(*args: Tensor) -> list[Tensor]:
-        return list(function(kernel, args) if kernel else function(*args))
-
     with tf.init_scope():
-        whole = tf.function(traced, input_signature=signature, autograph=False)
-        return whole.get_concrete_function()
+        traced = tf.function(
+            lambda *args: run(kernel, args), input_signature=signature, autograph=False
+        )
+        return traced.get_concrete_function()
+
+
+def _in_loop(kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
+    """Call a function that TensorFlow instantiates only when it runs."""
+    later = {"_noinline": True}
+    run = tf.function(partial(loop.run, kernel), autograph=False, experimental_attributes=later)
+    return run(list(args))
 
 
 @cache
