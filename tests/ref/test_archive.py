@@ -75,7 +75,12 @@ def test_truncated_zip(path, keep):
     archive(path, *digits())
     data = path.read_bytes()
     path.write_bytes(data[:keep])
-    refused(path, "not a|truncated|list of files|readable")
+    refused(path, "is cut off, without the list of files" if abs(keep) > 1 else "empty|begins|cut")
+
+
+def test_what_is_no_zip(path):
+    path.write_bytes(b"plain text")
+    refused(path, "begins with b'plain text', and not with b'PK'")
 
 
 def test_damaged_bytes_are_found_by_the_checksum(path):

@@ -404,6 +404,8 @@ def test_a_misspelt_option_gets_a_suggestion():
         (kspike_ref.load_model, {"max_byte": 1}, "Received: max_byte; did you mean 'max_bytes'"),
         (kspike_ref.lowpass, {"tua": 1}, r"Received: tua; did you mean 'tau'\?"),
         (kspike_ref.spiking_activation, {"zzz": 1}, r"Received: zzz$"),
+        (model.initial_state, {"batchsize": 1}, "Received: batchsize; did you mean 'batch_size'"),
+        (kspike_ref.register_layer, {"nam": 1}, r"Received: nam; did you mean 'name'\?"),
     ]:
         with pytest.raises(TypeError, match=match):
             run(x, **options)

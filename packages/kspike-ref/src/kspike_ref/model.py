@@ -281,13 +281,9 @@ class Model(Summarised):
         nodes = dict(zip(names_of(self.nodes), self.nodes, strict=True))
         return record(self._engine, nodes, x, timesteps, layers, voltages)
 
+    @told_options
     def initial_state(self, batch_size: int) -> State:
-        """Return the state before the first step of streaming.
-
-        Parameters
-        ----------
-        batch_size : int
-            The number of examples.
+        """Return the state of ``batch_size`` examples before the first step of streaming.
 
         Raises
         ------

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from kspike_ref import dtypes
+from kspike_ref.arguments import told_options
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.configured import policy_name
 from kspike_ref.layers.errors import UnsupportedUseError
@@ -51,6 +52,7 @@ def is_known(key: str) -> bool:
     return key in _registry
 
 
+@told_options
 def register_layer(name: str) -> Callable[[Registered], Registered]:
     """Register a layer or function of your own for `load_model`.
 

@@ -147,7 +147,7 @@ def _check_directory(file: IO[bytes], file_size: int) -> None:
     tail = file.read(tail_size)
     at = tail.rfind(b"PK\5\6")
     if at < 0 or at + _END_SIZE > len(tail):
-        raise ArchiveError("not a .keras file: the list of files at the end of a zip is missing")
+        raise ArchiveError(f"not a .keras file: {_why_no_directory(file)}")
     count = int.from_bytes(tail[at + 10 : at + 12], "little")
     size = int.from_bytes(tail[at + 12 : at + 16], "little")
     if tail[max(0, at - _LOCATOR_SIZE) : at].startswith(b"PK\6\7") or size == 0xFFFFFFFF:
@@ -165,6 +165,15 @@ def _check_directory(file: IO[bytes], file_size: int) -> None:
     if listed > limits.MAX_MEMBERS:
         raise ArchiveError(f"the archive holds {listed} files: too many")
     file.seek(0)
+
+
+def _why_no_directory(file: IO[bytes]) -> str:
+    """Return why a file does not end with a list of files."""
+    file.seek(0)
+    head = file.read(12)
+    if head.startswith(b"PK"):
+        return "it is cut off, without the list of files at its end; copy or download it again"
+    return f"it begins with {head!r}, and not with b'PK' as every .keras file"
 
 
 def _check_names(names: list[str]) -> None:
