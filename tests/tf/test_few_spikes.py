@@ -242,4 +242,5 @@ def test_threads_do_not_wait_for_each_other(jit):
         capture_output=True, text=True, timeout=300, env=environment, check=True,
         cwd=pathlib.Path(__file__).parent,
     )  # fmt: skip
-    assert done.stderr.count("FewSpikesWarning: layer") == 1  # one line of code, one text
+    # One line of code and one text: once, unless threads warn at the same moment.
+    assert 1 <= done.stderr.count("FewSpikesWarning: layer") <= 3

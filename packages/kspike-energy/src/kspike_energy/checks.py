@@ -61,7 +61,7 @@ def did_you_mean(name: object, choices: Iterable[object]) -> str:
     text = name.strip().lower()
     known = list(by_case)
     parts = [choice for choice in known if text in choice] if len(text) >= _SHORTEST_PART else []
-    starts = [choice for choice in parts if choice.startswith(text)]
+    starts = sorted((choice for choice in parts if choice.startswith(text)), key=len)
     close = (starts or difflib.get_close_matches(text, known, n=1) or parts)[:1]
     return f"; did you mean {by_case[close[0]]!r}?" if close else ""
 
