@@ -141,6 +141,84 @@ def user_functions():
     return keras.Model(inputs, layers.Dense(2)(layers.Dense(4, "relu")(x)))
 
 
+class Scaled(layers.Lambda):
+    """A Lambda with another option."""
+
+    def __init__(self, function, by=1.0, **kwargs):
+        super().__init__(function, **kwargs)
+        self.by = by
+
+    def call(self, inputs):
+        return super().call(inputs) * self.by
+
+    def get_config(self):
+        return {**super().get_config(), "by": self.by}
+
+
+class Doubled(layers.Lambda):
+    """A Lambda whose function is no option."""
+
+    def __init__(self, by, **kwargs):
+        super().__init__(lambda x: x * by * FACTOR, **kwargs)
+        self.by = by
+
+    def get_config(self):
+        config = super().get_config()
+        return {"name": config["name"], "dtype": config["dtype"], "by": self.by}
+
+
+class Restored(layers.Lambda):
+    """A Lambda that reads its configuration itself."""
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None, safe_mode=None):
+        return super().from_config(config, custom_objects, safe_mode)
+
+
+@keras.saving.register_keras_serializable("tests")
+def squared(x):
+    return x**2
+
+
+class Applied(layers.Layer):
+    """A layer that restores its function from text, as Keras' guide shows."""
+
+    def __init__(self, fn, **kwargs):
+        super().__init__(**kwargs)
+        self.fn = fn
+
+    def call(self, inputs):
+        return self.fn(inputs)
+
+    def get_config(self):
+        return {**super().get_config(), "fn": keras.saving.serialize_keras_object(self.fn)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "fn": keras.saving.deserialize_keras_object(config["fn"])})
+
+
+class Nameless:
+    """A function whose module is unknown, as of some that C code defines."""
+
+    __module__ = None
+    __name__ = "nameless"
+
+    def __call__(self, x):
+        return x * FACTOR
+
+
+def user_layers():
+    """Layers that Keras can copy in one of several ways only."""
+    inputs = keras.Input((4,))
+    x = Scaled(lambda x: x * FACTOR, by=2.0)(inputs)
+    x = Scaled(unregistered, by=0.5)(layers.Dense(5)(x))
+    x = Restored(squared)(Doubled(0.5)(layers.Dense(5, "relu")(x)))
+    x = layers.Dense(5, "relu")(Restored(lambda x: x / 3)(x))
+    x = layers.Dense(5, activation=Nameless())(Applied(squared)(x))
+    return keras.Model(inputs, layers.Dense(2)(Applied(unregistered)(x)))
+
+
 def words(**options):
     lookup = layers.IntegerLookup(**options)
     lookup.adapt(np.random.default_rng(0).integers(0, 6, (9, 4)))
@@ -201,6 +279,7 @@ MODELS = (
     rectifiers,
     called_by_keyword,
     user_functions,
+    user_layers,
     vocabularies,
     clashing_names,
     clones,
@@ -281,7 +360,9 @@ def test_pooling_that_sees_no_spikes():
     assert report.unfiltered == ()
 
 
-@pytest.mark.parametrize("make", [user_functions, vocabularies, called_by_keyword, rectifiers])
+@pytest.mark.parametrize(
+    "make", [user_functions, user_layers, vocabularies, called_by_keyword, rectifiers]
+)
 def test_new_weights(make):
     """Weights are new; functions, vocabularies and other options are those of the model."""
     keras.utils.set_random_seed(1)

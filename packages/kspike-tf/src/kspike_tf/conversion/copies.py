@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from typing import Any
 
@@ -38,22 +39,31 @@ def unbuilt_copy(layer: Any, **changes: Any) -> Any:
 
     Raises
     ------
-    TypeError, ValueError, NotImplementedError
-        If Keras cannot make a layer from the configuration of this one.
+    Exception
+        If Keras cannot make a layer from the configuration of this one: the first error of several
+        attempts, often a TypeError, a ValueError or a NotImplementedError.
     """
-    if type(layer) is keras.layers.Lambda:
+    if _is_made_as_lambda(layer):
         return _copy_lambda(layer, changes)
-    config = {**layer.get_config(), **_functions(layer), **changes}
-    options = {"safe_mode": False} if isinstance(layer, keras.layers.Lambda) else {}  # it has run
-    try:
-        return type(layer).from_config(dict(config), **options)
-    except (TypeError, ValueError):
-        own = _own_objects(layer)
-        if not own:
-            raise
-        # Keras' scopes replace one another, hence first without one.
-        with keras.saving.custom_object_scope(own):
-            return type(layer).from_config(dict(config), **options)
+    plain = {**layer.get_config(), **changes}
+    shared = {**plain, **{k: v for k, v in _functions(layer).items() if k not in changes}}
+    own = _own_objects(layer)
+    errors = []
+    # Layers whose `from_config` reads a function from its text take only the plain configuration.
+    for config in (shared, plain):
+        for scope in ({}, own) if own else ({},):  # Keras' scopes replace one another
+            try:
+                return _from_config(type(layer), config, scope)
+            except Exception as error:  # from a layer's own code, so of any kind
+                errors.append(error)
+    raise errors[0]
+
+
+def _from_config(cls: Any, config: dict[str, Any], own: dict[str, Any]) -> Any:
+    is_checked = "safe_mode" in inspect.signature(cls.from_config).parameters
+    options = {"safe_mode": False} if is_checked else {}  # its functions have run
+    with keras.saving.custom_object_scope(own) if own else contextlib.nullcontext():
+        return cls.from_config(dict(config), **options)
 
 
 def model_with_new_weights(model: keras.Model) -> keras.Model:
@@ -83,16 +93,30 @@ def copy_operation(operation: Any, name: str) -> Any:
     return copy
 
 
+def _is_made_as_lambda(layer: Any) -> bool:
+    """Return whether the arguments of a layer's class are those of its configuration."""
+    kind = keras.layers.Lambda
+    return isinstance(layer, kind) and _function_of(type(layer)) is _function_of(kind)
+
+
+def _function_of(cls: Any) -> Any:
+    return getattr(cls.from_config, "__func__", None)
+
+
 def _copy_lambda(layer: Any, changes: dict[str, Any]) -> Any:
     # Keras 3.8 to 3.15 keep the shape in `_output_shape`; without it, Keras finds the shape.
     options = {
+        "function": layer.function,
         "output_shape": getattr(layer, "_output_shape", None),
         "mask": layer.mask,
         "arguments": dict(layer.arguments),
         "name": layer.name,
         "dtype": layer.dtype_policy,
     }
-    return keras.layers.Lambda(layer.function, **{**options, **changes})
+    if type(layer) is not keras.layers.Lambda:  # which may have other options
+        config = layer.get_config()
+        options = {**config, **{name: options[name] for name in options if name in config}}
+    return type(layer)(**{**options, **changes})
 
 
 def _functions(layer: Any) -> dict[str, Any]:
@@ -116,7 +140,8 @@ def _own_objects(layer: Any) -> dict[str, Any]:
 
 
 def _is_own(each: Any) -> bool:
-    return hasattr(each, "__name__") and not each.__module__.startswith("keras.")
+    module = str(getattr(each, "__module__", None) or "")  # None for some that C code defines
+    return hasattr(each, "__name__") and not module.startswith("keras.")
 
 
 def _weights(layer: Any, copy: Any, changes: dict[str, Any]) -> list[np.ndarray]:
