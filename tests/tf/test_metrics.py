@@ -12,7 +12,8 @@ def model_of(activation="relu", dt=0.01):
     inputs = keras.Input((None, 3))
     masked = keras.layers.Masking()(inputs)
     spikes = kspike_tf.SpikingActivation(activation, dt=dt, seed=0, name="spikes")(masked)
-    model = keras.Model(inputs, {"mean": keras.layers.Flatten()(spikes[:, -1]), "spikes": spikes})
+    mean = keras.layers.Flatten(name="mean")(spikes[:, -1])  # Keras 3.8 goes by names of layers
+    model = keras.Model(inputs, {"mean": mean, "spikes": spikes})
     loss = {"mean": "mse", "spikes": None}
     model.compile("sgd", loss=loss, metrics={"spikes": MeanRate()})
     return model
@@ -40,6 +41,28 @@ def test_masked_steps_do_not_count():
     x[:, 10:] = 0
     results = model_of().evaluate(x, targets_of(x), verbose=0, return_dict=True)
     assert results["spikes_rate"] == pytest.approx(50)
+
+
+def test_weights_count_beside_masks():
+    x = np.full((4, 20, 3), 50.0, np.float32)
+    x[2:] = 100
+    x[:, 10:] = 0
+    weights = {"mean": np.ones(4), "spikes": np.repeat([[3.0], [1.0]], 2, axis=0)}
+    model = model_of()
+    loss = {"mean": "mse", "spikes": None}
+    model.compile("sgd", loss=loss, weighted_metrics={"spikes": MeanRate()})
+    results = model.evaluate(x, targets_of(x), sample_weight=weights, verbose=0, return_dict=True)
+    assert results["spikes_rate"] == pytest.approx((3 * 50 + 100) / 4)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_means_are_as_exact_as_float32(dtype):
+    """The numbers of spikes are exact in every type, their means are not."""
+    spikes = np.zeros((2, 3, 3000), np.float32)
+    spikes[:, :, :1001] = -1000
+    metric = MeanRate()
+    metric.update_state(np.zeros(2), keras.ops.cast(spikes, dtype))
+    assert float(metric.result()) == pytest.approx(1001 / 3, rel=1e-6)
 
 
 def test_metrics_are_saved(tmp_path):
