@@ -8,6 +8,7 @@ import pytest
 from ordinary_models import assert_same_function, data_for, trained
 
 import kspike_tf
+from kspike_tf.conversion.copies import model_with_new_weights
 
 layers, ops = keras.layers, keras.ops
 FACTOR = 3.0
@@ -387,6 +388,60 @@ def test_new_weights_keep_what_was_adapted():
     spiking = kspike_tf.convert(model, calibration_data=x, copy_weights=False).model
     (found,) = [each.layer for each in spiking.layers if "normalization" in each.name]
     np.testing.assert_array_equal(found(x), scaled(x))
+
+
+class Spelled(layers.Layer):
+    """A layer that makes one of its layers when it is built."""
+
+    def __init__(self, late=False, **kwargs):
+        super().__init__(**kwargs)
+        self.late = late
+        if not late:
+            self.lookup = words()
+
+    def build(self, shape):
+        self.table = layers.Embedding(9, 3)
+        self.table.build(shape)
+        if self.late:
+            self.lookup = layers.IntegerLookup()
+        self.built = True
+
+    def call(self, inputs):
+        return self.table(self.lookup(inputs))
+
+    def get_config(self):
+        return {**super().get_config(), "late": self.late}
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_new_weights_of_layers_made_when_built(late):
+    inputs = keras.Input((4,), dtype="int64")
+    spelled = Spelled(late=late, name="spelled")
+    x = layers.Flatten()(spelled(inputs))
+    model = keras.Model(inputs, layers.Dense(2)(layers.Dense(9, "relu")(x)))
+    if late:
+        with pytest.raises(ValueError, match=r"'spelled' has 1 layers.*its copy 0.*constructor"):
+            model_with_new_weights(model)
+    else:
+        found = model_with_new_weights(model).get_layer("spelled").lookup
+        assert found.get_vocabulary() == spelled.lookup.get_vocabulary()
+
+
+def test_casts_to_numbers_without_fraction_are_named():
+    inputs = keras.Input((4,))
+    x = ops.cast(layers.Dense(4, "relu")(inputs), "float64")
+    x = ops.cast(ops.cast(x * 2, "int32"), "float32")
+    x = ops.cast(layers.Dense(4, "relu")(x), "bool")
+    x = ops.cumsum(ops.cast(x, "float32"), axis=1, dtype="int32")
+    model = trained(keras.Model(inputs, layers.Dense(2)(ops.cast(x, "float32"))))
+    report = kspike_tf.convert(model, calibration_data=data_for(model)).report
+    operations = {each.name: each for each in model.operations}
+    found = [operations[each] for each in report.kept]
+    assert [(type(each).__name__, each.dtype) for each in found] == [
+        ("Cast", "int32"),
+        ("Cast", "bool"),
+        ("Cumsum", "int32"),
+    ]
 
 
 class Unclear(layers.Layer):

@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+_LOOKUPS = (keras.layers.IntegerLookup, keras.layers.StringLookup)
+
 
 def copy_layer(layer: Any, **changes: Any) -> Any:
     """Return a copy of a layer, with the same weights and other options.
@@ -25,8 +27,7 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
     if layer.get_build_config():
         copy.build_from_config(layer.get_build_config())
     copy.set_weights(_weights(layer, copy, changes))
-    for old, new in zip(layer._flatten_layers(), copy._flatten_layers(), strict=False):
-        _copy_adapted(old, new)
+    _copy_adapted(layer, copy, (keras.layers.Normalization, *_LOOKUPS))
     copy.trainable = layer.trainable
     return copy
 
@@ -77,9 +78,7 @@ def _new_layer(layer: Any) -> Any:
     if isinstance(layer, keras.layers.Normalization):
         return copy_layer(layer)
     new = unbuilt_copy(layer)
-    for old, part in zip(layer._flatten_layers(), new._flatten_layers(), strict=False):
-        if not isinstance(part, keras.layers.Normalization):
-            _copy_adapted(old, part)
+    _copy_adapted(layer, new, _LOOKUPS)
     return new
 
 
@@ -133,7 +132,7 @@ def _functions(layer: Any) -> dict[str, Any]:
 def _own_objects(layer: Any) -> dict[str, Any]:
     """Return functions and classes outside Keras that a layer and the layers in it use, by name."""
     found = {}
-    for part in layer._flatten_layers():
+    for part in _parts(layer):
         values = [type(part), *_functions(part).values()]
         found.update({each.__name__: each for each in values if _is_own(each)})
     return found
@@ -155,12 +154,27 @@ def _weights(layer: Any, copy: Any, changes: dict[str, Any]) -> list[np.ndarray]
     return weights
 
 
-def _copy_adapted(layer: Any, copy: Any) -> None:
-    """Copy what a layer has learned from data and keeps neither in weights nor in its options."""
-    if isinstance(copy, keras.layers.Normalization):  # computes its factors from its weights
-        copy.finalize_state()
-    elif isinstance(copy, (keras.layers.IntegerLookup, keras.layers.StringLookup)):
-        _copy_vocabulary(layer, copy)
+def _parts(layer: Any) -> list[Any]:
+    """Return a layer and the layers in it."""
+    # Keras has no public way. `_flatten_layers` is in 3.8 to 3.15; test_conversion*.py covers it.
+    return list(layer._flatten_layers())
+
+
+def _copy_adapted(layer: Any, copy: Any, kinds: tuple[type, ...]) -> None:
+    """Copy what layers learned from data and keep neither in weights nor in their options."""
+    olds, news = (
+        [part for part in _parts(each) if isinstance(part, kinds)] for each in (layer, copy)
+    )
+    if len(olds) != len(news):
+        raise ValueError(
+            f"layer {layer.name!r} has {len(olds)} layers that are adapted to data, and its copy "
+            f"{len(news)}: make them in its constructor, not in `build`"
+        )
+    for old, new in zip(olds, news, strict=True):
+        if isinstance(new, keras.layers.Normalization):  # computes its factors from its weights
+            new.finalize_state()
+        else:
+            _copy_vocabulary(old, new)
 
 
 def _copy_vocabulary(layer: Any, copy: Any) -> None:

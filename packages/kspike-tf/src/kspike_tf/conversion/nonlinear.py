@@ -61,6 +61,9 @@ def is_nonlinear(node: Node) -> bool:
     name = activations.function_name(layer)
     if name in _QUOTIENTS:  # by a number
         return len(node.inputs) > 1 or not isinstance(node.args[0], Ref)
+    dtype = getattr(layer, "dtype", None)  # of a cast or a sum
+    if dtype and not keras.backend.is_float_dtype(dtype):
+        return True  # a step function
     return name not in _LINEAR_OPERATIONS and not (name in _PRODUCTS and len(node.inputs) == 1)
 
 
