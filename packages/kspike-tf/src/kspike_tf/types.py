@@ -18,7 +18,7 @@ Signature: TypeAlias = "tf.TensorSpec | Sequence[Signature] | Mapping[str, Signa
 
 @runtime_checkable
 class ReferenceModel(Protocol):
-    """What kspike_tf uses of a `kspike_ref.Model`: it does not import that package."""
+    """The part of `kspike_ref.Model` that kspike_tf uses: it does not import that package."""
 
     @property
     def layers(self) -> Sequence[Any]:
