@@ -403,7 +403,8 @@ class Spelled(layers.Layer):
         self.table = layers.Embedding(9, 3)
         self.table.build(shape)
         if self.late:
-            self.lookup = layers.IntegerLookup()
+            given = layers.IntegerLookup(vocabulary=[2, 3])
+            self.lookup = given if self.late == "given" else words()
         self.built = True
 
     def call(self, inputs):
@@ -413,17 +414,18 @@ class Spelled(layers.Layer):
         return {**super().get_config(), "late": self.late}
 
 
-@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("late", [False, True, "given"])
 def test_new_weights_of_layers_made_when_built(late):
     inputs = keras.Input((4,), dtype="int64")
     spelled = Spelled(late=late, name="spelled")
     x = layers.Flatten()(spelled(inputs))
     model = keras.Model(inputs, layers.Dense(2)(layers.Dense(9, "relu")(x)))
-    if late:
+    if late is True:
         with pytest.raises(ValueError, match=r"'spelled' has 1 layers.*its copy 0.*constructor"):
             model_with_new_weights(model)
     else:
-        found = model_with_new_weights(model).get_layer("spelled").lookup
+        copy = model_with_new_weights(model)
+        found = copy.get_layer("spelled").lookup
         assert found.get_vocabulary() == spelled.lookup.get_vocabulary()
 
 

@@ -166,6 +166,8 @@ def _copy_adapted(layer: Any, copy: Any, kinds: tuple[type, ...]) -> None:
         [part for part in _parts(each) if isinstance(part, kinds)] for each in (layer, copy)
     )
     if len(olds) != len(news):
+        if not any(_has_learned(each) for each in olds):
+            return
         raise ValueError(
             f"layer {layer.name!r} has {len(olds)} layers that are adapted to data, and its copy "
             f"{len(news)}: make them in its constructor, not in `build`"
@@ -177,10 +179,17 @@ def _copy_adapted(layer: Any, copy: Any, kinds: tuple[type, ...]) -> None:
             _copy_vocabulary(old, new)
 
 
-def _copy_vocabulary(layer: Any, copy: Any) -> None:
+def _has_learned(layer: Any) -> bool:
     options = layer.get_config()
-    if options["vocabulary"] is not None or not options["vocabulary_size"]:
-        return  # it is in the options, or the layer has not been adapted
+    is_given = options.get("vocabulary") is not None  # it is in the options
+    return isinstance(layer, keras.layers.Normalization) or (
+        not is_given and bool(options["vocabulary_size"])
+    )
+
+
+def _copy_vocabulary(layer: Any, copy: Any) -> None:
+    if not _has_learned(layer):
+        return
     words = layer.get_vocabulary()
     if layer.output_mode == "tf_idf":
         weights = keras.ops.convert_to_numpy(layer.idf_weights)[: len(words)]  # without padding
