@@ -356,6 +356,20 @@ def test_layers_of_another_type_are_an_extrapolation():
     assert "layers of other types (Conv2D)" in text
 
 
+@pytest.mark.parametrize("counts", [0, 1])
+def test_types_of_layers_are_compared_only_if_every_measurement_states_them(counts):
+    rows = [
+        {"model": Network([Layer("a", 1000 * n, type_name="Dense")]), "joules": 1e-6 * n}
+        for n in (1, 2, 5)
+    ]
+    device = fit_device("mine", rows + [GOOD] * counts, terms=["op"])
+    assert device.fit.kinds == (() if counts else ("Dense",))
+    ModelEnergy.devices["mine"] = device
+    energy = ModelEnergy(Network([Layer("b", 2000, type_name="Conv2D")]))
+    wanted = "interpolated" if counts else "extrapolated: layers of other types (Conv2D)"
+    assert energy.compare(["mine"]).devices[0].scope.startswith(wanted)
+
+
 def test_in_a_comparison():
     energy = spotter()
     comparison = energy.compare(["cpu", "xeon-e5-2630", "loihi-measured"], batch_size=16)
