@@ -1,7 +1,8 @@
 """The command that writes all generated figures, tables and outputs: ``hatch run generate``.
 
 Without names it runs all parts but those that need data or hours. It tells which it skips and why,
-and at the end which files changed. A part that is named and needs data is an error without them. Measured times stay as they are, unless ``--times`` is passed.
+and at the end which files changed. A part that is named and needs data is an error without them.
+Measured times stay as they are, unless ``--times`` is passed.
 """
 
 from __future__ import annotations

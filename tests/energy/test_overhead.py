@@ -331,7 +331,8 @@ def test_every_kind_of_report_says_whether_it_interpolates(tmp_path):
         for text in texts:
             assert wanted in " ".join(text.split())
         assert comparison.devices[1].scope.startswith(wanted)
-        assert comparison.devices[0].scope == ""
+        assert comparison.devices[0].scope is None
+        assert energy.to_dict(["cpu"])["totals"]["cpu"]["scope"] is None
         assert energy.to_dict([board])["totals"][board]["scope"].startswith(wanted)
     two = str(inside.compare(["xeon-e5-2630", board]))
     assert "xeon-e5-2630, quadro-k4000: interpolated from 9 measurements" in " ".join(two.split())

@@ -91,7 +91,7 @@ def together(path, block, count):
 
 
 def best_run(found):
-    """Return the rate of all processes in their best common run, their mean times, and 0 for others.
+    """Return the rate of all processes in their best common run, their mean time, and 0 for others.
 
     Parameters
     ----------
