@@ -1,7 +1,8 @@
 """The command that writes all generated figures, tables and outputs: ``hatch run generate``.
 
 Without names it runs all parts but those that need data or hours. It tells which it skips and why,
-and at the end which files changed. Measured times stay as they are, unless ``--times`` is passed.
+and at the end which files changed. A part that is named and needs data is an error without them.
+Measured times stay as they are, unless ``--times`` is passed.
 """
 
 from __future__ import annotations
@@ -267,7 +268,11 @@ def main(given: Sequence[str] | None = None) -> int:
         say(listed())
         return 0
     data = arguments.data and arguments.data.resolve()
+    if data and not data.is_dir():
+        parser.error(f"--data must be a folder. Received: {arguments.data}")
     parts, skipped = chosen(arguments.part, data, arguments.long)
+    if arguments.part and skipped:
+        parser.error("; ".join(f"{part.name} needs {OPTIONS[part.needs]}" for part in skipped))
     before = digests()
     failed = generate(
         parts,

@@ -107,7 +107,7 @@ def test_every_notebook_is_run():
 
 @pytest.mark.parametrize("part", generate.PARTS, ids=lambda part: part.name)
 def test_a_part_has_a_program_that_takes_its_options(part):
-    """Its help names every option, so a part does not fail after an hour."""
+    """Its source names every option, so a part does not fail after an hour."""
     program, *rest = generate.command(part, ROOT, times=True)
     options = [word for word in rest if word.startswith("--")]
     if part.command[0] == "tests/ref/command_page.py":  # has no help
@@ -159,13 +159,34 @@ def test_a_part_that_fails_stops_no_other():
     assert [line.split()[0] for line in lines[1::2]] == ["failed", "done"]
 
 
-def test_the_command_says_what_it_skips_and_changes():
+def test_the_command_says_what_it_skips_and_changes(monkeypatch, capsys):
+    monkeypatch.setattr(generate, "generate", lambda parts, run, say: [])
+    assert generate.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (
+        "Skipped fashion-mnist: the table of Fashion-MNIST in Converting; it needs --data FOLDER"
+    )
+    assert lines[-1] == "Changed: nothing"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["rates", "fashion-mnist"], "fashion-mnist needs --data FOLDER"),
+        (["--data", "missing"], "--data must be a folder. Received: missing"),
+        (["fashion-mnist", "--data", __file__], "--data must be a folder. Received: "),
+    ],
+)
+def test_what_cannot_run_is_an_error_before_anything_runs(given, message, monkeypatch, capsys):
+    monkeypatch.setattr(generate, "generate", lambda *_: pytest.fail("parts run"))
+    with pytest.raises(SystemExit) as stopped:
+        generate.main(given)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_command_lists_its_parts():
     command = [sys.executable, DOCS / "generate.py"]
-    done = subprocess.run([*command, "fashion-mnist"], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == [
-        "Skipped fashion-mnist: the table of Fashion-MNIST in Converting; it needs --data FOLDER",
-        "Changed: nothing",
-    ]
     done = subprocess.run([*command, "--list"], capture_output=True, text=True, check=True)
     assert [line.split()[0] for line in done.stdout.splitlines()] == list(PARTS)
     done = subprocess.run([*command, "rate"], capture_output=True, text=True, check=False)

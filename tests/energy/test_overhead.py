@@ -331,7 +331,8 @@ def test_every_kind_of_report_says_whether_it_interpolates(tmp_path):
         for text in texts:
             assert wanted in " ".join(text.split())
         assert comparison.devices[1].scope.startswith(wanted)
-        assert comparison.devices[0].scope == ""
+        assert comparison.devices[0].scope is None
+        assert energy.to_dict(["cpu"])["totals"]["cpu"]["scope"] is None
         assert energy.to_dict([board])["totals"][board]["scope"].startswith(wanted)
     two = str(inside.compare(["xeon-e5-2630", board]))
     assert "xeon-e5-2630, quadro-k4000: interpolated from 9 measurements" in " ".join(two.split())
@@ -354,6 +355,20 @@ def test_layers_of_another_type_are_an_extrapolation():
     model = keras.Sequential([keras.Input((16, 16, 3)), L.Conv2D(16, 3), L.Flatten(), L.Dense(10)])
     text = ModelEnergy(model).summary_string(("name", "energy quadro-k4000"), line_length=400)
     assert "layers of other types (Conv2D)" in text
+
+
+@pytest.mark.parametrize("counts", [0, 1])
+def test_types_of_layers_are_compared_only_if_every_measurement_states_them(counts):
+    rows = [
+        {"model": Network([Layer("a", 1000 * n, type_name="Dense")]), "joules": 1e-6 * n}
+        for n in (1, 2, 5)
+    ]
+    device = fit_device("mine", rows + [GOOD] * counts, terms=["op"])
+    assert device.fit.kinds == (() if counts else ("Dense",))
+    ModelEnergy.devices["mine"] = device
+    energy = ModelEnergy(Network([Layer("b", 2000, type_name="Conv2D")]))
+    wanted = "interpolated" if counts else "extrapolated: layers of other types (Conv2D)"
+    assert energy.compare(["mine"]).devices[0].scope.startswith(wanted)
 
 
 def test_in_a_comparison():

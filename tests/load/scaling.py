@@ -26,7 +26,9 @@ from archives import dense, input_layer, layer, sequential
 from unsaved import unsaved
 
 PIXELS, STEPS = 784, 10
+RUNS = 3  # the best counts
 MOST_BLOCKS = 400  # in a run
+LONGEST_WAIT = 120  # seconds that a process without Dask waits for the others
 # Dask's workers return freed memory to Linux at once, and arrays of blocks get new pages each time.
 # Dask keeps such a variable in its own process, too: it applies to all later clusters.
 KEEP_MEMORY = {"distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 1 << 25}
@@ -51,33 +53,54 @@ def read(path, block_info=None):
     return np.load(path, mmap_mode="r")[start:stop]
 
 
-def alone(path, block, start, rates):
-    """Put the images per second of one process without Dask into a queue, and its times."""
+def alone(path, block, start, sender):
+    """Send the images per second of one process without Dask, and its times, for each run.
+
+    All processes start each run at once.
+    """
     model, x, runs = network(), np.load(path, mmap_mode="r"), []
     model.num_threads = 1
     model.predict(x[:1000], timesteps=STEPS)  # compiles
-    start.wait()
-    for _ in range(3):
+    for _ in range(RUNS):
+        start.wait(LONGEST_WAIT)
         began, before = time.perf_counter(), time.process_time()
         for i in range(0, len(x), block):
             model.predict(x[i : i + block], timesteps=STEPS)
         taken = time.process_time() - before
         runs.append((len(x) / (time.perf_counter() - began), 1e6 * taken / len(x)))
-    rates.put(max(runs))
+    sender.send(runs)
 
 
 def together(path, block, count):
-    """Return what `on_cluster` does for ``count`` processes without Dask."""
+    """Return what `on_cluster` does for ``count`` processes without Dask.
+
+    Raises
+    ------
+    EOFError
+        If a process dies.
+    """
     context = multiprocessing.get_context("spawn")
-    start, rates = context.Barrier(count), context.Queue()
-    arguments = (path, block, start, rates)
-    processes = [context.Process(target=alone, args=arguments) for _ in range(count)]
-    for process in processes:
-        process.start()
-    found = np.array([rates.get() for _ in processes])
-    for process in processes:
-        process.join()
-    return found[:, 0].sum(), found[:, 1].mean(), 0.0
+    start, receivers = context.Barrier(count), []
+    for _ in range(count):
+        receiver, sender = context.Pipe(duplex=False)
+        arguments = (path, block, start, sender)
+        context.Process(target=alone, args=arguments, daemon=True).start()
+        sender.close()  # the process has the only other one: if it dies, recv does not wait
+        receivers.append(receiver)
+    return best_run([receiver.recv() for receiver in receivers])
+
+
+def best_run(found):
+    """Return the rate of all processes in their best common run, their mean time, and 0 for others.
+
+    Parameters
+    ----------
+    found : (processes, runs, 2) array_like
+        Images per second, and microseconds of processor time an image.
+    """
+    rates, times = np.moveaxis(np.asarray(found), -1, 0)
+    best = rates.sum(axis=0).argmax()
+    return rates[:, best].sum(), times[:, best].mean(), 0.0
 
 
 def processor_times(processes):
@@ -105,7 +128,7 @@ def on_cluster(model, path, block, workers, freed=False):
         labels = model.predict(x, timesteps=STEPS).argmax(axis=1)
         client.compute(labels[: block * workers]).result()  # starts workers and compiles
         own = [psutil.Process(), *map(psutil.Process, client.run(os.getpid).values())]
-        for _ in range(3):
+        for _ in range(RUNS):
             again = model.predict(x, timesteps=STEPS).argmax(axis=1)
             start, before = time.perf_counter(), processor_times(own)
             client.compute(again).result()

@@ -1,7 +1,8 @@
 """Updater of docs/command-line.md: runs its commands and inserts their output.
 
 Run ``python tests/ref/command_page.py`` to update the page. Outputs that differ between machines
-and runs stay as they are if they still have the same lines, unless ``--times`` is passed.
+and runs stay as they are while the lines of their first block have the same names, unless
+``--times`` is passed.
 """
 
 import os

@@ -159,7 +159,7 @@ def _device_energy(
         device.energy_per_neuron is not None,
         device.model,
         readings,
-        device.fit.statement(estimate.workload) if device.fit else "",
+        device.fit.statement(estimate.workload) if device.fit else None,
     )
 
 
@@ -171,7 +171,7 @@ def _break_even(
     The energy on a spiking device is linear in the rate. This solves E(0) + E' · rate = energy of
     the baseline for this layer. Events are assumed to grow in proportion to the rate, also those
     of several inputs with different time steps, and exact ones: after a filter, there are many more
-    events than spikes.
+    events than spikes. Without events to scale, all inputs have the first one's time step.
     """
     timesteps, rate = estimate.steps_of(layer), estimate.rate(layer)
     spikes = None if rate is None else rate * estimate.dt_of(layer)

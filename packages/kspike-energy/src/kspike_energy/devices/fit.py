@@ -93,7 +93,7 @@ def fit(
             _range([w.operations for w in workloads]),
             _range([w.kernels for w in workloads]) if all(w.kernels for w in workloads) else None,
             _range([w.batch_size for w in workloads]),
-            tuple(sorted(frozenset().union(*(w.kinds for w in workloads)))),
+            _kinds(workloads),
         ),
     )
 
@@ -167,3 +167,10 @@ def _left_out(ratios: NDArray[np.float64]) -> tuple[float, ...]:
 
 def _range(values: Sequence[int]) -> tuple[int, int]:
     return min(values), max(values)
+
+
+def _kinds(workloads: Sequence[Workload]) -> tuple[str, ...]:
+    """Return the types of all measured layers; empty if a measurement does not state its own."""
+    if not all(workload.kinds for workload in workloads):
+        return ()
+    return tuple(sorted(frozenset().union(*(workload.kinds for workload in workloads))))

@@ -46,7 +46,7 @@ class Fit:
     operations, kernels, batch_sizes : tuple of (int, int)
         Smallest and largest value of the measured workloads; None for kernels if they are unknown.
     kinds : tuple of str, optional
-        Types of layers in the measured networks, if known.
+        Types of layers in the measured networks; empty unless known of all.
     """
 
     family: str

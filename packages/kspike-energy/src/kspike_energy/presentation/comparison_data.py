@@ -28,8 +28,8 @@ class DeviceEnergy:
     readings : tuple of float
         Joules per inference by both readings of the energies per access, if all compared devices
         with a memory model have the same memory; else empty.
-    scope : str
-        Whether an estimate by measurements interpolates or extrapolates; empty by other models.
+    scope : str or None
+        Whether an estimate by measurements interpolates or extrapolates; None by other models.
     """
 
     device: str
@@ -41,7 +41,7 @@ class DeviceEnergy:
     neurons_included: bool
     model: str = "operations"
     readings: tuple[float, ...] = ()
-    scope: str = ""
+    scope: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class BreakEven:
         Measured rate of the layer's input, in Hz.
     break_even_rate : float or None
         Below this rate the spiking device needs less than the baseline for this layer. None if the
-        energy does not depend on the rate; negative if the unit updates alone cost more.
+        energy does not depend on the rate; negative if the unit updates alone cost more. If the
+        rate is 0 or unknown, all inputs are taken to have the first one's time step.
     wins : bool or None
         Whether the measured rate is below the break-even rate.
     spikes_per_step : float or None
