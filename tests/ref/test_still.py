@@ -170,3 +170,15 @@ def test_every_thread_gets_several_blocks():
         assert count / still > 4 * threads - 1
     still, varying = _sizes(model, "chain", varying, 1)
     assert still == varying  # one block
+
+
+def test_memory_of_the_activity_within_a_model_at_every_step_stays_below_the_bound():
+    """Tensors within the model have time in their batch: `activity` returns copies of them."""
+    inner = sequential(input_layer(300), dense("a", 64), dense("b", 64), dense("c", 64))
+    each = layer("TimeDistributed", "each", layer=inner)
+    model = unsaved(sequential(input_layer(None, 300), each, _spikes()))
+    model.num_threads, x = 1, np.zeros((600, 300), np.float32)
+    model.activity(x[:2], timesteps=STEPS)  # compiles
+    keep = tuple(range(len(model.nodes)))
+    cost = model._engine.budget.cost(((600, STEPS, 300),), 600, None, 1, keep)
+    assert _peak(lambda: model.activity(x, timesteps=STEPS)) <= cost.bytes

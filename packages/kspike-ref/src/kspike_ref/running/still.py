@@ -81,7 +81,7 @@ def still_size(
     while size > least:
         full, held = shapes(size), stored(size) or {}
         passed = sum(_passed(task, full, held) * sizes[task.index] for task in tasks)
-        needed = peak(graph, held, kept) + passed
+        needed = peak(graph, held, kept) + passed + _copied(kept, full, held, sizes)
         if needed <= bound:
             return size
         size = min(size - 1, size * bound // needed)
@@ -95,6 +95,12 @@ def _passed(task: Task, full: Shapes, held: Shapes) -> int:
         return 0
     ref = task.inputs[0]
     return 0 if held[ref] == full[ref] else math.prod(full[ref])
+
+
+def _copied(kept: set[Ref], full: Shapes, held: Shapes, sizes: Sequence[int]) -> int:
+    """Return the bytes of copies with all rows, of kept tensors whose rows stand for several."""
+    copies = [ref for ref in kept if held[ref][:1] != full[ref][:1]]
+    return sum(math.prod(full[ref]) * sizes[ref.node] for ref in copies)
 
 
 def _stored(tasks: Sequence[Task], shapes: Shapes, repeats: Sequence[int]) -> Shapes | None:
