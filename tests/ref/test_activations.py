@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from kspike_ref import activations
+from kspike_ref import activations, softmax
 
 ELEMENTWISE = sorted(
     set(activations.ACTIVATIONS) - {"glu", "softmax", "log_softmax", "sparsemax", "threshold"}
@@ -188,9 +188,10 @@ def test_softmax_of_short_rows_has_the_bits_of_numpy(dtype):
 
 def test_softmax_in_other_layouts():
     x = np.random.default_rng(0).normal(size=(3, 4, 5))
-    for view in (x.T, x[:, ::2], x[..., ::-1], x[:0], x[..., :0], x.astype(np.float16)):
+    swapped = x.astype(x.dtype.newbyteorder())
+    for view in (x.T, x[:, ::2], x[..., ::-1], x[:0], x[..., :0], x.astype(np.float16), swapped):
         y = activations.softmax(view)
-        assert y.dtype == view.dtype
+        assert y.dtype == view.dtype.newbyteorder("=")
         np.testing.assert_array_equal(y, _softmax_of_numpy(view) if view.size else view)
     expected, flat = activations.softmax(x[:2]), x.reshape(-1).copy()
     onto = flat[7:47].reshape(2, 4, 5)  # overlaps its input
@@ -198,3 +199,16 @@ def test_softmax_in_other_layouts():
     np.testing.assert_array_equal(onto, expected)
     narrow = np.empty((2, 4, 5), np.float32)
     np.testing.assert_allclose(activations.softmax(x[:2], out=narrow), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("axis", [-1, 2, (-1,), (2,)])
+def test_softmax_over_the_last_axis_is_compiled(axis, monkeypatch):
+    """Whether the axis is counted from the front or from the back."""
+    x, calls = np.random.default_rng(0).normal(size=(3, 4, 5)), []
+    expected = _softmax_of_numpy(x)
+    compute = softmax.loops.softmax
+    monkeypatch.setattr(softmax.loops, "softmax", lambda *given: (calls.append(1), compute(*given)))
+    np.testing.assert_array_equal(activations.softmax(x, axis=axis), expected)
+    assert calls
+    activations.softmax(x, axis=1)
+    assert len(calls) == 1

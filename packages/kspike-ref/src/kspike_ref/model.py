@@ -14,7 +14,7 @@ from kspike_ref.running.batches import check_batch_size, progress_bar, shows_pro
 from kspike_ref.running.cost import Cost
 from kspike_ref.running.counts import LayerRun, layer_runs
 from kspike_ref.running.engine import Engine
-from kspike_ref.running.graph import Graph, Node, Ref, names_of, substitute
+from kspike_ref.running.graph import Graph, Node, Ref, names_of, structured
 from kspike_ref.running.iterating import batches_of, outputs_of, refuse_out
 from kspike_ref.running.out import listed
 from kspike_ref.running.recording import Recording, record
@@ -63,12 +63,9 @@ class Model(Summarised):
         self.layers: tuple[Layer, ...] = tuple(
             {id(node.layer): node.layer for node in graph.nodes}.values()
         )
-        self.inputs: tuple[str, ...] = tuple(
-            n.name for n in graph.nodes if isinstance(n.layer, InputLayer)
-        )
-        self.outputs: tuple[str, ...] = tuple(
-            graph.nodes[ref.node].name for ref in self._engine.outputs
-        )
+        inputs = [node for node in graph.nodes if isinstance(node.layer, InputLayer)]
+        self.inputs: tuple[str, ...] = tuple([node.name for node in inputs])
+        self.outputs: tuple[str, ...] = tuple([self.nodes[i].name for i, _ in self._engine.outputs])
 
     @overload
     def predict(self, x: Iterator[Any], *sizes: Any, **options: Any) -> Iterator[Outputs]: ...
@@ -285,6 +282,16 @@ class Model(Summarised):
     def initial_state(self, batch_size: int) -> State:
         """Return the state of ``batch_size`` examples before the first step of streaming.
 
+        Parameters
+        ----------
+        batch_size : int
+            The number of examples.
+
+        Returns
+        -------
+        State
+            For `step`.
+
         Raises
         ------
         ValueError
@@ -340,7 +347,4 @@ class Model(Summarised):
         return applied(self, method, x, **options)
 
     def _structured(self, outputs: list[Any]) -> Any:
-        if self._has_one_output:
-            return outputs[0]
-        values = iter(outputs)
-        return substitute(self._graph.outputs, lambda _: next(values))
+        return outputs[0] if self._has_one_output else structured(self._graph.outputs, outputs)

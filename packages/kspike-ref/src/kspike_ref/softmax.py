@@ -21,7 +21,7 @@ def into(values: Floats, out: Out) -> Floats:
 
 def softmax(x: Floats, axis: int | tuple[int, ...] = -1, out: Out = None) -> Floats:
     """eˣ, divided by its sum along an axis."""
-    if axis in (-1, (-1,)) and has_short_rows(x):
+    if is_last(axis, x.ndim) and has_short_rows(x):
         made = np.empty(x.shape, x.dtype) if out is None else out
         if out is None or _fits(out, x):
             columns = x.shape[-1]
@@ -33,11 +33,17 @@ def softmax(x: Floats, axis: int | tuple[int, ...] = -1, out: Out = None) -> Flo
     return y
 
 
+def is_last(axis: int | tuple[int, ...], rank: int) -> bool:
+    """Return whether an axis, or the only one of several, is the last one of ``rank`` axes."""
+    return axis in (-1, rank - 1, (-1,), (rank - 1,))
+
+
 def has_short_rows(x: Floats) -> bool:
     """Return whether the compiled loops take an array."""
     return (
         type(x) is np.ndarray
         and x.dtype.char in "fd"
+        and x.dtype.isnative
         and x.size > 0
         and x.ndim > 0
         and x.shape[-1] <= loops.LONGEST

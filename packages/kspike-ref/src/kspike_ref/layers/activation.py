@@ -19,7 +19,7 @@ from kspike_ref.layers.registry import create, known
 from kspike_ref.running.binder import Binder
 from kspike_ref.saved.archive import ArchiveError, Weights
 from kspike_ref.saved.limits import budget
-from kspike_ref.softmax import has_short_rows, softmax
+from kspike_ref.softmax import has_short_rows, is_last, softmax
 
 Function = Callable[[Array], Array]
 
@@ -279,7 +279,7 @@ class Softmax(Layer):
 
     def bind(self, binder: Binder, x: Array) -> Array:
         out = binder.over(x)
-        if self.axis == (-1,) and has_short_rows(x):
+        if is_last(self.axis, x.ndim) and has_short_rows(x):
             bind_short_rows(binder, x, out)
         else:
             binder.call(softmax, x, axis=self.axis, out=out)

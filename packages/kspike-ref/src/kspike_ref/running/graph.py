@@ -84,6 +84,12 @@ def names_of(nodes: Sequence[Node]) -> list[str]:
     return [f"{one.name}:{one.node_index}" if one.node_index else one.name for one in nodes]
 
 
+def structured(outputs: Any, values: Sequence[Any]) -> Any:
+    """Return values in the structure of a graph's outputs."""
+    rest = iter(values)
+    return substitute(outputs, lambda _: next(rest))
+
+
 def refs(value: Any) -> Iterator[Ref]:
     """Yield the tensors in nested arguments, in order."""
     if isinstance(value, Ref):

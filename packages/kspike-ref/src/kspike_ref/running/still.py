@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from kspike_ref.layers.stateful import StatefulLayer
+from kspike_ref.layers.temporal import KerasSpikingLayer
 from kspike_ref.layers.wrapper import Fold, Unfold
 from kspike_ref.running.batches import fitting
 from kspike_ref.running.cost import Shapes, item_sizes, peak, shapes_of
@@ -67,6 +68,7 @@ def still_size(
     widest = max(
         (
             sum(math.prod(one[ref]) * sizes[ref.node] for ref in (*task.inputs, *task.outputs))
+            + _passed(task, shapes(1), one) * sizes[task.index]
             for task in tasks
             if not isinstance(task.node.layer, Fold | Unfold)  # views
         ),
@@ -77,11 +79,28 @@ def still_size(
         size = min(size, -(-count // (threads * _SHARES)))
     bound = peak(graph, shapes(least), kept)
     while size > least:
-        needed = peak(graph, stored(size) or {}, kept)
+        full, held = shapes(size), stored(size) or {}
+        passed = sum(_passed(task, full, held) * sizes[task.index] for task in tasks)
+        needed = peak(graph, held, kept) + passed + _copied(kept, full, held, sizes)
         if needed <= bound:
             return size
         size = min(size - 1, size * bound // needed)
     return least
+
+
+def _passed(task: Task, full: Shapes, held: Shapes) -> int:
+    """Return the number of elements that a layer computes from repeated steps for its last one."""
+    layer = task.node.layer
+    if not (isinstance(layer, KerasSpikingLayer) and layer.reduces):
+        return 0
+    ref = task.inputs[0]
+    return 0 if held[ref] == full[ref] else math.prod(full[ref])
+
+
+def _copied(kept: set[Ref], full: Shapes, held: Shapes, sizes: Sequence[int]) -> int:
+    """Return the bytes of copies with all rows, of kept tensors whose rows stand for several."""
+    copies = [ref for ref in kept if held[ref][:1] != full[ref][:1]]
+    return sum(math.prod(full[ref]) * sizes[ref.node] for ref in copies)
 
 
 def _stored(tasks: Sequence[Task], shapes: Shapes, repeats: Sequence[int]) -> Shapes | None:
@@ -91,7 +110,8 @@ def _stored(tasks: Sequence[Task], shapes: Shapes, repeats: Sequence[int]) -> Sh
         given = [tensors[ref] for ref in task.inputs]
         found, layer = spread(task, given, False), task.node.layer
         repeated = any(tensor.steps or tensor.folded for tensor in given)
-        if found is None or (repeated and isinstance(layer, StatefulLayer) and not layer.binds):
+        takes = not isinstance(layer, StatefulLayer) or (layer.binds and task.is_plain)
+        if found is None or (repeated and not takes):
             return None
         steps = 0 if task.is_stateful else found.steps
         tensors |= dict.fromkeys(task.outputs, Tensor(None, steps=steps, folded=found.folded))
