@@ -22,7 +22,7 @@ from __future__ import annotations
 import ctypes
 import traceback
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -78,8 +78,9 @@ _errors = np.zeros(len(driver.ERRORS), XLA_FFI_Error_Create_Args)
 _errors["struct_size"] = _errors.itemsize
 _errors["errc"], _errors["message"] = driver.ERRORS.T
 ERRORS_AT, ERROR_BYTES = _errors.ctypes.data, _errors.itemsize
+MISFIT_AT = ERRORS_AT + driver.MISFIT * ERROR_BYTES
 NOT_COMPILED_AT = ERRORS_AT + driver.NOT_COMPILED * ERROR_BYTES
-# What `execute` calls: `_describe` at first, and `handle` as soon as it is compiled.
+# What XLA calls: `_describe` at first, and `handle` as soon as it is compiled.
 _handler = np.zeros(1, INT)
 HANDLER_AT = _handler.ctypes.data
 # Addresses of compiled plans.
@@ -119,7 +120,6 @@ def place(name: str, kind: str) -> int:
 
 def prepare(kernel: Kernel, kind: str) -> None:
     """Compile a scan and the handler if need be."""
-    llvm.add_symbol(create_error.symbol, int(api()["XLA_FFI_Error_Create"]))
     number, plan = place(kernel.name, kind), compiled.prepare(kernel, kind)
     if _plans[number] not in (0, plan):
         raise RuntimeError(f"rename the kernel {kernel.name!r}: another has its number, {number}")
@@ -137,15 +137,16 @@ def api() -> Any:
     if get is None:
         return None
     get.restype = ctypes.c_void_p
-    api = _at(get(), XLA_FFI_Api)
+    api = array_at(get(), XLA_FFI_Api)[0]
     version = api["api_version"]["major_version"], api["api_version"]["minor_version"]
     return api if version == (XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR) else None
 
 
-def _at(address: int, kind: np.dtype) -> Any:
-    """Return the structure at an address as a NumPy record."""
-    memory: Any = (ctypes.c_char * kind.itemsize).from_address(int(address))
-    return np.frombuffer(memory, kind)[0]
+def array_at(address: int, kind: Any, count: int = 1) -> np.ndarray:
+    """Return an array at an address, which shares its memory."""
+    kind = np.dtype(kind)
+    memory: Any = (ctypes.c_char * (kind.itemsize * int(count))).from_address(int(address))
+    return np.frombuffer(memory, kind)
 
 
 def register(name: str, execute: int, instantiate: int = 0) -> bool:
@@ -156,12 +157,12 @@ def register(name: str, execute: int, instantiate: int = 0) -> bool:
     args["struct_size"] = args.itemsize
     args["name"], args["platform"] = (driver.text(name), len(name)), (driver.text("Host"), 4)
     args["bundle"]["instantiate"], args["bundle"]["execute"] = instantiate, execute
-    return not _function(api()["XLA_FFI_Handler_Register"])(args.ctypes.data)
+    return not function_at(api()["XLA_FFI_Handler_Register"])(args.ctypes.data)
 
 
 def create_error_of(args_at: int) -> Any:
     """Return the address of an error, from the address of its arguments."""
-    return _function(api()["XLA_FFI_Error_Create"])(args_at)
+    return function_at(api()["XLA_FFI_Error_Create"])(args_at)
 
 
 def _register() -> bool:
@@ -169,21 +170,23 @@ def _register() -> bool:
         return False
     compiled.keep(_describe, _instantiate)
     _handler[0] = ctypes.cast(_describe, ctypes.c_void_p).value
+    llvm.add_symbol(create_error.symbol, int(api()["XLA_FFI_Error_Create"]))
     make = ctypes.cast(_instantiate, ctypes.c_void_p).value
-    return register(NAME, compiled.compiled(execute, types.intp, 1), make)
+    return register(NAME, compiled.compiled(calling(HANDLER_AT), types.intp, 1), make)
 
 
-def _function(address: int) -> Any:
+def function_at(address: int) -> Any:
+    """Return the function at an address, which takes an address and returns another or None."""
     return ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(int(address))
 
 
 def described(frame_at: int) -> bool:
     """Tell XLA the version of the interface if it asks, at registration; return whether it did."""
-    extension_at = _at(frame_at, XLA_FFI_CallFrame)["extension_start"]
+    extension_at = array_at(frame_at, XLA_FFI_CallFrame)[0]["extension_start"]
     if extension_at:
-        extension = _at(extension_at, XLA_FFI_Metadata_Extension)
+        extension = array_at(extension_at, XLA_FFI_Metadata_Extension)[0]
         if extension["extension_base"]["type"] == XLA_FFI_Extension_Metadata:
-            version = _at(extension["metadata"], XLA_FFI_Metadata)["api_version"]
+            version = array_at(extension["metadata"], XLA_FFI_Metadata)[0]["api_version"]
             version["major_version"] = XLA_FFI_API_MAJOR
             version["minor_version"] = XLA_FFI_API_MINOR
     return bool(extension_at)
@@ -201,7 +204,7 @@ def _instantiate(frame_at: int) -> Any:
     if described(frame_at):
         return None
     try:
-        wanted = _function(compiled.compiled(place_of.py_func, types.intp, 1))(frame_at) or 0
+        wanted = function_at(compiled.compiled(place_of.py_func, types.intp, 1))(frame_at) or 0
         for name, kernel in KERNELS.items():
             for kind in stablehlo.TYPES:
                 if place(name, kind) == wanted:
@@ -216,9 +219,12 @@ def _instantiate(frame_at: int) -> Any:
 # In machine code
 
 
-def execute(frame_at: int) -> int:
-    """Call the handler; compiled when the package is imported, so it is short."""
-    return intrinsics.call(elements(HANDLER_AT, 0, INT)[0], frame_at, 0, 0)
+def calling(handler_at: int) -> Callable[[int], int]:
+    """Return a function that calls a handler, whose address is at an address.
+
+    It is compiled when the package is imported, so it is short.
+    """
+    return lambda frame_at: intrinsics.call(elements(handler_at, 0, INT)[0], frame_at, 0, 0)
 
 
 def handle(frame_at: int, _second: int, _third: int) -> int:
