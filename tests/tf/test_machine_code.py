@@ -1,6 +1,8 @@
 """Tests of the kernels' machine code: when it is compiled, its results, refused arrays."""
 
+import ctypes
 import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,9 +10,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from equations import DT, spikes, spikes_by_steps, spiking_data
+from numba import types
 
 from kspike_tf.scan.choose import Way, run
-from kspike_tf.scan.cpu import compiled, driver, kernels, tensorflow_op, xla_handler
+from kspike_tf.scan.cpu import (
+    compiled,
+    driver,
+    kernels,
+    tensorflow_op,
+    xla_handler,
+    xla_observer,
+)
 from kspike_tf.scan.portable import loop, saved_graphs
 
 
@@ -160,3 +170,33 @@ def test_machine_code_of_large_arrays():
     found = tf.function(spikes)(*map(tf.constant, (rates, voltage)))
     for mine, expected in zip(found, spikes_by_steps(rates, voltage), strict=True):
         np.testing.assert_array_equal(mine, expected)
+
+
+def test_what_machine_code_points_to_is_never_freed():
+    callback = ctypes.CFUNCTYPE(None).__base__
+
+    def references(variables):
+        return {
+            name: sys.getrefcount(each)
+            for name, each in variables.items()
+            if isinstance(each, (np.ndarray, callback))
+        }
+
+    free = references({"free": np.zeros(1)})["free"]
+    for module in (driver, xla_handler, xla_observer):
+        found = references(vars(module))
+        assert found
+        assert [name for name, count in found.items() if count <= free] == []
+
+
+@pytest.mark.xla_calls
+def test_compiled_handlers_tell_their_version():
+    class Observer:
+        def see(self, x, dt):
+            return 0
+
+    xla_handler.prepare(kernels.SPIKES, "float32")
+    xla_observer.number_of(Observer())
+    for place in (xla_handler.HANDLER_AT, xla_observer.LOOKING_AT):
+        execute = compiled.compiled(xla_handler.calling(place), types.intp, 1)
+        assert xla_handler.register(f"kspike_tf.again.{place}", execute)  # XLA asks for it

@@ -66,13 +66,22 @@ RUN = structure(
 ARGS, SIZES, OUTPUTS, ROOMS, NEXT = (
     offset(RUN, name) for name in ("args", "sizes", "outputs", "rooms", "next")
 )
-_texts: list[Any] = []
+
+
+def keep(*objects: Any) -> None:
+    """Keep objects alive until the process ends: threads of other libraries may still use them.
+
+    Python frees a module's variables earlier.
+    """
+    for each in objects:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(each))
 
 
 def text(string: str) -> int:
     """Return the address of a C string that is never freed."""
-    _texts.append(ctypes.create_string_buffer(string.encode()))
-    return ctypes.addressof(_texts[-1])
+    made = ctypes.create_string_buffer(string.encode())
+    keep(made)
+    return ctypes.addressof(made)
 
 
 # Rows of a code, which TensorFlow and XLA share, and a message.
@@ -92,6 +101,7 @@ ERRORS = np.array(
         (CANCELLED, text("compilation of a scan was interrupted or failed; see the error above")),
     ]
 )
+keep(ERRORS)
 ERRORS_AT = ERRORS.ctypes.data
 MISFIT, OTHER_BATCH, NO_MEMORY, NOT_COMPILED = 1, 2, 3, 4
 

@@ -87,6 +87,7 @@ HANDLER_AT = _handler.ctypes.data
 PLACES = 2**16
 _plans = np.zeros(PLACES, INT)
 PLANS_AT = _plans.ctypes.data
+driver.keep(_errors, _handler, _plans)
 RUN_BYTES, KIND = RUN.itemsize, np.dtype(np.int32)
 
 
@@ -149,6 +150,12 @@ def array_at(address: int, kind: Any, count: int = 1) -> np.ndarray:
     return np.frombuffer(memory, kind)
 
 
+def address_of(callback: Any) -> int:
+    """Return the address of a callback in Python, which is never freed."""
+    driver.keep(callback)
+    return ctypes.cast(callback, ctypes.c_void_p).value or 0
+
+
 def register(name: str, execute: int, instantiate: int = 0) -> bool:
     """Register a handler, by addresses of its functions; return whether XLA accepts it."""
     if api() is None:
@@ -168,11 +175,10 @@ def create_error_of(args_at: int) -> Any:
 def _register() -> bool:
     if api() is None:
         return False
-    compiled.keep(_describe, _instantiate)
-    _handler[0] = ctypes.cast(_describe, ctypes.c_void_p).value
+    _handler[0] = DESCRIBE_AT
     llvm.add_symbol(create_error.symbol, int(api()["XLA_FFI_Error_Create"]))
-    make = ctypes.cast(_instantiate, ctypes.c_void_p).value
-    return register(NAME, compiled.compiled(calling(HANDLER_AT), types.intp, 1), make)
+    execute = compiled.compiled(calling(HANDLER_AT), types.intp, 1)
+    return register(NAME, execute, address_of(_instantiate))
 
 
 def function_at(address: int) -> Any:
@@ -196,6 +202,9 @@ def described(frame_at: int) -> bool:
 def _describe(frame_at: int) -> Any:
     """Stand in for `handle` until it is compiled."""
     return None if described(frame_at) else create_error_of(NOT_COMPILED_AT)
+
+
+DESCRIBE_AT = address_of(_describe)
 
 
 @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
@@ -229,8 +238,10 @@ def calling(handler_at: int) -> Callable[[int], int]:
 
 def handle(frame_at: int, _second: int, _third: int) -> int:
     """Scan the buffers of a call frame; return zero or the address of an error."""
-    frame, run_at = record(frame_at, XLA_FFI_CallFrame), driver.calloc(1, RUN_BYTES)
-    failed = driver.NO_MEMORY
+    frame = record(frame_at, XLA_FFI_CallFrame)
+    if frame.extension_start != 0:
+        return intrinsics.call(DESCRIBE_AT, frame_at, 0, 0)
+    run_at, failed = driver.calloc(1, RUN_BYTES), driver.NO_MEMORY
     if run_at != 0:
         run, args, rets = record(run_at, RUN), frame.args, frame.rets
         run.arguments, run.results = args.size, rets.size

@@ -22,7 +22,7 @@ from tensorflow.compiler.tf2xla.python import xla
 from kspike_tf.scan.cpu import compiled, driver, intrinsics, xla_handler
 from kspike_tf.scan.cpu.driver import AXES, INT, inside
 from kspike_tf.scan.cpu.intrinsics import elements, record
-from kspike_tf.scan.cpu.xla_handler import MISFIT_AT, array_at, create_error
+from kspike_tf.scan.cpu.xla_handler import DESCRIBE_AT, MISFIT_AT, array_at, create_error
 
 Tensor = Any
 
@@ -53,6 +53,7 @@ TYPES = {"float32": "f32", "float64": "f64"}
 _limits = np.full(MOST, EVERY, np.int64)
 _python = np.zeros(1, np.int64)  # the address of `_show`
 _looking = np.zeros(1, np.int64)  # the address of `_look_first`, and of `look` once it is compiled
+driver.keep(_limits, _python, _looking)
 LIMITS_AT, PYTHON_AT, LOOKING_AT = (each.ctypes.data for each in (_limits, _python, _looking))
 _numbers = itertools.count()
 _observers: weakref.WeakValueDictionary[int, Observer] = weakref.WeakValueDictionary()
@@ -106,8 +107,8 @@ def _register() -> bool:
     """
     if not xla_handler.is_possible():
         return False
-    _python[0] = ctypes.cast(_show, ctypes.c_void_p).value
-    _looking[0] = ctypes.cast(_look_first, ctypes.c_void_p).value
+    _python[0] = xla_handler.address_of(_show)
+    _looking[0] = xla_handler.address_of(_look_first)
     address = compiled.compiled(xla_handler.calling(LOOKING_AT), types.intp, 1)
     return xla_handler.register(NAME, address)
 
@@ -133,6 +134,8 @@ def look(frame_at: int, _second: int, _third: int) -> int:
     Do not trust callers: programs may come from files.
     """
     frame = record(frame_at, xla_handler.XLA_FFI_CallFrame)
+    if frame.extension_start != 0:
+        return intrinsics.call(DESCRIBE_AT, frame_at, 0, 0)
     if frame.args.size != ARGUMENTS:
         return create_error(MISFIT_AT)
     args = elements(frame.args.args, 0, INT)
