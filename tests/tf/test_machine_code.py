@@ -200,3 +200,35 @@ def test_compiled_handlers_tell_their_version():
     for place in (xla_handler.HANDLER_AT, xla_observer.LOOKING_AT):
         execute = compiled.compiled(xla_handler.calling(place), types.intp, 1)
         assert xla_handler.register(f"kspike_tf.again.{place}", execute)  # XLA asks for it
+
+
+def held(state, x, g, weights):
+    """Add the first weight to the state at every step, and keep the sequence."""
+    return (state[0] + weights[0],), x
+
+
+def test_kernels_may_have_six_arguments_of_weights(monkeypatch):
+    monkeypatch.setattr(kernels, "KERNELS", {})
+    made = kernels.kernel("held", held, lambda a, b, c, d, e, f: (a + b + c + d + e + f,))
+    assert made.arguments == driver.MOST_ARGUMENTS
+    x, given = np.ones((2, 5, 3), "f"), np.arange(18.0).reshape(6, 3)
+    args = [tf.constant(each) for each in (x, np.zeros((2, 1, 3)), *given)]
+    found, state = run(Way.KERNEL, made, args)
+    np.testing.assert_array_equal(found, x)
+    np.testing.assert_array_equal(state, np.broadcast_to(5 * given.sum(axis=0), (2, 1, 3)))
+
+
+@pytest.mark.parametrize(
+    ("weights", "options"),
+    [
+        (lambda: (1.0,), {}),
+        (lambda a, b, c, d, e, f, g: (a,), {}),
+        (lambda a, b, c, d, e: (a,), {"backwards": True}),
+        (lambda a: (a,), {"states": 0}),
+    ],
+)
+def test_kernels_with_other_numbers_of_arguments_are_refused(weights, options, monkeypatch):
+    monkeypatch.setattr(kernels, "KERNELS", {})
+    with pytest.raises(ValueError, match="'held' needs at least one state, and weights of 1 to"):
+        kernels.kernel("held", held, weights, **options)
+    assert not kernels.KERNELS

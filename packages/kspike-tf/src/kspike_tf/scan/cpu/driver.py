@@ -151,7 +151,7 @@ def refuse(plan: Any, run: Any, run_at: int) -> int:
     sequence = run.batch * run.steps * run.units * plan.bytes
     states = run.batch * plan.states * run.units * WORD
     sizes, rooms = elements(run_at + SIZES, 0, INT), elements(run_at + ROOMS, 0, INT)
-    last = plan.arguments - 1 if plan.backwards else MOST_ARGUMENTS
+    last = plan.arguments - 1 if plan.backwards else MOST_ARGUMENTS + 1
     for n in range(plan.arguments):
         wanted = given
         if n == 0 or n == last - 1:
