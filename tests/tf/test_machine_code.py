@@ -232,3 +232,29 @@ def test_kernels_with_other_numbers_of_arguments_are_refused(weights, options, m
     with pytest.raises(ValueError, match="'held' needs at least one state, and weights of 1 to"):
         kernels.kernel("held", held, weights, **options)
     assert not kernels.KERNELS
+
+
+@pytest.mark.xla_calls
+def test_a_kernel_in_use_cannot_be_defined_again(monkeypatch):
+    monkeypatch.setattr(kernels, "KERNELS", {})
+
+    def defined():
+        def step(state, x, g, weights):
+            return (state[0] + weights[0],), x
+
+        return kernels.kernel("defined twice", step, lambda a: (a,))
+
+    xla_handler.prepare(defined(), "float32")
+    with pytest.raises(RuntimeError, match="restart Python, or rename the kernel"):
+        xla_handler.prepare(defined(), "float32")
+
+
+@pytest.mark.xla_calls
+def test_a_program_whose_kernel_is_not_defined_says_so(monkeypatch, without_machine_code):
+    args = [tf.constant(each) for each in spiking_data((2, 5, 3))]
+    scanned = tf.function(spikes, jit_compile=True).get_concrete_function(*args)
+    with monkeypatch.context() as patched:
+        patched.setattr(xla_handler, "KERNELS", {})
+        with pytest.raises(tf.errors.InvalidArgumentError, match="import the module that defines"):
+            scanned(*args)
+    np.testing.assert_array_equal(scanned(*args)[0], spikes_by_steps(*map(np.asarray, args))[0])

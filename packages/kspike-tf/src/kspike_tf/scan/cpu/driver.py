@@ -99,11 +99,18 @@ ERRORS = np.array(
         ),
         (RESOURCE_EXHAUSTED, text("out of memory in a scan")),
         (CANCELLED, text("compilation of a scan was interrupted or failed; see the error above")),
+        (
+            INVALID_ARGUMENT,
+            text(
+                "a program calls a scan that is not defined here: import the module that defines "
+                "its kernel"
+            ),
+        ),
     ]
 )
 keep(ERRORS)
 ERRORS_AT = ERRORS.ctypes.data
-MISFIT, OTHER_BATCH, NO_MEMORY, NOT_COMPILED = 1, 2, 3, 4
+MISFIT, OTHER_BATCH, NO_MEMORY, NOT_COMPILED, NOT_DEFINED = 1, 2, 3, 4, 5
 
 run_scan = types.ExternalFunction("kspike_tf_scan", types.intp(types.intp, types.intp))  # `scan`
 calloc = types.ExternalFunction("calloc", types.intp(types.intp, types.intp))

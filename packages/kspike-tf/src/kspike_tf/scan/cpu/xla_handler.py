@@ -80,6 +80,7 @@ _errors["errc"], _errors["message"] = driver.ERRORS.T
 ERRORS_AT, ERROR_BYTES = _errors.ctypes.data, _errors.itemsize
 MISFIT_AT = ERRORS_AT + driver.MISFIT * ERROR_BYTES
 NOT_COMPILED_AT = ERRORS_AT + driver.NOT_COMPILED * ERROR_BYTES
+NOT_DEFINED_AT = ERRORS_AT + driver.NOT_DEFINED * ERROR_BYTES
 # What XLA calls: `_describe` at first, and `handle` as soon as it is compiled.
 _handler = np.zeros(1, INT)
 HANDLER_AT = _handler.ctypes.data
@@ -123,7 +124,10 @@ def prepare(kernel: Kernel, kind: str) -> None:
     """Compile a scan and the handler if need be."""
     number, plan = place(kernel.name, kind), compiled.prepare(kernel, kind)
     if _plans[number] not in (0, plan):
-        raise RuntimeError(f"rename the kernel {kernel.name!r}: another has its number, {number}")
+        raise RuntimeError(
+            f"a kernel named {kernel.name!r}, or one that has the same number, {number}, is already "
+            "in use under XLA: restart Python, or rename the kernel"
+        )
     _plans[number] = plan
     _handler[0] = compiled.compiled(handle, types.intp, 3)
 
@@ -214,15 +218,20 @@ def _instantiate(frame_at: int) -> Any:
         return None
     try:
         wanted = function_at(compiled.compiled(place_of.py_func, types.intp, 1))(frame_at) or 0
-        for name, kernel in KERNELS.items():
-            for kind in stablehlo.TYPES:
-                if place(name, kind) == wanted:
-                    prepare(kernel, kind)
+        found = [
+            (kernel, kind)
+            for name, kernel in list(KERNELS.items())  # other threads may define kernels
+            for kind in stablehlo.TYPES
+            if place(name, kind) == wanted
+        ]
+        for kernel, kind in found:
+            prepare(kernel, kind)
     except BaseException:
         # Python may run a signal handler here, which interrupts; XLA cannot pass exceptions on.
         traceback.print_exc()
         return create_error_of(NOT_COMPILED_AT)
-    return None
+    # The number 0 stands for none; `handle` refuses it.
+    return None if found or not wanted else create_error_of(NOT_DEFINED_AT)
 
 
 # In machine code
