@@ -125,8 +125,8 @@ def prepare(kernel: Kernel, kind: str) -> None:
     number, plan = place(kernel.name, kind), compiled.prepare(kernel, kind)
     if _plans[number] not in (0, plan):
         raise RuntimeError(
-            f"a kernel named {kernel.name!r}, or one that has the same number, {number}, is already "
-            "in use under XLA: restart Python, or rename the kernel"
+            f"a kernel named {kernel.name!r}, or one with the same number, {number}, is already in "
+            "use under XLA: restart Python, or rename the kernel"
         )
     _plans[number] = plan
     _handler[0] = compiled.compiled(handle, types.intp, 3)
