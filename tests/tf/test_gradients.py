@@ -6,6 +6,8 @@ import pytest
 import tensorflow as tf
 
 import kspike_tf
+from kspike_tf.scan.cpu import kernels
+from kspike_tf.scan.spikes import integrate, integrate_step
 
 DT = 0.002
 # Gradients come back in float32; the layers promise 1e-4 of the largest element.
@@ -192,3 +194,18 @@ def test_a_tau_below_zero_is_not_pushed_further_down(name):
         loss = tf.reduce_sum(tf.square(layer(x) - 1.5 * x))
     gradient = np.asarray(tape.gradient(loss, layer.layer.cell.tau.value))
     assert (gradient == 0).all()
+
+
+def test_a_step_of_rectified_spikes_has_the_gradient_of_relu():
+    x, weight = tf.constant([[-3.0, 0.0, 5.0]]), tf.constant([[1.0, 2.0, 3.0]])
+    voltage, dt = tf.zeros((1, 3), tf.float64), np.float64(0.01)
+
+    def gradient(integrate, x, weight):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            total = tf.reduce_sum(integrate(kernels.RECTIFIED_SPIKES, x, voltage, dt)[0] * weight)
+        return tape.gradient(total, x)
+
+    by_step = gradient(integrate_step, x, weight)
+    np.testing.assert_array_equal(by_step, [[0, 0, 3]])
+    np.testing.assert_array_equal(by_step, gradient(integrate, x[:, None], weight[:, None])[:, 0])

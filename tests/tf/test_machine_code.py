@@ -1,6 +1,8 @@
 """Tests of the kernels' machine code: when it is compiled, its results, refused arrays."""
 
+import ctypes
 import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,9 +10,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from equations import DT, spikes, spikes_by_steps, spiking_data
+from numba import types
 
 from kspike_tf.scan.choose import Way, run
-from kspike_tf.scan.cpu import compiled, driver, kernels, tensorflow_op, xla_handler
+from kspike_tf.scan.cpu import (
+    compiled,
+    driver,
+    kernels,
+    tensorflow_op,
+    xla_handler,
+    xla_observer,
+)
 from kspike_tf.scan.portable import loop, saved_graphs
 
 
@@ -160,3 +170,91 @@ def test_machine_code_of_large_arrays():
     found = tf.function(spikes)(*map(tf.constant, (rates, voltage)))
     for mine, expected in zip(found, spikes_by_steps(rates, voltage), strict=True):
         np.testing.assert_array_equal(mine, expected)
+
+
+def test_what_machine_code_points_to_is_never_freed():
+    callback = ctypes.CFUNCTYPE(None).__base__
+
+    def references(variables):
+        return {
+            name: sys.getrefcount(each)
+            for name, each in variables.items()
+            if isinstance(each, (np.ndarray, callback))
+        }
+
+    free = references({"free": np.zeros(1)})["free"]
+    for module in (driver, xla_handler, xla_observer):
+        found = references(vars(module))
+        assert found
+        assert [name for name, count in found.items() if count <= free] == []
+
+
+@pytest.mark.xla_calls
+def test_compiled_handlers_tell_their_version():
+    class Observer:
+        def see(self, x, dt):
+            return 0
+
+    xla_handler.prepare(kernels.SPIKES, "float32")
+    xla_observer.number_of(Observer())
+    for place in (xla_handler.HANDLER_AT, xla_observer.LOOKING_AT):
+        execute = compiled.compiled(xla_handler.calling(place), types.intp, 1)
+        assert xla_handler.register(f"kspike_tf.again.{place}", execute)  # XLA asks for it
+
+
+def held(state, x, g, weights):
+    """Add the first weight to the state at every step, and keep the sequence."""
+    return (state[0] + weights[0],), x
+
+
+def test_kernels_may_have_six_arguments_of_weights(monkeypatch):
+    monkeypatch.setattr(kernels, "KERNELS", {})
+    made = kernels.kernel("held", held, lambda a, b, c, d, e, f: (a + b + c + d + e + f,))
+    assert made.arguments == driver.MOST_ARGUMENTS
+    x, given = np.ones((2, 5, 3), "f"), np.arange(18.0).reshape(6, 3)
+    args = [tf.constant(each) for each in (x, np.zeros((2, 1, 3)), *given)]
+    found, state = run(Way.KERNEL, made, args)
+    np.testing.assert_array_equal(found, x)
+    np.testing.assert_array_equal(state, np.broadcast_to(5 * given.sum(axis=0), (2, 1, 3)))
+
+
+@pytest.mark.parametrize(
+    ("weights", "options"),
+    [
+        (lambda: (1.0,), {}),
+        (lambda a, b, c, d, e, f, g: (a,), {}),
+        (lambda a, b, c, d, e: (a,), {"backwards": True}),
+        (lambda a: (a,), {"states": 0}),
+    ],
+)
+def test_kernels_with_other_numbers_of_arguments_are_refused(weights, options, monkeypatch):
+    monkeypatch.setattr(kernels, "KERNELS", {})
+    with pytest.raises(ValueError, match="'held' needs at least one state, and weights of 1 to"):
+        kernels.kernel("held", held, weights, **options)
+    assert not kernels.KERNELS
+
+
+@pytest.mark.xla_calls
+def test_a_kernel_in_use_cannot_be_defined_again(monkeypatch):
+    monkeypatch.setattr(kernels, "KERNELS", {})
+
+    def defined():
+        def step(state, x, g, weights):
+            return (state[0] + weights[0],), x
+
+        return kernels.kernel("defined twice", step, lambda a: (a,))
+
+    xla_handler.prepare(defined(), "float32")
+    with pytest.raises(RuntimeError, match="restart Python, or rename the kernel"):
+        xla_handler.prepare(defined(), "float32")
+
+
+@pytest.mark.xla_calls
+def test_a_program_whose_kernel_is_not_defined_says_so(monkeypatch, without_machine_code):
+    args = [tf.constant(each) for each in spiking_data((2, 5, 3))]
+    scanned = tf.function(spikes, jit_compile=True).get_concrete_function(*args)
+    with monkeypatch.context() as patched:
+        patched.setattr(xla_handler, "KERNELS", {})
+        with pytest.raises(tf.errors.InvalidArgumentError, match="import the module that defines"):
+            scanned(*args)
+    np.testing.assert_array_equal(scanned(*args)[0], spikes_by_steps(*map(np.asarray, args))[0])

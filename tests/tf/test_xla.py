@@ -1,5 +1,9 @@
 """Tests of the kernels in programs that XLA compiles: surrounding operations, and errors."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +11,7 @@ import tensorflow as tf
 
 import kspike_tf
 from kspike_tf import scan
+from kspike_tf.scan.cpu import xla_observer
 
 LAYERS = {
     "spiking": lambda: kspike_tf.SpikingActivation("relu", dt=0.01, seed=0),
@@ -88,3 +93,58 @@ def test_lengths_that_only_values_tell_are_refused():
 
     with pytest.raises(tf.errors.UnimplementedError, match="dynamic dimension"):
         selected(inputs(4, 5, 3))
+
+
+class Observer:
+    """Counts sequences, and approves of none."""
+
+    def __init__(self):
+        self.count = 0
+
+    def see(self, x, dt):
+        self.count += 1
+        return x.shape[1] + 1
+
+
+ELSEWHERE = """
+import sys
+import numpy as np, tensorflow as tf
+from kspike_tf.scan.cpu import xla_observer
+
+class Observer:
+    def see(self, x, dt):
+        raise ValueError("seen")
+
+run = tf.saved_model.load(sys.argv[1]).run
+x = np.ones((2, 5, 3), "f")
+assert np.array_equal(run(x), 2 * x)
+observer = Observer()
+while (number := xla_observer.number_of(observer)) < int(sys.argv[2]):
+    pass
+assert number == int(sys.argv[2])
+assert np.array_equal(run(x), 2 * x)
+print("as before")
+"""
+
+
+@pytest.mark.xla_calls
+def test_saved_functions_do_not_call_the_observers_of_another_process(tmp_path):
+    observer, module = Observer(), tf.Module()
+    number = xla_observer.number_of(observer)
+
+    @tf.function(jit_compile=True, input_signature=[tf.TensorSpec((None, None, 3))])
+    def run(x):
+        xla_observer.call(number, x, tf.constant(0.001, tf.float64))
+        return 2 * x
+
+    x = np.ones((2, 5, 3), np.float32)
+    np.testing.assert_array_equal(run(x), 2 * x)
+    assert observer.count == 1
+    module.run = run
+    tf.saved_model.save(module, tmp_path / "saved")
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, str(tmp_path / "saved"), str(number)],
+        capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )  # fmt: skip
+    assert "as before" in done.stdout, done.stderr

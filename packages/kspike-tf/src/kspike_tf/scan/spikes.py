@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -63,13 +64,7 @@ def integrate(kernel: Kernel, x: Tensor, voltage: Tensor, *given: Tensor) -> tup
     def forward(x: Tensor) -> Any:
         # Hide the compiled scan from tapes, which cannot differentiate it.
         still, start, *others = _still(x, voltage, *given)
-
-        def back(d_spikes: Tensor, _d_voltage: Tensor) -> Tensor:
-            if kernel is RECTIFIED_SPIKES:
-                return tf.raw_ops.ReluGrad(gradients=d_spikes, features=still)
-            return d_spikes
-
-        return tuple(_scan(kernel, still, start, *others)), back
+        return tuple(_scan(kernel, still, start, *others)), _back(kernel, still)
 
     spikes, voltage = forward_mode.call(forward, x)
     return spikes, voltage
@@ -84,7 +79,7 @@ def integrate_step(
     def forward(x: Tensor) -> Any:
         still, start, *others = _still(x, voltage, *given)
         (end,), spikes = kernel.step((start,), still, None, kernel.weights(*others))
-        return (spikes, end), lambda d_spikes, _d_voltage: d_spikes
+        return (spikes, end), _back(kernel, still)
 
     spikes, voltage = forward_mode.call(forward, x)
     return spikes, voltage
@@ -93,6 +88,17 @@ def integrate_step(
 def spike_step(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     """Take one step of `spikes`, on arrays without the time axis."""
     return integrate_step(SPIKES, rates, voltage, dt)
+
+
+def _back(kernel: Kernel, x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the straight-through gradient: that of the spikes, and of max(x, 0) if it is taken."""
+
+    def back(d_spikes: Tensor, _d_voltage: Tensor) -> Tensor:
+        if kernel is RECTIFIED_SPIKES:
+            return tf.raw_ops.ReluGrad(gradients=d_spikes, features=x)
+        return d_spikes
+
+    return back
 
 
 def _still(x: Tensor, *others: Tensor) -> list[Tensor]:

@@ -10,7 +10,6 @@ has no such lock, this module makes one.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 from collections.abc import Callable
@@ -47,14 +46,8 @@ def compiled(function: Callable[..., Any], result: Any, arguments: int) -> int:
     signature = result(*[types.intp] * arguments)
     with lock:
         made = numba.cfunc(signature, error_model="numpy")(function)
-    keep(made)
+    driver.keep(made)
     return int(made.address)
-
-
-def keep(*objects: Any) -> None:
-    """Keep objects alive until the process ends: threads of other libraries may still use them."""
-    for each in objects:
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(each))
 
 
 @cache
@@ -64,7 +57,7 @@ def plan_of(kernel: Kernel, kind: str) -> np.ndarray:
     for name in ("arguments", "results", "states", "rows", "shared", "backwards"):
         plan[name] = getattr(kernel, name)
     plan["bytes"], plan["part"] = np.dtype(kind).itemsize, PART
-    keep(plan)
+    driver.keep(plan)
     return plan
 
 

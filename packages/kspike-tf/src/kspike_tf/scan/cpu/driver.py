@@ -66,13 +66,22 @@ RUN = structure(
 ARGS, SIZES, OUTPUTS, ROOMS, NEXT = (
     offset(RUN, name) for name in ("args", "sizes", "outputs", "rooms", "next")
 )
-_texts: list[Any] = []
+
+
+def keep(*objects: Any) -> None:
+    """Keep objects alive until the process ends: threads of other libraries may still use them.
+
+    Python frees a module's variables earlier.
+    """
+    for each in objects:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(each))
 
 
 def text(string: str) -> int:
     """Return the address of a C string that is never freed."""
-    _texts.append(ctypes.create_string_buffer(string.encode()))
-    return ctypes.addressof(_texts[-1])
+    made = ctypes.create_string_buffer(string.encode())
+    keep(made)
+    return ctypes.addressof(made)
 
 
 # Rows of a code, which TensorFlow and XLA share, and a message.
@@ -90,10 +99,18 @@ ERRORS = np.array(
         ),
         (RESOURCE_EXHAUSTED, text("out of memory in a scan")),
         (CANCELLED, text("compilation of a scan was interrupted or failed; see the error above")),
+        (
+            INVALID_ARGUMENT,
+            text(
+                "a program calls a scan that is not defined here: import the module that defines "
+                "its kernel"
+            ),
+        ),
     ]
 )
+keep(ERRORS)
 ERRORS_AT = ERRORS.ctypes.data
-MISFIT, OTHER_BATCH, NO_MEMORY, NOT_COMPILED = 1, 2, 3, 4
+MISFIT, OTHER_BATCH, NO_MEMORY, NOT_COMPILED, NOT_DEFINED = 1, 2, 3, 4, 5
 
 run_scan = types.ExternalFunction("kspike_tf_scan", types.intp(types.intp, types.intp))  # `scan`
 calloc = types.ExternalFunction("calloc", types.intp(types.intp, types.intp))
@@ -141,7 +158,7 @@ def refuse(plan: Any, run: Any, run_at: int) -> int:
     sequence = run.batch * run.steps * run.units * plan.bytes
     states = run.batch * plan.states * run.units * WORD
     sizes, rooms = elements(run_at + SIZES, 0, INT), elements(run_at + ROOMS, 0, INT)
-    last = plan.arguments - 1 if plan.backwards else MOST_ARGUMENTS
+    last = plan.arguments - 1 if plan.backwards else MOST_ARGUMENTS + 1
     for n in range(plan.arguments):
         wanted = given
         if n == 0 or n == last - 1:

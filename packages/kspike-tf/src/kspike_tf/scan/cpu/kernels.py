@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from numba.extending import register_jitable
 
 from kspike_tf.scan.cpu.arithmetic import double, exp, expm1, floor, nearest, positive, rounded
+from kspike_tf.scan.cpu.driver import MOST_ARGUMENTS
 
 TICKS = 2.0**32  # steps of the voltage grid in one spike
 
@@ -81,9 +82,22 @@ KERNELS: dict[str, Kernel] = {}
 
 
 def kernel(name: str, step: Any, weights: Any, **options: Any) -> Kernel:
-    """Define a `Kernel`, and enter it in `KERNELS`, where XLA finds those of saved programs."""
-    KERNELS[name] = Kernel(name, register_jitable(step), register_jitable(weights), **options)
-    return KERNELS[name]
+    """Define a `Kernel`, and enter it in `KERNELS`, where XLA finds those of saved programs.
+
+    Raises
+    ------
+    ValueError
+        If the kernel has no states, no arguments of the weights, or too many arguments.
+    """
+    made = Kernel(name, register_jitable(step), register_jitable(weights), **options)
+    if made.states < 1 or made.given < 1 or made.arguments > MOST_ARGUMENTS:
+        most = MOST_ARGUMENTS - made.arguments + made.given
+        raise ValueError(
+            f"the kernel {name!r} needs at least one state, and weights of 1 to {most} arguments. "
+            f"Received: states={made.states}, and weights of {made.given}"
+        )
+    KERNELS[name] = made
+    return made
 
 
 # Integrate and fire: v ← v + rate·dt on the grid, n = floor(v), v ← v − n.

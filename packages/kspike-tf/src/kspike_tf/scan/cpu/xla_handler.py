@@ -22,7 +22,7 @@ from __future__ import annotations
 import ctypes
 import traceback
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -78,14 +78,17 @@ _errors = np.zeros(len(driver.ERRORS), XLA_FFI_Error_Create_Args)
 _errors["struct_size"] = _errors.itemsize
 _errors["errc"], _errors["message"] = driver.ERRORS.T
 ERRORS_AT, ERROR_BYTES = _errors.ctypes.data, _errors.itemsize
+MISFIT_AT = ERRORS_AT + driver.MISFIT * ERROR_BYTES
 NOT_COMPILED_AT = ERRORS_AT + driver.NOT_COMPILED * ERROR_BYTES
-# What `execute` calls: `_describe` at first, and `handle` as soon as it is compiled.
+NOT_DEFINED_AT = ERRORS_AT + driver.NOT_DEFINED * ERROR_BYTES
+# What XLA calls: `_describe` at first, and `handle` as soon as it is compiled.
 _handler = np.zeros(1, INT)
 HANDLER_AT = _handler.ctypes.data
 # Addresses of compiled plans.
 PLACES = 2**16
 _plans = np.zeros(PLACES, INT)
 PLANS_AT = _plans.ctypes.data
+driver.keep(_errors, _handler, _plans)
 RUN_BYTES, KIND = RUN.itemsize, np.dtype(np.int32)
 
 
@@ -119,10 +122,12 @@ def place(name: str, kind: str) -> int:
 
 def prepare(kernel: Kernel, kind: str) -> None:
     """Compile a scan and the handler if need be."""
-    llvm.add_symbol(create_error.symbol, int(api()["XLA_FFI_Error_Create"]))
     number, plan = place(kernel.name, kind), compiled.prepare(kernel, kind)
     if _plans[number] not in (0, plan):
-        raise RuntimeError(f"rename the kernel {kernel.name!r}: another has its number, {number}")
+        raise RuntimeError(
+            f"a kernel named {kernel.name!r}, or one with the same number, {number}, is already in "
+            "use under XLA: restart Python, or rename the kernel"
+        )
     _plans[number] = plan
     _handler[0] = compiled.compiled(handle, types.intp, 3)
 
@@ -137,15 +142,22 @@ def api() -> Any:
     if get is None:
         return None
     get.restype = ctypes.c_void_p
-    api = _at(get(), XLA_FFI_Api)
+    api = array_at(get(), XLA_FFI_Api)[0]
     version = api["api_version"]["major_version"], api["api_version"]["minor_version"]
     return api if version == (XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR) else None
 
 
-def _at(address: int, kind: np.dtype) -> Any:
-    """Return the structure at an address as a NumPy record."""
-    memory: Any = (ctypes.c_char * kind.itemsize).from_address(int(address))
-    return np.frombuffer(memory, kind)[0]
+def array_at(address: int, kind: Any, count: int = 1) -> np.ndarray:
+    """Return an array at an address, which shares its memory."""
+    kind = np.dtype(kind)
+    memory: Any = (ctypes.c_char * (kind.itemsize * int(count))).from_address(int(address))
+    return np.frombuffer(memory, kind)
+
+
+def address_of(callback: Any) -> int:
+    """Return the address of a callback in Python, which is never freed."""
+    driver.keep(callback)
+    return ctypes.cast(callback, ctypes.c_void_p).value or 0
 
 
 def register(name: str, execute: int, instantiate: int = 0) -> bool:
@@ -156,34 +168,35 @@ def register(name: str, execute: int, instantiate: int = 0) -> bool:
     args["struct_size"] = args.itemsize
     args["name"], args["platform"] = (driver.text(name), len(name)), (driver.text("Host"), 4)
     args["bundle"]["instantiate"], args["bundle"]["execute"] = instantiate, execute
-    return not _function(api()["XLA_FFI_Handler_Register"])(args.ctypes.data)
+    return not function_at(api()["XLA_FFI_Handler_Register"])(args.ctypes.data)
 
 
 def create_error_of(args_at: int) -> Any:
     """Return the address of an error, from the address of its arguments."""
-    return _function(api()["XLA_FFI_Error_Create"])(args_at)
+    return function_at(api()["XLA_FFI_Error_Create"])(args_at)
 
 
 def _register() -> bool:
     if api() is None:
         return False
-    compiled.keep(_describe, _instantiate)
-    _handler[0] = ctypes.cast(_describe, ctypes.c_void_p).value
-    make = ctypes.cast(_instantiate, ctypes.c_void_p).value
-    return register(NAME, compiled.compiled(execute, types.intp, 1), make)
+    _handler[0] = DESCRIBE_AT
+    llvm.add_symbol(create_error.symbol, int(api()["XLA_FFI_Error_Create"]))
+    execute = compiled.compiled(calling(HANDLER_AT), types.intp, 1)
+    return register(NAME, execute, address_of(_instantiate))
 
 
-def _function(address: int) -> Any:
+def function_at(address: int) -> Any:
+    """Return the function at an address, which takes an address and returns another or None."""
     return ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(int(address))
 
 
 def described(frame_at: int) -> bool:
     """Tell XLA the version of the interface if it asks, at registration; return whether it did."""
-    extension_at = _at(frame_at, XLA_FFI_CallFrame)["extension_start"]
+    extension_at = array_at(frame_at, XLA_FFI_CallFrame)[0]["extension_start"]
     if extension_at:
-        extension = _at(extension_at, XLA_FFI_Metadata_Extension)
+        extension = array_at(extension_at, XLA_FFI_Metadata_Extension)[0]
         if extension["extension_base"]["type"] == XLA_FFI_Extension_Metadata:
-            version = _at(extension["metadata"], XLA_FFI_Metadata)["api_version"]
+            version = array_at(extension["metadata"], XLA_FFI_Metadata)[0]["api_version"]
             version["major_version"] = XLA_FFI_API_MAJOR
             version["minor_version"] = XLA_FFI_API_MINOR
     return bool(extension_at)
@@ -195,36 +208,49 @@ def _describe(frame_at: int) -> Any:
     return None if described(frame_at) else create_error_of(NOT_COMPILED_AT)
 
 
+DESCRIBE_AT = address_of(_describe)
+
+
 @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
 def _instantiate(frame_at: int) -> Any:
     """Compile the scan of a program that XLA is going to run."""
     if described(frame_at):
         return None
     try:
-        wanted = _function(compiled.compiled(place_of.py_func, types.intp, 1))(frame_at) or 0
-        for name, kernel in KERNELS.items():
-            for kind in stablehlo.TYPES:
-                if place(name, kind) == wanted:
-                    prepare(kernel, kind)
+        wanted = function_at(compiled.compiled(place_of.py_func, types.intp, 1))(frame_at) or 0
+        found = [
+            (kernel, kind)
+            for name, kernel in list(KERNELS.items())  # other threads may define kernels
+            for kind in stablehlo.TYPES
+            if place(name, kind) == wanted
+        ]
+        for kernel, kind in found:
+            prepare(kernel, kind)
     except BaseException:
         # Python may run a signal handler here, which interrupts; XLA cannot pass exceptions on.
         traceback.print_exc()
         return create_error_of(NOT_COMPILED_AT)
-    return None
+    # The number 0 stands for none; `handle` refuses it.
+    return None if found or not wanted else create_error_of(NOT_DEFINED_AT)
 
 
 # In machine code
 
 
-def execute(frame_at: int) -> int:
-    """Call the handler; compiled when the package is imported, so it is short."""
-    return intrinsics.call(elements(HANDLER_AT, 0, INT)[0], frame_at, 0, 0)
+def calling(handler_at: int) -> Callable[[int], int]:
+    """Return a function that calls a handler, whose address is at an address.
+
+    It is compiled when the package is imported, so it is short.
+    """
+    return lambda frame_at: intrinsics.call(elements(handler_at, 0, INT)[0], frame_at, 0, 0)
 
 
 def handle(frame_at: int, _second: int, _third: int) -> int:
     """Scan the buffers of a call frame; return zero or the address of an error."""
-    frame, run_at = record(frame_at, XLA_FFI_CallFrame), driver.calloc(1, RUN_BYTES)
-    failed = driver.NO_MEMORY
+    frame = record(frame_at, XLA_FFI_CallFrame)
+    if frame.extension_start != 0:
+        return intrinsics.call(DESCRIBE_AT, frame_at, 0, 0)
+    run_at, failed = driver.calloc(1, RUN_BYTES), driver.NO_MEMORY
     if run_at != 0:
         run, args, rets = record(run_at, RUN), frame.args, frame.rets
         run.arguments, run.results = args.size, rets.size
