@@ -208,6 +208,51 @@ def test_exports_contain_no_check(way, tmp_path):
     assert np.array_equal(loaded.serve(X), model.predict(X, verbose=0))
 
 
+class Nested(keras.Model):
+    """A model whose call is a function, which TensorFlow saves as it was traced first."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = model_of(20)
+
+    @tf.function
+    def call(self, x):
+        return self.inner(x)
+
+
+LOADED = """
+import sys
+import numpy as np, tensorflow as tf
+
+expected = np.load(sys.argv[1])
+loaded = tf.saved_model.load(sys.argv[2])
+assert np.array_equal(loaded.serve(tf.ones((40, 20, 4))), expected)
+print("done")
+"""
+
+
+def run_elsewhere(expected, path):
+    """Load an exported model in a process without kspike, and compare its outputs."""
+    np.save(path / "expected.npy", expected)
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, path / "expected.npy", path],
+        capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )  # fmt: skip
+    assert done.stdout == "done\n", done.stderr
+
+
+def test_functions_inside_models_have_no_check_and_run_in_another_process(tmp_path):
+    nested, model = Nested(), model_of(20)
+    nested.compile(jit_compile=False)
+    assert not told(lambda: nested.predict(X, verbose=0))
+    nested.export(tmp_path / "nested", verbose=False)
+    assert b"PyFunc" not in (tmp_path / "nested" / "saved_model.pb").read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FewSpikesWarning)
+        run_elsewhere(model.predict(X, verbose=0), tmp_path / "nested")
+
+
 @ways
 def test_distributed_predict_warns(way):
     if way == "eager":

@@ -34,7 +34,8 @@ class FewSpikesWatch:
 
     It looks at the first run, and at later ones with fewer steps: at a few examples, and never in
     `fit`. Graphs call it as an operation that exists in this process only, so it is only in the
-    functions that Keras makes for `predict` and `evaluate`, which are not saved.
+    functions that Keras makes for `predict` and `evaluate`, which are not saved; a
+    ``@tf.function`` inside a model may be saved, and has no check.
 
     Parameters
     ----------

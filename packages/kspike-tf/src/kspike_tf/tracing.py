@@ -31,6 +31,7 @@ EXPORTERS = (
     "tf2onnx",
 )
 TRAINER = keras.Model.fit.__module__
+FUNCTIONS = tf.function.__module__
 KERAS = (TRAINER, keras.Variable.__mro__[1].__module__)
 MODELS = keras.Sequential.__module__.rpartition(".")[0]
 TRAINING = {"fit", "train_on_batch", "train_step"}
@@ -146,14 +147,18 @@ def is_inference_of_keras() -> bool:
     -------
     bool
         Whether the call comes from `predict` or `evaluate` of a model, but not from the validation
-        in `fit`; or, eagerly, from a call of a model that this package has not made.
+        in `fit`; or, eagerly, from a call of a model that this package has not made. False in a
+        ``@tf.function`` inside a model, because TensorFlow saves it as it was traced first.
 
     Examples
     --------
     >>> is_inference_of_keras()
     False
     """
-    return _is_inference(_frames(sys._getframe()), tf.executing_eagerly())
+    stack = _frames(sys._getframe())
+    if tf.executing_eagerly():
+        return _is_inference(stack, True)
+    return _is_inference(_outside_functions(stack), False)
 
 
 def stack_of_inference() -> list[FrameType]:
@@ -183,6 +188,17 @@ def _is_inference(stack: Iterable[FrameType], counts_calls: bool) -> bool:
         elif counts_calls and module.startswith(MODELS):
             found = True
     return found
+
+
+def _outside_functions(stack: Iterable[FrameType]) -> Iterator[FrameType]:
+    """Yield a stack, innermost first; nothing if it starts in a function not made by Keras."""
+    is_of_trainer = False
+    for frame in stack:
+        module = _module(frame)
+        is_of_trainer = is_of_trainer or module == TRAINER
+        if module == FUNCTIONS and not is_of_trainer:
+            return
+        yield frame
 
 
 def _modules_on_stack(names: tuple[str, ...]) -> Iterator[str]:
