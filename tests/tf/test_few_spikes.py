@@ -163,6 +163,17 @@ def test_masked_steps_do_not_count(steps, count):
     assert len(told(lambda: model.predict(x, verbose=0))) == count
 
 
+@ways
+def test_rates_that_change_sign_do_not_cancel(way):
+    x = X.copy()
+    x[:, ::2] *= -1
+    x[:, 0] *= 1.001
+    fast, slow = (model_of(rate, way, activation="linear") for rate in (1500, 15))
+    assert not told(lambda: fast.predict(x, verbose=0))
+    (warning,) = told(lambda: slow.predict(x, verbose=0))
+    assert "0.3 in 20 steps" in str(warning.message)
+
+
 def test_silent_neurons_do_not_count():
     weights = np.zeros((4, 8), np.float32)
     weights[:, 0] = 25  # one of eight neurons, at 100 Hz

@@ -135,8 +135,8 @@ class FewSpikesWatch:
     def _expected_spikes(self, x: np.ndarray, dt: float) -> float:
         """Return the spikes of a presentation, averaged over active neurons; 1 without any."""
         rates = np.maximum(x, 0) if self._is_rectified else x
-        rates = rates.sum(axis=1, dtype=np.float64)
-        active = np.abs(rates[rates != 0])
+        rates = np.abs(rates).sum(axis=1, dtype=np.float64)  # negative spikes count as spikes
+        active = rates[rates != 0]
         return float(active.mean()) * dt if active.size else 1.0
 
 
