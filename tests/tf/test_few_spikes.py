@@ -183,6 +183,14 @@ def test_silent_neurons_do_not_count():
 
 
 @ways
+@pytest.mark.parametrize("first", [np.zeros_like(X), X[:, :0]], ids=["silent", "empty"])
+def test_data_without_activity_do_not_end_the_check(way, first):
+    model = model_of(20, way)
+    assert not told(lambda: model.predict(first, verbose=0))
+    assert len(told(lambda: model.predict(X, verbose=0))) == 1
+
+
+@ways
 def test_layers_warn_separately(way):
     x = keras.Input((None, 4))
     names = ("one", "two")

@@ -32,10 +32,10 @@ class FewSpikesWarning(UserWarning):
 class FewSpikesWatch:
     """Warns once if a layer gets rates that cause too few spikes, when Keras runs inference.
 
-    It looks at the first run, and at later ones with fewer steps: at a few examples, and never in
-    `fit`. Graphs call it as an operation that exists in this process only, so it is only in the
-    functions that Keras makes for `predict` and `evaluate`, which are not saved; a
-    ``@tf.function`` inside a model may be saved, and has no check.
+    It looks at the first run with active neurons, and at later ones with fewer steps: at a few
+    examples, and never in `fit`. Graphs call it as an operation that exists in this process only,
+    so it is only in the functions that Keras makes for `predict` and `evaluate`, which are not
+    saved; a ``@tf.function`` inside a model may be saved, and has no check.
 
     Parameters
     ----------
@@ -128,16 +128,18 @@ class FewSpikesWatch:
     def _look(self, x: np.ndarray, dt: float, stack: list[FrameType]) -> None:
         layer, steps = self._layer(), x.shape[1]
         spikes = self._expected_spikes(x[:EXAMPLES], dt)
+        if spikes is None:  # nothing is known, so the next run is looked at too
+            return
         self._limit = 0 if spikes < 1 else steps
         if spikes < 1:
             _warn(_told(getattr(layer, "name", ""), spikes, steps, dt), stack)
 
-    def _expected_spikes(self, x: np.ndarray, dt: float) -> float:
-        """Return the spikes of a presentation, averaged over active neurons; 1 without any."""
+    def _expected_spikes(self, x: np.ndarray, dt: float) -> float | None:
+        """Return the spikes of a presentation, averaged over active neurons; None without any."""
         rates = np.maximum(x, 0) if self._is_rectified else x
         rates = np.abs(rates).sum(axis=1, dtype=np.float64)  # negative spikes count as spikes
         active = rates[rates != 0]
-        return float(active.mean()) * dt if active.size else 1.0
+        return float(active.mean()) * dt if active.size else None
 
 
 def _told(name: str, spikes: float, steps: int, dt: float) -> str:
