@@ -1,10 +1,12 @@
 """Tests of the warning about too few spikes in models that people have put together by hand."""
 
+import gc
 import os
 import pathlib
 import subprocess
 import sys
 import warnings
+import weakref
 
 import keras
 import numpy as np
@@ -172,6 +174,26 @@ def test_rates_that_change_sign_do_not_cancel(way):
     assert not told(lambda: fast.predict(x, verbose=0))
     (warning,) = told(lambda: slow.predict(x, verbose=0))
     assert "0.3 in 20 steps" in str(warning.message)
+
+
+@ways
+def test_the_check_keeps_no_data_alive(way):
+    """Frames that a check has walked must not form cycles with the callers' variables."""
+    model = model_of(60, way)
+
+    class Data:
+        pass
+
+    def run():
+        data = Data()
+        model.predict(X, verbose=0)
+        return weakref.ref(data)
+
+    gc.disable()
+    try:
+        assert run()() is None
+    finally:
+        gc.enable()
 
 
 def test_silent_neurons_do_not_count():

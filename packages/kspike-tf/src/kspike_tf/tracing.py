@@ -15,14 +15,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
 
+from kspike_energy.checks import is_of_user
+
 __all__ = [
-    "exporter", "in_xla", "is_inference_of_keras", "is_of_keras", "is_plain", "plain_operations",
-    "stack_of_inference",
+    "Line", "exporter", "in_xla", "is_inference_of_keras", "is_of_keras", "is_plain",
+    "line_of_inference", "plain_operations",
 ]  # fmt: skip
 
 EXPORTERS = (
@@ -43,6 +46,15 @@ OWN = ("kspike_energy", *(f"kspike_tf.{each}" for each in ("conversion", "rates"
 LITE_RT = "LiteRT"
 # Not None within `plain_operations`: the runtime, or "" for any.
 _plain: ContextVar[str | None] = ContextVar("kspike_tf_plain_operations", default=None)
+
+
+class Line(NamedTuple):
+    """A line of code, as `warnings.warn_explicit` takes it; no frame, which would keep arrays."""
+
+    filename: str
+    number: int
+    module: str
+    registry: dict[Any, Any]
 
 
 @contextmanager
@@ -161,17 +173,41 @@ def is_inference_of_keras() -> bool:
     return _is_inference(_outside_functions(stack), False)
 
 
-def stack_of_inference() -> list[FrameType]:
-    """Return the frames of the thread that runs inference of Keras, innermost first.
+def line_of_inference() -> Line | None:
+    """Return the user's line that runs inference of Keras; None if the inference is not found.
 
-    TensorFlow may call back in a thread of its own; then `predict` waits in another one. The list
-    is empty in the validation of `fit`, and if the inference is not found.
+    TensorFlow may call back in a thread of its own; then `predict` waits in another one, and the
+    first such thread counts. The validation of `fit` is no inference.
     """
-    own = list(_frames(sys._getframe()))
-    if _is_inference(own, tf.executing_eagerly()):
-        return own
-    stacks = (list(_frames(each)) for each in sys._current_frames().values())
-    return next((each for each in stacks if _is_inference(each, False)), [])
+    frame = sys._getframe(1)
+    if _is_inference(_frames(frame), tf.executing_eagerly()):
+        return _line_of(frame)
+    if any(_module(each) == TRAINER for each in _frames(frame)):
+        return None
+    return _line_in_other_threads()
+
+
+def _line_in_other_threads() -> Line | None:
+    frame: FrameType | None = None
+    try:
+        for frame in sys._current_frames().values():
+            if _is_inference(_frames(frame), False):
+                return _line_of(frame)
+        return None
+    finally:
+        del frame  # may be this call's own, whose cycle would keep the arrays of all callers
+
+
+def _line_of(innermost: FrameType) -> Line:
+    frame = innermost
+    while frame.f_back is not None and not is_of_user(frame):
+        frame = frame.f_back
+    return Line(
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        _module(frame),
+        frame.f_globals.setdefault("__warningregistry__", {}),
+    )
 
 
 def _is_inference(stack: Iterable[FrameType], counts_calls: bool) -> bool:
