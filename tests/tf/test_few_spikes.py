@@ -88,6 +88,16 @@ def test_fit_never_warns(way):
 
 
 @ways
+def test_evaluate_after_fit_warns(way):
+    """Keras compiles a function for the validation in `fit`, and takes it for `evaluate` too."""
+    model = model_of(20, way)
+    weights = model.get_weights()
+    assert not told(lambda: model.fit(X, Y, validation_data=(X, Y), verbose=0))
+    model.set_weights(weights)
+    assert len(told(lambda: model.evaluate(X, Y, verbose=0))) == 1
+
+
+@ways
 def test_predict_in_a_callback_of_fit_warns(way):
     found = []
 

@@ -158,9 +158,11 @@ def is_inference_of_keras() -> bool:
     Returns
     -------
     bool
-        Whether the call comes from `predict` or `evaluate` of a model, but not from the validation
-        in `fit`; or, eagerly, from a call of a model that this package has not made. False in a
-        ``@tf.function`` inside a model, because TensorFlow saves it as it was traced first.
+        Eagerly, whether the call comes from `predict` or `evaluate` of a model, but not from the
+        validation in `fit`; or from a call of a model that this package has not made. In a graph,
+        whether Keras traces it for `predict`, `evaluate` or validation: Keras keeps that of the
+        validation for `evaluate`. False in a ``@tf.function`` inside a model, because TensorFlow
+        saves it as it was traced first.
 
     Examples
     --------
@@ -168,9 +170,7 @@ def is_inference_of_keras() -> bool:
     False
     """
     stack = _frames(sys._getframe())
-    if tf.executing_eagerly():
-        return _is_inference(stack, True)
-    return _is_inference(_outside_functions(stack), False)
+    return _is_inference(stack, True) if tf.executing_eagerly() else _is_traced(stack)
 
 
 def line_of_inference() -> Line | None:
@@ -226,15 +226,18 @@ def _is_inference(stack: Iterable[FrameType], counts_calls: bool) -> bool:
     return found
 
 
-def _outside_functions(stack: Iterable[FrameType]) -> Iterator[FrameType]:
-    """Yield a stack, innermost first; nothing if it starts in a function not made by Keras."""
+def _is_traced(stack: Iterable[FrameType]) -> bool:
+    """Return whether a stack, innermost first, traces a function that Keras makes for inference."""
     is_of_trainer = False
     for frame in stack:
-        module = _module(frame)
-        is_of_trainer = is_of_trainer or module == TRAINER
-        if module == FUNCTIONS and not is_of_trainer:
-            return
-        yield frame
+        module, name = _module(frame), frame.f_code.co_name
+        if module == TRAINER:
+            is_of_trainer = True
+            if name in TRAINING | INFERENCE:
+                return name in INFERENCE
+        elif module == FUNCTIONS and not is_of_trainer:
+            return False
+    return False
 
 
 def _modules_on_stack(names: tuple[str, ...]) -> Iterator[str]:
