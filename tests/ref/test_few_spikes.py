@@ -54,6 +54,17 @@ def test_negative_rates_count_and_sequences_too():
         spiking("linear").predict(x)
 
 
+def test_rates_that_change_sign_do_not_cancel():
+    x = np.full((6, 30, 3), 1500, np.float32)
+    x[:, ::2] *= -1
+    x[:, 0] *= 1.001
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.abs(spiking("linear").predict(x)).mean() > 0
+    with pytest.warns(FewSpikesWarning, match=r"hidden \(0\.45 in 30"):
+        spiking("linear").predict(x / 100)
+
+
 def test_outputs_stay_and_other_calls_do_not_warn():
     model = spiking()
     with warnings.catch_warnings():

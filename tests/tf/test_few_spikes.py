@@ -1,10 +1,12 @@
 """Tests of the warning about too few spikes in models that people have put together by hand."""
 
+import gc
 import os
 import pathlib
 import subprocess
 import sys
 import warnings
+import weakref
 
 import keras
 import numpy as np
@@ -86,6 +88,16 @@ def test_fit_never_warns(way):
 
 
 @ways
+def test_evaluate_after_fit_warns(way):
+    """Keras compiles a function for the validation in `fit`, and takes it for `evaluate` too."""
+    model = model_of(20, way)
+    weights = model.get_weights()
+    assert not told(lambda: model.fit(X, Y, validation_data=(X, Y), verbose=0))
+    model.set_weights(weights)
+    assert len(told(lambda: model.evaluate(X, Y, verbose=0))) == 1
+
+
+@ways
 def test_predict_in_a_callback_of_fit_warns(way):
     found = []
 
@@ -163,12 +175,51 @@ def test_masked_steps_do_not_count(steps, count):
     assert len(told(lambda: model.predict(x, verbose=0))) == count
 
 
+@ways
+def test_rates_that_change_sign_do_not_cancel(way):
+    x = X.copy()
+    x[:, ::2] *= -1
+    x[:, 0] *= 1.001
+    fast, slow = (model_of(rate, way, activation="linear") for rate in (1500, 15))
+    assert not told(lambda: fast.predict(x, verbose=0))
+    (warning,) = told(lambda: slow.predict(x, verbose=0))
+    assert "0.3 in 20 steps" in str(warning.message)
+
+
+@ways
+def test_the_check_keeps_no_data_alive(way):
+    """Frames that a check has walked must not form cycles with the callers' variables."""
+    model = model_of(60, way)
+
+    class Data:
+        pass
+
+    def run():
+        data = Data()
+        model.predict(X, verbose=0)
+        return weakref.ref(data)
+
+    gc.disable()
+    try:
+        assert run()() is None
+    finally:
+        gc.enable()
+
+
 def test_silent_neurons_do_not_count():
     weights = np.zeros((4, 8), np.float32)
     weights[:, 0] = 25  # one of eight neurons, at 100 Hz
     model = model_of(0)
     model.layers[0].set_weights([weights, np.zeros(8)])
     assert not told(lambda: model.predict(X, verbose=0))
+
+
+@ways
+@pytest.mark.parametrize("first", [np.zeros_like(X), X[:, :0]], ids=["silent", "empty"])
+def test_data_without_activity_do_not_end_the_check(way, first):
+    model = model_of(20, way)
+    assert not told(lambda: model.predict(first, verbose=0))
+    assert len(told(lambda: model.predict(X, verbose=0))) == 1
 
 
 @ways
@@ -206,6 +257,51 @@ def test_exports_contain_no_check(way, tmp_path):
             assert operation not in data
     loaded = tf.saved_model.load(tmp_path / "exported")
     assert np.array_equal(loaded.serve(X), model.predict(X, verbose=0))
+
+
+class Nested(keras.Model):
+    """A model whose call is a function, which TensorFlow saves as it was traced first."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = model_of(20)
+
+    @tf.function
+    def call(self, x):
+        return self.inner(x)
+
+
+LOADED = """
+import sys
+import numpy as np, tensorflow as tf
+
+expected = np.load(sys.argv[1])
+loaded = tf.saved_model.load(sys.argv[2])
+assert np.array_equal(loaded.serve(tf.ones((40, 20, 4))), expected)
+print("done")
+"""
+
+
+def run_elsewhere(expected, path):
+    """Load an exported model in a process without kspike, and compare its outputs."""
+    np.save(path / "expected.npy", expected)
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, path / "expected.npy", path],
+        capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )  # fmt: skip
+    assert done.stdout == "done\n", done.stderr
+
+
+def test_functions_inside_models_have_no_check_and_run_in_another_process(tmp_path):
+    nested, model = Nested(), model_of(20)
+    nested.compile(jit_compile=False)
+    assert not told(lambda: nested.predict(X, verbose=0))
+    nested.export(tmp_path / "nested", verbose=False)
+    assert b"PyFunc" not in (tmp_path / "nested" / "saved_model.pb").read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FewSpikesWarning)
+        run_elsewhere(model.predict(X, verbose=0), tmp_path / "nested")
 
 
 @ways

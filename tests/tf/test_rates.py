@@ -34,6 +34,20 @@ def test_numbers_by_hand():
     assert "25% of the neurons fire in every step" in layer.verdict
 
 
+def test_rates_that_change_sign_do_not_cancel():
+    """Neurons that alternate between ±50 Hz and ±150 Hz, for 100 steps of 10 ms."""
+    x = np.tile(np.array([50.0, 150.0], "float32"), (3, 100, 2))
+    x[:, ::2] *= -1
+    model = keras.Sequential(
+        [keras.Input((None, 4)), kspike_tf.SpikingActivation("linear", dt=0.01, seed=0)]
+    )
+    (layer,) = kspike_tf.rate_report(model, x).layers
+    assert layer.spikes == pytest.approx(100)
+    assert layer.mean_rate == pytest.approx(100, abs=50)  # counted
+    assert layer.saturated == 0.5
+    assert layer.error == 0.0  # no activation is left on average
+
+
 @pytest.mark.parametrize(
     ("rate", "verdict"),
     [

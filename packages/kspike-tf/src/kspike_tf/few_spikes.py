@@ -6,16 +6,14 @@ import uuid
 import warnings
 import weakref
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from kspike_energy.checks import is_of_user
 from kspike_tf.scan.choose import only_processors
 from kspike_tf.scan.cpu import xla_observer
-from kspike_tf.tracing import in_xla, is_inference_of_keras, is_plain, stack_of_inference
+from kspike_tf.tracing import Line, in_xla, is_inference_of_keras, is_plain, line_of_inference
 
 Tensor = Any
 
@@ -32,9 +30,10 @@ class FewSpikesWarning(UserWarning):
 class FewSpikesWatch:
     """Warns once if a layer gets rates that cause too few spikes, when Keras runs inference.
 
-    It looks at the first run, and at later ones with fewer steps: at a few examples, and never in
-    `fit`. Graphs call it as an operation that exists in this process only, so it is only in the
-    functions that Keras makes for `predict` and `evaluate`, which are not saved.
+    It looks at the first run with active neurons, and at later ones with fewer steps: at a few
+    examples, and never in `fit`. Graphs call it as an operation that exists in this process only,
+    so it is only in the functions that Keras makes for `predict` and `evaluate`, which are not
+    saved; a ``@tf.function`` inside a model may be saved, and has no check.
 
     Parameters
     ----------
@@ -69,7 +68,7 @@ class FewSpikesWatch:
         self._is_rectified = is_rectified
         if tf.executing_eagerly():
             if x.shape[1] < self._limit and is_inference_of_keras():
-                self._look(x[:EXAMPLES].numpy(), float(dt()), stack_of_inference())
+                self.see(x[:EXAMPLES].numpy(), float(dt()))
         elif self._limit and is_inference_of_keras() and not is_plain():
             (self._in_xla if in_xla() else self._in_graph)(x, dt())
 
@@ -119,24 +118,26 @@ class FewSpikesWatch:
         dt : float
             Seconds per step.
         """
-        stack = stack_of_inference()
-        if stack and x.shape[1] < self._limit:
-            self._look(x, dt, stack)
+        line = line_of_inference() if x.shape[1] < self._limit else None
+        if line:
+            self._look(x, dt, line)
         return self._limit
 
-    def _look(self, x: np.ndarray, dt: float, stack: list[FrameType]) -> None:
+    def _look(self, x: np.ndarray, dt: float, line: Line) -> None:
         layer, steps = self._layer(), x.shape[1]
         spikes = self._expected_spikes(x[:EXAMPLES], dt)
+        if spikes is None:  # nothing is known, so the next run is looked at too
+            return
         self._limit = 0 if spikes < 1 else steps
         if spikes < 1:
-            _warn(_told(getattr(layer, "name", ""), spikes, steps, dt), stack)
+            _warn(_told(getattr(layer, "name", ""), spikes, steps, dt), line)
 
-    def _expected_spikes(self, x: np.ndarray, dt: float) -> float:
-        """Return the spikes of a presentation, averaged over active neurons; 1 without any."""
+    def _expected_spikes(self, x: np.ndarray, dt: float) -> float | None:
+        """Return the spikes of a presentation, averaged over active neurons; None without any."""
         rates = np.maximum(x, 0) if self._is_rectified else x
-        rates = rates.sum(axis=1, dtype=np.float64)
-        active = np.abs(rates[rates != 0])
-        return float(active.mean()) * dt if active.size else 1.0
+        rates = np.abs(rates).sum(axis=1, dtype=np.float64)  # negative spikes count as spikes
+        active = rates[rates != 0]
+        return float(active.mean()) * dt if active.size else None
 
 
 def _told(name: str, spikes: float, steps: int, dt: float) -> str:
@@ -149,14 +150,13 @@ def _told(name: str, spikes: float, steps: int, dt: float) -> str:
     )
 
 
-def _warn(message: str, stack: list[FrameType]) -> None:
+def _warn(message: str, line: Line) -> None:
     """Warn at the user's line, which may be in another thread."""
-    frame = next((each for each in stack if is_of_user(each)), stack[-1])
     warnings.warn_explicit(
         message,
         FewSpikesWarning,
-        frame.f_code.co_filename,
-        frame.f_lineno,
-        module=str(frame.f_globals.get("__name__")),
-        registry=frame.f_globals.setdefault("__warningregistry__", {}),
+        line.filename,
+        line.number,
+        module=line.module,
+        registry=line.registry,
     )

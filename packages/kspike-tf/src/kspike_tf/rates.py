@@ -151,6 +151,7 @@ class _Shown(NamedTuple):
     dt: float
     outputs: np.ndarray
     activations: np.ndarray
+    demands: np.ndarray  # of the activations' magnitudes: negative spikes count as spikes
     spikes: np.ndarray
 
 
@@ -212,24 +213,24 @@ def rate_report(model: SpikingModel, x: Arrays, timesteps: int | None = None) ->
 def _measured(parts: Sequence[_Shown], steps: int) -> LayerRates:
     """Return the rates of a layer from the averages of all batches."""
     first = parts[0]
-    outputs, activations, spikes = (
+    outputs, activations, demands, spikes = (
         np.concatenate([getattr(part, name) for part in parts])
-        for name in ("outputs", "activations", "spikes")
+        for name in ("outputs", "activations", "demands", "spikes")
     )
     seconds = steps * first.dt
     rates = spikes / seconds
     of_units = rates.mean(axis=0)
-    active = activations != 0
+    active = demands != 0
     return LayerRates(
         name=first.name,
         mean_rate=float(rates.mean()),
         median_rate=float(np.median(of_units)),
         high_rate=float(np.percentile(of_units, 99)),
-        spikes=float(np.abs(activations[active]).mean()) * seconds if active.any() else 0.0,
+        spikes=float(demands[active].mean()) * seconds if active.any() else 0.0,
         silent=float(np.mean(spikes.max(axis=0) == 0)),
-        saturated=float(np.mean(np.abs(activations).max(axis=0) * first.dt >= 1)),
+        saturated=float(np.mean(demands.max(axis=0) * first.dt >= 1)),
         correlation=correlation(outputs, activations),
-        error=relative_error(outputs, activations) if active.any() else 0.0,
+        error=relative_error(outputs, activations) if activations.any() else 0.0,
         seconds=seconds,
         neurons=rates.shape[1],
     )
@@ -242,6 +243,7 @@ def _averaged(name: str, dt: float, outputs: np.ndarray, activations: np.ndarray
         dt,
         outputs.mean(axis=1).reshape(flat),
         activations.mean(axis=1).reshape(flat),
+        np.abs(activations).mean(axis=1).reshape(flat),
         (np.abs(outputs) * dt).sum(axis=1).reshape(flat),
     )
 

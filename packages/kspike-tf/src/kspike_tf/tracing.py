@@ -15,14 +15,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
 
+from kspike_energy.checks import is_of_user
+
 __all__ = [
-    "exporter", "in_xla", "is_inference_of_keras", "is_of_keras", "is_plain", "plain_operations",
-    "stack_of_inference",
+    "Line", "exporter", "in_xla", "is_inference_of_keras", "is_of_keras", "is_plain",
+    "line_of_inference", "plain_operations",
 ]  # fmt: skip
 
 EXPORTERS = (
@@ -31,6 +34,7 @@ EXPORTERS = (
     "tf2onnx",
 )
 TRAINER = keras.Model.fit.__module__
+FUNCTIONS = tf.function.__module__
 KERAS = (TRAINER, keras.Variable.__mro__[1].__module__)
 MODELS = keras.Sequential.__module__.rpartition(".")[0]
 TRAINING = {"fit", "train_on_batch", "train_step"}
@@ -42,6 +46,15 @@ OWN = ("kspike_energy", *(f"kspike_tf.{each}" for each in ("conversion", "rates"
 LITE_RT = "LiteRT"
 # Not None within `plain_operations`: the runtime, or "" for any.
 _plain: ContextVar[str | None] = ContextVar("kspike_tf_plain_operations", default=None)
+
+
+class Line(NamedTuple):
+    """A line of code, as `warnings.warn_explicit` takes it; no frame, which would keep arrays."""
+
+    filename: str
+    number: int
+    module: str
+    registry: dict[Any, Any]
 
 
 @contextmanager
@@ -145,28 +158,56 @@ def is_inference_of_keras() -> bool:
     Returns
     -------
     bool
-        Whether the call comes from `predict` or `evaluate` of a model, but not from the validation
-        in `fit`; or, eagerly, from a call of a model that this package has not made.
+        Eagerly, whether the call comes from `predict` or `evaluate` of a model, but not from the
+        validation in `fit`; or from a call of a model that this package has not made. In a graph,
+        whether Keras traces it for `predict`, `evaluate` or validation: Keras keeps that of the
+        validation for `evaluate`. False in a ``@tf.function`` inside a model, because TensorFlow
+        saves it as it was traced first.
 
     Examples
     --------
     >>> is_inference_of_keras()
     False
     """
-    return _is_inference(_frames(sys._getframe()), tf.executing_eagerly())
+    stack = _frames(sys._getframe())
+    return _is_inference(stack, True) if tf.executing_eagerly() else _is_traced(stack)
 
 
-def stack_of_inference() -> list[FrameType]:
-    """Return the frames of the thread that runs inference of Keras, innermost first.
+def line_of_inference() -> Line | None:
+    """Return the user's line that runs inference of Keras; None if the inference is not found.
 
-    TensorFlow may call back in a thread of its own; then `predict` waits in another one. The list
-    is empty in the validation of `fit`, and if the inference is not found.
+    TensorFlow may call back in a thread of its own; then `predict` waits in another one, and the
+    first such thread counts. The validation of `fit` is no inference.
     """
-    own = list(_frames(sys._getframe()))
-    if _is_inference(own, tf.executing_eagerly()):
-        return own
-    stacks = (list(_frames(each)) for each in sys._current_frames().values())
-    return next((each for each in stacks if _is_inference(each, False)), [])
+    frame = sys._getframe(1)
+    if _is_inference(_frames(frame), tf.executing_eagerly()):
+        return _line_of(frame)
+    if any(_module(each) == TRAINER for each in _frames(frame)):
+        return None
+    return _line_in_other_threads()
+
+
+def _line_in_other_threads() -> Line | None:
+    frame: FrameType | None = None
+    try:
+        for frame in sys._current_frames().values():
+            if _is_inference(_frames(frame), False):
+                return _line_of(frame)
+        return None
+    finally:
+        del frame  # may be this call's own, whose cycle would keep the arrays of all callers
+
+
+def _line_of(innermost: FrameType) -> Line:
+    frame = innermost
+    while frame.f_back is not None and not is_of_user(frame):
+        frame = frame.f_back
+    return Line(
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        _module(frame),
+        frame.f_globals.setdefault("__warningregistry__", {}),
+    )
 
 
 def _is_inference(stack: Iterable[FrameType], counts_calls: bool) -> bool:
@@ -183,6 +224,20 @@ def _is_inference(stack: Iterable[FrameType], counts_calls: bool) -> bool:
         elif counts_calls and module.startswith(MODELS):
             found = True
     return found
+
+
+def _is_traced(stack: Iterable[FrameType]) -> bool:
+    """Return whether a stack, innermost first, traces a function that Keras makes for inference."""
+    is_of_trainer = False
+    for frame in stack:
+        module, name = _module(frame), frame.f_code.co_name
+        if module == TRAINER:
+            is_of_trainer = True
+            if name in TRAINING | INFERENCE:
+                return name in INFERENCE
+        elif module == FUNCTIONS and not is_of_trainer:
+            return False
+    return False
 
 
 def _modules_on_stack(names: tuple[str, ...]) -> Iterator[str]:

@@ -48,8 +48,9 @@ def told_few_spikes(
     few = []
     for node, x in zip(nodes, given, strict=True):
         cell = node.layer.cell  # type: ignore[attr-defined]
-        rates = cell.rates(x.reshape(-1, *x.shape[2:])).reshape(x.shape).mean(axis=1)
-        active = np.abs(rates[rates != 0], dtype=np.float64)
+        rates = np.abs(cell.rates(x.reshape(-1, *x.shape[2:]))).reshape(x.shape)
+        rates = rates.mean(axis=1, dtype=np.float64)  # negative spikes count as spikes
+        active = rates[rates != 0]
         spikes = float(active.mean()) * x.shape[1] * cell.dt if active.size else 1.0
         if spikes < 1:
             few.append(f"{node.name} ({spikes:.2g} in {x.shape[1]} steps of {cell.dt:g} s)")
