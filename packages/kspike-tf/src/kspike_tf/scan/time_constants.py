@@ -10,7 +10,7 @@ ratio `FLATTEST`, where it is small but not zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -58,7 +58,7 @@ def ratio(tau: Tensor, dt: Tensor, order: int) -> Tensor:
     return seconds / clipped(tf.cast(tau, tf.float64))
 
 
-def weights(function: Callable[[Tensor], list[Tensor]], ratio: Tensor) -> list[Tensor]:
+def weights(function: Callable[..., Sequence[Tensor]], ratio: Tensor) -> tuple[Tensor, ...]:
     """Apply a function to a ratio, with gradients that do not vanish above `FLATTEST`."""
 
     @tf.custom_gradient
@@ -73,4 +73,4 @@ def weights(function: Callable[[Tensor], list[Tensor]], ratio: Tensor) -> list[T
         return function(ratio), back
 
     result = found(ratio)
-    return list(result) if isinstance(result, list | tuple) else [result]
+    return tuple(result) if isinstance(result, list | tuple) else (result,)
