@@ -215,10 +215,9 @@ def test_silent_neurons_do_not_count():
 
 
 @ways
-@pytest.mark.parametrize("first", [np.zeros_like(X), X[:, :0]], ids=["silent", "empty"])
-def test_data_without_activity_do_not_end_the_check(way, first):
+def test_silent_data_do_not_end_the_check(way):
     model = model_of(20, way)
-    assert not told(lambda: model.predict(first, verbose=0))
+    assert not told(lambda: model.predict(np.zeros_like(X), verbose=0))
     assert len(told(lambda: model.predict(X, verbose=0))) == 1
 
 
