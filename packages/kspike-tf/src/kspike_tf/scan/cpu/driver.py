@@ -46,9 +46,8 @@ def offset(kind: Any, name: str) -> int:
 
 
 # A kernel compiled for one dtype: addresses of `loops.over_items`, `loops.over_units` and
-# `help_with`; the
-# fields of `Kernel`; rows of weights; bytes per element of a sequence; elements worth another
-# thread; and the maximum number of threads.
+# `help_with`; the fields of `Kernel`; rows of weights; bytes per element of a sequence; elements
+# worth another thread; and the maximum number of threads.
 PLAN = structure(
     *("work", "weigh", "helper", "arguments", "results", "states", "rows", "shared", "backwards"),
     *("weights", "bytes", "part", "threads"),
