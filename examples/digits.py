@@ -12,6 +12,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -121,7 +122,9 @@ def by_steps(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> list
     points = []
     for steps in STEPS:
         shown = show(images, steps)
-        scores = model.predict(shown, batch_size=len(shown), verbose=0)
+        with warnings.catch_warnings():  # the shortest presentations show what too few spikes cost
+            warnings.simplefilter("ignore", kspike_tf.FewSpikesWarning)
+            scores = model.predict(shown, batch_size=len(shown), verbose=0)
         energy = ModelEnergy(model, example_data=shown)
         joules = {
             device: energy.total_energy(device, timesteps_per_inference=steps, dt=DT)
