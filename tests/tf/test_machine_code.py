@@ -210,6 +210,14 @@ def test_kernels_may_have_six_arguments_of_weights(monkeypatch):
     np.testing.assert_array_equal(state, np.broadcast_to(5 * given.sum(axis=0), (2, 1, 3)))
 
 
+@pytest.mark.parametrize("weights", [lambda dt: (), lambda dt: dt])
+def test_weights_must_be_a_tuple_of_numbers(weights, monkeypatch):
+    monkeypatch.setattr(kernels, "KERNELS", {})
+    made = kernels.kernel("weightless", held, weights, shared=True)
+    with pytest.raises(TypeError, match="'weightless' must be a tuple of numbers. Received: "):
+        compiled.prepare(made, "float32")
+
+
 @pytest.mark.parametrize(
     ("weights", "options"),
     [
