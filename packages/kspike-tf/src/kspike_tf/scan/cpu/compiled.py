@@ -84,7 +84,8 @@ def _weights(kernel: Kernel) -> int:
     found = formula.nopython_signatures[0].return_type
     if not isinstance(found, types.BaseTuple) or not len(found):
         raise TypeError(
-            f"the weights of the kernel {kernel.name!r} must be a tuple of numbers. Received: {found}"
+            f"the weights of the kernel {kernel.name!r} must be a tuple of numbers. "
+            f"Received: {found}"
         )
     return len(found)
 
