@@ -10,16 +10,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from equations import DT, spikes, spikes_by_steps, spiking_data
-from numba import types
 
 from kspike_tf.scan.choose import Way, run
 from kspike_tf.scan.cpu import (
     compiled,
     driver,
     kernels,
+    observers,
     tensorflow_op,
     xla_handler,
-    xla_observer,
 )
 from kspike_tf.scan.portable import loop, saved_graphs
 
@@ -183,7 +182,7 @@ def test_what_machine_code_points_to_is_never_freed():
         }
 
     free = references({"free": np.zeros(1)})["free"]
-    for module in (driver, xla_handler, xla_observer):
+    for module in (driver, xla_handler, observers):
         found = references(vars(module))
         assert found
         assert [name for name, count in found.items() if count <= free] == []
@@ -191,15 +190,8 @@ def test_what_machine_code_points_to_is_never_freed():
 
 @pytest.mark.xla_calls
 def test_compiled_handlers_tell_their_version():
-    class Observer:
-        def see(self, x, dt):
-            return 0
-
     xla_handler.prepare(kernels.SPIKES, "float32")
-    xla_observer.number_of(Observer())
-    for place in (xla_handler.HANDLER_AT, xla_observer.LOOKING_AT):
-        execute = compiled.compiled(xla_handler.calling(place), types.intp, 1)
-        assert xla_handler.register(f"kspike_tf.again.{place}", execute)  # XLA asks for it
+    assert xla_handler.register("kspike_tf.again")  # XLA asks for it
 
 
 def held(state, x, g, weights):
@@ -216,6 +208,14 @@ def test_kernels_may_have_six_arguments_of_weights(monkeypatch):
     found, state = run(Way.KERNEL, made, args)
     np.testing.assert_array_equal(found, x)
     np.testing.assert_array_equal(state, np.broadcast_to(5 * given.sum(axis=0), (2, 1, 3)))
+
+
+@pytest.mark.parametrize("weights", [lambda dt: (), lambda dt: dt])
+def test_weights_must_be_a_tuple_of_numbers(weights, monkeypatch):
+    monkeypatch.setattr(kernels, "KERNELS", {})
+    made = kernels.kernel("weightless", held, weights, shared=True)
+    with pytest.raises(TypeError, match="must be a tuple of numbers"):
+        compiled.prepare(made, "float32")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2
 
-from kspike_tf.scan.cpu import kernels, tensorflow_op, xla_handler, xla_observer
+from kspike_tf.scan.cpu import kernels, observers, tensorflow_op, xla_handler
 
 # Model files are treated as untrusted: their graphs may call our kernels with any arguments.
 GOOD = [np.zeros((2, 5, 3), "f"), np.zeros((2, 1, 3)), np.zeros(3)]
@@ -123,57 +123,7 @@ def test_programs_of_strangers_are_refused(case):
         run(*map(tensor, given))
 
 
-SEQUENCE, DT = np.zeros((2, 5, 3), "f"), np.float64(0.001)
-WATCHED = {
-    "no arguments": [],
-    "three arguments": [SEQUENCE, DT, np.int64(0)],
-    "five arguments": [SEQUENCE, DT, np.int64(0), np.int64(xla_observer.PROCESS), DT],
-    "two axes": [SEQUENCE[0], DT, np.int64(0), np.int64(xla_observer.PROCESS)],
-    "no axes": [SEQUENCE[0, 0, 0], DT, np.int64(0), np.int64(xla_observer.PROCESS)],
-    "integers": [SEQUENCE.view("i4"), DT, np.int64(0), np.int64(xla_observer.PROCESS)],
-    "dt in float32": [SEQUENCE, np.float32(DT), np.int64(0), np.int64(xla_observer.PROCESS)],
-    "dt with an axis": [SEQUENCE, DT[None], np.int64(0), np.int64(xla_observer.PROCESS)],
-    "a small number": [SEQUENCE, DT, np.int32(0), np.int64(xla_observer.PROCESS)],
-    "no number": [SEQUENCE, DT, np.zeros(0, np.int64), np.int64(xla_observer.PROCESS)],
-    "a small process": [SEQUENCE, DT, np.int64(0), np.int32(0)],
-    "a negative number": [SEQUENCE, DT, np.int64(-1), np.int64(xla_observer.PROCESS)],
-    "a large number": [SEQUENCE, DT, np.int64(2**40), np.int64(xla_observer.PROCESS)],
-    "one too large": [SEQUENCE, DT, np.int64(xla_observer.MOST), np.int64(xla_observer.PROCESS)],
-}
-
-
-def observe(*args):
-    """Run a program that calls the observers' handler with any arguments."""
-    names = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64"}
-    kinds = [
-        f"tensor<{'x'.join([*map(str, each.shape), names[each.dtype.name]])}>"
-        for each in map(np.asarray, args)
-    ]
-    named = ", ".join(f"%{n}: {each}" for n, each in enumerate(kinds))
-    operands = ", ".join(f"%{n}" for n in range(len(args)))
-    module = f"""module @strange {{
-      func.func public @main({named}) -> () {{
-        stablehlo.custom_call @"kspike_tf.observe"({operands}) {{
-          api_version = 4 : i32, has_side_effect = true
-        }} : ({", ".join(kinds)}) -> ()
-        return
-      }}
-    }}"""
-
-    @tf.function(jit_compile=True, autograph=False)
-    def run(*args):
-        made = {"version": xla_handler.MODULE_VERSION, "module": module, "platforms": ["CPU"]}
-        xla_handler.xla.call_module(args, Tout=[], Sout=[], **made)
-        return tf.constant(0)
-
-    run(*map(tf.constant, args))
-
-
-@pytest.mark.xla_calls
-@pytest.mark.parametrize("case", WATCHED)
-def test_strange_arguments_of_observers_are_refused(case):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="wrong numbers, types, axes"):
-        observe(*WATCHED[case])
+SEQUENCE, DT = np.ones((2, 5, 3), "f"), np.float64(0.5)
 
 
 class Watcher:
@@ -187,29 +137,54 @@ class Watcher:
         return x.shape[1]
 
 
+def observed(number, x=SEQUENCE, kernel=kernels.SPIKES):
+    """Return the output of a scan in a program that names an observer."""
+    batch, _, units = x.shape
+    state = np.zeros((batch, units) if kernel is kernels.SPIKES else (batch, 1, units))
+    given = DT if kernel is kernels.SPIKES else np.full(units, DT)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def run(*args):
+        return xla_handler.call(kernel, args, number)[0]
+
+    return run(*map(tf.constant, (x, state, given))).numpy()
+
+
 @pytest.mark.xla_calls
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_observers_see_sequences_of_their_own_process(dtype):
     watcher = Watcher()
-    number = np.int64(xla_observer.number_of(watcher))
+    number = observers.number_of(watcher)
     x = np.arange(30).reshape(2, 5, 3).astype(dtype)
-    observe(x, DT, number, np.int64(xla_observer.PROCESS + 1))
+    expected = observed(0, x)
+    for other in (number + observers.MOST, number - observers.MOST, number % observers.MOST, -1):
+        np.testing.assert_array_equal(observed(other, x), expected)
     assert not watcher.seen
     for _ in range(2):  # once it has approved of five steps, it sees none again
-        observe(x, DT, number, np.int64(xla_observer.PROCESS))
+        np.testing.assert_array_equal(observed(number, x), expected)
     ((seen, dt),) = watcher.seen
     np.testing.assert_array_equal(seen, x)
     assert (seen.dtype, dt) == (dtype, DT)
 
 
 @pytest.mark.xla_calls
+def test_observers_see_no_scans_without_dt():
+    watcher = Watcher()
+    number = observers.number_of(watcher)
+    observed(number, kernel=kernels.LOWPASS)
+    assert not watcher.seen
+    number = observers.PROCESS * observers.MOST + observers.MOST - 1  # there is no such observer
+    np.testing.assert_array_equal(observed(number), observed(0))
+
+
+@pytest.mark.xla_calls
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("seen"), UserWarning("seen")])
 def test_exceptions_of_observers_are_errors_of_xla(error, capsys):
     watcher = Watcher(error)
-    number = np.int64(xla_observer.number_of(watcher))
+    number = observers.number_of(watcher)
     message = "seen" if error.args else "KeyboardInterrupt"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-        observe(SEQUENCE, DT, number, np.int64(xla_observer.PROCESS))
+        observed(number)
     assert ("Traceback" in capsys.readouterr().err) == (not isinstance(error, Warning))
-    observe(SEQUENCE, DT, number, np.int64(xla_observer.PROCESS))  # not shown any more
+    observed(number)  # not shown any more
     assert len(watcher.seen) == 1

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kspike_tf.scan.choose import only_processors
-from kspike_tf.scan.cpu import xla_observer
+from kspike_tf.scan.cpu import observers
 from kspike_tf.tracing import Line, in_xla, is_inference_of_keras, is_plain, line_of_inference
 
 Tensor = Any
@@ -43,13 +42,13 @@ class FewSpikesWatch:
 
     def __init__(self, layer: Any) -> None:
         self._layer = weakref.ref(layer)
-        self._limit = xla_observer.EVERY  # the number of steps from which on all is known
-        self._number: int | None = None
+        self._limit = observers.EVERY  # the number of steps from which on all is known
+        self._number = 0  # as an observer of XLA's programs
         self._resource_name = f"kspike_tf_{uuid.uuid4().hex}"
 
     def __call__(
         self, x: Tensor, dt: Callable[[], Tensor], is_rectified: bool, training: Any
-    ) -> None:
+    ) -> int:
         """Check the rates of a presentation, now or when the graph runs.
 
         Parameters
@@ -62,25 +61,28 @@ class FewSpikesWatch:
             Whether the rates are max(x, 0).
         training : bool or tf.Tensor or None
             Whether the model is being trained; only None and False are looked at.
+
+        Returns
+        -------
+        int
+            Under XLA, the number by which the scan of the rates calls `see`; 0 otherwise.
         """
         if not (training is None or training is False) or 0 in x.shape or not self._is_wanted():
-            return
+            return 0
         self._is_rectified = is_rectified
         if tf.executing_eagerly():
             if x.shape[1] < self._limit and is_inference_of_keras():
                 self.see(x[:EXAMPLES].numpy(), float(dt()))
         elif self._limit and is_inference_of_keras() and not is_plain():
-            (self._in_xla if in_xla() else self._in_graph)(x, dt())
+            if in_xla():
+                self._number = self._number or observers.number_of(self)
+                return self._number
+            self._in_graph(x, dt())
+        return 0
 
     def _is_wanted(self) -> bool:
         layer = self._layer()  # with `return_state`, a presentation may go on in another call
         return layer is not None and layer.check_steps is None and not layer.return_state
-
-    def _in_xla(self, x: Tensor, dt: Tensor) -> None:
-        if self._number is None and only_processors():
-            self._number = xla_observer.number_of(self)
-        if self._number is not None:
-            xla_observer.call(self._number, x, dt)
 
     def _in_graph(self, x: Tensor, dt: Tensor) -> None:
         with tf.init_scope():

@@ -185,11 +185,12 @@ class SpikingActivationCell(PreciseCell):
             x = masking.packed(x, mask)
 
         def spiking(x: Tensor, voltage: Tensor) -> Any:
+            observer = 0
             if fresh and self.watch is not None:
-                self.watch(x, self._seconds, rectifies, training)
+                observer = self.watch(x, self._seconds, rectifies, training)
             start = self._flat(voltage if fresh else scan.on_grid(voltage))
             run = scan.rectified_spikes if rectifies else scan.spikes
-            spikes, end = run(x, start, self._seconds())
+            spikes, end = run(x, start, self._seconds(), observer)
             if mask is not None:  # with all steps masked, the voltage keeps whole spikes
                 end = tf.where(masking.total(mask) > 0, end, start)
             return restored(spikes), [tf.reshape(end, tf.shape(voltage))]

@@ -67,7 +67,7 @@ def only_processors() -> bool:
 
 
 @tf.autograph.experimental.do_not_convert  # AutoGraph would rewrite the loops that Numba compiles
-def run(how: Way, kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
+def run(how: Way, kernel: Kernel, args: Sequence[Tensor], observer: int = 0) -> list[Tensor]:
     """Scan tensors with a kernel's formulas.
 
     Parameters
@@ -80,6 +80,9 @@ def run(how: Way, kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
         The sequence ``(batch, time, units)``, float32 or float64; states before the first step
         ``(batch, ..., units)``, float64; the arguments of the weights, ``(units,)`` or scalars,
         float64; for a backward kernel, the gradients of the forward scan's results.
+    observer : int
+        Number of an observer, to which XLA's programs show the sequence, or 0
+        (`kspike_tf.scan.cpu.observers`).
 
     Returns
     -------
@@ -90,5 +93,5 @@ def run(how: Way, kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
     if how is Way.LOOP:
         return loop.run(kernel, args)
     if how is Way.KERNEL_IN_XLA:
-        return xla_handler.call(kernel, args)
+        return xla_handler.call(kernel, args, observer)
     return saved_graphs.call(kernel, args)

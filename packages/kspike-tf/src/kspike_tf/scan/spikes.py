@@ -19,7 +19,7 @@ Tensor = Any
 PHILOX = 1  # TensorFlow's number for the generator Philox4x32-10
 
 
-def spikes(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
+def spikes(rates: Tensor, voltage: Tensor, dt: Tensor, observer: int = 0) -> tuple[Tensor, Tensor]:
     """Convert firing rates to spikes by integration.
 
     The gradient is straight-through: that of the spikes reaches the rates unchanged, and that of
@@ -34,6 +34,8 @@ def spikes(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
         step.
     dt : float or tf.Tensor
         Seconds per step, float64.
+    observer : int
+        Number of an observer (`kspike_tf.scan.cpu.observers`) of the rates under XLA, or 0.
 
     Returns
     -------
@@ -42,19 +44,23 @@ def spikes(rates: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     voltage : (batch, units) tf.Tensor
         The voltage after the last step.
     """
-    return integrate(SPIKES, rates, voltage, dt)
+    return integrate(SPIKES, rates, voltage, dt, observer=observer)
 
 
-def rectified_spikes(x: Tensor, voltage: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
-    """Integrate the rates max(x, 0), as `spikes` does.
+def rectified_spikes(
+    x: Tensor, voltage: Tensor, dt: Tensor, observer: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Integrate the rates max(x, 0), as `spikes` does; an observer sees ``x``.
 
     Kernels rectify and integrate in one pass, so that the rates need no memory. The gradient is
     that of ``tf.nn.relu``.
     """
-    return integrate(RECTIFIED_SPIKES, x, voltage, dt)
+    return integrate(RECTIFIED_SPIKES, x, voltage, dt, observer=observer)
 
 
-def integrate(kernel: Kernel, x: Tensor, voltage: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+def integrate(
+    kernel: Kernel, x: Tensor, voltage: Tensor, *given: Tensor, observer: int = 0
+) -> tuple[Tensor, Tensor]:
     """Integrate with a kernel; ``given`` are the arguments of its weights.
 
     The gradient is straight-through, as that of `spikes`.
@@ -64,7 +70,7 @@ def integrate(kernel: Kernel, x: Tensor, voltage: Tensor, *given: Tensor) -> tup
     def forward(x: Tensor) -> Any:
         # Hide the compiled scan from tapes, which cannot differentiate it.
         still, start, *others = _still(x, voltage, *given)
-        return tuple(_scan(kernel, still, start, *others)), _back(kernel, still)
+        return tuple(_scan(kernel, observer, still, start, *others)), _back(kernel, still)
 
     spikes, voltage = forward_mode.call(forward, x)
     return spikes, voltage
@@ -105,7 +111,7 @@ def _still(x: Tensor, *others: Tensor) -> list[Tensor]:
     return [tf.stop_gradient(x), *[tf.stop_gradient(tf.cast(each, tf.float64)) for each in others]]
 
 
-def _scan(kernel: Kernel, x: Tensor, voltage: Tensor, *given: Tensor) -> Any:
+def _scan(kernel: Kernel, observer: int, x: Tensor, voltage: Tensor, *given: Tensor) -> Any:
     if 0 in x.shape:
         return x, voltage  # XLA refuses empty tensors
     how = way(x)
@@ -118,7 +124,7 @@ def _scan(kernel: Kernel, x: Tensor, voltage: Tensor, *given: Tensor) -> Any:
         return tf.cond(
             _in_range(*args), lambda: blocks.spikes(*args), lambda: tuple(loop.run(SPIKES, args))
         )
-    return run(how, kernel, (x, voltage, *given))
+    return run(how, kernel, (x, voltage, *given), observer)
 
 
 def _in_range(rates: Tensor, voltage: Tensor, dt: Tensor) -> Tensor:

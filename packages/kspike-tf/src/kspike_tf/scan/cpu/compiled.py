@@ -81,7 +81,13 @@ def _weights(kernel: Kernel) -> int:
     """Return the number of a kernel's weights."""
     formula = driver.inside(kernel.weights)
     formula.compile((types.float64,) * kernel.given)
-    return len(formula.nopython_signatures[0].return_type)
+    found = formula.nopython_signatures[0].return_type
+    if not isinstance(found, types.BaseTuple) or not len(found):
+        raise TypeError(
+            f"the weights of the kernel {kernel.name!r} must be a tuple of numbers. "
+            f"Received: {found}"
+        )
+    return len(found)
 
 
 def _threads() -> int:

@@ -11,18 +11,19 @@ This module relies on (tried with TensorFlow 2.18 and 2.21):
 TensorFlow before 2.21 does not export ``XLA_FFI_GetApi``. Where the function is missing or the
 version differs, `is_possible` is false, and XLA compiles scans from TensorFlow operations.
 
-One handler serves all scans. A program names its scan by a number (`place`) in an attribute. The
-handler is registered when the package is imported, so that XLA can run a compiled function that
-another process saved. Before it runs a program, XLA calls `_instantiate`, which compiles the scan
-if need be.
+One handler serves all scans. A program names its scan by a number (`place`) in an attribute, and
+may name an observer there, too (`kspike_tf.scan.cpu.observers`). The handler is registered when the
+package is imported, so that XLA can run a compiled function that another process saved. Before it
+runs a program, XLA calls `_instantiate`, which compiles the scan if need be.
 """
 
 from __future__ import annotations
 
 import ctypes
+import math
 import traceback
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -31,8 +32,8 @@ import numpy as np
 from numba import types
 from tensorflow.compiler.tf2xla.python import xla
 
-from kspike_tf.scan.cpu import compiled, driver, intrinsics, stablehlo
-from kspike_tf.scan.cpu.driver import INT, MOST_ARGUMENTS, RUN, inside, structure
+from kspike_tf.scan.cpu import compiled, driver, intrinsics, observers, stablehlo
+from kspike_tf.scan.cpu.driver import DOUBLE, INT, MOST_ARGUMENTS, PLAN, RUN, inside, structure
 from kspike_tf.scan.cpu.intrinsics import elements, record
 from kspike_tf.scan.cpu.kernels import KERNELS, Kernel
 from kspike_tf.scan.cpu.tensorflow_op import library
@@ -78,16 +79,13 @@ _errors = np.zeros(len(driver.ERRORS), XLA_FFI_Error_Create_Args)
 _errors["struct_size"] = _errors.itemsize
 _errors["errc"], _errors["message"] = driver.ERRORS.T
 ERRORS_AT, ERROR_BYTES = _errors.ctypes.data, _errors.itemsize
-MISFIT_AT = ERRORS_AT + driver.MISFIT * ERROR_BYTES
-NOT_COMPILED_AT = ERRORS_AT + driver.NOT_COMPILED * ERROR_BYTES
-NOT_DEFINED_AT = ERRORS_AT + driver.NOT_DEFINED * ERROR_BYTES
 # What XLA calls: `_describe` at first, and `handle` as soon as it is compiled.
 _handler = np.zeros(1, INT)
 HANDLER_AT = _handler.ctypes.data
 # Addresses of compiled plans.
 PLACES = 2**16
 _plans = np.zeros(PLACES, INT)
-PLANS_AT = _plans.ctypes.data
+PLANS_AT, LIMITS_AT = _plans.ctypes.data, observers.limits.ctypes.data
 driver.keep(_errors, _handler, _plans)
 RUN_BYTES, KIND = RUN.itemsize, np.dtype(np.int32)
 
@@ -97,17 +95,18 @@ def is_possible() -> bool:
     return IS_KNOWN
 
 
-def call(kernel: Kernel, args: Sequence[Tensor]) -> list[Tensor]:
+def call(kernel: Kernel, args: Sequence[Tensor], observer: int = 0) -> list[Tensor]:
     """Scan tensors in a function that XLA compiles; arguments as for `choose.run`."""
     kind = args[0].dtype.name
     prepare(kernel, kind)
+    number = observer * PLACES + place(kernel.name, kind)
     like = list(args)[: kernel.results]
     kinds = tuple((each.dtype.name, each.shape.rank) for each in args)
     return list(
         xla.call_module(
             args,
             version=MODULE_VERSION,
-            module=stablehlo.module(NAME, place(kernel.name, kind), kinds, len(like)),
+            module=stablehlo.module(NAME, number, kinds, len(like)),
             Tout=[each.dtype for each in like],
             Sout=[each.shape for each in like],
             platforms=["CPU"],
@@ -154,40 +153,22 @@ def array_at(address: int, kind: Any, count: int = 1) -> np.ndarray:
     return np.frombuffer(memory, kind)
 
 
-def address_of(callback: Any) -> int:
-    """Return the address of a callback in Python, which is never freed."""
-    driver.keep(callback)
-    return ctypes.cast(callback, ctypes.c_void_p).value or 0
-
-
-def register(name: str, execute: int, instantiate: int = 0) -> bool:
-    """Register a handler, by addresses of its functions; return whether XLA accepts it."""
-    if api() is None:
-        return False
-    args = np.zeros(1, XLA_FFI_Handler_Register_Args)
-    args["struct_size"] = args.itemsize
-    args["name"], args["platform"] = (driver.text(name), len(name)), (driver.text("Host"), 4)
-    args["bundle"]["instantiate"], args["bundle"]["execute"] = instantiate, execute
-    return not function_at(api()["XLA_FFI_Handler_Register"])(args.ctypes.data)
-
-
-def create_error_of(args_at: int) -> Any:
-    """Return the address of an error, from the address of its arguments."""
-    return function_at(api()["XLA_FFI_Error_Create"])(args_at)
-
-
-def _register() -> bool:
-    if api() is None:
-        return False
-    _handler[0] = DESCRIBE_AT
-    llvm.add_symbol(create_error.symbol, int(api()["XLA_FFI_Error_Create"]))
-    execute = compiled.compiled(calling(HANDLER_AT), types.intp, 1)
-    return register(NAME, execute, address_of(_instantiate))
-
-
 def function_at(address: int) -> Any:
     """Return the function at an address, which takes an address and returns another or None."""
     return ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(int(address))
+
+
+def register(name: str) -> bool:
+    """Register the handler; return whether XLA accepts it."""
+    if api() is None:
+        return False
+    llvm.add_symbol(create_error.symbol, int(api()["XLA_FFI_Error_Create"]))
+    args = np.zeros(1, XLA_FFI_Handler_Register_Args)
+    args["struct_size"] = args.itemsize
+    args["name"], args["platform"] = (driver.text(name), len(name)), (driver.text("Host"), 4)
+    args["bundle"]["instantiate"] = INSTANTIATE_AT
+    args["bundle"]["execute"] = compiled.compiled(execute, types.intp, 1)
+    return not function_at(api()["XLA_FFI_Handler_Register"])(args.ctypes.data)
 
 
 def described(frame_at: int) -> bool:
@@ -202,13 +183,18 @@ def described(frame_at: int) -> bool:
     return bool(extension_at)
 
 
+def error(row: int) -> Any:
+    """Return the address of one of the driver's errors."""
+    return function_at(api()["XLA_FFI_Error_Create"])(ERRORS_AT + row * ERROR_BYTES)
+
+
+# Called by XLA and by machine code
+
+
 @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
 def _describe(frame_at: int) -> Any:
     """Stand in for `handle` until it is compiled."""
-    return None if described(frame_at) else create_error_of(NOT_COMPILED_AT)
-
-
-DESCRIBE_AT = address_of(_describe)
+    return None if described(frame_at) else error(driver.NOT_COMPILED)
 
 
 @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
@@ -217,32 +203,51 @@ def _instantiate(frame_at: int) -> Any:
     if described(frame_at):
         return None
     try:
-        wanted = function_at(compiled.compiled(place_of.py_func, types.intp, 1))(frame_at) or 0
+        number = function_at(compiled.compiled(number_in.py_func, types.intp, 1))(frame_at) or 0
         found = [
             (kernel, kind)
             for name, kernel in list(KERNELS.items())  # other threads may define kernels
             for kind in stablehlo.TYPES
-            if place(name, kind) == wanted
+            if place(name, kind) == number % PLACES
         ]
         for kernel, kind in found:
             prepare(kernel, kind)
     except BaseException:
         # Python may run a signal handler here, which interrupts; XLA cannot pass exceptions on.
         traceback.print_exc()
-        return create_error_of(NOT_COMPILED_AT)
+        return error(driver.NOT_COMPILED)
     # The number 0 stands for none; `handle` refuses it.
-    return None if found or not wanted else create_error_of(NOT_DEFINED_AT)
+    return None if found or not number else error(driver.NOT_DEFINED)
+
+
+@ctypes.CFUNCTYPE(*[ctypes.c_int64] * 4)
+def _show(run_at: int, index: int, size: int) -> int:
+    """Show the sequence of a scan to an observer; return zero or the address of an error."""
+    run = array_at(run_at, RUN)[0]
+    shape = tuple(int(run[name]) for name in ("batch", "steps", "units"))
+    x = array_at(run["args"][0], f"f{size}", math.prod(shape)).reshape(shape)
+    message = observers.show(index, x, float(array_at(run["args"][2], DOUBLE)[0]))
+    if message is None:
+        return 0
+    text, args = ctypes.create_string_buffer(message.encode()), np.zeros_like(_errors[:1])
+    args["struct_size"], args["errc"] = args.itemsize, driver.INVALID_ARGUMENT
+    args["message"] = ctypes.addressof(text)
+    return function_at(api()["XLA_FFI_Error_Create"])(args.ctypes.data) or 0
+
+
+driver.keep(_describe, _instantiate, _show)
+DESCRIBE_AT, INSTANTIATE_AT, SHOW_AT = (
+    ctypes.cast(each, ctypes.c_void_p).value or 0 for each in (_describe, _instantiate, _show)
+)
+_handler[0] = DESCRIBE_AT
 
 
 # In machine code
 
 
-def calling(handler_at: int) -> Callable[[int], int]:
-    """Return a function that calls a handler, whose address is at an address.
-
-    It is compiled when the package is imported, so it is short.
-    """
-    return lambda frame_at: intrinsics.call(elements(handler_at, 0, INT)[0], frame_at, 0, 0)
+def execute(frame_at: int) -> int:
+    """Call the handler; compiled when the package is imported, so it is short."""
+    return intrinsics.call(elements(HANDLER_AT, 0, INT)[0], frame_at, 0, 0)
 
 
 def handle(frame_at: int, _second: int, _third: int) -> int:
@@ -250,7 +255,7 @@ def handle(frame_at: int, _second: int, _third: int) -> int:
     frame = record(frame_at, XLA_FFI_CallFrame)
     if frame.extension_start != 0:
         return intrinsics.call(DESCRIBE_AT, frame_at, 0, 0)
-    run_at, failed = driver.calloc(1, RUN_BYTES), driver.NO_MEMORY
+    run_at, failed, shown = driver.calloc(1, RUN_BYTES), driver.NO_MEMORY, 0
     if run_at != 0:
         run, args, rets = record(run_at, RUN), frame.args, frame.rets
         run.arguments, run.results = args.size, rets.size
@@ -262,22 +267,41 @@ def handle(frame_at: int, _second: int, _third: int) -> int:
             if first.rank == driver.AXES:
                 lengths = elements(first.dims, 0, INT)
                 run.batch, run.steps, run.units = lengths[0], lengths[1], lengths[2]
-        plan_at = elements(PLANS_AT, place_of(frame_at), INT)[0]
+        number = number_in(frame_at)
+        plan_at = elements(PLANS_AT, number % PLACES, INT)[0]
         failed = driver.run_scan(plan_at, run_at) if plan_at != 0 else driver.MISFIT
+        if failed == 0:
+            shown = observed(plan_at, run_at, number // PLACES)
     driver.free(run_at)
-    return create_error(ERRORS_AT + failed * ERROR_BYTES) if failed != 0 else 0
+    return create_error(ERRORS_AT + failed * ERROR_BYTES) if failed != 0 else shown
 
 
 @inside
-def place_of(frame_at: int) -> int:
-    """Return the number that a program names its scan by, or zero."""
+def number_in(frame_at: int) -> int:
+    """Return the number that a program names its scan and observer by, or zero."""
     attrs = record(frame_at, XLA_FFI_CallFrame).attrs
     if attrs.size != 1 or elements(attrs.types, 0, KIND)[0] != XLA_FFI_AttrType_SCALAR:
         return 0
     scalar = record(elements(attrs.attrs, 0, INT)[0], XLA_FFI_Scalar)
     if scalar.dtype != XLA_FFI_DataType_S64:
         return 0
-    return elements(scalar.value, 0, INT)[0] % PLACES
+    return elements(scalar.value, 0, INT)[0]
+
+
+@inside
+def observed(plan_at: int, run_at: int, observer: int) -> int:
+    """Show a scan to an observer unless it has as many steps as the observer's limit.
+
+    Do not trust the number: programs may come from files. One that belongs to another process is
+    of another layer. Arguments of shared weights are scalars, and the first one is dt.
+    """
+    plan, run = record(plan_at, PLAN), record(run_at, RUN)
+    if observer // observers.MOST != observers.PROCESS or plan.shared * run.size == 0:
+        return 0
+    index = observer % observers.MOST
+    if run.steps >= elements(LIMITS_AT, index, INT)[0]:
+        return 0
+    return intrinsics.call(SHOW_AT, run_at, index, plan.bytes)
 
 
 @inside
@@ -300,4 +324,4 @@ def describe(buffers_at: int, count: int, data_at: int, sizes_at: int) -> None:
         data[n], sizes[n] = buffer.data, size
 
 
-IS_KNOWN = _register()
+IS_KNOWN = register(NAME)
