@@ -99,7 +99,7 @@ class Window:
         """Return a geometry with these paddings and extents."""
         own = zip(self.size, self.stride, self.dilation, before, extents, strict=True)
         columns = [(1, 1, 1, 0, 1)] * (3 - self.rank) + list(own)
-        return np.ascontiguousarray(np.array(columns, np.intp).T)
+        return np.array(list(zip(*columns, strict=True)), np.intp)
 
     def _before(self, spatial: tuple[int, ...], extents: Shape) -> list[int]:
         if self.padding == "valid":
