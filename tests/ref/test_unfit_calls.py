@@ -120,6 +120,17 @@ def test_operands_that_are_no_numbers(tmp_path, other):
         kspike_ref.load_model(model(tmp_path, entries, "y"))
 
 
+def test_unsupported_layers_are_told_although_later_arguments_are_unfit(tmp_path):
+    policy = {"module": "keras", "class_name": "DTypePolicy", "config": {}}
+    last = call(layer("Dropout", "y"), tensor("s"), policy=policy)
+    entries = [call(layer("Softmax", "s", axis=0), tensor("x")), last]
+    with pytest.raises(kspike_ref.UnsupportedLayerError, match="s: Softmax with axis=0 mixes"):
+        kspike_ref.load_model(model(tmp_path, entries, "y"))
+    entries[0] = call(layer("Softmax", "s", axis=1), tensor("x"))
+    with pytest.raises(kspike_ref.ArchiveError, match="an argument is neither tensor nor number"):
+        kspike_ref.load_model(model(tmp_path, entries, "y"))
+
+
 POLICY = {"module": "keras", "class_name": "DTypePolicy", "registered_name": None}
 
 

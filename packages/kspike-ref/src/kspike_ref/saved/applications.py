@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import graphlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,16 @@ def resolve(value: Any, find: Callable[[Leaf], Any]) -> Any:
     return {key: resolve(item, find) for key, item in value.items()}
 
 
+def _tensors(value: Any) -> Iterator[Leaf]:
+    """Yield the tensors in serialised arguments, whatever else they hold; `resolve` checks it."""
+    leaf = _history(value)
+    if leaf is not None:
+        yield leaf
+    elif isinstance(value, list | dict):
+        for item in value if isinstance(value, list) else value.values():
+            yield from _tensors(item)
+
+
 def order_of(spec: ModelSpec) -> list[tuple[str, int]]:
     """Return the applications that the outputs need, in execution order."""
     if spec.order is not None:
@@ -103,8 +113,7 @@ def order_of(spec: ModelSpec) -> list[tuple[str, int]]:
         member = spec.members.get(at[0])
         if member is None or at[1] >= len(member.applications):
             raise ArchiveError(f"the model needs {at}, which does not exist")
-        taken: list[Leaf] = []
-        resolve(list(arguments_of(member.applications[at[1]])), taken.append)
+        taken = _tensors(list(arguments_of(member.applications[at[1]])))
         needs[at] = list(dict.fromkeys(leaf[:2] for leaf in taken))
         pending += needs[at]
     position = {name: i for i, name in enumerate(spec.members)}
