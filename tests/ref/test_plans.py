@@ -35,6 +35,21 @@ CHAIN = sequential(
 PLAIN = sequential(input_layer(None, 5), dense("a", 40), _filter(), dense("b", 3))
 
 
+def test_a_run_looks_up_plans_once_for_each_size_of_blocks(monkeypatch):
+    sizes, look_up = [], plans.Plans.kind
+
+    def counted(self, inputs, ends, streams):
+        sizes.append(len(inputs[0]))
+        return look_up(self, inputs, ends, streams)
+
+    model = unsaved(PLAIN)
+    model.num_threads = 1
+    model.predict(np.ones((1, 3, 5), "f4"))  # the first run also looks for few spikes
+    monkeypatch.setattr(plans.Plans, "kind", counted)
+    model.predict(np.ones((9, 3, 5), "f4"), batch_size=2)
+    assert sizes == [2, 1]
+
+
 @pytest.fixture
 def made(monkeypatch):
     """Record the input shapes for which plans are made."""
