@@ -534,6 +534,32 @@ def test_a_layer_of_ones_own(tmp_path):
     np.testing.assert_array_equal(y, [[2, 3]])
 
 
+def test_an_argument_named_tally_of_ones_own(tmp_path):
+    """A layer that counts no operations may call an argument so; a model sets it."""
+
+    @kspike_ref.register_layer("mine>Vote")
+    class Vote(kspike_ref.Layer):
+        pointwise_from = 2
+
+        def output_shape(self, shape, tally=0.0):
+            return shape
+
+        def call(self, x, tally=0.0):
+            return x + tally
+
+    entries = [
+        applied(input_layer(None, 2)),
+        applied(layer("Vote", "v", "mine"), [tensor("input")], tally=2.0),
+        applied(layer("TimeDistributed", "t", layer=layer("Vote", "w", "mine")), [tensor("v")]),
+    ]
+    entries[0]["inbound_nodes"] = []
+    config = functional(entries, [["input", 0, 0]], [["t", 0, 0]])
+    model = load_model(archive(tmp_path / "m.keras", config, {}))
+    np.testing.assert_array_equal(model.predict(np.ones((1, 3, 2))), np.full((1, 3, 2), 3))
+    y, _ = model.step(np.ones((1, 2)), model.initial_state(1))
+    np.testing.assert_array_equal(y, [[3, 3]])
+
+
 def test_registering_what_is_no_layer():
     with pytest.raises(TypeError, match="name must be a string such as 'package>Class'"):
         kspike_ref.register_layer(3)

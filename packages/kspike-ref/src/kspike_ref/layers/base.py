@@ -201,9 +201,10 @@ class Layer(Configured):
         """
         return self.call(*inputs, **keywords)
 
-    def __call__(self, *inputs: Any, tally: Tally | None = None, **keywords: Any) -> Any:
+    def __call__(self, *inputs: Any, tally: Any = None, **keywords: Any) -> Any:
         """Return the output for inputs of any type, as a model calls the layer."""
-        if self.takes_tally:
+        # Other layers take no Tally, but a user's layer may have an argument of this name.
+        if self.takes_tally or not (tally is None or isinstance(tally, Tally)):
             keywords["tally"] = Tally() if tally is None else tally
         if len(inputs) == 1:
             return self.call(self.received(inputs[0]), **keywords)
