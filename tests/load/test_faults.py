@@ -20,6 +20,7 @@ from kspike_ref.saved import container
 from kspike_ref.saved.files import opened_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "models"
+KERAS_2 = GOLDEN.parent / "keras2"
 MODEL = GOLDEN / "spiking.keras"
 
 PREDICT = f"""
@@ -172,6 +173,21 @@ def test_a_file_that_is_replaced_while_it_loads(tmp_path, monkeypatch):
     model = kspike_ref.load_model(place)
     wanted = kspike_ref.load_model(MODEL).predict(data())
     assert model.predict(data()).tobytes() == wanted.tobytes()
+
+
+def test_an_h5_file_that_is_replaced_while_it_loads(tmp_path, monkeypatch):
+    """The old file is read to its end."""
+    place, other = tmp_path / "model.h5", tmp_path / "other.h5"
+    shutil.copy(KERAS_2 / "recurrent.h5", place)
+    shutil.copy(KERAS_2 / "embedded.h5", other)
+    read, wanted = container.read_whole, names(place)
+
+    def replaced(*arguments):
+        other.replace(place)
+        return read(*arguments)
+
+    monkeypatch.setattr(container, "read_whole", replaced)
+    assert names(place) == wanted
 
 
 @pytest.mark.parametrize("keep", [0, 1000, 5000])

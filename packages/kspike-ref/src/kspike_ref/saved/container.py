@@ -91,18 +91,19 @@ class Folder:
         """Return the contents of a file whose size is known from `size`."""
         if name != WEIGHTS and size > limits.MAX_JSON:
             raise ArchiveError(f"{name} has {size} bytes, more than {limits.MAX_JSON}")
-        return read_whole(self._place / name, size)
+        place = self._place / name
+        try:
+            with place.open("rb") as file:
+                return read_whole(file, place.name, size)
+        except OSError as error:
+            raise ArchiveError(f"{place.name} cannot be read: {error.strerror}") from None
 
 
-def read_whole(place: Path, size: int) -> bytes:
-    """Return the contents of a regular file of a known size; refuse a file that changes."""
-    try:
-        with place.open("rb") as file:
-            data = file.read(size + 1)
-    except OSError as error:
-        raise ArchiveError(f"{place.name} cannot be read: {error.strerror}") from None
+def read_whole(file: IO[bytes], name: str, size: int) -> bytes:
+    """Return the contents of an open file of a known size; refuse a file that changes."""
+    data = file.read(size + 1)
     if len(data) != size:
-        raise ArchiveError(f"{place.name} changed while it was read")
+        raise ArchiveError(f"{name} changed while it was read")
     return data
 
 

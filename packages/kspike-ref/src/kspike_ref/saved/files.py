@@ -70,18 +70,22 @@ def _read(place: Path, stack: ExitStack) -> Archive:
                 f"TensorFlow; {_SAVE}"
             )
         return _read_keras(container.Folder(place))
-    status = place.stat()
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(place.stat().st_mode):  # a pipe would wait here for a writer
         raise ArchiveError(f"the model must be a file or a folder. Received: {str(place)!r}")
     try:
         file = stack.enter_context(place.open("rb"))
         head = file.read(64)
+        is_hdf5 = head.startswith(b"\x89HDF\r\n\x1a\n")
+        if is_hdf5:
+            file.seek(0)
+            size = os.fstat(file.fileno()).st_size
+            data = container.read_whole(file, place.name, size)
     except OSError as error:
         raise ArchiveError(f"{str(place)!r} cannot be read: {error.strerror}") from None
     if not head:
         raise ArchiveError(f"{str(place)!r} is empty; {_SAVE}")
-    if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return read_legacy(container.read_whole(place, status.st_size))
+    if is_hdf5:
+        return read_legacy(data)
     kind = None if head.startswith(b"PK") else _foreign(head, place.suffix.lower())
     if kind is not None:
         raise ArchiveError(f"{str(place)!r} is {kind}; {_SAVE}")
