@@ -273,6 +273,25 @@ def test_an_activation_that_was_never_run(tmp_path, initial):
         load_model(tmp_path / "m.keras")
 
 
+def test_an_activation_with_weights_of_a_dense_layer_in_8_bits(tmp_path):
+    policy = {"class_name": "QuantizedDTypePolicy", "config": {"mode": "int8"}, "module": "keras"}
+    config = sequential(input_layer(2), dense("d", 2, layer("PReLU", "slope")))
+    config["config"]["layers"][1]["config"]["dtype"] = policy
+    weights = {
+        "layers/dense": [np.eye(2, dtype="i1"), np.zeros(2, "f4"), np.full(2, 0.5, "f4")],
+        "layers/dense/activation": [np.array([0.5, 0.25], "f4")],
+    }
+    model = load_model(archive(tmp_path / "m.keras", config, weights))
+    y = model.predict(np.array([[1, -1], [-1, 1]], np.float32))
+    np.testing.assert_allclose(y, [[2, -0.5], [-1, 2]], rtol=1e-6)
+
+
+def test_a_softmax_over_nothing_is_empty(tmp_path):
+    config = sequential(input_layer(None, 3), layer("Softmax", "s", axis=1))
+    model = load_model(archive(tmp_path / "m.keras", config, {}))
+    assert model.predict(np.ones((2, 0, 3), "f4")).shape == (2, 0, 3)
+
+
 def test_masks_that_merging_layers_cannot_use(tmp_path):
     config = functional(
         [

@@ -14,6 +14,7 @@ from unsaved import unsaved
 
 from kspike_ref.kernels import compiled, time
 from kspike_ref.kernels.memory import frozen
+from kspike_ref.layers.registry import create
 from kspike_ref.running import plans
 
 
@@ -33,6 +34,14 @@ CHAIN = sequential(
     dense("b", 3),
 )
 PLAIN = sequential(input_layer(None, 5), dense("a", 40), _filter(), dense("b", 3))
+
+
+@pytest.mark.parametrize(
+    "entry", [layer("Dropout", "d"), layer("Identity", "i"), layer("Activation", "a")]
+)
+def test_integers_pass_through_a_plan_without_a_call(entry):
+    x, made = np.arange(3), create(entry)
+    assert made.bind(None, x) is made.call(x) is x
 
 
 def test_a_run_looks_up_plans_once_for_each_size_of_blocks(monkeypatch):

@@ -104,10 +104,10 @@ class Pointwise(Layer):
     arguments: tuple[Any, ...] = ()
 
     def bind(self, binder: Binder, x: Array) -> Array | None:
-        if x.dtype.kind != "f" or not keeps_shape(self.function):
-            return None
         if self.function is activations.linear:
             return x
+        if x.dtype.kind != "f" or not keeps_shape(self.function):
+            return None
         out = binder.over(x)
         if self.arguments:
             binder.call(self.function, x, *self.arguments, out=out)
@@ -148,7 +148,7 @@ class ReLU(Pointwise):
 
     keeps_zeros = True
     function = staticmethod(activations.relu)
-    bind = Pointwise.bind
+    bind = Pointwise.bind  # it fits `call`, which differs for integers alone
 
     def setup(self) -> None:
         slope, self.limit, self.threshold = (
