@@ -1,6 +1,7 @@
 """Tests that compiled loops are only reached through checks, which refuse all unfit arguments."""
 
 import ast
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,12 @@ def callers():
 
 def entry_name(function):
     return f"{function.__module__.rsplit('.', 1)[-1]}.{function.__name__}"
+
+
+def test_a_way_in_is_called_as_it_is_named():
+    for function in (call[0] for call in warm_up.small_calls(np.float32)):
+        assert pickle.loads(pickle.dumps(function)) is function
+        assert not function.__qualname__.endswith("_call")
 
 
 def test_every_way_in_is_tried_below():

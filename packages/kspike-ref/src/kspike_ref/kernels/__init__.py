@@ -83,6 +83,7 @@ def entry(call: Callable[Arguments, tuple[Any, ...]]) -> Callable[Arguments, Any
         return loop(*arguments)
 
     run.__name__ = call.__name__.removesuffix("_call")
+    run.__qualname__ = call.__qualname__.removesuffix("_call")
     return run
 
 

@@ -203,6 +203,7 @@ def pool_loop(x: Array, geometry: Array, is_maximum: bool, out: Array) -> None:
                 y /= (d_high - d_low) * (h_high - h_low) * (w_high - w_low)
 
 
+# Documents `convolve`, which `entry` makes: this returns the loop and its arguments.
 def convolve_call(
     x: Array, geometry: Array, packed: Array, groups: int, out: Array
 ) -> tuple[Any, ...]:
@@ -269,6 +270,7 @@ def scatter(columns: Array, geometry: Array, out: Array) -> None:
     scatter_loop(columns, geometry, out)
 
 
+# Documents `pool`, which `entry` makes: this returns the loop and its arguments.
 def pool_call(x: Array, geometry: Array, is_maximum: bool, out: Array) -> tuple[Any, ...]:
     """Fill ``out`` with the maximum or the mean of every window; padding does not count.
 

@@ -206,6 +206,7 @@ def convolve_events_loop(
     return met
 
 
+# Documents `count`, which `entry` makes: this returns the loop and its arguments.
 def count_call(x: Array) -> tuple[Any, ...]:
     """Return the number of nonzero values of a flat array.
 

@@ -156,6 +156,7 @@ def multiply_events_loop(
     return total
 
 
+# Documents `multiply`, which `entry` makes: this returns the loop and its arguments.
 def multiply_call(a: Array, packed: Array, out: Array) -> tuple[Any, ...]:
     """Add ``a @ b`` to ``out``.
 
@@ -171,6 +172,7 @@ def multiply_call(a: Array, packed: Array, out: Array) -> tuple[Any, ...]:
     return multiply_loop, a, packed, _check(a, packed, out), out
 
 
+# Documents `multiply_events`, which `entry` makes: this returns the loop and its arguments.
 def multiply_events_call(a: Array, packed: Array, out: Array) -> tuple[Any, ...]:
     """Add ``a @ b`` to ``out``, skipping zeros of a, and return the number of other values.
 

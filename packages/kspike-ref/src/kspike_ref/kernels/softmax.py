@@ -60,6 +60,7 @@ def divide_loop(values: Array) -> None:
             row[j] /= total
 
 
+# Documents `softmax`, which `entry` makes: this returns the loop and its arguments.
 def softmax_call(x: Array, out: Array) -> tuple[Any, ...]:
     """Compute the softmax of every row, with the bits of NumPy's ``max``, ``exp`` and ``sum``.
 

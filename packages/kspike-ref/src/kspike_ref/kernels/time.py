@@ -181,6 +181,7 @@ def spike_call(
     return spike_loop, x, float(gain), scale, bool(rectifies), region, voltage, out
 
 
+# Documents `lowpass`, which `entry` makes: this returns the loop and its arguments.
 def lowpass_call(x: Array, decay: Array, region: Region, level: Array, out: Array) -> Call:
     """Filter with an exponential synapse.
 
@@ -206,6 +207,7 @@ def lowpass_call(x: Array, decay: Array, region: Region, level: Array, out: Arra
 lowpass = entry(lowpass_call)
 
 
+# Documents `mean`, which `entry` makes: this returns the loop and its arguments.
 def mean_call(x: Array, steps: int, total: Array, count: Array, out: Array) -> Call:
     """Fill ``out`` with the means over the steps so far.
 
@@ -234,6 +236,7 @@ def mean_call(x: Array, steps: int, total: Array, count: Array, out: Array) -> C
 mean = entry(mean_call)
 
 
+# Documents `alpha`, which `entry` makes: this returns the loop and its arguments.
 def alpha_call(
     x: Array, decay: Array, ramp: Array, region: Region, state: Array, out: Array
 ) -> Call:
