@@ -136,7 +136,7 @@ class Budget:
             block = peak(graph, part, ends)
             return Cost(work, _FIXED + outputs + min(threads, -(-count // rows)) * block)
 
-        return self._once((inputs, size, threads, keep), find)
+        return self._once(("cost", inputs, size, threads, keep), find)
 
     def _once(self, key: Any, find: Callable[[], Known]) -> Known:
         """Return a cached result, or find it and cache it."""
@@ -153,7 +153,7 @@ class Budget:
 
         As `admit` does, for the shapes of inputs with a time axis of one step.
         """
-        return self._admit(lambda: self._once((inputs, "step"), lambda: self._step_cost(inputs)))
+        return self._admit(lambda: self._once(("step", inputs), lambda: self._step_cost(inputs)))
 
     def _step_cost(self, inputs: tuple[tuple[int, ...], ...]) -> Cost:
         shapes = shapes_of(self._graph, inputs, self._stepped)
@@ -194,7 +194,7 @@ class Budget:
                     return still_size(self._graph, tasks, inputs, repeats, size, threads, ends)
             return size
 
-        return self._once((inputs, threads, repeats, keep), find)
+        return self._once(("size", inputs, threads, repeats, keep), find)
 
     def _ends(self, keep: tuple[int, ...] | None) -> set[Ref]:
         """Return the tensors that a run returns."""
