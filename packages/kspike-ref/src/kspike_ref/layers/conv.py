@@ -94,7 +94,7 @@ class Conv(ConvLayer):
 
     def bind(self, binder: Binder, x: Array) -> Array | None:
         filters = self.integer("filters")
-        bound = self.window.bound(binder, x, filters, self.depth)
+        bound = self.window.bind_input(binder, x, filters, self.depth)
         if bound is None or not keeps_shape(self.activation):
             return None
         entered, geometry, extents = bound

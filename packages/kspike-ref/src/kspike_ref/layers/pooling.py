@@ -43,8 +43,10 @@ class Pooling(Layer):
         return self.window.shape(shape[0], spatial, self.window.channels(shape))
 
     def bind(self, binder: Binder, x: Array) -> Array | None:
-        bound = self.window.bound(binder, x, x.shape[-1], math.prod(self.window.size))
-        if bound is None or x.dtype.kind != "f":
+        if x.dtype.kind != "f":
+            return None
+        bound = self.window.bind_input(binder, x, x.shape[-1], math.prod(self.window.size))
+        if bound is None:
             return None
         entered, geometry, extents = bound
         out = binder.empty((len(x), *geometry[4].tolist(), x.shape[-1]), x.dtype)

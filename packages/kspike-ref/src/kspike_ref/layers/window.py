@@ -112,19 +112,20 @@ class Window:
         ]
         return [n // 2 for n in total]
 
-    def bound(
+    def bind_input(
         self, binder: Binder, x: Array, channels: int, taps: int
     ) -> tuple[Array, Array, list[int]] | None:
         """Return a plan's input as `enter` does, its geometry, and the extents of the output.
 
-        None stands for an input that a plan cannot take, or whose examples take so long that a run
-        must be able to stop within one (see `pieces`).
+        None stands for channels before space, for an empty input or output, and for examples that
+        take so long that a run must be able to stop within one (see `pieces`).
         """
-        if self.channels_first:
+        if self.channels_first or not len(x):
             return None
         geometry, lead = self.geometry(x.shape), 3 - self.rank
         extents = geometry[4].tolist()
-        if not len(x) or not 0 < math.prod(extents) * channels * taps <= _PIECE:
+        operations = math.prod(extents) * channels * taps
+        if operations == 0 or operations > _PIECE:
             return None
         return binder.view(x, (len(x), *[1] * lead, *x.shape[1:])), geometry, extents[lead:]
 
