@@ -13,6 +13,7 @@ from kspike_ref.cli import inputs, options
 from kspike_ref.cli.output import check_writable, replacing, show, waiting
 from kspike_ref.layers.base import Layer
 from kspike_ref.model import Model
+from kspike_ref.plot.look import import_matplotlib
 from kspike_ref.running.graph import names_of
 
 _FORMATS = (".svg", ".png", ".pdf")
@@ -116,8 +117,7 @@ def voltage(
 def _check(output: Path) -> None:
     """Refuse a figure that cannot be drawn or written, before the work begins."""
     check_writable(output, _FORMATS)
-    with plot.style():  # raises ImportError if Matplotlib is missing
-        pass
+    import_matplotlib()  # raises ImportError if it is missing
 
 
 def _spiking(model: Model) -> dict[str, Layer]:

@@ -45,6 +45,15 @@ _SETTINGS = {
 }
 
 
+def import_matplotlib() -> Any:
+    """Return the module `matplotlib`; say what to install if it is missing."""
+    try:
+        import matplotlib as mpl
+    except ImportError as error:
+        raise ImportError("kspike_ref.plot needs Matplotlib: install kspike-ref[plot]") from error
+    return mpl
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """Return a context in which Matplotlib's figures look like those of this module.
@@ -67,11 +76,9 @@ def style() -> Iterator[None]:
     ...     figure, axes = plt.subplots()
     >>> plt.close(figure)
     """
-    try:
-        import matplotlib as mpl
-        from matplotlib.rcsetup import cycler
-    except ImportError as error:
-        raise ImportError("kspike_ref.plot needs Matplotlib: install kspike-ref[plot]") from error
+    mpl = import_matplotlib()
+    from matplotlib.rcsetup import cycler
+
     with mpl.rc_context({**_SETTINGS, "axes.prop_cycle": cycler(color=COLORS)}):
         yield
         is_interactive = mpl.is_interactive()
