@@ -12,7 +12,8 @@ import numpy as np
 
 from kspike_ref.layers.activation import activation, bind_activation, keeps_shape
 from kspike_ref.layers.base import Layer
-from kspike_ref.layers.errors import Array, Shape, indices
+from kspike_ref.layers.checks import indices
+from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.quantized import (
     WholeProduct,

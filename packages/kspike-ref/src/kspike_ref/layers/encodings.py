@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kspike_ref.layers.base import Layer
-from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError, indices, mixing
+from kspike_ref.layers.checks import indices
+from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError, mixing
 from kspike_ref.layers.registry import known
 from kspike_ref.saved.archive import ArchiveError
 

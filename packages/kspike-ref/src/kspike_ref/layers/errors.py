@@ -97,17 +97,6 @@ def check_mask(axes: int | None, wanted: int) -> None:
         raise UnsupportedUseError(f"a mask with {axes} axes; Keras needs {wanted}")
 
 
-def indices(x: Array, count: int) -> Array:
-    """Return integers from 0 to ``count - 1`` as int64; refuse others."""
-    index = x.astype(np.int64)
-    if index.size and not 0 <= int(index.min()) <= int(index.max()) < count:
-        raise ValueError(
-            f"x must hold integers from 0 to {count - 1}. "
-            f"Received: {int(index.min())} to {int(index.max())}"
-        )
-    return index
-
-
 def check_rows(name: str, states: Sequence[Array], shapes: Sequence[Shape], rows: int) -> None:
     """Refuse states that do not fit the examples of a call.
 

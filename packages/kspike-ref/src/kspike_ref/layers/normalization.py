@@ -9,8 +9,8 @@ import numpy as np
 
 from kspike_ref import dtypes
 from kspike_ref.layers.base import Layer
+from kspike_ref.layers.checks import positive_axes
 from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError, check_mask, mixing
-from kspike_ref.layers.ops.base import positive_axes
 from kspike_ref.layers.registry import known
 from kspike_ref.running.binder import Binder
 from kspike_ref.saved.archive import ArchiveError, Weights

@@ -10,6 +10,7 @@ import numpy as np
 
 from kspike_ref import dtypes
 from kspike_ref.layers.base import Layer
+from kspike_ref.layers.checks import positive_axes
 from kspike_ref.layers.errors import Shape, UnsupportedUseError, mixing
 from kspike_ref.layers.merge import broadcast
 from kspike_ref.saved.archive import ArchiveError
@@ -118,22 +119,6 @@ def function_name(class_name: str) -> str:
 def keys(names: Any) -> list[str]:
     """Return the registry's keys of operations."""
     return [f"ops:{name}" for name in names]
-
-
-def positive_axes(given: Any, rank: int) -> tuple[int, ...]:
-    """Return one axis or a list of axes from a file, as non-negative numbers.
-
-    Raises
-    ------
-    ArchiveError
-        If they are not integers, or not axes of a tensor of ``rank`` axes.
-    """
-    axes = given if isinstance(given, list) else [given]
-    if not all(type(axis) is int and -rank <= axis < rank for axis in axes):
-        raise ArchiveError(
-            f"axis must be valid for an input with {rank} axes. Received: {given!r:.80}"
-        )
-    return tuple(axis % rank for axis in axes)
 
 
 def check_distinct(axes: tuple[int, ...]) -> tuple[int, ...]:

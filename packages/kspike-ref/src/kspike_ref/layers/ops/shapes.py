@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from kspike_ref.layers.checks import positive_axes
 from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError
-from kspike_ref.layers.ops.base import AlongAxes, Operation, check_distinct, keys, positive_axes
+from kspike_ref.layers.ops.base import AlongAxes, Operation, check_distinct, keys
 from kspike_ref.layers.registry import known
 from kspike_ref.layers.shape import Reshape as ReshapeLayer
 from kspike_ref.layers.shape import integers
