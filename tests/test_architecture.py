@@ -27,8 +27,8 @@ LEVELS = {
         "signals softmax",
         "running.binder running.counts running.interrupt running.threads",
         "spiking synapses activations",
-        "saved.archive saved.container saved.errors saved.hdf5 saved.hdf5_messages saved.limits "
-        "saved.shared saved.structure saved.text",
+        "saved.archive saved.assets saved.container saved.errors saved.hdf5 saved.hdf5_messages "
+        "saved.limits saved.shared saved.structure saved.text",
         "tables",
         "layers",
         "running",

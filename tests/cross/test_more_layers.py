@@ -114,6 +114,13 @@ def test_int8_with_a_quantiser_of_another_kind(tmp_path):
         kspike_ref.load_model(tmp_path / "m.keras")
 
 
+def test_the_cost_of_an_int8_embedding_has_no_products(tmp_path):
+    model = keras.Sequential([L.Input((3,), dtype="int32"), L.Embedding(9, 4)])
+    model.quantize("int8")
+    loaded = check(model, tmp_path, np.arange(15, dtype="int32").reshape(5, 3) % 9)
+    assert loaded.cost((5, 3)).operations == 5 * 3 * (1 + 4)  # one for each element
+
+
 def test_int8_streams(tmp_path):
     recurrent = L.SimpleRNN(3, return_sequences=True)
     model = keras.Sequential([L.Input((None, 6)), L.Dense(5), recurrent])

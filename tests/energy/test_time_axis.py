@@ -65,6 +65,8 @@ def test_a_convolution_along_time_counts_a_step_far_from_both_ends():
     assert counted[0] == 3 * 4 * 6
     counted = connections(L.Conv1D(6, 4, strides=2), L.LSTM(2), shape=(None, 4))
     assert counted[0] == 4 * 4 * 6 // 2  # half of the steps have an output
+    counted = connections(L.Conv1DTranspose(5, 3, strides=2), L.LSTM(2), shape=(None, 4))
+    assert counted[0] == 4 * 3 * 5  # an input step writes one whole window
 
 
 def test_a_convolution_over_time_and_space():

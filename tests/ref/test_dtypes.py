@@ -36,13 +36,6 @@ def test_half_precision_is_computed_in_single(half):
     assert dtypes.computed(half) == dtypes.float_type(half) == dtypes.sum_type(half) == np.float32
 
 
-def test_layers_cast_floats_and_leave_integers_alone():
-    single = np.dtype("float32")
-    assert dtypes.autocast(np.ones(2), single).dtype == single
-    assert dtypes.autocast(np.ones(2, np.uint8), single).dtype == np.uint8
-    assert dtypes.autocast(np.ones(2, bool), single).dtype == np.bool_
-
-
 @pytest.mark.parametrize("name", ["complex64", "string", "object", "float8_e5m2"])
 def test_other_types_are_refused(name):
     with pytest.raises(ValueError, match=f"type must be one of bool, int8.*Received: '{name}'"):

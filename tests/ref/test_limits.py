@@ -307,6 +307,20 @@ def test_layers_within_layers(path):
         refused(path, "nested too deeply|not readable JSON")
 
 
+def test_levels_of_json(path):
+    """There are five levels around the option, and an empty list within it."""
+    for depth in (limits.MAX_DEPTH, limits.MAX_DEPTH + 1, 500):
+        value = []
+        for i in range(depth - 6):
+            value = {"a": value} if i % 2 else [value]
+        config = sequential(input_layer(4), layer("Dropout", "d", seed=value))
+        archive(path, config, {"layers/x": []})
+        if depth > limits.MAX_DEPTH:
+            refused(path, "config.json is nested too deeply: more than 140 levels")
+        else:
+            load_model(path)
+
+
 def test_bidirectional_within_bidirectional_does_not_double(path):
     inner = layer("LSTM", "l", units=1)
     for i in range(30):

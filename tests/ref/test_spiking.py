@@ -402,17 +402,6 @@ def test_bad_input_of_initial_voltage(shape, seed, error, message):
         kspike_ref.initial_voltage(shape, seed)
 
 
-def test_one_step_at_a_time_on_ready_arrays():
-    rates = some_rates((2, 12, 5))
-    dynamics = SpikingDynamics(0.003)
-    voltage, out = np.zeros((2, 5)), np.empty((2, 5), np.float32)
-    expected, last = naive.spiking(rates, 0.003, np.zeros((2, 5)))
-    for t in range(12):
-        dynamics.step(rates[:, t].copy(), voltage, out)
-        assert same_bits(out, np.ascontiguousarray(expected[:, t]))
-    assert same_bits(voltage, last)
-
-
 @pytest.mark.parametrize("time_major", [False, True])
 def test_two_axes_are_refused_unless_asked_for(time_major):
     """Without its batch axis, (time, units) would be read as (batch, time)."""

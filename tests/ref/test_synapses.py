@@ -303,19 +303,6 @@ def test_trained_time_constants_are_clipped(dynamics):
     np.testing.assert_array_equal(out, x)
 
 
-@pytest.mark.parametrize("dynamics", [LowpassDynamics, AlphaDynamics])
-def test_one_step_at_a_time_on_ready_arrays(dynamics):
-    filter_ = dynamics(np.linspace(0.01, 0.1, 5), 0.003)
-    x, whole = a_signal((2, 12, 5)), np.empty((2, 12, 5), np.float32)
-    shape = (2, 5) if dynamics is LowpassDynamics else (2, 2, 5)
-    last, state, out = np.zeros(shape), np.zeros(shape), np.empty((2, 5), np.float32)
-    filter_.run(x, last, whole)
-    for t in range(12):
-        filter_.step(x[:, t].copy(), state, out)
-        assert same_bits(out, np.ascontiguousarray(whole[:, t]))
-    assert same_bits(state, last)
-
-
 BAD = [
     ({"tau": -0.1}, ValueError, r"tau must be positive and finite\. Received: tau=-0\.1"),
     ({"tau": 0}, ValueError, r"tau must be positive and finite\. Received: tau=0\.0"),

@@ -64,7 +64,12 @@ def build_network(model: object, data: Any, settings: Settings) -> Network:
         If no adapter reads the model, the data does not fit it, or a `Network` comes with data.
     """
     if isinstance(model, Network):
-        return _described(model, data)
+        if data is not None:
+            raise ValueError(
+                "example_data must be None for a Network: its layers state their rates. "
+                f"Received: {type(data).__name__}"
+            )
+        return model
     adapter = find_adapter(model)
     first, data = peek(data)
     shapes = settings.input_shape
@@ -94,16 +99,6 @@ def build_network(model: object, data: Any, settings: Settings) -> Network:
         f"(time_axis={settings.time_axis!r})",
         sorted(measured.steps),
     )
-
-
-def _described(network: Network, data: Any) -> Network:
-    """Return a hand-written network, after checking that no data comes with it."""
-    if data is not None:
-        raise ValueError(
-            "example_data must be None for a Network: its layers state their rates. "
-            f"Received: {type(data).__name__}"
-        )
-    return network
 
 
 def time_steps(adapter: Adapter, nodes: Sequence[Node]) -> list[list[float | None]]:

@@ -64,19 +64,7 @@ def device_names(devices: Sequence[str] | None, models: Sequence[str] | None) ->
 def compare_devices(
     estimate: Estimate, devices: Sequence[Device], baseline: Device, weight_bits: int = 8
 ) -> Comparison:
-    """Return the comparison that `ModelEnergy.compare` describes.
-
-    Parameters
-    ----------
-    estimate : Estimate
-        The energies of an inference.
-    devices : sequence of Device
-        The devices to compare.
-    baseline : Device
-        The device that ratios and break-even rates refer to.
-    weight_bits : int, optional
-        Weight bits of the quantised rival.
-    """
+    """Return the comparison that `ModelEnergy.compare` describes."""
     if not devices:
         raise ValueError("devices must name at least one device. Received: devices=[]")
     base_energy = estimate.total(baseline)

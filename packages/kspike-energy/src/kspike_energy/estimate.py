@@ -3,7 +3,6 @@
 import math
 import warnings
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 from kspike_energy.checks import check_count, did_you_mean, finite, level_of_user
@@ -60,18 +59,7 @@ class Estimate:
         dt: float | None = None,
         batch_size: int = 1,
     ) -> "Estimate":
-        """Return an estimate, with defaults from the layers and the data.
-
-        Parameters
-        ----------
-        network, settings
-            As in `Estimate`.
-        timesteps : int or None
-            Time steps per inference; None takes the number in the data.
-        dt : float or None
-            Length of a time step in seconds; None takes the layers' own, or the default.
-        batch_size : int
-            Inferences per call.
+        """Return an estimate, by default with the steps in the data and the layers' time step.
 
         Raises
         ------
@@ -170,15 +158,15 @@ class Estimate:
         what = f"the number of operations of layer {layer.name!r}"
         return finite(what, lambda: synops * steps), float(layer.neurons * steps)
 
-    def layer(self, layer: Layer, device: Device) -> tuple[float, float]:
+    def layer(self, layer: Layer, device: Device, *, by_line: bool = False) -> tuple[float, float]:
         """Return a layer's joules per inference for synaptic operations and for unit updates.
 
         The first includes the layer's share of the energy per kernel.
         """
-        return self.energy_of(layer, device, *self.operations(layer, device))
+        return self.energy_of(layer, device, *self.operations(layer, device), by_line=by_line)
 
     def energy_of(
-        self, layer: Layer, device: Device, synops: float, updates: float
+        self, layer: Layer, device: Device, synops: float, updates: float, *, by_line: bool = False
     ) -> tuple[float, float]:
         """Return the energies of `layer` for a given number of operations per inference.
 
@@ -190,11 +178,13 @@ class Estimate:
             The device.
         synops, updates : float
             Synaptic operations and unit updates per inference.
+        by_line : bool, optional
+            Whether to use the second reading of a memory model, a straight line.
         """
         what = f"the energy of layer {layer.name!r} on {device.name!r}"
         if device.memory is not None:
             steps = self.steps_of(layer) if device.spiking else 1
-            return memory_energy(layer, device, synops, steps)
+            return memory_energy(layer, device, device.memory, synops, steps, by_line=by_line)
         launches = layer.kernels * device.energy_per_kernel / self.batch_size
         per_op = device.energy_per_op
         if per_op is not None:
@@ -214,9 +204,7 @@ class Estimate:
             event per element and step.
         """
         if device.needs_rates:
-            for text in (self._dt_warning(), self._rate_warning()):
-                if text:
-                    warnings.warn(text, stacklevel=level_of_user())
+            self._warn()
         parts = [part for layer in self.counted for part in self.layer(layer, device)]
         parts.append(device.energy_per_call / self.batch_size)
         return finite(f"the total energy on {device.name!r}", lambda: math.fsum(parts))
@@ -238,35 +226,25 @@ class Estimate:
         workload = self.workload
         fixed = device.energy_per_call + workload.kernels * device.energy_per_kernel
         operations = [self.operations(layer, device) for layer in self.counted]
-        low, high = (
-            finite(
-                what,
-                partial(
-                    math.fsum,
-                    [
-                        fixed / self.batch_size,
-                        *(x for s, n in operations for x in (s * a, n * b)),
-                    ],
-                ),
-            )
-            for a, b in zip(device.synop_low_high, device.neuron_low_high, strict=True)
-        )
-        return low, high
+
+        def energy(synop: float, neuron: float) -> float:
+            parts = [part for s, n in operations for part in (s * synop, n * neuron)]
+            return finite(what, lambda: math.fsum([fixed / self.batch_size, *parts]))
+
+        low, high = zip(device.synop_low_high, device.neuron_low_high, strict=True)
+        return energy(*low), energy(*high)
 
     def readings(self, device: Device) -> tuple[float, ...]:
         """Return joules per inference by both readings of access energies; () without a memory."""
-        totals: list[float] = []
         if device.memory is None:
             return ()
-        what = f"the range of energies on {device.name!r}"
-        for by_line in (False, True):
-            parts: list[float] = []
-            for layer in self.counted:
-                synops, _ = self.operations(layer, device)
-                steps = self.steps_of(layer) if device.spiking else 1
-                parts += memory_energy(layer, device, synops, steps, by_line=by_line)
-            totals.append(finite(what, partial(math.fsum, parts)))
-        return tuple(totals)
+
+        def total(*, by_line: bool) -> float:
+            pairs = [self.layer(layer, device, by_line=by_line) for layer in self.counted]
+            what = f"the range of energies on {device.name!r}"
+            return finite(what, lambda: math.fsum(part for pair in pairs for part in pair))
+
+        return total(by_line=False), total(by_line=True)
 
     def find(self, layer: object) -> Layer:
         """Return the network's layer for a layer of the model or for a name.
@@ -313,14 +291,6 @@ class Estimate:
         ]
         return ", ".join(f"{layer.name} ({layer.dt:g} s)" for layer in others)
 
-    def _dt_warning(self) -> str:
-        if not self.other_dt:
-            return ""
-        return (
-            f"the estimate uses dt={self.dt:g} s, but layers have a time step of their own: "
-            f"{self.other_dt}; their spikes have a height of 1/dt of that step"
-        )
-
     @property
     def busy(self) -> str:
         """Names of layers whose inputs have more than one event per step on average."""
@@ -337,11 +307,18 @@ class Estimate:
             )
         )
 
-    def _rate_warning(self) -> str:
-        if not self.busy:
-            return ""
-        return (
-            "mean rate times dt exceeds 1 event per element and time step at an input of these "
-            f"layers: {self.busy}; if the values are not rates in Hz (pixels up to 255, for "
-            "example), scale them or pass input_coding='events' or 'dense'"
-        )
+    def _warn(self) -> None:
+        """Warn if the time steps or the rates of layers do not fit the estimate."""
+        if self.other_dt:
+            warnings.warn(
+                f"the estimate uses dt={self.dt:g} s, but layers have a time step of their own: "
+                f"{self.other_dt}; their spikes have a height of 1/dt of that step",
+                stacklevel=level_of_user(),
+            )
+        if self.busy:
+            warnings.warn(
+                "mean rate times dt exceeds 1 event per element and time step at an input of these "
+                f"layers: {self.busy}; if the values are not rates in Hz (pixels up to 255, for "
+                "example), scale them or pass input_coding='events' or 'dense'",
+                stacklevel=level_of_user(),
+            )

@@ -14,8 +14,8 @@ from kspike_energy.checks import check_count
 from kspike_energy.counting.graph import complete_nodes
 from kspike_energy.counting.nodes import Node, UndefinedShapeError
 from kspike_energy.counting.rules import UnknownLayerError, count
-from kspike_energy.counting.rules.table import FREE, OVER_TIME, is_linear
-from kspike_energy.measuring.batches import batches, peek, shapes_of_data
+from kspike_energy.counting.rules.table import FREE, is_linear, unwrapped
+from kspike_energy.measuring.batches import batches, named, peek, shapes_of_data
 from kspike_energy.measuring.effective import PRODUCTS, effective_operations
 from kspike_energy.presentation.tables import html_table
 from kspike_energy.settings import Examples
@@ -184,7 +184,7 @@ def _measure(adapter: Adapter, model: Any, x: Any, batch_size: int) -> Metrics:
     kernels = [_kernel(adapter, node) for node in nodes]
     sums = _Sums()
     for batch in batches(x, shapes, batch_size):
-        sums.examples += _length(batch)
+        sums.examples += len(named(batch)[0][1])
         for index, (inputs, outputs) in enumerate(adapter.signals(model, batch)):
             _add_outputs(sums, nodes[index], inputs, outputs)
             kernel = kernels[index]
@@ -207,19 +207,9 @@ def _measure(adapter: Adapter, model: Any, x: Any, batch_size: int) -> Metrics:
     )
 
 
-def _length(batch: Any) -> int:
-    first = next(iter(batch.values())) if isinstance(batch, dict) else batch
-    return len(first[0] if isinstance(first, list) else first)
-
-
-def _inner(node: Node) -> Node:
-    """Return the node inside a wrapper over time, or the node itself if it is no wrapper."""
-    return node.inner("layer", drop_time=True) if node.spec.kind in OVER_TIME else node
-
-
 def _kernel(adapter: Adapter, node: Node) -> NDArray[Any] | None:
     """Return the kernel of a layer in `PRODUCTS`; None for any other."""
-    if _inner(node).spec.kind not in PRODUCTS:
+    if unwrapped(node).spec.kind not in PRODUCTS:
         return None
     weights = adapter.weights(node.spec.layer)
     return next(np.asarray(w) for name, w in weights.items() if name.split("/")[-1] == "kernel")
@@ -237,7 +227,7 @@ def _add_operations(
     values = np.asarray(signal)
     if not np.all(np.isfinite(values)):
         raise ValueError(f"the input of layer {node.spec.name!r} must be finite, but is not for x")
-    inner = _inner(node)
+    inner = unwrapped(node)
     # A convolution along time treats the time axis like any other axis of its input.
     steps = node.timed_inputs[0] and (inner is not node or inner.spec.kind == "Dense")
     axes = (0, 1) if steps else (0,)
@@ -269,7 +259,7 @@ def _are_spikes(values: NDArray[Any], dt: float) -> bool:
 
 def _is_activation(node: Node) -> bool:
     """Return whether NeuroBench counts a layer's outputs as activations."""
-    inner = _inner(node)
+    inner = unwrapped(node)
     kind = inner.spec.kind
     if kind == _SPIKING or kind in ("ReLU", "ops>Relu", "ops>Sigmoid"):
         return True
@@ -290,7 +280,7 @@ def _updates(node: Node, x: NDArray[Any], y: NDArray[Any]) -> int:
 def _notes(nodes: Sequence[Node]) -> Iterator[str]:
     """Yield notes on the layers that the metrics leave out."""
     for node in nodes:
-        inner = _inner(node)
+        inner = unwrapped(node)
         kind = inner.spec.kind
         alone = kind in ("Activation", "ReLU", _SPIKING) or (kind or "").startswith("ops>")
         if kind in PRODUCTS or kind in FREE or node.only_mask or (alone and _is_activation(node)):

@@ -84,13 +84,6 @@ class Settings:
 def steps_passed(timesteps_per_inference: int | None, timesteps: int | None) -> int | None:
     """Return the time steps per inference, passed under either of their two names.
 
-    Parameters
-    ----------
-    timesteps_per_inference : int or None
-        The argument with the main name.
-    timesteps : int or None
-        The argument with the shorter name.
-
     Raises
     ------
     TypeError

@@ -49,20 +49,7 @@ def told_options(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return a suggestion for a misspelt name, as the end of a sentence.
-
-    Parameters
-    ----------
-    name : str
-        The misspelt name.
-    known : iterable of str
-        The names that exist.
-
-    Returns
-    -------
-    str
-        Empty if no name is close.
-    """
+    """Return a suggestion for a misspelt name, as the end of a sentence, or an empty text."""
     close = get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 

@@ -105,18 +105,7 @@ def common_type(*values: Any) -> DType:
 
 
 def promoted(*values: Any) -> list[Array]:
-    """Return arrays and Python numbers as arrays of their common type.
-
-    Parameters
-    ----------
-    *values : ndarray, bool, int or float
-        The operands of an operation such as ``x + 1``.
-
-    Returns
-    -------
-    list of ndarray
-        In the same order; arrays that have the type already are not copied.
-    """
+    """Return arrays and Python numbers as arrays of their common type, copied only to cast them."""
     dtype = common_type(*values)
     return [np.asarray(value).astype(dtype, copy=False) for value in values]
 
@@ -170,14 +159,6 @@ def sum_type(kind: Any) -> DType:
     if dtype.kind == "u" and dtype.itemsize < 4:
         return np.dtype("uint32")
     return dtype
-
-
-def autocast(x: Array, dtype: DType) -> Array:
-    """Return a layer's input in the type that Keras passes to the layer's ``call``.
-
-    Floats are cast to the layer's type; integers and bools keep theirs.
-    """
-    return cast(x, dtype) if x.dtype.kind == "f" else x
 
 
 def cast(x: Array, dtype: DType) -> Array:

@@ -64,12 +64,12 @@ def load_model(
 
     Notes
     -----
-    Model files are treated as untrusted. The limits are 32 MiB and 1,000,000 lists, objects and
-    values of JSON; 10,000 files, in an archive that is not zip64; weights that expand to 64 MiB or
-    100 times their compressed size; 10,000 layers, 10,000 layer applications, 40 levels of nested
-    layers; 2³¹ elements in one example of an output; 32 MiB of vocabularies in separate files, and
-    1,000,000 words in all; and 256 MiB of arrays whose size is only in the configuration. Each byte
-    of a weight file is read once. The same limits apply to folders.
+    Model files are treated as untrusted. The limits are 32 MiB, 140 levels and 1,000,000 lists,
+    objects and values of JSON; 10,000 files, in an archive that is not zip64; weights that expand
+    to 64 MiB or 100 times their compressed size; 10,000 layers, 10,000 layer applications, 40
+    levels of nested layers; 2³¹ elements in one example of an output; 32 MiB of vocabularies in
+    separate files, and 1,000,000 words in all; and 256 MiB of arrays whose size is only in the
+    configuration. Each byte of a weight file is read once. The same limits apply to folders.
     """
     check_limit("max_bytes", max_bytes)
     check_limit("max_operations", max_operations)

@@ -306,18 +306,7 @@ def time_constant(tau: ArrayLike, units: tuple[int, ...]) -> State:
 
 
 def shown(values: Floats) -> str:
-    """Format a value, or the ends of an array, for an error message.
-
-    Parameters
-    ----------
-    values : ndarray
-        The values.
-
-    Returns
-    -------
-    str
-        At most a few numbers.
-    """
+    """Format a value, or the ends of an array, for an error message."""
     if values.size == 1:
         return str(values.reshape(-1)[0])
     return np.array2string(values, threshold=8, edgeitems=3)

@@ -15,13 +15,7 @@ from kspike_ref.arguments import seed_words, time_step, told_options, unit_shape
 from kspike_ref.kernels import time as loops
 from kspike_ref.kernels.memory import aligned, frozen
 from kspike_ref.running import threads
-from kspike_ref.signals import (
-    Floats,
-    State,
-    per_unit,
-    shown,
-    signal,
-)
+from kspike_ref.signals import Floats, State, per_unit, shown, signal
 
 _TICKS = 2.0**32  # grid steps in one spike
 _LARGEST = 2.0**20  # spikes, below which additions on the grid are exact in float64
@@ -62,25 +56,8 @@ class SpikingDynamics:
         out : (rows, steps, units) ndarray
             Filled with the spikes; the same type as ``rates``.
         """
-        x = frozen(rates)
-        gain, height = self.gain, self.height
-
-        def work(region: threads.Region) -> None:
-            loops.spike(x, gain, height, region, voltage, out)
-
-        threads.run(work, *out.shape)
-
-    def step(self, rates: Floats, voltage: State, out: Floats) -> None:
-        """Compute one step on the calling thread; arrays as in `run`, without the time axis."""
-        rows, units = out.shape
-        loops.spike(
-            frozen(rates[:, None]),
-            self.gain,
-            self.height,
-            (0, rows, 0, units),
-            voltage,
-            out[:, None],
-        )
+        x, gain, height = frozen(rates), self.gain, self.height
+        threads.run(lambda part: loops.spike(x, gain, height, part, voltage, out), *out.shape)
 
 
 @told_options
@@ -233,18 +210,7 @@ def check_voltage(voltage: State, name: str) -> None:
 
 
 def on_grid(voltage: State) -> State:
-    """Round voltages to the grid of 2⁻³², half to even.
-
-    Parameters
-    ----------
-    voltage : ndarray
-        In spikes.
-
-    Returns
-    -------
-    ndarray
-        A new, C-contiguous array; zeros are positive.
-    """
+    """Round voltages in spikes to the grid of 2⁻³², half to even; zeros become positive."""
     return np.ascontiguousarray(np.rint(voltage * _TICKS) / _TICKS + 0.0)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from kspike_ref.layers.configured import policy_name
 from kspike_ref.layers.described import dynamics, weights
-from kspike_ref.layers.errors import Array, Shape
+from kspike_ref.layers.errors import Array
 from kspike_ref.running.graph import Node
 from kspike_ref.saved.text import printable
-from kspike_ref.tables import as_html, boxed
+from kspike_ref.tables import as_html, boxed, shape_text
 
 
 class Summarised:
@@ -80,11 +80,7 @@ def _weights(nodes: Sequence[Node]) -> list[Array]:
 
 
 def _shapes(node: Node) -> str:
-    return ", ".join(_shown(shape) for shape in node.output_shapes)
-
-
-def _shown(shape: Shape) -> str:
-    return "(" + ", ".join("?" if n is None else str(n) for n in shape) + ")"
+    return ", ".join(map(shape_text, node.output_shapes))
 
 
 def _size(count: int) -> str:

@@ -12,15 +12,7 @@ from kspike_ref.arguments import time_step, told_options
 from kspike_ref.kernels import time as loops
 from kspike_ref.kernels.memory import aligned, frozen
 from kspike_ref.running import threads
-from kspike_ref.signals import (
-    Floats,
-    Signal,
-    State,
-    per_unit,
-    real_array,
-    signal,
-    time_constant,
-)
+from kspike_ref.signals import Floats, Signal, State, per_unit, signal, time_constant
 
 # Synapses and membranes have time constants up to about a second, and time steps are below one.
 _LONG_TAU, _LONG_STEP = 5.0, 1.0  # seconds
@@ -60,16 +52,7 @@ class LowpassDynamics:
             Filled with the output.
         """
         x, decay = frozen(x), self.decay
-
-        def work(region: threads.Region) -> None:
-            loops.lowpass(x, decay, region, level, out)
-
-        threads.run(work, *out.shape)
-
-    def step(self, x: Floats, level: State, out: Floats) -> None:
-        """Filter one step on the calling thread; arrays as in `run`, without the time axis."""
-        rows, units = out.shape
-        loops.lowpass(frozen(x[:, None]), self.decay, (0, rows, 0, units), level, out[:, None])
+        threads.run(lambda part: loops.lowpass(x, decay, part, level, out), *out.shape)
 
 
 class AlphaDynamics:
@@ -108,17 +91,7 @@ class AlphaDynamics:
             Filled with the output.
         """
         x, decay, ramp = frozen(x), self.decay, self.ramp
-
-        def work(region: threads.Region) -> None:
-            loops.alpha(x, decay, ramp, region, state, out)
-
-        threads.run(work, *out.shape)
-
-    def step(self, x: Floats, state: State, out: Floats) -> None:
-        """Filter one step on the calling thread; arrays as in `run`, without the time axis."""
-        rows, units = out.shape
-        region = (0, rows, 0, units)
-        loops.alpha(frozen(x[:, None]), self.decay, self.ramp, region, state, out[:, None])
+        threads.run(lambda part: loops.alpha(x, decay, ramp, part, state, out), *out.shape)
 
 
 @told_options
@@ -319,8 +292,7 @@ def _alpha_state(initial_level: ArrayLike, x: Signal) -> Any:
     """Return the initial state in its own memory."""
     shape = (x.batch, 2, x.size)
     if np.shape(initial_level) == shape and x.state_shape != shape:
-        values = real_array("initial_level", initial_level)
-        return aligned(per_unit("initial_level", values, shape))
+        return aligned(per_unit("initial_level", initial_level, shape))
     state = aligned(np.zeros(shape))
     level = per_unit("initial_level", initial_level, x.state_shape)
     state[:, 0] = level.reshape(x.batch, x.size)

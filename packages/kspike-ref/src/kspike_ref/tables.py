@@ -18,6 +18,11 @@ def seconds(value: float) -> str:
     return f"{value * 1e9:.3g} ns"
 
 
+def shape_text(shape: Sequence[int | None]) -> str:
+    """Return a shape such as ``(?, 20, 64)``, with a question mark for unknown lengths."""
+    return "(" + ", ".join("?" if n is None else str(n) for n in shape) + ")"
+
+
 def boxed(rows: Sequence[Row], right: Sequence[int] = ()) -> list[str]:
     """Return the lines of a bordered table whose first row is the header.
 

@@ -26,6 +26,7 @@ from kspike_ref.kernels import (
 )
 from kspike_ref.kernels.memory import frozen
 from kspike_ref.layers.errors import UnsupportedLayerError
+from kspike_ref.layers.shape import InputLayer
 from kspike_ref.loading import load_model
 from kspike_ref.model import Model
 from kspike_ref.running.few_spikes import FewSpikesWarning
@@ -168,31 +169,52 @@ def run_model(model: Model) -> None:
     model : Model
         The model. Axes of any length are made short.
     """
-    arrays: list[Any] = []
-    for node in model.nodes:
-        if not node.inputs:
-            lengths = [_length(i, n) for i, n in enumerate(node.output_shapes[0])]
-            is_text = getattr(node.layer, "is_text", False)
-            arrays.append(np.full(lengths, "", "U1") if is_text else np.zeros(lengths, np.float32))
+    x = example_inputs(model, 1, _STEPS, np.zeros)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FewSpikesWarning)  # zeros cause no spikes
-        model.predict(_one_or_all(arrays))
+        model.predict(x)
+    step = one_step(model, x)
+    if step is not None:
+        step()
+
+
+def example_inputs(
+    model: Model, count: int, timesteps: int, floats: Callable[[tuple[int, ...], Any], Any]
+) -> Any:
+    """Return inputs that a model takes, to measure or warm up with.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    count, timesteps : int
+        The numbers of examples, and of steps in time axes of any length.
+    floats : callable
+        Makes an array of a shape and type. Inputs of integers are zeros, those of text empty.
+    """
+    arrays: list[Any] = []
+    for layer in (node.layer for node in model.nodes):
+        if not isinstance(layer, InputLayer):
+            continue
+        shape = tuple(
+            {0: count, 1: timesteps}.get(axis, _LENGTH) if length is None else length
+            for axis, length in enumerate(layer.shape)
+        )
+        if layer.input_dtype.kind == "f":
+            arrays.append(floats(shape, np.float32))
+        else:
+            arrays.append(np.full(shape, "" if layer.is_text else 0))
+    return arrays[0] if len(arrays) == 1 else arrays
+
+
+def one_step(model: Model, x: Any) -> Callable[[], Any] | None:
+    """Return a call of one time step of inputs, or None if the model does not run step by step."""
     try:
         state = model.initial_state(1)
     except ValueError:  # it has no time axis, or a layer needs all steps
-        return
-    timed = [array[:, 0] for array in arrays]
-    model.step(_one_or_all(timed), state)
-
-
-def _length(axis: int, length: int | None) -> int:
-    if length is not None:
-        return length
-    return (1, _STEPS)[axis] if axis < 2 else _LENGTH
-
-
-def _one_or_all(arrays: list[Any]) -> Any:
-    return arrays[0] if len(arrays) == 1 else arrays
+        return None
+    first = [array[:, 0] for array in x] if isinstance(x, list) else x[:, 0]
+    return lambda: model.step(first, state)
 
 
 def main(paths: Sequence[str]) -> int:

@@ -1,24 +1,16 @@
 """Lookup of a model's adapter, without importing a framework."""
 
-import importlib
 import os
-from collections.abc import Callable
+from pkgutil import resolve_name
 
 from kspike_energy.adapters.base import Adapter
 
 __all__ = ["find_adapter", "register_adapter"]
 
-
-def _load(path: str) -> Adapter:
-    module, name = path.split(":")
-    adapter: Adapter = getattr(importlib.import_module(module), name)()
-    return adapter
-
-
-# By model class, or by its dotted name, which needs no import.
-_ADAPTERS: dict[type | str, Callable[[], Adapter]] = {
-    "keras.src.models.model.Model": lambda: _load("kspike_energy.adapters.keras:KerasAdapter"),
-    "kspike_ref.model.Model": lambda: _load("kspike_energy.adapters.ref:RefAdapter"),
+# Adapters, or where they are, by model class or its dotted name: names need no import.
+_ADAPTERS: dict[type | str, type[Adapter] | str] = {
+    "keras.src.models.model.Model": "kspike_energy.adapters.keras:KerasAdapter",
+    "kspike_ref.model.Model": "kspike_energy.adapters.ref:RefAdapter",
 }
 
 
@@ -74,7 +66,9 @@ def find_adapter(model: object) -> Adapter:
     for cls in type(model).__mro__:
         for key in (cls, f"{cls.__module__}.{cls.__qualname__}"):
             if key in _ADAPTERS:
-                return _ADAPTERS[key]()
+                found = _ADAPTERS[key]
+                adapter: Adapter = (resolve_name(found) if isinstance(found, str) else found)()
+                return adapter
     raise TypeError(
         "model must be a Keras model, a kspike_ref.Model, a kspike_energy.Network, or of a class "
         f"registered with register_adapter. Received: {type(model).__module__}."

@@ -26,7 +26,7 @@ from kspike_energy.adapters.keras_graph import (
     walk,
 )
 from kspike_energy.adapters.keras_layers import class_kind, layer_spec
-from kspike_energy.counting.nodes import LayerSpec, Node, Shape
+from kspike_energy.counting.nodes import Node, Shape
 from kspike_energy.counting.shapes import fitting_shapes
 
 __all__ = ["KerasAdapter", "class_kind", "layer_spec", "node_application"]
@@ -58,7 +58,6 @@ class KerasAdapter(Adapter):
         """Return every application of a layer, in order."""
         self.check(model)
         found: list[Node] = []
-        specs: dict[tuple[int, str], LayerSpec] = {}
         alive: list[Any] = []  # the id of a tensor is unique only while the tensor exists
         inputs = self._stand_ins(model, shapes)
         stand = Stand()
@@ -70,10 +69,9 @@ class KerasAdapter(Adapter):
 
         for one in visits():
             alive += [*one.inputs, *one.outputs, *one.masks]
-            key = (id(one.operation), one.name)
             found.append(
                 Node(
-                    spec=specs.setdefault(key, layer_spec(one.operation, one.name)),
+                    spec=layer_spec(one.node.operation, one.name),
                     inputs=tuple(map(shape_of, one.inputs)),
                     outputs=tuple(map(shape_of, one.outputs)),
                     input_ids=tuple(map(stand.identity, one.inputs)),
@@ -104,16 +102,12 @@ class KerasAdapter(Adapter):
     def run(self, model: Any, batch: Any) -> Iterator[list[Any]]:
         """Yield the inputs of every application on one batch, in the order of `applications`."""
         for one in _visits(model, batch):
-            yield [keras.ops.convert_to_numpy(t) for t in one.inputs]
+            yield _arrays(one.inputs)
 
     def signals(self, model: Any, batch: Any) -> Iterator[tuple[list[Any], list[Any]]]:
         """Yield the inputs and outputs of every application on one batch."""
         for one in _visits(model, batch):
-            inputs, outputs = one.inputs, one.outputs
-            yield (
-                [keras.ops.convert_to_numpy(t) for t in inputs],
-                [keras.ops.convert_to_numpy(t) for t in outputs],
-            )
+            yield _arrays(one.inputs), _arrays(one.outputs)
 
     def weights(self, layer: Any) -> dict[str, Any]:
         """Return the weights of a layer by path."""
@@ -147,6 +141,10 @@ class KerasAdapter(Adapter):
     def name(self, model: Any) -> str:
         """Return the model's name."""
         return str(model.name)
+
+
+def _arrays(tensors: list[Any]) -> list[Any]:
+    return [keras.ops.convert_to_numpy(tensor) for tensor in tensors]
 
 
 def _visits(model: Any, batch: Any) -> Iterator[Visit]:

@@ -129,8 +129,8 @@ class Visit:
     ----------
     name : str
         Name of the operation, prefixed with the names of the enclosing models.
-    operation, node : object
-        Keras' operation and node.
+    node : object
+        Keras' node.
     inputs, outputs : list
         Values of its signals.
     masks : sequence
@@ -142,7 +142,6 @@ class Visit:
     """
 
     name: str
-    operation: Any
     node: Any
     inputs: list[Any]
     outputs: list[Any]
@@ -175,7 +174,7 @@ def walk(
             if node.is_input:
                 if not prefix:
                     own = [values[id(t)] for t in keras.tree.flatten(node.outputs)]
-                    yield Visit(name, node.operation, node, own, own)
+                    yield Visit(name, node, own, own)
                 continue
             outputs = yield from _apply(node, values, how, name, inside)
             for tensor, value in zip(
@@ -201,7 +200,7 @@ def _apply(
         signals = [inputs[i] for i in indices]
         masks = [value for i, value in enumerate(inputs) if i not in indices]
         flat = keras.tree.flatten(outputs)
-        yield Visit(name, operation, node, signals, flat, masks, (args, kwargs), inside)
+        yield Visit(name, node, signals, flat, masks, (args, kwargs), inside)
         return outputs
     own = inputs[: len(functional(inner)._inputs)]  # drop a mask: the inner layers do not get it
     if not over_time:

@@ -38,9 +38,7 @@ def _resolve(layer: Any) -> tuple[str | None, Callable[[Node], Mapping[str, Any]
         statistics = find_statistics(cls, kind)
         if statistics is not None:
             return kind, statistics
-        if kind in RULES:
-            return kind, None
-        if "call" in vars(cls):
+        if kind in RULES or "call" in vars(cls):
             return kind, None
     return None, None
 

@@ -3,7 +3,7 @@
 It reads only a model's public attributes, and does not import kspike_ref.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -89,9 +89,8 @@ def _shapes(model: Any, given: Any) -> list[tuple[Shape, ...]]:
     """Return the shapes of every node's outputs; ``given`` replaces those of the inputs."""
     if given is None:
         return [tuple(tuple(shape) for shape in node.output_shapes) for node in model.nodes]
-    nodes = {node.name: node for node in model.nodes if not node.inputs}
-    own = [tuple(nodes[name].output_shapes[0]) for name in model.inputs]
-    known = dict(zip(model.inputs, fitting_shapes(given, own, model.inputs), strict=True))
+    own = _input_shapes(model)
+    known = dict(zip(own, fitting_shapes(given, list(own.values()), list(own)), strict=True))
     made: list[tuple[Shape, ...]] = []
     for node in model.nodes:
         if not node.inputs and node.name in known:
@@ -106,6 +105,12 @@ def _shapes(model: Any, given: Any) -> list[tuple[Shape, ...]]:
     return made
 
 
+def _input_shapes(model: Any) -> dict[str, Shape]:
+    """Return the shapes of the model's inputs by name, in their order."""
+    nodes = {node.name: node for node in model.nodes if not node.inputs}
+    return {name: tuple(nodes[name].output_shapes[0]) for name in model.inputs}
+
+
 def _with_shapes(value: Any, made: list[tuple[Shape, ...]]) -> Any:
     """Return a structure of arguments with shapes in place of tensors."""
     if hasattr(value, "node"):
@@ -117,16 +122,10 @@ def _with_shapes(value: Any, made: list[tuple[Shape, ...]]) -> Any:
     return value
 
 
-def _received(model: Any, outputs: list[Any]) -> Iterator[list[Any]]:
-    """Yield the inputs of every application, from the outputs of all nodes in one run."""
-    for index, node in enumerate(model.nodes):
-        if _into_time(node) is not None:
-            continue
-        refs = [(ref.node, ref.output) for ref in _arguments(node)[0]] or [(index, 0)]
-        yield [
-            made[output] if isinstance(made := outputs[at], (list, tuple)) else made
-            for at, output in refs
-        ]
+def _weights(layers: Iterable[Any]) -> list[Any]:
+    """Return the weights of layers; a weight that several of them share comes once."""
+    every = {id(weight): weight for layer in layers for weight in layer.weights.values()}
+    return list(every.values())
 
 
 class RefAdapter(Adapter):
@@ -181,7 +180,7 @@ class RefAdapter(Adapter):
 
     def run(self, model: Any, batch: Any) -> Iterator[list[Any]]:
         """Yield the inputs of every application on one batch, in the order of `applications`."""
-        yield from _received(model, list(model.activity(batch).values()))
+        return (inputs for inputs, _ in self.signals(model, batch))
 
     def signals(self, model: Any, batch: Any) -> Iterator[tuple[list[Any], list[Any]]]:
         """Yield the inputs and outputs of every application on one batch."""
@@ -189,12 +188,11 @@ class RefAdapter(Adapter):
 
     def signals_of(self, model: Any, values: list[Any]) -> Iterator[tuple[list[Any], list[Any]]]:
         """Yield the inputs and outputs of every application, from the outputs of all nodes."""
-        outputs = (
-            made if isinstance(made, list | tuple) else [made]
-            for node, made in zip(model.nodes, values, strict=True)
-            if _into_time(node) is None
-        )
-        yield from zip(_received(model, values), map(list, outputs), strict=True)
+        every = [list(made) if isinstance(made, list | tuple) else [made] for made in values]
+        for node, outputs in zip(model.nodes, every, strict=True):
+            if _into_time(node) is None:
+                inputs = [every[ref.node][ref.output] for ref in _arguments(node)[0]]
+                yield inputs or outputs[:1], outputs
 
     def weights(self, layer: Any) -> dict[str, Any]:
         """Return the weights of a layer by name."""
@@ -202,26 +200,17 @@ class RefAdapter(Adapter):
 
     def footprint(self, model: Any) -> int:
         """Return the bytes of all weights of a model."""
-        # By identity: layers may share weights.
-        arrays = {id(w): np.asarray(w) for one in model.layers for w in one.weights.values()}
-        return sum(array.nbytes for array in arrays.values())
+        return sum(np.asarray(weight).nbytes for weight in _weights(model.layers))
 
     def input_shapes(self, model: Any) -> Any:
         """Return the shapes of the model's inputs: one shape, or a list of several."""
-        shapes = {
-            name: tuple(node.output_shapes[0])
-            for name in model.inputs
-            for node in model.nodes
-            if node.name == name
-        }
-        return next(iter(shapes.values())) if len(shapes) == 1 else list(shapes.values())
+        shapes = list(_input_shapes(model).values())
+        return shapes[0] if len(shapes) == 1 else shapes
 
     def params(self, model: Any, layer: Any = None) -> int:
         """Return the number of weights of the model or of one layer."""
         layers = model.layers if layer is None else [layer]
-        # By identity: layers may share weights.
-        sizes = {id(w): int(np.size(w)) for one in layers for w in one.weights.values()}
-        return sum(sizes.values())
+        return sum(int(np.size(weight)) for weight in _weights(layers))
 
     def layer_dt(self, layer: Any) -> float | None:
         """Return the time step saved with a layer; None if there is none."""

@@ -19,7 +19,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Factor", "FanOut", "Number", "Windows", "windows_fan_out"]
+__all__ = ["Factor", "FanOut", "Number", "Windows"]
 
 Number: TypeAlias = int | Fraction
 Factor: TypeAlias = Number | NDArray[np.int64]
@@ -115,6 +115,12 @@ class Windows:
     References
     ----------
     .. [1] "Notes on padding combination schemes", tf.nn, TensorFlow API documentation.
+
+    Examples
+    --------
+    >>> axis = Windows(inputs=4, outputs=2, kernel=3, stride=2, padding="same")
+    >>> axis.fan_out(), axis.counted()
+    (array([1, 1, 2, 1]), Fraction(3, 2))
     """
 
     inputs: int
@@ -157,46 +163,3 @@ class Windows:
         """Return the mean fan-out if all windows were full."""
         starts = self.inputs if self.transposed else self.outputs
         return Fraction(starts * self.kernel, max(self.inputs, 1))
-
-
-def windows_fan_out(
-    windows: Sequence[Windows | None],
-    shape: Sequence[int],
-    each: Number,
-    padding: str = "excluded",
-) -> FanOut:
-    """Return the fan-out of windows along several axes.
-
-    Parameters
-    ----------
-    windows : sequence of Windows or None
-        Per axis of ``shape``, its windows, or None if nothing slides along the axis.
-    shape : sequence of int
-        Shape of the input, without batch and time.
-    each : int or Fraction
-        Connections of one element of one window, such as the filters of a convolution.
-    padding : {"excluded", "counted"}, optional
-        Whether positions over the padding are connections.
-
-    Returns
-    -------
-    FanOut
-        Connections that leave every element.
-
-    Examples
-    --------
-    >>> axis = Windows(inputs=12, outputs=6, kernel=3, stride=2, padding="same")
-    >>> windows_fan_out(
-    ...     [axis, axis, None], (12, 12, 3), 4, padding="counted"
-    ... ).connections
-    3888
-    >>> windows_fan_out([axis, axis, None], (12, 12, 3), 4).connections
-    3468
-    """
-    factors: list[Factor] = []
-    for window in windows:
-        if window is None:
-            factors.append(1)
-        else:
-            factors.append(window.counted() if padding == "counted" else window.fan_out())
-    return FanOut(tuple(shape), tuple(factors), each)

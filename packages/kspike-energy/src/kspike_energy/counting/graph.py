@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kspike_energy.counting.nodes import Node
-from kspike_energy.counting.rules.table import FREE, OVER_TIME
+from kspike_energy.counting.rules.table import FREE, unwrapped
 from kspike_energy.counting.rules.units import is_plain_linear
 from kspike_energy.counting.time_axis import timed_tensors
 from kspike_energy.settings import Options
@@ -18,21 +18,9 @@ def complete_nodes(
     options: Options | None = None,
     time_axis: str | int | None = "auto",
 ) -> list[Node]:
-    """Complete the nodes of an adapter for the counting rules.
+    """Return the nodes of an adapter, in order, with all that follows from the graph.
 
-    Parameters
-    ----------
-    nodes : sequence of Node
-        In order of execution.
-    options : Options, optional
-        How to count.
-    time_axis : {"auto", 1, None}, optional
-        As in `timed_tensors`.
-
-    Returns
-    -------
-    list of Node
-        The same nodes with their time axes, the origin of their inputs, and the options.
+    These are their time axes, the origin of their inputs, and the options.
     """
     nodes = _with_masks(nodes)
     timed = timed_tensors(nodes, time_axis)
@@ -101,12 +89,9 @@ def _identity(node: Node) -> int:
 
 def _is_linear(node: Node) -> bool:
     """Return whether the output of a node is that of a linear layer with weights."""
-    kind = node.spec.kind
-    if kind in OVER_TIME:
-        return is_plain_linear(node.inner("layer", drop_time=True))
-    if kind in ("BatchNormalization", "Dropout", "Identity") and node.behind_linear:
+    if node.spec.kind in ("BatchNormalization", "Dropout", "Identity") and node.behind_linear:
         return True
-    return is_plain_linear(node)
+    return is_plain_linear(unwrapped(node))
 
 
 def _input_tensors(nodes: Sequence[Node]) -> set[int]:
@@ -117,9 +102,6 @@ def _input_tensors(nodes: Sequence[Node]) -> set[int]:
         found |= set(node.input_ids) - produced
         if node.spec.kind == "InputLayer":
             found |= set(node.input_ids) | set(node.output_ids)
-        elif node.input_ids and set(node.input_ids) <= found:
-            timed = node.spec.kind in OVER_TIME
-            kind = node.spec.inner("layer").kind if timed else node.spec.kind
-            if kind in FREE:
-                found |= set(node.output_ids)
+        elif node.input_ids and set(node.input_ids) <= found and unwrapped(node).spec.kind in FREE:
+            found |= set(node.output_ids)
     return found

@@ -5,20 +5,28 @@ depend on a framework: a layer is a *kind* (the name under which Keras saves it,
 ``"Dense"`` or ``"kspike_tf>Lowpass"``) and a configuration.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from kspike_energy.counting.fan_out import FanOut
 from kspike_energy.settings import Options
 
-__all__ = ["Counts", "LayerSpec", "Node", "Shape", "Term", "UndefinedShapeError"]
+__all__ = ["Counts", "LayerSpec", "Node", "Shape", "Term", "UndefinedShapeError", "defined"]
 
 Shape: TypeAlias = tuple[int | None, ...]
 
 
 class UndefinedShapeError(ValueError):
     """The count depends on a dimension whose length the model leaves open."""
+
+
+def defined(lengths: Sequence[int | None], problem: str) -> tuple[int, ...]:
+    """Return lengths, or raise `UndefinedShapeError` with this text if one of them is open."""
+    known = tuple(length for length in lengths if length is not None)
+    if len(known) != len(lengths):
+        raise UndefinedShapeError(problem)
+    return known
 
 
 @dataclass(frozen=True)
@@ -199,13 +207,8 @@ class Node:
         return self._units(self.outputs[index], self.timed_outputs[index], "output")
 
     def _units(self, shape: Shape, timed: bool, which: str) -> tuple[int, ...]:
-        units = shape[2 if timed else 1 :]
-        known = tuple(length for length in units if length is not None)
-        if len(known) != len(units):
-            raise UndefinedShapeError(
-                f"layer {self.spec.name!r} has an {which} of undefined shape {shape}"
-            )
-        return known
+        problem = f"layer {self.spec.name!r} has an {which} of undefined shape {shape}"
+        return defined(shape[2 if timed else 1 :], problem)
 
     def inner(self, key: str, *, drop_time: bool = False) -> "Node":
         """Return this node with a wrapped layer in place of its own.
@@ -271,6 +274,16 @@ class Counts:
     neurons: int = 0
     spiking: bool = True
     whole: bool = False
+
+    @classmethod
+    def total(cls, parts: Iterable["Counts"]) -> "Counts":
+        """Return the counts of a layer that applies several others."""
+        parts = list(parts)
+        return cls(
+            tuple(term for part in parts for term in part.terms),
+            sum(part.neurons for part in parts),
+            all(part.spiking for part in parts),
+        )
 
     @property
     def connections(self) -> int:

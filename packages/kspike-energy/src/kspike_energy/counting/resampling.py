@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kspike_energy.counting.fan_out import Factor, FanOut, Number
-from kspike_energy.counting.nodes import Node, UndefinedShapeError
+from kspike_energy.counting.nodes import Node, defined
 
 __all__ = ["resampled", "resampled_to_aspect_ratio", "taps"]
 
@@ -64,14 +64,11 @@ def resampled(node: Node, interpolation: str, antialias: bool = False, steps: in
     """
     factors: list[Factor] = []
     each: Number = Fraction(steps) if node.timed_inputs[0] else 1
-    for axis, (length, after) in enumerate(zip(node.inputs[0], node.outputs[0], strict=True)):
-        if axis == 0 or (axis == 1 and node.timed_inputs[0]):
-            continue
-        if length is None or after is None:
-            raise UndefinedShapeError(
-                f"layer {node.spec.name!r} has an input of undefined shape {node.inputs[0]}"
-            )
-        factors.append(1 if length == after else taps(length, after, interpolation, antialias))
+    start = 2 if node.timed_inputs[0] else 1
+    problem = f"layer {node.spec.name!r} has an input of undefined shape {node.inputs[0]}"
+    for lengths in zip(node.inputs[0][start:], node.outputs[0][start:], strict=True):
+        before, after = defined(lengths, problem)
+        factors.append(1 if before == after else taps(before, after, interpolation, antialias))
     return FanOut(node.units_in(), tuple(factors), each)
 
 
@@ -80,13 +77,6 @@ def resampled_to_aspect_ratio(node: Node, interpolation: str, antialias: bool) -
 
     Keras computes the size of the cropped or padded image in single precision, rounds it down, and
     pads both sides of an axis alike. Padding is not an input element.
-
-    Parameters
-    ----------
-    node : Node
-        The application of the layer.
-    interpolation, antialias
-        As in `taps`.
     """
     shape = node.units_in()
     first = 1 if node.config.get("data_format") == "channels_first" else 0

@@ -1,7 +1,7 @@
 """Layer statistics as dictionaries, from counts or from registered functions."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from kspike_energy.checks import check_whole, did_you_mean
 from kspike_energy.counting.fan_out import FanOut
 from kspike_energy.counting.nodes import Counts, Node, Term
 
-__all__ = ["add_stats", "from_statistics", "registered_statistics", "stats_dict"]
+__all__ = ["add_stats", "from_statistics", "registered_statistics", "shared_terms", "stats_dict"]
 
 _KEYS = ("connections", "neurons", "spiking")
 
@@ -90,12 +90,16 @@ def from_statistics(node: Node) -> Counts:
     connections = stats.get("connections", 0)
     terms: tuple[Term, ...] = ()
     if connections:
-        shapes = [node.units_in(index) for index in range(len(node.inputs))]
-        elements = sum(math.prod(shape) for shape in shapes)
-        shares = [connections * math.prod(shape) // max(elements, 1) for shape in shapes]
-        shares[0] += connections - sum(shares)
-        terms = tuple(
-            Term(FanOut.spread(shape, share), source=index)
-            for index, (shape, share) in enumerate(zip(shapes, shares, strict=True))
-        )
+        elements = [math.prod(node.units_in(index)) for index in range(len(node.inputs))]
+        terms = shared_terms(node, connections, elements)
     return Counts(terms, stats.get("neurons", 0), stats.get("spiking", True))
+
+
+def shared_terms(node: Node, connections: int, weights: Sequence[int]) -> tuple[Term, ...]:
+    """Return terms in which the inputs of a node share connections, in proportion to weights."""
+    shares = [connections * weight // max(sum(weights), 1) for weight in weights]
+    shares[0] += connections - sum(shares)
+    return tuple(
+        Term(FanOut.spread(node.units_in(index), share), source=index)
+        for index, share in enumerate(shares)
+    )

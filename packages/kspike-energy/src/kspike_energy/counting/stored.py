@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from kspike_energy.counting.nodes import Node, UndefinedShapeError
-from kspike_energy.counting.rules.table import OVER_TIME
+from kspike_energy.counting.rules.table import unwrapped
 from kspike_energy.storage import Storage
 
 __all__ = ["stored"]
@@ -26,7 +26,7 @@ def stored(nodes: Sequence[Node], params: int) -> Storage | None:
         outputs = [node.units_out(index) for index in range(len(node.outputs))]
     except UndefinedShapeError:
         return None
-    inner = node.inner("layer", drop_time=True) if node.spec.kind in OVER_TIME else node
+    inner = unwrapped(node)
     if inner.spec.statistics is not None:  # its configuration may hold anything
         return None
     kind = inner.spec.kind or ""

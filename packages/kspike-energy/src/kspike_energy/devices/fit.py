@@ -36,22 +36,14 @@ def fit(
 ) -> Device:
     """Return a device whose energies are fitted to measurements.
 
-    The energy of a call is E_call + E_kernel · kernels + E_op · operations · batch size. The fit
-    minimises the sum of squared relative errors, with no energy below zero. A single term is the
-    geometric mean of its ratios.
+    `kspike_energy.fit_device` describes the fit and the other parameters.
 
     Parameters
     ----------
-    name : str
-        Name of the device.
     measurements : sequence of Measurement
         More measurements than terms.
     terms : sequence of {"call", "kernel", "op"}, optional
         The energies to fit; others are zero.
-    spiking, source, description
-        As in `Device`.
-    family : str, optional
-        Description of the measured networks, for reports.
 
     Raises
     ------

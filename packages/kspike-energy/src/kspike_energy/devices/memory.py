@@ -22,7 +22,7 @@ that sends it. An input spike of a dense layer causes one addition per output, a
 implementations; equation 2 of the paper counts these again for every input.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
@@ -33,6 +33,7 @@ from kspike_energy.storage import Storage
 __all__ = ["HOROWITZ", "Memory", "Parts", "ordinary_energy", "spiking_energy", "update_energy"]
 
 Parts: TypeAlias = Mapping[str, float]
+Access: TypeAlias = Callable[[int], float]
 
 
 @dataclass(frozen=True)
@@ -112,26 +113,20 @@ HOROWITZ = Memory(
 )
 
 
-def ordinary_energy(
-    memory: Memory, storage: Storage, connections: float, *, by_line: bool = False
-) -> Parts:
+def ordinary_energy(memory: Memory, access: Access, storage: Storage, connections: float) -> Parts:
     """Return the joules per inference of a layer of an ordinary network, by part.
 
     Parameters
     ----------
     memory : Memory
         Energies.
+    access : callable
+        Reads the energy of an access, as `Memory.access` does.
     storage : Storage
         Sizes of the layer.
     connections : float
         Multiply-adds.
-    by_line : bool, optional
-        Whether to use the straight-line reading of the energies per access.
     """
-
-    def access(numbers: int) -> float:
-        return memory.access(numbers, by_line=by_line)
-
     inputs, outputs = storage.inputs * storage.uses, storage.outputs * storage.uses
     biases = outputs if storage.biased else 0
     reads = connections if storage.windows else inputs  # equations 3 and 4
@@ -147,29 +142,19 @@ def ordinary_energy(
 
 
 def spiking_energy(
-    memory: Memory,
-    storage: Storage,
-    spikes: float,
-    synops: float,
-    steps: int,
-    *,
-    by_line: bool = False,
+    memory: Memory, access: Access, storage: Storage, spikes: float, synops: float, steps: int
 ) -> Parts:
     """Return the joules per inference of a spiking layer's synapses, by part.
 
     Parameters
     ----------
-    memory, storage, by_line
+    memory, access, storage
         As in `ordinary_energy`.
     spikes, synops : float
         Input spikes and synaptic operations per inference.
     steps : int
         Time steps per inference.
     """
-
-    def access(numbers: int) -> float:
-        return memory.access(numbers, by_line=by_line)
-
     biases = storage.outputs * storage.uses * steps if storage.biased else 0
     located = 2 * spikes if storage.windows else 0
     return {
@@ -182,13 +167,13 @@ def spiking_energy(
 
 
 def update_energy(
-    memory: Memory, storage: Storage, units: int, steps: int, *, by_line: bool = False
+    memory: Memory, access: Access, storage: Storage, units: int, steps: int
 ) -> Parts:
     """Return the joules per inference of a spiking layer's unit updates, by part.
 
     Parameters
     ----------
-    memory, storage, by_line
+    memory, access, storage
         As in `ordinary_energy`.
     units : int
         Unit updates per time step.
@@ -197,6 +182,6 @@ def update_energy(
     """
     updates = units * steps
     return {
-        "potentials": 2 * updates * memory.access(units, by_line=by_line),  # 9, 10, 14 and 15
+        "potentials": 2 * updates * access(units),  # 9, 10, 14 and 15
         "arithmetic": updates * memory.multiply_add if storage.leaky else 0.0,  # 1.3 and 2.3
     }

@@ -67,8 +67,8 @@ class Activity:
         samples = int(np.prod(array.shape[: len(axes)]))
         return cls(absolute, np.count_nonzero(array, axis=axes), samples)
 
-    def add(self, other: "Activity", name: str) -> None:
-        """Add another batch.
+    def plus(self, other: "Activity", name: str) -> "Activity":
+        """Return the activity of both batches.
 
         Raises
         ------
@@ -81,10 +81,9 @@ class Activity:
                 f"{np.shape(self.absolute)}, then {np.shape(other.absolute)}"
             )
         with np.errstate(over="ignore"):
-            self.absolute = self.absolute + other.absolute
-        _check_finite(self.absolute, name)
-        self.active = self.active + other.active
-        self.samples += other.samples
+            absolute = self.absolute + other.absolute
+        _check_finite(absolute, name)
+        return Activity(absolute, self.active + other.active, self.samples + other.samples)
 
     @property
     def rate(self) -> float:

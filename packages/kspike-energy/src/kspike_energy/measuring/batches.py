@@ -13,7 +13,7 @@ import numpy as np
 from kspike_energy.counting.nodes import Shape
 from kspike_energy.counting.shapes import fits, flat_shapes
 
-__all__ = ["batches", "check_arrays", "peek", "shapes_of_data"]
+__all__ = ["batches", "check_arrays", "like", "named", "peek", "shapes_of_data"]
 
 
 def batches(data: Any, shapes: Any = None, batch_size: int = 32) -> Iterator[Any]:
@@ -44,10 +44,11 @@ def batches(data: Any, shapes: Any = None, batch_size: int = 32) -> Iterator[Any
     if isinstance(data, (str, bytes)):
         raise TypeError(f"example_data must be arrays or batches. Received: {data!r:.60}")
     if _is_stream(data):
-        yield from _stream(data, shapes)
+        for element in _elements(data):
+            yield check_arrays(element[0] if isinstance(element, tuple) else element, shapes)
         return
     arrays = check_arrays(data, shapes)
-    lengths = {len(array) for _, array in _named(arrays)}
+    lengths = {len(array) for _, array in named(arrays)}
     if len(lengths) != 1:
         raise ValueError(
             f"the arrays of example_data must have the same number of examples. "
@@ -55,8 +56,8 @@ def batches(data: Any, shapes: Any = None, batch_size: int = 32) -> Iterator[Any
         )
     (length,) = lengths
     for start in range(0, length, batch_size):
-        part = slice(start, start + batch_size)
-        yield _map(arrays, lambda array, part=part: np.asarray(array[part]))
+        parts = [np.asarray(array[start : start + batch_size]) for _, array in named(arrays)]
+        yield like(arrays, parts)
 
 
 def check_arrays(data: Any, shapes: Any) -> Any:
@@ -77,7 +78,20 @@ def check_arrays(data: Any, shapes: Any) -> Any:
         If one is empty, or has another shape.
     """
     arrays = _arrays(data)
-    _check(arrays, shapes)
+    for name, array in named(arrays):
+        if len(array.shape) == 0 or array.shape[0] == 0:
+            raise ValueError(
+                f"example_data{name} is empty: measuring rates needs at least one example. "
+                f"Received: shape={tuple(array.shape)}"
+            )
+    if shapes is None:
+        return arrays
+    for (name, array), shape in zip(named(arrays), _wanted(arrays, shapes), strict=True):
+        given = tuple(array.shape)
+        if not fits(given, shape):
+            raise ValueError(
+                f"example_data{name} must have the shape {shape}. Received: shape={given}"
+            )
     return arrays
 
 
@@ -96,14 +110,6 @@ def _elements(data: Any) -> Iterator[Any]:
         yield from data
 
 
-def _stream(data: Any, shapes: Any) -> Iterator[Any]:
-    for element in _elements(data):
-        batch = element[0] if isinstance(element, tuple) else element
-        batch = _arrays(batch)
-        _check(batch, shapes)
-        yield batch
-
-
 def _arrays(data: Any) -> Any:
     """Return the data with arrays at its leaves; a list of numbers becomes one array."""
     if isinstance(data, Mapping):
@@ -120,39 +126,20 @@ def _array(value: Any) -> Any:
     return array
 
 
-def _named(arrays: Any) -> list[tuple[str, Any]]:
+def named(arrays: Any) -> list[tuple[str, Any]]:
+    """Return the arrays of data, with their places for messages."""
     if isinstance(arrays, Mapping):
         return [(f"[{key!r}]", array) for key, array in arrays.items()]
-    if isinstance(arrays, list):
+    if isinstance(arrays, list | tuple):
         return [(f"[{index}]", array) for index, array in enumerate(arrays)]
     return [("", arrays)]
 
 
-def _map(arrays: Any, function: Any) -> Any:
-    if isinstance(arrays, Mapping):
-        return {key: function(array) for key, array in arrays.items()}
-    if isinstance(arrays, list):
-        return [function(array) for array in arrays]
-    return function(arrays)
-
-
-def _check(arrays: Any, shapes: Any) -> None:
-    """Raise if arrays are empty or do not fit the model's inputs."""
-    for name, array in _named(arrays):
-        if len(array.shape) == 0 or array.shape[0] == 0:
-            raise ValueError(
-                f"example_data{name} is empty: measuring rates needs at least one example. "
-                f"Received: shape={tuple(array.shape)}"
-            )
-    if shapes is None:
-        return
-    wanted = _wanted(arrays, shapes)
-    for (name, array), shape in zip(_named(arrays), wanted, strict=True):
-        given = tuple(array.shape)
-        if not fits(given, shape):
-            raise ValueError(
-                f"example_data{name} must have the shape {shape}. Received: shape={given}"
-            )
+def like(structure: Any, values: list[Any]) -> Any:
+    """Return values in the structure of data: a dictionary, a list, or the only one."""
+    if isinstance(structure, Mapping):
+        return dict(zip(structure, values, strict=True))
+    return values if isinstance(structure, list | tuple) else values[0]
 
 
 def _wanted(arrays: Any, shapes: Any) -> list[Any]:
@@ -165,7 +152,7 @@ def _wanted(arrays: Any, shapes: Any) -> list[Any]:
             )
         return [shapes[key] for key in arrays]
     flat = flat_shapes(shapes)
-    given = len(_named(arrays))
+    given = len(named(arrays))
     if len(flat) != given:
         expected = "1 array" if len(flat) == 1 else f"{len(flat)} arrays"
         raise ValueError(f"example_data must hold {expected}. Received: {given}")
@@ -173,13 +160,7 @@ def _wanted(arrays: Any, shapes: Any) -> list[Any]:
 
 
 def peek(data: Any) -> tuple[Any, Any]:
-    """Return the first batch of a stream, or all arrays; and data that still holds that batch.
-
-    Parameters
-    ----------
-    data : object
-        As in `batches`, or None.
-    """
+    """Return the first batch of a stream, or all arrays; and data that still holds that batch."""
     if data is None or isinstance(data, (str, bytes)) or not _is_stream(data):
         return data, data
     elements = _elements(data)
@@ -213,11 +194,9 @@ def shapes_of_data(arrays: Any, shapes: Any, *, time: bool = False) -> Any:
     arrays = check_arrays(arrays, shapes)
     filled = [
         _fill(shape, tuple(array.shape), time)
-        for (_, array), shape in zip(_named(arrays), _wanted(arrays, shapes), strict=True)
+        for (_, array), shape in zip(named(arrays), _wanted(arrays, shapes), strict=True)
     ]
-    if isinstance(arrays, Mapping):
-        return dict(zip(arrays, filled, strict=True))
-    return filled if isinstance(arrays, list) else filled[0]
+    return like(arrays, filled)
 
 
 def _fill(shape: Shape, given: tuple[int, ...], time: bool) -> Shape:

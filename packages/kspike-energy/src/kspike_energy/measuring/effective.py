@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from kspike_energy.counting.fan_out import Windows
 from kspike_energy.counting.nodes import Node
-from kspike_energy.counting.rules.linear import as_tuple
+from kspike_energy.counting.rules.linear import window_geometry
 
 __all__ = ["PRODUCTS", "effective_operations"]
 
@@ -63,15 +63,11 @@ def _per_channel(
 
 def _windows(config: Mapping[str, Any], lengths: Sequence[int]) -> list[Windows]:
     """Return the windows along axes of these lengths."""
-    rank = len(lengths)
-    kernel = as_tuple(config["kernel_size"], rank)
-    strides = as_tuple(config["strides"], rank)
-    dilation = as_tuple(config.get("dilation_rate", 1), rank)
     padding = config["padding"].lower()
     windows = []
-    for axis, length in enumerate(lengths):
-        reach = (kernel[axis] - 1) * dilation[axis] if padding == "valid" else 0
-        outputs = max(length - reach - 1, -1) // strides[axis] + 1
-        shape = (kernel[axis], strides[axis], dilation[axis])
-        windows.append(Windows(length, outputs, *shape, padding))
+    geometry = window_geometry(config, len(lengths))
+    for length, (kernel, stride, dilation) in zip(lengths, geometry, strict=True):
+        reach = (kernel - 1) * dilation if padding == "valid" else 0
+        outputs = max(length - reach - 1, -1) // stride + 1
+        windows.append(Windows(length, outputs, kernel, stride, dilation, padding))
     return windows

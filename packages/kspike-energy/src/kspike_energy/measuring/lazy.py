@@ -1,10 +1,12 @@
 """Activity measured on Dask arrays, block by block, in one pass over the data."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from kspike_energy.measuring.batches import like, named
 
 __all__ = ["in_blocks", "is_lazy"]
 
@@ -13,7 +15,7 @@ _MOST_AXES = 64  # NumPy's limit
 
 def is_lazy(data: Any) -> bool:
     """Return whether data is a Dask array or contains one."""
-    return "dask.array" in sys.modules and any(map(_is_dask, _arrays(data)))
+    return "dask.array" in sys.modules and any(_is_dask(array) for _, array in named(data))
 
 
 def in_blocks(
@@ -38,7 +40,7 @@ def in_blocks(
     import dask
     import dask.array as da
 
-    arrays = _arrays(data)
+    arrays = [array for _, array in named(data)]
     batch = next(one for one in arrays if _is_dask(one)).chunks[0]
     inputs = []
     for given in arrays:
@@ -47,11 +49,11 @@ def in_blocks(
         if not np.array_equal(one.chunks[0], batch, equal_nan=True):
             cut[0] = batch
         inputs.append(one.rechunk(cut))
-    names = list(data) if isinstance(data, Mapping) else isinstance(data, list | tuple)
+    empty = like(data, [None] * len(arrays))  # the structure alone goes to the workers
 
     def one_block(model: Any, *blocks: Any) -> Any:
         given = [_block(one) for one in blocks]
-        return measure(model, _like(given, names)) if len(given[0]) else None
+        return measure(model, like(empty, given)) if len(given[0]) else None
 
     along = [
         pair
@@ -75,19 +77,6 @@ def in_blocks(
 
 def _is_dask(x: Any) -> bool:
     return type(x).__module__.startswith("dask.array")
-
-
-def _arrays(data: Any) -> list[Any]:
-    if isinstance(data, Mapping):
-        return list(data.values())
-    return list(data) if isinstance(data, list | tuple) else [data]
-
-
-def _like(arrays: list[Any], names: list[str] | bool) -> Any:
-    """Return arrays as a dictionary with these names, as a list, or as the only array."""
-    if isinstance(names, list):
-        return dict(zip(names, arrays, strict=True))
-    return arrays if names else arrays[0]
 
 
 def _block(block: Any) -> Any:

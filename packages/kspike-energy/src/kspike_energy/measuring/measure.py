@@ -40,19 +40,6 @@ def measure(
 ) -> Measured:
     """Measure the activity of every input of every node, batch by batch.
 
-    Parameters
-    ----------
-    model : object
-        A model that ``adapter`` reads.
-    adapter : Adapter
-        The adapter.
-    nodes : sequence of Node
-        The model's nodes, in the adapter's order.
-    data : object
-        Data in any form that `batches` takes.
-    settings : Settings
-        Size of the batches, and whether to show progress.
-
     Raises
     ------
     ValueError
@@ -92,7 +79,7 @@ def _measure_batches(
     time_first: bool,
 ) -> Measured:
     """Measure the activity on data in memory, or on a stream of batches."""
-    total = Measured([[None] * len(node.timed) for node in nodes])
+    total = _nothing(nodes)
     seen = 0
     size = sys.maxsize if time_first else settings.batch_size
     first_timed = next((i for i, node in enumerate(nodes) if any(node.timed)), -1)
@@ -101,7 +88,9 @@ def _measure_batches(
         seen += 1
         for index, signals in enumerate(adapter.run(model, batch)):
             node = nodes[index]
-            _add(node, total.activities[index], signals)
+            inputs = zip(signals, node.timed, strict=False)  # adapters may yield more
+            parts = [Activity.measure(x, timed=timed, name=node.name) for x, timed in inputs]
+            _add(node, total.activities[index], parts)
             if index == first_timed:
                 shape = np.shape(signals[node.timed.index(True)])
                 total.steps.add(shape[0 if time_first else 1])
@@ -120,13 +109,11 @@ def _measure_blocks(
         return _measure_batches(model, adapter, nodes, part, silent, time_first=False)
 
     def merge(parts: list[Measured]) -> Measured:
-        total = Measured([list(inputs) for inputs in parts[0].activities])
+        total = _nothing(nodes)
         for part in parts:
             total.steps |= part.steps
-        for part in parts[1:]:
             for node, known, new in zip(nodes, total.activities, part.activities, strict=True):
-                for index, activity in enumerate(new):
-                    known[index] = _sum(known[index], activity, node.name)
+                _add(node, known, new)
         return total
 
     check_arrays(data, adapter.input_shapes(model))
@@ -136,24 +123,16 @@ def _measure_blocks(
     return found
 
 
-def _sum(one: Activity | None, other: Activity | None, name: str) -> Activity | None:
-    """Return the activity of two parts of the data together, without changing either."""
-    if one is None or other is None:
-        return one or other
-    total = replace(one)
-    total.add(other, name)
-    return total
+def _nothing(nodes: Sequence[_Signals]) -> Measured:
+    """Return the activity before the first batch."""
+    return Measured([[None] * len(node.timed) for node in nodes])
 
 
-def _add(node: _Signals, known: list[Activity | None], signals: Sequence[Any]) -> None:
-    """Add the activity of one batch to the known activity of a node's inputs."""
-    for index, values in enumerate(signals[: len(node.timed)]):
-        part = Activity.measure(values, timed=node.timed[index], name=node.name)
+def _add(node: _Signals, known: list[Activity | None], parts: Iterable[Activity | None]) -> None:
+    """Add the activity of one batch to the known activity of the inputs of a node."""
+    for index, part in enumerate(parts):
         total = known[index]
-        if total is None:
-            known[index] = part
-        elif part is not None:
-            total.add(part, node.name)
+        known[index] = total.plus(part, node.name) if total and part else total or part
 
 
 def _time_first(node: Node) -> bool:

@@ -8,15 +8,13 @@ from kspike_energy.presentation.comparison_data import BreakEven, DeviceEnergy, 
 from kspike_energy.presentation.comparison_text import (
     baseline_notes,
     break_even_cells,
-    break_even_table,
     device_cells,
-    device_table,
     quantised_notes,
     scope_notes,
     winner_notes,
     wrapped,
 )
-from kspike_energy.presentation.tables import html_table, rich_table
+from kspike_energy.presentation.tables import html_table, rich_table, text_table
 from kspike_energy.presentation.units import plural, si
 from kspike_energy.quantised import QuantisedRival
 
@@ -100,14 +98,15 @@ class Comparison:
         return f"<Comparison of {self._title}: {', '.join(found[:_SHOWN] + more)}>"
 
     def __str__(self) -> str:
-        lines = [self._title, *device_table(self.devices, self.baseline)]
+        cells = device_cells(self.devices, self.baseline)
+        lines = [self._title, *text_table(*cells, 120)]
         lines += wrapped(self._device_notes)
         if self.left_out:
             lines.append(self._gaps)
         lines += wrapped(winner_notes(self.winners))
         if self.layers:
             lines += ["", f"Break-even with {self.baseline}, layer by layer"]
-            lines += break_even_table(self.layers, self.quantised)
+            lines += text_table(*break_even_cells(self.layers, self.quantised), 140)
             lines += wrapped(quantised_notes(self.quantised, self.timesteps))
         return "\n".join(lines)
 

@@ -5,16 +5,14 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from kspike_energy.presentation.comparison_data import BreakEven, DeviceEnergy, Winner
-from kspike_energy.presentation.tables import number, text_table, yes_no
+from kspike_energy.presentation.tables import number, yes_no
 from kspike_energy.presentation.units import plural, si
 from kspike_energy.quantised import QuantisedRival
 
 __all__ = [
     "baseline_notes",
     "break_even_cells",
-    "break_even_table",
     "device_cells",
-    "device_table",
     "quantised_notes",
     "scope_notes",
     "winner_notes",
@@ -47,11 +45,6 @@ def device_cells(devices: Sequence[DeviceEnergy], baseline: str) -> Cells:
         for device in devices
     ]
     return headers, rows
-
-
-def device_table(devices: Sequence[DeviceEnergy], baseline: str) -> list[str]:
-    """Return the lines of the table of devices."""
-    return text_table(*device_cells(devices, baseline), 120)
 
 
 def baseline_notes(
@@ -88,11 +81,6 @@ def break_even_cells(layers: Sequence[BreakEven], rival: QuantisedRival) -> Cell
         for layer in layers
     ]
     return [*headers, "Quantised?"], rows
-
-
-def break_even_table(layers: Sequence[BreakEven], rival: QuantisedRival) -> list[str]:
-    """Return the lines of the table of break-even rates."""
-    return text_table(*break_even_cells(layers, rival), 140)
 
 
 def _threshold(value: float | None) -> str:

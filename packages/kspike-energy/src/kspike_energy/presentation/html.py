@@ -98,13 +98,12 @@ def _device_chart(devices: Sequence[DeviceEnergy]) -> dict[str, Any]:
     rows = []
     for device in devices:
         span = si_range(device.low, device.high)
-        ends = (scale.place(device.low), scale.place(device.high)) if span else (None, None)
         rows.append(
             {
                 "name": device.device,
                 "marks": _marks(scale, [(device.energy, device.spiking)]),
-                "low": ends[0] if None not in ends else None,
-                "high": ends[1],
+                "low": scale.place(device.low) if span else None,
+                "high": scale.place(device.high),
                 "text": si(device.energy)
                 + (f" ({span})" if span else "")
                 + ("" if device.neurons_included else ", synaptic only"),

@@ -15,15 +15,7 @@ _HEADERS = ("Layer", "Type", "Output shape", "Parameters", "Connections", "Updat
 
 
 def notebook_table(estimate: Estimate, devices: Sequence[Device]) -> str:
-    """Return the layers of a network as HTML: counts, rates, and energies of ordinary devices.
-
-    Parameters
-    ----------
-    estimate : Estimate
-        The energies of an inference.
-    devices : sequence of Device
-        Devices that need no rates, one column each.
-    """
+    """Return the layers of a network as HTML: counts, rates, and energies of ordinary devices."""
     network = estimate.network
     headers = (*_HEADERS, "Spiking?", *(device.name for device in devices))
     rows = [_row(estimate, layer, devices) for layer in network.layers]

@@ -33,18 +33,7 @@ def summary_text(
     *,
     print_notes: bool,
 ) -> str:
-    """Return the summary of a network.
-
-    Parameters
-    ----------
-    estimate : Estimate
-        The energies of an inference.
-    columns, line_length
-        As in `ModelEnergy.summary`.
-    devices : DeviceTable
-        The devices that columns can name.
-    print_notes : bool
-        Whether to list assumptions and gaps.
+    """Return the text of `ModelEnergy.summary`, whose columns can name these devices.
 
     Raises
     ------

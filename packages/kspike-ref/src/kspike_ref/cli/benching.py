@@ -15,9 +15,9 @@ from kspike_ref.cli.output import Table, show, waiting
 from kspike_ref.model import Model
 from kspike_ref.running.few_spikes import FewSpikesWarning
 from kspike_ref.running.threads import cores
+from kspike_ref.warm_up import example_inputs, one_step
 
 _STEPS = 20  # for time axes of any length
-_LENGTH = 32  # for other axes of any length
 _FEWEST = 5  # the fewest calls to measure
 
 
@@ -71,7 +71,7 @@ def _measurements(
         ("predict, 1 example", 1, lambda: model.predict(one)),
         (f"predict, {batch_size} examples", batch_size, lambda: model.predict(many)),
     ]
-    step = _one_step(model, one)
+    step = one_step(model, one)
     if step is not None:
         calls.append(("step, 1 example", 1, step))
     records = []
@@ -91,38 +91,8 @@ def _measurements(
 
 
 def random_inputs(model: Model, count: int, timesteps: int) -> Any:
-    """Return inputs for a model: random floats from 0 to 1, zeros for integers, or empty strings.
-
-    Parameters
-    ----------
-    model : Model
-        The model.
-    count, timesteps : int
-        The numbers of examples, and of steps in time axes of any length.
-    """
-    rng = np.random.default_rng(0)
-    arrays: list[Any] = []
-    for node in inputs.input_nodes(model):
-        shape = [
-            (_LENGTH if n is None else n) if i else timesteps if n is None else n
-            for i, n in enumerate(node.output_shapes[0][1:])
-        ]
-        dtype = getattr(node.layer, "input_dtype", np.dtype(np.float32))
-        if dtype.kind == "f":
-            arrays.append(rng.random((count, *shape), np.float32))
-        else:
-            arrays.append(np.full((count, *shape), "" if dtype.kind == "O" else 0))
-    return arrays[0] if len(arrays) == 1 else arrays
-
-
-def _one_step(model: Model, x: Any) -> Callable[[], Any] | None:
-    """Return a call of one time step, or None if the model does not run step by step."""
-    try:
-        state = model.initial_state(1)
-    except ValueError:
-        return None
-    given = [array[:, 0] for array in x] if isinstance(x, list) else x[:, 0]
-    return lambda: model.step(given, state)
+    """Return inputs for a model, with random floats from 0 to 1; see `example_inputs`."""
+    return example_inputs(model, count, timesteps, np.random.default_rng(0).random)
 
 
 def _times(call: Callable[[], Any], seconds: float) -> list[float]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kspike_ref import plot
 from kspike_ref.cli import inputs, options
 from kspike_ref.cli.output import check_writable, replacing, show, waiting
 from kspike_ref.layers.base import Layer
@@ -41,13 +42,13 @@ def raster(
     as_json: options.Json = False,
 ) -> None:
     """Draw the spikes of an example."""
-    plot = _plot(output)
+    _check(output)
     model = inputs.open_model(model_file, dt=dt, rate_scale=rate_scale)
     spikes = _spikes(model, x, layers, timesteps, divide_by, example)
     known = _spiking(model)
-    figure, axes = _figure(plot, len(spikes))
+    figure, axes = _figure(len(spikes))
     for (name, values), axis in zip(spikes.items(), axes, strict=True):
-        plot.raster(values[0], dt=_cell(known[name]).dt, axes=axis)
+        plot.raster(values[0], dt=inputs.cell_of(known[name]).dt, axes=axis)
         axis.set_title(name)
     _save(figure, output, list(spikes), as_json)
 
@@ -64,10 +65,10 @@ def rates(
     as_json: options.Json = False,
 ) -> None:
     """Draw a histogram of the neurons' firing rates."""
-    plot = _plot(output)
+    _check(output)
     model = inputs.open_model(model_file, dt=dt, rate_scale=rate_scale)
     spikes = _spikes(model, x, layers, timesteps, divide_by)
-    figure, axes = _figure(plot, 1)
+    figure, axes = _figure(1)
     plot.rates(spikes, axes=axes[0])
     _save(figure, output, list(spikes), as_json)
 
@@ -89,14 +90,14 @@ def voltage(
     as_json: options.Json = False,
 ) -> None:
     """Draw voltages, spikes and filtered output of neurons in an example."""
-    plot = _plot(output)
+    _check(output)
     model = inputs.open_model(model_file, dt=dt, rate_scale=rate_scale)
     names = _chosen(model, layers)
     filters = _filters(model, names)
     data = inputs.one_example(inputs.read_inputs(model, x, timesteps, divide_by), example)
     with waiting("running the model"):
         recorded = model.record(data, [*names, *filters.values()], timesteps=timesteps)
-    figure, axes = _figure(plot, len(recorded.voltages) + len(filters))
+    figure, axes = _figure(len(recorded.voltages) + len(filters))
     rest = iter(axes)
     for name, values in recorded.voltages.items():
         filtered = recorded.levels[filters[name]][0] if name in filters else None
@@ -112,13 +113,11 @@ def voltage(
     _save(figure, output, list(recorded.voltages), as_json)
 
 
-def _plot(output: Path) -> Any:
-    """Check that the figure's file can be written, and return the plot module."""
+def _check(output: Path) -> None:
+    """Refuse a figure that cannot be drawn or written, before the work begins."""
     check_writable(output, _FORMATS)
-    from kspike_ref import plot
-
     with plot.style():  # raises ImportError if Matplotlib is missing
-        return plot
+        pass
 
 
 def _spiking(model: Model) -> dict[str, Layer]:
@@ -151,10 +150,6 @@ def _filters(model: Model, names: Sequence[str]) -> dict[str, str]:
     return {name: found[name] for name in names if name in found}
 
 
-def _cell(layer: Layer) -> Any:
-    return getattr(layer, "cell", layer)
-
-
 def _spikes(
     model: Model,
     x: Sequence[str],
@@ -172,7 +167,7 @@ def _spikes(
         return model.activity(data, timesteps=timesteps, layers=names)
 
 
-def _figure(plot: Any, count: int) -> tuple[Any, list[Any]]:
+def _figure(count: int) -> tuple[Any, list[Any]]:
     """Return a figure with axes one below the other."""
     with plot.style():
         from matplotlib.figure import Figure as Canvas
@@ -184,8 +179,6 @@ def _figure(plot: Any, count: int) -> tuple[Any, list[Any]]:
 def _save(figure: Any, output: Path, layers: list[str], as_json: bool) -> None:
     # The same figure gives the same bytes.
     metadata = {"Date": None} if output.suffix.lower() == ".svg" else None
-    from kspike_ref import plot
-
     with replacing(output) as beside, plot.style():
         figure.savefig(beside, metadata=metadata)
     result = {"file": str(output), "layers": layers}

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.cli import files
+from kspike_ref.distributed.lazy import ends
 from kspike_ref.layers.base import Layer
+from kspike_ref.layers.temporal_cells import AlphaCell, LowpassCell, SpikingActivationCell
 from kspike_ref.loading import load_model
 from kspike_ref.model import Model
 from kspike_ref.running.graph import Node
 from kspike_ref.saved.archive import ArchiveError
-
-_SPIKING = ("SpikingActivation", "SpikingActivationCell")
-_FILTERS = ("Lowpass", "LowpassCell", "Alpha", "AlphaCell")
 
 
 def open_model(
@@ -44,7 +43,7 @@ def open_model(
 
 def input_nodes(model: Model) -> list[Node]:
     """Return the nodes of a model's inputs, in order."""
-    return [node for node in model.nodes if not node.inputs and node.name in model.inputs]
+    return [node for node in model.nodes if not node.inputs]
 
 
 def has_time(model: Model) -> bool:
@@ -55,19 +54,17 @@ def has_time(model: Model) -> bool:
 
 def is_spiking(layer: Layer) -> bool:
     """Return whether a layer outputs spikes, whose mean is a firing rate in Hz."""
-    return _class_of(layer) in _SPIKING
+    return isinstance(cell_of(layer), SpikingActivationCell)
 
 
 def is_filter(layer: Layer) -> bool:
     """Return whether a layer filters its inputs over time."""
-    return _class_of(layer) in _FILTERS
+    return isinstance(cell_of(layer), LowpassCell | AlphaCell)
 
 
-def _class_of(layer: Layer) -> str:
-    """Return the class of a layer, or of the cell that it runs over time."""
-    cell = layer.config.get("cell")
-    saved = cell.get("registered_name") if isinstance(cell, dict) else layer.key
-    return str(saved).rsplit(">", 1)[-1]
+def cell_of(layer: Layer) -> Any:
+    """Return the cell that a layer runs over time, or the layer itself."""
+    return getattr(layer, "cell", layer)
 
 
 def read_inputs(
@@ -148,7 +145,7 @@ def one_example(x: Any, example: int) -> Any:
 
 def outputs_by_name(model: Model, outputs: Any) -> dict[str, Any]:
     """Return the outputs of `Model.predict` by output name."""
-    return dict(zip(_output_keys(model), _ends(outputs), strict=True))
+    return dict(zip(_output_keys(model), ends(outputs), strict=True))
 
 
 def output_ranks(model: Model) -> dict[str, int]:
@@ -165,15 +162,6 @@ def _output_keys(model: Model) -> list[str]:
     if len(keys) == len(set(keys)):
         return keys
     return [f"{key}:{i}" for i, key in enumerate(keys)]  # a layer is an output twice
-
-
-def _ends(outputs: Any) -> list[Any]:
-    """Return the arrays in nested outputs, in order."""
-    if isinstance(outputs, dict):
-        outputs = list(outputs.values())
-    if not isinstance(outputs, list):
-        return [outputs]
-    return [end for one in outputs for end in _ends(one)]
 
 
 def _fitting(array: Any, name: str, shape: Sequence[int | None]) -> Any:

@@ -14,12 +14,14 @@ import typer
 
 from kspike_ref import warm_up as compiling
 from kspike_ref.cli import inputs, options
-from kspike_ref.cli.output import Table, shape_text, show, waiting
+from kspike_ref.cli.output import Table, show, waiting
 from kspike_ref.kernels import cache, folders
 from kspike_ref.layers.base import Layer
+from kspike_ref.layers.described import weights
 from kspike_ref.model import Model
 from kspike_ref.running.graph import Node
 from kspike_ref.running.threads import cores
+from kspike_ref.tables import shape_text
 
 _REQUIRED = ("kspike-ref", "numpy", "numba", "llvmlite")
 _OPTIONAL = (
@@ -63,7 +65,8 @@ def info(model_file: options.ModelFile, as_json: options.Json = False) -> None:
     }
     facts |= {f"output {name}": shape_text(shape) for name, shape in gives.items()}
     facts["runs step by step"] = _streams(model)
-    facts["weights"] = sum({id(w): w.size for one in model.layers for w in _arrays(one)}.values())
+    held = {id(w): w.size for layer in model.layers for w in layer.weights.values()}
+    facts["weights"] = sum(held.values())
     header = ("layer", "class", "output shape", "weights")
     tables = [Table(header, [_row(node) for node in model.nodes])]
     rows = [(one["name"], one["dt"], one["tau"], one["seed"]) for one in layers if "dt" in one]
@@ -140,13 +143,9 @@ def doctor(as_json: options.Json = False) -> None:
 def _row(node: Node) -> tuple[Any, ...]:
     """Return the row of a node; a layer's weights count at its first application."""
     again = f" (use {node.node_index + 1})" if node.node_index else ""
-    count = 0 if again else sum(w.size for w in _arrays(node.layer))
+    count = 0 if again else weights(node.layer)
     shapes = ", ".join(map(shape_text, node.output_shapes))
     return node.name + again, node.layer.class_name, shapes, count
-
-
-def _arrays(layer: Layer) -> list[Any]:
-    return list(layer.weights.values())
 
 
 def _dynamics(layer: Layer) -> dict[str, Any]:

@@ -75,11 +75,6 @@ def shown(value: Any) -> str:
     return printable(str(value))
 
 
-def shape_text(shape: Sequence[int | None]) -> str:
-    """Return a shape such as ``(?, 20, 64)``, with a question mark for unknown lengths."""
-    return "(" + ", ".join("?" if n is None else str(n) for n in shape) + ")"
-
-
 @contextmanager
 def waiting(message: str) -> Iterator[None]:
     """Show a message while the ``with`` block runs, on terminals only."""
@@ -136,12 +131,6 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, f"cannot be written: {reason}", str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in one step."""
-    with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8")
 
 
 def _text(part: Part) -> str:

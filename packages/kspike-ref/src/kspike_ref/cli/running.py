@@ -12,9 +12,10 @@ import numpy as np
 import typer
 
 from kspike_ref.cli import files, inputs, options
-from kspike_ref.cli.output import Table, check_writable, shape_text, show, waiting
+from kspike_ref.cli.output import Table, check_writable, show, waiting
 from kspike_ref.distributed.cluster import predict_on
 from kspike_ref.model import Model
+from kspike_ref.tables import shape_text
 
 _LISTED = 20  # predictions in the text; JSON and files hold all
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
+from operator import getitem
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def applied(model: Any, method: str, x: Any, **options: Any) -> Any:
     import dask
     import dask.array as da
 
-    inputs = _in_blocks(list(_ends(x)))
+    inputs = _in_blocks(list(ends(x)))
     structure = _rebuilt(x, iter([None] * len(inputs)))
     one_each = [_one_example(array) for array in inputs]
     example = _run(model, method, structure, options, one_each)
@@ -80,11 +81,11 @@ def applied(model: Any, method: str, x: Any, **options: Any) -> Any:
     unknown = {"align_arrays": False, "concatenate": False}
     lists = da.blockwise(_block, (0,), *call, *along, meta=np.empty(0, object), **unknown)
     outputs = []
-    for k, y in enumerate(_ends(example)):
+    for k, y in enumerate(ends(example)):
         new = dict(enumerate(y.shape[1:], 1))
         rows = {0: tuple(n * len(y) for n in inputs[0].chunks[0])}
         made = {"new_axes": new, "adjust_chunks": rows, "meta": y[:0]}
-        outputs.append(da.blockwise(_pick, (0, *new), lists, (0,), k, None, **made, **unknown))
+        outputs.append(da.blockwise(getitem, (0, *new), lists, (0,), k, None, **made, **unknown))
     return _rebuilt(example, iter(outputs))
 
 
@@ -97,7 +98,7 @@ def from_arrays(x: Any, size: int) -> Any:
     """Return arrays as Dask arrays, in the same structure, in blocks of ``size`` examples."""
     import dask.array as da
 
-    arrays = [np.asarray(array) for array in _ends(x)]
+    arrays = [np.asarray(array) for array in ends(x)]
     lazy = [da.from_array(one, chunks=(size, *([-1] * (one.ndim - 1)))) for one in arrays]
     return _rebuilt(x, iter(lazy))
 
@@ -114,25 +115,21 @@ def _block(model: Any, method: str, structure: Any, options: Any, *blocks: Any) 
         while isinstance(block, list):  # of the one block along every other axis
             (block,) = block
         arrays.append(block)
-    return list(_ends(_run(model, method, structure, options, arrays)))
-
-
-def _pick(outputs: list[Any], k: int) -> Any:
-    return outputs[k]
+    return list(ends(_run(model, method, structure, options, arrays)))
 
 
 def _is_dask(x: Any) -> bool:
     return type(x).__module__.startswith("dask.array")
 
 
-def _ends(x: Any) -> Iterator[Any]:
+def ends(x: Any) -> Iterator[Any]:
     """Yield the arrays in a nested structure."""
     if isinstance(x, list | tuple):
         for one in x:
-            yield from _ends(one)
+            yield from ends(one)
     elif isinstance(x, Mapping):
         for one in x.values():
-            yield from _ends(one)
+            yield from ends(one)
     else:
         yield x
 

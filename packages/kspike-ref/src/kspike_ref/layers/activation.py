@@ -25,23 +25,7 @@ Function = Callable[[Array], Array]
 
 
 def activation(config: Any) -> Function:
-    """Return the function that a layer's configuration names.
-
-    Parameters
-    ----------
-    config : str, dict or None
-        A name, a serialised function, or a serialised layer.
-
-    Returns
-    -------
-    callable
-        From array to array.
-
-    Raises
-    ------
-    UnsupportedUseError
-        If the function is not supported, such as a user's own that is not registered.
-    """
+    """Return the function that a name, a serialised function or a serialised layer stands for."""
     own = own_activation(config)
     if own is not None:
         return own
@@ -79,14 +63,7 @@ def hard_sigmoid_of_keras_2(x: Array) -> Array:
 def bind_activation(binder: Binder, function: Function, x: Array, out: Array) -> None:
     """Record a call that sets ``out`` to an activation of ``x``, which may be the same array.
 
-    Parameters
-    ----------
-    binder : Binder
-        Takes the call.
-    function : callable
-        From `activation`; it must keep the shape.
-    x, out : ndarray
-        Of the same type and shape.
+    Both have the same type and shape, which the function must keep (see `keeps_shape`).
     """
     if function is activations.relu:
         binder.call(np.maximum, x, 0, out=out)
@@ -119,20 +96,27 @@ def _into(x: Array, function: Function, out: Array) -> None:
 
 
 class Pointwise(Layer):
-    """The base class of elementwise layers."""
+    """The base class of elementwise layers: a function, and its arguments after the input."""
 
     pointwise_from = 2
     passes_mask = True
+    function: Callable[..., Array]
+    arguments: tuple[Any, ...] = ()
 
-    def bind_function(self, binder: Binder, function: Function, x: Array) -> Array | None:
-        """Record a call of a function that keeps shape and type, in place where possible."""
-        if x.dtype.kind != "f" or not keeps_shape(function):
+    def bind(self, binder: Binder, x: Array) -> Array | None:
+        if x.dtype.kind != "f" or not keeps_shape(self.function):
             return None
-        if function is activations.linear:
+        if self.function is activations.linear:
             return x
         out = binder.over(x)
-        bind_activation(binder, function, x, out)
+        if self.arguments:
+            binder.call(self.function, x, *self.arguments, out=out)
+        else:
+            bind_activation(binder, self.function, x, out)
         return out
+
+    def call(self, x: Array) -> Array:
+        return self.function(x, *self.arguments)
 
 
 # Activations that Keras also computes for bools and integers, or for integers alone. The others
@@ -157,45 +141,28 @@ class Activation(Pointwise):
         self.kinds = "biuf" if name in _OF_ALL else "iuf" if name in _OF_NUMBERS else "f"
         self.casts = "f" if name in _KEEP_INTEGERS else "biuf"
 
-    def bind(self, binder: Binder, x: Array) -> Array | None:
-        return self.bind_function(binder, self.function, x)
-
-    def call(self, x: Array) -> Array:
-        return self.function(x)
-
 
 @known("ReLU")
 class ReLU(Pointwise):
     """``max(x, 0)``, with a slope below and a limit above."""
 
     keeps_zeros = True
+    function = staticmethod(activations.relu)
+    bind = Pointwise.bind
 
     def setup(self) -> None:
-        self.slope, self.threshold = (
-            0.0 if self.config.get(key) is None else self.number(key, 0.0)
-            for key in ("negative_slope", "threshold")
+        slope, self.limit, self.threshold = (
+            usual if self.config.get(key) is None else self.number(key, 0.0)
+            for key, usual in (("negative_slope", 0.0), ("max_value", None), ("threshold", 0.0))
         )
-        is_limited = self.config.get("max_value") is not None
-        self.limit = self.number("max_value", 0.0) if is_limited else None
+        if (slope, self.limit, self.threshold) != (0.0, None, 0.0):
+            self.arguments = slope, self.limit, self.threshold
         plain = self.limit is None and self.threshold == 0
-        self.kinds = "iuf" if plain or not self.slope else "f"
-        self.casts = "iuf" if self.slope else "f"
-
-    def bind(self, binder: Binder, x: Array) -> Array | None:
-        if x.dtype.kind != "f":
-            return None
-        out = binder.over(x)
-        plain = (self.slope, self.limit, self.threshold) == (0.0, None, 0.0)
-        if plain:
-            bind_activation(binder, activations.relu, x, out)
-        else:
-            binder.call(activations.relu, x, self.slope, self.limit, self.threshold, out=out)
-        return out
+        self.kinds = "iuf" if plain or not slope else "f"
+        self.casts = "iuf" if slope else "f"
 
     def call(self, x: Array) -> Array:
-        if x.dtype.kind in "iu":
-            return self._of_integers(x)
-        return activations.relu(x, self.slope, self.limit, self.threshold)
+        return self._of_integers(x) if x.dtype.kind in "iu" else super().call(x)
 
     def _of_integers(self, x: Array) -> Array:
         """Return the ReLU of integers; threshold and limit are truncated to integers first."""
@@ -213,19 +180,10 @@ class LeakyReLU(Pointwise):
     keeps_zeros = True
     kinds = "iuf"
     casts = "iuf"
+    function = staticmethod(activations.leaky_relu)
 
     def setup(self) -> None:
-        self.slope = self.number("negative_slope", 0.3)
-
-    def bind(self, binder: Binder, x: Array) -> Array | None:
-        if x.dtype.kind != "f":
-            return None
-        out = binder.over(x)
-        binder.call(activations.leaky_relu, x, self.slope, out=out)
-        return out
-
-    def call(self, x: Array) -> Array:
-        return activations.leaky_relu(x, self.slope)
+        self.arguments = (self.number("negative_slope", 0.3),)
 
 
 @known("ELU")
@@ -233,17 +191,10 @@ class ELU(Pointwise):
     """``x`` above 0, ``alpha·(eˣ − 1)`` below."""
 
     kinds = "f"
+    function = staticmethod(activations.elu)
 
     def setup(self) -> None:
-        self.alpha = self.number("alpha", 1.0)
-
-    def bind(self, binder: Binder, x: Array) -> Array:
-        out = binder.over(x)
-        binder.call(activations.elu, x, self.alpha, out=out)
-        return out
-
-    def call(self, x: Array) -> Array:
-        return activations.elu(x, self.alpha)
+        self.arguments = (self.number("alpha", 1.0),)
 
 
 @known("Softmax")
@@ -288,8 +239,7 @@ class Softmax(Layer):
     def call(self, x: Array, mask: Any = None) -> Array:
         if mask is not None:
             x = np.where(mask, x, x.dtype.type(-1e9))  # as Keras does for masked elements
-        y = np.exp(x - x.max(axis=self.axis, keepdims=True))
-        y /= y.sum(axis=self.axis, keepdims=True)
+        y = softmax(x, axis=self.axis)
         return y if mask is None else np.where(mask, y, y.dtype.type(0))
 
 

@@ -38,16 +38,8 @@ def check_mask_shapes(
 ) -> None:
     """Refuse masks of the wrong shape; NumPy might broadcast their batch along another axis.
 
-    Parameters
-    ----------
-    name : str
-        The name of the layer.
-    masks : mapping
-        By its name in `MASKS`: the shape of a mask in the call, or an array from the file.
-    wanted : sequence of tuple
-        The shapes of `MASKS`.
-    scores : tuple
-        The shape of the scores of all heads, which ``attention_mask`` may have as well.
+    A mask is the shape of one in the call, or an array from the file. ``wanted`` are the shapes of
+    `MASKS`; ``attention_mask`` may also have the shape of the scores of all heads.
     """
     shapes = dict(zip(MASKS, wanted, strict=True))
     is_for_heads = masks_heads(masks.get("attention_mask"), len(scores))
@@ -82,16 +74,8 @@ def allowed_keys(
 ) -> Any:
     """Return which keys each query may attend to; None means all.
 
-    Parameters
-    ----------
-    masks : sequence of ndarray or None
-        Those of `MASKS`.
-    lengths : tuple of int
-        The numbers of queries and keys.
-    causal : bool
-        Whether queries ignore later keys.
-    window : int, optional
-        Queries attend to keys that are nearer than this many steps.
+    ``lengths`` are the numbers of queries and keys. With a window, queries attend to keys that are
+    nearer than this many steps.
     """
     spread: Any = ((..., None), (..., None, slice(None)), (..., None, slice(None)), ...)
     found = [

@@ -201,10 +201,10 @@ class Layer(Configured):
         """
         return self.call(*inputs, **keywords)
 
-    def __call__(self, *inputs: Any, **keywords: Any) -> Any:
+    def __call__(self, *inputs: Any, tally: Tally | None = None, **keywords: Any) -> Any:
         """Return the output for inputs of any type, as a model calls the layer."""
         if self.takes_tally:
-            keywords.setdefault("tally", Tally())
+            keywords["tally"] = Tally() if tally is None else tally
         if len(inputs) == 1:
             return self.call(self.received(inputs[0]), **keywords)
         return self.call(*self.received(inputs), **keywords)
@@ -338,8 +338,8 @@ class Layer(Configured):
 
     def check_again(self, *shapes: Any) -> None:
         """Refuse inputs of another application of the layer that do not fit the loaded weights."""
-        held = {name: self.weights[name].shape for name in self.weight_shapes(*shapes)}
         wanted = self.weight_shapes(*shapes)
+        held = {name: self.weights[name].shape for name in wanted}
         if held != wanted:
             raise ArchiveError(
                 f"layer {self.name!r} was built for weights of {held}; inputs of {shapes} need "

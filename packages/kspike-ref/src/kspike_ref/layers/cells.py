@@ -16,7 +16,7 @@ from kspike_ref.layers.activation import activation, hard_sigmoid_of_keras_2
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.layers.product import Product
-from kspike_ref.layers.registry import create, known, saved_name
+from kspike_ref.layers.registry import create, known, saved_parts
 from kspike_ref.running import interrupt
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError
@@ -94,25 +94,9 @@ class Cell(Layer):
     ) -> tuple[Array, list[Array], Array]:
         """Run over steps, some of them masked: these keep the states and repeat the output.
 
-        Parameters
-        ----------
-        x : (batch, time, …) ndarray
-            The inputs.
-        states : list of ndarray
-            The states before the first step.
-        mask : (batch, time) ndarray
-            Bools: False at masked steps.
-        last : (batch, …) ndarray
-            The output before the first step.
-        zero : bool
-            Whether outputs of masked steps are 0 instead.
-        tally : Tally
-            Takes the counts of operations.
-
-        Returns
-        -------
-        tuple
-            The outputs, and the states and the output after the last step.
+        The mask is False at masked steps, ``last`` is the output before the first step. With
+        ``zero``, outputs of masked steps are 0. Returns the outputs, and the states and the output
+        after the last step.
         """
         out = np.empty((*x.shape[:2], *last.shape[1:]), self.dtype)
         stop = interrupt.current()
@@ -316,12 +300,7 @@ class StackedRNNCells(Cell):
         return shapes
 
     def parts(self, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
-        used: dict[str, int] = {}
-        places = []
-        for cell, cell_shape in zip(self.cells, self._shapes(shape), strict=False):
-            name = saved_name(cell.class_name, used)
-            places.append((f"cells/{name}", cell, (cell_shape,)))
-        return places
+        return saved_parts("cells", self.cells, self._shapes(shape))
 
     def output_units(self, shape: Shape) -> Shape:
         return self._shapes(shape)[-1][1:]

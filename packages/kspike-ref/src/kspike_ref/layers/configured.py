@@ -15,16 +15,7 @@ from kspike_ref.tables import as_html
 
 
 class Configured:
-    """An object with the configuration that its class had in Keras.
-
-    Parameters
-    ----------
-    name : str
-        Its name in the model.
-    class_name : str
-        The name of its class in Keras.
-    config : dict
-        The result of its ``get_config`` in Keras.
+    """The base class of `Layer`, which documents it: a configuration, and its checks.
 
     Attributes
     ----------
@@ -49,15 +40,7 @@ class Configured:
         return as_html(rows, f"{self.class_name} {self.name!r}", [dynamics(self)])
 
     def rounded(self, values: Array, what: str) -> Array:
-        """Return values in the layer's type; refuse values that this type cannot hold.
-
-        Parameters
-        ----------
-        values : ndarray
-            Finite numbers.
-        what : str
-            The name of the values, for messages.
-        """
+        """Return finite numbers in the layer's type; refuse those that this type cannot hold."""
         with np.errstate(over="ignore"):
             held = values.astype(self.dtype)
         if not np.isfinite(held).all():

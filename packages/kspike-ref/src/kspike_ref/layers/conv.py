@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -42,6 +41,15 @@ class ConvLayer(Layer):
         """Return the number of output channels."""
         return self.integer("filters")
 
+    def kernels(self, channels: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the kernels."""
+        raise NotImplementedError
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        channels = self.window.channels(shape)
+        bias = {"bias": (self.filters(channels),)} if self.use_bias else {}
+        return self.kernels(channels) | bias
+
     def output_shape(self, shape: Shape) -> Shape:
         spatial = self.window.extents(self.window.spatial(shape))
         return self.window.shape(shape[0], spatial, self.filters(self.window.channels(shape)))
@@ -49,46 +57,14 @@ class ConvLayer(Layer):
     def parts(self, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
         return activation_parts(self.activation, self.output_shape(shape))
 
-    def started(self, batch: int, extents: Any, filters: int) -> Array:
-        """Return an array of outputs that holds the bias."""
-        out = np.empty((batch, math.prod(extents), filters), self.dtype)
-        out[...] = self.start
-        return out
-
-    def pieces(
-        self, x: Array, geometry: Array, out: Array, taps: int
-    ) -> Iterator[tuple[Array, Array, Array]]:
-        """Yield inputs, geometry and outputs: once for all, or in pieces if the run is long.
-
-        Parameters
-        ----------
-        x : ndarray
-            As `Window.enter` returns it.
-        geometry : ndarray
-            From `Window.geometry`.
-        out : (batch, positions, …) ndarray
-            The outputs.
-        taps : int
-            The operations per element of the output.
-        """
-        operations = math.prod(out.shape[1:]) * taps
-        if not self.window.is_long(operations):
-            yield x, geometry, out
-            return
-        room = out.reshape(len(x), *geometry[4], *out.shape[2:])
-        for i in range(len(x)):
-            for piece, where in self.window.pieces(geometry, operations):
-                part = room[(slice(i, i + 1), *where)]
-                yield x[i : i + 1], piece, part.reshape(1, -1, *out.shape[2:])
-
     @property
     def start(self) -> Any:
         """The initial value of sums: the bias, if there is one."""
         return self.weights["bias"] if self.use_bias else 0
 
-    def finished(self, out: Array, extents: Any) -> Array:
+    def finished(self, out: Array, geometry: Array) -> Array:
         """Apply the activation to outputs in the layer's form."""
-        y: Array = self.activation(self.window.leave(out, extents))
+        y: Array = self.activation(self.window.leave(out, geometry))
         return y
 
 
@@ -102,12 +78,10 @@ class Conv(ConvLayer):
         if self.groups < 1 or self.integer("filters") % self.groups:
             raise ArchiveError(f"groups must divide the filters. Received: {self.groups}")
 
-    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
-        channels, filters = self.window.channels(shape), self.integer("filters")
+    def kernels(self, channels: int) -> dict[str, tuple[int, ...]]:
         if channels % self.groups:
             raise ArchiveError(f"groups must divide {channels} channels. Received: {self.groups}")
-        kernel = (*self.window.size, channels // self.groups, filters)
-        return {"kernel": kernel} | ({"bias": (filters,)} if self.use_bias else {})
+        return {"kernel": (*self.window.size, channels // self.groups, self.filters(channels))}
 
     def prepare(self) -> None:
         kernel = self.weights["kernel"]
@@ -119,16 +93,12 @@ class Conv(ConvLayer):
         self.events = EventConvolution(self.packed, taps, self.depth // taps, parts[0].shape[1])
 
     def bind(self, binder: Binder, x: Array) -> Array | None:
-        window, rank = self.window, self.window.rank
-        if window.channels_first or not keeps_shape(self.activation):
+        filters = self.integer("filters")
+        bound = self.window.bound(binder, x, filters, self.depth)
+        if bound is None or not keeps_shape(self.activation):
             return None
-        entered = binder.view(x, (len(x), *[1] * (3 - rank), *x.shape[1:]))
-        geometry = window.geometry(entered.shape[4 - rank : 4])
-        extents = geometry[4, 3 - rank :].tolist()
-        shape = (len(x), math.prod(extents), self.integer("filters"))
-        if not math.prod(shape) or window.takes_pieces(math.prod(shape[1:]) * self.depth):
-            return None
-        out = binder.empty(shape, self.dtype)
+        entered, geometry, extents = bound
+        out = binder.empty((len(x), math.prod(extents), filters), self.dtype)
         loop = convolve.convolve_call(entered, geometry, self.packed, self.groups, out)
         if binder.tally.spikes:
             binder.call(self._convolve_spikes, entered, geometry, out, binder.tally, loop)
@@ -137,7 +107,7 @@ class Conv(ConvLayer):
             binder.call(out.__setitem__, ..., self.start)
             binder.call(*loop)
         bind_activation(binder, self.activation, out, out)
-        return binder.view(out, (len(x), *extents, shape[2]))
+        return binder.view(out, (len(x), *extents, filters))
 
     def _convolve_spikes(
         self, x: Array, geometry: Array, out: Array, tally: Tally, loop: tuple[Any, ...]
@@ -150,16 +120,14 @@ class Conv(ConvLayer):
             function(x, *rest)
 
     def call(self, x: Array, *, tally: Tally) -> Array:
-        window = self.window
-        entered = window.enter(x)
-        geometry = window.geometry(entered.shape[4 - window.rank : 4])
-        extents = geometry[4, 3 - window.rank :].tolist()
-        out = np.empty((len(x), math.prod(extents), self.integer("filters")), self.dtype)
+        entered, geometry = self.window.enter(x), self.window.geometry(x.shape)
+        positions = math.prod(geometry[4].tolist())
+        out = np.empty((len(x), positions, self.integer("filters")), self.dtype)
         if out.size and not self._by_events(entered, geometry, out, tally):
             out[...] = self.start
-            for example, piece, part in self.pieces(entered, geometry, out, self.depth):
+            for example, piece, part in self.window.pieces(entered, geometry, out, self.depth):
                 convolve.convolve(frozen(example), piece, self.packed, self.groups, part)
-        return self.finished(out, extents)
+        return self.finished(out, geometry)
 
     def _by_events(self, x: Array, geometry: Array, out: Array, tally: Tally) -> bool:
         """Convolve event by event if that is faster; return whether it is."""
@@ -183,36 +151,36 @@ class DepthwiseConv(ConvLayer):
     of finding an event.
     """
 
-    def filters(self, channels: int) -> int:
-        return channels * self.integer("depth_multiplier", 1)
+    def setup(self) -> None:
+        super().setup()
+        self.multiplier = self.integer("depth_multiplier", 1)
 
-    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
-        channels, multiplier = self.window.channels(shape), self.integer("depth_multiplier", 1)
-        kernel = (*self.window.size, channels, multiplier)
-        bias = {"bias": (channels * multiplier,)} if self.use_bias else {}
-        return {"kernel": kernel} | bias
+    def filters(self, channels: int) -> int:
+        return channels * self.multiplier
+
+    def kernels(self, channels: int) -> dict[str, tuple[int, ...]]:
+        return {"kernel": (*self.window.size, channels, self.multiplier)}
 
     def call(self, x: Array, *, tally: Tally) -> Array:
-        out, extents = self.each_channel(x, self.weights["kernel"], self.use_bias, tally)
-        return self.finished(out, extents)
+        out, geometry = self.each_channel(x, self.weights["kernel"], self.use_bias, tally)
+        return self.finished(out, geometry)
 
     def each_channel(
         self, x: Array, kernel: Array, use_bias: bool, tally: Tally
-    ) -> tuple[Array, list[int]]:
-        """Return the convolution, ``(batch, positions, channels·multiplier)``, and its extents."""
-        entered = self.window.enter(x)
-        geometry = self.window.geometry(entered.shape[4 - self.window.rank : 4])
-        extents = geometry[4, 3 - self.window.rank :].tolist()
+    ) -> tuple[Array, Array]:
+        """Return the convolution, ``(batch, positions, channels·multiplier)``, and its geometry."""
+        entered, geometry = self.window.enter(x), self.window.geometry(x.shape)
         channels, multiplier = kernel.shape[-2:]
-        out = np.zeros((len(x), math.prod(extents), channels, multiplier), self.dtype)
+        positions = math.prod(geometry[4].tolist())
+        out = np.zeros((len(x), positions, channels, multiplier), self.dtype)
         taps = frozen(kernel.reshape(-1, channels, multiplier))
-        for example, piece, part in self.pieces(entered, geometry, out, len(taps)):
+        for example, piece, part in self.window.pieces(entered, geometry, out, len(taps)):
             convolve.depthwise(frozen(example), piece, taps, part)
         tally.add(out.size * len(taps))
         flat = out.reshape(*out.shape[:2], channels * multiplier)
         if use_bias:
             flat += self.weights["bias"]
-        return flat, extents
+        return flat, geometry
 
 
 @known("SeparableConv1D", "SeparableConv2D")
@@ -222,13 +190,12 @@ class SeparableConv(DepthwiseConv):
     def filters(self, channels: int) -> int:
         return self.integer("filters")
 
-    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
-        channels, multiplier = self.window.channels(shape), self.integer("depth_multiplier", 1)
-        filters = self.integer("filters")
+    def kernels(self, channels: int) -> dict[str, tuple[int, ...]]:
+        window, width = self.window, channels * self.multiplier
         return {
-            "depthwise_kernel": (*self.window.size, channels, multiplier),
-            "pointwise_kernel": (*[1] * self.window.rank, channels * multiplier, filters),
-        } | ({"bias": (filters,)} if self.use_bias else {})
+            "depthwise_kernel": (*window.size, channels, self.multiplier),
+            "pointwise_kernel": (*[1] * window.rank, width, self.filters(channels)),
+        }
 
     def temporaries(self, given: list[Any], made: list[Any]) -> int:
         """Return the size of the intermediate result and of its zero-padded copy."""
@@ -247,8 +214,8 @@ class SeparableConv(DepthwiseConv):
 
     def call(self, x: Array, *, tally: Tally) -> Array:
         kernel, bias = self.weights["depthwise_kernel"], self.weights.get("bias")
-        middle, extents = self.each_channel(x, kernel, False, tally)
-        return self.finished(self.product.over_last_axis(middle, bias, tally), extents)
+        middle, geometry = self.each_channel(x, kernel, False, tally)
+        return self.finished(self.product.over_last_axis(middle, bias, tally), geometry)
 
 
 @known("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
@@ -266,16 +233,13 @@ class ConvTranspose(ConvLayer):
             values = given if isinstance(given, list) else [given] * rank
             self.output_padding = [n - 1 for n in lengths([v + 1 for v in values], rank, "padding")]
 
-    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
-        filters = self.integer("filters")
-        kernel = (*self.window.size, filters, self.window.channels(shape))
-        return {"kernel": kernel} | ({"bias": (filters,)} if self.use_bias else {})
+    def kernels(self, channels: int) -> dict[str, tuple[int, ...]]:
+        return {"kernel": (*self.window.size, self.filters(channels), channels)}
 
     def _place(self, i: int, length: int) -> tuple[int, int]:
         """Return the number of outputs, and the number cropped at the start."""
         window, extra = self.window, self.output_padding[i]
-        reach = (window.size[i] - 1) * window.dilation[i] + 1
-        stride = window.stride[i]
+        reach, stride = window.reach(i), window.stride[i]
         full = (length - 1) * stride + reach
         if window.padding == "valid":
             return full + (max(0, stride - reach) if extra is None else extra), 0
@@ -297,26 +261,15 @@ class ConvTranspose(ConvLayer):
         )
 
     def call(self, x: Array, *, tally: Tally) -> Array:
-        window = self.window
+        window, filters = self.window, self.integer("filters")
         entered = window.enter(x)
-        spatial = entered.shape[4 - window.rank : 4]
+        spatial: Any = window.spatial(x.shape)
         places = [self._place(i, n) for i, n in enumerate(spatial)]
-        extents, crops = [p[0] for p in places], [p[1] for p in places]
-        lead = 3 - window.rank
-        geometry = np.array(
-            [
-                [1] * lead + list(window.size),
-                [1] * lead + list(window.stride),
-                [1] * lead + list(window.dilation),
-                [0] * lead + crops,
-                [1] * lead + extents,
-            ],
-            np.intp,
-        )
+        extents, crops = zip(*places, strict=True)
+        geometry = window.table(crops, extents)
         sent = self.product.over_last_axis(entered, tally=tally)
-        filters = self.integer("filters")
         columns = sent.reshape(*entered.shape[:4], math.prod(window.size), filters)
-        out = self.started(len(x), extents, filters)
-        room = out.reshape(len(x), *geometry[4], filters)
-        convolve.scatter(columns, geometry, room)
-        return self.finished(out, extents)
+        out = np.empty((len(x), *geometry[4], filters), self.dtype)
+        out[...] = self.start
+        convolve.scatter(columns, geometry, out)
+        return self.finished(out, geometry)

@@ -12,22 +12,20 @@ import numpy as np
 
 from kspike_ref.layers.activation import activation, bind_activation, keeps_shape
 from kspike_ref.layers.base import Layer
-from kspike_ref.layers.errors import Array, Shape
+from kspike_ref.layers.errors import Array, Shape, indices
 from kspike_ref.layers.product import Product
 from kspike_ref.layers.quantized import (
-    QuantizedDense,
-    QuantizedEmbedding,
+    WholeProduct,
     check_scales,
     mode_of,
     refuse_quantized,
     rounded_inputs,
     rounds_inputs,
-    rows_of,
 )
 from kspike_ref.layers.registry import known
 from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import Tally
-from kspike_ref.saved.archive import ArchiveError, Weights
+from kspike_ref.saved.archive import ArchiveError
 
 
 @known("Dense")
@@ -42,9 +40,10 @@ class Dense(Layer):
     takes_tally = True
     pointwise_from = 3
     passes_mask = True
+    product: Any
 
     def setup(self) -> None:
-        refuse_quantized(self.config)
+        refuse_quantized(self.config, known="int8")
         self.units = self.integer("units")
         self.use_bias = self.boolean("use_bias", True)
         self.activation = activation(self.config.get("activation"))
@@ -81,11 +80,31 @@ class Dense(Layer):
         return y
 
 
-def activation_parts(
-    function: Any, shape: Shape, place: str = "activation"
-) -> list[tuple[str, Layer, tuple[Any, ...]]]:
+class QuantizedDense(Dense):
+    """`Dense` with a kernel, and usually inputs, rounded to 8 bits."""
+
+    casts = "f"
+
+    def setup(self) -> None:
+        super().setup()
+        self.rounds = rounds_inputs(self.config)
+        self.kinds = "if" if self.rounds else "f"  # others overflow in Keras
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        return super().weight_shapes(shape) | {"kernel_scale": (self.units,)}
+
+    def prepare(self) -> None:
+        weights = self.weights
+        check_scales(self.name, weights)
+        self.product = WholeProduct(weights["kernel"], weights["kernel_scale"], self.rounds)
+
+    def bind(self, binder: Binder, x: Array) -> None:
+        return None
+
+
+def activation_parts(function: Any, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
     """Return the part for an activation that is a layer; nothing for other activations."""
-    return [(place, function, (shape,))] if isinstance(function, Layer) else []
+    return [("activation", function, (shape,))] if isinstance(function, Layer) else []
 
 
 @known("EinsumDense")
@@ -225,11 +244,8 @@ class QuantizedEinsumDense(EinsumDense):
         scale = tuple(lengths[c] if c in self.kernel_axes else 1 for c in self.y_axes)
         return super().weight_shapes(shape) | {"kernel_scale": scale}
 
-    def load(self, store: Weights, path: str, *shapes: Any) -> None:
-        super().load(store, path, *shapes)
-        check_scales(self.name, self.weights)
-
     def prepare(self) -> None:
+        check_scales(self.name, self.weights)
         self.kernel = self.weights["kernel"].astype(np.float64)
 
     def call(self, x: Array, *, tally: Tally) -> Array:
@@ -261,7 +277,7 @@ class Embedding(Layer):
     pointwise_from = 2
 
     def setup(self) -> None:
-        refuse_quantized(self.config)
+        refuse_quantized(self.config, known="int8")
         self.rows, self.units = self.integer("input_dim"), self.integer("output_dim")
         self.makes_mask = self.boolean("mask_zero", False)
 
@@ -271,6 +287,9 @@ class Embedding(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         return (*shape, self.units)
 
+    def prepare(self) -> None:
+        self.table = self.weights["embeddings"]
+
     def mask_axes(self, given: Any, *shapes: Any) -> int | None:
         return len(shapes[0]) if self.makes_mask else None
 
@@ -278,4 +297,15 @@ class Embedding(Layer):
         return inputs[0] != 0
 
     def call(self, x: Array) -> Array:
-        return rows_of(self.weights["embeddings"], x)
+        return self.table[indices(x, len(self.table))]
+
+
+class QuantizedEmbedding(Embedding):
+    """`Embedding` with rows of 8 bits, each with a scale."""
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        return super().weight_shapes(shape) | {"embeddings_scale": (self.rows,)}
+
+    def prepare(self) -> None:
+        check_scales(self.name, self.weights)
+        self.table = self.weights["embeddings"] / self.weights["embeddings_scale"][:, None]

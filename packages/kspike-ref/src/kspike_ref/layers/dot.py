@@ -11,6 +11,7 @@ import numpy as np
 from kspike_ref import dtypes
 from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.layers.merge import Merge
+from kspike_ref.layers.normalization import unit
 from kspike_ref.layers.registry import known
 from kspike_ref.saved.archive import ArchiveError
 
@@ -60,10 +61,10 @@ class Dot(Merge):
             for one in (x, y):
                 if one.dtype.kind != "f":
                     self.refuse(one.dtype, "only floats with normalize=True")
-            x, y = _unit(x), _unit(y)
-        result = _product_type(x, y)
+            x, y = unit(x, -1), unit(y, -1)
+        exact = x.dtype == y.dtype == np.int8
+        result = np.dtype("int32") if exact else dtypes.common_type(x, y)
         if result.kind != "f":  # Keras multiplies int8 exactly, others as floats
-            exact = x.dtype == y.dtype == np.int8
             x, y = (one.astype(result if exact else self.dtype) for one in (x, y))
         else:
             x, y = dtypes.unified([x, y])
@@ -72,15 +73,3 @@ class Dot(Merge):
         right = y.reshape(len(y), math.prod(other), y.shape[-1])
         product = dtypes.cut(np.matmul(left, right.swapaxes(1, 2)), result)
         return product.reshape(len(x), *(free + other or (1,)))
-
-
-def _product_type(x: Array, y: Array) -> dtypes.DType:
-    """Return the type of a matrix product: int32 for int8, else the common type."""
-    both_bytes = x.dtype == y.dtype == np.int8
-    return np.dtype("int32") if both_bytes else dtypes.common_type(x, y)
-
-
-def _unit(x: Array) -> Array:
-    square = np.square(x).sum(axis=-1, keepdims=True)
-    y: Array = x / np.sqrt(np.maximum(square, x.dtype.type(1e-12)))
-    return y

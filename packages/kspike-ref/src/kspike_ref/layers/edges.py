@@ -14,7 +14,9 @@ from kspike_ref.saved.archive import ArchiveError
 class _Edges(Layer):
     """The base class of padding and cropping: widths before and after every spatial axis."""
 
-    option = ""
+    keeps_zeros = True
+    option: str
+    sign: int  # of the change in length
 
     def setup(self) -> None:
         given = self.config[self.option]
@@ -29,14 +31,13 @@ class _Edges(Layer):
             raise ArchiveError(f"{self.option} must hold pairs. Received: {given!r:.80}")
         self.first = 2 if self.config.get("data_format") == "channels_first" else 1
 
-    def each(self, shape: Shape, sign: int) -> Shape:
-        """Return a shape with edges added to its spatial axes (``sign`` 1) or removed (-1)."""
+    def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != len(self.edges) + 2:
             raise ArchiveError(f"layer {self.name!r} does not fit an input of shape {shape}")
         result = list(shape)
         for i, pair in enumerate(self.edges):
             length = shape[self.first + i]
-            result[self.first + i] = None if length is None else length + sign * sum(pair)
+            result[self.first + i] = None if length is None else length + self.sign * sum(pair)
         return tuple(result)
 
     def pointwise(self, shape: Shape) -> bool:
@@ -47,11 +48,7 @@ class _Edges(Layer):
 class ZeroPadding(_Edges):
     """Padding with zeros."""
 
-    keeps_zeros = True
-    option = "padding"
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return self.each(shape, 1)
+    option, sign = "padding", 1
 
     def call(self, x: Array) -> Array:
         edges = [(0, 0)] * x.ndim
@@ -63,11 +60,7 @@ class ZeroPadding(_Edges):
 class Cropping(_Edges):
     """Cropping of edges."""
 
-    keeps_zeros = True
-    option = "cropping"
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return self.each(shape, -1)
+    option, sign = "cropping", -1
 
     def call(self, x: Array) -> Array:
         cut = [slice(None)] * x.ndim

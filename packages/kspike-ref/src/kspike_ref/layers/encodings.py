@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kspike_ref.layers.base import Layer
-from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError, mixing
+from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError, indices, mixing
 from kspike_ref.layers.registry import known
 from kspike_ref.saved.archive import ArchiveError
 
@@ -132,13 +132,7 @@ class CategoryEncoding(Encoding):
     def call(self, x: Array, count_weights: Any = None) -> Array:
         if self.mode != "one_hot" and x.dtype.name in _NOT_COUNTED:
             self.refuse(x.dtype, "only bools, floats, int32 and int64 to count")
-        index = x.astype(np.int64)
-        if index.size and not 0 <= int(index.min()) <= int(index.max()) < self.depth:
-            raise ValueError(
-                f"x must hold integers from 0 to {self.depth - 1}. "
-                f"Received: {int(index.min())} to {int(index.max())}"
-            )
-        return self.encoded(index, count_weights)
+        return self.encoded(indices(x, self.depth), count_weights)
 
 
 @known("Discretization")

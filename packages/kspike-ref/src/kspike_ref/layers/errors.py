@@ -92,42 +92,26 @@ def mixing(what: str) -> UnsupportedUseError:
 
 
 def check_mask(axes: int | None, wanted: int) -> None:
-    """Refuse a mask that does not fit.
-
-    Parameters
-    ----------
-    axes : int or None
-        The number of axes of the mask; None without a mask.
-    wanted : int
-        The number of axes that it should have.
-
-    Raises
-    ------
-    UnsupportedUseError
-        If they differ.
-    """
+    """Refuse a mask whose number of axes is not ``wanted``; None stands for no mask."""
     if axes is not None and axes != wanted:
         raise UnsupportedUseError(f"a mask with {axes} axes; Keras needs {wanted}")
+
+
+def indices(x: Array, count: int) -> Array:
+    """Return integers from 0 to ``count - 1`` as int64; refuse others."""
+    index = x.astype(np.int64)
+    if index.size and not 0 <= int(index.min()) <= int(index.max()) < count:
+        raise ValueError(
+            f"x must hold integers from 0 to {count - 1}. "
+            f"Received: {int(index.min())} to {int(index.max())}"
+        )
+    return index
 
 
 def check_rows(name: str, states: Sequence[Array], shapes: Sequence[Shape], rows: int) -> None:
     """Refuse states that do not fit the examples of a call.
 
-    Parameters
-    ----------
-    name : str
-        The layer's name.
-    states : sequence of ndarray
-        The states, at least as many as ``shapes``.
-    shapes : sequence of tuple of int
-        The shape of each state of one example.
-    rows : int
-        The number of examples.
-
-    Raises
-    ------
-    ValueError
-        If there are too few states, or one has the wrong shape.
+    ``shapes`` are those of the states of one example; further states are not checked.
     """
     if len(states) < len(shapes):
         raise ValueError(f"layer {name!r} needs {len(shapes)} states. Received: {len(states)}")
@@ -150,14 +134,6 @@ def wrong_batch(name: str, given: int, rows: int) -> ValueError:
 
 
 def described(kinds: str, refused: Sequence[str]) -> str:
-    """Return the types that a layer takes, in words.
-
-    Parameters
-    ----------
-    kinds : str
-        NumPy's letters for the kinds.
-    refused : sequence of str
-        Types of these kinds that it does not take.
-    """
+    """Return the types that a layer takes, in words: NumPy's kinds except some types."""
     wanted = [name for letter, name in _KINDS.items() if letter in kinds]
     return " and ".join(wanted) + (f" except {', '.join(refused)}" if refused else "")

@@ -56,12 +56,7 @@ class Activity:
 def dense_limit(size: int, columns: int) -> float:
     """Return the number of events below which a dense layer is faster event by event.
 
-    Parameters
-    ----------
-    size : int
-        The number of inputs of all rows.
-    columns : int
-        The layer's units.
+    ``size`` is the number of inputs of all rows, ``columns`` the number of units.
     """
     width = panel_width(np.float32)
     panels = -(-columns // width)
@@ -101,7 +96,8 @@ class EventConvolution:
         Activity
             All counts; the synaptic operations exclude those in the padding.
         """
-        flat, reach = frozen(x.reshape(-1)), _reach(geometry, x.shape[1:4])
+        flat = frozen(x.reshape(-1))
+        reach = _reach(tuple(geometry.reshape(-1).tolist()), x.shape[1:4])
         events, reached = loops.count_reached(flat, x.shape[4], *reach)
         return Activity(x.size, events, reached * self.filters)
 
@@ -161,13 +157,9 @@ class EventConvolution:
         return sum(met) * self.filters
 
 
-def _reach(geometry: Indices, spatial: tuple[int, ...]) -> Any:
-    """Return, for every axis, the number of taps that see each position."""
-    return _cached_reach(tuple(geometry.reshape(-1).tolist()), tuple(spatial))
-
-
 @lru_cache(maxsize=64)
-def _cached_reach(geometry: tuple[int, ...], spatial: tuple[int, ...]) -> Any:
+def _reach(geometry: tuple[int, ...], spatial: tuple[int, ...]) -> Any:
+    """Return, for every axis, the number of taps that see each position."""
     reach = []
     for length, (size, stride, rate, pad, extent) in zip(
         spatial, np.reshape(geometry, (5, 3)).T, strict=True

@@ -14,21 +14,15 @@ import numpy as np
 
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError
-from kspike_ref.layers.registry import create, known, saved_name
+from kspike_ref.layers.keys import AUGMENTATIONS
+from kspike_ref.layers.registry import create, known, saved_parts
 from kspike_ref.layers.resampling import METHODS, resize, work
 from kspike_ref.running.counts import Tally
 from kspike_ref.saved.archive import ArchiveError, Weights
 from kspike_ref.saved.limits import MAX_ELEMENTS
 
 
-@known(
-    "AugMix", "CutMix", "MaxNumBoundingBoxes", "MixUp", "RandAugment", "RandomBrightness",
-    "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomCrop",
-    "RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur",
-    "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization",
-    "RandomRotation", "RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation",
-    "RandomZoom", "Solarization",
-)  # fmt: skip
+@known(*AUGMENTATIONS)
 class Augmentation(Layer):
     """Augmentation, which acts only in training. `RandomCrop` does so since Keras 3.8."""
 
@@ -251,11 +245,7 @@ class Pipeline(Layer):
         return shapes
 
     def parts(self, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
-        used: dict[str, int] = {}
-        return [
-            (f"layers/{saved_name(layer.class_name, used)}", layer, (one,))
-            for layer, one in zip(self.layers, self._shapes(shape), strict=False)
-        ]
+        return saved_parts("layers", self.layers, self._shapes(shape))
 
     def load(self, store: Weights, path: str, *shapes: Any) -> None:
         # Such a file has the names of layers, but a Pipeline's parts are found by their classes.
@@ -281,7 +271,7 @@ class Pipeline(Layer):
 
     def call(self, x: Array, *, tally: Tally) -> Any:
         for layer in self.layers:
-            x = layer(x, **({"tally": tally} if layer.takes_tally else {}))
+            x = layer(x, tally=tally)
             if not layer.keeps_zeros:
                 tally = tally.without_spikes()
         return x

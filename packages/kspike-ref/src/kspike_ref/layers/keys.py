@@ -24,10 +24,31 @@ TIME_KEYS = (  # of a recurrent layer, but not of its cell
 _TIME = " ".join(TIME_KEYS)
 _GATES = "recurrent_activation implementation"
 _HEADS = "dropout use_bias use_gate sliding_window flash_attention"
+_GROUPS = f"{_HEADS} head_dim num_query_heads num_key_value_heads"
 _IMAGE = "data_format factor bounding_box_format"  # the last two concern other layers, or boxes
 _ENCODING = "output_mode sparse"
+_VOCABULARY = (
+    f"{_ENCODING} vocabulary vocabulary_size max_tokens idf_weights pad_to_max_tokens encoding"
+)
+_LOOKUP = (
+    f"{_VOCABULARY} vocabulary_dtype num_oov_indices oov_token oov_method mask_token invert salt"
+)
+_SCALE_LAYER = "init_values projection_dim"
 _SCALES = "axis epsilon center scale"
-_AUGMENTATION = f"{_IMAGE} value_range fill_mode fill_value interpolation"
+AUGMENTATIONS = (  # act only in training, so that one table with the options of all of them is safe
+    "AugMix", "CutMix", "MaxNumBoundingBoxes", "MixUp", "RandAugment", "RandomBrightness",
+    "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomCrop",
+    "RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur",
+    "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization",
+    "RandomRotation", "RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation",
+    "RandomZoom", "Solarization",
+)  # fmt: skip
+_AUGMENTATION = (
+    f"{_IMAGE} value_range fill_mode fill_value interpolation all_ops alpha chain_depth num_chains "
+    "max_number num_ops brightness_factor contrast_factor hue_factor saturation_factor height "
+    "width scale mode kernel_size sigma x_factor y_factor height_factor width_factor "
+    "addition_factor threshold_factor"
+)
 _CONVOLUTIONAL_CELL = (
     f"kernel_size {_WINDOW} dilation_rate filters activation recurrent_activation use_bias "
     "unit_forget_bias dropout recurrent_dropout"
@@ -66,6 +87,7 @@ _KEYS: dict[str, str] = {
     **dict.fromkeys(
         ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"), "of_keras_2"
     ),
+    **dict.fromkeys(AUGMENTATIONS, _AUGMENTATION),
     "Concatenate": "axis",
     "Dot": "axes normalize",
     "Flatten": "data_format",
@@ -87,63 +109,26 @@ _KEYS: dict[str, str] = {
     "TimeDistributed": "layer",
     "custom:kspike_tf>TimeFolded": "layer",
     "MultiHeadAttention": f"{_HEADS} num_heads key_dim value_dim output_shape attention_axes",
-    "GroupQueryAttention": f"{_HEADS} head_dim num_query_heads num_key_value_heads",
+    "GroupQueryAttention": _GROUPS,
+    "GroupedQueryAttention": _GROUPS,
     "Attention": "use_scale score_mode dropout",
     "AdditiveAttention": "use_scale score_mode dropout",
-    "GroupedQueryAttention": f"{_HEADS} head_dim num_query_heads num_key_value_heads",
     "AutoContrast": f"{_IMAGE} value_range",
     "CenterCrop": f"{_IMAGE} height width",
     "Resizing": (
         f"{_IMAGE} height width interpolation crop_to_aspect_ratio pad_to_aspect_ratio fill_mode "
         "fill_value antialias"
     ),
-    "AugMix": f"{_AUGMENTATION} all_ops alpha chain_depth num_chains",
-    "CutMix": _AUGMENTATION,
-    "MaxNumBoundingBoxes": f"{_AUGMENTATION} max_number",
-    "MixUp": f"{_AUGMENTATION} alpha",
-    "RandAugment": f"{_AUGMENTATION} num_ops",
-    "RandomBrightness": _AUGMENTATION,
-    "RandomColorDegeneration": _AUGMENTATION,
-    "RandomColorJitter": (
-        f"{_AUGMENTATION} brightness_factor contrast_factor hue_factor saturation_factor"
-    ),
-    "RandomContrast": _AUGMENTATION,
-    "RandomCrop": f"{_AUGMENTATION} height width",
-    "RandomElasticTransform": f"{_AUGMENTATION} scale",
-    "RandomErasing": f"{_AUGMENTATION} scale",
-    "RandomFlip": f"{_AUGMENTATION} mode",
-    "RandomGaussianBlur": f"{_AUGMENTATION} kernel_size sigma",
-    "RandomGrayscale": _AUGMENTATION,
-    "RandomHue": _AUGMENTATION,
-    "RandomInvert": _AUGMENTATION,
-    "RandomPerspective": f"{_AUGMENTATION} scale",
-    "RandomPosterization": _AUGMENTATION,
-    "RandomRotation": _AUGMENTATION,
-    "RandomSaturation": _AUGMENTATION,
-    "RandomSharpness": _AUGMENTATION,
-    "RandomShear": f"{_AUGMENTATION} x_factor y_factor",
-    "RandomTranslation": f"{_AUGMENTATION} height_factor width_factor",
-    "RandomZoom": f"{_AUGMENTATION} height_factor width_factor",
-    "Solarization": f"{_AUGMENTATION} addition_factor threshold_factor",
     "Lambda": "function arguments mask output_shape",
-    "LayerScale": "init_values projection_dim",
+    "LayerScale": _SCALE_LAYER,
+    "custom:LayerScale": _SCALE_LAYER,
     "Pipeline": "layers",
     "SpectralNormalization": "layer power_iterations",
     "CategoryEncoding": f"{_ENCODING} num_tokens",
     "Discretization": f"{_ENCODING} bin_boundaries num_bins epsilon",
-    "IntegerLookup": (
-        f"{_ENCODING} vocabulary vocabulary_size vocabulary_dtype max_tokens num_oov_indices "
-        "oov_token oov_method mask_token idf_weights invert pad_to_max_tokens salt encoding"
-    ),
-    "custom:LayerScale": "init_values projection_dim",
-    "StringLookup": (
-        f"{_ENCODING} vocabulary vocabulary_size vocabulary_dtype max_tokens num_oov_indices "
-        "oov_token oov_method mask_token idf_weights invert pad_to_max_tokens salt encoding"
-    ),
-    "TextVectorization": (
-        f"{_ENCODING} max_tokens standardize split ngrams output_sequence_length "
-        "pad_to_max_tokens vocabulary idf_weights ragged encoding vocabulary_size"
-    ),
+    "IntegerLookup": _LOOKUP,
+    "StringLookup": _LOOKUP,
+    "TextVectorization": f"{_VOCABULARY} standardize split ngrams output_sequence_length ragged",
     "Hashing": f"{_ENCODING} num_bins mask_value salt",
 }  # fmt: skip
 for _rank in "123":
@@ -164,32 +149,14 @@ for _rank in "123":
 
 
 def set_keys(layer: str, keys: str) -> None:
-    """Set the table of a layer that does not belong to Keras.
-
-    Parameters
-    ----------
-    layer : str
-        The layer's name in the registry.
-    keys : str
-        Its keys, separated by spaces.
-    """
+    """Set the table of a layer that does not belong to Keras: its keys, separated by spaces."""
     _KEYS[layer] = keys
 
 
 def unknown_keys(layer: str, config: Mapping[str, object]) -> list[str]:
-    """Return the keys of a configuration that are not in the layer's table.
+    """Return the keys of a configuration that are not in the layer's table, sorted.
 
-    Parameters
-    ----------
-    layer : str
-        The layer's name in the registry.
-    config : mapping
-        Its configuration.
-
-    Returns
-    -------
-    list of str
-        Sorted; empty for a layer without a table, such as one that a user registered.
+    A layer without a table, such as one that a user registered, may have any.
     """
     if layer not in _KEYS:
         return []

@@ -11,21 +11,8 @@ from kspike_ref.saved.archive import ArchiveError, Weights
 def load_part(layer: Any, store: Weights, path: str, *shapes: Any) -> None:
     """Load a layer of a model or of another layer, unless it is shared and already loaded.
 
-    Parameters
-    ----------
-    layer : Layer
-        The layer to load.
-    store : Weights
-        The archive.
-    path : str
-        Its place in the archive; Keras saves a shared layer only in the first of its places.
-    *shapes : tuple
-        The shapes of its inputs.
-
-    Raises
-    ------
-    SavedElsewhereError
-        If another layer that holds it must be loaded first.
+    Keras saves a shared layer only in the first of its places: `SavedElsewhereError` says that
+    another layer that holds it must be loaded first.
     """
     if layer.is_shared and layer.is_loaded and store.holds(path) and not store.repeats_shared:
         raise ArchiveError(f"layer {layer.name!r} is shared, and saved twice: also at {path}")

@@ -18,23 +18,7 @@ from kspike_ref.saved.archive import ArchiveError
 
 
 def broadcast(shapes: list[Shape]) -> Shape:
-    """Return the shape that shapes broadcast to; unknown lengths stay unknown.
-
-    Parameters
-    ----------
-    shapes : list of tuple
-        With None for unknown lengths.
-
-    Returns
-    -------
-    tuple
-        The common shape.
-
-    Raises
-    ------
-    ArchiveError
-        If the shapes do not broadcast.
-    """
+    """Return the shape that shapes broadcast to; unknown lengths stay unknown."""
     rank = max(len(shape) for shape in shapes)
     padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
     result: list[int | None] = []
@@ -279,25 +263,7 @@ class Concatenate(Merge):
 
 
 def concatenated(shapes: list[Shape], axis: int) -> Shape:
-    """Return the shape of arrays concatenated along an axis.
-
-    Parameters
-    ----------
-    shapes : list of tuple
-        With None for unknown lengths.
-    axis : int
-        The axis.
-
-    Returns
-    -------
-    tuple
-        The shape.
-
-    Raises
-    ------
-    ArchiveError
-        If the shapes differ along another axis.
-    """
+    """Return the shape of arrays concatenated along an axis; they may differ only there."""
     rank = len(shapes[0])
     if any(len(shape) != rank for shape in shapes) or not -rank <= axis < rank:
         raise ArchiveError(f"shapes that cannot be joined along axis {axis}: {shapes}")

@@ -10,18 +10,31 @@ import numpy as np
 from kspike_ref import dtypes
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError, check_mask, mixing
+from kspike_ref.layers.ops.base import positive_axes
 from kspike_ref.layers.registry import known
 from kspike_ref.running.binder import Binder
 from kspike_ref.saved.archive import ArchiveError, Weights
 
 
-def axes_of(config: dict[str, Any], rank: int, default: Any = -1) -> tuple[int, ...]:
+def axes_of(config: dict[str, Any], rank: int) -> tuple[int, ...]:
     """Return a configuration's ``axis`` as sorted, non-negative axes."""
-    given = config.get("axis", default)
-    axes = given if isinstance(given, list) else [given]
-    if not all(type(axis) is int and -rank <= axis < rank for axis in axes):
-        raise ArchiveError(f"axis must be valid for an input with {rank} axes. Received: {given}")
-    return tuple(sorted(axis % rank for axis in axes))
+    return tuple(sorted(positive_axes(config.get("axis", -1), rank)))
+
+
+def unit(x: Array, axes: int | tuple[int, ...]) -> Array:
+    """Return floats divided by their length along some axes."""
+    square = np.square(x).sum(axis=axes, keepdims=True)
+    y: Array = x / np.sqrt(np.maximum(square, x.dtype.type(1e-12)))
+    return y
+
+
+def standardized(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
+    """Return floats with mean 0 and variance 1 over some axes."""
+    mean = x.mean(axis=axes, keepdims=True, dtype=np.float64)
+    y: Array = x - mean.astype(x.dtype)
+    variance = np.square(y).mean(axis=axes, keepdims=True, dtype=np.float64)
+    y *= (1 / np.sqrt(variance + epsilon)).astype(x.dtype)
+    return y
 
 
 def _trained(layer: Layer) -> list[str]:
@@ -35,6 +48,9 @@ class NormalizingLayer(Layer):
 
     returns_own_type = True  # for integers: the layer's type instead of theirs
 
+    def pointwise(self, shape: Shape) -> bool:
+        return len(shape) > 2 and min(axes_of(self.config, len(shape))) > 1
+
     def call(self, x: Array) -> Array:
         if x.dtype.kind == "f":
             return self.normalized(x)
@@ -44,6 +60,15 @@ class NormalizingLayer(Layer):
     def normalized(self, x: Array) -> Array:
         """Return the output for floats."""
         raise NotImplementedError
+
+    def scaled(self, y: Array, axes: tuple[int, ...]) -> Array:
+        """Apply the trained factors and offsets along some axes, if there are any."""
+        shape = [n if i in axes else 1 for i, n in enumerate(y.shape)]
+        if "gamma" in self.weights:
+            y *= self.weights["gamma"].reshape(shape)
+        if "beta" in self.weights:
+            y += self.weights["beta"].reshape(shape)
+        return y
 
 
 @known("BatchNormalization")
@@ -124,26 +149,13 @@ class LayerNormalization(NormalizingLayer):
         names += ["beta"] if self.boolean("center", True) and not self.rms else []
         return dict.fromkeys(names, size)
 
-    def pointwise(self, shape: Shape) -> bool:
-        return len(shape) > 2 and min(axes_of(self.config, len(shape))) > 1
-
     def normalized(self, x: Array) -> Array:
         axes = axes_of(self.config, x.ndim)
-        shape = [n if i in axes else 1 for i, n in enumerate(x.shape)]
         if self.rms:
             # Keras' layer_normalization scales by the deviation from the mean here, not by the RMS
             deviation = np.sqrt(x.var(axis=axes, keepdims=True) + self.epsilon)
-            scaled: Array = x / deviation.astype(x.dtype) * self.weights["gamma"].reshape(shape)
-            return scaled
-        mean = x.mean(axis=axes, keepdims=True, dtype=np.float64)
-        y: Array = x - mean.astype(x.dtype)
-        variance = np.square(y).mean(axis=axes, keepdims=True, dtype=np.float64)
-        y *= (1 / np.sqrt(variance + self.epsilon)).astype(x.dtype)
-        if "gamma" in self.weights:
-            y *= self.weights["gamma"].reshape(shape)
-        if "beta" in self.weights:
-            y += self.weights["beta"].reshape(shape)
-        return y
+            return self.scaled(x / deviation.astype(x.dtype), axes)
+        return self.scaled(standardized(x, axes, self.epsilon), axes)
 
 
 @known("RMSNormalization")
@@ -170,9 +182,6 @@ class RMSNormalization(NormalizingLayer):
             )
         return shape
 
-    def pointwise(self, shape: Shape) -> bool:
-        return len(shape) > 2 and min(axes_of(self.config, len(shape))) > 1
-
     def normalized(self, x: Array) -> Array:
         axes = axes_of(self.config, x.ndim)
         square = np.square(x).mean(axis=axes, keepdims=True, dtype=np.float64)
@@ -198,6 +207,9 @@ class GroupNormalization(NormalizingLayer):
             raise ArchiveError(f"groups must divide {channels} channels. Received: {groups}")
         return dict.fromkeys(_trained(self), (channels,))
 
+    def pointwise(self, shape: Shape) -> bool:
+        return False  # statistics of a group are over all positions
+
     def normalized(self, x: Array) -> Array:
         (axis,) = axes_of(self.config, x.ndim)
         if x.size == 0:  # there is no mean
@@ -206,18 +218,12 @@ class GroupNormalization(NormalizingLayer):
         groups = channels if self.groups == -1 else self.groups
         grouped = x.reshape(*x.shape[:axis], groups, channels // groups, *x.shape[axis + 1 :])
         axes = tuple(a for a in range(1, grouped.ndim) if a != axis)
-        mean = grouped.mean(axis=axes, keepdims=True, dtype=np.float64)
-        centred = grouped - mean.astype(x.dtype)
-        variance = np.square(centred).mean(axis=axes, keepdims=True, dtype=np.float64)
-        centred *= (1 / np.sqrt(variance + self.epsilon)).astype(x.dtype)
-        y: Array = centred.reshape(x.shape)
-        shape = [channels if a == axis else 1 for a in range(x.ndim)]
-        y = y * self.weights["gamma"].reshape(shape) if "gamma" in self.weights else y
-        return y + self.weights["beta"].reshape(shape) if "beta" in self.weights else y
+        y = standardized(grouped, axes, self.epsilon)
+        return self.scaled(y.reshape(x.shape), (axis,))
 
 
 @known("UnitNormalization")
-class UnitNormalization(Layer):
+class UnitNormalization(NormalizingLayer):
     """Normalisation to length 1 along some axes."""
 
     kinds = "f"
@@ -228,11 +234,5 @@ class UnitNormalization(Layer):
             raise mixing(f"UnitNormalization with axis={self.config.get('axis')}")
         return super().output_shape(shape)
 
-    def pointwise(self, shape: Shape) -> bool:
-        return len(shape) > 2 and min(axes_of(self.config, len(shape))) > 1
-
-    def call(self, x: Array) -> Array:
-        axes = axes_of(self.config, x.ndim)
-        square = np.square(x).sum(axis=axes, keepdims=True)
-        y: Array = x / np.sqrt(np.maximum(square, x.dtype.type(1e-12)))
-        return y
+    def normalized(self, x: Array) -> Array:
+        return unit(x, axes_of(self.config, x.ndim))

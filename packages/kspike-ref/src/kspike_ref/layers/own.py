@@ -65,15 +65,7 @@ class Lambda(Layer):
 
 
 class OwnActivation:
-    """A registered function as an activation.
-
-    Parameters
-    ----------
-    name : str
-        Its name in the file.
-    function : callable
-        From array to array.
-    """
+    """A registered function as an activation, under its name in the file."""
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         self.name, self.function = name, function

@@ -43,41 +43,30 @@ class Pooling(Layer):
         return self.window.shape(shape[0], spatial, self.window.channels(shape))
 
     def bind(self, binder: Binder, x: Array) -> Array | None:
-        window, rank = self.window, self.window.rank
-        if window.channels_first or x.dtype.kind != "f":
+        bound = self.window.bound(binder, x, x.shape[-1], math.prod(self.window.size))
+        if bound is None or x.dtype.kind != "f":
             return None
-        entered = binder.view(x, (len(x), *[1] * (3 - rank), *x.shape[1:]))
-        geometry = window.geometry(entered.shape[4 - rank : 4])
-        shape = (len(x), *geometry[4].tolist(), x.shape[-1])
-        if not math.prod(shape) or window.takes_pieces(
-            math.prod(shape[1:]) * math.prod(window.size)
-        ):
-            return None
-        out = binder.empty(shape, x.dtype)
+        entered, geometry, extents = bound
+        out = binder.empty((len(x), *geometry[4].tolist(), x.shape[-1]), x.dtype)
         binder.call(*convolve.pool_call(entered, geometry, self.is_maximum, out))
-        return binder.view(out, (len(x), *shape[4 - rank :]))
+        return binder.view(out, (len(x), *extents, x.shape[-1]))
 
     def call(self, x: Array) -> Array:
         window = self.window
-        entered = window.enter(x)
-        geometry = window.geometry(entered.shape[4 - window.rank : 4])
-        out = np.empty((len(x), *geometry[4], entered.shape[4]), x.dtype)
-        operations = math.prod(out.shape[1:]) * math.prod(window.size)
+        entered, geometry = window.enter(x), window.geometry(x.shape)
         if x.dtype.kind in "iu":
-            _largest_integers(entered, geometry, out)
-            return window.leave(out, geometry[4, 3 - window.rank :].tolist())
-        if not window.is_long(operations):
-            convolve.pool(frozen(entered), geometry, self.is_maximum, out)
-            return window.leave(out, geometry[4, 3 - window.rank :].tolist())
-        for i in range(len(x)):
-            for piece, where in window.pieces(geometry, operations):
-                part = out[(slice(i, i + 1), *where)]
-                convolve.pool(frozen(entered[i : i + 1]), piece, self.is_maximum, part)
-        return window.leave(out, geometry[4, 3 - window.rank :].tolist())
+            return window.leave(_largest_integers(entered, geometry), geometry)
+        channels = entered.shape[4]
+        out = np.empty((len(x), math.prod(geometry[4].tolist()), channels), x.dtype)
+        taps = math.prod(window.size)
+        for example, piece, part in window.pieces(entered, geometry, out, taps):
+            room = part.reshape(len(part), *piece[4], channels)
+            convolve.pool(frozen(example), piece, self.is_maximum, room)
+        return window.leave(out, geometry)
 
 
-def _largest_integers(x: Array, geometry: Array, out: Array) -> None:
-    """Fill ``out`` with the maxima of windows, for integers of any size."""
+def _largest_integers(x: Array, geometry: Array) -> Array:
+    """Return the maxima of windows, for integers of any size."""
     size, stride, _, pad, extent = (tuple(row.tolist()) for row in geometry)
     least = np.iinfo(x.dtype).min
     reach = [(n - 1) * s + k for n, s, k in zip(extent, stride, size, strict=True)]
@@ -85,7 +74,8 @@ def _largest_integers(x: Array, geometry: Array, out: Array) -> None:
     padded = np.pad(x, [(0, 0), *edges, (0, 0)], constant_values=least)
     windows = np.lib.stride_tricks.sliding_window_view(padded, size, axis=(1, 2, 3))
     steps = tuple(slice(0, r - k + 1, s) for r, s, k in zip(reach, stride, size, strict=True))
-    out[...] = windows[(slice(None), *steps)].max(axis=(-3, -2, -1))
+    largest: Array = windows[(slice(None), *steps)].max(axis=(-3, -2, -1))
+    return largest
 
 
 @known(

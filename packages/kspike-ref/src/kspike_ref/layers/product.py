@@ -16,13 +16,7 @@ from kspike_ref.running.counts import EVENTS, OPERATIONS, PRODUCTS, SPIKING, SYN
 
 
 class Product:
-    """Multiplies rows by a matrix.
-
-    Parameters
-    ----------
-    kernel : (depth, columns) ndarray
-        The matrix.
-    """
+    """Multiplies rows by a matrix, ``(depth, columns)``."""
 
     def __init__(self, kernel: Array) -> None:
         self.depth, self.columns = kernel.shape

@@ -127,8 +127,7 @@ def over_time(
     x : (batch, time, …) ndarray
         The inputs.
     state : tuple of ndarray
-        The states before the first step, which must fit ``x``; then the last output, if the layer
-        keeps it.
+        The states before the first step; then the last output, if the layer keeps it.
     mask : (batch, time) ndarray, optional
         Bools: False at steps that keep the states and repeat the output.
     tally : Tally
@@ -139,13 +138,7 @@ def over_time(
     Returns
     -------
     tuple
-        The outputs, the states after the last step, and the last output, or None if the layer does
-        not keep it.
-
-    Raises
-    ------
-    ValueError
-        If the mask does not fit the input.
+        The outputs, the states after the last step, and the last output or None.
     """
     states = list(state[: cell.state_count])
     if mask is not None and mask.shape != x.shape[:2]:
@@ -168,19 +161,7 @@ def over_time(
 def check_states(name: str, given: list[Any], wanted: list[Shape]) -> None:
     """Refuse initial states from the model that do not fit a layer.
 
-    Parameters
-    ----------
-    name : str
-        The layer's name.
-    given : list
-        The arguments after the input: None, or the shapes of the states, nested.
-    wanted : list of tuple
-        The shapes that the layer needs.
-
-    Raises
-    ------
-    ArchiveError
-        If the states do not fit.
+    ``given`` holds the arguments after the input: None, or the shapes of the states, nested.
     """
     given = [value for value in given if value is not None]
     if not given:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from kspike_ref import dtypes
@@ -28,13 +28,8 @@ _own_functions: dict[str, Callable[..., Any]] = {}
 def known(*names: str, keys: str | None = None) -> Callable[[LayerType], LayerType]:
     """Return a decorator that adds a class to the registry.
 
-    Parameters
-    ----------
-    *names : str
-        Keras' names of the layer; ``custom:package>Class`` for a class of another package.
-    keys : str, optional
-        The options in the layer's configuration, separated by spaces, for a layer that does not
-        belong to Keras; the options of Keras' layers are in `layers.keys`.
+    A name is Keras' name of the layer, or ``custom:package>Class`` for a class of another package,
+    whose options are ``keys``, separated by spaces. `layers.keys` has those of Keras' layers.
     """
 
     def enter(cls: LayerType) -> LayerType:
@@ -138,26 +133,10 @@ def key_of(config: Mapping[str, Any]) -> str:
 
 
 def create(config: Any, name: str | None = None) -> Layer:
-    """Return the layer of a serialised object.
+    """Return the layer of a serialised object, without weights.
 
-    Parameters
-    ----------
-    config : dict
-        With ``module``, ``class_name``, ``registered_name`` and ``config``.
-    name : str, optional
-        The name in the model, if it differs from the layer's own.
-
-    Returns
-    -------
-    Layer
-        Without weights. An object that Keras saved in several places gives one layer.
-
-    Raises
-    ------
-    UnsupportedUseError
-        If the registry has no such layer, or its configuration is not supported.
-    ArchiveError
-        If the configuration is invalid.
+    An object that Keras saved in several places gives one layer. ``name`` is the name in the model,
+    if it differs from the layer's own.
     """
     if not isinstance(config, Mapping) or not isinstance(config.get("config"), Mapping):
         raise ArchiveError(f"a layer must be a serialised object. Received: {config!r:.80}")
@@ -220,20 +199,7 @@ _QUANTIZED = ("int8_from_", "int4_from_", "float8_from_", "int4/", "gptq", "awq"
 
 
 def check_policy_is_known(name: str, policy: Any) -> None:
-    """Refuse a dtype policy that Keras does not have, instead of computing in float32.
-
-    Parameters
-    ----------
-    name : str
-        The layer's name.
-    policy : Any
-        The policy in the file.
-
-    Raises
-    ------
-    UnsupportedUseError
-        If the policy's class or name is unknown.
-    """
+    """Refuse a dtype policy that Keras does not have, instead of computing in float32."""
     if isinstance(policy, Mapping):
         kind, inner = policy.get("class_name"), policy.get("config")
         if kind not in _POLICIES:
@@ -260,19 +226,8 @@ _ANY_POLICY = (
 def check_policy(layer: Layer, config: Mapping[str, Any]) -> None:
     """Refuse a dtype policy of integers or bools for a layer that computes with real numbers.
 
-    Keras casts weights and floating-point inputs to that type.
-
-    Parameters
-    ----------
-    layer : Layer
-        The layer. If it only moves numbers, it refuses floats when it runs.
-    config : dict
-        Its configuration.
-
-    Raises
-    ------
-    UnsupportedUseError
-        If the layer computes with real numbers.
+    Keras casts weights and floating-point inputs to that type. A layer that only moves numbers
+    refuses floats when it runs.
     """
     policy = policy_name(config.get("dtype"))
     if not is_integral(policy) or layer.key in _ANY_POLICY:
@@ -314,20 +269,22 @@ _OTHER_NAMES = {"GroupQueryAttention": "GroupedQueryAttention"}
 def saved_name(class_name: str, used: dict[str, int]) -> str:
     """Return the name under which Keras saves the next layer of a class in a list.
 
-    Parameters
-    ----------
-    class_name : str
-        The name of its class.
-    used : dict
-        The last number of each name so far; updated.
-
-    Returns
-    -------
-    str
-        In snake case, with a number from the second on.
+    It is in snake case, with a number from the second on. ``used`` holds the last number of each
+    name, and is updated.
     """
     name = re.sub(r"\W+", "", _OTHER_NAMES.get(class_name, class_name))
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     name = re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
     used[name] = used.get(name, -1) + 1
     return f"{name}_{used[name]}" if used[name] else name
+
+
+def saved_parts(
+    folder: str, layers: Sequence[Layer], shapes: Sequence[Any]
+) -> list[tuple[str, Layer, tuple[Any, ...]]]:
+    """Return the `Layer.parts` for a list of layers that Keras saves in a folder."""
+    used: dict[str, int] = {}
+    return [
+        (f"{folder}/{saved_name(layer.class_name, used)}", layer, (shape,))
+        for layer, shape in zip(layers, shapes, strict=False)
+    ]

@@ -32,23 +32,10 @@ Taps = tuple[Array, Array]  # indices of inputs, and their weights: both (output
 
 
 def resize(x: Array, size: tuple[int, int], method: str, antialias: bool = False) -> Array:
-    """Resize images as ``tf.image.resize`` does.
+    """Resize images, ``(batch, height, width, channels)``, as ``tf.image.resize`` does.
 
-    Parameters
-    ----------
-    x : (batch, height, width, channels) ndarray
-        The images.
-    size : tuple of int
-        Height and width of the result.
-    method : str
-        One of `METHODS`.
-    antialias : bool
-        Whether to widen the kernel if images shrink.
-
-    Returns
-    -------
-    (batch, height, width, channels) ndarray
-        float32, or the type of ``x`` if the method is ``"nearest"``.
+    The method is one of `METHODS`; ``antialias`` widens its kernel if images shrink. The result is
+    float32, but for ``"nearest"``, which keeps the type.
     """
     if method == "nearest":
         rows_first = size[0] * x.shape[2] <= x.shape[1] * size[1]  # smaller intermediate image
@@ -111,8 +98,12 @@ def _span(length: int, wanted: int, method: str, antialias: bool) -> int:
 
 def _widened(length: int, wanted: int, antialias: bool) -> float:
     """Return the factor that widens a kernel if images shrink."""
-    inverse = float(np.float32(1) / (np.float32(wanted) / np.float32(length)))
-    return max(inverse, 1.0) if antialias else 1.0
+    return max(_inverse(length, wanted), 1.0) if antialias else 1.0
+
+
+def _inverse(length: int, wanted: int) -> float:
+    """Return the number of input pixels per output pixel, rounded as in these kernels."""
+    return float(np.float32(1) / (np.float32(wanted) / np.float32(length)))
 
 
 def _reach(length: int, radius: float) -> int:
@@ -151,9 +142,13 @@ def _bilinear(x: Array, axis: int, wanted: int) -> Array:
     floor = np.floor(at)
     below = np.maximum(floor, 0).astype(np.intp)
     above = np.minimum(np.ceil(at), x.shape[axis] - 1).astype(np.intp)
-    weight = _along(at - floor, axis, x.ndim)
+    return between(x, axis, below, above, at - floor)
+
+
+def between(x: Array, axis: int, below: Array, above: Array, weight: Array) -> Array:
+    """Interpolate linearly between neighbours: the weight is 0 at ``below`` and 1 at ``above``."""
     low, high = np.take(x, below, axis), np.take(x, above, axis)
-    y: Array = low + (high - low) * weight
+    y: Array = low + (high - low) * _along(weight, axis, x.ndim)
     return y
 
 
@@ -229,8 +224,7 @@ _KERNELS: dict[str, tuple[float, Callable[[Array], Array]]] = {
 def _kernel_taps(length: int, wanted: int, method: str, antialias: bool) -> Taps:
     """Return the neighbours within a kernel's radius, with the kernel's weights."""
     radius, kernel = _KERNELS[method]
-    inverse = float(np.float32(1) / (np.float32(wanted) / np.float32(length)))
-    scale = _widened(length, wanted, antialias)
+    inverse, scale = _inverse(length, wanted), _widened(length, wanted, antialias)
     at = (np.arange(wanted, dtype=np.float32) + np.float32(0.5)) * np.float32(inverse)
     first = np.clip(np.ceil(at - radius * scale - 0.5), 0, length - 1).astype(np.intp)
     last = np.clip(np.floor(at + radius * scale - 0.5), 0, length - 1).astype(np.intp)

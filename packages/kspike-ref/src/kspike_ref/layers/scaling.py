@@ -105,10 +105,9 @@ class Rescaling(Layer):
 
     def _factors(self, rank: int) -> tuple[Array, Array]:
         """Return scale and offset in shapes that broadcast with an input of ``rank`` axes."""
-        scale, offset = self.scale, self.offset
-        if self.config.get("data_format") == "channels_first" and scale.ndim == 1 and rank == 4:
-            scale, offset = scale.reshape(-1, 1, 1), offset.reshape(-1, 1, 1)
-        return scale, offset
+        if self._by_channels_first(rank):
+            return self.scale.reshape(-1, 1, 1), self.offset.reshape(-1, 1, 1)
+        return self.scale, self.offset
 
     def pointwise(self, shape: Shape) -> bool:
         if self._by_channels_first(len(shape)):

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref import dtypes
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.errors import Array, Shape, UnsupportedUseError
 from kspike_ref.layers.registry import known
-from kspike_ref.layers.resampling import METHODS, resize, round_to
+from kspike_ref.layers.resampling import METHODS, between, resize, round_to
 from kspike_ref.running.binder import Binder
 from kspike_ref.saved.archive import ArchiveError
 
@@ -69,20 +68,7 @@ class Flatten(Layer):
 
 
 def integers(name: str, values: Any) -> tuple[int, ...]:
-    """Return integers of a configuration; refuse values such as 2.5 or ``"3"``.
-
-    Parameters
-    ----------
-    name : str
-        The name of the values, for messages.
-    values : sequence
-        The values in the configuration.
-
-    Raises
-    ------
-    ArchiveError
-        If a value is not an integer.
-    """
+    """Return integers of a configuration; refuse values such as 2.5 or ``"3"``."""
     if not isinstance(values, list | tuple) or not all(type(n) is int for n in values):
         raise ArchiveError(f"{name} must hold integers. Received: {values!r:.80}")
     return tuple(values)
@@ -123,16 +109,9 @@ class Reshape(Layer):
 
 
 def reshaped(x: Array, kept: int, target: tuple[int, ...]) -> Array:
-    """Return an array with a new shape for all but the first axes.
+    """Return an array with a new shape for all but the first axes; -1 is inferred.
 
-    Parameters
-    ----------
-    x : ndarray
-        Of any size, also 0, for which `numpy.reshape` cannot infer a length.
-    kept : int
-        The number of axes to keep.
-    target : tuple of int
-        The shape of the other axes; -1 is inferred.
+    The array may have the size 0, for which `numpy.reshape` cannot infer a length.
     """
     lengths: Any = resolve(x.shape[kept:], target)
     return np.ascontiguousarray(x).reshape(*x.shape[:kept], *lengths)
@@ -141,12 +120,7 @@ def reshaped(x: Array, kept: int, target: tuple[int, ...]) -> Array:
 def keeps_axis(shape: Shape, target: tuple[int, ...]) -> bool:
     """Return whether a new shape for the axes after the batch leaves axis 1 unchanged.
 
-    Parameters
-    ----------
-    shape : tuple of int or None
-        The shape of the input, with the batch.
-    target : tuple of int
-        The output's axes after the batch, one of which may be inferred (-1).
+    ``shape`` is that of the input, with the batch; one axis of ``target`` may be inferred (-1).
     """
     if len(shape) < 3 or not target or None in shape[2:] or 0 in shape[2:]:
         return False
@@ -254,7 +228,7 @@ class UpSampling(Layer):
         y = x if x.dtype.kind == "f" else x.astype(self.dtype)
         for i, factor in enumerate(self.factors):
             y = _interpolated(y, self.first + i, factor)
-        return y if x.dtype.kind == "f" else dtypes.cut(np.rint(y), x.dtype)
+        return round_to(y, x.dtype)
 
     def _resized(self, x: Array) -> Array:
         """Return images enlarged with a kernel of several pixels."""
@@ -265,22 +239,7 @@ class UpSampling(Layer):
 
 
 def repeated(x: Array, axis: int, factor: int) -> Array:
-    """Repeat each element along an axis.
-
-    Parameters
-    ----------
-    x : ndarray
-        Any array.
-    axis : int
-        The axis, not negative.
-    factor : int
-        The number of repetitions.
-
-    Returns
-    -------
-    ndarray
-        As from `numpy.repeat`, which would hold the GIL and delay Ctrl-C.
-    """
+    """Repeat each element along an axis, as `numpy.repeat`, which would hold the GIL."""
     before, after = x.shape[: axis + 1], x.shape[axis + 1 :]
     y = np.empty((*before, factor, *after), x.dtype)
     y[...] = np.expand_dims(x, axis + 1)
@@ -293,9 +252,4 @@ def _interpolated(x: Array, axis: int, factor: int) -> Array:
     at = np.clip((np.arange(length * factor) + 0.5) / factor - 0.5, 0, length - 1)
     below = np.floor(at).astype(np.intp)
     above = np.minimum(below + 1, length - 1)
-    shape = [1] * x.ndim
-    shape[axis] = -1
-    weight = (at - below).astype(x.dtype).reshape(shape)
-    low, high = np.take(x, below, axis), np.take(x, above, axis)
-    y: Array = low + (high - low) * weight
-    return y
+    return between(x, axis, below, above, (at - below).astype(x.dtype))

@@ -101,10 +101,15 @@ class KerasSpikingLayer(StatefulLayer):
         batch = x.shape[1 if self.time_major else 0]
         if initial_state is None:
             return self.scan(self.initial_state(batch, x.shape), x, mask=mask)[0]
-        given = tuple(np.asarray(state, np.float64) for state in flat(initial_state))
+        given = self.started([np.asarray(state, np.float64) for state in flat(initial_state)])
         shapes = self.cell.state_shapes(self._step_shape(x.shape))
         check_rows(self.name, given, shapes, batch)
         return self.scan(given, x, mask=mask)[0]
+
+    def started(self, states: list[Array]) -> State:
+        """Return the states that a call starts from; refuse values that the cell does not take."""
+        self.cell.check_given(states, self.name)
+        return tuple(states)
 
     @property
     def draws_states(self) -> bool:
@@ -117,7 +122,7 @@ class KerasSpikingLayer(StatefulLayer):
         steps, units = binder.steps if given == 1 else given, math.prod(size)
         rows = binder.view(x, (batch, given, units))
         out = binder.empty((batch, steps, units), self.dtype)
-        if not self.cell.bind_run(binder, rows, state[0], out):
+        if not self.cell.bind_run(binder, rows, self.cell.flat(state[0]), out):
             return None
         if not self.reduces:
             return out.reshape(batch, steps, *size)
@@ -144,17 +149,10 @@ class SpikingActivation(KerasSpikingLayer):
     """Firing rates to spikes."""
 
     cell_class = SpikingActivationCell
-    bind_scan = KerasSpikingLayer.bind_scan
 
-    def call(
-        self, x: Array, initial_state: Any = None, constants: Any = None, mask: Any = None
-    ) -> Any:
+    def started(self, states: list[Array]) -> State:
         # The layer rounds initial voltages to the grid, as in Keras; a cell alone does not.
-        if initial_state is not None:
-            given = [np.asarray(v, np.float64) for v in flat(initial_state)]
-            self.cell.check_given(given, self.name)
-            initial_state = [on_grid(v) for v in given]
-        return super().call(x, initial_state, constants, mask)
+        return tuple(map(on_grid, super().started(states)))
 
 
 @known("custom:kspike_tf>Lowpass", keys=f"{FILTER_KEYS} {_TIME}")

@@ -30,23 +30,7 @@ FILTER_KEYS = "dt apply_during_training"
 
 
 def read_dt(value: Any) -> float:
-    """Return the time step in a configuration.
-
-    Parameters
-    ----------
-    value : float, dict or None
-        Seconds, a serialised variable with that value, or None for the default.
-
-    Returns
-    -------
-    float
-        Seconds.
-
-    Raises
-    ------
-    ArchiveError
-        If it is not positive and finite.
-    """
+    """Return the seconds that a number or a serialised variable holds; None is the default."""
     for _ in range(4):  # a serialised object within a serialised object
         if not isinstance(value, Mapping):
             break
@@ -71,6 +55,8 @@ class SpikingCell(Cell):
     """Base class of the cells: a size, a time step, and a loop over all steps."""
 
     is_owned = False  # by a layer, which loads the cell's inner layers
+    state_axes: ClassVar[tuple[int, ...]] = ()  # of a state, between the batch and the units
+    dynamics: Any
 
     def carried(self, shape: Shape) -> list[tuple[str, Layer, tuple[Any, ...]]]:
         """Return the cell's inner layers, in the form of `parts`."""
@@ -96,6 +82,10 @@ class SpikingCell(Cell):
     def state_shapes(self, shape: Shape) -> list[Shape]:
         return [self.size]
 
+    def flat(self, state: Array) -> Array:
+        """Return a contiguous state in the form of the loops, with one axis for all units."""
+        return state.reshape(len(state), *self.state_axes, math.prod(self.size))
+
     def scan(self, x: Array, states: list[Array], tally: Tally) -> tuple[Array, list[Array]]:
         batch, steps = x.shape[:2]
         units = math.prod(self.size)
@@ -103,7 +93,7 @@ class SpikingCell(Cell):
         rows = np.ascontiguousarray(given, self.dtype).reshape(batch, given.shape[1], units)
         out = np.empty((batch, steps, units), self.dtype)
         state = np.array(states[0], np.float64, order="C")
-        self.run(rows, state, out)
+        self.run(rows, self.flat(state), out)
         return out.reshape(batch, steps, *self.size), [state]
 
     def rates(self, x: Array) -> Array:
@@ -112,7 +102,7 @@ class SpikingCell(Cell):
 
     def run(self, rows: Array, state: Array, out: Array) -> None:
         """Step through time: rows and out are ``(batch, time, units)``; the state is updated."""
-        raise NotImplementedError
+        self.dynamics.run(rows, state, out)
 
     def bind_run(self, binder: Binder, rows: Array, state: Array, out: Array) -> bool:
         """Record the calls of `rates` and `run`; return whether that is possible."""
@@ -165,9 +155,6 @@ class SpikingActivationCell(SpikingCell):
         y: Array = self.function(x)
         return y
 
-    def run(self, rows: Array, state: Array, out: Array) -> None:
-        self.dynamics.run(rows, state.reshape(len(state), out.shape[2]), out)
-
     def bind_run(self, binder: Binder, rows: Array, state: Array, out: Array) -> bool:
         if not keeps_shape(self.function):
             return False
@@ -186,9 +173,8 @@ class SpikingActivationCell(SpikingCell):
     def _spike_call(
         self, rows: Array, state: Array, out: Array, rectifies: bool
     ) -> tuple[Any, ...]:
-        voltage = state.reshape(len(state), out.shape[2])
         gain, height = self.dynamics.gain, float(self.dynamics.height)
-        return loops.spike_call(rows, gain, height, rectifies, whole(out), voltage, out)
+        return loops.spike_call(rows, gain, height, rectifies, whole(out), state, out)
 
 
 @known("custom:kspike_tf>LowpassCell", keys=f"{FILTER_KEYS} size")
@@ -205,18 +191,15 @@ class LowpassCell(SpikingCell):
         level = self.weights["initial_level"].astype(np.float64)
         return [np.broadcast_to(level, (batch, *self.size))]
 
-    def run(self, rows: Array, state: Array, out: Array) -> None:
-        self.dynamics.run(rows, state.reshape(len(state), out.shape[2]), out)
-
     def run_call(self, rows: Array, state: Array, out: Array) -> tuple[Any, ...]:
-        level = state.reshape(len(state), out.shape[2])
-        return loops.lowpass_call(rows, self.dynamics.decay, whole(out), level, out)
+        return loops.lowpass_call(rows, self.dynamics.decay, whole(out), state, out)
 
 
 @known("custom:kspike_tf>AlphaCell", keys=f"{FILTER_KEYS} size")
 class AlphaCell(SpikingCell):
     """An alpha synapse: its state is the output y and its slope, p = τ·dy/dt."""
 
+    state_axes = (2,)
     has_flat_weights = False
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
@@ -243,9 +226,6 @@ class AlphaCell(SpikingCell):
         level = self.weights["initial_level"].astype(np.float64).reshape(-1)
         at_rest = np.stack([level, np.zeros_like(level)])
         return [np.broadcast_to(at_rest, (batch, 2, level.size))]
-
-    def run(self, rows: Array, state: Array, out: Array) -> None:
-        self.dynamics.run(rows, state, out)
 
     def run_call(self, rows: Array, state: Array, out: Array) -> tuple[Any, ...]:
         decay, ramp = self.dynamics.decay, self.dynamics.ramp

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kspike_ref.layers.errors import Array, Shape
 from kspike_ref.running import interrupt
+from kspike_ref.running.binder import Binder
 from kspike_ref.saved.archive import ArchiveError
-
-Slices = tuple[slice, slice, slice]
 
 _PIECE = 1 << 27  # operations between checks for an interrupt: about a tenth of a second
 _MAX_LENGTH = 1 << 16  # of a kernel, stride or dilation: a limit for untrusted configurations
@@ -81,79 +80,86 @@ class Window:
             return None
         if self.padding != "valid":
             return -(-length // self.stride[i])
-        count = (length - self._reach(i)) // self.stride[i] + 1
+        count = (length - self.reach(i)) // self.stride[i] + 1
         if count < self.least:
-            raise ArchiveError(f"a window of {self._reach(i)} does not fit into {length}")
+            raise ArchiveError(f"a window of {self.reach(i)} does not fit into {length}")
         return count
 
-    def _reach(self, i: int) -> int:
+    def reach(self, i: int) -> int:
+        """Return the number of inputs along an axis between the ends of the window."""
         return (self.size[i] - 1) * self.dilation[i] + 1
 
-    def geometry(self, spatial: tuple[int, ...]) -> Array:
+    def geometry(self, shape: tuple[int, ...]) -> Array:
         """Return the geometry for the loops: size, stride, dilation, padding, extent of 3 axes."""
+        spatial: Any = self.spatial(shape)
         extents = self.extents(spatial)
-        rows: list[Any] = [
-            self.size,
-            self.stride,
-            self.dilation,
-            self._before(spatial, extents),
-            extents,
-        ]
-        neutral = (1, 1, 1, 0, 1)
-        lead = 3 - self.rank
-        table = [[fill] * lead + list(row) for fill, row in zip(neutral, rows, strict=True)]
-        return np.array(table, np.intp)
+        return self.table(self._before(spatial, extents), extents)
+
+    def table(self, before: Sequence[int], extents: Any) -> Array:
+        """Return a geometry with these paddings and extents."""
+        own = zip(self.size, self.stride, self.dilation, before, extents, strict=True)
+        columns = [(1, 1, 1, 0, 1)] * (3 - self.rank) + list(own)
+        return np.array(list(zip(*columns, strict=True)), np.intp)
 
     def _before(self, spatial: tuple[int, ...], extents: Shape) -> list[int]:
         if self.padding == "valid":
             return [0] * self.rank
         if self.padding == "causal":
-            return [self._reach(i) - 1 for i in range(self.rank)]
+            return [self.reach(i) - 1 for i in range(self.rank)]
         total = [
-            max(0, ((extents[i] or 0) - 1) * self.stride[i] + self._reach(i) - spatial[i])
+            max(0, ((extents[i] or 0) - 1) * self.stride[i] + self.reach(i) - spatial[i])
             for i in range(self.rank)
         ]
         return [n // 2 for n in total]
 
-    def pieces(self, geometry: Array, operations: int) -> Iterator[tuple[Array, Slices]]:
-        """Split the positions of a window into pieces, so that a long run can stop in between.
+    def bound(
+        self, binder: Binder, x: Array, channels: int, taps: int
+    ) -> tuple[Array, Array, list[int]] | None:
+        """Return a plan's input as `enter` does, its geometry, and the extents of the output.
+
+        None stands for an input that a plan cannot take, or whose examples take so long that a run
+        must be able to stop within one (see `pieces`).
+        """
+        if self.channels_first:
+            return None
+        geometry, lead = self.geometry(x.shape), 3 - self.rank
+        extents = geometry[4].tolist()
+        if not len(x) or not 0 < math.prod(extents) * channels * taps <= _PIECE:
+            return None
+        return binder.view(x, (len(x), *[1] * lead, *x.shape[1:])), geometry, extents[lead:]
+
+    def pieces(
+        self, x: Array, geometry: Array, out: Array, taps: int
+    ) -> Iterator[tuple[Array, Array, Array]]:
+        """Yield inputs, geometry and outputs: once for all, or in pieces if the run is long.
 
         Parameters
         ----------
+        x : ndarray
+            From `enter`.
         geometry : ndarray
             From `geometry`.
-        operations : int
-            The operations per example.
-
-        Yields
-        ------
-        tuple
-            The geometry of a piece, and its positions along the three axes. The first axis with
-            several positions is split, so that a piece is contiguous in the output of an example.
+        out : (batch, positions, …) ndarray
+            The outputs.
+        taps : int
+            The operations per element of the output.
         """
-        stop = interrupt.current()
+        operations, stop = math.prod(out.shape[1:]) * taps, interrupt.current()
         if stop is None or operations <= _PIECE:
-            yield geometry, (slice(None),) * 3
+            yield x, geometry, out
             return
+        # Split the first axis with several positions, so that a piece is contiguous in an output.
         axis = next((i for i in range(3) if geometry[4, i] > 1), 2)
         extent = int(geometry[4, axis])
         count = max(1, min(extent, -(-operations // _PIECE)))
-        for first, last in itertools.pairwise(extent * i // count for i in range(count + 1)):
-            interrupt.check(stop)
-            piece = geometry.copy()
-            piece[3, axis] -= first * geometry[1, axis]  # skip the inputs of earlier pieces
-            piece[4, axis] = last - first
-            where = [slice(None)] * 3
-            where[axis] = slice(first, last)
-            yield piece, (where[0], where[1], where[2])
-
-    def takes_pieces(self, operations: int) -> bool:
-        """Return whether an example takes so long that a run must be able to stop within it."""
-        return operations > _PIECE
-
-    def is_long(self, operations: int) -> bool:
-        """Return whether an example takes so long that the run should check for an interrupt."""
-        return operations > _PIECE and interrupt.current() is not None
+        inner = math.prod(geometry[4, axis + 1 :].tolist())
+        for i in range(len(x)):
+            for first, last in itertools.pairwise(extent * k // count for k in range(count + 1)):
+                interrupt.check(stop)
+                piece = geometry.copy()
+                piece[3, axis] -= first * geometry[1, axis]  # skip the inputs of earlier pieces
+                piece[4, axis] = last - first
+                yield x[i : i + 1], piece, out[i : i + 1, first * inner : last * inner]
 
     def enter(self, x: Array) -> Array:
         """Return an input as ``(batch, depth, height, width, channels)``."""
@@ -162,34 +168,14 @@ class Window:
         x = np.ascontiguousarray(x)
         return x.reshape(x.shape[0], *[1] * (3 - self.rank), *x.shape[1:])
 
-    def leave(self, y: Array, extents: Any) -> Array:
+    def leave(self, y: Array, geometry: Array) -> Array:
         """Return an output in the layer's own form."""
-        y = y.reshape(y.shape[0], *extents, y.shape[-1])
+        y = y.reshape(y.shape[0], *geometry[4, 3 - self.rank :], y.shape[-1])
         return np.ascontiguousarray(np.moveaxis(y, -1, 1)) if self.channels_first else y
 
 
 def lengths(value: Any, rank: int, name: str) -> tuple[int, ...]:
-    """Return a configuration's lengths, one per axis.
-
-    Parameters
-    ----------
-    value : int or list of int
-        The value in the configuration.
-    rank : int
-        The number of axes.
-    name : str
-        The name in the configuration.
-
-    Returns
-    -------
-    tuple of int
-        Positive lengths.
-
-    Raises
-    ------
-    ArchiveError
-        If they are not positive integers, one per axis.
-    """
+    """Return a configuration's positive lengths, one for each of ``rank`` axes."""
     given = list(value) if isinstance(value, list | tuple) else [value] * rank
     fits = len(given) == rank and all(type(n) is int and 0 < n <= _MAX_LENGTH for n in given)
     if not fits or math.prod(given) > _MAX_LENGTH**2:

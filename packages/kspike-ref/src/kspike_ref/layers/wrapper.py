@@ -1,5 +1,5 @@
 # ruff: noqa: D102 (methods are documented in base.Layer)
-"""Layers that apply a layer or model to every time step, and folding of time into the batch."""
+"""Layers around a layer or model, and folding of time into the batch."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from kspike_ref import dtypes
 from kspike_ref.layers.base import Layer
 from kspike_ref.layers.errors import Array, Shape
+from kspike_ref.layers.loading import load_part
 from kspike_ref.layers.registry import create, known
 from kspike_ref.running.binder import Binder
 from kspike_ref.running.counts import Tally
-from kspike_ref.saved.archive import ArchiveError
+from kspike_ref.saved.archive import ArchiveError, Weights
 
 # Layers that apply a layer, or a model, to every time step.
 OVER_TIME = ("TimeDistributed", "custom:kspike_tf>TimeFolded")
@@ -57,10 +59,10 @@ class TimeDistributed(Layer):
     def call(self, x: Array, mask: Any = None, *, tally: Tally) -> Array:
         batch, steps = x.shape[:2]
         folded = np.ascontiguousarray(x).reshape(batch * steps, *x.shape[2:])
-        options: dict[str, Any] = {"tally": tally} if self.layer.takes_tally else {}
+        options: dict[str, Any] = {}
         if mask is not None and self.layer.uses_mask:
             options["mask"] = mask.reshape(batch * steps, *mask.shape[2:])
-        y: Array = self.layer(folded, **options)
+        y: Array = self.layer(folded, tally=tally, **options)
         return y.reshape(batch, steps, *y.shape[1:])
 
 
@@ -68,6 +70,36 @@ def _one_step(shape: Shape) -> Shape:
     if len(shape) < 3:
         raise ArchiveError(f"the input must have 3 axes or more. Received: {shape}")
     return (shape[0], *shape[2:])
+
+
+@known("SpectralNormalization")
+class SpectralNormalization(Layer):
+    """An inner layer, whose kernel is divided by its largest singular value in training.
+
+    As in Keras, the output has the type of the input: for integer inputs, it loses its fractions.
+    """
+
+    takes_tally = True
+
+    def setup(self) -> None:
+        self.layer = create(self.config["layer"], self.name)
+
+    def parts(self, *shapes: Any) -> list[tuple[str, Layer, tuple[Any, ...]]]:
+        return [("layer", self.layer, shapes)]
+
+    def load(self, store: Weights, path: str, *shapes: Any) -> None:
+        # its own weights, the vector of the last iteration and a copy of the kernel, are not needed
+        load_part(self.layer, store, f"{path}/layer", *shapes)
+        self.weights = {f"layer/{name}": w for name, w in self.layer.weights.items()}
+
+    def output_shape(self, *shapes: Any) -> Any:
+        return self.layer.output_shape(*shapes)
+
+    def pointwise(self, *shapes: Any) -> bool:
+        return self.layer.pointwise(*shapes)
+
+    def call(self, *inputs: Any, tally: Tally) -> Any:
+        return dtypes.cut(self.layer(*inputs, tally=tally), inputs[0].dtype)
 
 
 class Fold(Layer):

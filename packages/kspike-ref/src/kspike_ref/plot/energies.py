@@ -63,7 +63,7 @@ def accuracy_energy(
     """
     points = _points(energy, accuracy)
     count = None if examples is None else check_count("examples", examples, 1)
-    (axis,) = panels(axes, 1, [3.2])
+    (axis,) = panels(axes, 3.2)
     for row, (name, (joules, values)) in enumerate(points.items()):
         color, marker = COLORS[row % len(COLORS)], _MARKERS[row % len(_MARKERS)]
         front = _front(joules, values)

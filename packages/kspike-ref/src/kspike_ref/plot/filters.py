@@ -78,7 +78,7 @@ def filter_response(
     x[:, : 1 if response == "impulse" else None] = 1 / step if response == "impulse" else 1
     y = _FILTERS[kind](x, taus, dt=step)[0][0]
     ends, unit = times(steps, step)
-    (axis,) = panels(axes, 1, [2.8])
+    (axis,) = panels(axes, 2.8)
     for row, each in enumerate(taus):
         marker = "o" if steps <= 60 else ""
         color = COLORS[row % len(COLORS)]

@@ -58,7 +58,7 @@ def rates(
     """
     bins = check_count("bins", bins, 1)
     found = {name: _rates_of(values) for name, values in series("spikes", spikes).items()}
-    (axis,) = panels(axes, 1, [3.0])
+    (axis,) = panels(axes, 3.0)
     highest = max(float(each.max()) for each in found.values())
     edges = np.linspace(0, highest or 1.0, bins + 1)
     for row, (name, each) in enumerate(found.items()):

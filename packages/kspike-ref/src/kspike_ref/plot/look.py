@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -67,33 +67,26 @@ def style() -> Iterator[None]:
     ...     figure, axes = plt.subplots()
     >>> plt.close(figure)
     """
-    mpl, cycler = _matplotlib()
+    try:
+        import matplotlib as mpl
+        from matplotlib.rcsetup import cycler
+    except ImportError as error:
+        raise ImportError("kspike_ref.plot needs Matplotlib: install kspike-ref[plot]") from error
     with mpl.rc_context({**_SETTINGS, "axes.prop_cycle": cycler(color=COLORS)}):
         yield
         is_interactive = mpl.is_interactive()
     mpl.interactive(is_interactive)  # notebooks turn it on with the first figure
 
 
-def _matplotlib() -> tuple[Any, Any]:
-    try:
-        import matplotlib as mpl
-        from matplotlib.rcsetup import cycler
-    except ImportError as error:
-        raise ImportError("kspike_ref.plot needs Matplotlib: install kspike-ref[plot]") from error
-    return mpl, cycler
-
-
-def panels(axes: Any, count: int = 1, heights: Sequence[float] = (3.0,)) -> list[Any]:
+def panels(axes: Any, *heights: float) -> list[Any]:
     """Return the axes to draw on, one below the other.
 
     Parameters
     ----------
     axes : matplotlib.axes.Axes, sequence of these, or None
         The caller's axes; None for a new figure.
-    count : int
-        The number of axes needed.
-    heights : sequence of float
-        The heights of a new figure's axes, in inches.
+    *heights : float
+        The heights in inches of a new figure's axes, one for all that are needed.
 
     Raises
     ------
@@ -105,7 +98,7 @@ def panels(axes: Any, count: int = 1, heights: Sequence[float] = (3.0,)) -> list
             import matplotlib.pyplot as plt
 
             _, made = plt.subplots(
-                count,
+                len(heights),
                 figsize=(_WIDTH, sum(heights)),
                 sharex=True,
                 squeeze=False,
@@ -113,8 +106,10 @@ def panels(axes: Any, count: int = 1, heights: Sequence[float] = (3.0,)) -> list
             )
         return list(made[:, 0])
     found = list(np.ravel(np.asarray(axes, dtype=object)))
-    if len(found) != count:
-        raise ValueError(f"axes must hold {count} axes for this figure. Received: {len(found)}")
+    if len(found) != len(heights):
+        raise ValueError(
+            f"axes must hold {len(heights)} axes for this figure. Received: {len(found)}"
+        )
     return found
 
 
@@ -170,15 +165,7 @@ def series(name: str, values: Any) -> dict[str, Any]:
 
 
 def times(steps: int, dt: float) -> tuple[np.ndarray[Any, Any], str]:
-    """Return the ends of time steps, and their unit.
-
-    Parameters
-    ----------
-    steps : int
-        The number of steps.
-    dt : float
-        Seconds per step.
-    """
+    """Return the ends of a number of time steps of ``dt`` seconds, and their unit."""
     factor, unit = (1.0, "s") if steps * dt >= 2 else (1e3, "ms")
     return np.arange(1, steps + 1) * (dt * factor), unit
 

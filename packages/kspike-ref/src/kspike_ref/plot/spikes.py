@@ -64,7 +64,7 @@ def raster(
     chosen = _chosen(units, flat.shape[1])
     seconds = time_step(dt)
     ends, unit = times(len(flat), seconds)
-    (axis,) = panels(axes, 1, [3.0])
+    (axis,) = panels(axes, 3.0)
     size = float(np.clip(900 / len(chosen), 4, 90))  # square points: marks do not overlap
     shown = flat[:, chosen]
     for sign, color in ((1, COLORS[0]), (-1, COLORS[1])):
@@ -140,8 +140,7 @@ def voltage(
     }
     seconds = time_step(dt)
     ends, unit = times(len(levels), seconds)
-    heights = [2.2, 1.6] if "filtered" in beside else [2.6]
-    drawn = panels(axes, len(heights), heights)
+    drawn = panels(axes, 2.2, 1.6) if "filtered" in beside else panels(axes, 2.6)
     _draw_voltages(drawn[0], ends, levels, beside.get("spikes"), chosen)
     if "filtered" in beside:
         for row, each in enumerate(chosen):

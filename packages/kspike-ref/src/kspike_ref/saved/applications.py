@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import graphlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from kspike_ref.saved.config import Leaf, ModelSpec, leaf_of
 from kspike_ref.saved.errors import ArchiveError
-from kspike_ref.saved.limits import MAX_NESTING
 from kspike_ref.saved.structure import leaves
 
 CONSTANT_TYPES = (
@@ -69,15 +68,13 @@ def constant(value: Any, dtype: Any) -> np.ndarray[Any, Any]:
         raise ArchiveError(f"a constant is not an array: {error}") from None
 
 
-def resolve(value: Any, find: Callable[[Leaf], Any], depth: int = 0) -> Any:
+def resolve(value: Any, find: Callable[[Leaf], Any]) -> Any:
     """Return serialised arguments as Python values, with ``find(tensor)`` for every tensor."""
-    if depth > MAX_NESTING:
-        raise ArchiveError("arguments are nested too deeply")
     leaf = _history(value)
     if leaf is not None:
         return find(leaf)
     if isinstance(value, list):
-        return [resolve(item, find, depth + 1) for item in value]
+        return [resolve(item, find) for item in value]
     if not isinstance(value, dict):
         return value
     kind, config = value.get("class_name"), value.get("config")
@@ -89,18 +86,7 @@ def resolve(value: Any, find: Callable[[Leaf], Any], depth: int = 0) -> Any:
         return constant(config.get("value"), config.get("dtype"))
     if kind is not None and ("module" in value or "config" in value):
         raise ArchiveError(f"an argument is neither tensor nor number: {value!r:.80}")
-    return {key: resolve(item, find, depth + 1) for key, item in value.items()}
-
-
-def _dependencies(value: Any, depth: int = 0) -> Iterator[tuple[str, int]]:
-    if depth > MAX_NESTING:
-        raise ArchiveError("arguments are nested too deeply")
-    leaf = _history(value)
-    if leaf is not None:
-        yield leaf[:2]
-    elif isinstance(value, list | dict):
-        for item in value if isinstance(value, list) else value.values():
-            yield from _dependencies(item, depth + 1)
+    return {key: resolve(item, find) for key, item in value.items()}
 
 
 def order_of(spec: ModelSpec) -> list[tuple[str, int]]:
@@ -117,8 +103,9 @@ def order_of(spec: ModelSpec) -> list[tuple[str, int]]:
         member = spec.members.get(at[0])
         if member is None or at[1] >= len(member.applications):
             raise ArchiveError(f"the model needs {at}, which does not exist")
-        arguments, keywords = arguments_of(member.applications[at[1]])
-        needs[at] = list(dict.fromkeys(_dependencies([arguments, keywords])))
+        taken: list[Leaf] = []
+        resolve(list(arguments_of(member.applications[at[1]])), taken.append)
+        needs[at] = list(dict.fromkeys(leaf[:2] for leaf in taken))
         pending += needs[at]
     position = {name: i for i, name in enumerate(spec.members)}
     in_order = sorted(needs, key=lambda at: (position[at[0]], at[1]))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kspike_ref.saved import hdf5
+from kspike_ref.saved.assets import Assets
 from kspike_ref.saved.errors import ArchiveError
 
-__all__ = ["Archive", "ArchiveError", "Assets", "Weights", "read_values"]
+__all__ = ["Archive", "ArchiveError", "Weights"]
 
 
 class Archive(NamedTuple):
@@ -33,40 +34,22 @@ class Archive(NamedTuple):
     by_name: bool = False
 
 
-class Assets(Protocol):
-    """Files that layers saved beside the weights, such as vocabularies."""
-
-    def holds(self, path: str) -> bool:
-        """Return whether a file exists."""
-
-    def read(self, path: str) -> bytes | None:
-        """Return the contents of a file, or None if it does not exist."""
-
-    def close(self) -> None:
-        """Close the open files."""
-
-
 class Weights:
     """The variables in an archive, found by path.
 
     Parameters
     ----------
-    data : bytes
+    file : File
         The contents of ``model.weights.h5``.
     assets : Assets, optional
         The files of layers, in formats that have them.
-
-    Raises
-    ------
-    ArchiveError
-        If the variables cannot be read.
     """
 
     repeats_shared = False  # whether every holder of a shared layer stores its weights
     is_last_chance = False  # true once all layers were tried: weights still missing are an error
 
-    def __init__(self, data: bytes, assets: Assets | None = None) -> None:
-        self._file = hdf5.File(data)
+    def __init__(self, file: hdf5.File, assets: Assets | None = None) -> None:
+        self._file = file
         self.assets = assets
 
     def names(self, path: str) -> list[str]:
@@ -147,41 +130,17 @@ class Weights:
         address = (self._file.children(f"{path}/vars") or {}).get(name)
         if address is None:
             raise ArchiveError(f"layer {layer!r}: the weight {path}/vars/{name} is missing")
-        return read_values(self._file, address, shape, f"layer {layer!r}: {path}/vars/{name}")
+        return self._values(address, shape, f"layer {layer!r}: {path}/vars/{name}")
 
-
-def read_values(
-    file: hdf5.File, address: int, shape: tuple[int, ...], name: str
-) -> np.ndarray[Any, Any]:
-    """Return the values of a dataset, which must be finite.
-
-    Parameters
-    ----------
-    file : File
-        The file.
-    address : int
-        The address of the dataset's header in the file.
-    shape : tuple of int
-        The shape according to the configuration.
-    name : str
-        The names of the layer and the variable, for messages.
-
-    Returns
-    -------
-    ndarray
-        Its values.
-
-    Raises
-    ------
-    ArchiveError
-        If it has another shape, or holds NaN or infinite values.
-    """
-    dataset = file.dataset(address)
-    if dataset.shape != shape:
-        raise ArchiveError(
-            f"{name} must have shape {shape}, as the configuration says. Received: {dataset.shape}"
-        )
-    values = file.read(dataset)
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise ArchiveError(f"{name} holds NaN or infinite values")
-    return values
+    def _values(self, address: int, shape: tuple[int, ...], name: str) -> np.ndarray[Any, Any]:
+        """Return the values of the dataset at an address; see `read`. Messages call it ``name``."""
+        dataset = self._file.dataset(address)
+        if dataset.shape != shape:
+            raise ArchiveError(
+                f"{name} must have shape {shape}, as the configuration says. "
+                f"Received: {dataset.shape}"
+            )
+        values = self._file.read(dataset)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ArchiveError(f"{name} holds NaN or infinite values")
+        return values

@@ -104,7 +104,7 @@ def parse(config: Mapping[str, Any], by_name: bool = False) -> ModelSpec:
             ]
         )
     parser = _Parser(by_name)
-    spec = parser.model(config, "", "", 0)
+    spec = parser.model(config, "", "")
     if parser.unsupported:
         raise UnsupportedLayerError(parser.unsupported)
     return spec
@@ -118,10 +118,8 @@ class _Parser:
         self.unsupported: list[str] = []
         self.shared: dict[int, Member] = {}  # by Keras' identity of shared objects
 
-    def model(self, config: Mapping[str, Any], path: str, prefix: str, depth: int) -> ModelSpec:
+    def model(self, config: Mapping[str, Any], path: str, prefix: str) -> ModelSpec:
         """Parse a model whose weights are at ``path``."""
-        if depth > MAX_NESTING:
-            raise ArchiveError("models are nested too deeply")
         own = config["config"] if isinstance(config.get("config"), Mapping) else {}
         items = own.get("layers")
         if not isinstance(items, list) or not items:
@@ -141,7 +139,7 @@ class _Parser:
             if self.by_name:
                 place = ALIAS.join(_names_of(item, name)).replace("/", SLASH)
             inner = f"{path}/layers/{place}" if path else f"layers/{place}"
-            spec.members[name] = self.member(item, name, inner, prefix, depth)
+            spec.members[name] = self.member(item, name, inner, prefix)
         if sequential:
             _chain(spec)
         else:
@@ -154,7 +152,7 @@ class _Parser:
             spec.outputs = map_leaves(outputs, lambda leaf: _from_zero(leaf, models))
         return spec
 
-    def nested(self, config: Mapping[str, Any], path: str, prefix: str, depth: int) -> ModelSpec:
+    def nested(self, config: Mapping[str, Any], path: str, prefix: str) -> ModelSpec:
         """Parse a nested model; return the same specification again if the model is shared."""
         shared = budget().models_made
         try:
@@ -162,13 +160,11 @@ class _Parser:
         except AmbiguousError as error:
             raise UnsupportedUseError(f"{prefix.rstrip('/')}: {error}") from None
         if spec is None:
-            spec = self.model(config, path, prefix, depth)
+            spec = self.model(config, path, prefix)
             shared.add(config, spec)
         return spec
 
-    def member(
-        self, item: Mapping[str, Any], name: str, path: str, prefix: str, depth: int
-    ) -> Member:
+    def member(self, item: Mapping[str, Any], name: str, path: str, prefix: str) -> Member:
         """Parse one entry of a model's list of layers."""
         applications = item.get("inbound_nodes") or []
         if not isinstance(applications, list):
@@ -180,11 +176,11 @@ class _Parser:
         member = Member(name, path, applications)
         try:
             if key_of(item) in MODELS:
-                member.model = self.nested(item, path, f"{prefix}{name}/", depth + 1)
+                member.model = self.nested(item, path, f"{prefix}{name}/")
             elif _is_distributed_model(item):
                 inner = item["config"]["layer"]
                 _check_floats(item, name)
-                member.model = self.nested(inner, f"{path}/layer", f"{prefix}{name}/", depth + 1)
+                member.model = self.nested(inner, f"{path}/layer", f"{prefix}{name}/")
                 member.folds = True
             else:
                 member.layer = create(item, f"{prefix}{name}")
@@ -260,17 +256,15 @@ def leaf_of(value: Any) -> Leaf | None:
     return (value[0], value[1], value[2])
 
 
-def _leaves_of(value: Any, depth: int = 0) -> Any:
+def _leaves_of(value: Any) -> Any:
     """Return nested inputs or outputs with a `Leaf` for every tensor."""
-    if depth > MAX_NESTING:
-        raise ArchiveError("inputs or outputs are nested too deeply")
     leaf = leaf_of(value)
     if leaf is not None:
         return leaf
     if isinstance(value, list) and value:
-        return [_leaves_of(item, depth + 1) for item in value]
+        return [_leaves_of(item) for item in value]
     if isinstance(value, dict) and value:
-        return {key: _leaves_of(item, depth + 1) for key, item in value.items()}
+        return {key: _leaves_of(item) for key, item in value.items()}
     raise ArchiveError(f"a model must have inputs and outputs. Received: {value!r:.80}")
 
 

@@ -12,6 +12,7 @@ import os
 import stat
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,16 +22,15 @@ from kspike_ref.saved import limits
 from kspike_ref.saved.errors import ArchiveError
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-_FILES = (CONFIG, METADATA, WEIGHTS)
 _END_SIZE, _MAX_COMMENT, _LOCATOR_SIZE = 22, 0xFFFF, 20  # bytes, at the end of a zip file
 
 
-def read_files(place: Path) -> dict[str, bytes]:
+def read_files(files: Zip | Folder) -> dict[str, bytes]:
     """Return the three files of a model.
 
     Parameters
     ----------
-    place : Path
+    files : Zip or Folder
         A ``.keras`` file, or a folder with the same contents.
 
     Returns
@@ -43,45 +43,59 @@ def read_files(place: Path) -> dict[str, bytes]:
     ArchiveError
         If a file is missing, damaged or too large.
     """
-    if place.is_dir():
-        return {name: _read_in_folder(place, name) for name in _FILES}
-    with zip_errors(), opened_zip(place) as archive:
-        return {name: read_member(archive, name) for name in _FILES}
+    contents = {}
+    for name in (CONFIG, METADATA, WEIGHTS):
+        size = files.size(name)
+        if size is None:
+            raise ArchiveError(f"{name} is missing in the {files.kind}")
+        contents[name] = files.read(name, size)
+    return contents
 
 
-def _read_in_folder(folder: Path, name: str) -> bytes:
-    place = folder / name
-    try:
-        status = place.lstat()
-    except OSError:
-        raise ArchiveError(f"{name} is missing in the folder {str(folder)!r}") from None
-    if not stat.S_ISREG(status.st_mode):  # a link leads elsewhere, a pipe never ends
-        raise ArchiveError(f"{name} must be a regular file in the folder {str(folder)!r}")
-    if name != WEIGHTS and status.st_size > limits.MAX_JSON:
-        raise ArchiveError(f"{name} has {status.st_size} bytes, more than {limits.MAX_JSON}")
-    return read_whole(place, status.st_size)
-
-
-def read_whole(place: Path, size: int) -> bytes:
-    """Return the contents of a file; refuse a file that changes meanwhile.
+class Folder:
+    """The files in a folder; links are not followed.
 
     Parameters
     ----------
     place : Path
-        A regular file.
-    size : int
-        Its size in bytes.
-
-    Returns
-    -------
-    bytes
-        Its contents.
-
-    Raises
-    ------
-    ArchiveError
-        If it cannot be read, or has another size.
+        The folder.
     """
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self.kind = f"folder {str(place)!r}"
+
+    def size(self, name: str) -> int | None:
+        """Return the size of a regular file, or None if there is no file; refuse anything else."""
+        place, size = self._place, 0
+        parts = name.split("/")
+        for i, part in enumerate(parts):
+            place = place / part
+            try:
+                status = place.lstat()
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                raise ArchiveError(f"{part} cannot be read: {error.strerror}") from None
+            is_last = i == len(parts) - 1
+            # A link leads elsewhere, and a pipe never ends.
+            if not (stat.S_ISREG if is_last else stat.S_ISDIR)(status.st_mode):
+                kind = "regular file" if is_last else "folder"
+                raise ArchiveError(
+                    f"{'/'.join(parts[: i + 1])} must be a {kind} in the {self.kind}"
+                )
+            size = status.st_size
+        return size
+
+    def read(self, name: str, size: int) -> bytes:
+        """Return the contents of a file whose size is known from `size`."""
+        if name != WEIGHTS and size > limits.MAX_JSON:
+            raise ArchiveError(f"{name} has {size} bytes, more than {limits.MAX_JSON}")
+        return read_whole(self._place / name, size)
+
+
+def read_whole(place: Path, size: int) -> bytes:
+    """Return the contents of a regular file of a known size; refuse a file that changes."""
     try:
         with place.open("rb") as file:
             data = file.read(size + 1)
@@ -93,7 +107,7 @@ def read_whole(place: Path, size: int) -> bytes:
 
 
 @contextmanager
-def zip_errors() -> Iterator[None]:
+def _zip_errors() -> Iterator[None]:
     """Raise errors of the zip reader in the block as `ArchiveError`."""
     try:
         yield
@@ -106,38 +120,75 @@ def zip_errors() -> Iterator[None]:
         raise ArchiveError(f"not a readable .keras file: {error}") from None
 
 
-def identity(status: os.stat_result) -> tuple[int, ...]:
-    """Return values that distinguish a file from one that replaces it."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-class Zip(zipfile.ZipFile):
-    """An archive that is open for reading, even if its path leads to another file by now.
+class Zip:
+    """The files in an archive whose list of files is within the limits.
 
     Parameters
     ----------
     file : file object
-        The archive.
+        The archive. It stays open, so a file that replaces it meanwhile is not read.
 
-    Attributes
-    ----------
-    status : os.stat_result
-        The status of the open file.
+    Raises
+    ------
+    ArchiveError
+        If it is not a zip file, or its list of files is too long.
     """
 
+    kind = "archive"
+
+    @_zip_errors()
     def __init__(self, file: IO[bytes]) -> None:
-        super().__init__(file)
-        self.status = os.fstat(file.fileno())
+        self._file_size = os.fstat(file.fileno()).st_size
+        _check_directory(file, self._file_size)
+        self._zip = zipfile.ZipFile(file)
+        self._names = Counter(info.filename for info in self._zip.infolist())
+        for name in self._names:
+            parts = name.replace("\\", "/").split("/")
+            if ".." in parts or name[:1] in ("/", "\\") or ":" in parts[0]:
+                raise ArchiveError(f"a file name may point outside the archive: {name!r}")
 
+    def size(self, name: str) -> int | None:
+        """Return the size that the archive states for a file, or None if there is no such file."""
+        if self._names[name] > 1:
+            raise ArchiveError(f"{name} occurs more than once in the archive")
+        return self._zip.getinfo(name).file_size if name in self._names else None
 
-@contextmanager
-def opened_zip(place: Path) -> Iterator[Zip]:
-    """Open an archive whose list of files is within the limits."""
-    with place.open("rb") as file:
-        _check_directory(file, os.fstat(file.fileno()).st_size)
-        with Zip(file) as archive:
-            _check_names([info.filename for info in archive.infolist()])
-            yield archive
+    @_zip_errors()
+    def read(self, name: str, size: int) -> bytes:
+        """Return the contents of a file, after checking its sizes.
+
+        Parameters
+        ----------
+        name : str
+            The name of a file in the archive.
+        size : int
+            Its size, from `size`.
+
+        Returns
+        -------
+        bytes
+            The contents, no longer than the limits allow.
+
+        Raises
+        ------
+        ArchiveError
+            If the file would expand to more, or to less than the archive says.
+        """
+        info = self._zip.getinfo(name)
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ArchiveError(f"{name} is compressed in a way that Keras does not use")
+        limit = max(limits.MAX_EXPANDED, limits.MAX_RATIO * info.compress_size)
+        limit = limit if name == WEIGHTS else limits.MAX_JSON
+        if info.compress_size > self._file_size or size > limit:
+            raise ArchiveError(
+                f"{name} claims to expand from {info.compress_size} to {size} bytes, "
+                f"more than an archive of {self._file_size} bytes may"
+            )
+        with self._zip.open(info) as member:
+            data = member.read(size + 1)  # never more than that, whatever the stream says
+        if len(data) != size:
+            raise ArchiveError(f"{name} is truncated: {len(data)} of {size} bytes")
+        return data
 
 
 def _check_directory(file: IO[bytes], file_size: int) -> None:
@@ -176,55 +227,6 @@ def _why_no_directory(file: IO[bytes]) -> str:
     return f"it begins with {head!r}, and not with b'PK' as every .keras file"
 
 
-def _check_names(names: list[str]) -> None:
-    for name in names:
-        parts = name.replace("\\", "/").split("/")
-        if ".." in parts or name[:1] in ("/", "\\") or ":" in parts[0]:
-            raise ArchiveError(f"a file name may point outside the archive: {name!r}")
-    for name in _FILES:
-        if names.count(name) != 1:
-            found = "is missing" if name not in names else "occurs more than once"
-            raise ArchiveError(f"{name} {found} in the archive")
-
-
-def read_member(archive: Zip, name: str) -> bytes:
-    """Return the contents of a file in an archive, after checking its sizes.
-
-    Parameters
-    ----------
-    archive : Zip
-        The archive.
-    name : str
-        The name of a file in the archive.
-
-    Returns
-    -------
-    bytes
-        The contents, no longer than the limits allow.
-
-    Raises
-    ------
-    ArchiveError
-        If the file would expand to more, or to less than the archive says.
-    """
-    info = archive.getinfo(name)
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ArchiveError(f"{name} is compressed in a way that Keras does not use")
-    limit = max(limits.MAX_EXPANDED, limits.MAX_RATIO * info.compress_size)
-    limit = limit if name == WEIGHTS else limits.MAX_JSON
-    archive_size = archive.status.st_size
-    if info.compress_size > archive_size or info.file_size > limit:
-        raise ArchiveError(
-            f"{name} claims to expand from {info.compress_size} to {info.file_size} bytes, "
-            f"more than an archive of {archive_size} bytes may"
-        )
-    with archive.open(info) as member:
-        data = member.read(info.file_size + 1)  # never more than that, whatever the stream says
-    if len(data) != info.file_size:
-        raise ArchiveError(f"{name} is truncated: {len(data)} of {info.file_size} bytes")
-    return data
-
-
 def read_json(data: bytes, name: str) -> dict[str, Any]:
     """Parse a JSON object, within the limits.
 
@@ -258,4 +260,19 @@ def read_json(data: bytes, name: str) -> dict[str, Any]:
         raise ArchiveError(f"{name} is not readable JSON: {error}") from None
     if not isinstance(value, dict):
         raise ArchiveError(f"{name} must hold an object. Received: {type(value).__name__}")
+    if _is_deep(value):  # functions that call themselves for every level rely on this
+        raise ArchiveError(f"{name} is nested too deeply: more than {limits.MAX_DEPTH} levels")
     return value
+
+
+def _is_deep(value: dict[str, Any]) -> bool:
+    """Return whether lists and objects have more than `limits.MAX_DEPTH` levels."""
+    level: list[Any] = [value]
+    for _ in range(limits.MAX_DEPTH):
+        level = [
+            item
+            for one in level
+            for item in (one.values() if isinstance(one, dict) else one)
+            if isinstance(item, dict | list)
+        ]
+    return bool(level)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from kspike_ref.layers.errors import UnsupportedLayerError
-from kspike_ref.saved import container
+from kspike_ref.saved import container, hdf5
 from kspike_ref.saved.archive import Archive, Weights
-from kspike_ref.saved.assets import FolderAssets, ZipAssets
+from kspike_ref.saved.assets import Assets
 from kspike_ref.saved.errors import ArchiveError
 from kspike_ref.saved.keras2 import upgrade
 from kspike_ref.saved.legacy_h5 import read_legacy
@@ -19,8 +21,9 @@ _SAVE = "in Keras, save the model with model.save('model.keras') and load that f
 _NEWEST = 3  # the major version whose files are known
 
 
-def read_model(path: str | os.PathLike[str]) -> Archive:
-    """Read a model file of any supported kind.
+@contextmanager
+def opened_model(path: str | os.PathLike[str]) -> Iterator[Archive]:
+    """Open a model file of any supported kind; its vocabularies can be read in the ``with`` block.
 
     Parameters
     ----------
@@ -30,7 +33,7 @@ def read_model(path: str | os.PathLike[str]) -> Archive:
 
     Returns
     -------
-    Archive
+    context manager of Archive
         The contents, with the configuration as Keras 3 writes it.
 
     Raises
@@ -45,32 +48,34 @@ def read_model(path: str | os.PathLike[str]) -> Archive:
     place = Path(path)
     if not place.exists():
         raise FileNotFoundError(f"no model file at {str(place)!r}")
-    archive = _read(place)
-    version = re.match(r"\d+", archive.keras_version)
-    if version is None:
-        raise ArchiveError(
-            f"the file must state the version of Keras. Received: {archive.keras_version!r:.40}"
-        )
-    major = int(version.group()[:9])
-    if major > _NEWEST:
-        raise UnsupportedLayerError([f"a file of Keras {archive.keras_version[:40]}"])
-    return archive if major == _NEWEST else archive._replace(config=upgrade(archive.config))
+    with ExitStack() as stack:
+        archive = _read(place, stack)
+        version = re.match(r"\d+", archive.keras_version)
+        if version is None:
+            raise ArchiveError(
+                f"the file must state the version of Keras. Received: {archive.keras_version!r:.40}"
+            )
+        major = int(version.group()[:9])
+        if major > _NEWEST:
+            raise UnsupportedLayerError([f"a file of Keras {archive.keras_version[:40]}"])
+        yield archive if major == _NEWEST else archive._replace(config=upgrade(archive.config))
 
 
-def _read(place: Path) -> Archive:
+def _read(place: Path, stack: ExitStack) -> Archive:
+    """Return the contents of a file or folder; a file that must stay open enters the stack."""
     if place.is_dir():
         if (place / "saved_model.pb").exists() or (place / "keras_metadata.pb").exists():
             raise ArchiveError(
                 f"{str(place)!r} is a SavedModel folder, whose graph is TensorFlow's: load it in "
                 f"TensorFlow; {_SAVE}"
             )
-        return _read_keras(place)
+        return _read_keras(container.Folder(place))
     status = place.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ArchiveError(f"the model must be a file or a folder. Received: {str(place)!r}")
     try:
-        with place.open("rb") as file:
-            head = file.read(64)
+        file = stack.enter_context(place.open("rb"))
+        head = file.read(64)
     except OSError as error:
         raise ArchiveError(f"{str(place)!r} cannot be read: {error.strerror}") from None
     if not head:
@@ -80,16 +85,14 @@ def _read(place: Path) -> Archive:
     kind = None if head.startswith(b"PK") else _foreign(head, place.suffix.lower())
     if kind is not None:
         raise ArchiveError(f"{str(place)!r} is {kind}; {_SAVE}")
-    return _read_keras(place)
+    return _read_keras(container.Zip(file))
 
 
-def _read_keras(place: Path) -> Archive:
-    known = container.identity(place.stat())  # first, to notice a later replacement
-    files = container.read_files(place)
-    config = container.read_json(files[container.CONFIG], container.CONFIG)
-    metadata = container.read_json(files[container.METADATA], container.METADATA)
-    assets = FolderAssets(place) if place.is_dir() else ZipAssets(place, known)
-    weights = Weights(files[container.WEIGHTS], assets)
+def _read_keras(files: container.Zip | container.Folder) -> Archive:
+    contents = container.read_files(files)
+    config = container.read_json(contents[container.CONFIG], container.CONFIG)
+    metadata = container.read_json(contents[container.METADATA], container.METADATA)
+    weights = Weights(hdf5.File(contents[container.WEIGHTS]), Assets(files))
     return Archive(config, weights, str(metadata.get("keras_version", "?")))
 
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from kspike_ref.saved.config import MODELS
 from kspike_ref.saved.errors import ArchiveError
-from kspike_ref.saved.limits import MAX_NESTING
 
-_MODELS = ("Sequential", "Functional", "Model")
 _RECURRENT = ("RNN", "SimpleRNN", "LSTM", "GRU", "Bidirectional")
 _LISTED = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot")
 _OWN_MODULES = ("keras", "tf_keras", "tensorflow")
@@ -46,15 +45,13 @@ _OPERATORS = {
 }  # fmt: skip
 
 
-def upgrade(item: Any, depth: int = 0) -> dict[str, Any]:
+def upgrade(item: Any) -> dict[str, Any]:
     """Return a serialised model or layer of Keras 2 as Keras 3 would write it.
 
     Parameters
     ----------
     item : dict
         An object with ``class_name`` and ``config``.
-    depth : int
-        The number of models and layers around it.
 
     Returns
     -------
@@ -64,10 +61,8 @@ def upgrade(item: Any, depth: int = 0) -> dict[str, Any]:
     Raises
     ------
     ArchiveError
-        If it is not a serialised object, or is nested too deeply.
+        If it is not a serialised object.
     """
-    if depth > MAX_NESTING:
-        raise ArchiveError("models or layers are nested too deeply")
     if not isinstance(item, Mapping) or not isinstance(item.get("class_name"), str):
         raise ArchiveError(f"a layer must be a serialised object. Received: {item!r:.80}")
     result, kind = dict(item), item["class_name"]
@@ -76,23 +71,23 @@ def upgrade(item: Any, depth: int = 0) -> dict[str, Any]:
         config = {"name": "sequential", "layers": config}
     if not isinstance(config, Mapping):
         raise ArchiveError(f"a layer must have a configuration. Received: {item!r:.80}")
-    rewrite = _model if kind in _MODELS else _layer
-    result["config"] = rewrite(kind, config, depth)
+    rewrite = _model if kind in MODELS else _layer
+    result["config"] = rewrite(kind, config)
     module = str(item.get("module") or "keras.layers")
     if ">" in kind or ">" in str(item.get("registered_name")):  # the user's own
         result["registered_name"] = item.get("registered_name") or kind
     elif module.split(".")[0] in _OWN_MODULES:
-        result["module"] = "keras" if kind in _MODELS else "keras.layers"
+        result["module"] = "keras" if kind in MODELS else "keras.layers"
         result["class_name"] = _CLASSES.get(kind, kind.rsplit(".", 1)[-1])
     return result
 
 
-def _model(kind: str, config: Mapping[str, Any], depth: int) -> dict[str, Any]:
+def _model(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration of a model, with its layers and their applications."""
     items = config.get("layers")
     if not isinstance(items, list) or not items:
         raise ArchiveError("a model must hold a list of layers")
-    new = [upgrade(item, depth + 1) for item in items]
+    new = [upgrade(item) for item in items]
     if kind == "Sequential":
         return {**config, "layers": _with_input(items, new)}
     names = {_name(item) for item in new}
@@ -128,7 +123,7 @@ def _with_input(old: list[Any], new: list[dict[str, Any]]) -> list[dict[str, Any
     return [{**first, "module": "keras.layers", "registered_name": None}, *new]
 
 
-def _layer(kind: str, config: Mapping[str, Any], depth: int) -> dict[str, Any]:
+def _layer(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration of a layer with the options under their new names."""
     renamed = _RENAMED.get(kind, {})
     result: dict[str, Any] = {}
@@ -140,11 +135,11 @@ def _layer(kind: str, config: Mapping[str, Any], depth: int) -> dict[str, Any]:
             if key != "groups" or not is_conv:
                 continue
         if key.endswith("activation"):
-            value = _activation(value, depth)
+            value = _activation(value)
         elif key in ("layer", "backward_layer", "cell") and isinstance(value, Mapping):
-            value = upgrade(value, depth + 1)
+            value = upgrade(value)
         elif key == "cells" and isinstance(value, list):
-            value = [upgrade(cell, depth + 1) for cell in value]
+            value = [upgrade(cell) for cell in value]
         result[renamed.get(key, key)] = value
     if kind in _LISTED[:6]:  # Keras 2 combines the masks of elementwise merges in another way
         result["of_keras_2"] = True
@@ -153,12 +148,12 @@ def _layer(kind: str, config: Mapping[str, Any], depth: int) -> dict[str, Any]:
     return result
 
 
-def _activation(value: Any, depth: int) -> Any:
+def _activation(value: Any) -> Any:
     """Return an activation, with Keras 2's own function for hard_sigmoid."""
     if isinstance(value, Mapping):
         if value.get("class_name") == "function":
-            return _activation(value.get("config"), depth)
-        return upgrade(value, depth + 1)
+            return _activation(value.get("config"))
+        return upgrade(value)
     return _HARD_SIGMOID if value == "hard_sigmoid" else value
 
 
@@ -192,16 +187,14 @@ def _is_leaf(value: Any) -> bool:
     )
 
 
-def _shifted(value: Any, from_one: set[str], depth: int = 0) -> Any:
+def _shifted(value: Any, from_one: set[str]) -> Any:
     """Return nested outputs with the nodes of some layers counted from 0."""
-    if depth > MAX_NESTING:
-        raise ArchiveError("outputs are nested too deeply")
     if _is_leaf(value):
         return [value[0], value[1] - (value[0] in from_one), *value[2:]]
     if isinstance(value, list):
-        return [_shifted(item, from_one, depth + 1) for item in value]
+        return [_shifted(item, from_one) for item in value]
     if isinstance(value, dict):
-        return {key: _shifted(item, from_one, depth + 1) for key, item in value.items()}
+        return {key: _shifted(item, from_one) for key, item in value.items()}
     return value
 
 
@@ -238,10 +231,8 @@ class _Nodes:
         first = inputs if len(inputs) != 1 or kind in _LISTED else inputs[0]
         return {"args": [first], "kwargs": keywords}
 
-    def tensors(self, value: Any, depth: int = 0) -> Any:
+    def tensors(self, value: Any) -> Any:
         """Return nested arguments with every tensor in the form of Keras 3."""
-        if depth > MAX_NESTING:
-            raise ArchiveError("arguments are nested too deeply")
         if _is_leaf(value):
             name, node, output = value[:3]
             if name == "_CONSTANT_VALUE" and node == -1:
@@ -250,9 +241,9 @@ class _Nodes:
                 history = [name, node - (name in self.from_one), output]
                 return {"class_name": "__keras_tensor__", "config": {"keras_history": history}}
         if isinstance(value, list):
-            return [self.tensors(item, depth + 1) for item in value]
+            return [self.tensors(item) for item in value]
         if isinstance(value, dict):
-            return {key: self.tensors(item, depth + 1) for key, item in value.items()}
+            return {key: self.tensors(item) for key, item in value.items()}
         return value
 
 

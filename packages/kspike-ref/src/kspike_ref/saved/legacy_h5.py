@@ -15,11 +15,10 @@ import numpy as np
 
 from kspike_ref.layers.registry import is_known
 from kspike_ref.saved import hdf5
-from kspike_ref.saved.archive import Archive, Weights, read_values
+from kspike_ref.saved.archive import Archive, Weights
 from kspike_ref.saved.config import ALIAS, SLASH
 from kspike_ref.saved.container import read_json
 from kspike_ref.saved.errors import ArchiveError
-from kspike_ref.saved.limits import MAX_NESTING
 
 _MAX_PARTS = 8  # parts of a layer name with slashes
 
@@ -95,8 +94,7 @@ class LegacyWeights(Weights):
     repeats_shared = True
 
     def __init__(self, file: hdf5.File) -> None:
-        self._file = file
-        self.assets = None
+        super().__init__(file)
         self._unread: dict[str, _Unread] = {}
 
     def holds(self, path: str) -> bool:
@@ -131,7 +129,7 @@ class LegacyWeights(Weights):
             address = self._file.address(place)
             if address is None:
                 raise ArchiveError(f"layer {layer!r}: the weight {place} is missing")
-            values[key] = read_values(self._file, address, wanted[key], f"layer {layer!r}: {place}")
+            values[key] = self._values(address, wanted[key], f"layer {layer!r}: {place}")
         for name in names:  # only if all fit: a layer may ask again for other shapes
             unread.take(name)
         return values
@@ -173,21 +171,19 @@ class LegacyWeights(Weights):
         return names
 
 
-def _with_modules(item: Any, depth: int = 0) -> Any:
+def _with_modules(item: Any) -> Any:
     """Return a serialised object of Keras 3 with its modules, which this format omits.
 
     A layer has ``trainable`` in its configuration; an operation of ``keras.ops`` does not.
     """
-    if depth > MAX_NESTING:
-        raise ArchiveError("models are nested too deeply")
     if not isinstance(item, Mapping) or not isinstance(item.get("config"), Mapping):
         return item
     result, config = dict(item), dict(item["config"])
     kind = str(item.get("class_name"))
     if isinstance(config.get("layers"), list):
-        config["layers"] = [_with_modules(layer, depth + 1) for layer in config["layers"]]
+        config["layers"] = [_with_modules(layer) for layer in config["layers"]]
     for key in ("layer", "backward_layer"):
-        config |= {key: _with_modules(config[key], depth + 1)} if key in config else {}
+        config |= {key: _with_modules(config[key])} if key in config else {}
     result["config"] = config
     if "module" not in item:
         is_operation = is_known(f"ops:{kind}") and not (is_known(kind) and "trainable" in config)

@@ -10,7 +10,7 @@ from kspike_ref.layers.temporal_cells import read_dt
 from kspike_ref.running.graph import Graph
 from kspike_ref.saved.build import build
 from kspike_ref.saved.config import parse
-from kspike_ref.saved.files import read_model
+from kspike_ref.saved.files import opened_model
 
 _NEURONS = ("kspike_tf>SpikingActivation", "kspike_tf>SpikingActivationCell")
 
@@ -37,14 +37,10 @@ def load_graph(
         The number of layers and cells with a time step, ``"dt"``, and of ``"neurons"`` among them,
         if ``dt`` or ``rate_scale`` is passed.
     """
-    archive = read_model(path)
-    asked = dt is not None or rate_scale is not None
-    timed = _override(archive.config, dt, rate_scale or 1.0) if asked else Counter()
-    try:
+    with opened_model(path) as archive:
+        asked = dt is not None or rate_scale is not None
+        timed = _override(archive.config, dt, rate_scale or 1.0) if asked else Counter()
         return build(parse(archive.config, archive.by_name), archive.weights), timed
-    finally:
-        if archive.weights.assets is not None:
-            archive.weights.assets.close()
 
 
 def _override(config: Any, dt: float | None, rate_scale: float) -> Counter[str]:

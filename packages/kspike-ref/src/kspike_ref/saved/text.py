@@ -4,20 +4,10 @@ from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    r"""Return text with control characters and characters that reorder text as escapes.
+    r"""Return text with control characters and characters that reorder text as escapes (``\x1b``).
 
     Names in files may hold terminal escape sequences, or line breaks that make one line of a
     message look like two.
-
-    Parameters
-    ----------
-    text : str
-        Any text.
-
-    Returns
-    -------
-    str
-        The text, with characters that `str.isprintable` refuses as ``\x1b`` or ``\u202e``.
     """
     if text.isprintable():
         return text

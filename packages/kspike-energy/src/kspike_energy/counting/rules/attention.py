@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kspike_energy.counting.fan_out import FanOut
-from kspike_energy.counting.nodes import Counts, Node, Term, UndefinedShapeError
+from kspike_energy.counting.nodes import Counts, Node, Term, defined
 from kspike_energy.counting.rules.table import rule
 
 __all__: list[str] = []
@@ -25,11 +25,8 @@ def _last(node: Node, index: int) -> int:
 def _sizes(node: Node, index: int) -> tuple[tuple[int, ...], int]:
     """Return the lengths of an input's sequence axes, and the number of its features."""
     shape = node.inputs[_last(node, index)]
-    known = tuple(length for length in shape[1:] if length is not None)
-    if len(known) != len(shape) - 1:
-        raise UndefinedShapeError(
-            f"layer {node.spec.name!r} attends over an input of undefined shape {shape}"
-        )
+    problem = f"layer {node.spec.name!r} attends over an input of undefined shape {shape}"
+    known = defined(shape[1:], problem)
     return known[:-1], known[-1]
 
 

@@ -72,9 +72,8 @@ def _elements(shape: Shape) -> int:
 
 
 def _linear(node: Node, connections: int) -> Counts:
-    neurons, spiking = activation_units(node, _elements(node.outputs[0]))
     term = Term(FanOut.spread(node.units_in(), connections))
-    return Counts((term,), neurons, spiking)
+    return Counts((term,), *activation_units(node, _elements(node.outputs[0])))
 
 
 def _convolution(node: Node, *, transposed: bool) -> Counts:

@@ -4,34 +4,34 @@ Biases are not connections: a bias is no synapse, and published multiply-add cou
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from kspike_energy.counting.fan_out import FanOut, Number, Windows, windows_fan_out
-from kspike_energy.counting.nodes import Counts, Node, Term, UndefinedShapeError
+from kspike_energy.counting.fan_out import Factor, FanOut, Number, Windows
+from kspike_energy.counting.nodes import Counts, Node, Term, defined
 from kspike_energy.counting.rules.table import activation_units, rule
 
-__all__ = ["ConvolutionPlan", "as_tuple", "convolution", "einsum_fan_out", "einsum_output"]
+__all__ = ["as_tuple", "convolution", "einsum_fan_out", "einsum_output", "window_geometry"]
+
+
+def _weighted(node: Node, *terms: Term) -> Counts:
+    """Return the counts of a layer with these connections, and with its own activation."""
+    return Counts(terms, *activation_units(node, math.prod(node.units_out())))
 
 
 @rule("Dense", linear=True)
 def dense(node: Node) -> Counts:
     """Count a connection from every element of the last axis to every unit."""
-    neurons, spiking = activation_units(node, math.prod(node.units_out()))
-    fan_out = FanOut.uniform(node.units_in(), int(node.config["units"]))
-    return Counts((Term(fan_out),), neurons, spiking)
+    return _weighted(node, Term(FanOut.uniform(node.units_in(), int(node.config["units"]))))
 
 
 @rule("EinsumDense", linear=True)
 def einsum_dense(node: Node) -> Counts:
     """Count a connection from every input element to the outputs that the equation sums it into."""
-    neurons, spiking = activation_units(node, math.prod(node.units_out()))
-    fan_out = einsum_fan_out(
-        node.config["equation"], node.inputs[0], node.outputs[0], node.units_in()
-    )
-    return Counts((Term(fan_out),), neurons, spiking)
+    equation = node.config["equation"]
+    fan_out = einsum_fan_out(equation, node.inputs[0], node.outputs[0], node.units_in())
+    return _weighted(node, Term(fan_out))
 
 
 def einsum_fan_out(
@@ -52,13 +52,11 @@ def einsum_fan_out(
         Shape of the first operand without batch and time.
     """
     left, right = equation.replace(" ", "").split("->")
-    first = left.split(",")[0]
-    lengths = dict(zip(*_letters(right, outputs), strict=True))
-    known, _ = _letters(first, inputs)
-    fresh = [lengths[letter] for letter in lengths if letter not in known]
-    if any(length is None for length in fresh):
-        raise UndefinedShapeError(f"equation {equation!r} has an output of undefined shape")
-    return FanOut.uniform(units, math.prod(length for length in fresh if length is not None))
+    lengths = dict(zip(_labels(right, len(outputs)), outputs, strict=True))
+    known = _labels(left.split(",")[0], len(inputs))
+    fresh = [lengths[label] for label in lengths if label not in known]
+    problem = f"equation {equation!r} has an output of undefined shape"
+    return FanOut.uniform(units, math.prod(defined(fresh, problem)))
 
 
 def einsum_output(
@@ -66,23 +64,18 @@ def einsum_output(
 ) -> tuple[int | None, ...]:
     """Return the result's shape, with missing lengths taken from the first operand."""
     left, right = equation.replace(" ", "").split("->")
-    labels, _ = _letters(right, outputs)
-    known = dict(zip(*_letters(left.split(",")[0], inputs), strict=True))
+    known = dict(zip(_labels(left.split(",")[0], len(inputs)), inputs, strict=True))
     return tuple(
         known.get(label) if length is None else length
-        for label, length in zip(labels, outputs, strict=True)
+        for label, length in zip(_labels(right, len(outputs)), outputs, strict=True)
     )
 
 
-def _letters(term: str, shape: Sequence[int | None]) -> tuple[list[str], Sequence[int | None]]:
+def _labels(term: str, rank: int) -> list[str]:
     """Return one label per axis; the axes of an ellipsis are numbered from its end."""
-    if "..." in term:
-        before, after = term.split("...")
-        hidden = len(shape) - len(before) - len(after)
-        labels = [*before, *(f"...{hidden - i}" for i in range(hidden)), *after]
-    else:
-        labels = list(term)
-    return labels, shape
+    before, ellipsis, after = term.partition("...")
+    hidden = rank - len(before) - len(after) if ellipsis else 0
+    return [*before, *(f"...{hidden - i}" for i in range(hidden)), *after]
 
 
 @rule("Embedding", "ReversibleEmbedding")
@@ -102,94 +95,51 @@ def as_tuple(value: Any, rank: int) -> tuple[int, ...]:
     return (int(value),) * rank
 
 
-@dataclass(frozen=True)
-class ConvolutionPlan:
-    """Geometry of one convolution or pooling.
-
-    Parameters
-    ----------
-    kernel, strides, dilation : tuple of int
-        One number per spatial axis.
-    padding : {"valid", "same", "causal"}
-        Where the padding goes.
-    each : int or Fraction
-        Connections of one element of one window.
-    channels_first : bool
-        Whether the channel axis comes before the spatial axes.
-    transposed : bool
-        Whether an input element writes a window of outputs.
-    """
-
-    kernel: tuple[int, ...]
-    strides: tuple[int, ...]
-    dilation: tuple[int, ...]
-    padding: str
-    each: Number
-    channels_first: bool = False
-    transposed: bool = False
-
-    @classmethod
-    def from_config(
-        cls, config: Any, each: Number, rank: int, *, transposed: bool = False
-    ) -> "ConvolutionPlan":
-        """Read the geometry from a layer's configuration."""
-        return cls(
-            kernel=as_tuple(config["kernel_size"], rank),
-            strides=as_tuple(config["strides"], rank),
-            dilation=as_tuple(config.get("dilation_rate", 1), rank),
-            padding=config["padding"].lower(),
-            each=each,
-            channels_first=config.get("data_format") == "channels_first",
-            transposed=transposed,
-        )
+def window_geometry(config: Mapping[str, Any], rank: int) -> Iterator[tuple[int, ...]]:
+    """Yield size, stride and dilation of the windows along every spatial axis."""
+    keys = ("kernel_size", "strides", "dilation_rate")
+    yield from zip(*(as_tuple(config.get(key, 1), rank) for key in keys), strict=True)
 
 
-def convolution(node: Node, plan: ConvolutionPlan, index: int = 0) -> FanOut:
-    """Return the fan-out of a convolution over an input.
+def convolution(
+    node: Node, config: Mapping[str, Any], each: Number, *, transposed: bool = False
+) -> FanOut:
+    """Return the fan-out of a convolution or pooling.
 
     If it slides along time, the count is that of a step far from both ends of the sequence: a full
     window divided by the stride.
+
+    Parameters
+    ----------
+    node : Node
+        The application of the layer.
+    config : mapping
+        "kernel_size" and "padding", and optionally "strides", "dilation_rate" and "data_format", as
+        a layer's configuration holds them.
+    each : int or Fraction
+        Connections of one element of one window, such as the filters of a convolution.
+    transposed : bool, optional
+        Whether an input element writes a window of outputs.
     """
-    full_in, full_out = node.inputs[index], node.outputs[0]
-    first = 2 if plan.channels_first else 1
-    timed = node.timed_inputs[index]
-    each = plan.each
-    windows: list[Windows | None] = []
-    for axis in range(1, len(full_in)):
-        place = axis - first
-        spatial = 0 <= place < len(plan.kernel)
+    full_in, full_out = node.inputs[0], node.outputs[0]
+    timed, padding = node.timed_inputs[0], config["padding"].lower()
+    first = 2 if config.get("data_format") == "channels_first" else 1
+    factors: list[Factor] = [1] * len(full_in)
+    geometry = window_geometry(config, len(full_in) - 2)
+    for axis, (kernel, stride, dilation) in enumerate(geometry, start=first):
         if axis == 1 and timed:
-            if spatial:
-                each = Fraction(each) * plan.kernel[place]
-                each = each if plan.transposed else Fraction(each) / plan.strides[place]
+            each = Fraction(each * kernel, 1 if transposed else stride)
             continue
-        if not spatial:
-            windows.append(None)
-            continue
-        inputs, outputs = full_in[axis], full_out[axis]
-        if inputs is None or outputs is None:
-            raise UndefinedShapeError(
-                f"layer {node.spec.name!r} has an input of undefined shape {full_in}"
-            )
-        windows.append(
-            Windows(
-                inputs,
-                outputs,
-                plan.kernel[place],
-                plan.strides[place],
-                plan.dilation[place],
-                plan.padding,
-                plan.transposed,
-            )
-        )
-    return windows_fan_out(windows, node.units_in(index), each, node.options.padding)
+        problem = f"layer {node.spec.name!r} has an input of undefined shape {full_in}"
+        inputs, outputs = defined((full_in[axis], full_out[axis]), problem)
+        windows = Windows(inputs, outputs, kernel, stride, dilation, padding, transposed)
+        counted = node.options.padding == "counted"
+        factors[axis] = windows.counted() if counted else windows.fan_out()
+    return FanOut(node.units_in(), tuple(factors[2 if timed else 1 :]), each)
 
 
 def _conv_counts(node: Node, each: int, *, transposed: bool = False) -> Counts:
-    rank = len(node.inputs[0]) - 2
-    plan = ConvolutionPlan.from_config(node.config, each, rank, transposed=transposed)
-    neurons, spiking = activation_units(node, math.prod(node.units_out()))
-    return Counts((Term(convolution(node, plan)),), neurons, spiking)
+    return _weighted(node, Term(convolution(node, node.config, each, transposed=transposed)))
 
 
 @rule("Conv1D", "Conv2D", "Conv3D", linear=True)
@@ -214,20 +164,16 @@ def conv_transpose(node: Node) -> Counts:
 @rule("SeparableConv1D", "SeparableConv2D", linear=True)
 def separable(node: Node) -> Counts:
     """Count the depthwise stage, and the pointwise stage on the signal between them."""
-    config = node.config
+    config, outputs = node.config, node.units_out()
     multiplier, filters = int(config["depth_multiplier"]), int(config["filters"])
-    rank = len(node.inputs[0]) - 2
-    plan = ConvolutionPlan.from_config(config, multiplier, rank)
-    channel = 0 if plan.channels_first else -1
-    outputs = node.units_out()
-    channels = node.units_in()[channel] * multiplier
-    if plan.channels_first and not node.timed_outputs[0]:
+    first = config.get("data_format") == "channels_first"
+    channels = node.units_in()[0 if first else -1] * multiplier
+    if first and not node.timed_outputs[0]:
         between = (channels, *outputs[1:])
     else:
         between = (*outputs[:-1], channels)
-    pointwise = Term(FanOut.uniform(between, filters), source=None)
-    neurons, spiking = activation_units(node, math.prod(outputs))
-    return Counts((Term(convolution(node, plan)), pointwise), neurons, spiking)
+    stage = Term(convolution(node, config, multiplier))
+    return _weighted(node, stage, Term(FanOut.uniform(between, filters), source=None))
 
 
 @rule("STFTSpectrogram", "MelSpectrogram")

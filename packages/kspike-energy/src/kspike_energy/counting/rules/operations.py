@@ -8,16 +8,11 @@ import math
 from typing import Any
 
 from kspike_energy.counting.fan_out import FanOut
-from kspike_energy.counting.nodes import Counts, Node, Term, UndefinedShapeError
-from kspike_energy.counting.rules.linear import (
-    ConvolutionPlan,
-    as_tuple,
-    convolution,
-    einsum_fan_out,
-)
+from kspike_energy.counting.nodes import Counts, Node, Shape, Term, UndefinedShapeError, defined
+from kspike_energy.counting.rules.linear import convolution, einsum_fan_out
 from kspike_energy.counting.rules.routing import pooling
 from kspike_energy.counting.rules.table import rule
-from kspike_energy.counting.rules.units import elementwise
+from kspike_energy.counting.rules.units import elementwise, products
 
 __all__: list[str] = []
 
@@ -92,36 +87,18 @@ def reduction(node: Node) -> Counts:
 @rule(*_kinds("Matmul Dot Tensordot Inner"))
 def matmul(node: Node) -> Counts:
     """Count one multiply-add per output element and contracted element."""
-    shapes = node.operands or node.inputs
-    first, outputs = shapes[0], node.units_out()
-    contracted = first[-1]
-    axes = node.config.get("axes")
+    first, outputs = (node.operands or node.inputs)[0], node.units_out()
+    contracted, axes = first[-1:], node.config.get("axes")
     if node.spec.kind == "ops>Tensordot" and axes is not None:
-        count = axes if isinstance(axes, int) else None
-        picked = first[len(first) - count :] if count is not None else _picked(first, axes)
-        lengths = [length for length in picked if length is not None]
-        contracted = math.prod(lengths) if len(lengths) == len(picked) else None
-    if contracted is None:
-        raise UndefinedShapeError(f"operation {node.spec.name!r} contracts an undefined axis")
-    return _products(node, math.prod(outputs) * contracted)
+        contracted = first[len(first) - axes :] if isinstance(axes, int) else _picked(first, axes)
+    lengths = defined(contracted, f"operation {node.spec.name!r} contracts an undefined axis")
+    return products(node, math.prod(outputs) * math.prod(lengths))
 
 
-def _picked(shape: tuple[int | None, ...], axes: Any) -> list[int | None]:
+def _picked(shape: Shape, axes: Any) -> Shape:
     first = axes[0] if isinstance(axes, (list, tuple)) else axes
     wanted = first if isinstance(first, (list, tuple)) else [first]
-    return [shape[int(axis)] for axis in wanted]
-
-
-def _products(node: Node, products: int) -> Counts:
-    """Share products among the inputs; a spiking device cannot multiply two signals."""
-    count = len(node.inputs)
-    shares = [products // count] * count
-    shares[0] += products - sum(shares)
-    terms = tuple(
-        Term(FanOut.spread(node.units_in(index), share), source=index)
-        for index, share in enumerate(shares)
-    )
-    return Counts(terms, 0, spiking=count == 1)
+    return tuple(shape[int(axis)] for axis in wanted)
 
 
 @rule("ops>Einsum")
@@ -143,40 +120,27 @@ def einsum(node: Node) -> Counts:
     batch = terms[0][0]
     timed = terms[0][1] if node.timed_inputs[0] else ""
     rest = [length for letter, length in lengths.items() if letter not in (batch, timed)]
-    known = [length for length in rest if length is not None]
-    if len(known) != len(rest):
-        raise UndefinedShapeError(f"operation {node.spec.name!r} has an input of undefined shape")
-    return _products(node, math.prod(known))
-
-
-def _kernel(node: Node) -> tuple[int | None, ...]:
-    if len(node.operands) < 2:
-        raise UndefinedShapeError(f"operation {node.spec.name!r} has a kernel of unknown shape")
-    return node.operands[1]
+    problem = f"operation {node.spec.name!r} has an input of undefined shape"
+    return products(node, math.prod(defined(rest, problem)))
 
 
 @rule(*_kinds("Conv DepthwiseConv ConvTranspose"))
 def conv(node: Node) -> Counts:
     """Count as the layer of the same name; the kernel's shape is (window, in, out)."""
-    kernel = [int(length or 0) for length in _kernel(node)]
+    if len(node.operands) < 2:
+        raise UndefinedShapeError(f"operation {node.spec.name!r} has a kernel of unknown shape")
+    *window, depth, each = (int(length or 0) for length in node.operands[1])
     config, kind = node.config, node.spec.kind
-    rank = len(kernel) - 2
-    each = kernel[-1]
-    channels = node.units_in()[0 if config.get("data_format") == "channels_first" else -1]
     if kind == "ops>Conv":
-        each = each * kernel[-2] // channels  # a group sees only its part of the channels
+        channels = node.units_in()[0 if config.get("data_format") == "channels_first" else -1]
+        each = each * depth // channels  # a group sees only its part of the channels
     elif kind == "ops>ConvTranspose":
-        each = kernel[-2]
-    plan = ConvolutionPlan(
-        kernel=tuple(kernel[:rank]),
-        strides=as_tuple(config.get("strides") or 1, rank),
-        dilation=as_tuple(config.get("dilation_rate") or 1, rank),
-        padding=str(config["padding"]).lower(),
-        each=each,
-        channels_first=config.get("data_format") == "channels_first",
-        transposed=kind == "ops>ConvTranspose",
-    )
-    return Counts((Term(convolution(node, plan)),))
+        each = depth
+    # A layer has the size of its window in its configuration, and no None.
+    geometry = {key: value for key, value in config.items() if value is not None}
+    geometry["kernel_size"] = window
+    fan_out = convolution(node, geometry, each, transposed=kind == "ops>ConvTranspose")
+    return Counts((Term(fan_out),))
 
 
 @rule(*_kinds("MaxPool AveragePool"))

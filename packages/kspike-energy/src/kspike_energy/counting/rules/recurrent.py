@@ -8,11 +8,11 @@ the layer's input, and the exact count takes every element at every step.
 
 import math
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
-from kspike_energy.counting.fan_out import FanOut, Windows, windows_fan_out
+from kspike_energy.counting.fan_out import FanOut
 from kspike_energy.counting.nodes import Counts, LayerSpec, Node, Term
-from kspike_energy.counting.rules.linear import as_tuple
+from kspike_energy.counting.rules.linear import convolution
 from kspike_energy.counting.rules.table import count, is_linear, rule
 
 __all__: list[str] = []
@@ -45,112 +45,72 @@ def gated(node: Node) -> Counts:
     return Counts(tuple(terms), updates * units, updates == 0)
 
 
-def _cell_counts(node: Node, spec: LayerSpec, inputs: tuple[int, ...]) -> Counts:
-    """Return the counts of a cell at one time step, for one shape of its input."""
-    units = spec.config.get("units")
-    outputs = inputs if units is None else (int(units),)
-    step = replace(
+def _at_one_step(node: Node, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> Node:
+    """Return a node of one time step, with these shapes of its input and output."""
+    return replace(
         node,
-        spec=spec,
         inputs=((None, *inputs),),
         outputs=((None, *outputs),),
         timed_inputs=(),
         timed_outputs=(),
     )
-    return count(step)
 
 
 @rule("RNN")
 def rnn(node: Node) -> Counts:
     """Count the cell at one time step."""
-    return _cells(node, node.spec.wrap("cell"), node.units_in())
+    return _cells(node, node.spec.wrap("cell"))
 
 
 @rule("StackedRNNCells")
 def stacked(node: Node) -> Counts:
     """Count every cell of the stack; a cell takes the output of the cell before it."""
-    return _cells(node, node.spec, node.units_in())
+    return _cells(node, node.spec)
 
 
-def _cells(node: Node, spec: LayerSpec | list[LayerSpec], inputs: tuple[int, ...]) -> Counts:
+def _cells(node: Node, spec: LayerSpec | list[LayerSpec]) -> Counts:
     if isinstance(spec, LayerSpec) and spec.kind == "StackedRNNCells":
         spec = spec.wrap("cells")
-    if isinstance(spec, LayerSpec):
-        return _cell_counts(node, spec, inputs)
-    terms: list[Term] = []
-    neurons, spiking = 0, True
-    for position, cell in enumerate(spec):
-        counts = _cell_counts(node, cell, inputs)
-        # Only the first cell sees the layer's input; signals between cells are internal.
-        terms += counts.terms if position == 0 else [replace(t, source=None) for t in counts.terms]
-        neurons += counts.neurons
-        spiking = spiking and counts.spiking
+    inputs = node.units_in()
+    parts: list[Counts] = []
+    for cell in spec if isinstance(spec, list) else [spec]:
         units = cell.config.get("units")
-        inputs = inputs if units is None else (int(units),)
-    return Counts(tuple(terms), neurons, spiking)
+        outputs = inputs if units is None else (int(units),)
+        counts = count(replace(_at_one_step(node, inputs, outputs), spec=cell))
+        if parts:  # only the first cell sees the layer's input; signals between cells are internal
+            counts = replace(counts, terms=tuple(replace(t, source=None) for t in counts.terms))
+        parts.append(counts)
+        inputs = outputs
+    return Counts.total(parts)
 
 
 @rule("Bidirectional")
 def bidirectional(node: Node) -> Counts:
     """Count both directions, and one operation per element that combines their outputs."""
-    terms: list[Term] = []
-    neurons, spiking = 0, True
-    for key in ("layer", "backward_layer"):
-        counts = count(_one_direction(node, node.spec.inner(key)))
-        terms += counts.terms
-        neurons += counts.neurons
-        spiking = spiking and counts.spiking
-    if node.config.get("merge_mode") in ("sum", "mul", "ave"):
-        terms.append(Term(FanOut.uniform(node.units_out(), 2), source=None))
-        spiking = spiking and node.config["merge_mode"] != "mul"
-    return Counts(tuple(terms), neurons, spiking)
-
-
-def _one_direction(node: Node, spec: LayerSpec) -> Node:
-    """Return the node of one direction, which has half of a concatenated output."""
-    shape = node.outputs[0]
-    if node.config.get("merge_mode") == "concat" and shape[-1] is not None:
-        shape = (*shape[:-1], shape[-1] // 2)
-    return replace(node, spec=spec, outputs=(shape, *node.outputs[1:]))
-
-
-_Shape: TypeAlias = tuple[int, ...]
-
-
-def _conv_windows(config: Any, inputs: _Shape, outputs: _Shape, *, state: bool) -> list[Windows]:
-    """Return the windows along the spatial axes; windows over the state keep its size."""
-    rank = len(inputs)
-    kernel = as_tuple(config["kernel_size"], rank)
-    strides = (1,) * rank if state else as_tuple(config["strides"], rank)
-    dilation = (1,) * rank if state else as_tuple(config.get("dilation_rate", 1), rank)
-    padding = "same" if state else config["padding"].lower()
-    return [
-        Windows(inputs[i], outputs[i], kernel[i], strides[i], dilation[i], padding)
-        for i in range(rank)
-    ]
+    mode, shape = node.config.get("merge_mode"), node.outputs[0]
+    if mode == "concat" and shape[-1] is not None:
+        shape = (*shape[:-1], shape[-1] // 2)  # one direction has half of the features
+    one = replace(node, outputs=(shape, *node.outputs[1:]))
+    directions = [replace(one, spec=node.spec.inner(key)) for key in ("layer", "backward_layer")]
+    both = Counts.total(map(count, directions))
+    if mode not in ("sum", "mul", "ave"):
+        return both
+    merged = Term(FanOut.uniform(node.units_out(), 2), source=None)
+    return replace(both, terms=(*both.terms, merged), spiking=both.spiking and mode != "mul")
 
 
 @rule("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 def conv_lstm(node: Node) -> Counts:
     """Count an LSTM whose kernels are convolutions; those over the state keep its size."""
-    config = node.config
-    first = config.get("data_format") == "channels_first"
-    filters = int(config["filters"])
+    config, each = node.config, 4 * int(node.config["filters"])
     inputs, outputs = node.units_in(), node.units_out()
-    space_in, space_out = (s[1:] if first else s[:-1] for s in (inputs, outputs))
-    along = _conv_windows(config, space_in, space_out, state=False)
-    back = _conv_windows(config, space_out, space_out, state=True)
-
-    def fan_out(windows: list[Windows], shape: _Shape) -> FanOut:
-        axes = [None, *windows] if first else [*windows, None]
-        return windows_fan_out(axes, shape, 4 * filters, node.options.padding)
-
+    same = {**config, "strides": 1, "dilation_rate": 1, "padding": "same"}
     _, products, activations = _GATES["LSTM"]
     updates = _updates(config, activations)
     return Counts(
         (
-            Term(fan_out(along, inputs)),
-            Term(fan_out(back, outputs), source=None),
+            Term(convolution(_at_one_step(node, inputs, outputs), config, each)),
+            Term(convolution(_at_one_step(node, outputs, outputs), same, each), source=None),
             Term(FanOut.uniform(outputs, products), source=None),
         ),
         updates * math.prod(outputs),

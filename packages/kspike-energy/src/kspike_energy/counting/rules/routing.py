@@ -3,16 +3,15 @@
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kspike_energy.counting.fan_out import Factor, FanOut
 from kspike_energy.counting.nodes import Counts, Node, Term
 from kspike_energy.counting.resampling import resampled, resampled_to_aspect_ratio
-from kspike_energy.counting.rules.linear import ConvolutionPlan, as_tuple, convolution
+from kspike_energy.counting.rules.linear import as_tuple, convolution
 from kspike_energy.counting.rules.table import names, rule
-from kspike_energy.counting.rules.units import elementwise
+from kspike_energy.counting.rules.units import elementwise, products
 
-__all__ = ["free", "pooling"]
+__all__ = ["pooling"]
 
 # An explicit list: these pass values through or do nothing at inference.
 _NOTHING = names(
@@ -58,34 +57,15 @@ def nonlinear_merge(node: Node) -> Counts:
 def dot(node: Node) -> Counts:
     """Count one multiply-add per pair of multiplied elements."""
     axes = as_tuple(node.config["axes"], 2)
-    first = node.inputs[0]
-    contracted = first[axes[0]] or 1
-    products = math.prod(node.units_out()) * contracted
-    half = products // 2
-    return Counts(
-        (
-            Term(FanOut.spread(node.units_in(0), products - half), source=0),
-            Term(FanOut.spread(node.units_in(1), half), source=1),
-        ),
-        spiking=False,
-    )
+    contracted = node.inputs[0][axes[0]] or 1
+    return products(node, math.prod(node.units_out()) * contracted)
 
 
 def pooling(node: Node) -> FanOut:
     """Return the fan-out of pooling windows, of a layer or of an operation."""
-    config = node.config
-    rank = len(node.inputs[0]) - 2
-    pool = as_tuple(config["pool_size"], rank)
-    strides = config.get("strides")
-    plan = ConvolutionPlan(
-        kernel=pool,
-        strides=pool if strides is None else as_tuple(strides, rank),
-        dilation=(1,) * rank,
-        padding=config["padding"].lower(),
-        each=1,
-        channels_first=config.get("data_format") == "channels_first",
-    )
-    return convolution(node, plan)
+    size = node.config["pool_size"]
+    strides = node.config.get("strides") or size
+    return convolution(node, {**node.config, "kernel_size": size, "strides": strides}, 1)
 
 
 @rule("AveragePooling1D", "AveragePooling2D", "AveragePooling3D")
@@ -114,19 +94,16 @@ def global_max(node: Node) -> Counts:
 
 def _adaptive(node: Node, *, spiking: bool) -> Counts:
     """Count the elements of every bin; bin i of o covers floor(i·n/o) to ceil((i+1)·n/o)."""
-    first = 2 if node.config.get("data_format") == "channels_first" else 1
-    full_in, full_out = node.inputs[0], node.outputs[0]
-    shape = node.units_in()  # raises if it is undefined
-    factors: list[Factor] = []
-    for axis in range(len(full_in) - len(shape), len(full_in)):
-        length, bins = full_in[axis] or 1, full_out[axis] or 1
-        spatial = first <= axis < first + len(full_in) - 2
-        factors.append(_bins_of(length, bins) if spatial else 1)
-    return Counts((Term(FanOut(shape, tuple(factors))),), spiking=spiking)
+    shape = node.units_in()
+    bins = node.outputs[0][-len(shape) :]
+    factors = tuple(_bins_of(n, m or 1) for n, m in zip(shape, bins, strict=True))
+    return Counts((Term(FanOut(shape, factors)),), spiking=spiking)
 
 
-def _bins_of(length: int, bins: int) -> NDArray[np.int64]:
+def _bins_of(length: int, bins: int) -> Factor:
     """Return the number of bins that every element of an axis belongs to."""
+    if bins == length:
+        return 1
     found = np.zeros(length, dtype=np.int64)
     for index in range(bins):
         found[index * length // bins : -(-(index + 1) * length // bins)] += 1

@@ -19,6 +19,7 @@ __all__ = [
     "is_linear",
     "names",
     "rule",
+    "unwrapped",
 ]
 
 Rule: TypeAlias = Callable[[Node], Counts]
@@ -67,6 +68,11 @@ def count(node: Node) -> Counts:
     return RULES[node.spec.kind](node)
 
 
+def unwrapped(node: Node) -> Node:
+    """Return the node inside a wrapper over time, or the node itself if it is no wrapper."""
+    return node.inner("layer", drop_time=True) if node.spec.kind in OVER_TIME else node
+
+
 def names(text: str) -> frozenset[str]:
     """Return the words of a text, which keeps long lists of names easy to read."""
     return frozenset(text.split())
@@ -103,11 +109,10 @@ def is_linear(activation: Any) -> bool:
     return activation in (None, "linear")
 
 
-def activation_units(node: Node, units: int, key: str = "activation") -> tuple[int, bool]:
+def activation_units(node: Node, units: int) -> tuple[int, bool]:
     """Return the unit updates of a layer's own activation, and whether spiking devices run it.
 
     A linear activation needs no update. Any other needs one per unit, and a spiking device would
     have to replace it with neurons. This is KerasSpiking's convention.
     """
-    linear = is_linear(node.config.get(key))
-    return (0, True) if linear else (units, False)
+    return (0, True) if is_linear(node.config.get("activation")) else (units, False)

@@ -5,8 +5,9 @@ import math
 from kspike_energy.counting.fan_out import FanOut
 from kspike_energy.counting.nodes import Counts, Node, Term
 from kspike_energy.counting.rules.table import LINEAR, activation_units, is_linear, rule
+from kspike_energy.counting.statistics import shared_terms
 
-__all__ = ["activation", "elementwise"]
+__all__ = ["elementwise", "is_plain_linear", "products"]
 
 
 def elementwise(node: Node, operations: int = 1, *, spiking: bool = True) -> Counts:
@@ -18,11 +19,19 @@ def elementwise(node: Node, operations: int = 1, *, spiking: bool = True) -> Cou
     return Counts(terms, 0, spiking)
 
 
+def products(node: Node, count: int) -> Counts:
+    """Return counts of products of the inputs, which share them.
+
+    A spiking device cannot multiply two signals.
+    """
+    inputs = len(node.inputs)
+    return Counts(shared_terms(node, count, [1] * inputs), 0, spiking=inputs == 1)
+
+
 @rule("Activation")
 def activation(node: Node) -> Counts:
     """Count one update per unit, unless the activation is linear."""
-    neurons, spiking = activation_units(node, math.prod(node.units_out()))
-    return Counts((), neurons, spiking)
+    return Counts((), *activation_units(node, math.prod(node.units_out())))
 
 
 @rule("ReLU", "LeakyReLU", "ELU", "PReLU", "Softmax")
@@ -64,6 +73,12 @@ def batch_normalization(node: Node) -> Counts:
     if node.options.normalization == "folded" and node.behind_linear:
         return Counts()
     return elementwise(node)
+
+
+@rule("LayerScale")
+def layer_scale(node: Node) -> Counts:
+    """Count nothing if it is folded into a linear layer, else one operation per element."""
+    return batch_normalization(node)
 
 
 @rule("Normalization", "Rescaling")

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from kspike_energy.counting.nodes import Counts, Node
 from kspike_energy.counting.rules.table import OVER_TIME, count, rule
-from kspike_energy.counting.rules.units import elementwise
 
 __all__: list[str] = []
 
@@ -20,23 +19,10 @@ def pipeline(node: Node) -> Counts:
     """Count the layers that it applies one after the other; augmentations cost nothing."""
     wrapped = node.spec.wrap("layers")
     inner = wrapped if isinstance(wrapped, list) else [wrapped]
-    every = [count(replace(node, spec=spec)) for spec in inner]
-    return Counts(
-        tuple(term for counts in every for term in counts.terms),
-        sum(counts.neurons for counts in every),
-        all(counts.spiking for counts in every),
-    )
+    return Counts.total(count(replace(node, spec=spec)) for spec in inner)
 
 
 @rule("SpectralNormalization", linear=True)
 def spectral_normalization(node: Node) -> Counts:
     """Count the wrapped layer: at inference its kernel is already normalised."""
     return count(node.inner("layer"))
-
-
-@rule("LayerScale")
-def layer_scale(node: Node) -> Counts:
-    """Count nothing if it is folded into a linear layer, else one operation per element."""
-    if node.options.normalization == "folded" and node.behind_linear:
-        return Counts()
-    return elementwise(node)
