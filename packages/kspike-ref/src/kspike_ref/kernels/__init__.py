@@ -2,18 +2,22 @@
 
 Numba compiles the loops. They check nothing; a loop with a checked entry point ends in ``_loop``.
 Code outside this folder calls the plain functions and classes beside them, which check every
-shape, type and memory layout first. Numba does not, and would read and write beyond arrays.
+shape, type and memory layout first, and raise `TypeError` or `ValueError`. Numba does not, and
+would read and write beyond arrays.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, ParamSpec, cast
 
 import numba
 
 from kspike_ref.kernels import cache
+
+Arguments = ParamSpec("Arguments")
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -61,6 +65,25 @@ def compiled(function: Any, *arguments: Any) -> Callable[..., Any]:
         except KeyError:
             found = function.compile(types)
     return cast("Callable[..., Any]", found if callable(found) else function)
+
+
+def entry(call: Callable[Arguments, tuple[Any, ...]]) -> Callable[Arguments, Any]:
+    """Make the plain function beside a loop: it checks the arguments and runs the loop.
+
+    Parameters
+    ----------
+    call : callable
+        Checks the arguments, and returns the loop and its arguments: a plan calls it once and the
+        loop often. It has the docstring of the plain function, and its name with ``_call``.
+    """
+
+    @functools.wraps(call)
+    def run(*given: Arguments.args, **named: Arguments.kwargs) -> Any:
+        loop, *arguments = call(*given, **named)
+        return loop(*arguments)
+
+    run.__name__ = call.__name__.removesuffix("_call")
+    return run
 
 
 def inlined(function: Callable[..., Any]) -> Any:

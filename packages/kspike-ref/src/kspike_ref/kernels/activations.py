@@ -144,13 +144,7 @@ def erf(x: Array, out: Array) -> None:
         Float32 or float64.
     out : (size,) ndarray
         Of the type of ``x``; filled.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another type, shape or memory layout.
     """
-    dtype = checks.floats("out", out, 1)
-    checks.write("out", out, dtype, out.shape)
+    dtype = checks.floats("out", out, 1, checks.WRITE)
     checks.read("x", x, dtype, out.shape)
     erf_loop(x, out)

@@ -1,4 +1,7 @@
-"""Checks of the arguments of compiled loops, each well under a microsecond."""
+"""Checks of the arguments of compiled loops, each well under a microsecond.
+
+They raise `TypeError` for arguments of another type, and `ValueError` for other unfit arguments.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,15 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-INDEX, COUNT = np.dtype(np.intp), np.dtype(np.int64)
+INDEX = np.dtype(np.intp)
 
 _READ = 0x101  # NumPy's array flags for C-contiguous and aligned
-_WRITE = 0x501  # and writable
+WRITE = 0x501  # and writable
 _FAR = 1 << 31  # limit of sizes, strides and padding: products of two do not overflow
 
 
 def read(name: str, values: Any, dtype: Any, shape: tuple[int, ...], flags: int = _READ) -> None:
-    """Raise an error if a loop cannot read an array.
+    """Refuse an array that a loop cannot read.
 
     Parameters
     ----------
@@ -30,14 +33,7 @@ def read(name: str, values: Any, dtype: Any, shape: tuple[int, ...], flags: int 
     shape : tuple of int
         The shape that it must have.
     flags : int
-        The NumPy flags that must be set.
-
-    Raises
-    ------
-    TypeError
-        If it is not an array, or of another type.
-    ValueError
-        If it has another shape, or is not C-contiguous and aligned.
+        The NumPy flags that must be set; by default, C-contiguous and aligned.
     """
     if (
         type(values) is np.ndarray
@@ -53,50 +49,33 @@ def read(name: str, values: Any, dtype: Any, shape: tuple[int, ...], flags: int 
     if values.shape != shape:
         raise ValueError(f"{name} must have the shape {shape}. Received: {values.shape}")
     if values.flags.num & flags != flags:
-        wanted = (
-            "C-contiguous, aligned and writable" if flags == _WRITE else "C-contiguous, aligned"
-        )
+        wanted = "C-contiguous, aligned and writable" if flags == WRITE else "C-contiguous, aligned"
         raise ValueError(f"{name} must be {wanted}. Received:\n{values.flags}")
 
 
 def write(name: str, values: Any, dtype: Any, shape: tuple[int, ...]) -> None:
-    """Raise an error if a loop cannot write an array: as in `read`, or if it is read-only."""
-    read(name, values, dtype, shape, _WRITE)
+    """Refuse an array that a loop cannot write: as in `read`, or if it is read-only."""
+    read(name, values, dtype, shape, WRITE)
 
 
-def floats(name: str, values: Any, axes: int) -> Any:
-    """Return the type of a float32 or float64 array with ``axes`` axes.
-
-    Raises
-    ------
-    TypeError
-        If it is not an array, or holds something else.
-    ValueError
-        If it has another number of axes.
-    """
-    if type(values) is np.ndarray and values.ndim == axes:
+def floats(name: str, values: Any, axes: int, flags: int = _READ) -> Any:
+    """Return the type of a float32 or float64 array with ``axes`` axes; ``flags`` as in `read`."""
+    if type(values) is np.ndarray and values.ndim == axes and values.flags.num & flags == flags:
         dtype = values.dtype
         if dtype is FLOAT32 or dtype is FLOAT64:
-            return dtype
+            return dtype  # the usual case, as in `read`
     if not isinstance(values, np.ndarray):
         raise TypeError(f"{name} must be an array. Received: {type(values).__name__}")
     if values.dtype != FLOAT32 and values.dtype != FLOAT64:
         raise TypeError(f"{name} must be float32 or float64. Received: {values.dtype}")
     if values.ndim != axes:
         raise ValueError(f"{name} must have {axes} axes. Received: {name}.shape={values.shape}")
+    read(name, values, values.dtype, values.shape, flags)
     return values.dtype
 
 
 def between(name: str, first: Any, last: Any, end: int) -> None:
-    """Raise an error if a range does not lie within ``0`` and ``end``.
-
-    Raises
-    ------
-    TypeError
-        If a bound is not an ``int``.
-    ValueError
-        If the range exceeds the bounds or runs backwards.
-    """
+    """Refuse a range that does not lie within ``0`` and ``end``, or runs backwards."""
     if type(first) is not int or type(last) is not int:
         raise TypeError(f"{name} must be of int. Received: {first!r}, {last!r}")
     if not 0 <= first <= last <= end:
@@ -104,15 +83,7 @@ def between(name: str, first: Any, last: Any, end: int) -> None:
 
 
 def integer(name: str, value: Any, least: int = 0) -> int:
-    """Return ``value`` if it is an ``int`` of at least ``least``.
-
-    Raises
-    ------
-    TypeError
-        If it is not an ``int``.
-    ValueError
-        If it is smaller.
-    """
+    """Return ``value`` if it is an ``int`` of at least ``least``."""
     if type(value) is not int:
         raise TypeError(f"{name} must be an int. Received: {value!r}")
     if value < least:
@@ -131,15 +102,8 @@ def geometry(values: Any) -> list[list[int]]:
     Returns
     -------
     list of list of int
-        The same five rows.
-
-    Raises
-    ------
-    TypeError
-        If it is not an array of indices.
-    ValueError
-        If sizes, strides or dilations are not positive, an output size is negative, or a number
-        is too large.
+        The same five rows: sizes, strides and dilations are positive, output sizes not negative,
+        and no number is too large.
     """
     read("geometry", values, INDEX, (5, 3))
     rows: list[list[int]] = values.tolist()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.kernels import checks, kernel
+from kspike_ref.kernels import checks, entry, kernel
 from kspike_ref.kernels.matmul import multiply_loop, packed_size, panel_width
 
 Array = Any
@@ -203,7 +203,9 @@ def pool_loop(x: Array, geometry: Array, is_maximum: bool, out: Array) -> None:
                 y /= (d_high - d_low) * (h_high - h_low) * (w_high - w_low)
 
 
-def convolve(x: Array, geometry: Array, packed: Array, groups: int, out: Array) -> None:
+def convolve_call(
+    x: Array, geometry: Array, packed: Array, groups: int, out: Array
+) -> tuple[Any, ...]:
     """Add a convolution to ``out``.
 
     Parameters
@@ -218,30 +220,14 @@ def convolve(x: Array, geometry: Array, packed: Array, groups: int, out: Array) 
         Number of channel groups.
     out : (batch, positions, filters of all groups) ndarray
         Added to.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another type, shape or memory layout.
     """
-    loop, *arguments = convolve_call(x, geometry, packed, groups, out)
-    loop(*arguments)
-
-
-def convolve_call(
-    x: Array, geometry: Array, packed: Array, groups: int, out: Array
-) -> tuple[Any, ...]:
-    """Return the loop of `convolve` and its arguments, checked."""
-    dtype, extent, taps = _check(x, geometry)
-    channels, filters = x.shape[4], _last("out", out, 3)
-    if checks.integer("groups", groups, 1) and (channels % groups or filters % groups):
-        raise ValueError(f"{groups} groups must divide {channels} channels and {filters} filters")
-    positions, depth = math.prod(extent), taps * (channels // groups)
-    checks.write("out", out, dtype, (x.shape[0], positions, filters))
-    each = packed_size(depth, filters // groups, dtype)
-    checks.read("packed", packed, dtype, (groups, each))
-    rows = np.empty((min(positions, _ROWS), depth), dtype)
+    dtype, extent, depth, filters = check_groups(x, geometry, groups, out)
+    checks.read("packed", packed, dtype, (groups, packed_size(depth, filters, dtype)))
+    rows = np.empty((min(math.prod(extent), _ROWS), depth), dtype)
     return convolve_loop, x, geometry, packed, panel_width(dtype), groups, rows, out
+
+
+convolve = entry(convolve_call)
 
 
 def depthwise(x: Array, geometry: Array, weights: Array, out: Array) -> None:
@@ -255,11 +241,6 @@ def depthwise(x: Array, geometry: Array, weights: Array, out: Array) -> None:
         Of the type of ``x``.
     out : (batch, positions, channels, multiplier) ndarray
         Added to.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another type, shape or memory layout.
     """
     dtype, extent, taps = _check(x, geometry)
     channels, multiplier = x.shape[4], _last("weights", weights, 3)
@@ -279,11 +260,6 @@ def scatter(columns: Array, geometry: Array, out: Array) -> None:
         As in `convolve`; the fourth row is the number of outputs cropped at the start.
     out : (batch, *output size, filters) ndarray
         Added to.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another type, shape or memory layout.
     """
     dtype = checks.floats("columns", columns, 6)
     size, *_, extent = checks.geometry(geometry)
@@ -293,7 +269,7 @@ def scatter(columns: Array, geometry: Array, out: Array) -> None:
     scatter_loop(columns, geometry, out)
 
 
-def pool(x: Array, geometry: Array, is_maximum: bool, out: Array) -> None:
+def pool_call(x: Array, geometry: Array, is_maximum: bool, out: Array) -> tuple[Any, ...]:
     """Fill ``out`` with the maximum or the mean of every window; padding does not count.
 
     Parameters
@@ -304,27 +280,33 @@ def pool(x: Array, geometry: Array, is_maximum: bool, out: Array) -> None:
         True for the maximum, False for the mean.
     out : (batch, *output size, channels) ndarray
         Filled.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another type, shape or memory layout.
     """
-    loop, *arguments = pool_call(x, geometry, is_maximum, out)
-    loop(*arguments)
-
-
-def pool_call(x: Array, geometry: Array, is_maximum: bool, out: Array) -> tuple[Any, ...]:
-    """Return the loop of `pool` and its arguments, checked."""
     dtype, extent, _ = _check(x, geometry)
     checks.write("out", out, dtype, (x.shape[0], *extent, x.shape[4]))
     return pool_loop, x, geometry, bool(is_maximum), out
 
 
+pool = entry(pool_call)
+
+
+def check_groups(
+    x: Array, geometry: Array, groups: int, out: Array
+) -> tuple[Any, list[int], int, int]:
+    """Check a convolution's arguments as in `convolve_call`.
+
+    Returns the type, the output size, and the rows and columns of a group's matrix.
+    """
+    dtype, extent, taps = _check(x, geometry)
+    channels, filters = x.shape[4], _last("out", out, 3)
+    if checks.integer("groups", groups, 1) and (channels % groups or filters % groups):
+        raise ValueError(f"{groups} groups must divide {channels} channels and {filters} filters")
+    checks.write("out", out, dtype, (x.shape[0], math.prod(extent), filters))
+    return dtype, extent, taps * (channels // groups), filters // groups
+
+
 def _check(x: Array, geometry: Array) -> tuple[Any, list[int], int]:
     """Check an input and its geometry; return the type, the output size and the number of taps."""
     dtype = checks.floats("x", x, 5)
-    checks.read("x", x, dtype, x.shape)
     size, *_, extent = checks.geometry(geometry)
     return dtype, extent, math.prod(size)
 

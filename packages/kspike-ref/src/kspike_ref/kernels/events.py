@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.kernels import checks, kernel
+from kspike_ref.kernels import checks, entry, kernel
 from kspike_ref.kernels.bits import RUN, list_nonzero, lowest_bits, nonzero_bits, number_of_bits
+from kspike_ref.kernels.convolve import check_groups
 from kspike_ref.kernels.matmul import packed_size, panel_width
 from kspike_ref.kernels.tiles import events_1, events_2
 
@@ -25,13 +26,6 @@ Range = tuple[int, int]
 def count_loop(x: Array) -> int:
     """Return the number of nonzero values of a flat array."""
     return count_between(x, 0, x.size)
-
-
-def count_call(x: Array) -> tuple[Any, ...]:
-    """Return the loop of `count` and its arguments, checked."""
-    dtype = checks.floats("x", x, 1)
-    checks.read("x", x, dtype, x.shape)
-    return count_loop, x
 
 
 @kernel
@@ -212,21 +206,19 @@ def convolve_events_loop(
     return met
 
 
-def count(x: Array) -> int:
+def count_call(x: Array) -> tuple[Any, ...]:
     """Return the number of nonzero values of a flat array.
 
     Parameters
     ----------
     x : (size,) ndarray
         Float32 or float64.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is of another type, shape or memory layout.
     """
-    loop, *arguments = count_call(x)
-    return int(loop(*arguments))
+    checks.floats("x", x, 1)
+    return count_loop, x
+
+
+count = entry(count_call)
 
 
 def count_reached(
@@ -247,14 +239,8 @@ def count_reached(
     -------
     tuple of int
         The number of events, and the number of taps that see them, summed.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another type, shape or memory layout.
     """
-    dtype = checks.floats("x", x, 1)
-    checks.read("x", x, dtype, x.shape)
+    checks.floats("x", x, 1)
     size = checks.integer("channels", channels)
     for name, axis in (("depths", depths), ("heights", heights), ("widths", widths)):
         checks.read(name, axis, checks.INDEX, (np.size(axis),))
@@ -311,24 +297,10 @@ def convolve_events(
     -------
     int
         The number of times that an event met a tap.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another type, shape or memory layout.
     """
-    dtype = checks.floats("x", x, 5)
-    checks.read("x", x, dtype, x.shape)
+    dtype, extent, depth, filters = check_groups(x, geometry, groups, out)
+    checks.read("packed", packed, dtype, (groups * packed_size(depth, filters, dtype),))
     batch, *spatial, channels = x.shape
-    size, _, _, _, extent = checks.geometry(geometry)
-    checks.floats("out", out, 3)
-    filters = out.shape[2]
-    if checks.integer("groups", groups, 1) and (channels % groups or filters % groups):
-        raise ValueError(f"{groups} groups must divide {channels} channels and {filters} filters")
-    checks.write("out", out, dtype, (batch, math.prod(extent), filters))
-    depth = math.prod(size) * (channels // groups)
-    each = packed_size(depth, filters // groups, dtype)
-    checks.read("packed", packed, dtype, (groups * each,))
     for name, pair, end in (("examples", examples, batch), ("lines", lines, extent[0] * extent[1])):
         if type(pair) is not tuple or len(pair) != 2:
             raise TypeError(f"{name} must be two numbers. Received: {pair!r}")
@@ -338,7 +310,7 @@ def convolve_events(
         positions, positions * (channels // groups), dtype,
     ):  # fmt: skip
         raise ValueError("room must be for the positions, channels and type of x")
-    each_group = (channels // groups, groups, filters // groups, panel_width(dtype))
+    each_group = (channels // groups, groups, filters, panel_width(dtype))
     shape = np.array([*spatial, *each_group], np.intp)
     part = np.array([*examples, *lines], np.intp)
     return int(

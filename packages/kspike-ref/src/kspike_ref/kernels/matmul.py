@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.kernels import checks, kernel
+from kspike_ref.kernels import checks, entry, kernel
 from kspike_ref.kernels.bits import list_nonzero
 from kspike_ref.kernels.memory import aligned
 from kspike_ref.kernels.tiles import (
@@ -156,7 +156,7 @@ def multiply_events_loop(
     return total
 
 
-def multiply(a: Array, packed: Array, out: Array) -> None:
+def multiply_call(a: Array, packed: Array, out: Array) -> tuple[Any, ...]:
     """Add ``a @ b`` to ``out``.
 
     Parameters
@@ -167,48 +167,29 @@ def multiply(a: Array, packed: Array, out: Array) -> None:
         ``pack(b)`` of b, ``(depth, columns)``.
     out : (rows, columns) ndarray
         Added to.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another type, shape or memory layout.
     """
-    loop, *arguments = multiply_call(a, packed, out)
-    loop(*arguments)
-
-
-def multiply_call(a: Array, packed: Array, out: Array) -> tuple[Any, ...]:
-    """Return the loop of `multiply` and its arguments, checked."""
     return multiply_loop, a, packed, _check(a, packed, out), out
 
 
-def multiply_events(a: Array, packed: Array, out: Array) -> int:
-    """Add ``a @ b`` to ``out``, skipping zeros of a; arguments as in `multiply`.
-
-    Returns
-    -------
-    int
-        The number of nonzero values of ``a``.
-    """
-    loop, *arguments = multiply_events_call(a, packed, out)
-    return int(loop(*arguments))
-
-
 def multiply_events_call(a: Array, packed: Array, out: Array) -> tuple[Any, ...]:
-    """Return the loop of `multiply_events` and its arguments, checked."""
+    """Add ``a @ b`` to ``out``, skipping zeros of a, and return the number of other values.
+
+    Arguments are as in `multiply_call`.
+    """
     width, depth = _check(a, packed, out), a.shape[1]
     index, values = np.empty(depth, np.intp), np.empty(depth, a.dtype)
     return multiply_events_loop, a, packed, width, depth, out, index, values
 
 
+multiply, multiply_events = entry(multiply_call), entry(multiply_events_call)
+
+
 def _check(a: Array, packed: Array, out: Array) -> int:
     """Check the arguments of both products; return the width of a panel."""
     dtype = checks.floats("a", a, 2)
-    rows, depth = a.shape
-    checks.read("a", a, dtype, (rows, depth))
     checks.floats("out", out, 2)
-    columns = out.shape[1]
-    checks.write("out", out, dtype, (rows, columns))
+    depth, columns = a.shape[1], out.shape[1]
+    checks.write("out", out, dtype, (len(a), columns))
     checks.read("packed", packed, dtype, (packed_size(depth, columns, dtype),))
     return _WIDTHS[dtype]
 

@@ -202,15 +202,9 @@ def simple_rnn(
         The state; updated.
     out : (rows, steps, units) ndarray
         Filled within ``span``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another type, shape or memory layout.
     """
-    dtype, units = _check(projected, functions, mask, span, out, 1)
+    dtype, units = _check(projected, functions, mask, span, h, out, 1)
     checks.read("packed", packed, dtype, (packed_size(units, units, dtype),))
-    checks.write("h", h, dtype, (len(out), units))
     simple_rnn_loop(projected, packed, functions[1], mask, span, h, out)
 
 
@@ -228,15 +222,9 @@ def lstm(
         `matmul.pack` of the recurrent matrix, ``(units, 4·units)``.
     carry : (rows, units) ndarray
         The second state; updated.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another type, shape or memory layout.
     """
-    dtype, units = _check(projected, functions, mask, span, out, 4)
+    dtype, units = _check(projected, functions, mask, span, h, out, 4)
     checks.read("packed", packed, dtype, (packed_size(units, 4 * units, dtype),))
-    checks.write("h", h, dtype, (len(out), units))
     checks.write("carry", carry, dtype, (len(out), units))
     lstm_loop(projected, packed, functions, mask, span, h, carry, out)
 
@@ -255,16 +243,10 @@ def gru(
         `matmul.pack` of the recurrent matrix, ``(units, 3·units)``.
     bias : (3·units,) ndarray
         Added to the recurrent product.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another type, shape or memory layout.
     """
-    dtype, units = _check(projected, functions, mask, span, out, 3)
+    dtype, units = _check(projected, functions, mask, span, h, out, 3)
     checks.read("packed", packed, dtype, (packed_size(units, 3 * units, dtype),))
     checks.read("bias", bias, dtype, (3 * units,))
-    checks.write("h", h, dtype, (len(out), units))
     gru_loop(projected, packed, bias, functions, mask, span, h, out)
 
 
@@ -280,26 +262,21 @@ def gru_reset_before(
         Of the gates z and r, and the candidate.
     gates, candidates : ndarray
         `matmul.pack` of the first ``2·units`` columns of the recurrent matrix, and of the others.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another type, shape or memory layout.
     """
-    dtype, units = _check(projected, functions, mask, span, out, 3)
+    dtype, units = _check(projected, functions, mask, span, h, out, 3)
     checks.read("gates", gates, dtype, (packed_size(units, 2 * units, dtype),))
     checks.read("candidates", candidates, dtype, (packed_size(units, units, dtype),))
-    checks.write("h", h, dtype, (len(out), units))
     gru_reset_before_loop(projected, gates, candidates, functions, mask, span, h, out)
 
 
 def _check(
-    projected: Array, functions: Functions, mask: Array, span: Span, out: Array, width: int
-) -> tuple[Any, int]:
+    projected: Array, functions: Functions, mask: Array, span: Span, h: Array, out: Array,
+    width: int,
+) -> tuple[Any, int]:  # fmt: skip
     """Check the arguments of all loops; return the type of the floats and the number of units."""
-    dtype = checks.floats("out", out, 3)
-    checks.write("out", out, dtype, out.shape)
+    dtype = checks.floats("out", out, 3, checks.WRITE)
     rows, steps, units = out.shape
+    checks.write("h", h, dtype, (rows, units))
     checks.read("mask", mask, _BOOL, (rows, steps))
     for name, pair in (("functions", functions), ("span", span)):
         if type(pair) is not tuple or len(pair) != 2:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.kernels import checks, compiled, kernel
+from kspike_ref.kernels import checks, compiled, entry, kernel
 
 Array = Any
 
@@ -60,7 +60,7 @@ def divide_loop(values: Array) -> None:
             row[j] /= total
 
 
-def softmax(x: Array, out: Array) -> None:
+def softmax_call(x: Array, out: Array) -> tuple[Any, ...]:
     """Compute the softmax of every row, with the bits of NumPy's ``max``, ``exp`` and ``sum``.
 
     Parameters
@@ -69,20 +69,8 @@ def softmax(x: Array, out: Array) -> None:
         Float32 or float64, with 1 to `LONGEST` columns.
     out : (rows, columns) ndarray
         Of the type of ``x``; filled. It may be ``x`` itself.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another type, shape or memory layout.
     """
-    run, *arguments = softmax_call(x, out)
-    run(*arguments)
-
-
-def softmax_call(x: Array, out: Array) -> tuple[Any, ...]:
-    """Return a function that computes `softmax`, and its arguments, checked."""
-    dtype = checks.floats("out", out, 2)
-    checks.write("out", out, dtype, out.shape)
+    dtype = checks.floats("out", out, 2, checks.WRITE)
     checks.read("x", x, dtype, out.shape)
     if not 0 < out.shape[1] <= LONGEST:
         raise ValueError(f"out must have 1 to {LONGEST} columns. Received: {out.shape}")
@@ -94,3 +82,6 @@ def softmax_call(x: Array, out: Array) -> tuple[Any, ...]:
         divide(out)
 
     return run, x, out
+
+
+softmax = entry(softmax_call)

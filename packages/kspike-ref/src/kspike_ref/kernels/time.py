@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from kspike_ref.kernels import checks, kernel
+from kspike_ref.kernels import checks, entry, kernel
 
 Array = Any  # Numba specialises on the data type: float32 or float64
 Region = tuple[int, int, int, int]
@@ -165,11 +165,6 @@ def spike(x: Array, gain: float, height: float, region: Region, voltage: Array, 
         Float64, on the grid; updated.
     out : (rows, steps, units) ndarray
         Of the type of ``x``; filled.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another type, shape or memory layout.
     """
     loop, *arguments = spike_call(x, gain, height, False, region, voltage, out)
     loop(*arguments)
@@ -186,7 +181,7 @@ def spike_call(
     return spike_loop, x, float(gain), scale, bool(rectifies), region, voltage, out
 
 
-def lowpass(x: Array, decay: Array, region: Region, level: Array, out: Array) -> None:
+def lowpass_call(x: Array, decay: Array, region: Region, level: Array, out: Array) -> Call:
     """Filter with an exponential synapse.
 
     Parameters
@@ -201,25 +196,17 @@ def lowpass(x: Array, decay: Array, region: Region, level: Array, out: Array) ->
         The output so far, float64; updated.
     out : (rows, steps, units) ndarray
         Of the type of ``x``; filled.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another type, shape or memory layout.
     """
-    loop, *arguments = lowpass_call(x, decay, region, level, out)
-    loop(*arguments)
-
-
-def lowpass_call(x: Array, decay: Array, region: Region, level: Array, out: Array) -> Call:
-    """Return the loop of `lowpass` and its arguments, checked."""
     rows, units = _check(x, region, out)
     checks.read("decay", decay, checks.FLOAT64, (units,))
     checks.write("level", level, checks.FLOAT64, (rows, units))
     return lowpass_loop, x, decay, region, level, out
 
 
-def mean(x: Array, steps: int, total: Array, count: Array, out: Array) -> None:
+lowpass = entry(lowpass_call)
+
+
+def mean_call(x: Array, steps: int, total: Array, count: Array, out: Array) -> Call:
     """Fill ``out`` with the means over the steps so far.
 
     Parameters
@@ -234,21 +221,9 @@ def mean(x: Array, steps: int, total: Array, count: Array, out: Array) -> None:
         The number of steps so far, float64; updated.
     out : (rows, units) ndarray
         Of the type of ``x``; filled.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another type, shape or memory layout.
     """
-    loop, *arguments = mean_call(x, steps, total, count, out)
-    loop(*arguments)
-
-
-def mean_call(x: Array, steps: int, total: Array, count: Array, out: Array) -> Call:
-    """Return the loop of `mean` and its arguments, checked."""
-    dtype = checks.floats("out", out, 2)
+    dtype = checks.floats("out", out, 2, checks.WRITE)
     rows, units = out.shape
-    checks.write("out", out, dtype, (rows, units))
     given = checks.integer("steps", steps)
     checks.read("x", x, dtype, (rows, 1 if _is_one_step(x) else given, units))
     checks.write("total", total, checks.FLOAT64, (rows, units))
@@ -256,7 +231,12 @@ def mean_call(x: Array, steps: int, total: Array, count: Array, out: Array) -> C
     return mean_loop, x, steps, total, count, out
 
 
-def alpha(x: Array, decay: Array, ramp: Array, region: Region, state: Array, out: Array) -> None:
+mean = entry(mean_call)
+
+
+def alpha_call(
+    x: Array, decay: Array, ramp: Array, region: Region, state: Array, out: Array
+) -> Call:
     """Filter with an alpha synapse.
 
     Parameters
@@ -271,20 +251,7 @@ def alpha(x: Array, decay: Array, ramp: Array, region: Region, state: Array, out
         The output so far, and τ times its derivative; float64, updated.
     out : (rows, steps, units) ndarray
         Of the type of ``x``; filled.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of another type, shape or memory layout.
     """
-    loop, *arguments = alpha_call(x, decay, ramp, region, state, out)
-    loop(*arguments)
-
-
-def alpha_call(
-    x: Array, decay: Array, ramp: Array, region: Region, state: Array, out: Array
-) -> Call:
-    """Return the loop of `alpha` and its arguments, checked."""
     rows, units = _check(x, region, out)
     checks.read("decay", decay, checks.FLOAT64, (units,))
     checks.read("ramp", ramp, checks.FLOAT64, (units,))
@@ -292,13 +259,14 @@ def alpha_call(
     return alpha_loop, x, decay, ramp, region, state, out
 
 
+alpha = entry(alpha_call)
+
+
 def _check(x: Array, region: Region, out: Array) -> tuple[int, int]:
     """Check the arguments of all but `mean`; return the numbers of rows and units."""
-    dtype = checks.floats("out", out, 3)
-    shape = out.shape
-    checks.write("out", out, dtype, shape)
-    rows, _, units = shape
-    checks.read("x", x, dtype, (rows, 1, units) if _is_one_step(x) else shape)
+    dtype = checks.floats("out", out, 3, checks.WRITE)
+    rows, _, units = out.shape
+    checks.read("x", x, dtype, (rows, 1, units) if _is_one_step(x) else out.shape)
     if type(region) is not tuple or len(region) != 4:
         raise TypeError(f"region must be four numbers. Received: {region!r}")
     checks.between("rows of region", region[0], region[1], rows)

@@ -31,39 +31,45 @@ class Axes:
     """
 
     def __init__(self, graph: Graph) -> None:
-        self.timed: set[Ref] = set()
-        self.time_major: set[Ref] = set()
+        timed: set[Ref] = set()
+        time_major: set[Ref] = set()
         linked: list[set[Ref]] = []
         for i, node in enumerate(graph.nodes):
             inputs, outputs = node.layer.timed()
             own = {node.inputs[k] for k in inputs if k < len(node.inputs)}
             own |= {Ref(i, k) for k in outputs}
-            self.timed |= own
+            timed |= own
             if has_time_first(node.layer):
-                self.time_major |= own
+                time_major |= own
             linked += _links(i, node, own)
-        _spread(self.timed, linked)
-        _spread(self.time_major, linked)
         self._group = _groups(linked)
+        self.timed, self.time_major = self._spread(timed), self._spread(time_major)
 
     def group(self, tensor: Ref) -> Ref:
         """Return the representative of all tensors that share the time axis of this one."""
         return self._group.get(tensor, tensor)
+
+    def _spread(self, tensors: set[Ref]) -> set[Ref]:
+        """Return tensors and all that share their time axes."""
+        groups = {self.group(ref) for ref in tensors}
+        return tensors | {ref for ref, group in self._group.items() if group in groups}
 
     def inputs(self, graph: Graph) -> list[Ref]:
         """Return the inputs that have a time axis."""
         inputs = [Ref(i, 0) for i, node in enumerate(graph.nodes) if not node.inputs]
         return [ref for ref in inputs if ref in self.timed]
 
+    def repeated(self, graph: Graph) -> list[Ref]:
+        """Return the vectors that a layer repeats along a time axis."""
+        layers = enumerate(node.layer for node in graph.nodes)
+        vectors = [Ref(i, 0) for i, layer in layers if isinstance(layer, RepeatVector)]
+        return [ref for ref in vectors if ref in self.timed]
+
 
 def repeats(graph: Graph, axes: Axes) -> int:
     """Return the number of steps for which the model repeats a vector; 1 if it does not."""
-    lengths = [
-        node.output_shapes[0][1] or 1
-        for i, node in enumerate(graph.nodes)
-        if isinstance(node.layer, RepeatVector) and Ref(i, 0) in axes.timed
-    ]
-    return max(lengths, default=1)
+    nodes = [graph.nodes[ref.node] for ref in axes.repeated(graph)]
+    return max((node.output_shapes[0][1] or 1 for node in nodes), default=1)
 
 
 def has_time_first(layer: Layer) -> bool:
@@ -85,16 +91,6 @@ def _links(i: int, node: Node, own: set[Ref]) -> list[set[Ref]]:
     if isinstance(node.layer, StatefulLayer):
         own = own | set(refs(node.keywords.get("mask")))
     return [own] if len(own) > 1 else []
-
-
-def _spread(tensors: set[Ref], linked: list[set[Ref]]) -> None:
-    """Add to a set all tensors that are linked to its members."""
-    before = -1
-    while before < len(tensors):
-        before = len(tensors)
-        for together in [*linked, *reversed(linked)]:
-            if tensors & together:
-                tensors |= together
 
 
 def _groups(linked: Iterable[set[Ref]]) -> dict[Ref, Ref]:

@@ -111,11 +111,10 @@ class Outputs:
             self.arrays = [y.copy() for y in outputs]
             return
         rows = [1 if is_whole else len(y) // (last - first) for y in outputs]
-        if not self._is_ready:
-            with self._lock:
-                if not self._is_ready:
-                    self._prepare(outputs, rows, is_whole)
-                    self._is_ready = True
+        with self._lock:
+            if not self._is_ready:
+                self._prepare(outputs, rows, is_whole)
+                self._is_ready = True
         interrupt.check(interrupt.current())  # after an interrupt, the arrays are the caller's
         for array, n, y in zip(self.arrays, rows, outputs, strict=True):
             low, high = (0, len(y)) if is_whole else (first * n, last * n)
@@ -135,34 +134,6 @@ class Outputs:
             self.arrays = [np.empty(shape, y.dtype) for shape, y in pairs]
 
 
-def run_blocks(work: Callable[[int, int], None], count: int, size: int, threads: int) -> None:
-    """Call ``work(first, last)`` for all blocks of a batch.
-
-    Parameters
-    ----------
-    work : callable
-        Runs the examples from ``first`` to ``last - 1``; called from several threads.
-    count, size : int
-        The number of examples, in total and per block.
-    threads : int
-        The number of blocks to run at the same time.
-    """
-    starts = range(0, count, size) or [0]
-    alone = min(threads, len(starts)) > 1  # one core per block if blocks run concurrently
-
-    own = 1 if alone else threads  # threads of a block
-
-    def run(first: int) -> None:
-        if _threads.num_threads() == own:  # as in the calling thread
-            work(first, min(count, first + size))
-            return
-        with _threads.limit_threads(own):
-            work(first, min(count, first + size))
-
-    with _threads.limit_threads(own):
-        _threads.share(run, starts, threads)
-
-
 def run_all(
     compute: Compute,
     inputs: list[Array],
@@ -177,43 +148,44 @@ def run_all(
     Parameters
     ----------
     compute : callable
-        Takes the inputs of a block and the limits of its examples, ``first`` and ``last``, as in
-        `run_blocks`, and returns the counts of its nodes; called from several threads.
+        Takes the inputs of a block, its first example and the one after its last, and returns the
+        counts of its nodes; called from several threads.
     inputs : list of ndarray
         The inputs of all examples.
     maps : sequence
         The caller's inputs; the pages that memory maps among them have read are released.
     count, size, threads : int
-        As in `run_blocks`. A block of all examples gets the whole inputs, whichever of their axes
-        is the batch.
+        The number of examples, in total and per block, and of blocks to run at the same time. A
+        block of all examples gets the whole inputs, whichever of their axes is the batch.
     bar : tqdm or None
         A progress bar; it is closed at the end.
     """
+    inputs, starts = [frozen(array) for array in inputs], range(0, count, size) or [0]
+    own = 1 if min(threads, len(starts)) > 1 else threads  # threads of a block
+    total: Counts = np.zeros((), np.int64)
     lock = Lock()
-    total: list[Counts] = []
 
-    def work(first: int, last: int) -> None:
+    def work(first: int) -> None:
+        nonlocal total
+        last = min(count, first + size)
         # With time first, or states as inputs, the lengths of first axes may differ.
         is_whole = (first, last) == (0, count)
         block = inputs if is_whole else [array[first:last] for array in inputs]
-        counts = compute(block, first, last)
+        with _threads.limit_threads(own):
+            counts = compute(block, first, last)
         for values in maps:
             forget(values, first, last)
         with lock:
-            if total:
-                total[0] += counts
-            else:
-                total.append(counts)
+            total = total + counts
             if bar is not None:
                 bar.update(last - first)
 
-    inputs = [frozen(array) for array in inputs]
     try:
-        run_blocks(work, count, size, threads)
+        _threads.share(work, starts, threads)
     finally:
         if bar is not None:
             bar.close()
-    return total[0]
+    return total
 
 
 def forget(x: Any, first: int, last: int) -> None:

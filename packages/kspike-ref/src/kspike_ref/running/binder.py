@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kspike_ref.kernels import compiled
-from kspike_ref.kernels.memory import LINE
+from kspike_ref.kernels.memory import aligned_bytes
 from kspike_ref.running.counts import Tally
 
 Array = np.ndarray[Any, Any]
@@ -32,9 +32,7 @@ class Buffer:
     """
 
     def __init__(self, size: int) -> None:
-        room = np.empty(size + LINE, np.uint8)
-        first = -room.ctypes.data % LINE
-        self.bytes = room[first : first + size]
+        self.bytes = aligned_bytes(size)
         self.start = self.bytes.ctypes.data
         self.users = 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from kspike_ref.running.tasks import Task
 Known = TypeVar("Known")
 
 _FIXED = 1 << 20  # bytes that do not grow with the inputs: tables and Python objects
-_REMEMBERED = 64  # runs whose cost is cached
+_REMEMBERED = 128  # cached costs and block sizes
 # Operations that may take longer than a tenth of a second: sorting and elementwise functions take
 # ten times as long as multiply-adds. Starting a thread for a run costs a tenth of a millisecond.
 _LONG = 1 << 23
@@ -44,21 +44,8 @@ def check_limit(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a positive number or None. Received: {value!r}")
 
 
-def check_cost(cost: Cost, max_bytes: float | None, max_operations: float | None) -> None:
-    """Refuse a run that would exceed its limits.
-
-    Parameters
-    ----------
-    cost : Cost
-        The cost of the run.
-    max_bytes, max_operations : float or None
-        The limits; None for no limit.
-
-    Raises
-    ------
-    ValueError
-        If a limit is exceeded.
-    """
+def _check_cost(cost: Cost, max_bytes: float | None, max_operations: float | None) -> None:
+    """Refuse a run that would exceed its limits; None stands for no limit."""
     if max_bytes is not None and cost.bytes > max_bytes:
         raise ValueError(
             f"this run may need {cost.bytes:,} bytes. Received: max_bytes={max_bytes:,}; "
@@ -101,8 +88,7 @@ class Budget:
         self._stepped = stepped
         self._limits = _limits(max_bytes, max_operations)
         self.is_limited = self._limits != (None, None)
-        self._known: dict[Any, Cost] = {}
-        self._sizes: dict[Any, int] = {}
+        self._known: dict[Any, Any] = {}  # costs and block sizes of runs with the same shapes
 
     def cost(
         self,
@@ -137,66 +123,42 @@ class Budget:
         ValueError
             If a layer does not infer the shape of its output.
         """
-        key = inputs, size, threads, keep
-        cost = self._known.get(key)
-        if cost is None:
-            cost = _remember(self._known, key, self._cost(inputs, count, size, threads, keep))
-        return cost
 
-    def _cost(
-        self,
-        inputs: tuple[tuple[int, ...], ...],
-        count: int,
-        size: int | None,
-        threads: int,
-        keep: tuple[int, ...] | None,
-    ) -> Cost:
-        graph, sizes = self._graph, item_sizes(self._graph)
-        shapes = shapes_of(graph, inputs)
-        ends = self._ends(keep)
-        outputs = sum(math.prod(shapes[ref]) * sizes[ref.node] for ref in ends)
-        work = operations(graph, shapes)
-        if self._is_one_block:
-            return Cost(work, _FIXED + outputs + peak(graph, shapes, ends))
-        rows = min(size or block_size(graph.nodes, inputs, threads), max(1, count))
-        part = shapes_of(graph, [(min(rows, count), *shape[1:]) for shape in inputs])
-        block = peak(graph, part, ends)
-        return Cost(work, _FIXED + outputs + min(threads, -(-count // rows)) * block)
+        def find() -> Cost:
+            graph, ends, sizes = self._graph, self._ends(keep), item_sizes(self._graph)
+            shapes = shapes_of(graph, inputs)
+            outputs = sum(math.prod(shapes[ref]) * sizes[ref.node] for ref in ends)
+            work = operations(graph, shapes)
+            if self._is_one_block:
+                return Cost(work, _FIXED + outputs + peak(graph, shapes, ends))
+            rows = min(size or block_size(graph.nodes, inputs, threads), max(1, count))
+            part = shapes_of(graph, [(min(rows, count), *shape[1:]) for shape in inputs])
+            block = peak(graph, part, ends)
+            return Cost(work, _FIXED + outputs + min(threads, -(-count // rows)) * block)
+
+        return self._once((inputs, size, threads, keep), find)
+
+    def _once(self, key: Any, find: Callable[[], Known]) -> Known:
+        """Return a cached result, or find it and cache it."""
+        found: Known | None = self._known.get(key)
+        if found is None:
+            found = find()
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[key] = found
+        return found
 
     def admit_step(self, inputs: tuple[tuple[int, ...], ...]) -> bool:
         """Refuse a step of a stream that would exceed its limits; return whether it takes long.
 
-        Parameters
-        ----------
-        inputs : tuple of tuple of int
-            The shapes of the inputs, with a time axis of one step.
-
-        Returns
-        -------
-        bool
-            As in `admit`.
-
-        Raises
-        ------
-        ValueError
-            As in `admit`.
+        As `admit` does, for the shapes of inputs with a time axis of one step.
         """
-        key = inputs, "step"
-        cost = self._known.get(key)
-        if cost is None:
-            try:
-                shapes = shapes_of(self._graph, inputs, self._stepped)
-            except ValueError:
-                if self.is_limited:
-                    raise
-                return True
-            ends = set(refs(self._graph.outputs))
-            size = _FIXED + peak(self._graph, shapes, ends)
-            whole = Cost(operations(self._graph, shapes), size)
-            cost = _remember(self._known, key, whole)
-        if self.is_limited:
-            check_cost(cost, *self._limits)
-        return cost.operations > _LONG
+        return self._admit(lambda: self._once((inputs, "step"), lambda: self._step_cost(inputs)))
+
+    def _step_cost(self, inputs: tuple[tuple[int, ...], ...]) -> Cost:
+        shapes = shapes_of(self._graph, inputs, self._stepped)
+        size = _FIXED + peak(self._graph, shapes, self._ends(None))
+        return Cost(operations(self._graph, shapes), size)
 
     def block_size(
         self,
@@ -223,22 +185,23 @@ class Budget:
         int
             At least 1.
         """
-        key = inputs, threads, repeats, keep
-        size = self._sizes.get(key)
-        if size is None:
+
+        def find() -> int:
             size = block_size(self._graph.nodes, inputs, threads)
             if any(repeats) and size < inputs[0][0]:
-                ends = self._ends(keep)
+                tasks, ends = self._tasks, self._ends(keep)
                 with suppress(ValueError):  # a layer does not infer the shape of its output
-                    size = still_size(
-                        self._graph, self._tasks, inputs, repeats, size, threads, ends
-                    )
-            _remember(self._sizes, key, size)
-        return size
+                    return still_size(self._graph, tasks, inputs, repeats, size, threads, ends)
+            return size
+
+        return self._once((inputs, threads, repeats, keep), find)
 
     def _ends(self, keep: tuple[int, ...] | None) -> set[Ref]:
         """Return the tensors that a run returns."""
-        return set(refs(self._graph.outputs)) if keep is None else _all_of(self._graph, keep)
+        graph = self._graph
+        if keep is None:
+            return set(refs(graph.outputs))
+        return {Ref(i, k) for i in keep for k in range(len(graph.nodes[i].output_shapes))}
 
     def admit(
         self,
@@ -269,34 +232,23 @@ class Budget:
         ValueError
             If it would exceed a limit, or if its cost is unknown.
         """
-        is_limited = self.is_limited or not (max_bytes is None is max_operations)
-        own = _limits(max_bytes, max_operations) if is_limited else (None, None)
+        own = _limits(max_bytes, max_operations)
+        return self._admit(lambda: self.cost(inputs, count, size, threads, keep), own)
+
+    def _admit(self, find: Callable[[], Cost], own: Any = (None, None)) -> bool:
+        is_limited = self.is_limited or own != (None, None)
         try:
-            cost = self.cost(inputs, count, size, threads, keep)
+            cost = find()
         except ValueError:
             if is_limited:
                 raise
             return True
-        if is_limited:
-            check_cost(cost, *self._limits)
-            check_cost(cost, *own)
+        _check_cost(cost, *self._limits)
+        _check_cost(cost, *own)
         return cost.operations > _LONG
-
-
-def _remember(known: dict[Any, Known], key: Any, value: Known) -> Known:
-    """Cache a result for later runs with the same shapes, and return it."""
-    if len(known) >= _REMEMBERED:
-        known.clear()
-    known[key] = value
-    return value
 
 
 def _limits(max_bytes: Any, max_operations: Any) -> tuple[float | None, float | None]:
     check_limit("max_bytes", max_bytes)
     check_limit("max_operations", max_operations)
     return max_bytes, max_operations
-
-
-def _all_of(graph: Graph, nodes: tuple[int, ...]) -> set[Ref]:
-    """Return all outputs of some nodes."""
-    return {Ref(i, k) for i in nodes for k in range(len(graph.nodes[i].output_shapes))}

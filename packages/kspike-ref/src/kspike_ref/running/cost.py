@@ -146,27 +146,36 @@ def operations(graph: Graph, shapes: Shapes) -> int:
     for i, node in enumerate(graph.nodes):
         if isinstance(node.layer, InputLayer):
             continue
-        given = [shapes[ref] for ref in node.inputs]
-        made = [shapes[Ref(i, k)] for k in range(len(node.output_shapes))]
-        total += sum(map(math.prod, given)) + sum(map(math.prod, made))
-        total += _products(node.layer, _operands(node, shapes), made)
+        tensors = [*node.inputs, *_made(node, i)]
+        total += sum(math.prod(shapes[ref]) for ref in tensors)
+        total += _products(*_innermost(node, i, shapes))
     return total
 
 
-def _operands(node: Node, shapes: Shapes) -> list[Any]:
-    """Return the shapes of a layer's inputs, with those of constants if the layer counts them."""
-    if not node.layer.weighs_constants:
-        return [shapes[ref] for ref in node.inputs]
-    return [shapes[one] if isinstance(one, Ref) else np.shape(one) for one in node.arguments]
+def _made(node: Node, i: int) -> list[Ref]:
+    """Return the outputs of a node by its index."""
+    return [Ref(i, k) for k in range(len(node.output_shapes))]
+
+
+def _innermost(node: Node, i: int, shapes: Shapes) -> tuple[Layer, list[Any], list[Any]]:
+    """Return the layer that wrappers apply to every step, and the shapes that it takes and makes.
+
+    A layer that counts its constants also gets their shapes.
+    """
+    layer, given = node.layer, [shapes[ref] for ref in node.inputs]
+    if layer.weighs_constants:
+        given = [shapes[one] if isinstance(one, Ref) else np.shape(one) for one in node.arguments]
+    made = [shapes[ref] for ref in _made(node, i)]
+    while isinstance(layer, TimeDistributed):
+        layer = layer.layer
+        given, made = ([(s[0] * s[1], *s[2:]) for s in one] for one in (given, made))
+    return layer, given, made
 
 
 def _products(layer: Layer, given: list[Any], made: list[Any]) -> int:
     """Return the multiply-adds of a layer, in addition to one operation per element."""
     x, y = given[0], made[0]
-    while isinstance(layer, TimeDistributed):
-        layer = layer.layer
-        x, y = (x[0] * x[1], *x[2:]), (y[0] * y[1], *y[2:])
-    own = layer.multiply_adds([x, *given[1:]], [y, *made[1:]])
+    own = layer.multiply_adds(given, made)
     if own is not None:
         return own
     if isinstance(layer, Pooling):
@@ -219,8 +228,7 @@ def peak(graph: Graph, shapes: Shapes, kept: Collection[Ref]) -> int:
     for i, node in enumerate(graph.nodes):
         if isinstance(node.layer, InputLayer):
             continue
-        outputs = [Ref(i, k) for k in range(len(node.output_shapes))]
-        live += sum(map(size, outputs))
+        live += sum(map(size, _made(node, i)))
         most = max(most, live + _workspace(node, i, shapes, sizes))
         live -= sum(size(ref) for ref in {*node.inputs} - stays if last[ref] == i)
     return most
@@ -257,35 +265,21 @@ def item_sizes(graph: Graph) -> list[int]:
 
 def _workspace(node: Node, i: int, shapes: Shapes, sizes: list[int]) -> int:
     """Return the bytes of a layer's temporary arrays."""
-    layer = node.layer
+    layer, taken, returned = _innermost(node, i, shapes)
+    own = layer.temporaries(taken, returned) * sizes[i]
     given = [math.prod(shapes[ref]) * max(sizes[ref.node], sizes[i]) for ref in node.inputs]
-    made = [math.prod(shapes[Ref(i, k)]) * sizes[i] for k in range(len(node.output_shapes))]
-    while isinstance(layer, TimeDistributed):
-        layer = layer.layer
+    made = [math.prod(shapes[ref]) * sizes[i] for ref in _made(node, i)]
     if isinstance(layer, ConvLayer) and not isinstance(layer, ConvTranspose):
         # a copy of a non-contiguous input, a few positions as rows, and the activation
         rows = _GATHERED * getattr(layer, "depth", 0)
         is_plain = layer.activation in (activations.linear, activations.relu)
-        inner = sum(given) + (rows + _own(node, i, shapes)) * sizes[i]
+        inner = sum(given) + rows * sizes[i] + own
         return inner + sum(made) * (1 if is_plain else _TEMPORARIES)
-    inner = 0
+    inner = own + _gates(layer, shapes[node.inputs[0]]) * sizes[i]
     if isinstance(layer, ConvTranspose):
         taps = math.prod(layer.window.size) * layer.integer("filters")
-        inner = _positions(layer, shapes[node.inputs[0]]) * taps * sizes[i]
-    inner += _gates(layer, shapes[node.inputs[0]]) * sizes[i]
-    inner += _own(node, i, shapes) * sizes[i]
+        inner += _positions(layer, shapes[node.inputs[0]]) * taps * sizes[i]
     return inner + _TEMPORARIES * max(sum(given), sum(made))
-
-
-def _own(node: Node, i: int, shapes: Shapes) -> int:
-    """Return the number of elements in temporary arrays, as reported by the layer."""
-    given = _operands(node, shapes)
-    made: list[Any] = [shapes[Ref(i, k)] for k in range(len(node.output_shapes))]
-    layer = node.layer
-    while isinstance(layer, TimeDistributed):
-        layer = layer.layer
-        given, made = ([(s[0] * s[1], *s[2:]) for s in one] for one in (given, made))
-    return layer.temporaries(given, made)
 
 
 def _gates(layer: Layer, shape: tuple[int, ...]) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from kspike_ref.arguments import check_count
 from kspike_ref.layers.errors import Array
 from kspike_ref.running.axes import Axes, has_time_first
-from kspike_ref.running.batches import Compute, Outputs, run_all
+from kspike_ref.running.batches import Outputs, run_all
 from kspike_ref.running.budget import Budget
 from kspike_ref.running.cost import Cost
 from kspike_ref.running.counts import FIELDS, Counts
@@ -23,7 +23,7 @@ from kspike_ref.running.interrupt import interruptible
 from kspike_ref.running.once import repeats
 from kspike_ref.running.out import check_memory, reserve
 from kspike_ref.running.plan import States
-from kspike_ref.running.plans import Kind, Plans
+from kspike_ref.running.plans import Plans
 from kspike_ref.running.states import Streamed
 from kspike_ref.running.streaming import Stream, plan
 from kspike_ref.running.tasks import LayerCallError, tasks_of
@@ -146,11 +146,15 @@ class Engine:
         for array in out:
             reserve(array)
         outputs = Outputs(count, out)
-        compute = self._in_blocks(ends, outputs)
         is_plain = self.is_one_block or type(x) is np.ndarray  # no memory map
         maps = [] if is_plain else self.inputs.listed(x)
         shown = None if bar is None else bar(count)
         looks = keep is None and limits == (None, None) and self._looks(count)
+
+        def compute(block: list[Array], first: int, last: int) -> Counts:
+            cast = self.inputs.cast(block)
+            kind = self._plans.kind(cast, ends, False)
+            return self._plans.run(kind, cast, partial(outputs.put, first, last))[0]
 
         def run() -> tuple[Counts, str]:
             counts = run_all(compute, inputs, maps, count, size, threads, shown)
@@ -165,19 +169,6 @@ class Engine:
         if few:
             warnings.warn(few, FewSpikesWarning, stacklevel=4)  # the call of `Model.predict`
         return outputs.arrays
-
-    def _in_blocks(self, ends: Sequence[Ref], outputs: Outputs) -> Compute:
-        """Return a function that computes a block of a run and stores its outputs."""
-        kinds: dict[int, Kind] = {}  # by the number of examples
-
-        def compute(block: list[Array], first: int, last: int) -> Counts:
-            cast = self.inputs.cast(block)
-            kind = kinds.get(last - first)
-            if kind is None:
-                kind = kinds[last - first] = self._plans.kind(cast, ends, False)
-            return self._plans.run(kind, cast, partial(outputs.put, first, last))[0]
-
-        return compute
 
     def _looks(self, count: int) -> bool:
         """Return whether a run checks for few spikes: the first one does, unless limits apply."""
@@ -226,24 +217,31 @@ class Engine:
         inputs = self.inputs.checked(x, 1, is_step=True)
         is_long = self.budget.admit_step(tuple(array.shape for array in inputs))
         self._streamed.check(state, self.inputs.batch(inputs))
+        outputs, self.counts, after = self._one_step(x, inputs, self.outputs, state, is_long)
+        if not is_long:
+            self._remember(x, "step", inputs)
+        return outputs, after
+
+    def _one_step(
+        self, x: Any, inputs: list[Array], keep: Sequence[Ref], state: States, is_long: bool
+    ) -> tuple[list[Array], Counts, States]:
+        """Run a step on checked inputs; return the tensors to keep, the counts and the states."""
         cast = self.inputs.cast(inputs)
-        kind = self._plans.kind(cast, self.outputs, True)
-        outputs = []
+        kind = self._plans.kind(cast, keep, True)
+        outputs: list[Array] = []
 
         def put(made: Sequence[Array]) -> None:
-            outputs[:] = [y.copy() for y in made]
+            outputs.extend(y.copy() for y in made)
 
         def run() -> tuple[Counts, States]:
             return self._plans.run(kind, cast, put, state)
 
         try:
             with limit_threads(self.num_threads()):
-                self.counts, after = interruptible(run) if is_long else run()
+                counts, after = interruptible(run) if is_long else run()
         except LayerCallError as failure:
             raise failure.told(self.inputs.given_shapes(x)) from failure.error
-        if not is_long:
-            self._remember(x, "step", inputs)
-        return outputs, after
+        return outputs, counts, after
 
     def stepwise(
         self, x: Any, timesteps: Any, keep: Sequence[Ref]
@@ -272,15 +270,8 @@ class Engine:
         def run() -> Iterator[tuple[list[Array], States]]:
             after = states
             for t in range(steps):
-                cast = self.inputs.cast(self.inputs.at_step(inputs, t))
-                outputs: list[Array] = []
-                put = lambda made: outputs.extend(y.copy() for y in made)  # noqa: B023, E731
-                try:
-                    with limit_threads(self.num_threads()):
-                        kind = self._plans.kind(cast, keep, True)
-                        own, after = self._plans.run(kind, cast, put, after)
-                except LayerCallError as failure:
-                    raise failure.told(self.inputs.given_shapes(x)) from failure.error
+                given = self.inputs.at_step(inputs, t)
+                outputs, own, after = self._one_step(x, given, keep, after, False)
                 self.counts = self.counts + own if t else own
                 yield outputs, after
 

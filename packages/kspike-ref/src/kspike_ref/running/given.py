@@ -91,16 +91,13 @@ def array_of(layer: InputLayer, values: Any) -> Array:
     return array
 
 
-def text_of(name: str, x: Array) -> Array:
-    """Encode strings for layers; a step that is repeated by stride 0 stays repeated."""
-    if x.ndim > 1 and x.shape[1] > 1 and x.strides[1] == 0:
-        return np.broadcast_to(_strings.encoded(name, x[:, :1]), x.shape)
-    return _strings.encoded(name, x)
-
-
-def fits(x: Array, shape: Shape) -> bool:
-    """Return whether an array has a shape, in which None stands for any length."""
-    return fits_shape(x.shape, shape)
+def in_type_of(layer: InputLayer, x: Array) -> Array:
+    """Return an array in the type that the model takes; a repeated step stays repeated."""
+    if x.dtype == layer.input_dtype and not layer.is_text:
+        return x
+    one = x[:, :1] if x.ndim > 1 and x.strides[1] == 0 else x
+    made = _strings.encoded(layer.name, one) if layer.is_text else one.astype(layer.input_dtype)
+    return made if one is x else np.broadcast_to(made, x.shape)
 
 
 def fits_shape(given: Sequence[int], shape: Shape) -> bool:

@@ -15,14 +15,13 @@ from kspike_ref.running.axes import Axes, repeats
 from kspike_ref.running.given import (
     array_of,
     axes_of,
-    fits,
     fits_shape,
     holds_arrays,
     in_order,
+    in_type_of,
     is_nested,
     is_shape,
     still,
-    text_of,
 )
 from kspike_ref.running.graph import Graph, Ref
 from kspike_ref.running.once import is_static
@@ -135,17 +134,16 @@ class Inputs:
             examples or time steps, or if there is no time axis.
         """
         steps = 1 if is_step else self._steps(timesteps)
-        is_still = steps is not None
         if self._is_plain and type(x) is np.ndarray:
             given = [x]
         else:
-            given = self.listed(x, self._still_axes if is_still else self._axes)
+            given = self.listed(x, self._axes if steps is None else self._still_axes)
         arrays = []
         for i, values in enumerate(given):
             array = array_of(self._layers[i], values)
-            if is_still and self.timed[i]:
+            if steps is not None and self.timed[i]:
                 array = self._with_time(i, array, steps, is_step)
-            elif not fits(array, self._layers[i].shape):
+            elif not fits_shape(array.shape, self._layers[i].shape):
                 raise ValueError(self._misfit(i, self._layers[i].shape, array.shape, None, False))
             arrays.append(array)
         if not self._is_plain:
@@ -163,15 +161,14 @@ class Inputs:
             )
         return steps
 
-    def _with_time(self, i: int, array: Array, steps: int | None, is_step: bool) -> Array:
+    def _with_time(self, i: int, array: Array, steps: int, is_step: bool) -> Array:
         """Return an input repeated along an added time axis."""
-        assert steps is not None  # noqa: S101 (the caller checks)
         shape = self._layers[i].shape
         time = 0 if self.time_major[i] else 1
         still = self._still_shapes[i]
         if len(shape) == 2 and array.ndim == 2 and array.shape[1] == steps:
             return array  # one number per step, such as a mask, may come with its time axis
-        if not fits(array, still):
+        if not fits_shape(array.shape, still):
             raise ValueError(self._misfit(i, still, array.shape, steps, is_step))
         if not is_step and shape[time] not in (None, steps):
             raise ValueError(
@@ -308,14 +305,4 @@ class Inputs:
 
     def cast(self, arrays: list[Array]) -> list[Array]:
         """Return arrays in the types that the model takes."""
-        cast = []
-        for layer, x in zip(self._layers, arrays, strict=True):
-            if layer.is_text:
-                cast.append(text_of(layer.name, x))
-            elif x.dtype == layer.input_dtype:
-                cast.append(x)
-            elif x.ndim > 1 and x.strides[1] == 0:
-                cast.append(np.broadcast_to(x[:, :1].astype(layer.input_dtype), x.shape))
-            else:
-                cast.append(x.astype(layer.input_dtype))
-        return cast
+        return [in_type_of(layer, x) for layer, x in zip(self._layers, arrays, strict=True)]

@@ -19,7 +19,7 @@ from kspike_ref.running.carrying import bind_state
 from kspike_ref.running.counts import FIELDS, Tally
 from kspike_ref.running.graph import Ref, flat_arguments, is_flat, substitute
 from kspike_ref.running.masking import call_masked
-from kspike_ref.running.once import Tensor, narrowed, spread
+from kspike_ref.running.once import Spread, Tensor, narrowed, spread
 from kspike_ref.running.plan import READABLE, Changed, Frame, Plan, States
 from kspike_ref.running.tasks import LayerCallError, Task, is_of_inputs
 
@@ -228,7 +228,8 @@ class _Planner:
         node, layer, frame = task.node, task.node.layer, self._frame
         found = None if task.is_stateful else spread(task, given, self._is_stream)
         once = found is not None and (found.steps > 0 or found.folded > 0)
-        is_step = found.is_step if once and found else self._is_stream and task.is_stepped
+        form = found if found and once else Spread(0, 0, self._is_stream and task.is_stepped)
+        is_step = form.is_step
         tensors, row = dict(zip(task.inputs, given, strict=True)), frame.counts[task.index]
         options = {"tally": Tally(task.takes_spikes, row)} if layer.takes_tally else {}
         is_carried = self._is_stream and task.is_carried
@@ -251,7 +252,7 @@ class _Planner:
             arguments = substitute(node.arguments, value)
             keywords = substitute(node.keywords, value) | options
             if is_step:
-                return layer.call_step(*_received(layer, arguments), **keywords)
+                return layer.call_step(*layer.received(arguments), **keywords)
             if is_carried:
                 return scan(arguments, keywords)
             return layer(*arguments, **keywords)
@@ -264,7 +265,7 @@ class _Planner:
 
         if is_flat(node) and not (task.is_masked or is_step or is_carried):
             compute = compute_flat  # skips the walk through nested arguments
-        return (compute, found.steps, found.folded) if once and found else (compute, 0, 0)
+        return compute, form.steps, form.folded
 
 
 def _run(
@@ -290,7 +291,7 @@ def _scanned(task: Task, frame: Frame, arguments: Any, options: dict[str, Any]) 
     """Run a step of a layer that carries a state."""
     layer: Any = task.node.layer
     states: Any = frame.states
-    given = _received(layer, arguments)
+    given = layer.received(arguments)
     y, frame.after[task.index] = layer.scan(states[task.index], *given, **options)
     return y
 
@@ -323,13 +324,6 @@ def _takes(layer: Layer, x: Any) -> bool:
     if not x.size or x.dtype.kind == "O":
         return False
     return layer.received(x) is x
-
-
-def _received(layer: Layer, arguments: tuple[Any, ...]) -> Any:
-    """Return arguments in the types that a layer takes."""
-    if len(arguments) == 1:
-        return (layer.received(arguments[0]),)
-    return layer.received(arguments)
 
 
 def _listed(y: Any) -> Sequence[Any]:

@@ -173,7 +173,7 @@ class Plans:
             if task.index in nodes:
                 nodes.update(ref.node for ref in task.inputs)
                 needed.insert(0, task)
-        steps = Kind(inputs, ends, False).steps
+        steps = repeats(inputs)
         given = [readable(x[:, :1] if n else x) for x, n in zip(inputs, steps, strict=True)]
         return make_plan(needed, given, steps, ends, [False] * len(ends)).first
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from kspike_ref.layers.shape import RepeatVector
 from kspike_ref.layers.stateful import StatefulLayer
 from kspike_ref.layers.wrapper import Fold, Unfold
 from kspike_ref.running.axes import Axes, has_time_first
@@ -85,16 +84,10 @@ def _time(graph: Graph, axes: Axes) -> set[Ref]:
     """Return the inputs with the time axis, and the vectors that are repeated along it."""
     nodes = graph.nodes
     inputs = axes.inputs(graph)
-    repeated = [
-        Ref(i, 0)
-        for i, node in enumerate(nodes)
-        if isinstance(node.layer, RepeatVector) and Ref(i, 0) in axes.timed
-    ]
+    time = repeated = axes.repeated(graph)
     if inputs:
         shared = {axes.group(ref) for ref in inputs}
         time = [*inputs, *(ref for ref in repeated if axes.group(ref) in shared)]
-    else:
-        time = repeated
     if not time:
         raise ValueError("this model has no time axis, so it cannot run step by step")
     lengths = {ref: nodes[ref.node].output_shapes[0][1] for ref in time}

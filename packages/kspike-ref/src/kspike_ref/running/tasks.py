@@ -83,9 +83,7 @@ def is_of_inputs(error: Exception) -> bool:
     return isinstance(error, kinds) or type(error).__module__.startswith("numba")
 
 
-def tasks_of(
-    graph: Graph, carried: frozenset[int] = frozenset(), stepped: frozenset[int] = frozenset()
-) -> list[Task]:
+def tasks_of(graph: Graph, carried: frozenset[int], stepped: frozenset[int]) -> list[Task]:
     """Return the tasks of a graph, in order.
 
     Parameters

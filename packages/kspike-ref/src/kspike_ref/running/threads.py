@@ -23,7 +23,8 @@ from kspike_ref.running import interrupt
 
 Region = tuple[int, int, int, int]
 Item = TypeVar("Item")
-Ended = SimpleQueue[None]  # one entry per item that a helper took
+Ended = SimpleQueue[None]  # one entry per item that is done or skipped
+Job = tuple[Callable[[Any], None], deque[Any], Ended, list[BaseException]]  # of `_work_off`
 
 # Waking a helper costs about 30 µs; one core computes this many unit steps in about 80 µs.
 WORTH_THREADS = 1 << 18
@@ -86,42 +87,38 @@ class Helpers:
     """Threads that wait for work, started when first needed."""
 
     def __init__(self) -> None:
-        self._calls: SimpleQueue[
-            tuple[Callable[[Any], None], deque[Any], Ended, list[BaseException]]
-        ] = SimpleQueue()
+        self._jobs: SimpleQueue[Job] = SimpleQueue()
         self._count, self._lock = 0, RLock()  # signal handlers may run a model, too
 
-    def wake(
-        self,
-        count: int,
-        work: Callable[[Any], None],
-        items: deque[Any],
-        ended: Ended,
-        errors: list[BaseException],
-    ) -> None:
-        """Wake ``count`` helpers, which report items to ``ended`` and failures to ``errors``."""
+    def wake(self, count: int, job: Job) -> None:
+        """Wake ``count`` helpers to take part in a job."""
         with self._lock, suppress(RuntimeError):  # none can be started while Python shuts down
             while self._count < count:
                 Thread(target=self._loop, name="kspike_ref", daemon=True).start()
                 self._count += 1
         for _ in range(count):
-            self._calls.put((work, items, ended, errors))
+            self._jobs.put(job)
 
     def _loop(self) -> None:
         while True:
-            work, items, ended, errors = self._calls.get()
-            while items:
-                try:
-                    item = items.popleft()
-                except IndexError:  # another thread took the last one
-                    break
-                try:
-                    if not errors:
-                        work(item)
-                except BaseException as error:
-                    errors.append(error)
-                ended.put(None)
-            work = items = ended = errors = item = None  # type: ignore[assignment]  # free arrays
+            _work_off(*self._jobs.get())  # a variable would keep arrays alive
+
+
+def _work_off(
+    work: Callable[[Any], None], items: deque[Any], ended: Ended, errors: list[BaseException]
+) -> None:
+    """Call ``work`` on items while any are left; after an error in any thread, skip them."""
+    while items:
+        try:
+            item = items.popleft()
+        except IndexError:  # another thread took the last one
+            break
+        try:
+            if not errors:
+                work(item)
+        except BaseException as error:
+            errors.append(error)
+        ended.put(None)
 
 
 _helpers = Helpers()
@@ -191,23 +188,13 @@ def share(work: Callable[[Item], None], items: Iterable[Item], threads: int) -> 
     """
     work = interrupt.passed_on(work)
     left = deque(items)
-    elsewhere, ended = len(left), Ended()
+    count, ended = len(left), Ended()
     errors: list[BaseException] = []  # every thread looks here before it begins an item
-    helpers = min(threads, len(left)) - 1
+    helpers = min(threads, count) - 1
     if helpers > 0:
-        _helpers.wake(helpers, work, left, ended, errors)
-    while True:
-        try:
-            item = left.popleft()
-        except IndexError:  # a helper may have taken the last one
-            break
-        elsewhere -= 1
-        try:
-            if not errors:
-                work(item)
-        except BaseException as error:
-            errors.append(error)
-    for _ in range(elsewhere):
+        _helpers.wake(helpers, (work, left, ended, errors))
+    _work_off(work, left, ended, errors)
+    for _ in range(count):
         ended.get()
     if errors:
         raise errors[0]

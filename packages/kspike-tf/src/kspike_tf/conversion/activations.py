@@ -56,13 +56,11 @@ def _split(layer: Any, name: str, names: dict[str, int]) -> tuple[Any, Any]:
     if not is_linear(layer) or layer.activation is keras.activations.linear:
         return copy_layer(layer, name=name), None
     fused, own = layer.activation, _unique(f"{name}_activation", names)
-    is_layer = isinstance(fused, keras.layers.Layer)
-    activation = copy_layer(fused, name=own) if is_layer else _activation(fused, own, layer)
+    if isinstance(fused, keras.layers.Layer):
+        activation = copy_layer(fused, name=own)
+    else:
+        activation = keras.layers.Activation(fused, name=own, dtype=layer.dtype_policy)
     return copy_layer(layer, name=name, activation="linear"), activation
-
-
-def _activation(function: Any, name: str, layer: Any) -> Any:
-    return keras.layers.Activation(function, name=name, dtype=layer.dtype_policy)
 
 
 def _apart(graph: Graph, node: Node, activation: Any) -> Node:
@@ -74,10 +72,13 @@ def _apart(graph: Graph, node: Node, activation: Any) -> Node:
 
 def activation_of(layer: Any) -> Any:
     """Return the fused activation of a linear layer as a layer; other layers as they are."""
-    if not is_linear(layer):
-        return layer
-    is_layer = isinstance(layer.activation, keras.layers.Layer)
-    return layer.activation if is_layer else keras.layers.Activation(layer.activation)
+    return as_layer(layer.activation) if is_linear(layer) else layer
+
+
+def as_layer(activation: Any) -> Any:
+    """Return an activation, which may be a function, as a layer."""
+    is_layer = isinstance(activation, keras.layers.Layer)
+    return activation if is_layer else keras.layers.Activation(activation)
 
 
 def function_name(layer: Any) -> str:

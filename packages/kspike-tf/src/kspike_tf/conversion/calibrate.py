@@ -17,25 +17,16 @@ _SAMPLE = 2_000_000  # maximum number of a layer's values for its percentile
 
 
 def ordinary_model(graph: Graph, outputs: Sequence[int]) -> keras.Model:
-    """Return a Keras model, without time, that computes tensors of a graph.
-
-    Parameters
-    ----------
-    graph : Graph
-        The network.
-    outputs : sequence of int
-        Numbers of the tensors.
-    """
-    tensors = {n: _input(graph.specs[n], graph.shape(n)) for n in graph.inputs}
+    """Return a Keras model, without time, that computes tensors of a graph."""
+    tensors = {}
+    for number in graph.inputs:
+        spec = graph.specs[number]
+        tensors[number] = keras.Input(spec.shape[1:], dtype=spec.dtype, name=spec.name)
     for node in graph.nodes:
         made = keras.tree.flatten(node.call(node.layer, tensors))
         tensors.update(zip(node.outputs, made, strict=True))
     structure = keras.tree.map_structure(lambda ref: tensors[ref.number], graph.input_structure)
     return keras.Model(structure, [tensors[number] for number in outputs])
-
-
-def _input(spec: Any, shape: tuple[int | None, ...]) -> Any:
-    return keras.Input(shape[1:], dtype=spec.dtype, name=spec.name)
 
 
 def outputs_of(model: keras.Model, batch: Any) -> list[np.ndarray]:
@@ -48,19 +39,18 @@ def outputs_of(model: keras.Model, batch: Any) -> list[np.ndarray]:
     return [keras.ops.convert_to_numpy(each) for each in outputs]
 
 
-def checked_data(graph: Graph, data: Any) -> tuple[Any, int]:
-    """Return calibration data as arrays in the model's structure, and the number of examples.
+def checked_data(graph: Graph, data: Any) -> Any:
+    """Return calibration data as arrays in the model's structure.
 
     Raises
     ------
     ValueError
         If they do not match the inputs of the model, are not finite, or are empty.
     """
-    refs = keras.tree.flatten(graph.input_structure)
-    given = keras.tree.flatten(arranged(graph, data, "calibration_data"))
-    flat = [np.asarray(each) for each in given]
-    for array, ref in zip(flat, refs, strict=True):
-        _check_array(array, graph.shape(ref.number), str(graph.specs[ref.number].name))
+    data = arranged(graph, data, "calibration_data")
+    flat = keras.tree.flatten(data)
+    for array, number in zip(flat, graph.inputs, strict=True):
+        _check_array(array, graph.shape(number), str(graph.specs[number].name))
     counts = {len(array) for array in flat}
     if len(counts) > 1 or 0 in counts:
         raise ValueError(
@@ -68,7 +58,7 @@ def checked_data(graph: Graph, data: Any) -> tuple[Any, int]:
             "each input. "
             f"Received: shapes={[array.shape for array in flat]}"
         )
-    return keras.tree.pack_sequence_as(graph.input_structure, flat), counts.pop()
+    return data
 
 
 def _check_array(array: np.ndarray, shape: tuple[int | None, ...], name: str) -> None:
@@ -99,7 +89,7 @@ def batches(data: Any, count: int) -> Iterator[Any]:
 
 
 def high_activations(
-    graph: Graph, sites: Sequence[Site], data: Any, count: int, percentile: float
+    graph: Graph, sites: Sequence[Site], data: Any, percentile: float
 ) -> dict[str, float]:
     """Return a percentile of the nonzero activations of each site, by its name.
 
@@ -113,6 +103,7 @@ def high_activations(
     """
     model = ordinary_model(graph, [site.node.outputs[0] for site in sites])
     found: list[list[np.ndarray]] = [[] for _ in sites]
+    count = len(keras.tree.flatten(data)[0])
     for batch in batches(data, count):
         for values, kept in zip(outputs_of(model, batch), found, strict=True):
             step = max(1, values.size * -(-count // _BATCH) // _SAMPLE)

@@ -1,9 +1,7 @@
-"""Checks of models and options before a conversion."""
+"""Checks of models before a conversion."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from typing import Any
 
 import keras
@@ -12,59 +10,9 @@ import numpy as np
 from kspike_tf.conversion import activations
 from kspike_tf.conversion.copies import unbuilt_copy
 from kspike_tf.conversion.graph import Graph, Node
+from kspike_tf.conversion.options import Options
 from kspike_tf.conversion.pool import is_max_pooling
 from kspike_tf.layers import KerasSpikingCell, KerasSpikingLayer
-
-_CHOICES = {
-    "max_pooling": ("keep", "average", "refuse"),
-    "other_activations": ("spike", "keep", "refuse"),
-    "readout": (None, "last", "mean", "sequence"),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Options of a conversion that need checks."""
-
-    dt: float
-    max_rate: float
-    percentile: float
-    synapse: float | None
-    max_pooling: str
-    other_activations: str
-    readout: str | None
-    timesteps: int | None
-
-    def check(self) -> None:
-        """Raise a ValueError or TypeError that names the first invalid option."""
-        for name in ("dt", "max_rate", "percentile", "synapse"):
-            value = getattr(self, name)
-            if value is not None or name != "synapse":
-                _check_positive(value, name)
-        if self.percentile > 100:
-            raise ValueError(f"percentile must be at most 100. Received: {self.percentile!r}")
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} must be one of {known}. Received: {name}={getattr(self, name)!r}"
-                )
-        steps = self.timesteps
-        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int)):
-            raise TypeError(f"timesteps must be an integer or None. Received: {steps!r}")
-        if steps is not None and steps < 1:
-            raise ValueError(f"timesteps must be positive. Received: timesteps={steps!r}")
-        if self.readout == "last" and self.synapse is None:
-            raise ValueError(
-                "readout='last' needs a synapse: the last step of unfiltered spikes carries little "
-                "information. Use readout='mean'"
-            )
-
-
-def _check_positive(value: Any, name: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"{name} must be a number. Received: {name}={value!r}")
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"{name} must be positive and finite. Received: {name}={value!r}")
 
 
 def check_convertible(graph: Graph, options: Options) -> None:
@@ -132,10 +80,7 @@ def _spikes(layer: Any) -> bool:
 
 def _problem_of_activation(layer: Any) -> str | None:
     fused = getattr(layer, "activation", None)
-    if isinstance(fused, keras.layers.Layer):
-        layer = fused
-    elif fused is not None:
-        layer = keras.layers.Activation(fused)
+    layer = layer if fused is None else activations.as_layer(fused)
     name = activations.function_name(layer)
     if isinstance(layer, keras.layers.Activation) and not name:
         return "its activation is none of Keras' functions"

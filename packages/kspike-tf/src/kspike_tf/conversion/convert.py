@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from kspike_tf.conversion.calibrate import (
     ordinary_model,
     outputs_of,
 )
-from kspike_tf.conversion.checks import Options, check_convertible
+from kspike_tf.conversion.checks import check_convertible
 from kspike_tf.conversion.compare import (
     agreement,
     compare_layers,
@@ -27,11 +26,12 @@ from kspike_tf.conversion.compare import (
 )
 from kspike_tf.conversion.copies import model_with_new_weights
 from kspike_tf.conversion.fold import fold_normalisation
-from kspike_tf.conversion.graph import Graph, read_graph
+from kspike_tf.conversion.graph import Graph, Node, read_graph
 from kspike_tf.conversion.inputs import arrays
-from kspike_tf.conversion.nonlinear import is_without_spikes, unaveraged
-from kspike_tf.conversion.pool import average_pooling, kept_pooling
-from kspike_tf.conversion.replace import Neurons, SpikingNetwork, spiking_model
+from kspike_tf.conversion.nonlinear import is_nonlinear, unaveraged
+from kspike_tf.conversion.options import Options
+from kspike_tf.conversion.pool import average_pooling, is_max_pooling, kept_pooling
+from kspike_tf.conversion.replace import SpikingNetwork, spiking_model
 from kspike_tf.conversion.report import ConversionReport, FewSpikesCheck
 from kspike_tf.conversion.scale import Site, apply_scales, choose_scales
 from kspike_tf.types import Arrays
@@ -185,43 +185,32 @@ def convert(
     (8, 2)
     """
     options = Options(
-        dt, max_rate, percentile, synapse, max_pooling, other_activations, readout, timesteps
-    )
+        dt, max_rate, percentile, synapse, trainable_rates, scale, max_pooling, other_activations,
+        readout, timesteps, spiking_aware_training, seed,
+    )  # fmt: skip
     options.check()
     graph = read_graph(model)
     check_convertible(graph, options)
     if not copy_weights:
         model = model_with_new_weights(model)
         graph = read_graph(model)
-    data, count = checked_data(graph, calibration_data)
-    pooled, folded = _simplify(graph, averages=max_pooling == "average", folds=copy_weights)
+    data = checked_data(graph, calibration_data)
+    activations.split_activations(graph)
+    pooled = average_pooling(graph) if max_pooling == "average" else {}
+    folded = fold_normalisation(graph) if copy_weights else {}
     sites = find_sites(graph, other_activations)
-    levels = high_activations(graph, sites, data, count, percentile)
-    _check_names(scale, levels)
+    levels = high_activations(graph, sites, data, percentile)
     some = keras.tree.map_structure(lambda array: array[:_COMPARED], data)
     wanted = [*(site.node.outputs[0] for site in sites), *graph.output_numbers()]
     ordinary = outputs_of(ordinary_model(graph, wanted), some)
 
-    scales = choose_scales(graph, sites, levels, max_rate, scale, fold=not trainable_rates)
-    apply_scales(graph, scales)
-    reads = readout or ("mean" if synapse is None else "last")
-    neurons = Neurons(dt, synapse, reads, seed, spiking_aware_training, trainable_rates)
-    spiking = spiking_model(graph, sites, neurons)
+    apply_scales(graph, choose_scales(graph, sites, levels, options))
+    spiking = spiking_model(graph, sites, options)
     report = _report(spiking, model, graph, sites, some, ordinary, options, folded, pooled)
     check = FewSpikesCheck(report)
     for layer in spiking.layers:
         layer.check_steps = check
     return Conversion(spiking.model, report, check)
-
-
-def _simplify(graph: Graph, averages: bool, folds: bool) -> tuple[dict[str, str], dict[str, str]]:
-    """Give activations nodes of their own, replace pooling and fold batch normalisation.
-
-    Return the outcomes for max pooling and for batch normalisation, by name.
-    """
-    activations.split_activations(graph)
-    pooled = average_pooling(graph) if averages else {}
-    return pooled, fold_normalisation(graph) if folds else {}
 
 
 def find_sites(graph: Graph, other_activations: str) -> list[Site]:
@@ -244,24 +233,11 @@ def find_sites(graph: Graph, other_activations: str) -> list[Site]:
     return sites
 
 
-def is_inner(graph: Graph, node: Any) -> bool:
+def is_inner(graph: Graph, node: Node) -> bool:
     """Return whether a node is an elementwise activation, followed by layers with weights."""
     return activations.is_elementwise(node.layer) and any(
         getattr(after.layer, "weights", None) for after in graph.downstream([node]) - {node}
     )
-
-
-def _check_names(scale: Any, levels: Mapping[str, float]) -> None:
-    if isinstance(scale, Mapping):
-        unknown = sorted(set(scale) - set(levels))
-        if unknown:
-            raise ValueError(
-                f"scale must name activations that spike: {', '.join(levels)}. Received: {unknown}"
-            )
-    values = [*scale.values()] if isinstance(scale, Mapping) else [scale]
-    for value in values:
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise ValueError(f"scale must be positive and finite. Received: scale={scale!r}")
 
 
 def _report(
@@ -271,7 +247,7 @@ def _report(
     sites: Sequence[Site],
     data: Any,
     ordinary: Sequence[np.ndarray],
-    options: Any,
+    options: Options,
     folded: dict[str, str],
     pooled: dict[str, str],
 ) -> ConversionReport:
@@ -287,7 +263,9 @@ def _report(
         normalisation=folded,
         max_pooling=pooled or kept_pooling(graph, spikes, spiking.over_time, filtered),
         kept=tuple(
-            node.label for node in graph.nodes if node not in spikes and is_without_spikes(node)
+            node.label
+            for node in graph.nodes
+            if node not in spikes and is_nonlinear(node) and not is_max_pooling(node.layer)
         ),
         unfiltered=tuple(node.label for node in single),
         timesteps=steps,

@@ -8,29 +8,15 @@ import keras
 import numpy as np
 
 from kspike_tf.conversion.copies import copy_layer
+from kspike_tf.conversion.families import in_dimensions
 from kspike_tf.conversion.graph import Graph, Node
 from kspike_tf.conversion.linear import channel_axis, has_channels, scale_channels
 
 _THROUGH = (  # layers that a factor and an offset per channel pass through
-    keras.layers.AveragePooling1D,
-    keras.layers.AveragePooling2D,
-    keras.layers.AveragePooling3D,
-    keras.layers.Cropping1D,
-    keras.layers.Cropping2D,
-    keras.layers.Cropping3D,
     keras.layers.Dropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-    keras.layers.UpSampling1D,
-    keras.layers.UpSampling2D,
-    keras.layers.UpSampling3D,
+    *in_dimensions("AveragePooling{}D", "Cropping{}D", "SpatialDropout{}D", "UpSampling{}D"),
 )
-_GLOBAL = (
-    keras.layers.GlobalAveragePooling1D,
-    keras.layers.GlobalAveragePooling2D,
-    keras.layers.GlobalAveragePooling3D,
-)
+_GLOBAL = in_dimensions("GlobalAveragePooling{}D")
 
 
 class _Share(NamedTuple):
@@ -61,7 +47,9 @@ def fold_normalisation(graph: Graph) -> dict[str, str]:
     for node in list(graph.nodes):
         if type(node.layer) is not keras.layers.BatchNormalization:
             continue
-        shares = _shares_of(graph, node)
+        shares = None
+        if len(graph.applications(node.layer)) == 1:
+            shares = _shares(graph, node.inputs[0], node, _axis(graph, node), *factors(node.layer))
         if shares is None:
             outcome[node.name] = "kept: the layers before it cannot take it"
             continue
@@ -71,17 +59,6 @@ def fold_normalisation(graph: Graph) -> dict[str, str]:
         graph.replace(node.outputs[0], node.inputs[0])
         outcome[node.name] = "folded into " + ", ".join(share.node.name for share in shares)
     return outcome
-
-
-def _shares_of(graph: Graph, node: Node) -> list[_Share] | None:
-    """Return the layers that a batch normalisation can be folded into, or None."""
-    layer, number = node.layer, node.inputs[0]
-    if len(graph.applications(layer)) > 1:
-        return None
-    rank = len(graph.shape(number))
-    axis = layer.axis if layer.axis < 0 else layer.axis - rank
-    scale, shift = factors(layer)
-    return _shares(graph, number, node, axis, scale, shift)
 
 
 def factors(layer: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -126,6 +103,7 @@ def _shares(
 
 
 def _axis(graph: Graph, node: Node) -> int:
+    """Return the axis of a layer, counted from the last axis of its output."""
     axis = node.layer.axis
     return axis if axis < 0 else axis - len(graph.shape(node.outputs[0]))
 

@@ -36,7 +36,7 @@ class Node:
     outputs : list of int
         Numbers of the tensors that it produces.
     label : str
-        Name of the layer of the ordinary model that it stands for; ``name`` if not set.
+        Name of the layer of the ordinary model that it stands for.
     """
 
     layer: Any
@@ -44,10 +44,7 @@ class Node:
     args: list[Any]
     kwargs: dict[str, Any]
     outputs: list[int]
-    label: str = ""
-
-    def __post_init__(self) -> None:
-        self.label = self.label or self.name
+    label: str
 
     @property
     def inputs(self) -> list[int]:
@@ -91,11 +88,11 @@ class Graph:
     name: str
     input_structure: Any
 
-    def new_tensor(self, like: int, shape: Shape | None = None) -> int:
-        """Add a tensor with the dtype of another, and with its shape unless one is passed."""
+    def new_tensor(self, like: int) -> int:
+        """Add a tensor with the shape and dtype of another."""
         number = max(self.specs) + 1
         old = self.specs[like]
-        self.specs[number] = keras.KerasTensor(shape or old.shape, dtype=old.dtype)
+        self.specs[number] = keras.KerasTensor(old.shape, dtype=old.dtype)
         return number
 
     def shape(self, number: int) -> Shape:
@@ -269,7 +266,7 @@ class _Reader:
                     self._keep(tensor, ref)
             else:
                 numbers = [self.tensor(t).number for t in keras.tree.flatten(outputs)]
-                self.nodes.append(Node(layer, name, list(args), kwargs, numbers))
+                self.nodes.append(Node(layer, name, list(args), kwargs, numbers, label=name))
             return outputs
 
         clone = keras.models.clone_model(

@@ -87,15 +87,7 @@ def _by_name(graph: Graph, data: dict[str, Any], argument: str) -> list[Any]:
 
 
 def input_tensors(graph: Graph, data: Any) -> dict[int, Any]:
-    """Return the tensors of a model's inputs by number, cast to the types of the inputs.
-
-    Parameters
-    ----------
-    graph : Graph
-        The model.
-    data : structure of arrays
-        As in `arranged`.
-    """
+    """Return the tensors of a model's inputs by number, cast to the types of the inputs."""
     flat = keras.tree.flatten(arranged(graph, data))
     return {
         number: keras.ops.convert_to_tensor(each, dtype=graph.specs[number].dtype)

@@ -7,23 +7,15 @@ from typing import Any
 import keras
 import numpy as np
 
-_CONVOLUTIONS = (
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-)
-_TRANSPOSED = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
-_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
-_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+from kspike_tf.conversion.families import in_dimensions
 
-LINEAR = (
+_TRANSPOSED = in_dimensions("Conv{}DTranspose")
+_DEPTHWISE = in_dimensions("DepthwiseConv{}D")
+_SEPARABLE = in_dimensions("SeparableConv{}D")
+_LINEAR = (
     keras.layers.Dense,
     keras.layers.EinsumDense,
-    *_CONVOLUTIONS,
+    *in_dimensions("Conv{}D"),
     *_TRANSPOSED,
     *_DEPTHWISE,
     *_SEPARABLE,
@@ -31,9 +23,9 @@ LINEAR = (
 
 
 def is_linear(layer: Any) -> bool:
-    """Return whether a layer is one of `LINEAR` and does not override Keras' computation."""
+    """Return whether a layer is linear and does not override Keras' computation."""
     own: Any = type(layer)
-    kind = next((cls for cls in own.__mro__ if cls in LINEAR), None)
+    kind = next((cls for cls in own.__mro__ if cls in _LINEAR), None)
     return kind is not None and all(
         getattr(own, name, None) is getattr(kind, name, None)
         for name in ("call", "kernel", "convolution_op")

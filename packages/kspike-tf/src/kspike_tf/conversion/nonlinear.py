@@ -9,7 +9,6 @@ import keras
 from kspike_tf.conversion import activations
 from kspike_tf.conversion.graph import Graph, Node, Ref
 from kspike_tf.conversion.linear import is_linear
-from kspike_tf.conversion.pool import is_max_pooling
 
 # Up to a constant: with fixed weights, they add, average, scale or move values. Augmentation
 # layers, dropout and noise do nothing at inference. Keras 3.8 has not all of them.
@@ -75,28 +74,11 @@ def _is_linear_layer(layer: Any) -> bool:
     return type(layer) in _LINEAR or activations.is_identity(layer)
 
 
-def is_without_spikes(node: Node) -> bool:
-    """Return whether a node that does not spike belongs in the report's list of such layers.
-
-    All do that are not linear, but for max pooling, of which the report says more.
-    """
-    return is_nonlinear(node) and not is_max_pooling(node.layer)
-
-
 def unaveraged(graph: Graph, spiking: set[Node], over_time: set[Node]) -> list[Node]:
     """Return the nodes that are not linear and see spikes, step by step.
 
     The mean of their outputs is not their output for the mean: a ReLU of values that spikes make
     now positive, now negative is too large on average.
-
-    Parameters
-    ----------
-    graph : Graph
-        The network.
-    spiking : set of Node
-        Its activations that spike.
-    over_time : set of Node
-        Nodes that run at every time step.
     """
     behind = graph.downstream(spiking)
     read = {number for node in behind for number in node.outputs}

@@ -7,15 +7,12 @@ from typing import Any
 import keras
 
 from kspike_tf.conversion.activations import function_name
+from kspike_tf.conversion.families import in_dimensions
 from kspike_tf.conversion.graph import Graph, Node
 
-_AVERAGES = {
-    getattr(keras.layers, f"{kind}MaxPooling{n}D"): getattr(
-        keras.layers, f"{kind}AveragePooling{n}D"
-    )
-    for kind in ("", "Global", "Adaptive")
-    for n in (1, 2, 3)
-    if hasattr(keras.layers, f"{kind}MaxPooling{n}D")  # Keras 3.8 has no adaptive pooling
+_AVERAGES = {  # Keras 3.8 has no adaptive pooling
+    cls: getattr(keras.layers, cls.__name__.replace("Max", "Average"))
+    for cls in in_dimensions("MaxPooling{}D", "GlobalMaxPooling{}D", "AdaptiveMaxPooling{}D")
 }
 _OPERATIONS = {  # the kind of layer, and the attributes that are its options
     "max_pool": ("", ("pool_size", "strides", "padding", "data_format")),
@@ -51,19 +48,7 @@ def _average(graph: Graph, node: Node) -> Any:
 def kept_pooling(
     graph: Graph, spiking: set[Node], over_time: set[Node], filtered: bool
 ) -> dict[str, str]:
-    """Return what max pooling that stays acts on, by name.
-
-    Parameters
-    ----------
-    graph : Graph
-        The network.
-    spiking : set of Node
-        Its activations that spike.
-    over_time : set of Node
-        Nodes that run at every time step.
-    filtered : bool
-        Whether spikes are filtered.
-    """
+    """Return what max pooling that stays acts on, by name; ``over_time`` runs at every step."""
     behind = graph.downstream(spiking)
     outcome = {}
     for node in graph.nodes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,60 +9,13 @@ import keras
 
 from kspike_tf.conversion import activations
 from kspike_tf.conversion.copies import copy_layer
+from kspike_tf.conversion.families import MERGES, ON_LAST_AXIS, in_dimensions
 from kspike_tf.conversion.graph import Graph, Node
+from kspike_tf.conversion.options import Options
 from kspike_tf.conversion.scale import Site
 from kspike_tf.layers import Lowpass, SpikingActivation, TimeFolded
 
-_ANY_AXES = (  # act on values or on the last axis, with or without a time axis
-    keras.layers.Activation,
-    keras.layers.Dense,
-    keras.layers.ELU,
-    keras.layers.LeakyReLU,
-    keras.layers.ReLU,
-    keras.layers.Rescaling,
-)
-_MERGES = (
-    keras.layers.Add,
-    keras.layers.Average,
-    keras.layers.Maximum,
-    keras.layers.Minimum,
-    keras.layers.Multiply,
-    keras.layers.Subtract,
-)
-
-_SPATIAL = (
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Neurons:
-    """Options for the neurons and synapses of a converted model.
-
-    Attributes
-    ----------
-    dt : float
-        Length of a time step in seconds.
-    synapse : float or None
-        Time constant in seconds of the filter after every spiking layer; None omits it.
-    readout : str
-        Output of the part with a time axis: ``"last"``, ``"mean"`` or ``"sequence"``.
-    seed : int or None
-        Seed of the first spiking layer; every further layer adds 1.
-    spiking_aware_training : bool
-        Whether training spikes too.
-    trainable_rates : bool
-        Whether the factors before and after neurons are trainable weights.
-    """
-
-    dt: float
-    synapse: float | None
-    readout: str
-    seed: int | None
-    spiking_aware_training: bool
-    trainable_rates: bool
+_SPATIAL = in_dimensions("SpatialDropout{}D")
 
 
 class SpikingNetwork(NamedTuple):
@@ -110,17 +62,15 @@ class _Names:
 class _Builder:
     """Applies the layers of a graph to tensors with a time axis."""
 
-    def __init__(self, graph: Graph, sites: list[Site], neurons: Neurons) -> None:
-        self.graph, self.neurons = graph, neurons
+    def __init__(self, graph: Graph, sites: list[Site], options: Options) -> None:
+        self.graph, self.options = graph, options
         self.sites = {site.node: site for site in sites}
-        self.order = {site.node: i for i, site in enumerate(sites)}
         self.timed: dict[int, Any] = {}
         self.still: dict[int, Any] = {}
-        self.spiking: dict[Node, SpikingActivation] = {}
+        self.spiking: list[SpikingActivation] = []
         self._layers: dict[tuple[Any, Any], Any] = {}
-        sequence = neurons.readout == "sequence"
+        sequence = options.reading == "sequence"
         self.over_time = set(graph.nodes) if sequence else graph.upstream(self.sites)
-        self.consumers = graph.consumers()
         self.names = _Names(graph)
 
     def build(self) -> keras.Model:
@@ -137,13 +87,10 @@ class _Builder:
                 self._apply_over_time(node)
             else:
                 self._apply_once(node)
-        outputs = keras.tree.map_structure(lambda ref: self._output(ref.number), self.graph.outputs)
+        outputs = keras.tree.map_structure(
+            lambda ref: self._read_out(ref.number), self.graph.outputs
+        )
         return keras.Model(inputs, outputs, name=f"spiking_{self.graph.name}")
-
-    def _output(self, number: int) -> Any:
-        if self.neurons.readout == "sequence":
-            return self.timed[number]
-        return self._read_out(number)
 
     def _apply_over_time(self, node: Node) -> None:
         if node in self.sites:
@@ -189,7 +136,7 @@ class _Builder:
             return self._once(
                 node, noise, lambda name: kind(layer.rate, noise_shape=noise, name=name)
             )
-        merges = type(layer) in _MERGES and len(shapes) == 1
+        merges = type(layer) in MERGES and len(shapes) == 1
         if merges or _acts_on_values(layer):
             return self._layer(node, folded=False)
         is_operation = not isinstance(layer, keras.layers.Layer)
@@ -232,24 +179,25 @@ class _Builder:
 
     def _spike(self, node: Node) -> None:
         """Replace an activation by filtered spikes."""
-        site, neurons, x = self.sites[node], self.neurons, self.timed[node.inputs[0]]
+        site, options, x = self.sites[node], self.options, self.timed[node.inputs[0]]
         if not site.rectifies:
             x = node.call(self._over_time(node), self.timed)
         if not (site.rectifies and site.folded):
             x = self._multiplied(x, site.scale, self.names.new(f"{node.label}_to_rates"))
-        self.spiking[node] = SpikingActivation(
+        spiking = SpikingActivation(
             activations.spiking_form(node.layer, site.scale) if site.rectifies else "linear",
-            dt=neurons.dt,
-            seed=None if neurons.seed is None else neurons.seed + self.order[node],
-            spiking_aware_training=neurons.spiking_aware_training,
+            dt=options.dt,
+            seed=None if options.seed is None else options.seed + len(self.spiking),
+            spiking_aware_training=options.spiking_aware_training,
             name=self.names.new(f"{node.label}_spikes"),
         )
-        x = self.spiking[node](x)
-        ends = neurons.synapse is not None and self._is_read_at_the_end(node)
-        if neurons.synapse is not None:
+        self.spiking.append(spiking)
+        x = spiking(x)
+        ends = options.synapse is not None and self._is_read_at_the_end(node)
+        if options.synapse is not None:
             synapse = Lowpass(
-                neurons.synapse,
-                dt=neurons.dt,
+                options.synapse,
+                dt=options.dt,
                 return_sequences=not ends,
                 name=self.names.new(f"{node.label}_synapse"),
             )
@@ -261,11 +209,11 @@ class _Builder:
 
     def _is_read_at_the_end(self, node: Node) -> bool:
         """Return whether only the last value of a layer's filtered spikes is needed."""
-        readers = self.consumers[node.outputs[0]]
-        return self.neurons.readout == "last" and self.over_time.isdisjoint(readers)
+        readers = self.graph.consumers()[node.outputs[0]]
+        return self.options.reading == "last" and self.over_time.isdisjoint(readers)
 
     def _multiplied(self, x: Any, factor: float, name: str) -> Any:
-        if not self.neurons.trainable_rates:
+        if not self.options.trainable_rates:
             return keras.layers.Rescaling(factor, name=name)(x)
         axes = "bcdefgh"[: len(x.shape)]
         return keras.layers.EinsumDense(
@@ -276,11 +224,14 @@ class _Builder:
         )(x)
 
     def _read_out(self, number: int) -> Any:
-        """Reduce the time steps of a tensor to one value: the last or the mean."""
+        """Return the last step of a tensor, its mean over time, or all its steps."""
+        reading = self.options.reading
+        if reading == "sequence":
+            return self.timed[number]
         if number not in self.still:
             x = self.timed[number]
-            last = self.neurons.readout == "last"
-            self.still[number] = self.names.rename(x[:, -1] if last else keras.ops.mean(x, axis=1))
+            read = x[:, -1] if reading == "last" else keras.ops.mean(x, axis=1)
+            self.still[number] = self.names.rename(read)
         return self.still[number]
 
 
@@ -288,28 +239,15 @@ def _acts_on_values(layer: Any) -> bool:
     """Return whether a layer computes the same with a time axis as without."""
     if type(layer) is keras.layers.Activation:
         return activations.function_name(layer) not in ("", "softmax")  # user-defined: any axes
-    return type(layer) in _ANY_AXES
+    return type(layer) in ON_LAST_AXIS
 
 
-def spiking_model(graph: Graph, sites: list[Site], neurons: Neurons) -> SpikingNetwork:
+def spiking_model(graph: Graph, sites: list[Site], options: Options) -> SpikingNetwork:
     """Return a Keras model with a time axis, in which the sites of a graph spike.
 
-    Parameters
-    ----------
-    graph : Graph
-        The network, with its scales in the weights.
-    sites : list of Site
-        Its spiking activations.
-    neurons : Neurons
-        Options for neurons and synapses.
-
-    Returns
-    -------
-    SpikingNetwork
-        Its model takes ``(batch, time, ...)``. Layers up to the last spiking ones run at every time
-        step, the rest on their readout; with the readout "sequence", all layers run at every step.
+    It takes ``(batch, time, ...)``. Layers up to the last spiking ones run at every time step, the
+    rest on their readout; with the readout "sequence", all layers run at every step. The scales of
+    the sites are in the graph's weights already.
     """
-    builder = _Builder(graph, sites, neurons)
-    model = builder.build()
-    layers = [builder.spiking[site.node] for site in sites]
-    return SpikingNetwork(model, layers, builder.over_time)
+    builder = _Builder(graph, sites, options)
+    return SpikingNetwork(builder.build(), builder.spiking, builder.over_time)

@@ -120,7 +120,7 @@ class ConversionReport:
         return [dataclasses.asdict(layer) for layer in self.layers]
 
     def __str__(self) -> str:
-        return "\n".join([*self._table(), *self._remarks()])
+        return "\n".join([*aligned(self._rows()), *self._remarks()])
 
     def __repr__(self) -> str:
         same = "" if self.agreement is None else f", {_agreeing(self.agreement)}"
@@ -133,14 +133,8 @@ class ConversionReport:
     def _repr_html_(self) -> str:
         return as_html(self._rows(), "Conversion", self._remarks())
 
-    def _table(self) -> list[str]:
-        return aligned(self._rows())
-
     def _rows(self) -> list[tuple[str, ...]]:
-        rows: list[tuple[str, ...]] = [
-            ("layer", "Hz per unit", "mean rate", "correlation", "error")
-        ]
-        rows += [
+        cells = [
             (
                 layer.name,
                 f"{layer.scale:.4g}",
@@ -150,11 +144,11 @@ class ConversionReport:
             )
             for layer in self.layers
         ]
-        return rows
+        return [("layer", "Hz per unit", "mean rate", "correlation", "error"), *cells]
 
     def _remarks(self) -> list[str]:
-        lines = [f"{name}: {outcome}" for name, outcome in self.normalisation.items()]
-        lines += [f"{name}: {outcome}" for name, outcome in self.max_pooling.items()]
+        outcomes = [*self.normalisation.items(), *self.max_pooling.items()]
+        lines = [f"{name}: {outcome}" for name, outcome in outcomes]
         lines += [f"{name}: kept, does not spike" for name in self.kept]
         if self.unfiltered:
             lines.append(
@@ -166,11 +160,10 @@ class ConversionReport:
             lines.append(f"average pooling alone: {_agreeing(self.pooling_agreement)}")
         if few := self.few_spikes(self.timesteps):
             lines.append(few)
-        length = self.timesteps * self.dt
+        same = "" if self.agreement is None else f", {_agreeing(self.agreement)}"
         lines.append(
-            f"after {self.timesteps} steps ({length * 1000:.4g} ms), {self.examples} examples: "
-            f"outputs off by {self.output_error:.1%}"
-            + (f", {_agreeing(self.agreement)}" if self.agreement is not None else "")
+            f"after {self.timesteps} steps ({self.timesteps * self.dt * 1000:.4g} ms), "
+            f"{self.examples} examples: outputs off by {self.output_error:.1%}{same}"
         )
         lines.append(f"the error grows most in {self.worst_layer().name}")
         return lines
@@ -196,8 +189,7 @@ class FewSpikesCheck:
         timesteps : int
             Number of steps of the presentation.
         """
-        few = "" if self.has_warned else self.report.few_spikes(timesteps)
-        if few:
+        if not self.has_warned and (few := self.report.few_spikes(timesteps)):
             self.has_warned = True
             warnings.warn(few, FewSpikesWarning, stacklevel=level_of_user())
 

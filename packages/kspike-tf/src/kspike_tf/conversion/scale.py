@@ -9,15 +9,17 @@ from typing import Any
 import keras
 
 from kspike_tf.conversion import activations
+from kspike_tf.conversion.families import in_dimensions
 from kspike_tf.conversion.graph import Graph, Node, Ref
 from kspike_tf.conversion.linear import is_linear, rescale
+from kspike_tf.conversion.options import Options
 
 _HOMOGENEOUS = (  # c times the inputs give c times the output
-    *(getattr(keras.layers, f"{kind}Pooling{n}D")
-      for kind in ("Average", "Max", "GlobalAverage", "GlobalMax", "AdaptiveAverage", "AdaptiveMax")
-      for n in (1, 2, 3) if hasattr(keras.layers, f"{kind}Pooling{n}D")),
-    *(getattr(keras.layers, f"{kind}{n}D")
-      for kind in ("Cropping", "SpatialDropout", "UpSampling", "ZeroPadding") for n in (1, 2, 3)),
+    *in_dimensions(
+        "AveragePooling{}D", "MaxPooling{}D", "GlobalAveragePooling{}D", "GlobalMaxPooling{}D",
+        "AdaptiveAveragePooling{}D", "AdaptiveMaxPooling{}D", "Cropping{}D", "SpatialDropout{}D",
+        "UpSampling{}D", "ZeroPadding{}D",
+    ),
     keras.layers.Add, keras.layers.Average, keras.layers.Concatenate, keras.layers.Dropout,
     keras.layers.Flatten, keras.layers.Identity, keras.layers.Maximum, keras.layers.Minimum,
     keras.layers.Permute, keras.layers.RepeatVector, keras.layers.Reshape, keras.layers.Subtract,
@@ -52,54 +54,28 @@ class Site:
     folded: bool = True
 
 
-class _Classes:
-    """Sets of tensors that share a scale."""
-
-    def __init__(self, graph: Graph) -> None:
-        self._parent = {number: number for number in graph.specs}
-        self._pinned: set[int] = set()
-
-    def of(self, number: int) -> int:
-        """Return the representative of a tensor's set."""
-        while self._parent[number] != number:
-            number = self._parent[number]
-        return number
-
-    def join(self, numbers: list[int]) -> None:
-        """Make tensors share a scale."""
-        for number in numbers[1:]:
-            one, other = self.of(numbers[0]), self.of(number)
-            self._parent[other] = one
-            if other in self._pinned:
-                self._pinned.add(one)
-
-    def pin(self, numbers: list[int]) -> None:
-        """Keep tensors unscaled."""
-        self._pinned.update(self.of(number) for number in numbers)
-
-    def is_pinned(self, number: int) -> bool:
-        """Return whether a tensor must stay unscaled."""
-        return self.of(number) in self._pinned
-
-
-def _classes(graph: Graph, sites: list[Site]) -> _Classes:
-    """Return the sets of tensors that must share a scale."""
-    classes = _Classes(graph)
+def _groups(graph: Graph, sites: list[Site]) -> tuple[dict[int, int], set[int]]:
+    """Return the group of every tensor, which shares a scale, and the groups without a scale."""
+    groups = {number: number for number in graph.specs}
+    unscaled = {*graph.inputs, *graph.output_numbers()}
     rectifiers = {site.node for site in sites if site.rectifies}
     signed = {site.node for site in sites if not site.rectifies}
+
+    def join(*numbers: int) -> None:
+        joined = {groups[number] for number in numbers}
+        if len(joined) > 1:
+            groups.update({n: min(joined) for n, group in groups.items() if group in joined})
+
     for node in graph.nodes:
         if is_linear(node.layer) or _is_scalable_normalisation(node.layer):
-            for other in graph.applications(node.layer):
-                classes.join([node.inputs[0], other.inputs[0]])
-                classes.join([node.outputs[0], other.outputs[0]])
+            first = graph.applications(node.layer)[0]
+            join(node.inputs[0], first.inputs[0])
+            join(node.outputs[0], first.outputs[0])
         elif node in rectifiers or _is_homogeneous(node):
-            classes.join([*node.inputs, *node.outputs])
-        elif node in signed:
-            classes.pin(node.inputs)
+            join(*node.inputs, *node.outputs)
         else:
-            classes.pin([*node.inputs, *node.outputs])
-    classes.pin([*graph.inputs, *graph.output_numbers()])
-    return classes
+            unscaled.update(node.inputs if node in signed else [*node.inputs, *node.outputs])
+    return groups, {groups[number] for number in unscaled}
 
 
 def _is_homogeneous(node: Node) -> bool:
@@ -116,12 +92,7 @@ def _is_homogeneous(node: Node) -> bool:
 
 
 def choose_scales(
-    graph: Graph,
-    sites: list[Site],
-    levels: Mapping[str, float],
-    max_rate: float,
-    scale: float | Mapping[str, float] | None,
-    fold: bool,
+    graph: Graph, sites: list[Site], levels: Mapping[str, float], options: Options
 ) -> dict[int, float]:
     """Choose the firing rates of all sites; return the scale of every tensor.
 
@@ -133,38 +104,38 @@ def choose_scales(
         Its spiking activations, whose ``scale`` and ``folded`` are set.
     levels : mapping of str to float
         High activation of each site in calibration, which becomes ``max_rate``.
-    max_rate : float
-        Firing rate in Hz.
-    scale : float, mapping of str to float or None
-        Scale of all sites or of some by name, in place of those from calibration.
-    fold : bool
-        Whether scales may be folded into weights at all.
+    options : Options
+        Options of the conversion.
 
     Raises
     ------
     ValueError
-        If sites that must share a scale are given different ones.
+        If ``scale`` names other layers, or has different values for sites that must share one.
     """
-    classes = _classes(graph, sites)
+    if isinstance(options.scale, Mapping) and (unknown := sorted(set(options.scale) - set(levels))):
+        raise ValueError(
+            f"scale must name activations that spike: {', '.join(levels)}. Received: {unknown}"
+        )
+    groups, unscaled = _groups(graph, sites)
     together: dict[int, list[Site]] = {}
     for site in sites:
-        together.setdefault(classes.of(site.node.outputs[0]), []).append(site)
+        together.setdefault(groups[site.node.outputs[0]], []).append(site)
     chosen: dict[int, float] = {}
-    for number, members in together.items():
-        asked = _asked(members, scale)
-        common = asked or max_rate / max(levels[site.node.label] for site in members)
-        folded = fold and not classes.is_pinned(number)
+    for group, members in together.items():
+        asked = _asked(members, options.scale)
+        common = asked or options.max_rate / max(levels[site.node.label] for site in members)
+        folded = not options.trainable_rates and group not in unscaled
         if folded:
-            chosen[number] = common
+            chosen[group] = common
         for site in members:
-            own = common if folded or asked else max_rate / levels[site.node.label]
+            own = common if folded or asked else options.max_rate / levels[site.node.label]
             site.scale, site.folded = own, folded
-    return {number: chosen.get(classes.of(number), 1.0) for number in graph.specs}
+    return {number: chosen.get(group, 1.0) for number, group in groups.items()}
 
 
 def _asked(members: list[Site], scale: float | Mapping[str, float] | None) -> float | None:
     """Return the scale that the caller specifies for sites, or None."""
-    if scale is None or isinstance(scale, (int, float)):
+    if not isinstance(scale, Mapping):
         return scale
     labels = [site.node.label for site in members]
     wanted = {label: scale[label] for label in labels if label in scale}

@@ -50,14 +50,14 @@ class Activity:
 
 
 def measure(
-    run: Iterable[tuple[Any, Any]], nodes: Sequence[Application], size: tuple[int, int]
+    run: Iterable[list[Any]], nodes: Sequence[Application], size: tuple[int, int]
 ) -> Activity:
     """Return the activity of all signals of a model in a run of one batch.
 
     Parameters
     ----------
-    run : iterable of tuple
-        Inputs and outputs of every application, in order.
+    run : iterable of list
+        Outputs of every application, in order.
     nodes : sequence of Application
         The applications of the model's layers.
     size : tuple of int
@@ -69,7 +69,7 @@ def measure(
         If a spiking layer only returns its last step, so that its spikes cannot be counted.
     """
     profiles: dict[int, Profile] = {}
-    for node, (_, outputs) in zip(nodes, run, strict=True):
+    for node, outputs in zip(nodes, run, strict=True):
         if node.spec.kind == SPIKING and not is_timed(node, 0):
             raise ValueError(
                 f"layer {node.spec.name!r} must return sequences, so that its spikes can be counted"
@@ -84,13 +84,7 @@ def measure(
 
 
 def uncounted(nodes: Sequence[Application]) -> list[str]:
-    """Return the names of layers with neurons other than `SpikingActivation`.
-
-    Parameters
-    ----------
-    nodes : sequence of Application
-        The applications of a model's layers.
-    """
+    """Return the names of layers with neurons other than `SpikingActivation`."""
     found = []
     for node in nodes:
         layer = node.spec.layer

@@ -14,20 +14,10 @@ from kspike_energy import Application, ModelEnergy
 
 
 class Grid(NamedTuple):
-    """The parameter values of a sweep.
+    """The parameter values of a sweep."""
 
-    Attributes
-    ----------
-    models : tuple of (float or None, float)
-        Time steps in seconds, and factors of rates.
-    timesteps : tuple of int
-        Numbers of steps, in ascending order.
-    devices : tuple of str
-        Names of devices.
-    """
-
-    models: tuple[tuple[float | None, float], ...]
-    timesteps: tuple[int, ...]
+    models: tuple[tuple[float | None, float], ...]  # time steps in seconds, and factors of rates
+    timesteps: tuple[int, ...]  # in ascending order
     devices: tuple[str, ...]
 
 
@@ -39,25 +29,24 @@ def checked_grid(timesteps: Any, dt: Any, scale: Any, devices: Any) -> Grid:
     ValueError
         If a number is not positive, there are no numbers, or a device is unknown.
     """
-    steps = _several("timesteps", timesteps)
-    for count in steps:
-        check_count("timesteps", count)
-    for name, values in (("dt", _several("dt", dt)), ("scale", _several("scale", scale))):
-        for value in values:
-            is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-            is_own = name == "dt" and value is None
-            if not (is_own or (is_number and value > 0 and math.isfinite(value))):
-                raise ValueError(f"{name} must be positive and finite. Received: {value!r}")
+    counts = {check_count("timesteps", each) for each in _several("timesteps", timesteps)}
+    lengths = [None if each is None else _positive("dt", each) for each in _several("dt", dt)]
+    factors = [_positive("scale", each) for each in _several("scale", scale)]
     names = _several("devices", devices)
     for name in names:
         ModelEnergy.devices.get_device(name)  # its error lists the known ones
-    own = [None if value is None else float(value) for value in _several("dt", dt)]
-    factors = [float(value) for value in _several("scale", scale)]
     return Grid(
-        tuple(dict.fromkeys(itertools.product(own, factors))),
-        tuple(sorted({int(count) for count in steps})),
+        tuple(dict.fromkeys(itertools.product(lengths, factors))),
+        tuple(sorted(counts)),
         tuple(dict.fromkeys(names)),
     )
+
+
+def _positive(name: str, value: Any) -> float:
+    is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not (is_number and value > 0 and math.isfinite(value)):
+        raise ValueError(f"{name} must be positive and finite. Received: {value!r}")
+    return float(value)
 
 
 def _several(name: str, value: Any) -> list[Any]:
@@ -68,10 +57,11 @@ def _several(name: str, value: Any) -> list[Any]:
     return values
 
 
-def check_count(name: str, value: Any) -> None:
-    """Raise an error if a value is not a positive integer."""
+def check_count(name: str, value: Any) -> int:
+    """Return a positive integer; raise an error for any other value."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"{name} must be a positive integer. Received: {name}={value!r}")
+    return int(value)
 
 
 def shown(x: Any, nodes: Sequence[Application], steps: int) -> Any:
@@ -98,11 +88,11 @@ def shown(x: Any, nodes: Sequence[Application], steps: int) -> Any:
                 "model must have inputs with a time axis of unknown length, (None, None, ...). "
                 f"Received: an input of shape {shape}"
             )
-    arrays = keras.tree.flatten(keras.tree.map_structure(np.asarray, x))
+    arrays = keras.tree.flatten(x)
     # Layers come in the order of their depth, inputs in that of the model's structure.
     given, wanted = sorted(array.ndim for array in arrays), sorted(len(shape) for shape in shapes)
     if given == [axes - 1 for axes in wanted]:
-        return keras.tree.map_structure(lambda array: _still(np.asarray(array), steps), x)
+        return keras.tree.map_structure(lambda array: _still(array, steps), x)
     if len(given) == len(wanted) and {a - b for a, b in zip(wanted, given, strict=True)} == {0, 1}:
         raise ValueError(
             "x must have a time axis for all inputs or for none: repeat the static ones, "
@@ -120,7 +110,7 @@ def shown(x: Any, nodes: Sequence[Application], steps: int) -> Any:
             f"timesteps must be at most the number of steps in x, {available}. "
             f"Received: timesteps={steps}"
         )
-    return keras.tree.map_structure(lambda array: np.asarray(array)[:, :steps], x)
+    return keras.tree.map_structure(lambda array: array[:, :steps], x)
 
 
 def _still(array: np.ndarray, steps: int) -> np.ndarray:

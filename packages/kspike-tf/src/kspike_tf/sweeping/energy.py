@@ -32,11 +32,9 @@ def counted(model: Any, x: Any, input_coding: str) -> Network:
     def shape(array: Any) -> tuple[int | None, ...]:
         return (None, None, *array.shape[2:])
 
+    shapes: Any = [shape(each) for each in keras.tree.flatten(x)]
     if isinstance(x, dict):
-        shapes: Any = {key: shape(array) for key, array in x.items()}
-    else:
-        flat = keras.tree.flatten(x)
-        shapes = [shape(each) for each in flat] if isinstance(x, (list, tuple)) else shape(x)
+        shapes = {key: shape(array) for key, array in x.items()}
     options: Any = {"input_coding": input_coding, "input_shape": shapes}  # ModelEnergy checks them
     return ModelEnergy(model, **options).network
 
@@ -109,27 +107,9 @@ def _only_scales(node: Application) -> bool:
 
 
 def energies(
-    network: Network,
-    signals: Signals,
-    devices: Sequence[str],
-    dt: float,
-    steps: int,
+    network: Network, signals: Signals, devices: Sequence[str], dt: float, steps: int
 ) -> dict[str, float]:
-    """Return the energy of one inference in joules, by device.
-
-    Parameters
-    ----------
-    network : Network
-        The model's connections and neurons.
-    signals : Signals
-        The rates of its signals.
-    devices : sequence of str
-        Names of devices, as in `kspike_energy.ModelEnergy.devices`.
-    dt : float
-        Length of a time step in seconds.
-    steps : int
-        Number of steps of an inference.
-    """
+    """Return the energy of an inference of some steps in joules, by device."""
     measured = signals.at(steps)
     uses: dict[str, list[Application]] = defaultdict(list)
     for node in signals.nodes:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ class Journal:
 
     Parameters
     ----------
-    path : path_like or None
-        The file, which need not exist; None stores nothing.
+    path : path_like
+        The file, which need not exist.
+    identity : list
+        Everything that the points depend on, apart from ``dt``, ``scale`` and the number of steps.
 
     Raises
     ------
@@ -30,12 +34,9 @@ class Journal:
         If it contains anything other than points.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None) -> None:
-        self._is_whole = True
-        self.path = None if path is None else Path(path)
-        self._points: dict[str, dict[str, Any]] = {}
-        if self.path is None:
-            return
+    def __init__(self, path: str | os.PathLike[str], identity: list[Any]) -> None:
+        self.path, self._identity = Path(path), identity
+        self._points: dict[str, Point] = {}
         with self.path.open("ab"):  # fail before the first pass, not after it
             pass
         text = self.path.read_bytes().decode("utf-8", errors="replace")
@@ -55,7 +56,7 @@ class Journal:
             raise self._error(line)
         point = entry["point"]
         if isinstance(point, dict) and set(point) == _FIELDS:  # others are from another version
-            self._points[entry["key"]] = point
+            self._points[entry["key"]] = Point(**point)
 
     def _error(self, line: str) -> ValueError:
         return ValueError(
@@ -63,18 +64,22 @@ class Journal:
             f"Received: resume={str(self.path)!r}, with the line {line[:40]!r}"
         )
 
-    def find(self, key: str) -> dict[str, Any] | None:
-        """Return the point of a key, or None if it is not finished."""
-        return self._points.get(key)
+    def _key(self, dt: float | None, scale: float, steps: int) -> str:
+        text = json.dumps([self._identity, dt, scale, steps])
+        return hashlib.sha256(text.encode()).hexdigest()
 
-    def add(self, key: str, point: dict[str, Any]) -> None:
-        """Append a finished point."""
-        if self.path is None:
-            return
-        self._points[key] = point
-        text = json.dumps({"key": key, "point": point})
+    def find(self, dt: float | None, scale: float, timesteps: Sequence[int]) -> dict[int, Point]:
+        """Return the finished points, by number of steps."""
+        keys = {steps: self._key(dt, scale, steps) for steps in timesteps}
+        return {n: self._points[key] for n, key in keys.items() if key in self._points}
+
+    def add(self, dt: float | None, scale: float, points: Mapping[int, Point]) -> None:
+        """Append finished points."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{text}\n" if self._is_whole else f"\n{text}\n")
+            file.write("" if self._is_whole else "\n")
             self._is_whole = True
+            for steps, point in points.items():
+                entry = {"key": self._key(dt, scale, steps), "point": dataclasses.asdict(point)}
+                file.write(json.dumps(entry) + "\n")
             file.flush()
             os.fsync(file.fileno())

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
+from kspike_energy import Application
+from kspike_tf.conversion.families import MERGES, ON_LAST_AXIS
 from kspike_tf.conversion.graph import Graph, Node, read_graph
 from kspike_tf.conversion.inputs import input_tensors
 from kspike_tf.layers import Alpha, Lowpass, SpikingActivation, TimeFolded
@@ -20,40 +21,27 @@ from kspike_tf.sweeping.replayed import Runner, Signals, reference_runner
 from kspike_tf.types import ReferenceModel
 
 _OWN = (Alpha, Lowpass, SpikingActivation)
-_ON_THE_LAST_AXIS = (
-    keras.layers.Activation, keras.layers.Dense, keras.layers.Dropout, keras.layers.ELU,
-    keras.layers.Identity, keras.layers.LeakyReLU, keras.layers.ReLU, keras.layers.Rescaling,
-)  # fmt: skip
-_MERGES = (
-    keras.layers.Add, keras.layers.Average, keras.layers.Maximum, keras.layers.Minimum,
-    keras.layers.Multiply, keras.layers.Subtract,
-)  # fmt: skip
+_ON_STEPS = (*ON_LAST_AXIS, keras.layers.Dropout, keras.layers.Identity)
 
 
-def prefix_runner(model: Any, adapter: Any) -> Runner:
+def prefix_runner(model: Any, adapter: Any, nodes: Sequence[Application]) -> Runner:
     """Return a function from a batch and numbers of steps to outputs and signals.
 
-    The outputs are by number of steps; the signals are the inputs and outputs of every application
-    in the longest run, from which the outputs are taken as far as layers are causal.
-
-    Parameters
-    ----------
-    model : keras.Model or kspike_ref.Model
-        A model whose inputs have a time axis.
-    adapter : Adapter
-        The adapter for the model's framework.
+    A batch has as many steps as the largest number. The model's outputs are by number of steps; the
+    signals are the outputs of every application in one run of the whole batch, from which the
+    model's outputs are taken as far as layers are causal.
     """
     if isinstance(model, ReferenceModel):
         return reference_runner(model, adapter)
-    return _Split(model, adapter)
+    return _Split(model, adapter, nodes)
 
 
 class _Split:
     """A Keras model in two parts: causal layers, which run once, and the others."""
 
-    def __init__(self, model: keras.Model, adapter: Any) -> None:
-        self.model, self.adapter, self.graph = model, adapter, read_graph(model)
-        self.applications = list(adapter.applications(model))
+    def __init__(self, model: keras.Model, adapter: Any, nodes: Sequence[Application]) -> None:
+        self.model, self.adapter, self.applications = model, adapter, nodes
+        self.graph = read_graph(model)
         causal, timed = _causal(self.graph)
         self.causal = [node for node in self.graph.nodes if node in causal]
         self.others = [node for node in self.graph.nodes if node not in causal]
@@ -61,28 +49,25 @@ class _Split:
         self.cut = timed & (read | set(self.graph.output_numbers()))
 
     def __call__(self, x: Any, timesteps: Sequence[int]) -> tuple[dict[int, Any], Signals]:
-        """Return the outputs by number of steps, and the signals of the longest run."""
-        longest, found = max(timesteps), {}
-        cut = keras.tree.map_structure(lambda each: np.asarray(each)[:, :longest], x)
-        tensors = input_tensors(self.graph, cut)
-        run = self.adapter.signals(self.model, cut)
-        signals: list[tuple[list[Any], list[Any]]] = [([], outputs) for _, outputs in run]
+        """Return the model's outputs by number of steps, and the signals of the whole run."""
+        found, tensors = {}, input_tensors(self.graph, x)
+        signals = [outputs for _, outputs in self.adapter.signals(self.model, x)]
         with keras.StatelessScope():  # states of stateful layers stay as they are
             _run(self.causal, tensors, self._known(signals))
             for steps in timesteps:
                 own = {n: t[:, :steps] if n in self.cut else t for n, t in tensors.items()}
                 _run(self.others, own, {})
                 found[steps] = self._outputs(own)
-        return found, iter(signals)
+        return found, signals
 
-    def _known(self, signals: Sequence[tuple[list[Any], list[Any]]]) -> dict[Node, list[Any]]:
+    def _known(self, signals: Sequence[list[Any]]) -> dict[Node, list[Any]]:
         """Return the outputs of those nodes that signals hold.
 
         Shared layers, and models inside `TimeFolded`, whose inner layers the signals hold instead,
         are left out: they run again.
         """
         made: dict[Any, list[list[Any]]] = defaultdict(list)
-        for one, (_, outputs) in zip(self.applications, signals, strict=True):
+        for one, outputs in zip(self.applications, signals, strict=True):
             if not one.inside_time:
                 made[one.spec.layer].append(outputs)
         alone = Counter(node.layer for node in self.graph.nodes)
@@ -129,6 +114,4 @@ def _is_causal(layer: Any, shapes: Sequence[tuple[int | None, ...]]) -> bool:
         return inputs[1:2] == outputs[1:2] and inputs[1] not in kernel and "." not in inputs
     if kind is TimeFolded:
         return True
-    return min(axes, default=0) > 2 and (
-        kind in _ON_THE_LAST_AXIS or (kind in _MERGES and len(axes) == 1)
-    )
+    return min(axes, default=0) > 2 and (kind in _ON_STEPS or (kind in MERGES and len(axes) == 1))

@@ -2,49 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from kspike_energy.adapters.ref import RefAdapter
 
-Signals = Iterator[tuple[list[Any], list[Any]]]
+Signals = Iterable[list[Any]]  # the outputs of every application
 Runner = Callable[[Any, Sequence[int]], tuple[dict[int, Any], Signals]]
 
 
 def reference_runner(model: Any, adapter: RefAdapter) -> Runner:
-    """Return a function from a batch and numbers of steps to outputs and signals.
-
-    Parameters
-    ----------
-    model : kspike_ref.Model
-        A model whose inputs have a time axis.
-    adapter : RefAdapter
-        The adapter for kspike_ref.
-    """
+    """Return a function from a batch and numbers of steps to outputs and signals."""
     names = [node.name for node in model.nodes]
     if any(node.layer.makes_mask for node in model.nodes) or any(
         names.count(name) > 1 for name in model.outputs
     ):
         return lambda x, timesteps: (
             {steps: model.predict(_cut(x, steps)) for steps in timesteps},
-            adapter.signals(model, _cut(x, max(timesteps))),
+            (outputs for _, outputs in adapter.signals(model, x)),
         )
     return _Replayed(model, adapter)
 
 
 class _Replayed:
-    """A model in which only the layers after the last causal ones run again.
-
-    Parameters
-    ----------
-    model : kspike_ref.Model
-        The model.
-    adapter : RefAdapter
-        Reads the signals of the same run.
-    """
+    """A model in which only the layers after the last causal ones run again."""
 
     def __init__(self, model: Any, adapter: RefAdapter) -> None:
         self.model, self.adapter = model, adapter
@@ -55,15 +38,14 @@ class _Replayed:
         self.outputs = [places[name] for name in model.outputs]
 
     def __call__(self, x: Any, timesteps: Sequence[int]) -> tuple[dict[int, Any], Signals]:
-        """Return the outputs by number of steps, and the signals of the longest run."""
-        longest = _cut(x, max(timesteps))
-        made = list(self.model.activity(longest).values())
-        structure = self.model.predict(_cut(longest, 1, examples=0))
+        """Return the model's outputs by number of steps, and the signals of the whole run."""
+        made = list(self.model.activity(x).values())
+        structure = self.model.predict(_cut(x, 1, examples=0))
         found = {}
         for steps in timesteps:
             values = self._values(made, steps)
             found[steps] = _filled(structure, iter([values[i] for i in self.outputs]))
-        return found, self.adapter.signals_of(self.model, made)
+        return found, (outputs for _, outputs in self.adapter.signals_of(self.model, made))
 
     def _values(self, made: Sequence[Any], steps: int) -> list[Any]:
         """Return the output of every node for a number of steps."""
@@ -120,4 +102,4 @@ def _filled(structure: Any, values: Iterator[Any]) -> Any:
 
 
 def _cut(x: Any, steps: int, examples: int | None = None) -> Any:
-    return keras.tree.map_structure(lambda array: np.asarray(array)[:examples, :steps], x)
+    return keras.tree.map_structure(lambda array: array[:examples, :steps], x)

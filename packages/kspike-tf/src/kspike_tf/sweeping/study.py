@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from functools import cached_property
 from importlib import metadata
 from typing import Any
 
@@ -86,7 +84,7 @@ class Study:
         nodes = list(adapter.applications(model))
         self._warn_of(uncounted(nodes))
         x = self.x if isinstance(model, ReferenceModel) else arranged(read_graph(model), self.x)
-        whole, run = shown(x, nodes, longest), prefix_runner(model, adapter)
+        whole, run = shown(x, nodes, longest), prefix_runner(model, adapter, nodes)
         step = dt or _own_dt(adapter, nodes, scale)
         size = batch_size(nodes, longest)
 
@@ -137,16 +135,8 @@ class Study:
             energy=energies(network, signals, self.grid.devices, dt, steps),
         )
 
-    def keys(self, dt: float | None, scale: float) -> dict[int, str]:
-        """Return a hash of everything that a point depends on, by number of steps."""
-        found = {}
-        for steps in self.grid.timesteps:
-            text = json.dumps([self._identity, dt, scale, steps])
-            found[steps] = hashlib.sha256(text.encode()).hexdigest()
-        return found
-
-    @cached_property
-    def _identity(self) -> list[Any]:
+    def identity(self) -> list[Any]:
+        """Return what points depend on, apart from their own parameter values."""
         digest = hashlib.sha256()
         for array in [*keras.tree.flatten(self.x), self.y]:
             update(digest, array)

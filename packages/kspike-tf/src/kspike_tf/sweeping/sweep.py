@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -117,20 +116,19 @@ def sweep(
         check_count("workers", workers)
     model = model.model if isinstance(model, Conversion) else model
     study = Study(model, x, y, grid, metric, input_coding)
-    none = dict.fromkeys(grid.timesteps, "")
-    own = [none if resume is None else study.keys(*each) for each in grid.models]
-    journal = Journal(resume)
+    journal = None if resume is None else Journal(resume, study.identity())
     bar = keras.utils.Progbar(study.examples * len(grid.models)) if progress else None
     points: list[Point] = []
     with ThreadPoolExecutor(workers or usable_workers()) as pool:
-        for (step, factor), keys in zip(grid.models, own, strict=True):
-            known = {steps: journal.find(key) for steps, key in keys.items()}
-            left = [steps for steps, point in known.items() if point is None]
-            made = study.points(step, factor, left, pool, bar) if left else {}
-            for steps, point in made.items():
-                journal.add(keys[steps], dataclasses.asdict(point))
-            if bar is not None and not left:
+        for step, factor in grid.models:
+            done = journal.find(step, factor, grid.timesteps) if journal else {}
+            left = [steps for steps in grid.timesteps if steps not in done]
+            if left:
+                made = study.points(step, factor, left, pool, bar)
+                if journal:
+                    journal.add(step, factor, made)
+                done |= made
+            elif bar is not None:
                 bar.add(study.examples)
-            done = {steps: Point(**point) for steps, point in known.items() if point is not None}
-            points += [(made | done)[steps] for steps in grid.timesteps]
+            points += [done[steps] for steps in grid.timesteps]
     return Sweep(tuple(points), study.metric.name, grid.devices)

@@ -40,21 +40,21 @@ def variant(model: Any, dt: float | None, scale: float) -> Any:
     """
     if isinstance(model, keras.Model):
         return _keras_variant(model, dt, scale)
-    if not isinstance(model, ReferenceModel) and not callable(model):
+    if isinstance(model, ReferenceModel):
+        if dt is not None or scale != 1:
+            raise ValueError(
+                "a loaded kspike_ref model cannot change dt or scale: pass "
+                "functools.partial(kspike_ref.load_model, path) instead of the loaded model. "
+                f"Received: dt={dt!r}, scale={scale!r}"
+            )
+        return model
+    if not callable(model):
         raise TypeError(
             "model must be a Keras model, a Conversion, a kspike_ref model or a function that "
             f"loads one. Received: model={model!r}"
         )
-    if not isinstance(model, ReferenceModel):
-        options = {} if dt is None else {"dt": dt}
-        return model(**options) if scale == 1 else model(**options, rate_scale=scale)
-    if dt is not None or scale != 1:
-        raise ValueError(
-            "a loaded kspike_ref model cannot change dt or scale: pass "
-            "functools.partial(kspike_ref.load_model, path) instead of the loaded model. "
-            f"Received: dt={dt!r}, scale={scale!r}"
-        )
-    return model
+    options = {} if dt is None else {"dt": dt}
+    return model(**options) if scale == 1 else model(**options, rate_scale=scale)
 
 
 def _keras_variant(model: keras.Model, dt: float | None, scale: float) -> keras.Model:

@@ -30,16 +30,16 @@ class Operation(Layer):
     options: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, name: str, class_name: str, config: Mapping[str, Any]) -> None:
-        own = {key: value for key, value in config.items() if key not in ("name", "dtype")}
         self.class_name = class_name
-        known_options = self.known_options()
-        for key in [*own, *(["dtype"] if config.get("dtype") is not None else [])]:
-            if key not in known_options and config[key] is not None:
+        usable = ("name", *self.known_options())
+        for key, value in config.items():
+            if key not in usable and value is not None:
                 raise UnsupportedUseError(
                     f"{name}: keras.ops.{function_name(class_name)} with "
-                    f"{key}={config[key]!r:.80}; the argument {key!r} is not supported"
+                    f"{key}={value!r:.80}; the argument {key!r} is not supported"
                 )
         self.result_type = config.get("dtype")  # of the result; a layer's dtype is its policy
+        own = {key: value for key, value in config.items() if key != "dtype"}
         super().__init__(name, class_name, {**own, "name": name})
 
     def known_options(self) -> tuple[str, ...]:
