@@ -133,7 +133,8 @@ class KerasAdapter(Adapter):
         if dt is None:
             return None
         try:
-            return float(np.asarray(keras.ops.convert_to_numpy(dt)))
+            # A variable of kspike_tf's layers is a number too: its first value.
+            return float(np.asarray(keras.ops.convert_to_numpy(getattr(dt, "variable", dt))))
         except (TypeError, ValueError):
             return None
 

@@ -23,18 +23,24 @@ from kspike_tf.layers.arguments import (
     check_activation,
     check_units,
     checked_seed,
-    spiking_config,
     suggests_options,
 )
 from kspike_tf.layers.cell import PreciseCell, with_static_shape
 from kspike_tf.layers.lite_rt import activation_for_export, for_each_example
 from kspike_tf.layers.sequence import KerasSpikingLayer
-from kspike_tf.layers.settings import Setting, handed_to_cell, hands_settings_on
+from kspike_tf.layers.settings import Setting, another_name, handed_to_cell, hands_settings_on
 
 Tensor = Any
 
+
+def _saved(activation: Any) -> Any:
+    if isinstance(activation, keras.layers.Layer):
+        return keras.saving.serialize_keras_object(activation)
+    return keras.activations.serialize(activation)
+
+
 SETTINGS = {
-    "activation": Setting(activation_function, is_read_at_calls=True),
+    "activation": Setting(activation_function, is_read_at_calls=True, save=_saved),
     "seed": Setting(checked_seed, is_read_at_calls=True),
     "spiking_aware_training": Setting(bool, is_read_at_calls=True),
 }
@@ -87,6 +93,7 @@ class SpikingActivationCell(PreciseCell):
     """
 
     _settings: ClassVar[dict[str, Setting]] = SETTINGS
+    always_use_inference = another_name("spiking_aware_training")
 
     @suggests_options
     def __init__(
@@ -115,15 +122,6 @@ class SpikingActivationCell(PreciseCell):
         self.watch: FewSpikesWatch | None = None
         warn_of_long_step(dt)
 
-    @property
-    def always_use_inference(self) -> bool:
-        """Another name for ``spiking_aware_training``."""
-        return self.spiking_aware_training
-
-    @always_use_inference.setter
-    def always_use_inference(self, value: bool) -> None:
-        self.spiking_aware_training = value
-
     def build(self, input_shape: Any) -> None:
         """Build the activation if it is a layer; Keras calls this at the first use."""
         check_units(self, input_shape)
@@ -134,21 +132,10 @@ class SpikingActivationCell(PreciseCell):
     def get_initial_state(
         self, inputs: Any = None, batch_size: Any = None, dtype: Any = None
     ) -> list[Tensor]:
-        """Draw the initial voltages, uniform in [0, 1).
+        """Draw the initial voltages, as `KerasSpikingCell.get_initial_state`.
 
-        Parameters
-        ----------
-        inputs : tf.Tensor, optional
-            Used for the batch size if ``batch_size`` is None.
-        batch_size : int or tf.Tensor, optional
-            Number of examples.
-        dtype : str, optional
-            Type of the voltages, by default float64; less precision loses the voltage grid.
-
-        Returns
-        -------
-        list of tf.Tensor
-            The voltages, ``(batch, *size)``, in a list.
+        They are uniform in [0, 1), ``(batch, *size)``, and float64 by default: less precision
+        loses the voltage grid.
         """
         shape = [batch_of(inputs, batch_size), *self.size]
         if self.seed is None:
@@ -218,7 +205,7 @@ class SpikingActivationCell(PreciseCell):
         """Return the configuration from which `from_config` rebuilds the cell."""
         config = super().get_config()
         config.pop("always_use_inference", None)
-        return {**config, **spiking_config(self)}
+        return config
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
@@ -339,7 +326,3 @@ class SpikingActivation(KerasSpikingLayer):
         cell.watch = FewSpikesWatch(self)
         cell.dt = self.dt  # not as an argument: the layer has warned of a long step already
         return cell
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the configuration from which `from_config` rebuilds the layer."""
-        return {**super().get_config(), **spiking_config(self)}
