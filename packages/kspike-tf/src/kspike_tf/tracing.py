@@ -96,7 +96,7 @@ def plain_operations(runtime: str | None = None) -> Iterator[None]:
 def is_plain() -> bool:
     """Return whether a layer that is traced now must use plain operations.
 
-    It must inside `plain_operations`, and in a graph that an exporter traces.
+    True inside `plain_operations`, and in a graph that an exporter traces.
     """
     return _plain.get() is not None or exporter() is not None
 
@@ -104,7 +104,7 @@ def is_plain() -> bool:
 def exporter() -> str | None:
     """Return the format that is being exported: "SavedModel", "ONNX", "LiteRT", or None.
 
-    Inside `plain_operations`, it is the runtime passed to that.
+    Inside `plain_operations`, the runtime that was passed there.
     """
     if tf.executing_eagerly():
         return None

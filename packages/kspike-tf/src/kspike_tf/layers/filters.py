@@ -100,9 +100,22 @@ class FilterCell(KeepsFlatWeights, PreciseCell):
     def get_initial_state(
         self, inputs: Any = None, batch_size: Any = None, dtype: Any = None
     ) -> list[Tensor]:
-        """Return the states at the initial levels, as `KerasSpikingCell.get_initial_state`.
+        """Return the initial state of every example: the initial level, at rest.
 
-        They are float64 by default.
+        Parameters
+        ----------
+        inputs : tf.Tensor, optional
+            Used for the batch size if ``batch_size`` is None.
+        batch_size : int or tf.Tensor, optional
+            Number of examples.
+        dtype : str, optional
+            Type of the states, by default float64.
+
+        Returns
+        -------
+        list of tf.Tensor
+            The state in a list: of a lowpass filter ``(batch, *size)``, its output; of an alpha
+            filter ``(batch, 2, prod(size))``, output and τ times its derivative.
         """
         state = self._at_rest(tf.cast(self.initial_level.value, dtype or "float64"))
         return [for_each_example(state, [batch_of(inputs, batch_size), *self._state_shape()])]
@@ -239,7 +252,7 @@ def weight_of_cell(name: str, option: str) -> Any:
             )
         vars(layer)[name] = value
 
-    return property(get, put)
+    return property(get, put, doc=f"The weight {name} of the cell.")
 
 
 class FilterLayer(KeepsFlatWeights, KerasSpikingLayer):

@@ -9,7 +9,13 @@ import keras
 import tensorflow as tf
 
 from kspike_tf.config import dt_config, resolve_dt
-from kspike_tf.layers.arguments import Dt, real, refuse_ragged, suggests_options
+from kspike_tf.layers.arguments import (
+    Dt,
+    real,
+    refuse_backwards,
+    refuse_ragged,
+    suggests_options,
+)
 from kspike_tf.layers.lite_rt import check_layer
 from kspike_tf.layers.masking import swapped
 from kspike_tf.layers.settings import Setting, handed_to_cell
@@ -101,6 +107,13 @@ class KerasSpikingLayer(KeepsState):
         self.check_steps: Callable[[int], None] | None = None
         self.supports_masking = True
         self.layer: Any = None
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Make a layer from the result of `get_config`."""
+        if "go_backwards" in config:  # from keras.layers.Bidirectional; not in get_config
+            refuse_backwards(cls)
+        return super().from_config(config)
 
     # Building
 
@@ -198,7 +211,7 @@ class KerasSpikingLayer(KeepsState):
         mask = getattr(inputs, "_keras_mask", None) if mask is None else mask
         self._check_arguments(inputs, initial_state, constants, mask)
         x = real(inputs, self.layer.cell.sequence_dtype)
-        mask = None if mask is None else tf.cast(mask, tf.bool)
+        mask = None if mask is None else tf.ensure_shape(tf.cast(mask, tf.bool), [None, None])
         x, mask = (swapped(x), swapped(mask)) if self.time_major else (x, mask)
         check_layer(self, mask is not None)
         fresh = initial_state is None and not self.stateful

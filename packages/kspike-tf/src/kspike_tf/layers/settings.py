@@ -15,7 +15,6 @@ import tensorflow as tf
 from kspike_tf import onnx_operations
 from kspike_tf.config import with_unset_dt
 from kspike_tf.describing import as_html, dynamics
-from kspike_tf.layers.arguments import refuse_backwards
 from kspike_tf.tracing import exporter, is_of_keras
 
 
@@ -82,8 +81,6 @@ class HasSettings(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         """Make a layer or cell from the result of `get_config`."""
-        if "go_backwards" in config:  # from keras.layers.Bidirectional; not in get_config
-            refuse_backwards(cls)
         return super().from_config(with_unset_dt(config))
 
     def get_config(self) -> dict[str, Any]:
@@ -182,7 +179,11 @@ def _drop_functions(layer: keras.layers.Layer) -> None:
 
 def another_name(name: str) -> Any:
     """Return a property that is another name of an attribute."""
-    return property(lambda owner: getattr(owner, name), lambda owner, v: setattr(owner, name, v))
+    return property(
+        lambda owner: getattr(owner, name),
+        lambda owner, value: setattr(owner, name, value),
+        doc=f"Another name for ``{name}``.",
+    )
 
 
 def handed_to_cell(name: str) -> Any:

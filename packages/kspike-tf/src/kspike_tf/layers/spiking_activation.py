@@ -33,14 +33,14 @@ from kspike_tf.layers.settings import Setting, another_name, handed_to_cell, han
 Tensor = Any
 
 
-def _saved(activation: Any) -> Any:
+def _serialized(activation: Any) -> Any:
     if isinstance(activation, keras.layers.Layer):
         return keras.saving.serialize_keras_object(activation)
     return keras.activations.serialize(activation)
 
 
 SETTINGS = {
-    "activation": Setting(activation_function, is_read_at_calls=True, save=_saved),
+    "activation": Setting(activation_function, is_read_at_calls=True, save=_serialized),
     "seed": Setting(checked_seed, is_read_at_calls=True),
     "spiking_aware_training": Setting(bool, is_read_at_calls=True),
 }
@@ -132,10 +132,21 @@ class SpikingActivationCell(PreciseCell):
     def get_initial_state(
         self, inputs: Any = None, batch_size: Any = None, dtype: Any = None
     ) -> list[Tensor]:
-        """Draw the initial voltages, as `KerasSpikingCell.get_initial_state`.
+        """Draw the initial voltages, uniform in [0, 1).
 
-        They are uniform in [0, 1), ``(batch, *size)``, and float64 by default: less precision
-        loses the voltage grid.
+        Parameters
+        ----------
+        inputs : tf.Tensor, optional
+            Used for the batch size if ``batch_size`` is None.
+        batch_size : int or tf.Tensor, optional
+            Number of examples.
+        dtype : str, optional
+            Type of the voltages, by default float64; less precision loses the voltage grid.
+
+        Returns
+        -------
+        list of tf.Tensor
+            The voltages, ``(batch, *size)``, in a list.
         """
         shape = [batch_of(inputs, batch_size), *self.size]
         if self.seed is None:

@@ -71,7 +71,9 @@ class TimeFolded(keras.layers.Wrapper):
 
     def build(self, input_shape: Any) -> None:
         """Build the layer for time steps; Keras calls this at the first use."""
-        if not self.layer.built:
+        # Lookups need no building, and take no shapes in Keras 3.8.
+        lookups = keras.layers.IntegerLookup, keras.layers.StringLookup
+        if not self.layer.built and not isinstance(self.layer, lookups):
             self.layer.build(self._folded_shapes(input_shape))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -128,11 +130,11 @@ class TimeFolded(keras.layers.Wrapper):
         """Return symbolic outputs, for the arguments of `call`."""
         self._check(inputs)
         kwargs = options_of(self.layer, _folded_spec, training, mask)
-        folded = keras.tree.map_structure(_folded_spec, inputs)
+        steps = keras.tree.map_structure(_folded_spec, inputs)
         batch, time = keras.tree.flatten(inputs)[0].shape[:2]
         return keras.tree.map_structure(
             lambda y: keras.KerasTensor((batch, time, *y.shape[1:]), dtype=y.dtype),
-            self.layer.compute_output_spec(folded, **kwargs),
+            self.layer.compute_output_spec(steps, **kwargs),
         )
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
