@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kspike_ref
 import kspike_tf
@@ -70,3 +71,19 @@ def test_scaled_rates(dt, tmp_path):
     x = np.random.default_rng(0).uniform(-20, 200, (3, 40, 5)).astype("float32")
     found = kspike_ref.load_model(tmp_path / "model.keras", dt=dt, rate_scale=2.0)
     np.testing.assert_array_equal(found.predict(x), spiking.predict(x, verbose=0))
+
+
+def test_reports_take_the_current_value_of_a_variable():
+    dt = tf.Variable(0.01)
+    spiking = kspike_tf.SpikingActivation("relu", dt=dt, seed=0, name="spiking")
+    readout = kspike_tf.Lowpass(0.01, dt=dt, return_sequences=False)
+    model = keras.Sequential([keras.Input((None, 4)), spiking, readout])
+    dt.assign(0.001)
+    x = np.full((2, 100, 4), 50.0, "float32")
+    (layer,) = kspike_tf.rate_report(model, x).layers
+    assert (layer.seconds, layer.spikes) == pytest.approx((0.1, 5))
+    spikes = kspike_tf.record(model, x).spikes["spiking"].sum() * 0.001 / 2
+    (point,) = kspike_tf.sweep(model, x[:, 0], np.zeros(2, int), timesteps=[100], workers=1)
+    assert (point.dt, point.spikes) == pytest.approx((0.001, spikes))
+    energy = kspike_tf.ModelEnergy(model, example_data=x)
+    assert [each.dt for each in energy.network.layers][1:] == [0.001, 0.001]

@@ -96,6 +96,16 @@ def other_ranks():
     return keras.Model({"line": line, "cube": cube}, {"far": {"z": layers.Dense(3)(z)}, "x": x})
 
 
+def fused_rectifier():
+    """Dense with PReLU as its activation, if Keras can load that; Keras 3.8 cannot."""
+    layer = layers.Dense(6, activation=layers.PReLU())
+    try:
+        layers.Dense.from_config(layer.get_config())
+    except (TypeError, ValueError):
+        return layers.Dense(6, activation="leaky_relu")
+    return layer
+
+
 def rectifiers():
     """Every kind of ReLU, as a layer, by name, fused and as an operation."""
     inputs = keras.Input((6,))
@@ -104,7 +114,7 @@ def rectifiers():
     x = layers.ReLU(max_value=1.5, negative_slope=0.1, threshold=0.3)(layers.Dense(6)(x))
     x = layers.Activation("leaky_relu")(layers.Dense(6)(x))
     x = keras.activations.relu(layers.Dense(6)(x), negative_slope=0.2, max_value=2, threshold=0.1)
-    shared = layers.Dense(6, activation=layers.PReLU())
+    shared = fused_rectifier()
     x = ops.leaky_relu(shared(shared(x)), 0.3)
     return keras.Model(inputs, layers.Dense(3)(ops.relu6(layers.Dense(6)(x))))
 

@@ -154,23 +154,10 @@ def resolve_dt(dt: Any = None) -> float | VariableDt:
 
 
 def positive_dt(dt: Any) -> Any:
-    """Check the value of a variable ``dt``, at the latest when the graph runs; return it.
+    """Check that the value of a variable ``dt`` is positive and finite, and return it.
 
-    Parameters
-    ----------
-    dt : tf.Tensor
-        A scalar.
-
-    Returns
-    -------
-    tf.Tensor
-        The same value; under XLA, which cannot raise, NaN if it is not positive and finite.
-
-    Raises
-    ------
-    ValueError
-        If the value is not positive and finite. A graph raises
-        ``tf.errors.InvalidArgumentError`` when it runs.
+    A graph raises ``tf.errors.InvalidArgumentError`` when it runs; under XLA, which cannot raise,
+    the result is NaN.
     """
     if is_plain():
         return dt

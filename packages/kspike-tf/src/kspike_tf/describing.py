@@ -17,17 +17,7 @@ Row = Sequence[str]
 
 
 def as_html(rows: Sequence[Row], caption: str, notes: Sequence[str] = ()) -> str:
-    """Return an HTML table whose first row is the header.
-
-    Parameters
-    ----------
-    rows : sequence of sequence of str
-        Rows of cells, shown verbatim.
-    caption : str
-        Text above the table.
-    notes : sequence of str
-        Lines below the table.
-    """
+    """Return an HTML table whose first row is the header; notes are lines below it."""
 
     def row(cells: Row, tag: str) -> str:
         return "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
@@ -82,10 +72,7 @@ def _numbers(value: Any) -> np.ndarray | None:
 def arguments(made: Any) -> dict[str, str]:
     """Return an object's ``target``, and its arguments that differ from their defaults, as text.
 
-    Parameters
-    ----------
-    made : object
-        Its ``get_config`` returns the arguments, which are also its attributes.
+    Its ``get_config`` returns the arguments, which are also its attributes.
     """
     defaults = inspect.signature(type(made).__init__).parameters
     found = {}

@@ -19,6 +19,7 @@ from keras.layers import TimeDistributed
 
 from kspike_energy.checks import told_options
 from kspike_tf import onnx_operations
+from kspike_tf.layers.time_folded import folded, options_of, unfolded
 from kspike_tf.tracing import plain_operations
 from kspike_tf.types import Signature
 
@@ -111,11 +112,10 @@ def to_onnx(
         names[:] = _output_names(model, outputs, len(flat))
         return flat
 
+    onnx_operations.register()
     with plain_operations(), _time_in_batch(model), _sound_optimizers():
         traced = tf.function(infer, input_signature=specs, autograph=False)
-        proto, _ = tf2onnx.convert.from_function(
-            traced, input_signature=specs, opset=opset, custom_op_handlers=onnx_operations.HANDLERS
-        )
+        proto, _ = tf2onnx.convert.from_function(traced, input_signature=specs, opset=opset)
     _check_operations(proto)
     onnx_operations.remove_seeds(proto)
     _name_outputs(proto, names)
@@ -202,16 +202,8 @@ def _time_in_batch(model: keras.Model) -> Iterator[None]:
 
 def _folded(layer: keras.layers.Layer) -> Callable[..., Any]:
     def call(inputs: Any, training: Any = None, mask: Any = None) -> Any:
-        shape = tf.shape(inputs)
-        kwargs = {}
-        if mask is not None and layer._call_has_mask_arg:
-            kwargs["mask"] = tf.reshape(mask, tf.concat([[-1], tf.shape(mask)[2:]], 0))
-        if layer._call_has_training_arg:
-            kwargs["training"] = training
-        x = tf.reshape(inputs, tf.concat([[-1], shape[2:]], 0))
-        y = layer.call(tf.ensure_shape(x, [None, *inputs.shape[2:]]), **kwargs)
-        folded = tf.reshape(y, tf.concat([shape[:2], tf.shape(y)[1:]], 0))
-        return tf.ensure_shape(folded, [*inputs.shape[:2], *y.shape[1:]])
+        y = layer.call(folded(inputs), **options_of(layer, folded, training, mask))
+        return unfolded(y, inputs)
 
     return call
 

@@ -49,23 +49,10 @@ class FewSpikesWatch:
     def __call__(
         self, x: Tensor, dt: Callable[[], Tensor], is_rectified: bool, training: Any
     ) -> int:
-        """Check the rates of a presentation, now or when the graph runs.
+        """Check the rates ``(batch, time, units)`` of a presentation, or of their ReLU, in Hz.
 
-        Parameters
-        ----------
-        x : (batch, time, units) tf.Tensor
-            Rates in Hz.
-        dt : callable
-            Returns the seconds per step, float64.
-        is_rectified : bool
-            Whether the rates are max(x, 0).
-        training : bool or tf.Tensor or None
-            Whether the model is being trained; only None and False are looked at.
-
-        Returns
-        -------
-        int
-            Under XLA, the number by which the scan of the rates calls `see`; 0 otherwise.
+        In a graph, the check runs with it. It looks at nothing if training is true or a tensor.
+        Returns the number by which the scan of the rates calls `see` under XLA; 0 otherwise.
         """
         if not (training is None or training is False) or 0 in x.shape or not self._is_wanted():
             return 0
@@ -111,15 +98,7 @@ class FewSpikesWatch:
         tf.raw_ops.AssignVariableOp(resource=self._resource(), value=value)
 
     def see(self, x: np.ndarray, dt: float) -> int:
-        """Check the rates of a presentation; return the steps from which on all is known.
-
-        Parameters
-        ----------
-        x : (batch, time, units) ndarray
-            Rates in Hz, or the inputs of a ReLU.
-        dt : float
-            Seconds per step.
-        """
+        """Check the rates of a presentation; return the steps from which on all is known."""
         line = line_of_inference() if x.shape[1] < self._limit else None
         if line:
             self._look(x, dt, line)
@@ -132,7 +111,8 @@ class FewSpikesWatch:
             return
         self._limit = 0 if spikes < 1 else steps
         if spikes < 1:
-            _warn(_told(getattr(layer, "name", ""), spikes, steps, dt), line)
+            told = _told(getattr(layer, "name", ""), spikes, steps, dt)
+            warnings.warn_explicit(told, FewSpikesWarning, *line)
 
     def _expected_spikes(self, x: np.ndarray, dt: float) -> float | None:
         """Return the spikes of a presentation, averaged over active neurons; None without any."""
@@ -149,16 +129,4 @@ def _told(name: str, spikes: float, steps: int, dt: float) -> str:
         "activation, and outputs are mostly noise. Show inputs for more steps, or raise firing "
         "rates: kspike_tf.convert does so with max_rate, and kspike_tf.rate_report tells of all "
         "layers"
-    )
-
-
-def _warn(message: str, line: Line) -> None:
-    """Warn at the user's line, which may be in another thread."""
-    warnings.warn_explicit(
-        message,
-        FewSpikesWarning,
-        line.filename,
-        line.number,
-        module=line.module,
-        registry=line.registry,
     )

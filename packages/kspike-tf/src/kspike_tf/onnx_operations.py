@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,20 +13,21 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 
-def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
+def _erfc(ctx: Any, node: Any, **_: Any) -> None:
     """Convert 1 − erf(x), which GELU uses."""
-    del name, args
+    from tf2onnx import utils
+
     (x,) = node.input
-    one = _constant(ctx, node, 1)
+    kind = utils.map_onnx_to_numpy_type(ctx.get_dtype(node.output[0]))
+    one = ctx.make_const(f"{node.name}_one", np.asarray(1, kind)).output[0]
     erf = ctx.make_node("Erf", [x]).output[0]
     _replace(ctx, node, "Sub", [one, erf])
 
 
-def _expm1(ctx: Any, node: Any, name: str, args: Any) -> None:
+def _expm1(ctx: Any, node: Any, **_: Any) -> None:
     """Convert exp(x) − 1, which CELU uses; in float64, to keep all float32 digits near zero."""
     from onnx import TensorProto
 
-    del name, args
     (x,) = node.input
     double = ctx.make_node("Cast", [x], attr={"to": TensorProto.DOUBLE}).output[0]
     one = ctx.make_const(f"{node.name}_one", np.float64(1).reshape([])).output[0]
@@ -36,31 +36,16 @@ def _expm1(ctx: Any, node: Any, name: str, args: Any) -> None:
     _replace(ctx, node, "Cast", [less], to=ctx.get_dtype(node.output[0]))
 
 
-#: The ``custom_op_handlers`` for ``tf2onnx.convert``.
-HANDLERS: dict[str, tuple[Any, list[str]]] = {"Erfc": (_erfc, []), "Expm1": (_expm1, [])}
-
-
 def register() -> None:
-    """Register the conversions with tf2onnx, for other callers such as Keras' exporter."""
+    """Register the conversions with tf2onnx, for all exporters."""
     try:
         from tf2onnx.handler import tf_op
     except ImportError:
         return
     known = {name for operations in tf_op.get_opsets().get("", ()) for name in operations}
-    for kind, (convert, _) in HANDLERS.items():
+    for kind, convert in (("Erfc", _erfc), ("Expm1", _expm1)):
         if kind not in known:
-            tf_op(kind).register_compat_handler(partial(_converted, convert), 1)
-
-
-def _converted(convert: Any, ctx: Any, node: Any, **_: Any) -> None:
-    convert(ctx, node, node.name, [])
-
-
-def _constant(ctx: Any, node: Any, number: float) -> Any:
-    from tf2onnx import utils
-
-    kind = utils.map_onnx_to_numpy_type(ctx.get_dtype(node.output[0]))
-    return ctx.make_const(f"{node.name}_constant", np.asarray(number, kind)).output[0]
+            tf_op(kind).register_compat_handler(convert, 1)
 
 
 def _replace(ctx: Any, node: Any, kind: str, inputs: list[Any], **attributes: Any) -> None:

@@ -269,7 +269,7 @@ def _show_layer(node: Node, tensors: dict[int, Any]) -> _Shown:
     outputs, _ = cell.call_sequence(x, start, training=False, fresh=True)
     folded = keras.ops.reshape(x, (-1, *x.shape[2:]))
     activations = keras.ops.reshape(cell.activation(folded), x.shape)
-    dt = float(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(layer.dt)))
+    dt = float(cell.step_length())
     return _averaged(node.name, dt, *map(keras.ops.convert_to_numpy, (outputs, activations)))
 
 

@@ -14,7 +14,7 @@ from kspike_energy.checks import told_options
 from kspike_tf.conversion.compare import repeated
 from kspike_tf.conversion.graph import Node, Ref, read_graph
 from kspike_tf.conversion.inputs import arrays, input_tensors
-from kspike_tf.layers import AlphaCell, KerasSpikingCell, KerasSpikingLayer, LowpassCell
+from kspike_tf.layers import AlphaCell, KerasSpikingCell, KerasSpikingLayer, LowpassCell, masking
 from kspike_tf.types import Arrays
 
 Tensor = Any
@@ -197,7 +197,7 @@ def _add(
     """Run a layer on its input and mask, and add the results to a recording."""
     cell, (x, mask) = _cell(node.layer), inputs
     if not getattr(node.layer, "time_major", False):
-        x, mask = _swapped(x), None if mask is None else _swapped(mask)
+        x, mask = masking.swapped(x), masking.swapped(mask)
     y, level = map(_examples_first, _over_time(cell, x, start, mask))
     if isinstance(cell, LowpassCell | AlphaCell):
         level = level[:, :, 0] if isinstance(cell, AlphaCell) else level
@@ -220,21 +220,11 @@ def _over_time(cell: Any, x: Tensor, start: list[Tensor], mask: Tensor | None) -
         value, is_counted = now
         y, states = cell.call_inference(value, before[1])
         after = tf.cast(y, before[0].dtype), list(states)
-        return tf.nest.map_structure(lambda a, b: _where(is_counted, a, b), after, before)
+        return tf.nest.map_structure(lambda a, b: masking.where(is_counted, a, b), after, before)
 
     begin = tf.zeros_like(x[0] if x.shape[0] else tf.zeros(x.shape[1:], x.dtype)), start
     outputs, states = tf.scan(step, (x, counts), begin)
     return outputs, states[0]
-
-
-def _where(condition: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """Return new rows where a condition holds, otherwise the old ones."""
-    shape = tf.concat([tf.shape(condition), tf.ones([new.shape.rank - 1], tf.int32)], 0)
-    return tf.where(tf.reshape(condition, shape), new, old)
-
-
-def _swapped(x: Tensor) -> Tensor:
-    return tf.transpose(x, [1, 0, *range(2, x.shape.rank)])
 
 
 def _examples_first(y: Tensor) -> np.ndarray:

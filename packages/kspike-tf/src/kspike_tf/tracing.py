@@ -96,15 +96,7 @@ def plain_operations(runtime: str | None = None) -> Iterator[None]:
 def is_plain() -> bool:
     """Return whether a layer that is traced now must use plain operations.
 
-    Returns
-    -------
-    bool
-        True inside `plain_operations`, and in a graph that an exporter traces.
-
-    Examples
-    --------
-    >>> is_plain()
-    False
+    True inside `plain_operations`, and in a graph that an exporter traces.
     """
     return _plain.get() is not None or exporter() is not None
 
@@ -112,15 +104,7 @@ def is_plain() -> bool:
 def exporter() -> str | None:
     """Return the format that is being exported: "SavedModel", "ONNX", "LiteRT", or None.
 
-    Returns
-    -------
-    str or None
-        None outside exporters; inside `plain_operations`, the runtime passed to it.
-
-    Examples
-    --------
-    >>> exporter() is None
-    True
+    Inside `plain_operations`, the runtime that was passed there.
     """
     if tf.executing_eagerly():
         return None
@@ -138,16 +122,8 @@ def exporter() -> str | None:
 def is_of_keras() -> bool:
     """Return whether Keras traces the current function: for `fit`, or to infer shapes.
 
-    Returns
-    -------
-    bool
-        Whether the call comes from the module of `keras.Model.fit`, or from that of the backend's
-        variables, where Keras calls layers without data.
-
-    Examples
-    --------
-    >>> is_of_keras()
-    False
+    The call then comes from the module of `keras.Model.fit`, or from that of the backend's
+    variables, where Keras calls layers without data.
     """
     return any(_modules_on_stack(KERAS))
 
@@ -155,19 +131,10 @@ def is_of_keras() -> bool:
 def is_inference_of_keras() -> bool:
     """Return whether Keras runs or traces the current function for inference.
 
-    Returns
-    -------
-    bool
-        Eagerly, whether the call comes from `predict` or `evaluate` of a model, but not from the
-        validation in `fit`; or from a call of a model that this package has not made. In a graph,
-        whether Keras traces it for `predict`, `evaluate` or validation: Keras keeps that of the
-        validation for `evaluate`. False in a ``@tf.function`` inside a model, because TensorFlow
-        saves it as it was traced first.
-
-    Examples
-    --------
-    >>> is_inference_of_keras()
-    False
+    Eagerly, the call comes from `predict` or `evaluate` of a model, but not from the validation in
+    `fit`; or from a call of a model that this package has not made. In a graph, Keras traces it for
+    `predict`, `evaluate` or validation: Keras keeps that of the validation for `evaluate`. False in
+    a ``@tf.function`` inside a model, because TensorFlow saves it as it was traced first.
     """
     stack = _frames(sys._getframe())
     return _is_inference(stack, True) if tf.executing_eagerly() else _is_traced(stack)
@@ -256,18 +223,7 @@ def _module(frame: FrameType) -> str:
 
 
 def in_xla() -> bool:
-    """Return whether XLA compiles the current function, or one around it.
-
-    Returns
-    -------
-    bool
-        True inside ``tf.function(jit_compile=True)``.
-
-    Examples
-    --------
-    >>> in_xla()
-    False
-    """
+    """Return whether XLA compiles the current function, or one around it."""
     return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
         tf.compat.v1.get_default_graph()
     )

@@ -133,7 +133,10 @@ class KerasAdapter(Adapter):
         if dt is None:
             return None
         try:
-            return float(np.asarray(keras.ops.convert_to_numpy(dt)))
+            # A variable of kspike_tf's layers is a number too: its first value. The shortest
+            # decimal of a float32 is the number that was set.
+            now = keras.ops.convert_to_numpy(getattr(dt, "variable", dt))
+            return float(str(np.asarray(now)))
         except (TypeError, ValueError):
             return None
 

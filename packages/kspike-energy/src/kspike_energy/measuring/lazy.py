@@ -1,7 +1,7 @@
 """Activity measured on Dask arrays, block by block, in one pass over the data."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,10 @@ _MOST_AXES = 64  # NumPy's limit
 
 def is_lazy(data: Any) -> bool:
     """Return whether data is a Dask array or contains one."""
-    return "dask.array" in sys.modules and any(_is_dask(array) for _, array in named(data))
+    arrays = data.values() if isinstance(data, Mapping) else data
+    if not isinstance(data, Mapping | list | tuple):
+        arrays = [data]
+    return "dask.array" in sys.modules and any(map(_is_dask, arrays))
 
 
 def in_blocks(

@@ -132,7 +132,10 @@ def _add(node: _Signals, known: list[Activity | None], parts: Iterable[Activity 
     """Add the activity of one batch to the known activity of the inputs of a node."""
     for index, part in enumerate(parts):
         total = known[index]
-        known[index] = total.plus(part, node.name) if total and part else total or part
+        if total is None:
+            known[index] = part
+        elif part is not None:
+            known[index] = total.plus(part, node.name)
 
 
 def _time_first(node: Node) -> bool:

@@ -185,10 +185,25 @@ def convert(
     (8, 2)
     """
     options = Options(
-        dt, max_rate, percentile, synapse, trainable_rates, scale, max_pooling, other_activations,
-        readout, timesteps, spiking_aware_training, seed,
-    )  # fmt: skip
+        dt=dt,
+        max_rate=max_rate,
+        percentile=percentile,
+        synapse=synapse,
+        trainable_rates=trainable_rates,
+        scale=scale,
+        max_pooling=max_pooling,
+        other_activations=other_activations,
+        readout=readout,
+        timesteps=timesteps,
+        spiking_aware_training=spiking_aware_training,
+        seed=seed,
+    )
     options.check()
+    return _convert(model, calibration_data, options, copy_weights)
+
+
+def _convert(model: Any, calibration_data: Any, options: Options, copy_weights: bool) -> Conversion:
+    """Return the conversion of a model, with checked options."""
     graph = read_graph(model)
     check_convertible(graph, options)
     if not copy_weights:
@@ -196,10 +211,10 @@ def convert(
         graph = read_graph(model)
     data = checked_data(graph, calibration_data)
     activations.split_activations(graph)
-    pooled = average_pooling(graph) if max_pooling == "average" else {}
+    pooled = average_pooling(graph) if options.max_pooling == "average" else {}
     folded = fold_normalisation(graph) if copy_weights else {}
-    sites = find_sites(graph, other_activations)
-    levels = high_activations(graph, sites, data, percentile)
+    sites = find_sites(graph, options.other_activations)
+    levels = high_activations(graph, sites, data, options.percentile)
     some = keras.tree.map_structure(lambda array: array[:_COMPARED], data)
     wanted = [*(site.node.outputs[0] for site in sites), *graph.output_numbers()]
     ordinary = outputs_of(ordinary_model(graph, wanted), some)

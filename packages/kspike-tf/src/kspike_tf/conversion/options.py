@@ -18,7 +18,7 @@ _CHOICES = {
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The options of `kspike_tf.convert`."""
+    """The options of `kspike_tf.convert`; ``reading`` is the readout that is built."""
 
     dt: float
     max_rate: float
@@ -45,11 +45,13 @@ class Options:
         _check_positive(self.percentile, "percentile")
         if self.percentile > 100:
             raise ValueError(f"percentile must be at most 100. Received: {self.percentile!r}")
-        scales = self.scale.values() if isinstance(self.scale, Mapping) else [self.scale]
-        for name, values in (("synapse", [self.synapse]), ("scale", scales)):
-            for value in values:
-                if value is not None:
-                    _check_positive(value, name)
+        optional = {"synapse": self.synapse, "scale": self.scale}
+        if isinstance(self.scale, Mapping):
+            del optional["scale"]
+            optional |= {f"scale[{layer!r}]": value for layer, value in self.scale.items()}
+        for name, value in optional.items():
+            if value is not None:
+                _check_positive(value, name)
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise ValueError(

@@ -8,9 +8,7 @@ import keras
 import tensorflow as tf
 
 from kspike_tf import scan
-from kspike_tf.layers.arguments import batch_of
 from kspike_tf.layers.filters import FilterCell, FilterLayer
-from kspike_tf.layers.lite_rt import for_each_example
 
 Tensor = Any
 
@@ -76,36 +74,16 @@ class AlphaCell(FilterCell):
     def _state_shape(self) -> tuple[int, ...]:
         return 2, self.units  # the output, and τ times its derivative
 
-    def get_initial_state(
-        self, inputs: Any = None, batch_size: Any = None, dtype: Any = None
-    ) -> list[Tensor]:
-        """Return the initial state of every example: the initial level, at rest.
-
-        Parameters
-        ----------
-        inputs : tf.Tensor, optional
-            Used for the batch size if ``batch_size`` is None.
-        batch_size : int or tf.Tensor, optional
-            Number of examples.
-        dtype : str, optional
-            Type of the states, by default float64.
-
-        Returns
-        -------
-        list of tf.Tensor
-            The state, ``(batch, 2, prod(size))``, in a list: output, and τ times its derivative.
-        """
-        level = tf.reshape(tf.cast(self.initial_level.value, dtype or "float64"), [-1])
-        state = tf.stack([level, tf.zeros_like(level)])
-        return [for_each_example(state, [batch_of(inputs, batch_size), 2, self.units])]
+    def _at_rest(self, level: Tensor) -> Tensor:
+        level = tf.reshape(level, [-1])
+        return tf.stack([level, tf.zeros_like(level)])
 
     def _step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         tau = tf.reshape(self.tau.value, [-1])
         state = scan.alpha_step(self._flat(x), state, tau, self._seconds())
         return tf.reshape(state[:, 0], tf.shape(x)), state
 
-    def _scan(self, *args: Tensor) -> Any:
-        return scan.alpha(*args)
+    _scan = staticmethod(scan.alpha)
 
     def _rest(self, state: Tensor, tau: Tensor, seconds: Tensor) -> Tensor:
         return scan.alpha_step(0.0, state, tau, seconds)

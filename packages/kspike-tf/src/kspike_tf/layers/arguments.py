@@ -252,29 +252,3 @@ def checked_seed(seed: Any) -> int | None:
     if not -(2**63) <= int(seed) < 2**64:
         raise ValueError(f"seed must be from -2**63 to 2**64 - 1. Received: seed={seed}")
     return int(seed) % 2**64
-
-
-def serialized(owner: Any, name: str, serialize: Callable[[Any], Any]) -> Any:
-    """Serialize an argument of a cell or a layer for its configuration."""
-    value = getattr(owner, name)
-    try:
-        # Keras saves a lambda with a warning, and then refuses to load it.
-        if getattr(value, "__name__", None) != "<lambda>":
-            return serialize(value)
-    except TypeError:  # partial functions, objects without get_config
-        pass
-    raise ValueError(
-        f"{name} cannot be serialized: pass a name, a named function, or an object that has "
-        f"get_config(). Received: {value!r} in {type(owner).__name__} {owner.name!r}"
-    )
-
-
-def spiking_config(owner: Any) -> dict[str, Any]:
-    """Return the part of the configuration that cell and layer share."""
-    is_layer = isinstance(owner.activation, keras.layers.Layer)
-    serialize = keras.saving.serialize_keras_object if is_layer else keras.activations.serialize
-    return {
-        "activation": serialized(owner, "activation", serialize),
-        "seed": owner.seed,
-        "spiking_aware_training": owner.spiking_aware_training,
-    }

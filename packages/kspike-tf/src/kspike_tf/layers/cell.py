@@ -10,14 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kspike_tf.config import (
-    VariableDt,
-    dt_config,
-    positive_dt,
-    read_dt,
-    resolve_dt,
-    with_unset_dt,
-)
+from kspike_tf.config import VariableDt, dt_config, positive_dt, read_dt, resolve_dt
 from kspike_tf.layers.arguments import (
     Dt,
     axes_of,
@@ -90,10 +83,10 @@ class KerasSpikingCell(HasSettings):
     """
 
     _settings: ClassVar[dict[str, Setting]] = {
-        "size": Setting(partial(shape_of, "size")),
-        "state_size": Setting(lambda size: size),
-        "dt": Setting(resolve_dt, is_read_at_calls=True),
-        "always_use_inference": Setting(bool, is_read_at_calls=True),
+        "size": Setting(partial(shape_of, "size"), save=plain_size),
+        "state_size": Setting(lambda size: size, save=None),
+        "dt": Setting(resolve_dt, is_read_at_calls=True, save=dt_config),
+        "always_use_inference": Setting(bool, is_read_at_calls=True, save=None),
     }
 
     @suggests_options
@@ -114,11 +107,6 @@ class KerasSpikingCell(HasSettings):
         self.state_size: Any = state_size_of(self.size if state_size is None else state_size)
         self.dt: Any = dt
         self.always_use_inference = always_use_inference
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
-        """Make a cell from the result of `get_config`."""
-        return super().from_config(with_unset_dt(config))
 
     def _put(self, name: str, value: Any) -> None:
         super()._put(name, value)
@@ -266,7 +254,6 @@ class KerasSpikingCell(HasSettings):
     def get_config(self) -> dict[str, Any]:
         """Return the configuration from which `from_config` rebuilds the cell."""
         config = super().get_config()
-        config.update(size=plain_size(self.size), dt=dt_config(self.dt))
         # Subclasses that fix these do not take them as arguments.
         if self.state_shapes != [self.size]:
             sizes = [plain_size(each) for each in self.state_shapes]

@@ -92,18 +92,6 @@ def with_zero_gradients(x: Tensor, weights: list[Any]) -> Tensor:
 
     Keras warns of weights without a gradient ("did you forget to provide a loss?"), and refuses to
     train a model in which no weight has one.
-
-    Parameters
-    ----------
-    x : tf.Tensor
-        Floating point numbers.
-    weights : list of keras.Variable
-        The weights.
-
-    Returns
-    -------
-    tf.Tensor
-        The same values.
     """
 
     @tf.custom_gradient

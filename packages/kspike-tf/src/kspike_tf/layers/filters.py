@@ -20,9 +20,9 @@ from kspike_tf.layers.arguments import (
     Regularizer,
     Size,
     Tau,
+    batch_of,
     check_units,
     keras_size,
-    serialized,
     suggests_options,
 )
 from kspike_tf.layers.cell import PreciseCell
@@ -33,20 +33,22 @@ from kspike_tf.layers.filter_weights import (
     tau_initializer_of,
     with_zero_gradients,
 )
+from kspike_tf.layers.lite_rt import for_each_example
 from kspike_tf.layers.sequence import KerasSpikingLayer
-from kspike_tf.layers.settings import Setting, handed_to_cell, hands_settings_on
+from kspike_tf.layers.settings import Setting, another_name, handed_to_cell, hands_settings_on
 from kspike_tf.tracing import exporter
 
 Tensor = Any
 
+_CONSTRAINT = Setting(keras.constraints.get, save=keras.constraints.serialize)
 
 # Only apply_during_training is read at calls; the others are read when the weights are made.
 SETTINGS = {
-    "tau_initializer": Setting(tau_initializer_of),
+    "tau_initializer": Setting(tau_initializer_of, save=keras.initializers.serialize),
     "apply_during_training": Setting(bool, is_read_at_calls=True),
-    "level_initializer": Setting(keras.initializers.get),
-    "initial_level_constraint": Setting(keras.constraints.get),
-    "tau_constraint": Setting(keras.constraints.get),
+    "level_initializer": Setting(keras.initializers.get, save=keras.initializers.serialize),
+    "initial_level_constraint": _CONSTRAINT,
+    "tau_constraint": _CONSTRAINT,
 }
 
 
@@ -54,6 +56,9 @@ class FilterCell(KeepsFlatWeights, PreciseCell):
     """A filter with a trainable time constant and initial level for each unit."""
 
     _settings: ClassVar[dict[str, Setting]] = SETTINGS
+    always_use_inference = another_name("apply_during_training")
+    #: Filters ``(batch, time, units)`` from a state ``(batch, parts, units)``.
+    _scan: Any = None
 
     @suggests_options
     def __init__(
@@ -85,17 +90,35 @@ class FilterCell(KeepsFlatWeights, PreciseCell):
         self.tau_constraint: Any = tau_constraint
         warn_of_mixed_units(self.dt, tau_initializer)
 
-    @property
-    def always_use_inference(self) -> bool:
-        """Another name for ``apply_during_training``."""
-        return self.apply_during_training
-
-    @always_use_inference.setter
-    def always_use_inference(self, value: bool) -> None:
-        self.apply_during_training = value
-
     def _state_shape(self) -> tuple[int, ...]:
         return self.size
+
+    def _at_rest(self, level: Tensor) -> Tensor:
+        """Return the state that holds a level, ``(1, *size)``, which may be flat."""
+        return level
+
+    def get_initial_state(
+        self, inputs: Any = None, batch_size: Any = None, dtype: Any = None
+    ) -> list[Tensor]:
+        """Return the initial state of every example: the initial level, at rest.
+
+        Parameters
+        ----------
+        inputs : tf.Tensor, optional
+            Used for the batch size if ``batch_size`` is None.
+        batch_size : int or tf.Tensor, optional
+            Number of examples.
+        dtype : str, optional
+            Type of the states, by default float64.
+
+        Returns
+        -------
+        list of tf.Tensor
+            The state in a list: of a lowpass filter ``(batch, *size)``, its output; of an alpha
+            filter ``(batch, 2, prod(size))``, output and τ times its derivative.
+        """
+        state = self._at_rest(tf.cast(self.initial_level.value, dtype or "float64"))
+        return [for_each_example(state, [batch_of(inputs, batch_size), *self._state_shape()])]
 
     def build(self, input_shape: Any) -> None:
         """Make the weights; Keras calls this at the first use."""
@@ -192,10 +215,6 @@ class FilterCell(KeepsFlatWeights, PreciseCell):
         """Return output and state in float64 after one time step."""
         raise NotImplementedError
 
-    def _scan(self, x: Tensor, state: Tensor, tau: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
-        """Filter ``(batch, time, units)`` from a state ``(batch, parts, units)``."""
-        raise NotImplementedError
-
     def _rest(self, state: Tensor, tau: Tensor, seconds: Tensor) -> Tensor:
         """Let states ``(batch, parts, 1, units)`` decay for times ``(batch, n, 1)``, in seconds."""
         raise NotImplementedError
@@ -205,49 +224,43 @@ class FilterCell(KeepsFlatWeights, PreciseCell):
         config = super().get_config()
         for fixed in ("always_use_inference", "state_size"):
             config.pop(fixed, None)
-        return {**config, **_filter_config(self)}
+        return config
 
 
-class CellWeight:
-    """A weight of a layer's cell, read as an attribute of the layer.
+def weight_of_cell(name: str, option: str) -> Any:
+    """Return a property of a layer for a weight of its cell, which an option initializes.
 
     A subclass from elsewhere may have an attribute of the same name.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __get__(self, layer: Any, owner: Any = None) -> Any:
-        """Return the weight."""
-        if layer is None:
-            return self
-        if self.name in vars(layer):
-            return vars(layer)[self.name]
+    def get(layer: Any) -> Any:
+        if name in vars(layer):
+            return vars(layer)[name]
         if layer.layer is None:
             raise AttributeError(
-                f"{self.name} is a weight, and layer {layer.name!r} has none until it is built: "
+                f"{name} is a weight, and layer {layer.name!r} has none until it is built: "
                 "call it on an input first"
             )
-        return getattr(layer.layer.cell, self.name)
+        return getattr(layer.layer.cell, name)
 
-    def __set__(self, layer: Any, value: Any) -> None:
-        """Raise: the weight would stay as it is."""
+    def put(layer: Any, value: Any) -> None:
         if type(layer).__module__.split(".")[0] == "kspike_tf":
-            option = {"tau": "tau_initializer", "initial_level": "level_initializer"}[self.name]
             raise AttributeError(
-                f"{self.name} is a weight: pass {option} to a new layer, or call "
-                f"layer.{self.name}.assign(...) once layer {layer.name!r} is built. "
-                f"Received: {self.name}={value!r}"
+                f"{name} is a weight: pass {option} to a new layer, or call "
+                f"layer.{name}.assign(...) once layer {layer.name!r} is built. "
+                f"Received: {name}={value!r}"
             )
-        vars(layer)[self.name] = value
+        vars(layer)[name] = value
+
+    return property(get, put, doc=f"The weight {name} of the cell.")
 
 
 class FilterLayer(KeepsFlatWeights, KerasSpikingLayer):
     """A layer of filters with a trainable time constant and initial level for each unit."""
 
     _settings: ClassVar[dict[str, Setting]] = SETTINGS
-    tau = CellWeight("tau")
-    initial_level = CellWeight("initial_level")
+    tau = weight_of_cell("tau", "tau_initializer")
+    initial_level = weight_of_cell("initial_level", "level_initializer")
     apply_during_training = handed_to_cell("apply_during_training")
     _cell_class: Any = None
 
@@ -308,19 +321,3 @@ class FilterLayer(KeepsFlatWeights, KerasSpikingLayer):
     def set_weights(self, weights: Any) -> None:
         """Set the weights, from arrays ``(1, *size)`` or ``(prod(size),)``."""
         super().set_weights(in_shape_of(self.weights, weights))
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the configuration from which `from_config` rebuilds the layer."""
-        return {**super().get_config(), **_filter_config(self)}
-
-
-def _filter_config(owner: Any) -> dict[str, Any]:
-    """Return the part of the configuration that cell and layer share."""
-    initializer, constraint = keras.initializers.serialize, keras.constraints.serialize
-    return {
-        "tau_initializer": serialized(owner, "tau_initializer", initializer),
-        "apply_during_training": owner.apply_during_training,
-        "level_initializer": serialized(owner, "level_initializer", initializer),
-        "initial_level_constraint": serialized(owner, "initial_level_constraint", constraint),
-        "tau_constraint": serialized(owner, "tau_constraint", constraint),
-    }

@@ -40,15 +40,7 @@ def _softplus(x: Tensor) -> Tensor:
 
 
 def check_layer(layer: Any, masked: bool) -> None:
-    """Raise if a layer is exported to LiteRT, or to ONNX, which cannot run it.
-
-    Parameters
-    ----------
-    layer : KerasSpikingLayer
-        The layer that is called.
-    masked : bool
-        Whether the call has a mask.
-    """
+    """Raise if a layer is exported to LiteRT, or to ONNX, which cannot run it."""
     target = exporter()
     if target not in ("LiteRT", "ONNX"):
         return

@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from kspike_tf import scan
-from kspike_tf.layers.arguments import batch_of
 from kspike_tf.layers.filters import FilterCell, FilterLayer
-from kspike_tf.layers.lite_rt import for_each_example
 
 Tensor = Any
 
@@ -64,39 +61,17 @@ class LowpassCell(FilterCell):
 
     Examples
     --------
+    >>> import tensorflow as tf
     >>> layer = keras.layers.RNN(LowpassCell(1, 0.01), return_sequences=True)
     >>> print(layer(tf.ones([1, 3, 1])).numpy().ravel().round(4))
     [0.0952 0.1813 0.2592]
     """
 
-    def get_initial_state(
-        self, inputs: Any = None, batch_size: Any = None, dtype: Any = None
-    ) -> list[Tensor]:
-        """Return the initial level of every example.
-
-        Parameters
-        ----------
-        inputs : tf.Tensor, optional
-            Used for the batch size if ``batch_size`` is None.
-        batch_size : int or tf.Tensor, optional
-            Number of examples.
-        dtype : str, optional
-            Type of the states, by default float64.
-
-        Returns
-        -------
-        list of tf.Tensor
-            The levels, ``(batch, *size)``, in a list.
-        """
-        level = tf.cast(self.initial_level.value, dtype or "float64")
-        return [for_each_example(level, [batch_of(inputs, batch_size), *self.size])]
-
     def _step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         y = scan.lowpass_step(x, state, self.tau.value, self._seconds())
         return y, y
 
-    def _scan(self, *args: Tensor) -> Any:
-        return scan.lowpass(*args)
+    _scan = staticmethod(scan.lowpass)
 
     def _rest(self, state: Tensor, tau: Tensor, seconds: Tensor) -> Tensor:
         return scan.lowpass_step(0.0, state, tau, seconds[:, None])
@@ -167,6 +142,7 @@ class Lowpass(FilterLayer):
 
     Examples
     --------
+    >>> import tensorflow as tf
     >>> layer = Lowpass(0.01)
     >>> print(layer(tf.ones([1, 3, 1])).numpy().ravel().round(4))
     [0.0952 0.1813 0.2592]

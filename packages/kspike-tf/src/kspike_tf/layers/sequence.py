@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
-from kspike_tf.config import dt_config, resolve_dt, with_unset_dt
+from kspike_tf.config import dt_config, resolve_dt
 from kspike_tf.layers.arguments import (
     Dt,
     real,
@@ -18,6 +17,7 @@ from kspike_tf.layers.arguments import (
     suggests_options,
 )
 from kspike_tf.layers.lite_rt import check_layer
+from kspike_tf.layers.masking import swapped
 from kspike_tf.layers.settings import Setting, handed_to_cell
 from kspike_tf.layers.states import KeepsState, Shape, Tensor
 
@@ -80,7 +80,7 @@ class KerasSpikingLayer(KeepsState):
         "stateful": Setting(bool),
         "unroll": Setting(bool),
         "time_major": Setting(bool),
-        "dt": Setting(resolve_dt, is_read_at_calls=True),
+        "dt": Setting(resolve_dt, is_read_at_calls=True, save=dt_config),
     }
     dt = handed_to_cell("dt")
 
@@ -113,7 +113,7 @@ class KerasSpikingLayer(KeepsState):
         """Make a layer from the result of `get_config`."""
         if "go_backwards" in config:  # from keras.layers.Bidirectional; not in get_config
             refuse_backwards(cls)
-        return super().from_config(with_unset_dt(config))
+        return super().from_config(config)
 
     # Building
 
@@ -211,8 +211,8 @@ class KerasSpikingLayer(KeepsState):
         mask = getattr(inputs, "_keras_mask", None) if mask is None else mask
         self._check_arguments(inputs, initial_state, constants, mask)
         x = real(inputs, self.layer.cell.sequence_dtype)
-        mask = None if mask is None else tf.cast(mask, tf.bool)
-        x, mask = (_swapped(x), _swapped(mask)) if self.time_major else (x, mask)
+        mask = None if mask is None else tf.ensure_shape(tf.cast(mask, tf.bool), [None, None])
+        x, mask = (swapped(x), swapped(mask)) if self.time_major else (x, mask)
         check_layer(self, mask is not None)
         fresh = initial_state is None and not self.stateful
         y, states = self._run(x, self._start(x, initial_state), training, mask, fresh)
@@ -237,7 +237,7 @@ class KerasSpikingLayer(KeepsState):
     def _arranged(self, y: Tensor) -> Tensor:
         if not self.return_sequences:
             return y[:, -1]
-        return _swapped(y) if self.time_major else y
+        return swapped(y) if self.time_major else y
 
     # Regularisation: Keras would penalise the final states too, and in half precision.
 
@@ -256,14 +256,9 @@ class KerasSpikingLayer(KeepsState):
         """Apply the layer; called like any Keras layer."""
         refuse_ragged(self.name, args, kwargs)
         self._note_trace()
-        with self._call():
-            return super().__call__(*args, **kwargs)
-
-    @contextmanager
-    def _call(self) -> Iterator[None]:
         self._is_called += 1
         try:
-            yield
+            return super().__call__(*args, **kwargs)
         finally:
             self._is_called -= 1
 
@@ -317,20 +312,3 @@ class KerasSpikingLayer(KeepsState):
         if not self.return_state:
             return mask
         return [mask, *[None] * len(self.layer.cell.state_shapes)]
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the configuration from which `from_config` rebuilds the layer."""
-        config = super().get_config()
-        config.update(
-            return_sequences=self.return_sequences,
-            return_state=self.return_state,
-            stateful=self.stateful,
-            unroll=self.unroll,
-            time_major=self.time_major,
-            dt=dt_config(self.dt),
-        )
-        return config
-
-
-def _swapped(x: Any) -> Any:
-    return None if x is None else tf.transpose(x, [1, 0, *range(2, x.shape.rank)])

@@ -13,8 +13,13 @@ import keras
 import tensorflow as tf
 
 from kspike_tf import onnx_operations
+from kspike_tf.config import with_unset_dt
 from kspike_tf.describing import as_html, dynamics
 from kspike_tf.tracing import exporter, is_of_keras
+
+
+def _unchanged(value: Any) -> Any:
+    return value
 
 
 @dataclass(frozen=True)
@@ -27,10 +32,13 @@ class Setting:
         Converts an assigned value to the form that is stored, or raises.
     is_read_at_calls : bool, optional
         Whether the setting may change after building, because every call reads it.
+    save : callable or None, optional
+        Converts the stored value to that in the configuration; None leaves the setting out.
     """
 
     check: Callable[[Any], Any]
     is_read_at_calls: bool = False
+    save: Callable[[Any], Any] | None = _unchanged
 
 
 class HasSettings(keras.layers.Layer):
@@ -69,6 +77,30 @@ class HasSettings(keras.layers.Layer):
     def settings(self) -> tuple[str, ...]:
         """Names of the settings. All may be assigned before building, some also afterwards."""
         return tuple(self._all_settings)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Make a layer or cell from the result of `get_config`."""
+        return super().from_config(with_unset_dt(config))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the configuration from which `from_config` rebuilds the layer."""
+        settings = self._all_settings.items()
+        saved = {name: self._saved(name, each.save) for name, each in settings if each.save}
+        return {**super().get_config(), **saved}
+
+    def _saved(self, name: str, save: Callable[[Any], Any]) -> Any:
+        value = getattr(self, name)
+        try:
+            # Keras saves a lambda with a warning, and then refuses to load it.
+            if getattr(value, "__name__", None) != "<lambda>":
+                return save(value)
+        except TypeError:  # partial functions, objects without get_config
+            pass
+        raise ValueError(
+            f"{name} cannot be serialized: pass a name, a named function, or an object that has "
+            f"get_config(). Received: {value!r} in {type(self).__name__} {self.name!r}"
+        )
 
     def __repr__(self) -> str:
         shown = {"name": self.name, **dynamics(self), "built": self.built}
@@ -143,6 +175,15 @@ def _drop_functions(layer: keras.layers.Layer) -> None:
                 # Not set to None: a callback may be running within `fit`, which calls it next.
                 if getattr(model, f"{name}_function", None) is not None:
                     getattr(model, f"make_{name}_function")(force=True)
+
+
+def another_name(name: str) -> Any:
+    """Return a property that is another name of an attribute."""
+    return property(
+        lambda owner: getattr(owner, name),
+        lambda owner, value: setattr(owner, name, value),
+        doc=f"Another name for ``{name}``.",
+    )
 
 
 def handed_to_cell(name: str) -> Any:

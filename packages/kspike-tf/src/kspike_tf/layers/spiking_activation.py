@@ -23,18 +23,24 @@ from kspike_tf.layers.arguments import (
     check_activation,
     check_units,
     checked_seed,
-    spiking_config,
     suggests_options,
 )
 from kspike_tf.layers.cell import PreciseCell, with_static_shape
 from kspike_tf.layers.lite_rt import activation_for_export, for_each_example
 from kspike_tf.layers.sequence import KerasSpikingLayer
-from kspike_tf.layers.settings import Setting, handed_to_cell, hands_settings_on
+from kspike_tf.layers.settings import Setting, another_name, handed_to_cell, hands_settings_on
 
 Tensor = Any
 
+
+def _serialized(activation: Any) -> Any:
+    if isinstance(activation, keras.layers.Layer):
+        return keras.saving.serialize_keras_object(activation)
+    return keras.activations.serialize(activation)
+
+
 SETTINGS = {
-    "activation": Setting(activation_function, is_read_at_calls=True),
+    "activation": Setting(activation_function, is_read_at_calls=True, save=_serialized),
     "seed": Setting(checked_seed, is_read_at_calls=True),
     "spiking_aware_training": Setting(bool, is_read_at_calls=True),
 }
@@ -87,6 +93,7 @@ class SpikingActivationCell(PreciseCell):
     """
 
     _settings: ClassVar[dict[str, Setting]] = SETTINGS
+    always_use_inference = another_name("spiking_aware_training")
 
     @suggests_options
     def __init__(
@@ -114,15 +121,6 @@ class SpikingActivationCell(PreciseCell):
         #: Looks at the rates of whole presentations in inference.
         self.watch: FewSpikesWatch | None = None
         warn_of_long_step(dt)
-
-    @property
-    def always_use_inference(self) -> bool:
-        """Another name for ``spiking_aware_training``."""
-        return self.spiking_aware_training
-
-    @always_use_inference.setter
-    def always_use_inference(self, value: bool) -> None:
-        self.spiking_aware_training = value
 
     def build(self, input_shape: Any) -> None:
         """Build the activation if it is a layer; Keras calls this at the first use."""
@@ -218,7 +216,7 @@ class SpikingActivationCell(PreciseCell):
         """Return the configuration from which `from_config` rebuilds the cell."""
         config = super().get_config()
         config.pop("always_use_inference", None)
-        return {**config, **spiking_config(self)}
+        return config
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
@@ -339,7 +337,3 @@ class SpikingActivation(KerasSpikingLayer):
         cell.watch = FewSpikesWatch(self)
         cell.dt = self.dt  # not as an argument: the layer has warned of a long step already
         return cell
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the configuration from which `from_config` rebuilds the layer."""
-        return {**super().get_config(), **spiking_config(self)}

@@ -71,7 +71,9 @@ class TimeFolded(keras.layers.Wrapper):
 
     def build(self, input_shape: Any) -> None:
         """Build the layer for time steps; Keras calls this at the first use."""
-        if not self.layer.built:
+        # Lookups need no building, and take no shapes in Keras 3.8.
+        lookups = keras.layers.IntegerLookup, keras.layers.StringLookup
+        if not self.layer.built and not isinstance(self.layer, lookups):
             self.layer.build(self._folded_shapes(input_shape))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -98,20 +100,13 @@ class TimeFolded(keras.layers.Wrapper):
         """
         inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
         self._check(inputs)
-        kwargs = self._options(lambda each: _folded(tf.convert_to_tensor(each)), training, mask)
+        kwargs = options_of(self.layer, folded, training, mask)
         with warnings.catch_warnings():
             # A model drops the mask; here, `compute_mask` passes it on.
             warnings.filterwarnings("ignore", message=".*will therefore destroy the mask")
-            outputs = self.layer(keras.tree.map_structure(_folded, inputs), **kwargs)
+            outputs = self.layer(keras.tree.map_structure(folded, inputs), **kwargs)
         first = keras.tree.flatten(inputs)[0]
-        return keras.tree.map_structure(lambda y: _unfolded(y, first), outputs)
-
-    def _options(self, fold: Any, training: Any, mask: Any) -> dict[str, Any]:
-        """Return those keyword arguments that the layer's ``call`` accepts."""
-        mask = keras.tree.map_structure(lambda m: None if m is None else fold(m), mask)
-        given = {"training": training, "mask": mask}
-        names = inspect.signature(self.layer.call).parameters
-        return {k: v for k, v in given.items() if k in names and v is not None}
+        return keras.tree.map_structure(lambda y: unfolded(y, first), outputs)
 
     def _check(self, inputs: Any) -> None:
         shapes = [tuple(each.shape) for each in keras.tree.flatten(inputs)]
@@ -125,19 +120,21 @@ class TimeFolded(keras.layers.Wrapper):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the shape of the outputs, ``(batch, time, ...)``."""
-        batch, time = _first_shape(input_shape)[:2]
+        shapes: list[Shape] = []
+        keras.tree.map_shape_structure(shapes.append, input_shape)
+        batch, time = shapes[0][:2]
         inner = self.layer.compute_output_shape(self._folded_shapes(input_shape))
-        return _map_shapes(lambda shape: (batch, time, *shape[1:]), inner)
+        return keras.tree.map_shape_structure(lambda shape: (batch, time, *shape[1:]), inner)
 
     def compute_output_spec(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         """Return symbolic outputs, for the arguments of `call`."""
         self._check(inputs)
-        kwargs = self._options(_folded_spec, training, mask)
-        folded = keras.tree.map_structure(_folded_spec, inputs)
+        kwargs = options_of(self.layer, _folded_spec, training, mask)
+        steps = keras.tree.map_structure(_folded_spec, inputs)
         batch, time = keras.tree.flatten(inputs)[0].shape[:2]
         return keras.tree.map_structure(
             lambda y: keras.KerasTensor((batch, time, *y.shape[1:]), dtype=y.dtype),
-            self.layer.compute_output_spec(folded, **kwargs),
+            self.layer.compute_output_spec(steps, **kwargs),
         )
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
@@ -145,11 +142,11 @@ class TimeFolded(keras.layers.Wrapper):
         return mask if tf.is_tensor(mask) or isinstance(mask, keras.KerasTensor) else None
 
     def _folded_shapes(self, shapes: Any) -> Any:
-        def folded(shape: Shape) -> Shape:
+        def checked(shape: Shape) -> Shape:
             _check_shape(shape, self.name)
             return _folded_shape(shape)
 
-        return _map_shapes(folded, shapes)
+        return keras.tree.map_shape_structure(checked, shapes)
 
 
 def _check_shape(shape: Shape, name: str) -> None:
@@ -166,7 +163,9 @@ def _folded_shape(shape: Shape) -> Shape:
     return steps, *shape[2:]
 
 
-def _folded(x: Tensor) -> Tensor:
+def folded(x: Tensor) -> Tensor:
+    """Return the steps of sequences as one batch."""
+    x = tf.convert_to_tensor(x)
     shape = tf.shape(x)
     # Not -1, which is undefined if there are no elements.
     steps = tf.reshape(x, tf.concat([[shape[0] * shape[1]], shape[2:]], 0))
@@ -177,26 +176,15 @@ def _folded_spec(x: Any) -> Any:
     return keras.KerasTensor(_folded_shape(tuple(x.shape)), dtype=x.dtype)
 
 
-def _unfolded(y: Tensor, like: Tensor) -> Tensor:
+def unfolded(y: Tensor, like: Tensor) -> Tensor:
+    """Undo `folded`, to the batch and time of another tensor."""
     outputs = tf.reshape(y, tf.concat([tf.shape(like)[:2], tf.shape(y)[1:]], 0))
     return tf.ensure_shape(outputs, [*like.shape[:2], *y.shape[1:]])
 
 
-def _is_shape(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(n is None or isinstance(n, int) for n in value)
-
-
-def _map_shapes(function: Any, shapes: Any) -> Any:
-    """Apply a function to nested shapes."""
-    if _is_shape(shapes):
-        return function(tuple(shapes))
-    if isinstance(shapes, dict):
-        return {key: _map_shapes(function, each) for key, each in shapes.items()}
-    return type(shapes)(_map_shapes(function, each) for each in shapes)
-
-
-def _first_shape(shapes: Any) -> Shape:
-    """Return the first of nested shapes, in Keras' order."""
-    while not _is_shape(shapes):
-        shapes = shapes[min(shapes)] if isinstance(shapes, dict) else shapes[0]
-    return tuple(shapes)
+def options_of(layer: Any, fold: Any, training: Any, mask: Any) -> dict[str, Any]:
+    """Return those keyword arguments that a layer's ``call`` accepts, with folded masks."""
+    mask = keras.tree.map_structure(lambda m: None if m is None else fold(m), mask)
+    passed = {"training": training, "mask": mask}
+    names = inspect.signature(layer.call).parameters
+    return {k: v for k, v in passed.items() if k in names and v is not None}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
@@ -56,7 +56,7 @@ class RangedRegularizer(keras.regularizers.Regularizer):
     3.0
     """
 
-    _has_default_weight = False  # if True, a weight of zero is intended
+    _without_weights = "warn"  # or "raise", or "allow" if the user has passed a zero
 
     @told_options
     def __init__(
@@ -68,7 +68,7 @@ class RangedRegularizer(keras.regularizers.Regularizer):
         self.regularizer = keras.regularizers.get(regularizer)
         if self.regularizer is None:
             raise TypeError(f"regularizer must be a Keras regularizer. Received: {regularizer!r}")
-        self._warn_if_without_weights()
+        self._check_weights()
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={value}" for name, value in arguments(self).items())
@@ -80,14 +80,19 @@ class RangedRegularizer(keras.regularizers.Regularizer):
         rows = [("argument", "value"), *arguments(self).items()]
         return as_html(rows, f"{type(self).__name__}: {purpose[0].lower()}{purpose[1:]}")
 
-    def _warn_if_without_weights(self) -> None:
+    def _check_weights(self) -> None:
         kinds = keras.regularizers.L1L2, keras.regularizers.L1, keras.regularizers.L2
         weights = (getattr(self.regularizer, name, 0.0) for name in ("l1", "l2"))
-        is_weighted = self._has_default_weight or any(map(float, weights))
-        if isinstance(self.regularizer, kinds) and not is_weighted:
+        if not isinstance(self.regularizer, kinds) or any(map(float, weights)):
+            return
+        name = type(self).__name__
+        if self._without_weights == "raise":
+            raise ValueError(
+                f"l1 or l2 must be positive, or {name} has no effect. Received: l1=0, l2=0"
+            )
+        if self._without_weights == "warn":
             warnings.warn(
-                f"{type(self).__name__} without weights has no effect: pass l1 or l2",
-                stacklevel=level_of_user(),
+                f"{name} without weights has no effect: pass l1 or l2", stacklevel=level_of_user()
             )
 
     def __call__(self, x: Any) -> Any:
@@ -120,11 +125,6 @@ class RangedRegularizer(keras.regularizers.Regularizer):
             "regularizer": keras.regularizers.serialize(self.regularizer),
         }
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> RangedRegularizer:
-        """Make a regularizer from its config."""
-        return cls(**config)
-
 
 @keras.saving.register_keras_serializable("kspike_tf")
 class L1L2(RangedRegularizer):
@@ -155,6 +155,9 @@ class L1L2(RangedRegularizer):
     5.5
     """
 
+    #: Names of the constructor's arguments, which are also attributes.
+    _arguments: ClassVar[tuple[str, ...]] = ("l1", "l2", "target")
+
     @told_options
     def __init__(self, l1: float = 0.0, l2: float = 0.0, target: Target = 0, **kwargs: Any) -> None:
         self.l1 = check_weight(l1, "l1")
@@ -163,7 +166,7 @@ class L1L2(RangedRegularizer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        return {"l1": self.l1, "l2": self.l2, "target": self.target}
+        return {name: getattr(self, name) for name in self._arguments}
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
@@ -193,15 +196,12 @@ class L1(L1L2):
     1.5
     """
 
-    _has_default_weight = True
+    _arguments = ("l1", "target")
+    _without_weights = "allow"
 
     @told_options
     def __init__(self, l1: float = 0.01, target: Target = 0, **kwargs: Any) -> None:
         super().__init__(l1=l1, l2=0.0, target=target, **kwargs)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor."""
-        return {"l1": self.l1, "target": self.target}
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
@@ -231,15 +231,12 @@ class L2(L1L2):
     2.5
     """
 
-    _has_default_weight = True
+    _arguments = ("l2", "target")
+    _without_weights = "allow"
 
     @told_options
     def __init__(self, l2: float = 0.01, target: Target = 0, **kwargs: Any) -> None:
         super().__init__(l1=0.0, l2=l2, target=target, **kwargs)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor."""
-        return {"l2": self.l2, "target": self.target}
 
 
 @keras.saving.register_keras_serializable("kspike_tf")
@@ -279,7 +276,8 @@ class Percentile(L1L2):
     2.0
     """
 
-    _has_default_weight = True  # an error instead of a warning
+    _arguments = ("percentile", "axis", "target", "l1", "l2")
+    _without_weights = "raise"
 
     @told_options
     def __init__(
@@ -295,14 +293,9 @@ class Percentile(L1L2):
             raise ValueError(
                 f"percentile must be from 0 to 100. Received: percentile={percentile!r}"
             )
-        super().__init__(l1=l1, l2=l2, target=target)
         self.percentile = float(percentile)
         self.axis = check_axis(axis)
-        if not (l1 or l2):
-            raise ValueError(
-                "l1 or l2 must be positive, or Percentile has no effect. "
-                f"Received: l1={l1!r}, l2={l2!r}"
-            )
+        super().__init__(l1=l1, l2=l2, target=target)
 
     def _penalty(self, x: Any) -> Any:
         axes = (self.axis,) if isinstance(self.axis, int) else self.axis
@@ -319,16 +312,6 @@ class Percentile(L1L2):
         # float64: Keras would compute the position among the values with 0.9 rounded to float32.
         q = ops.convert_to_tensor(self.percentile / 100, "float64")
         return super()._penalty(ops.quantile(x, q, axis=axes))
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor."""
-        return {
-            "percentile": self.percentile,
-            "axis": self.axis,
-            "target": self.target,
-            "l1": self.l1,
-            "l2": self.l2,
-        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> RangedRegularizer:

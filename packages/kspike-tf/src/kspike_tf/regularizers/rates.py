@@ -51,7 +51,8 @@ class MeanRates(L1L2):
     10.0
     """
 
-    _has_default_weight = True  # an error instead of a warning
+    _arguments = ("target", "l1", "l2", "over_batch", "time_axis")
+    _without_weights = "raise"
 
     @told_options
     def __init__(
@@ -65,10 +66,6 @@ class MeanRates(L1L2):
         if time_axis not in (0, 1):
             raise ValueError(f"time_axis must be 0 or 1. Received: time_axis={time_axis!r}")
         super().__init__(l1=l1, l2=l2, target=target)
-        if not (l1 or l2):
-            raise ValueError(
-                f"l1 or l2 must be positive, or nothing is penalised. Received: l1={l1}, l2={l2}"
-            )
         self.over_batch = bool(over_batch)
         self.time_axis = int(time_axis)
 
@@ -82,13 +79,3 @@ class MeanRates(L1L2):
         if self.over_batch:
             return super()._penalty(ops.mean(rates, axis=0))
         return super()._penalty(rates) / ops.cast(ops.shape(rates)[0], rates.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor."""
-        return {
-            "target": self.target,
-            "l1": self.l1,
-            "l2": self.l2,
-            "over_batch": self.over_batch,
-            "time_axis": self.time_axis,
-        }

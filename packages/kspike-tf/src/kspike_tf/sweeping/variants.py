@@ -61,7 +61,7 @@ def _keras_variant(model: keras.Model, dt: float | None, scale: float) -> keras.
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     for number, (old, new) in enumerate(zip(_timed(model), _timed(copy), strict=True)):
-        step = float(old.dt) if dt is None else dt
+        step = float(new.dt) if dt is None else dt  # a variable's current value, not the first
         if isinstance(new, (SpikingActivation, SpikingActivationCell)):
             step *= scale
             if old.seed is None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 TYPES = {"float32": "f32", "float64": "f64"}
 
 
-@cache
 def module(name: str, place: int, kinds: tuple[tuple[str, int], ...], results: int) -> str:
     """Return a module that calls a handler for a scan, with arguments of any shape.
 

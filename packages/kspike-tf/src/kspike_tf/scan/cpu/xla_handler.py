@@ -223,16 +223,22 @@ def _instantiate(frame_at: int) -> Any:
 @ctypes.CFUNCTYPE(*[ctypes.c_int64] * 4)
 def _show(run_at: int, index: int, size: int) -> int:
     """Show the sequence of a scan to an observer; return zero or the address of an error."""
-    run = array_at(run_at, RUN)[0]
-    shape = tuple(int(run[name]) for name in ("batch", "steps", "units"))
-    x = array_at(run["args"][0], f"f{size}", math.prod(shape)).reshape(shape)
-    message = observers.show(index, x, float(array_at(run["args"][2], DOUBLE)[0]))
-    if message is None:
-        return 0
-    text, args = ctypes.create_string_buffer(message.encode()), np.zeros_like(_errors[:1])
-    args["struct_size"], args["errc"] = args.itemsize, driver.INVALID_ARGUMENT
-    args["message"] = ctypes.addressof(text)
-    return function_at(api()["XLA_FFI_Error_Create"])(args.ctypes.data) or 0
+    try:
+        run = array_at(run_at, RUN)[0]
+        shape = tuple(int(run[name]) for name in ("batch", "steps", "units"))
+        x = array_at(run["args"][0], f"f{size}", math.prod(shape)).reshape(shape)
+        observers.show(index, x, float(array_at(run["args"][2], DOUBLE)[0]))
+    except BaseException as failure:
+        # A filter makes errors of warnings. XLA cannot pass any exception on.
+        if not isinstance(failure, Warning):
+            traceback.print_exc()
+        message = str(failure) or type(failure).__name__
+        text = ctypes.create_string_buffer(message.encode(errors="replace"))
+        args = np.zeros_like(_errors[:1])
+        args["struct_size"], args["errc"] = args.itemsize, driver.INVALID_ARGUMENT
+        args["message"] = ctypes.addressof(text)
+        return function_at(api()["XLA_FFI_Error_Create"])(args.ctypes.data) or 0
+    return 0
 
 
 driver.keep(_describe, _instantiate, _show)
