@@ -351,6 +351,12 @@ FAILURES = {
 }  # fmt: skip
 
 
+def test_a_figure_without_matplotlib_is_refused_before_the_model_is_read(kspike, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    told = kspike("plot", "raster", "bad.npy", "x.npy", "-o", "a.svg", status=1)
+    assert "kspike_ref.plot needs Matplotlib: install kspike-ref[plot]" in told
+
+
 def damage_archives(folder):
     """Write inflate.npz, with wrong compressed bytes, and secret.npz, with a password."""
     np.savez_compressed(folder / "inflate.npz", x=np.zeros((2, 64)))
