@@ -144,6 +144,7 @@ def test_files_without_permission(open_folder):
     for path, mode in ((readable, 0o644), (secret, 0)):
         shutil.copy(MODEL, path)
         path.chmod(mode)
+    kspike_ref.load_model(readable)  # loads codecs, which nobody may not be allowed to read
     assert as_nobody(lambda: kspike_ref.load_model(readable)) == ""
     told = as_nobody(lambda: kspike_ref.load_model(secret))
     assert told.startswith("ArchiveError: "), told
