@@ -98,7 +98,7 @@ def test_convolution(data):
 @pytest.mark.parametrize("filters", [20, 64, 100])
 def testthreads_share_examples_or_lines(monkeypatch, batch, filters):
     monkeypatch.setattr(threads, "_CORES", 4)
-    monkeypatch.setattr(threads, "WORTH_THREADS", 0)
+    monkeypatch.setattr(threads, "WORTH_THREADS", 1)
     x = spikes((batch, 1, 12, 12, 8), 0.2)
     geometry = geometry_of(
         *(np.array(v) for v in ([1, 12, 12], [1, 3, 3], [1, 1, 1], [1, 1, 1])), "same"

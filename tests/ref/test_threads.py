@@ -15,7 +15,7 @@ from kspike_ref.synapses import LowpassDynamics
 
 
 def answers(seed):
-    """Call each kernel once, on arrays large enough for several threads."""
+    """Call each kernel once, on arrays that `four_cores` divides among threads."""
     x = np.random.default_rng(seed).uniform(-500, 2000, (8, 40, 600)).astype(np.float32)
     return [
         kspike_ref.spiking_activation(x, seed=seed)[0],
@@ -30,8 +30,9 @@ def same(a, b):
 
 @pytest.fixture
 def four_cores(monkeypatch):
-    """Make kernels use threads, however few cores there are."""
+    """Make kernels use threads, however few cores there are and however little work."""
     monkeypatch.setattr(_threads, "_CORES", 4)
+    monkeypatch.setattr(_threads, "WORTH_THREADS", 1 << 10)
 
 
 @pytest.mark.usefixtures("four_cores")
@@ -70,6 +71,14 @@ def test_small_work_stays_on_the_calling_thread():
     seen = []
     _threads.run(lambda region: seen.append((threading.get_ident(), region)), 4, 10, 100)
     assert seen == [(threading.get_ident(), (0, 4, 0, 100))]
+
+
+@pytest.mark.usefixtures("four_cores")
+@pytest.mark.parametrize(("size", "regions"), [(2047, 1), (2048, 2), (5000, 4), (100_000, 16)])
+def test_regions_are_not_too_small(size, regions):
+    seen = []
+    _threads.run(seen.append, size, 1, 1)
+    assert len(seen) == regions
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 7, 64])

@@ -26,12 +26,14 @@ Item = TypeVar("Item")
 Ended = SimpleQueue[None]  # one entry per item that is done or skipped
 Job = tuple[Callable[[Any], None], deque[Any], Ended, list[BaseException]]  # of `_work_off`
 
-# Waking a helper costs about 30 µs; one core computes this many unit steps in about 80 µs.
+# Waking a helper costs about 30 µs, on virtual machines up to 300 µs; one core computes this many
+# unit steps in about 80 µs. Regions hold as many at least: with smaller ones, or for less than two,
+# a virtual machine with two cores took up to 1.7 times as long as one thread.
 WORTH_THREADS = 1 << 18
 _LONG = 1 << 27  # unit steps that take a tenth of a second
 _LINE = 16  # float32 units in a cache line: two threads never write to the same line
 _BLOCK = 4096  # units whose state stays in the L1 or L2 cache over all steps
-_SHARES = 4  # regions per thread, so that the others need not wait for a slow one
+_SHARES = 4  # regions per thread at most, so that the others need not wait for a slow one
 
 _limit: ContextVar[int | None] = ContextVar("kspike_ref_num_threads", default=None)
 
@@ -158,16 +160,17 @@ def run(work: Callable[[Region], None], rows: int, steps: int, units: int) -> No
     rows, steps, units : int
         The size of the array.
     """
-    threads = num_threads()
-    if rows * steps * units <= WORTH_THREADS or threads == 1:
+    threads, size = num_threads(), rows * steps * units
+    parts = min(threads * _SHARES, size // WORTH_THREADS)
+    if parts < 2 or threads == 1:
         if units <= _BLOCK or steps == 1:
             work((0, rows, 0, units))
         else:
             for region in split(rows, units, 1):
                 work(region)
         return
-    regions = split(rows, units, threads * _SHARES)
-    if rows * steps * units > _LONG and interrupt.current() is None:
+    regions = split(rows, units, parts)
+    if size > _LONG and interrupt.current() is None:
         interrupt.interruptible(lambda: share(work, regions, threads))
     else:
         share(work, regions, threads)

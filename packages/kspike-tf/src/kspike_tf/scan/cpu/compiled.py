@@ -26,7 +26,7 @@ from kspike_tf.scan.cpu import driver, loops
 from kspike_tf.scan.cpu.driver import PLAN
 from kspike_tf.scan.cpu.kernels import Kernel
 
-PART = 2**16  # unit steps (units × steps × batch) that are worth another thread
+PART = 2**18  # unit steps (units × steps × batch) that are worth another thread, as in kspike_ref
 
 try:
     from numba.core.compiler_lock import global_compiler_lock as lock
