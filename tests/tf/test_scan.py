@@ -283,7 +283,7 @@ def test_a_version_of_xla_that_cannot_call_us_gets_blocks(monkeypatch):
     monkeypatch.setattr(xla_handler, "XLA_FFI_API_MINOR", 1)
     xla_handler.api.cache_clear()
     try:
-        assert not xla_handler.register("kspike_tf.of_another_version", 0)
+        assert not xla_handler.register("kspike_tf.of_another_version")
     finally:
         xla_handler.api.cache_clear()
     monkeypatch.setattr(xla_handler, "IS_KNOWN", False)
