@@ -28,7 +28,7 @@ from kspike_ref.layers.temporal_cells import SpikingActivationCell
 MODELS = [*fuzz_models.MODELS, *fuzz_more_models.MODELS]
 KERAS_2 = [f"keras_2_{name}" for name in fuzz_more_models.KERAS_2_NAMES]
 NAMES = [*(make.__name__ for make in MODELS), *KERAS_2]
-EVERYDAY, SLOW = 60, 720  # altered models per seed model: 1,680 and 20,160 in all
+EVERYDAY, SLOW = 30, 720  # altered models per seed model: 840 and 20,160 in all
 SECONDS, BYTES = 5, 16 << 20  # limits of a load, far above any need, as in tests/ref/archives.py
 
 

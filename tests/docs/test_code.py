@@ -45,7 +45,18 @@ def check(path, folder):
             )
 
 
-@pytest.mark.parametrize("path", PAGES, ids=name)
+# Pages that train or convert for more than ten seconds.
+LONG = ("docs/guides/converting.md", "docs/guides/training.md", "docs/howto/regularise.md")
+MARKED = [
+    pytest.param(page, marks=pytest.mark.slow) if name(page) in LONG else page for page in PAGES
+]
+
+
+def test_long_pages_exist():
+    assert set(LONG) <= {name(page) for page in PAGES}
+
+
+@pytest.mark.parametrize("path", MARKED, ids=name)
 def test_code_runs(path, after_the_quickstart, tmp_path):
     if path == doc_blocks.QUICKSTART:
         return  # the fixture has run it

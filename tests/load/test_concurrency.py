@@ -64,7 +64,9 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize(
+    "method", ["fork", "spawn", pytest.param("forkserver", marks=pytest.mark.slow)]
+)
 def test_eight_threads_in_four_processes(method, tmp_path):
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {method}")

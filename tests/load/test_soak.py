@@ -12,7 +12,7 @@ from kspike_ref.layers.stateful import StatefulLayer
 @pytest.mark.parametrize(
     "neuron_steps",
     [
-        pytest.param(2_000_000, id="everyday"),
+        pytest.param(500_000, id="everyday"),
         pytest.param(100_000_000, id="1e8", marks=pytest.mark.slow),
     ],
 )

@@ -14,6 +14,7 @@ import tensorflow as tf
 EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "custom_neuron.py"
 
 
+@pytest.mark.slow
 def test_the_example_learns():
     done = subprocess.run(
         [sys.executable, EXAMPLE, "--epochs", "4"], capture_output=True, text=True, check=False

@@ -329,7 +329,10 @@ threads = [threading.Thread(target=run) for _ in range(3)]
 """
 
 
-@pytest.mark.parametrize("jit", [pytest.param(True, marks=needs_handler), False])
+@pytest.mark.parametrize(
+    "jit",
+    [pytest.param(True, marks=needs_handler), pytest.param(False, marks=pytest.mark.slow)],
+)
 def test_threads_do_not_wait_for_each_other(jit):
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
