@@ -452,6 +452,8 @@ def test_scale_by_name():
         kspike_tf.convert(model, calibration_data=x, scale={"nobody": 1.0})
     with pytest.raises(ValueError, match="scale must be positive"):
         kspike_tf.convert(model, calibration_data=x, scale=-1.0)
+    with pytest.raises(ValueError, match=r"scale\['b'\] must be positive .* scale\['b'\]=-1.0"):
+        kspike_tf.convert(model, calibration_data=x, scale={"a": 1.0, "b": -1.0})
 
 
 def test_new_weights():

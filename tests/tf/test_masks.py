@@ -248,3 +248,15 @@ def test_a_mask_of_another_layout_is_refused():
     layer = kspike_tf.Lowpass(0.1, time_major=True)
     with pytest.raises(ValueError, match=r"mask must have .*\(9, 6\) .*=True. Received: \(6, 9\)"):
         layer(x.swapaxes(0, 1), mask=mask)
+
+
+def test_a_mask_of_unknown_rank():
+    x, mask = np.ones((2, 4, 3), np.float32), np.array([[1, 1, 0, 1], [0, 1, 1, 0]], bool)
+    layer = kspike_tf.Lowpass(0.1)
+    expected = layer(x, mask=mask)
+
+    @tf.function
+    def masked(x):
+        return layer(x, mask=tf.numpy_function(lambda: mask, [], tf.bool))
+
+    np.testing.assert_array_equal(masked(x), expected)

@@ -15,10 +15,11 @@ _MOST_AXES = 64  # NumPy's limit
 
 def is_lazy(data: Any) -> bool:
     """Return whether data is a Dask array or contains one."""
-    arrays = data.values() if isinstance(data, Mapping) else data
-    if not isinstance(data, Mapping | list | tuple):
-        arrays = [data]
-    return "dask.array" in sys.modules and any(map(_is_dask, arrays))
+    if "dask.array" not in sys.modules:
+        return False
+    if isinstance(data, Mapping):
+        return any(map(_is_dask, data.values()))
+    return any(map(_is_dask, data if isinstance(data, list | tuple) else [data]))
 
 
 def in_blocks(
